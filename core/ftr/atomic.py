@@ -1,0 +1,45 @@
+"""Writing files so that a crash leaves the old one or the new one, never a half."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ftr.errors import RunError
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text`. Raises `RunError` naming the file when the disk refuses."""
+    fresh = path.with_name(f"{path.name}.new-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with fresh.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        fresh.replace(path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise RunError(f"cannot write `{path}`: {error.strerror or error}. Free space or give another `output=`.") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by `value` as indented JSON."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Replace `path` by one JSON object a line."""
+    write_text(path, "".join(json.dumps(record, ensure_ascii=False, default=str) + "\n" for record in records))
+
+
+def append_line(path: Path, record: Mapping[str, Any]) -> None:
+    """Append one JSON object as a line, in a single write."""
+    try:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
+    except OSError as error:
+        raise RunError(f"cannot write `{path}`: {error.strerror or error}. Free space or give another `output=`.") from error

@@ -1,0 +1,48 @@
+"""`ftr evaluate`: scores of a finished run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ftr.cli.answer import Answer
+from ftr.cli.table import table
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Take the run, and other data if wanted."""
+    parser.add_argument("run", help="a run directory, or its name under runs/")
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="other data: dataset=FILE, dataset.*, data.*")
+    parser.add_argument("--split", choices=("train", "validation", "test"), help="which rows (default: test, else validation)")
+    parser.add_argument("--predictions", metavar="FILE", type=Path, help="write the predictions there, one JSON object a line")
+
+
+def execute(args: argparse.Namespace) -> Answer:
+    """Score, and answer with every score."""
+    from ftr.runs.evaluate import evaluate
+    from ftr.train.loop import quiet_libraries
+
+    quiet_libraries()
+    result = evaluate(args.run, args.settings, split=args.split, predictions=args.predictions)
+    for note in result.notes:
+        print(note, file=sys.stderr)
+    if result.rejected:
+        print(f"{result.split}: {result.rejected} rows rejected", file=sys.stderr)
+    data = {"split": result.split, "rows": result.rows, "rejected": result.rejected, "state": result.state, "scores": result.scores}
+    lines = [f"{result.split}: {result.rows} rows", table(("score", "value"), _flat(result.scores))]
+    lines += [f"{key}: {value}" for key, value in result.state.items()]
+    return Answer(data, "\n".join(lines))
+
+
+def _flat(scores: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return scores as they are, to the last digit; nested ones by dotted name."""
+    rows: list[tuple[str, str]] = []
+    for key, value in scores.items():
+        if isinstance(value, dict):
+            rows += [(f"{key}.{name}", text) for name, text in _flat(value)]
+        else:
+            rows.append((key, json.dumps(value)))
+    return rows

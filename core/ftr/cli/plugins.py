@@ -1,0 +1,89 @@
+"""`ftr plugins`: every plugin installed, its status and origin, what it registers, and why it did not load."""
+
+from argparse import ArgumentParser, Namespace
+
+from ftr.cli.answer import Answer
+from ftr.cli.table import table
+from ftr.discovery import PluginRecord
+from ftr.errors import RequestError
+from ftr.registry import Registered, Registry, get_registry
+from ftr.specs import KINDS
+from ftr.suggest import did_you_mean
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("--traceback", metavar="NAME", help="show where this plugin (or distribution) failed to load")
+
+
+def execute(args: Namespace) -> Answer:
+    """Return all plugins, or the traceback of those called NAME. Raises `RequestError` for an unknown NAME."""
+    registry = get_registry()
+    if args.traceback is not None:
+        return _traceback(registry, args.traceback)
+    if not registry.plugins:
+        return Answer([], "no plugin is installed, not even the built-in ones: install `ftr` itself (`pip install -e .` in its project)")
+    header = ("PLUGIN", "DISTRIBUTION", "VERSION", "STATUS", "REGISTERS")
+    rows = [(record.name, record.distribution, record.version, record.status, _counts(record)) for record in registry.plugins]
+    details = [_details(registry, record) for record in registry.plugins]
+    return Answer([_record(registry, record) for record in registry.plugins], "\n\n".join([table(header, rows), *details]))
+
+
+def _traceback(registry: Registry, name: str) -> Answer:
+    records = [record for record in registry.plugins if record.answers_to(name)]
+    if not records:
+        known = [record.name for record in registry.plugins]
+        raise RequestError(f"no plugin `{name}` is installed.{did_you_mean(name, known)} `ftr plugins` lists them.")
+    data = [{"name": record.name, "status": record.status, "cause": record.cause, "traceback": record.traceback} for record in records]
+    texts = [f"plugin {record.described} {record.status}: {record.traceback or record.cause or 'no fault'}" for record in records]
+    return Answer(data, "\n".join(text.rstrip() for text in texts))
+
+
+def _entries(registry: Registry, record: PluginRecord) -> list[Registered]:
+    return [entry for kind in KINDS for entry in registry.all(kind) if entry.plugin == record]
+
+
+def _record(registry: Registry, record: PluginRecord) -> dict[str, object]:
+    entries = _entries(registry, record)
+    return {
+        "name": record.name,
+        "distribution": record.distribution,
+        "version": record.version,
+        "status": record.status,
+        "cause": record.cause,
+        "builtin": record.builtin,
+        "origin": record.origin,
+        "hooks": list(record.hooks),
+        "registers": {kind: [entry.spec.name for entry in entries if entry.kind == kind] for kind in KINDS},
+        "shadowed": [f"{entry.kind} {entry.qualified}" for entry in entries if entry.shadowed],
+        "ambiguous": [f"{entry.kind} {entry.qualified}" for entry in entries if entry.bare_name == "ambiguous"],
+    }
+
+
+def _details(registry: Registry, record: PluginRecord) -> str:
+    lines = [f"{record.name} ({record.distribution} {record.version}, {'built-in, ' if record.builtin else ''}{record.status})"]
+    lines.append(f"  origin: {record.origin}")
+    if record.cause:
+        see = f" (`ftr plugins --traceback {record.name}`)" if record.traceback else ""
+        lines.append(f"  cause: {record.cause}{see}")
+    if record.status == "loaded":
+        lines.append(f"  hooks: {', '.join(record.hooks) or 'none'}")
+    entries = _entries(registry, record)
+    for kind in KINDS:
+        names = [_marked(entry) for entry in entries if entry.kind == kind]
+        lines.extend([f"  {kind}: {', '.join(names)}"] if names else [])
+    return "\n".join(lines)
+
+
+def _marked(entry: Registered) -> str:
+    marks = {
+        "reachable": "",
+        "shadowed": f" (the built-in keeps this name: ask for {entry.qualified})",
+        "ambiguous": f" (another plugin uses this name: ask for {entry.qualified})",
+    }
+    return f"{entry.spec.name}{marks[entry.bare_name]}"
+
+
+def _counts(record: PluginRecord) -> str:
+    counts = [(kind, sum(named == kind for named, _ in record.specs)) for kind in KINDS]
+    return ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts if count)

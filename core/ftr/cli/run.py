@@ -1,0 +1,35 @@
+"""`ftr run`: one training."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+
+from ftr.cli.answer import Answer
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Take settings."""
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings; `ftr show` lists them all")
+
+
+def execute(args: argparse.Namespace) -> Answer:
+    """Train, and answer with the scores and where the model lies."""
+    from ftr.jobs.run import run
+    from ftr.runs.table import score_table
+
+    result = run(args.settings)
+    record = result.record
+    shown = os.path.relpath(result.path)
+    lines = [
+        "",
+        *score_table(record),
+        "",
+        f"trained {record['steps']} steps in {record['timings']['train']:.0f} s ({record['examples_per_second']:.1f} examples/s), "
+        f"kept the weights after epoch {record['best']['epoch']:.2f}",
+        f"model:  {shown}/model",
+        f"record: {shown}/run.json",
+        f"next:   ftr predict {shlex.quote(shown)} FILE    ftr evaluate {shlex.quote(shown)}",
+    ]
+    return Answer({"run": shown, "model": f"{shown}/model", "scores": result.scores, "record": record}, "\n".join(lines))

@@ -1,0 +1,20 @@
+"""`ftr schema [key=value ...]`: the configuration as JSON Schema, for editors and for other programs."""
+
+from argparse import ArgumentParser, Namespace
+
+from ftr.cli.answer import Answer, dumps
+from ftr.config.resolve import resolve
+from ftr.config.schema import json_schema
+from ftr.registry import get_registry
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("settings", nargs="*", metavar="key=value", help="a task (task=qa): its values are the defaults of the schema")
+
+
+def execute(args: Namespace) -> Answer:
+    """Return the schema; as text and with `--json` it is the same. Raises what `ftr.config.resolve.resolve` raises."""
+    registry = get_registry()
+    schema = json_schema(registry, resolve(args.settings, registry) if args.settings else None)
+    return Answer(schema, dumps(schema))

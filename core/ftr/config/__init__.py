@@ -1,0 +1,1 @@
+"""One run's configuration: its fields, how people write it, and where each value came from."""

@@ -1,0 +1,125 @@
+"""What people write, as one flat layer of settings: `key=value` words, keyword arguments, YAML files."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from ftr.config.values import read_value, read_yaml
+from ftr.errors import ConfigError
+
+COMPONENTS = ("dataset", "model", "head")
+GROUPS = (*COMPONENTS, "data", "train", "trainer", "compute")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One value, the place it came from, and the word it was written as (None: it was not a word)."""
+
+    value: object
+    origin: str
+    word: str | None = None
+
+    @property
+    def text(self) -> str | None:
+        """The value where a string is meant: a folder called `2024` is not a number."""
+        if isinstance(self.value, str):
+            return self.value
+        return self.word or None
+
+
+Layer = dict[str, Setting]
+
+
+def parse_words(words: Sequence[str], origin: str = "command line") -> Layer:
+    """Return the settings of `key=value` words. Raises `ConfigError` for a word without `=` or a key given twice."""
+    layer: Layer = {}
+    for word in words:
+        key, equals, raw = word.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise ConfigError(f"`{word}` ({origin}) is not `key=value`: write for example `epochs=3` or `dataset=reviews.csv`.")
+        try:
+            value = read_value(raw)
+        except yaml.YAMLError as error:
+            raise ConfigError(
+                f"`{key}` ({origin}): `{raw}` is not a YAML list, mapping or string ({_problem(error)}). "
+                f"Put text that begins so in quotes: `{key}='\"…\"'`."
+            ) from None
+        _add(layer, _flatten_one(key, Setting(value, origin, raw)), origin)
+    return layer
+
+
+def parse_mapping(values: Mapping[str, object], origin: str = "argument") -> Layer:
+    """Return the settings of a mapping, nested, dotted or both. Raises `ConfigError` for a key given twice."""
+    layer: Layer = {}
+    for key, value in values.items():
+        if not isinstance(key, str):
+            raise ConfigError(f"`{key}` ({origin}) is not a key: keys are text such as `epochs`.")
+        plain = os.fspath(value) if isinstance(value, os.PathLike) else value
+        _add(layer, _flatten_one(key, Setting(plain, origin)), origin)
+    return layer
+
+
+def read_file(path: Path) -> Layer:
+    """Return the settings of a YAML file. Raises `ConfigError` naming file, line and column."""
+    origin = f"config file {path}"
+    try:
+        values = read_yaml(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise ConfigError(f"`config`: there is no file `{path}`.") from None
+    except OSError as error:
+        raise ConfigError(f"`config`: `{path}` cannot be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"`config`: `{path}` is not UTF-8 (byte {error.start}): save it as UTF-8.") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"`config`: `{path}` is not YAML: {_problem(error)}.") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"`config`: `{path}` holds a {type(values).__name__}, not keys: write lines such as `epochs: 3`.")
+    if "config" in values:
+        raise ConfigError(f"`config` stands in {origin}: give several files as `config=[a.yaml,b.yaml]` instead.")
+    return parse_mapping(values, origin)
+
+
+def merge(layers: Iterable[Layer]) -> Layer:
+    """Return one layer, later ones first in rank: a value replaces an earlier one and all that lay below its key."""
+    merged: Layer = {}
+    for layer in layers:
+        for key in layer:
+            for old in [old for old in merged if old.startswith(f"{key}.") and key not in COMPONENTS]:
+                del merged[old]
+        merged.update(layer)
+    return merged
+
+
+def _flatten_one(key: str, setting: Setting) -> Iterator[tuple[str, Setting]]:
+    """Open the groups, one level: what lies deeper may be a mapping that an option wants whole."""
+    if key in GROUPS and isinstance(setting.value, Mapping):
+        for name, value in setting.value.items():
+            plain = os.fspath(value) if isinstance(value, os.PathLike) else value
+            yield _canonical(f"{key}.{name}"), Setting(plain, setting.origin)
+    else:
+        yield _canonical(key), setting
+
+
+def _canonical(key: str) -> str:
+    group, _, name = key.partition(".")
+    return group if group in COMPONENTS and name == "name" else key
+
+
+def _add(layer: Layer, settings: Iterable[tuple[str, Setting]], origin: str) -> None:
+    for key, setting in settings:
+        if key in layer:
+            raise ConfigError(f"`{key}` is given twice ({origin}): keep one.")
+        layer[key] = setting
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
+    return " ".join(str(error).split())

@@ -1,0 +1,200 @@
+"""From what was written to one `RunConfig`, with the origin of every value."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from ftr.config.components import FILES, KINDS, SPLITS, ComponentKind, checked_options, head_schema, locate, options_model
+from ftr.config.keys import SECTIONS, check_keys
+from ftr.config.models import DEFAULT_STRIDE, RunConfig
+from ftr.config.overrides import COMPONENTS, Layer, Setting, merge, parse_mapping, parse_words, read_file
+from ftr.config.trainer import check_trainer
+from ftr.config.validate import shown, validated
+from ftr.data.schema import RowSchema
+from ftr.errors import ConfigError
+from ftr.registry import Registered, Registry
+from ftr.specs import Kind, TaskSpec
+
+DEFAULT = "built-in default"
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A configuration that names every value; `origins` has the same keys as `flat(config)`.
+
+    `schema` is the head's: the columns its rows have.
+    """
+
+    config: RunConfig
+    origins: dict[str, str]
+    schema: RowSchema
+
+
+def resolve(arguments: Sequence[str] | Mapping[str, object], registry: Registry) -> Resolved:
+    """Return the configuration that `key=value` words, or a mapping of nested or dotted keys, ask for.
+
+    Built-in default < task default < `config=file.yaml` < the arguments. Raises `ConfigError`, `UnknownComponentError`,
+    `DataError` for a dataset path and `ModelError` for a model path that is not there.
+    """
+    given = _given(arguments)
+    check_keys(given)
+    task = _task(given, registry)
+    settings = merge([_task_layer(task, given, registry), given]) if task else given
+    settings = _files_by_option(settings, given)
+    check_keys(settings)
+    check_trainer({key: setting for key, setting in settings.items() if key.startswith("trainer.")})
+    return _built(settings, registry, task)
+
+
+def flat(config: RunConfig) -> dict[str, object]:
+    """Return every value by its dotted key, as JSON has it; given to `resolve` again they make an equal configuration."""
+    return dict(_flat(config.model_dump(mode="json")))
+
+
+def _given(arguments: Sequence[str] | Mapping[str, object]) -> Layer:
+    given = parse_mapping(arguments) if isinstance(arguments, Mapping) else parse_words(arguments)
+    setting = given.pop("config", None)
+    if setting is None:
+        return given
+    named = setting.value if isinstance(setting.value, list | tuple) else [setting.text]
+    paths = [Path(name).expanduser() for name in named if isinstance(name, str) and name]
+    if not paths or len(paths) < len(named):
+        raise ConfigError(f"`config` is {shown(setting.value)} ({setting.origin}): give the path of a YAML file.")
+    return merge([*map(read_file, paths), given])
+
+
+def _task(given: Layer, registry: Registry) -> Registered | None:
+    setting = given.get("task")
+    if setting is not None and setting.value is not None:
+        return registry.find("task", _name("task", setting))
+    needed = [key for key in (*COMPONENTS, "metrics") if key not in given]
+    if needed:
+        absent = ", ".join(f"`{key}`" for key in needed)
+        tasks = ", ".join(f"`task={name}`" for name in registry.names("task")) or "none is registered, see `ftr plugins`"
+        raise ConfigError(f"nothing says which {absent} to use: set a task ({tasks}), or each of dataset, model, head and metrics.")
+    return None
+
+
+def _task_layer(task: Registered, given: Layer, registry: Registry) -> Layer:
+    """Return the task's components and defaults; options of a component that was replaced do not apply to the new one."""
+    spec = task.spec
+    if not isinstance(spec, TaskSpec):
+        raise TypeError(f"`{spec.name}` is registered as a task with a `{type(spec).__name__}`")
+    origin = f"task `{spec.name}` ({task.plugin.distribution} {task.plugin.version})"
+    named: dict[str, str] = {
+        "dataset": _own("dataset", spec.dataset, task, registry),
+        "model": _own("model", spec.model, task, registry),
+        "head": _own("head", spec.head, task, registry),
+    }
+    layer: Layer = {key: Setting(name, origin) for key, name in named.items()}
+    layer["metrics"] = Setting([_own("metric", name, task, registry) for name in spec.metrics], origin)
+    layer |= parse_mapping(spec.defaults, origin)
+    replaced = [f"{key}." for key in COMPONENTS if key in given and given[key].text != layer[key].value]
+    return {key: setting for key, setting in layer.items() if not key.startswith(tuple(replaced))}
+
+
+def _own(kind: Kind, name: str, task: Registered, registry: Registry) -> str:
+    """Return the name of the plugin's own component where another plugin holds or contests the bare name."""
+    for entry in registry.all(kind):
+        if entry.plugin == task.plugin and entry.spec.name == name:
+            return name if entry.bare_name == "reachable" else entry.qualified
+    return name
+
+
+def _files_by_option(settings: Layer, given: Layer) -> Layer:
+    """Let `dataset.train=a.csv` alone replace the task's dataset: its files are then named by options only."""
+    named = [given[f"dataset.{split}"] for split in SPLITS if f"dataset.{split}" in given]
+    first = next((setting for setting in named if setting.value is not None), None)
+    if first is None or "dataset" in given:
+        return settings
+    own = {key: setting for key, setting in settings.items() if not key.startswith("dataset.") or key in given}
+    return {**own, "dataset": Setting(FILES, first.origin)}
+
+
+def _name(key: str, setting: Setting) -> str:
+    if setting.text is None:
+        raise ConfigError(f"`{key}` is {shown(setting.value)} ({setting.origin}): a name is needed.")
+    return setting.text
+
+
+def _built(settings: Layer, registry: Registry, task: Registered | None) -> Resolved:
+    # The head first: the columns it reads are options of a dataset given as a file.
+    head, head_options = _component("head", settings, registry, None)
+    schema = head_schema(head["name"], head_options, registry)
+    values = _values(settings)
+    values["head"] = head
+    values["model"], _ = _component("model", settings, registry, schema)
+    values["dataset"], _ = _component("dataset", settings, registry, schema)
+    if task is None:
+        values.pop("task", None)
+    config = validated(RunConfig, values, settings)
+    _check_metrics(config, settings, registry)
+    return Resolved(config, {key: _origin(key, settings, config, registry) for key in flat(config)}, schema)
+
+
+def _component(
+    kind: ComponentKind, settings: Layer, registry: Registry, schema: RowSchema | None
+) -> tuple[dict[str, Any], BaseModel | None]:
+    setting = settings[kind]
+    place, name = locate(kind, _name(kind, setting), registry, setting.origin)
+    given = {key: option for key, option in settings.items() if key.startswith(f"{kind}.")}
+    options = checked_options(kind, name, options_model(kind, place, name, registry, schema), _nested(given).get(kind, {}), given)
+    dumped = {} if options is None else options.model_dump(mode="json", by_alias=True)
+    return {"name": name, "options": dumped}, options
+
+
+def _values(settings: Layer) -> dict[str, Any]:
+    return _nested({key: setting for key, setting in settings.items() if key.partition(".")[0] not in COMPONENTS})
+
+
+def _nested(settings: Layer) -> dict[str, Any]:
+    """Return nested dicts from dotted keys; a deeper key completes the mapping that a shorter one gave."""
+    nested: dict[str, Any] = {}
+    for key in sorted(settings, key=lambda key: key.count(".")):
+        *path, last = key.split(".")
+        within = nested
+        for part in path:
+            within = within.setdefault(part, {})
+            if not isinstance(within, dict):
+                raise ConfigError(f"`{key}` ({settings[key].origin}): `{part}` holds a value, not keys. Set one of the two.")
+        value = settings[key].value
+        within[last] = dict(value) if isinstance(value, dict) else value
+    return nested
+
+
+def _check_metrics(config: RunConfig, settings: Layer, registry: Registry) -> None:
+    for name in config.metrics:
+        registry.find("metric", name)
+    if len(set(config.metrics)) < len(config.metrics):
+        twice = next(name for name in config.metrics if config.metrics.count(name) > 1)
+        raise ConfigError(f"`metrics` ({settings['metrics'].origin}) holds `{twice}` twice: keep one.")
+
+
+def _origin(key: str, settings: Layer, config: RunConfig, registry: Registry) -> str:
+    if key in settings:
+        return settings[key].origin
+    below = dict.fromkeys(setting.origin for name, setting in settings.items() if name.startswith(f"{key}."))
+    if below:
+        return ", ".join(below)
+    group = key.partition(".")[0]
+    chosen = {"dataset": config.dataset, "model": config.model, "head": config.head}
+    for kind in KINDS:
+        if kind == group and registry.has(kind, chosen[kind].name):
+            return f"default of {kind} `{chosen[kind].name}`"
+    if key == "data.stride" and config.data.stride < DEFAULT_STRIDE:
+        return f"{DEFAULT}, at most a third of `data.max_length`"
+    return DEFAULT
+
+
+def _flat(dumped: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    for key, value in dumped.items():
+        if key in COMPONENTS:
+            yield key, value["name"]
+            yield from ((f"{key}.{name}", option) for name, option in value["options"].items())
+        elif key in SECTIONS or key == "trainer":
+            yield from ((f"{key}.{name}", inner) for name, inner in value.items())
+        else:
+            yield key, value

@@ -1,0 +1,82 @@
+"""Bytes and text of files, packed or not, with errors that name the file, the byte and the line."""
+
+import codecs
+import gzip
+import hashlib
+import zlib
+from pathlib import Path
+
+from ftr.data.rows import SourceFile
+from ftr.errors import ConfigError, DataError
+from ftr.suggest import near
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def read_bytes(path: Path) -> tuple[bytes, SourceFile]:
+    """Return the content of `path`, unpacked if it is gzip, and its record. Raises `DataError`."""
+    try:
+        packed = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"file `{path}` does not exist.{_near_files(path)}") from None
+    except OSError as error:
+        raise DataError(f"file `{path}` cannot be read: {error.strerror or error}") from None
+    source = SourceFile(str(path), hashlib.sha256(packed).hexdigest(), len(packed))
+    content = _unpack(packed, path) if packed.startswith(_GZIP_MAGIC) else packed
+    if not content.strip():
+        raise DataError(f"file `{path}` is empty")
+    return content, source
+
+
+def decode(content: bytes, path: Path, encoding: str) -> str:
+    """Return the text, without a byte order mark. Raises `DataError` with byte and line, `ConfigError` for an unknown encoding."""
+    try:
+        name = codecs.lookup(encoding).name
+    except LookupError:
+        raise ConfigError(f"`dataset.encoding={encoding}` is no encoding Python knows; examples: utf-8, cp1252, utf-16") from None
+    try:
+        return content.decode("utf-8-sig" if name == "utf-8" else name).removeprefix("\ufeff")
+    except UnicodeError as error:
+        offset = error.start if isinstance(error, UnicodeDecodeError) else 0
+        line = content.count(b"\n", 0, offset) + 1
+        guess = "utf-16" if content.startswith(_UTF16_MARKS) else "cp1252"
+        raise DataError(
+            f"file `{path}` is not {encoding}: byte {offset}, on line {line}, cannot be decoded. "
+            f"Give its encoding, for example `dataset.encoding={guess}`"
+        ) from None
+
+
+def bare_name(path: Path) -> str:
+    """Return the file name without `.gz`, in lower case."""
+    return path.name.lower().removesuffix(".gz")
+
+
+def _unpack(packed: bytes, path: Path) -> bytes:
+    try:
+        return gzip.decompress(packed)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        whole = _unpacked_size(packed)
+        raise DataError(
+            f"file `{path}` is a damaged or truncated gzip file: {len(packed)} bytes hold {whole} bytes of content before it breaks off "
+            f"({error}). Fetch or pack it again"
+        ) from None
+
+
+def _unpacked_size(packed: bytes) -> int:
+    size = 0
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        for start in range(0, len(packed), 1 << 16):
+            size += len(unpacker.decompress(packed[start : start + (1 << 16)]))
+    except zlib.error:
+        pass
+    return size
+
+
+def _near_files(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f" Nor does the folder `{path.parent}`"
+    names = [other.name for other in path.parent.iterdir()]
+    matches = near(path.name, names)
+    return f" Did you mean `{path.parent / matches[0]}`?" if matches else ""

@@ -1,0 +1,70 @@
+"""From a configuration to encoded splits: what the driver does once, before any process trains."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from ftr.data.encode import StoredSplit, cache_folder, code_identity, store_split
+from ftr.data.load import load_rows
+from ftr.data.prepare import prepare_rows
+from ftr.train.components import encode_settings, make_head, make_model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ftr.config.models import RunConfig
+    from ftr.data.rows import Rejected
+    from ftr.protocols import EncodeSettings, Head, Model, Row
+    from ftr.registry import Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Encoded splits and what was learned while making them."""
+
+    splits: dict[str, StoredSplit]
+    labels: tuple[str, ...]
+    settings: EncodeSettings
+    model: Model
+    report: dict[str, Any]
+    rejected: list[Rejected]
+    sources: list[dict[str, Any]]
+    notes: list[str] = field(default_factory=list)
+
+
+def prepare(config: RunConfig, registry: Registry) -> Prepared:
+    """Read, check, split and encode the data of `config`. Raises `DataError`, `ConfigError`, `ModelError`."""
+    head = make_head(registry, config.head)
+    loaded = load_rows(config.dataset.name, config.dataset.options, registry, head.schema)
+    rows = prepare_rows(loaded, head, config.data)
+    model = make_model(registry, config.model, config.train)
+    notes = [*loaded.notes, *rows.notes]
+    settings = encode_settings(config, model, rows.labels, notes)
+    splits = encode_splits(config, registry, head, model, settings, rows.splits)
+    for name, split in splits.items():
+        notes += [f"{name}: {note}: {count} of {split.feature_count}" for note, count in split.notes.items()]
+    return Prepared(
+        splits=splits,
+        labels=rows.labels,
+        settings=settings,
+        model=model,
+        report=rows.report,
+        rejected=rows.rejected,
+        sources=[asdict(source) for source in loaded.sources],
+        notes=notes,
+    )
+
+
+def encode_splits(
+    config: RunConfig, registry: Registry, head: Head, model: Model, settings: EncodeSettings, splits: dict[str, Sequence[Row]]
+) -> dict[str, StoredSplit]:
+    """Encode each split, training rows with what the loss needs, the others with what decoding needs."""
+    tokenizer = model.tokenizer()
+    entry = registry.find("head", config.head.name)
+    identity = code_identity(type(head), config.head.options, entry.plugin.version)
+    folder = cache_folder(config.data.cache)
+    return {
+        name: store_split(rows, head, tokenizer, replace(settings, targets=name == "train"), folder, identity)
+        for name, rows in splits.items()
+    }

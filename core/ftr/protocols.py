@@ -1,0 +1,122 @@
+"""What the target of each spec must be. Nothing heavy is imported: the types are for checkers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import evaluate
+    from datasets import DatasetDict
+    from pydantic import BaseModel
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.utils.generic import ModelOutput
+
+    from ftr.data.schema import RowSchema
+
+Row = Mapping[str, Any]
+Feature = dict[str, Any]
+Prediction = dict[str, Any]
+State = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodeSettings:
+    """How rows become features: lengths in tokens, and the names of the classes in id order (empty: none).
+
+    `targets` is true where the rows are to be trained on: only then are the columns for the loss needed.
+    """
+
+    max_length: int
+    stride: int
+    labels: tuple[str, ...] = ()
+    targets: bool = True
+
+
+class Dataset(Protocol):
+    """The target of a `DatasetSpec`, called without arguments, gives this."""
+
+    def load(self, options: BaseModel | None) -> DatasetDict:
+        """Return splits among `train`, `validation`, `test` with the columns the task's head reads.
+
+        `options` is an instance of the spec's options model, or None when it has none. Raises `DataError`.
+        """
+        ...
+
+
+class Model(Protocol):
+    """The target of a `ModelSpec`, called with its options (or None), gives this."""
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Return the tokenizer, with a pad token. Raises `ModelError`."""
+        ...
+
+    def load(self, auto_class: type[Any], **config: Any) -> PreTrainedModel:
+        """Return `auto_class` with the pretrained weights and `config` values set. Raises `ModelError`."""
+        ...
+
+    def max_length(self) -> int | None:
+        """Return the longest input in tokens that the model takes, or None when it has no limit."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return where the weights came from (path or hub id, revision, sha256) for the run record."""
+        ...
+
+
+class Head(Protocol):
+    """The target of a `HeadSpec`, called with its options (or None), gives this.
+
+    The life of a row: `check` -> `encode` (one or more features) -> `collate` (a batch) -> the model ->
+    `reduce` (one small record per feature, at once, so that no logits are kept) -> `decode` (one prediction per
+    row) -> `score_inputs` -> the metrics.
+    """
+
+    schema: RowSchema
+
+    def check(self, row: Row) -> str | None:
+        """Return why this row cannot be used, in a few words that do not vary with the row, or None."""
+        ...
+
+    def build(self, model: Model, labels: Sequence[str], seed: int) -> PreTrainedModel:
+        """Return the model for the task; the new weights follow from `seed`. Saved as a plain checkpoint."""
+        ...
+
+    def encode(self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings) -> dict[str, list[Any]]:
+        """Turn a batch of rows (columns of equal length) into columns of features.
+
+        Must hold `input_ids` and `row`, the index into this batch of the row each feature came from. What the
+        loss needs (`labels`, `start_positions`, ...) is there when `settings.targets`; what `reduce` needs, else.
+        May hold `notes`: one string per feature (usually "") that is counted and shown, such as "question cut".
+        """
+        ...
+
+    def collate(self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
+        """Pad features to the longest of the batch: exactly the keyword arguments of the model's forward."""
+        ...
+
+    def reduce(self, outputs: ModelOutput, features: Sequence[Feature]) -> list[Any]:
+        """Turn the outputs for a batch into one small picklable record per feature, in order."""
+        ...
+
+    def decode(self, row: Row, records: Sequence[Any], state: State, labels: Sequence[str]) -> Prediction:
+        """Turn the records of one row's features (in order of encoding) into its prediction, `id` included."""
+        ...
+
+    def tune(self, rows: Sequence[Row], records: Sequence[Sequence[Any]]) -> State:
+        """Choose what is set on validation rows rather than learned (a threshold); `{}` when there is nothing."""
+        ...
+
+    def score_inputs(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        """Return `{"predictions": [...], "references": [...]}` as the metrics take them."""
+        ...
+
+
+class Metric(Protocol):
+    """The target of a `MetricSpec`, called without arguments, gives an `evaluate.EvaluationModule`."""
+
+    def __call__(self) -> evaluate.EvaluationModule:
+        """Return the module; `compute(predictions=..., references=...)` gives a dict of scores."""
+        ...

@@ -1,0 +1,1 @@
+"""Run directories: written by `jobs` and `train`, read by everyone else."""

@@ -1,0 +1,81 @@
+"""A run directory: its name, its record `run.json`, and the files beside it."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ftr import atomic
+from ftr.errors import RequestError, RunError
+
+RECORD = "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """One run on disk. `run.json` is replaced whole at each change, so a crash leaves a readable one."""
+
+    path: Path
+
+    @property
+    def model(self) -> Path:
+        """The checkpoint directory."""
+        return self.path / "model"
+
+    @classmethod
+    def create(cls, output: str, label: str) -> RunDirectory:
+        """Make `<output>/<time>-<label>-<random>`. Raises `RunError` when the place cannot be written to."""
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{_safe(label)}-{secrets.token_hex(2)}"
+        path = Path(output).expanduser() / name
+        try:
+            path.mkdir(parents=True)
+        except OSError as error:
+            raise RunError(f"cannot make the run directory `{path}`: {error.strerror or error}. Give another place with `output=`.") from error
+        return cls(path)
+
+    @classmethod
+    def open(cls, given: str | Path, output: str = "runs") -> RunDirectory:
+        """Find a run by its directory, or by its name (or the start of it) under `output`.
+
+        Raises `RequestError` naming the runs there are when it is not found or not the only one.
+        """
+        path = Path(given).expanduser()
+        if (path / RECORD).is_file():
+            return cls(path)
+        matches = [run for run in all_runs(Path(output)) if run.path.name.startswith(str(given))]
+        if len(matches) == 1:
+            return matches[0]
+        known = ", ".join(f"`{run.path}`" for run in (matches or all_runs(Path(output)))[-5:]) or "none"
+        problem = f"`{given}` is the start of several runs" if matches else f"`{given}` is no run directory: it has no `{RECORD}`"
+        raise RequestError(f"{problem}. Runs under `{output}`: {known}.")
+
+    def read(self) -> dict[str, Any]:
+        """Return the record. Raises `RequestError` when it is damaged."""
+        try:
+            record: dict[str, Any] = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RequestError(f"`{self.path / RECORD}` cannot be read: {error}.") from error
+        return record
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Replace the record."""
+        atomic.write_json(self.path / RECORD, record)
+
+    def discard(self) -> None:
+        """Remove the directory of a run that never began to train."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def all_runs(output: Path) -> list[RunDirectory]:
+    """Return the runs under `output`, oldest first."""
+    return [RunDirectory(record.parent) for record in sorted(output.glob(f"*/{RECORD}"))]
+
+
+def _safe(label: str) -> str:
+    kept = "".join(c if c.isalnum() or c in "._" else "-" for c in label).strip("-.")
+    return kept[:40] or "run"

@@ -1,0 +1,94 @@
+"""Scoring a finished run: on its own held-out rows, or on any other data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftr import atomic
+from ftr.config.models import RunConfig
+from ftr.config.overrides import parse_words
+from ftr.config.resolve import flat, resolve
+from ftr.data.load import load_rows
+from ftr.data.prepare import prepare_rows
+from ftr.errors import ConfigError, DataError
+from ftr.registry import Registry, get_registry
+from ftr.runs.directory import RunDirectory
+from ftr.runs.load import load, model_folder
+from ftr.train.scoring import Scorer
+
+if TYPE_CHECKING:
+    from ftr.data.prepare import PreparedRows
+    from ftr.protocols import Head, Prediction, Row
+
+READING = ("dataset", "data")
+"""Groups of keys that an evaluation may set; all others are those of the run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Scores of a model on one split, with its predictions, notes on reading, and rows left out by cause."""
+
+    split: str
+    rows: int
+    scores: dict[str, Any]
+    predictions: list[Prediction]
+    rejected: int
+    notes: list[str]
+    state: dict[str, Any]
+
+
+def evaluate(
+    run: str | Path, settings: Sequence[str] = (), *, split: str | None = None, predictions: Path | None = None, registry: Registry | None = None
+) -> Evaluation:
+    """Score the model of `run` with the metrics and the state (threshold) it was kept with.
+
+    Without settings the rows are those the run held out itself. `dataset=...` scores other data, all rows of it, with
+    the model's own label map. `predictions` is a file to write. Raises `DataError`, `ConfigError`, `ModelError`.
+    """
+    known = registry or get_registry()
+    directory = RunDirectory.open(run)
+    record = directory.read()
+    predictor = load(model_folder(directory.path), registry=known)
+    config, other = _config(record["config"], settings, known)
+    rows = _rows(config, known, predictor.head, predictor.card.labels if other else None)
+    name = split or next((part for part in ("test", "validation", "train") if part in rows.splits), "test")
+    if name not in rows.splits:
+        raise DataError(f"`--split {name}`: the data has only {', '.join(f'`{part}`' for part in rows.splits)}.")
+    chosen: Sequence[Row] = rows.splits[name]
+    answers = list(predictor.stream(chosen))
+    scores = Scorer.of(known, predictor.card.metrics).score(predictor.head, chosen, answers, predictor.card.labels)
+    if predictions is not None:
+        atomic.write_lines(predictions, answers)
+    left_out = sum(item.split == name for item in rows.rejected)
+    return Evaluation(
+        split=name, rows=len(chosen), scores=scores, predictions=answers, rejected=left_out, notes=rows.notes, state=predictor.card.state
+    )
+
+
+def _config(stored: dict[str, Any], settings: Sequence[str], registry: Registry) -> tuple[RunConfig, bool]:
+    """Return the run's configuration with `settings` on top, and whether they name other data."""
+    base = flat(RunConfig.model_validate(stored))
+    asked = {key: setting.value for key, setting in parse_words(settings).items()}
+    other = any(key.partition(".")[0] == "dataset" for key in asked)
+    for key in asked:
+        if key.partition(".")[0] not in READING:
+            raise ConfigError(f"`{key}`: an evaluation can set only `dataset.*` and `data.*`; the rest is the run's. Train again to change it.")
+        if not other and key not in ("data.limit_test", "data.limit_validation"):
+            raise ConfigError(f"`{key}` would divide the run's own data anew and score rows it was trained on: give `dataset=` as well.")
+    if other:
+        base = {key: value for key, value in base.items() if not _replaced(key)}
+    return resolve({**base, **asked}, registry).config, other
+
+
+def _replaced(key: str) -> bool:
+    return key.partition(".")[0] == "dataset" or key.startswith("data.limit")
+
+
+def _rows(config: RunConfig, registry: Registry, head: Head, labels: Sequence[str] | None) -> PreparedRows:
+    loaded = load_rows(config.dataset.name, config.dataset.options, registry, head.schema)
+    prepared = prepare_rows(loaded, head, config.data, labels)
+    prepared.notes[:0] = loaded.notes
+    return prepared

@@ -1,0 +1,118 @@
+"""`ftr.load`: a trained model from its run directory (or its `model/` alone), ready to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftr.config.models import Component, TrainConfig
+from ftr.errors import DataError, ModelError
+from ftr.protocols import EncodeSettings
+from ftr.registry import Registry, get_registry
+from ftr.runs.directory import RECORD
+from ftr.train.components import make_head
+from ftr.train.export import FTR_JSON, ModelCard, read_card
+from ftr.train.pretrained import Pretrained
+
+if TYPE_CHECKING:
+    from ftr.protocols import Prediction, Row
+    from ftr.train.inference import EncodedSplit
+
+CHUNK = 2048
+"""Rows that are encoded and answered at a time: bounds memory, whatever the length of the input."""
+
+
+def model_folder(path: str | Path) -> Path:
+    """Return the checkpoint directory of a run directory, or the directory itself. Raises `ModelError`."""
+    given = Path(path).expanduser()
+    for folder in (given / "model", given):
+        if (folder / FTR_JSON).is_file():
+            return folder
+    if (given / RECORD).is_file():
+        raise ModelError(f"run `{given}` has no model yet: its status is in `{given / RECORD}`.")
+    raise ModelError(f"`{given}` is neither a run directory nor a model directory written by ftr (no `model/{FTR_JSON}`, no `{FTR_JSON}`).")
+
+
+def load(path: str | Path, *, registry: Registry | None = None, precision: str = "auto") -> Predictor:
+    """Load a trained model. `path` is a run directory or a model directory; raises `ModelError`."""
+    return Predictor(model_folder(path), registry or get_registry(), precision)
+
+
+class Predictor:
+    """A trained model with its head: texts or rows in, predictions out, exactly as the run itself made them."""
+
+    def __init__(self, folder: Path, registry: Registry, precision: str = "auto") -> None:
+        """Load the checkpoint in `folder`."""
+        from ftr.train.hardware import choose_numerics
+        from ftr.train.inference import Engine
+        from ftr.train.session import ready
+
+        self.folder = folder
+        self.card: ModelCard = read_card(folder)
+        self.head = make_head(registry, Component(name=self.card.head, options=self.card.head_options))
+        source = Pretrained(str(folder))
+        numerics = choose_numerics(TrainConfig.model_validate({"precision": precision}))
+        self.engine = Engine(
+            model=ready(self.head.build(source, self.card.labels, 0), numerics).eval(),
+            head=self.head,
+            tokenizer=source.tokenizer(),
+            labels=self.card.labels,
+            precision=numerics.precision,
+        )
+        self.settings = EncodeSettings(
+            max_length=self.card.max_length, stride=self.card.stride, labels=self.card.labels, targets=False
+        )
+
+    def predict(self, rows: Iterable[str | Mapping[str, Any]]) -> list[Prediction]:
+        """Return one prediction a row, in order. A row is a mapping of the head's columns, or a text where one is enough.
+
+        Raises `DataError` naming the first row that cannot be used.
+        """
+        return list(self.stream(self._checked(rows)))
+
+    def stream(self, rows: Iterable[Row]) -> Iterator[Prediction]:
+        """Yield a prediction for each of `rows`, which must pass the head's check, a bounded number at a time."""
+        chunk: list[Row] = []
+        for row in rows:
+            chunk.append(row)
+            if len(chunk) == CHUNK:
+                yield from self._answer(chunk)
+                chunk = []
+        if chunk:
+            yield from self._answer(chunk)
+
+    def records(self, rows: Sequence[Row]) -> list[list[Any]]:
+        """Return what the head keeps of each row's features."""
+        return self.engine.records(self._encode(rows))
+
+    def _answer(self, rows: Sequence[Row]) -> list[Prediction]:
+        return self.engine.decode(rows, self.records(rows), self.card.state)
+
+    def _encode(self, rows: Sequence[Row]) -> EncodedSplit:
+        from datasets import Dataset
+
+        from ftr.train.inference import EncodedSplit
+
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        columns = self.head.encode({name: [row.get(name) for row in rows] for name in names}, self.engine.tokenizer, self.settings)
+        columns.pop("notes", None)
+        columns["length"] = [len(ids) for ids in columns["input_ids"]]
+        return EncodedSplit(Dataset.from_dict({"index": list(range(len(rows)))}), Dataset.from_dict(columns))
+
+    def _checked(self, rows: Iterable[str | Mapping[str, Any]]) -> Iterator[Row]:
+        for number, given in enumerate(rows):
+            row = {"id": str(number), **(self._from_text(given) if isinstance(given, str) else given)}
+            cause = self.head.check(row)
+            if cause is not None:
+                raise DataError(f"row {number}: {cause}. Columns needed: {', '.join(self._inputs())}.")
+            yield row
+
+    def _inputs(self) -> list[str]:
+        return [column.name for column in self.head.schema.columns if column.required and column.type == "text"]
+
+    def _from_text(self, text: str) -> dict[str, str]:
+        names = self._inputs()
+        if len(names) != 1:
+            raise DataError(f"a plain text is not enough for head `{self.card.head}`: give a mapping with {', '.join(f'`{n}`' for n in names)}.")
+        return {names[0]: text}

@@ -1,0 +1,50 @@
+"""The final table of a run: the untrained and the trained model side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+OTHER_AVERAGES = ("_macro", "_micro", "_weighted")
+
+
+def score_columns(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the columns there are, in order: `untrained` and the held-out split, then validation."""
+    heldout, scores = record["heldout"], record["scores"]
+    columns: dict[str, dict[str, Any]] = {}
+    if record["untrained"] is not None:
+        columns[f"{heldout}, untrained"] = record["untrained"]
+    if heldout:
+        columns[f"{heldout}, trained"] = scores[heldout]
+    if heldout == "test" and "validation" in scores:
+        columns["validation, trained"] = scores["validation"]
+    return columns
+
+
+def score_table(record: Mapping[str, Any], markdown: bool = False) -> list[str]:
+    """Return the lines of a table: a row a score that is a single number, a column a split."""
+    columns = score_columns(record)
+    if not columns:
+        return ["no validation or test rows: nothing was scored"]
+    names = list(dict.fromkeys(key for scores in columns.values() for key, value in scores.items() if _shown(key, value)))
+    rows = [["", *columns], *([name, *(number(scores.get(name)) for scores in columns.values())] for name in names)]
+    if markdown:
+        body = [f"| {' | '.join(row)} |" for row in rows]
+        return [body[0], "|---" * len(rows[0]) + "|", *body[1:]]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows]
+
+
+def _shown(key: str, value: Any) -> bool:
+    """Whether a score stands in the table: other averages of a score that stands there are in `run.json` alone."""
+    return isinstance(value, int | float) and not key.endswith(OTHER_AVERAGES)
+
+
+def number(value: Any) -> str:
+    """Return a score for reading: whole numbers as they are, others with four decimals (two from 1 on)."""
+    if value is None:
+        return "-"
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.4f}" if abs(value) <= 1 else f"{value:.2f}"

@@ -1,0 +1,105 @@
+"""What a plugin hands over: frozen records of strings that import nothing and pickle."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+Kind = Literal["dataset", "model", "head", "metric", "task"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+class FrozenMapping(Mapping[str, object]):
+    """A read-only, picklable, hashable mapping; specs turn any mapping given to them into one."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Mapping[str, object] | None = None) -> None:
+        self._items = dict(items or {})
+
+    def __getitem__(self, key: str) -> object:
+        return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(tuple((key, repr(value)) for key, value in self._items.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._items)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentSpec:
+    """What every kind has.
+
+    `name` matches `[a-z0-9][a-z0-9._-]*`. `target` is `"package.module:attribute"`, imported when the component
+    is first used; what the attribute must be is written in `ftr.protocols`. `options` is the same kind of path,
+    to a pydantic model of the component's options; without it the component takes none.
+    """
+
+    name: str
+    target: str
+    summary: str = ""
+    options: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetSpec(ComponentSpec):
+    """A named dataset. `columns` are the canonical columns its splits hold, for `ftr list`."""
+
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec(ComponentSpec):
+    """A named pretrained model: a checkpoint source with known-good settings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadSpec(ComponentSpec):
+    """What stands on the model: builds it, encodes rows, decodes outputs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricSpec(ComponentSpec):
+    """A metric. `mode` says which way is better; `key` names its main score when that is not `name`."""
+
+    mode: Literal["max", "min"] = "max"
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSpec:
+    """A named bundle of components with default hyperparameters and a default search space.
+
+    `metrics[0]` is the primary metric: checkpoints and trials are ranked by its main score, in its mode.
+    `defaults` maps run-configuration keys (dotted) to values; `search_space` maps them to expressions such as
+    `"loguniform(1e-5,1e-4)"`.
+    """
+
+    name: str
+    dataset: str
+    model: str
+    head: str
+    metrics: tuple[str, ...]
+    summary: str = ""
+    defaults: Mapping[str, object] = field(default_factory=FrozenMapping)
+    search_space: Mapping[str, object] = field(default_factory=FrozenMapping)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "defaults", FrozenMapping(self.defaults))
+        object.__setattr__(self, "search_space", FrozenMapping(self.search_space))
+
+
+AnySpec = DatasetSpec | ModelSpec | HeadSpec | MetricSpec | TaskSpec
+SPEC_TYPES: Mapping[Kind, type[AnySpec]] = {
+    "dataset": DatasetSpec,
+    "model": ModelSpec,
+    "head": HeadSpec,
+    "metric": MetricSpec,
+    "task": TaskSpec,
+}

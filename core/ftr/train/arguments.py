@@ -1,0 +1,52 @@
+"""From our configuration to `transformers.TrainingArguments`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+    from ftr.config.models import RunConfig
+    from ftr.train.hardware import Numerics
+
+
+def training_arguments(config: RunConfig, numerics: Numerics, scratch: Path, evaluate: bool, distributed: bool) -> TrainingArguments:
+    """Return the arguments of one training, `distributed` when a process group is up.
+
+    `trainer.*` keys come last and are checked by transformers.
+    Raises `ConfigError` with the message of transformers when it refuses one of them.
+    """
+    from transformers import TrainingArguments
+
+    values: dict[str, Any] = {
+        "output_dir": str(scratch),
+        "learning_rate": config.learning_rate,
+        "num_train_epochs": config.epochs,
+        "per_device_train_batch_size": config.batch_size,
+        "seed": config.seed,
+        "lr_scheduler_type": config.train.schedule,
+        "warmup_steps": config.train.warmup,
+        "weight_decay": config.train.weight_decay,
+        "max_grad_norm": config.train.max_grad_norm,
+        "logging_steps": config.train.log_steps,
+        "eval_strategy": "epoch" if evaluate else "no",
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "log_level": "error",
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": numerics.device == "cuda",
+        "bf16": numerics.precision == "bf16",
+        "fp16": numerics.precision == "fp16",
+        "use_cpu": numerics.device == "cpu",
+        **({"ddp_backend": "gloo"} if numerics.device == "cpu" and distributed else {}),
+        **config.trainer,
+    }
+    try:
+        return TrainingArguments(**values)
+    except (TypeError, ValueError, ImportError) as error:
+        raise ConfigError(f"`trainer.*` or `train.*`: transformers refuses the training arguments: {error}") from error

@@ -1,0 +1,64 @@
+"""The head and model of a configuration, made from the registry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ftr.config.models import Component, RunConfig, TrainConfig
+from ftr.config.pretrained import PretrainedOptions
+from ftr.errors import ConfigError, PluginError
+from ftr.protocols import EncodeSettings
+from ftr.train.pretrained import Pretrained
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ftr.protocols import Head, Model
+    from ftr.registry import Registry
+    from ftr.specs import Kind
+
+LENGTH_CAP = 512
+"""Longest input in tokens when neither the configuration nor the model says less: what BERT was trained with."""
+
+
+def make_head(registry: Registry, component: Component) -> Head:
+    """Return the head with its options. Raises `UnknownComponentError` or `PluginError`."""
+    head: Head = _made(registry, "head", component)
+    return head
+
+
+def make_model(registry: Registry, component: Component, train: TrainConfig | None = None) -> Model:
+    """Return the named model, or any checkpoint by directory or hub id, with the dropout of `train` when given."""
+    if registry.has("model", component.name):
+        model: Model = _made(registry, "model", component)
+    else:
+        model = Pretrained(component.name, PretrainedOptions.model_validate(component.options))
+    if train is not None and (train.dropout is not None or train.attention_dropout is not None):
+        if not isinstance(model, Pretrained):
+            raise ConfigError(f"`train.dropout`: model `{component.name}` sets its own dropout. Leave the key out.")
+        model.dropout, model.attention_dropout = train.dropout, train.attention_dropout
+    return model
+
+
+def encode_settings(config: RunConfig, model: Model, labels: Sequence[str], notes: list[str]) -> EncodeSettings:
+    """Return lengths for encoding: `data.max_length`, no more than the model can take (said in `notes`)."""
+    limit = model.max_length()
+    asked = config.data.max_length or min(limit or LENGTH_CAP, LENGTH_CAP)
+    length = min(asked, limit or asked)
+    if length < asked:
+        notes.append(f"data.max_length {asked} is more than model `{config.model.name}` takes: {length} is used")
+    stride = config.data.stride if length == asked else min(config.data.stride, length // 4)
+    return EncodeSettings(max_length=length, stride=stride, labels=tuple(labels))
+
+
+def _made(registry: Registry, kind: Kind, component: Component) -> Any:
+    options = registry.options_model(kind, component.name)
+    return call_target(registry, kind, component.name, options.model_validate(component.options) if options is not None else None)
+
+
+def call_target(registry: Registry, kind: Kind, name: str, *arguments: object) -> Any:
+    """Call the target of a component and return what it gives. Raises `PluginError` when it cannot be called."""
+    target = registry.target(kind, name)
+    if not callable(target):
+        raise PluginError(f"the {kind} `{name}` of plugin {registry.find(kind, name).plugin.described}: its target is not callable.")
+    return target(*arguments)

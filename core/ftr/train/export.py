@@ -1,0 +1,73 @@
+"""Writing a trained model: a plain checkpoint, with `ftr.json` for what transformers has no place for."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftr.errors import ModelError, RunError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+FTR_JSON = "ftr.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """What `ftr.json` holds: how to read rows for this model and turn its outputs into predictions.
+
+    `state` is what `head.tune` chose on validation rows, such as a no-answer threshold.
+    """
+
+    head: str
+    head_options: dict[str, Any]
+    metrics: tuple[str, ...]
+    labels: tuple[str, ...]
+    max_length: int
+    stride: int
+    state: dict[str, Any] = field(default_factory=dict)
+    task: str | None = None
+    ftr: str = ""
+    plugins: dict[str, str] = field(default_factory=dict)
+
+
+def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: ModelCard) -> None:
+    """Write the checkpoint to `folder` as one step: what stood there is whole until the new one is.
+
+    Raises `RunError` when the disk is full or not writable.
+    """
+    fresh = folder.with_name(f"{folder.name}.new-{os.getpid()}")
+    try:
+        shutil.rmtree(fresh, ignore_errors=True)
+        model.save_pretrained(fresh)
+        tokenizer.save_pretrained(fresh)
+        (fresh / FTR_JSON).write_text(json.dumps(asdict(card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        _swap(fresh, folder)
+    except OSError as error:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise RunError(f"cannot write the model to `{folder}`: {error.strerror or error}. Free space or give another `output=`.") from error
+
+
+def read_card(folder: Path) -> ModelCard:
+    """Read `ftr.json` of a model directory. Raises `ModelError`."""
+    path = folder / FTR_JSON
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return ModelCard(**{**values, "labels": tuple(values["labels"]), "metrics": tuple(values["metrics"])})
+    except FileNotFoundError as error:
+        raise ModelError(f"`{folder}` has no `{FTR_JSON}`: it was not written by ftr. Give a run directory or its `model/`.") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"`{path}` is damaged ({error}): train again, or restore the file.") from error
+
+
+def _swap(fresh: Path, folder: Path) -> None:
+    old = folder.with_name(f"{folder.name}.old-{os.getpid()}")
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,117 @@
+"""From encoded rows to one prediction each, batch by batch: the logits of a split are never held."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ftr.train.sampling import Indices, by_length
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from ftr.protocols import Head, Prediction, Row, State
+
+TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 65536, "mps": 16384}
+ROWS_PER_BATCH = 512
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedSplit:
+    """The rows of a split and their features; `features["row"]` is the row number each feature belongs to."""
+
+    rows: Dataset
+    features: Dataset
+
+    @property
+    def lengths(self) -> Indices:
+        """Tokens of each feature."""
+        return np.asarray(self.features.data.column("length"), dtype=np.int64)
+
+    @property
+    def owners(self) -> Indices:
+        """Row number of each feature, never decreasing."""
+        return np.asarray(self.features.data.column("row"), dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """A model with what is needed to ask it: head, tokenizer, label names, number format and batch size."""
+
+    model: PreTrainedModel
+    head: Head
+    tokenizer: PreTrainedTokenizerBase
+    labels: tuple[str, ...]
+    precision: str = "fp32"
+    eval_batch: int | str = "auto"
+
+    def records(self, split: EncodedSplit, rank: int = 0, world: int = 1, tick: Callable[[int], None] | None = None) -> list[list[Any]]:
+        """Run the model over a split and return, for each row, what `head.reduce` kept of its features.
+
+        With several workers each runs every `world`-th batch and all get all records. `tick` is told how many
+        features are done.
+        """
+        batches = self._batches(split)[rank::world]
+        found: dict[int, Any] = {}
+        for batch in batches:
+            found.update(zip(batch.tolist(), self._reduce(split.features, batch), strict=True))
+            if tick is not None:
+                tick(len(found))
+        if world > 1:
+            found = _gather(found, world)
+        grouped: list[list[Any]] = [[] for _ in range(len(split.rows))]
+        for feature, owner in enumerate(split.owners.tolist()):
+            grouped[owner].append(found[feature])
+        return grouped
+
+    def decode(self, rows: Sequence[Row], records: Sequence[Sequence[Any]], state: State) -> list[Prediction]:
+        """Turn the records of each row into its prediction."""
+        return [self.head.decode(row, kept, state, self.labels) for row, kept in zip(rows, records, strict=True)]
+
+    def _batches(self, split: EncodedSplit) -> list[Indices]:
+        if isinstance(self.eval_batch, int):
+            return by_length(split.lengths, self.eval_batch, 1 << 62)
+        return by_length(split.lengths, ROWS_PER_BATCH, TOKENS_PER_BATCH[self.model.device.type])
+
+    def _reduce(self, features: Dataset, batch: Indices) -> list[Any]:
+        items = feature_rows(features, batch)
+        inputs = {key: value.to(self.model.device) for key, value in self.head.collate(items, self.tokenizer).items()}
+        with evaluating(self.model), torch.inference_mode(), autocast(self.model.device.type, self.precision):
+            outputs = self.model(**inputs)
+        return self.head.reduce(outputs, items)
+
+
+def feature_rows(features: Dataset, batch: Indices) -> list[dict[str, Any]]:
+    """Return the features of `batch`, in its order, as dicts of Python values."""
+    columns = features[batch.tolist()]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+@contextlib.contextmanager
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """Put the model into evaluation mode and back into the mode it had."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+def autocast(device: str, precision: str) -> contextlib.AbstractContextManager[object]:
+    """Return the autocast context of a number format; fp32 has none."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device, dtype=torch.bfloat16 if precision == "bf16" else torch.float16)
+
+
+def _gather(found: dict[int, Any], world: int) -> dict[int, Any]:
+    parts: list[dict[int, Any]] = [{}] * world
+    torch.distributed.all_gather_object(parts, found)
+    return {feature: record for part in parts for feature, record in part.items()}

@@ -1,0 +1,138 @@
+"""Any Hugging Face checkpoint, from a directory or the hub: safetensors only, pad token set, remote code off."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftr.config.pretrained import PretrainedOptions
+from ftr.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+HIDDEN_DROPOUT = ("hidden_dropout_prob", "hidden_dropout", "dropout", "resid_pdrop", "embd_pdrop")
+ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
+OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet")
+"""Architectures that count positions from `pad_token_id + 1`, so that many of their positions are never used."""
+
+
+class Pretrained:
+    """A checkpoint by directory or hub id. Implements `ftr.protocols.Model`."""
+
+    def __init__(self, name: str, options: PretrainedOptions | None = None) -> None:
+        """Refer to the checkpoint `name`; nothing is read before `tokenizer` or `load`."""
+        self.name = name
+        self.options = options or PretrainedOptions()
+        self.dropout: float | None = None
+        self.attention_dropout: float | None = None
+
+    def locate(self) -> str:
+        """Return the directory or hub id that is given to transformers; subclasses may look further."""
+        return self.name
+
+    @cached_property
+    def source(self) -> str:
+        """What `locate` found, looked up once."""
+        return self.locate()
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Return the fast tokenizer, padding on the right, with a pad token. Raises `ModelError`."""
+        from transformers import AutoTokenizer
+
+        self._check_folder()
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self.source, **self._common())
+        except (OSError, ValueError) as error:
+            raise self._unreadable("tokenizer", error) from error
+        if not tokenizer.is_fast:
+            raise ModelError(
+                f"model `{self.name}` has no fast tokenizer (`tokenizer.json`), which ftr needs for offsets. Save one beside it."
+            )
+        set_pad_token(tokenizer)
+        tokenizer.padding_side = tokenizer.truncation_side = "right"
+        return tokenizer
+
+    def load(self, auto_class: type[Any], **config: Any) -> PreTrainedModel:
+        """Return `auto_class` with the pretrained weights; `config` values override those of the checkpoint.
+
+        The pad token of the tokenizer is set on the model's config, so that decoders find the end of each row.
+        Raises `ModelError` when the weights are missing, not in safetensors, or of another architecture.
+        """
+        from transformers import AutoConfig
+
+        self._check_folder(weights=True)
+        try:
+            settings: PretrainedConfig = AutoConfig.from_pretrained(self.source, **self._common(), **config)
+            settings.pad_token_id = self.tokenizer().pad_token_id
+            _set_all(settings, HIDDEN_DROPOUT, self.dropout)
+            _set_all(settings, ATTENTION_DROPOUT, self.attention_dropout)
+            model: PreTrainedModel = auto_class.from_pretrained(
+                self.source, config=settings, use_safetensors=True, dtype="float32", **self._common()
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self._unreadable("weights", error) from error
+        return model
+
+    def max_length(self) -> int | None:
+        """Return the longest input in tokens that the model has positions for, or None when it does not say."""
+        from transformers import AutoConfig
+
+        self._check_folder()
+        try:
+            settings = AutoConfig.from_pretrained(self.source, **self._common())
+        except (OSError, ValueError) as error:
+            raise self._unreadable("config", error) from error
+        positions: int | None = getattr(settings, "max_position_embeddings", None)
+        if positions is not None and settings.model_type in OFFSET_POSITIONS:
+            positions -= settings.pad_token_id + 1
+        return positions
+
+    def describe(self) -> dict[str, Any]:
+        """Return the source, revision and whether remote code was allowed."""
+        return {"source": self.source, **self.options.model_dump()}
+
+    def _common(self) -> dict[str, Any]:
+        return {"revision": self.options.revision, "trust_remote_code": self.options.trust_remote_code}
+
+    def _check_folder(self, weights: bool = False) -> None:
+        folder = Path(self.source)
+        if not folder.is_dir():
+            return
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"model directory `{folder}` has no `config.json`: give a directory written by `save_pretrained`.")
+        if weights and not any(folder.glob("*.safetensors")):
+            others = sorted(path.name for path in folder.glob("*.bin"))
+            hint = f" (`{others[0]}` is a pickle, which ftr does not load: save it again as safetensors)" if others else ""
+            raise ModelError(f"model directory `{folder}` has no weights: no `*.safetensors` file in it{hint}.")
+
+    def _unreadable(self, what: str, error: Exception) -> ModelError:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        where = "directory" if Path(self.source).is_dir() else "hub id"
+        mend = (
+            "Check the files in it."
+            if where == "directory"
+            else "Is the name right, and can this machine reach the hub? A local directory (`model=path`), and `model=minilm` "
+            "with `ftr[offline]`, need no network."
+        )
+        return ModelError(f"model `{self.name}` ({where} `{self.source}`): cannot read its {what}: {first} {mend}")
+
+
+def set_pad_token(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give a tokenizer without a pad token (GPT-2) its end-of-text token for it; masks keep the two apart."""
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    if tokenizer.pad_token is None:
+        raise ModelError("the tokenizer has no pad, end-of-text or unknown token to pad with: set `pad_token` in its files.")
+
+
+def _set_all(settings: PretrainedConfig, names: tuple[str, ...], value: float | None) -> None:
+    known = [name for name in names if hasattr(settings, name)]
+    if value is None:
+        return
+    if not known:
+        raise ModelError(f"`train.dropout`: a `{settings.model_type}` model has none of `{'`, `'.join(names)}`. Leave the key out.")
+    for name in known:
+        setattr(settings, name, value)

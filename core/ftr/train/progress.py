@@ -1,0 +1,101 @@
+"""The live line of a training: epoch, step, loss, examples a second and time left; plain lines where no one watches."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TextIO
+
+REFRESH_SECONDS = 0.2
+PLAIN_SECONDS = 30.0
+
+
+def clock(seconds: float) -> str:
+    """Return `1:02:03` or `2:03` for a number of seconds."""
+    whole = max(round(seconds), 0)
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+
+
+@dataclass(slots=True)
+class ProgressLine:
+    """One line on stderr that rewrites itself on a terminal; elsewhere a plain line every half minute."""
+
+    stream: TextIO = field(default_factory=lambda: sys.stderr)
+    enabled: bool = True
+    _shown: int = 0
+    _last: float = field(default_factory=time.monotonic)
+
+    @property
+    def live(self) -> bool:
+        """Whether the stream is a terminal."""
+        return self.stream.isatty()
+
+    def update(self, text: str) -> None:
+        """Show `text` if it is time to."""
+        now = time.monotonic()
+        if not self.enabled or now - self._last < (REFRESH_SECONDS if self.live else PLAIN_SECONDS):
+            return
+        self._last = now
+        if self.live:
+            self._rewrite(text)
+        else:
+            print(text, file=self.stream, flush=True)
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+        if not self.enabled:
+            return
+        self.clear()
+        print(text, file=self.stream, flush=True)
+
+    def clear(self) -> None:
+        """Wipe the live line."""
+        if self._shown and self.live:
+            self._rewrite("")
+            self.stream.write("\r")
+            self.stream.flush()
+
+    def _rewrite(self, text: str) -> None:
+        self.stream.write("\r" + text.ljust(self._shown))
+        self.stream.flush()
+        self._shown = len(text)
+
+
+@dataclass(slots=True)
+class Meter:
+    """Counts a training: steps done of `steps`, examples, and the time spent training (evaluations left out)."""
+
+    steps: int
+    epochs: float
+    step: int = 0
+    examples: int = 0
+    seconds: float = 0.0
+    loss: float = float("nan")
+    _since: float = field(default_factory=time.monotonic)
+
+    def start(self) -> None:
+        """Mark the beginning of a step."""
+        self._since = time.monotonic()
+
+    def add(self, examples: int, loss: float) -> None:
+        """Count a finished step of `examples` examples; the shown loss is smoothed over about ten steps."""
+        self.seconds += time.monotonic() - self._since
+        self.step += 1
+        self.examples += examples
+        self.loss = loss if self.loss != self.loss else 0.9 * self.loss + 0.1 * loss
+
+    @property
+    def rate(self) -> float:
+        """Examples a second."""
+        return self.examples / self.seconds if self.seconds else 0.0
+
+    def line(self) -> str:
+        """Return the progress line."""
+        left = self.seconds / self.step * (self.steps - self.step) if self.step else 0.0
+        epoch = self.step / self.steps * self.epochs
+        return (
+            f"epoch {epoch:.2f}/{self.epochs:g} · step {self.step}/{self.steps} · loss {self.loss:.4f} · "
+            f"{self.rate:.1f} examples/s · {clock(left)} left"
+        )

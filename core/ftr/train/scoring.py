@@ -1,0 +1,77 @@
+"""Metrics of predictions: every module of a task, flattened into one dict of scores."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ftr.errors import FtrError, PluginError
+from ftr.train.components import call_target
+
+if TYPE_CHECKING:
+    import evaluate
+
+    from ftr.protocols import Head, Prediction, Row
+    from ftr.registry import Registry
+
+Scores = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """The metrics of a task; the first is the primary one, `primary` its main score and `mode` its direction."""
+
+    modules: Mapping[str, evaluate.EvaluationModule]
+    owners: Mapping[str, str]
+    primary: str
+    mode: str
+
+    @classmethod
+    def of(cls, registry: Registry, names: Sequence[str]) -> Scorer:
+        """Load the metrics by name. Raises `UnknownComponentError` or `PluginError`."""
+        first = registry.metric(names[0])
+        return cls(
+            modules={name: call_target(registry, "metric", name) for name in names},
+            owners={name: registry.find("metric", name).plugin.described for name in names},
+            primary=first.key or first.name,
+            mode=first.mode,
+        )
+
+    def score(self, head: Head, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]) -> Scores:
+        """Return all scores of `predictions`; those a metric gives per class are keyed by label name."""
+        inputs = head.score_inputs(rows, predictions)
+        scores: Scores = {}
+        for name, module in self.modules.items():
+            for key, value in self._compute(name, module, inputs).items():
+                scores[key] = _named(value, labels)
+        if self.primary not in scores:
+            raise PluginError(f"metric `{next(iter(self.modules))}` gave no score `{self.primary}`, only: {', '.join(scores) or 'none'}.")
+        return scores
+
+    def better(self, new: float, old: float | None) -> bool:
+        """Whether `new` beats `old` in the direction of the primary metric; anything beats None, nothing beats with NaN."""
+        if math.isnan(new):
+            return False
+        return old is None or (new > old if self.mode == "max" else new < old)
+
+    def _compute(self, name: str, module: evaluate.EvaluationModule, inputs: dict[str, list[Any]]) -> Scores:
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                return dict(module.compute(**inputs) or {})
+        except FtrError:
+            raise
+        except Exception as error:
+            raise PluginError(f"metric `{name}` ({self.owners[name]}) failed: {type(error).__name__}: {error}") from error
+
+
+def _named(value: Any, labels: Sequence[str]) -> Any:
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list) and 0 < len(value) <= len(labels):
+        # Metrics see class ids only: the last classes are missing where neither rows nor predictions hold them.
+        return {label: _named(item, labels) for label, item in zip(labels, value, strict=False)}
+    return value

@@ -1,0 +1,138 @@
+"""`transformers.Trainer` with the parts replaced that waste a machine: batches, loss weights, evaluation."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ftr.errors import RunError
+from ftr.train.steps import MicroBatch, StepLoader, Steps
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from ftr.train.progress import Meter, ProgressLine
+
+Evaluate = Callable[[], dict[str, float]]
+
+
+class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked: its modules are resolved lazily
+    """Trains over `Steps`: one item of the loader is one optimizer step, whatever it is cut into.
+
+    The gradient of a step is that of the mean loss over the whole batch, over all workers and micro-batches, exactly:
+    each micro-batch weighs in with the number of terms its own mean was taken over.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: PreTrainedModel,
+        args: TrainingArguments,
+        steps: Steps,
+        tokenizer: PreTrainedTokenizerBase,
+        evaluate: Evaluate | None,
+        meter: Meter,
+        callbacks: list[TrainerCallback],
+    ) -> None:
+        """Set up; `evaluate` returns the scores to log at each evaluation."""
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=steps,
+            eval_dataset=steps if evaluate else None,
+            processing_class=tokenizer,
+            callbacks=callbacks,
+        )
+        self.steps, self.evaluate_now, self.meter = steps, evaluate, meter
+
+    def get_train_dataloader(self) -> StepLoader:
+        """Return the loader of optimizer steps; already this worker's share, so accelerate must not cut it again."""
+        return StepLoader(self.steps)
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: list[MicroBatch],
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor:
+        """Run all micro-batches of one step and return the mean loss of the step (this worker's part of it).
+
+        With weights w_i (terms in the mean of micro-batch i, over all workers) the loss is sum_i loss_i * w_i / sum_i w_i.
+        DDP averages gradients over workers, so each worker's part is scaled up by their number.
+        """
+        self.meter.start()
+        model.train()
+        world = self.accelerator.num_processes
+        weights = [loss_terms(micro) for micro in inputs]
+        total = self._sum_over_workers(sum(weights), world)
+        loss_sum = torch.zeros((), device=self.args.device)
+        for number, (micro, weight) in enumerate(zip(inputs, weights, strict=True), start=1):
+            last = number == len(inputs)
+            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
+                tensors = self._prepare_inputs(dict(micro.inputs))
+                loss = self.compute_loss(model, tensors)
+                loss = loss * (weight * world / total) if weight else loss.nan_to_num() * 0.0
+                self.accelerator.backward(loss)
+            loss_sum += loss.detach()
+        self._count(inputs, loss_sum, world)
+        return loss_sum
+
+    def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
+        """Score the validation split through the head, batch by batch, and log the scores."""
+        if self.evaluate_now is None:
+            return {}
+        metrics = {f"{metric_key_prefix}_{key}": value for key, value in self.evaluate_now().items()}
+        self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def floating_point_ops(self, inputs: object) -> int:
+        """Return 0: the estimate of transformers needs one batch of one shape."""
+        return 0
+
+    def _sum_over_workers(self, value: float, world: int) -> float:
+        if world == 1:
+            return value
+        return float(self.accelerator.reduce(torch.tensor(value, dtype=torch.float32, device=self.args.device), "sum"))
+
+    def _count(self, inputs: list[MicroBatch], loss: Tensor, world: int) -> None:
+        examples = sum(micro.examples for micro in inputs) if world == 1 else self.steps.plan.batch_size
+        value = float(loss)
+        if not math.isfinite(value):
+            raise RunError(
+                f"the loss is {value} at step {self.state.global_step + 1}: "
+                "lower `learning_rate`, raise `train.warmup`, or set `train.precision=fp32`."
+            )
+        self.meter.add(examples, value)
+
+
+def loss_terms(micro: MicroBatch) -> int:
+    """Return how many terms the mean loss of a micro-batch has: labels that are not ignored (-100), else examples."""
+    if not micro.examples:
+        return 0
+    labels = micro.inputs.get("labels")
+    return micro.examples if labels is None else int((labels != -100).sum())
+
+
+class Watch(TrainerCallback):  # type: ignore[misc]  # as above
+    """Shows the progress line and hands every log entry on."""
+
+    def __init__(self, line: ProgressLine, meter: Meter, record: Callable[[dict[str, Any]], None]) -> None:
+        """`record` gets one dict a log, with `step` and `epoch`."""
+        self.line, self.meter, self.record = line, meter, record
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Redraw the line."""
+        self.line.update(self.meter.line())
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        """Record losses and learning rates."""
+        if logs and "loss" in logs:
+            self.record({"kind": "train", "step": state.global_step, "epoch": state.epoch, **logs})

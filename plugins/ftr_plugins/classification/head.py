@@ -1,0 +1,123 @@
+"""One label for a text, or for a pair of texts: a linear classifier on the model's summary of the sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ftr.data.schema import Column, RowSchema
+from ftr_plugins.classification.options import SequenceClassificationOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.utils import ModelOutput
+
+    from ftr.protocols import EncodeSettings, Feature, Model, Prediction, Row, State
+
+CLASSIFIER_DROPOUT = {"roberta": "classifier_dropout", "bert": "classifier_dropout", "distilbert": "seq_classif_dropout"}
+
+
+class SequenceClassificationHead:
+    """Single-label classification. Implements `ftr.protocols.Head`."""
+
+    schema = RowSchema(
+        columns=(
+            Column(
+                name="text",
+                aliases=("sentence", "review", "tweet", "content", "comment", "document", "body", "text_a", "sentence1", "premise"),
+            ),
+            Column(name="text_pair", aliases=("text_b", "sentence2", "hypothesis"), required=False),
+            Column(
+                name="label", type="label", aliases=("labels", "sentiment", "class", "category", "target", "polarity", "stars", "rating")
+            ),
+        ),
+        stratify="label",
+    )
+
+    def __init__(self, options: SequenceClassificationOptions | None = None) -> None:
+        """Take the head's options."""
+        self.options = options or SequenceClassificationOptions()
+
+    def check(self, row: Row) -> str | None:
+        """Return why a row cannot be used: it has no text."""
+        return None if str(row.get("text") or "").strip() else "empty text"
+
+    def build(self, model: Model, labels: Sequence[str], seed: int) -> PreTrainedModel:
+        """Return an `AutoModelForSequenceClassification` with the label names in its config."""
+        from transformers import AutoModelForSequenceClassification, set_seed
+
+        set_seed(seed)
+        built = model.load(
+            AutoModelForSequenceClassification,
+            num_labels=len(labels),
+            id2label=dict(enumerate(labels)),
+            label2id={label: number for number, label in enumerate(labels)},
+            problem_type="single_label_classification",
+        )
+        self._set_dropout(built)
+        return built
+
+    def encode(self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings) -> dict[str, list[Any]]:
+        """One feature a row, cut at `max_length` (counted as `text cut`); `labels` are class ids."""
+        pairs = rows.get("text_pair")
+        second = None if pairs is None or not any(pairs) else [text or "" for text in pairs]
+        encoded = tokenizer(
+            rows["text"], second, truncation=True, max_length=settings.max_length, return_attention_mask=False, return_length=False
+        )
+        columns: dict[str, list[Any]] = {key: encoded[key] for key in ("input_ids", "token_type_ids") if key in encoded}
+        if second is None:
+            columns.pop("token_type_ids", None)
+        columns["row"] = list(range(len(rows["text"])))
+        if settings.targets:
+            columns["labels"] = list(rows["label"])
+        columns["notes"] = ["text cut" if part.overflowing else "" for part in encoded.encodings or []]
+        return columns
+
+    def collate(self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
+        """Pad to the longest; `input_ids`, `attention_mask`, `token_type_ids`: (batch, length), `labels`: (batch,)."""
+        import torch
+
+        from ftr.train.padding import pad
+
+        batch = pad(features, tokenizer)
+        if "labels" in features[0]:
+            batch["labels"] = torch.tensor([feature["labels"] for feature in features])
+        return batch
+
+    def reduce(self, outputs: ModelOutput, features: Sequence[Feature]) -> list[Any]:
+        """Return each feature's class probabilities: the softmax of its logits (batch, classes), in fp32."""
+        probabilities = outputs["logits"].float().softmax(dim=-1)
+        return list(probabilities.cpu().numpy())
+
+    def decode(self, row: Row, records: Sequence[Any], state: State, labels: Sequence[str]) -> Prediction:
+        """Return `id`, the most probable `label`, its `score`, and the `probabilities` of all labels."""
+        (probabilities,) = records
+        best = int(probabilities.argmax())
+        return {
+            "id": row["id"],
+            "label": labels[best],
+            "label_id": best,
+            "score": float(probabilities[best]),
+            "probabilities": {label: float(value) for label, value in zip(labels, probabilities, strict=True)},
+        }
+
+    def tune(self, rows: Sequence[Row], records: Sequence[Sequence[Any]]) -> State:
+        """Return nothing: the most probable class needs no threshold."""
+        return {}
+
+    def score_inputs(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        """Return class ids, predicted and true."""
+        return {"predictions": [prediction["label_id"] for prediction in predictions], "references": [row["label"] for row in rows]}
+
+    def _set_dropout(self, model: PreTrainedModel) -> None:
+        from torch import nn
+
+        if self.options.dropout is None:
+            return
+        key = CLASSIFIER_DROPOUT.get(model.config.model_type)
+        if key is not None:
+            setattr(model.config, key, self.options.dropout)
+        for name, module in model.named_modules():
+            if isinstance(module, nn.Dropout) and name in ("dropout", "classifier.dropout"):
+                module.p = self.options.dropout

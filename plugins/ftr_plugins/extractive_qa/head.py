@@ -1,0 +1,152 @@
+"""The `extractive-qa` head: the answer to a question is a span of its context, or there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ftr.data.schema import Column, RowSchema
+from ftr_plugins.extractive_qa.options import ExtractiveQAOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.utils.generic import ModelOutput
+
+    from ftr.protocols import EncodeSettings, Feature, Model, Prediction, Row, State
+    from ftr_plugins.extractive_qa.spans import Answer, WindowRecord
+
+THRESHOLD = "no_answer_threshold"
+
+
+class ExtractiveQAHead:
+    """Builds, feeds and reads an `AutoModelForQuestionAnswering`.
+
+    A model trained on rows that all have an answer always answers. Where the validation rows hold questions without
+    one, or `head.threshold` is given, a question whose no-answer score lies above the threshold gets "".
+    """
+
+    schema = RowSchema(
+        columns=(
+            Column(name="question", aliases=("query",)),
+            Column(name="context", aliases=("passage", "paragraph")),
+            Column(name="answers", type="answers"),
+            Column(name="title", type="value", required=False),
+        ),
+        group="title",
+    )
+
+    def __init__(self, options: ExtractiveQAOptions | None = None) -> None:
+        self.options = options or ExtractiveQAOptions()
+
+    def check(self, row: Row) -> str | None:
+        """Return why the row cannot be used, or None; `answers` may be missing or None (not known)."""
+        for column in ("question", "context"):
+            if not isinstance(row.get(column), str) or not row[column].strip():
+                return f"empty {column}"
+        answers = row.get("answers")
+        return None if answers is None else _check_answers(answers, row["context"])
+
+    def build(self, model: Model, labels: Sequence[str], seed: int) -> PreTrainedModel:
+        """Return the question-answering model on the pretrained weights; the two output rows follow from `seed`."""
+        from transformers import AutoModelForQuestionAnswering, set_seed
+
+        set_seed(seed)
+        return model.load(AutoModelForQuestionAnswering)
+
+    def encode(self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings) -> dict[str, list[Any]]:
+        """Turn rows into windows: see `ftr_plugins.extractive_qa.encode.encode_rows`."""
+        from ftr_plugins.extractive_qa.encode import encode_rows
+
+        return encode_rows(rows, tokenizer, settings, self.options.max_question_length)
+
+    def collate(self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
+        """Pad to the longest; `start_positions` and `end_positions` (batch,) where the features have them."""
+        import torch
+
+        from ftr.train.padding import pad
+
+        batch = pad(features, tokenizer)
+        for name in ("start_positions", "end_positions"):
+            if name in features[0]:
+                batch[name] = torch.tensor([int(feature[name]) for feature in features])
+        return batch
+
+    def reduce(self, outputs: ModelOutput, features: Sequence[Feature]) -> list[WindowRecord]:
+        """Return the best spans and the null score of each window."""
+        from ftr_plugins.extractive_qa.spans import search
+
+        return search(outputs["start_logits"], outputs["end_logits"], features, self.options.n_best, self.options.max_answer_length)
+
+    def decode(self, row: Row, records: Sequence[WindowRecord], state: State, labels: Sequence[str]) -> Prediction:
+        """Return the answer of one row.
+
+        `answer` is the text, "" for none; `start` and `end` its characters [start, end) in the context, None for none;
+        `score` its probability among the best spans and no answer; `no_answer_score` the null score less the best
+        span's (None when there is no span); `best_answer` the best span, whatever the threshold made of it.
+        """
+        best = self._best(row, records)
+        threshold = state.get(THRESHOLD) if self.options.threshold is None else self.options.threshold
+        none = best["diff"] is None or (threshold is not None and best["diff"] > threshold)
+        return {
+            "id": row["id"],
+            "answer": "" if none else best["text"],
+            "score": best["null_probability"] if none else best["probability"],
+            "start": None if none else best["start"],
+            "end": None if none else best["end"],
+            "no_answer_score": best["diff"],
+            "best_answer": best["text"],
+        }
+
+    def tune(self, rows: Sequence[Row], records: Sequence[Sequence[WindowRecord]]) -> State:
+        """Return the no-answer threshold with the best F1; `{}` when every row has an answer."""
+        from ftr_plugins.extractive_qa.threshold import best_threshold
+
+        if self.options.threshold is not None:
+            return {THRESHOLD: self.options.threshold}
+        golds = [_texts(row) for row in rows]
+        if all(golds):
+            return {}
+        best = [self._best(row, windows) for row, windows in zip(rows, records, strict=True)]
+        known = [(gold, one["text"], one["diff"]) for gold, one in zip(golds, best, strict=True) if one["diff"] is not None]
+        threshold = best_threshold([gold for gold, _, _ in known], [text for _, text, _ in known], [diff for _, _, diff in known])
+        return {} if threshold is None else {THRESHOLD: threshold}
+
+    def score_inputs(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+        """Return what `evaluate`'s `squad_v2` takes: texts, ids, a no-answer probability, and the gold answers."""
+        return {
+            "predictions": [
+                {"id": one["id"], "prediction_text": one["answer"], "no_answer_probability": float(not one["answer"])}
+                for one in predictions
+            ],
+            "references": [
+                {
+                    "id": row["id"],
+                    "answers": {"text": _texts(row), "answer_start": [int(start) for start in row["answers"]["answer_start"]]},
+                }
+                for row in rows
+            ],
+        }
+
+    def _best(self, row: Row, records: Sequence[WindowRecord]) -> Answer:
+        from ftr_plugins.extractive_qa.spans import merge
+
+        return merge(row["context"], records, self.options.n_best)
+
+
+def _texts(row: Row) -> list[str]:
+    return [str(text) for text in row["answers"]["text"]]
+
+
+def _check_answers(answers: object, context: str) -> str | None:
+    if not isinstance(answers, Mapping):
+        return "answers are not {text, answer_start}"
+    texts, starts = answers.get("text"), answers.get("answer_start")
+    if not isinstance(texts, Sequence) or not isinstance(starts, Sequence) or isinstance(texts, str) or len(texts) != len(starts):
+        return "answers are not {text, answer_start}"
+    for text, start in zip(texts, starts, strict=True):
+        if not isinstance(text, str) or not text.strip():
+            return "empty answer"
+        if not isinstance(start, int) or start < 0 or context[start : start + len(text)] != text:
+            return "answer_start does not point at the answer"
+    return None

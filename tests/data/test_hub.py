@@ -1,0 +1,50 @@
+"""What the `datasets` library gives: class names, missing labels, an unreachable hub."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ftr.config.models import DataConfig
+from ftr.data.hub import fetch, from_splits
+from ftr.data.prepare import prepare_rows
+from ftr.errors import DataError, PluginError
+from readers import TEXT, head_of
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+
+def splits(*labels: int) -> DatasetDict:
+    from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
+    features = Features({"sentence": Value("string"), "label": ClassLabel(names=["neg", "pos"])})
+    train = Dataset.from_dict({"sentence": [f"s{n}" for n in range(len(labels))], "label": list(labels)}, features=features)
+    return DatasetDict({"train": train})
+
+
+def test_classes_keep_their_names_and_unlabelled_rows_are_rejected() -> None:
+    loaded = from_splits(splits(1, 0, -1), TEXT, {}, "dataset `d`")
+    prepared = prepare_rows(loaded, head_of(TEXT), DataConfig(validation_share=0, test_share=0, max_rejected=0.5))
+    assert prepared.labels == ("neg", "pos")
+    assert [row["label"] for row in prepared.splits["train"]] == [1, 0]
+    assert [(item.place, item.cause) for item in prepared.rejected] == [("train[2]", "empty label")]
+    assert loaded.sources[0].path == "dataset d train"
+
+
+def test_what_is_no_dataset_dict_is_the_plugins_fault() -> None:
+    with pytest.raises(PluginError, match="dataset `d` returned a `list`"):
+        from_splits([1], TEXT, {}, "dataset `d`")  # type: ignore[arg-type]
+    with pytest.raises(PluginError, match="returned the split `dev`"):
+        from_splits({"dev": splits(0, 1)["train"]}, TEXT, {}, "dataset `d`")
+
+
+def test_an_unreachable_hub_says_to_give_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets.config
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError, match=r"`hub:nobody/nothing` cannot be had from the hub \(.*give a file instead: `dataset=FILE\.csv`"):
+        fetch("nobody/nothing")

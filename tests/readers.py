@@ -1,0 +1,44 @@
+"""The smallest heads that have a schema, and the calls every test of the reader makes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ftr.config.models import DataConfig
+from ftr.data.load import load_rows
+from ftr.data.prepare import PreparedRows, prepare_rows
+from ftr.data.rows import Loaded
+from ftr.data.schema import RowSchema
+from ftr.protocols import Head
+from ftr.registry import Registry
+from ftr_plugins.classification.head import SequenceClassificationHead
+from ftr_plugins.extractive_qa.head import ExtractiveQAHead
+
+TEXT: RowSchema = SequenceClassificationHead.schema
+QA: RowSchema = ExtractiveQAHead.schema
+ALL = DataConfig(validation_share=0, test_share=0, max_rejected=1.0)
+
+
+def load(path: Path | str, schema: RowSchema = TEXT, **options: object) -> Loaded:
+    """Read a file or folder with no plugin about."""
+    return load_rows(str(path), options, Registry([]), schema)
+
+
+def head_of(schema: RowSchema) -> Head:
+    """Return the head that has the schema."""
+    return ExtractiveQAHead() if schema is QA else SequenceClassificationHead()
+
+
+def prepare(path: Path | str, schema: RowSchema = TEXT, data: DataConfig = ALL, **options: object) -> PreparedRows:
+    """Read and prepare, by default without limits and made splits."""
+    return prepare_rows(load(path, schema, **options), head_of(schema), data)
+
+
+def texts(prepared: PreparedRows, split: str = "train") -> list[Any]:
+    """Return the texts of a split."""
+    return [row["text"] for row in prepared.splits[split]]
+
+
+def causes(prepared: PreparedRows) -> Mapping[str, str]:
+    """Return place -> cause of the rejected rows."""
+    return {item.place: item.cause for item in prepared.rejected}

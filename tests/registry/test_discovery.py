@@ -1,0 +1,105 @@
+"""What can be wrong with one plugin, and how it is said."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Installer = Callable[..., None]
+Ftr = Callable[..., "subprocess.CompletedProcess[str]"]
+
+BROKEN = {
+    "an unmarked hook": ("def ftr_tasks(): return []", "`ftr_tasks` looks like a hook but is not marked: put `@ftr.hookimpl` above it"),
+    "a forgotten return": ("@ftr.hookimpl\ndef ftr_heads(): pass", "`ftr_heads` returned `NoneType`: return a list of `HeadSpec`"),
+    "a generator that fails half way": (
+        "@ftr.hookimpl\ndef ftr_heads():\n    yield ftr.HeadSpec(name='first', target='a:B')\n    raise KeyError('late')",
+        "KeyError: 'late'",
+    ),
+    "a spec of another kind": (
+        "@ftr.hookimpl\ndef ftr_heads(): return [ftr.ModelSpec(name='x', target='a:B')]",
+        "`ftr_heads` gave a `ModelSpec`: it must give `HeadSpec` objects only",
+    ),
+    "an illegal name": (
+        "@ftr.hookimpl\ndef ftr_heads(): return [ftr.HeadSpec(name='My Head', target='a:B')]",
+        "the head 'My Head': its name",
+    ),
+    "a target without attribute": (
+        "@ftr.hookimpl\ndef ftr_heads(): return [ftr.HeadSpec(name='x', target='a.b')]",
+        "`target` is 'a.b': it must be a string `package.module:attribute`",
+    ),
+    "metrics as a bare string": (
+        "@ftr.hookimpl\ndef ftr_tasks(): return [ftr.TaskSpec(name='x', dataset='d', model='m', head='h', metrics='f1')]",
+        "`metrics` is 'f1': it must be a tuple",
+    ),
+    "a default that is no plain value": (
+        "@ftr.hookimpl\ndef ftr_tasks():\n"
+        "    return [ftr.TaskSpec(name='x', dataset='d', model='m', head='h', metrics=('f1',), defaults={'seed': lambda: 1})]",
+        "`defaults['seed']` is a `function`",
+    ),
+    "one name twice": (
+        "@ftr.hookimpl\ndef ftr_heads(): return [ftr.HeadSpec(name='x', target='a:B')] * 2",
+        "the head `x` is registered twice by this plugin",
+    ),
+    "a hook that takes arguments": ("@ftr.hookimpl\ndef ftr_heads(config): return []", "PluginValidationError"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_plugin_is_one_line_that_says_what_to_mend(install: Installer, ftr: Ftr, case: str) -> None:
+    source, cause = BROKEN[case]
+    install("bad", source, version="1.2")
+    result = ftr("list", "--json")
+    assert result.returncode == 0
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("ftr: plugin `bad` (bad-dist 1.2) not loaded: ")
+    assert cause in result.stderr
+    assert result.stderr.rstrip().endswith("(see `ftr plugins --traceback bad`)")
+    assert "bad" not in {entry["plugin"] for entry in json.loads(result.stdout)}
+
+
+@pytest.mark.parametrize(
+    ("requirement", "status"),
+    [
+        ("ftr>=0.0.1", "loaded"),
+        ("FTR[offline] (>=0.0.1)", "loaded"),
+        ("ftr-extras>=99", "loaded"),
+        ("ftr>=99; extra == 'future'", "loaded"),
+        ("ftr>=99; python_version < '3'", "loaded"),
+        ("ftr<0.0.1", "skipped"),
+        ("ftr>=99; python_version >= '3'", "skipped"),
+        ("ftr>>1", "failed"),
+    ],
+)
+def test_the_version_gate_reads_bounds_markers_and_extras(install: Installer, ftr: Ftr, requirement: str, status: str) -> None:
+    install("gated", "", requires=[requirement])
+    records = {record["name"]: record for record in json.loads(ftr("plugins", "--json").stdout)}
+    assert records["gated"]["status"] == status
+
+
+def test_malformed_metadata_hides_no_other_plugin(install: Installer, ftr: Ftr, site: Path) -> None:
+    install("good", "")
+    info = site / "torn-1.0.dist-info"
+    info.mkdir()
+    (info / "entry_points.txt").write_text("[ftr.plugins]\nno equals sign here\n", encoding="utf-8")
+    result = ftr("plugins", "--json")
+    assert result.returncode == 0
+    assert {record["name"]: record["status"] for record in json.loads(result.stdout)}["good"] == "loaded"
+    assert "ftr: plugin `torn-1.0.dist-info`" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_what_a_plugin_prints_does_not_mix_with_the_result(install: Installer, ftr: Ftr) -> None:
+    install("chatty", "print('hello from the plugin')")
+    result = ftr("list", "--json")
+    assert json.loads(result.stdout)
+    assert "hello from the plugin" in result.stderr
+
+
+def test_one_entry_point_name_in_two_distributions_loads_both(install: Installer, ftr: Ftr) -> None:
+    source = "@ftr.hookimpl\ndef ftr_heads(): return [ftr.HeadSpec(name='x', target='a:B')]"
+    install("same", source, distribution="one-dist")
+    install("same", source, distribution="two-dist", version="2.0")
+    entries = json.loads(ftr("list", "heads", "--json").stdout)
+    assert [entry["qualified"] for entry in entries if entry["name"] == "x"] == ["one-dist:x", "two-dist:x"]

@@ -1,0 +1,127 @@
+"""Looking up names, bare and qualified, and importing targets."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from ftr.discovery import PluginRecord, Status
+from ftr.errors import PluginError, UnknownComponentError
+from ftr.registry import Registry, get_registry
+from ftr.specs import HeadSpec, TaskSpec
+
+
+def record(
+    name: str, *heads: str, distribution: str = "", version: str = "1.0", status: Status = "loaded", cause: str = ""
+) -> PluginRecord:
+    return PluginRecord(
+        name=name,
+        distribution=distribution or f"{name}-dist",
+        version=version,
+        origin="here",
+        builtin=distribution == "ftr",
+        status=status,
+        cause=cause,
+        specs=tuple(("head", HeadSpec(name=head, target=f"{name}_code:Head")) for head in heads),
+    )
+
+
+def test_a_built_in_wins_the_bare_name_and_the_outsider_keeps_its_qualified_one() -> None:
+    registry = Registry([record("core", "span", distribution="ftr"), record("other", "span")])
+    assert registry.find("head", "span").plugin.name == "core"
+    outsider = registry.find("head", "other:span")
+    assert (outsider.plugin.name, outsider.shadowed) == ("other", True)
+    assert registry.find("head", "Other_Dist:span") == outsider
+    assert registry.names("head") == ("span",)
+
+
+def test_an_outsider_cannot_take_a_built_in_qualified_name() -> None:
+    registry = Registry([record("span", "span", distribution="ftr"), record("span", "span", distribution="span")])
+    assert registry.find("head", "span:span").plugin.builtin
+    assert [registry.find("head", entry.qualified) for entry in registry.all("head")] == list(registry.all("head"))
+
+
+def test_two_outsiders_clash_only_when_the_bare_name_is_asked_for() -> None:
+    registry = Registry([record("one", "span", "left"), record("two", "span", version="2.5")])
+    assert registry.find("head", "left").plugin.name == "one"
+    assert registry.has("head", "span")
+    assert registry.names("head") == ("left",)
+    with pytest.raises(UnknownComponentError) as caught:
+        registry.find("head", "span")
+    assert str(caught.value) == (
+        "the head `span` is registered by more than one plugin: `one` (one-dist 1.0) and `two` (two-dist 2.5)."
+        " Ask for `one:span` or `two:span`."
+    )
+
+
+def test_one_entry_point_name_in_two_distributions_is_qualified_by_distribution() -> None:
+    registry = Registry([record("same", "x", distribution="one"), record("same", "x", distribution="two", version="3")])
+    with pytest.raises(UnknownComponentError, match=r"`same` \(one 1\.0\) and `same` \(two 3\)\. Ask for `one:x` or `two:x`"):
+        registry.find("head", "same:x")
+    assert registry.find("head", "two:x").plugin.version == "3"
+
+
+def test_every_qualified_name_finds_its_own_component() -> None:
+    plugins = [
+        record("a", "x", distribution="one"),
+        record("b", "x", distribution="one"),
+        record("a", "x", distribution="two"),
+        record("one", "x"),
+    ]
+    registry = Registry(plugins)
+    for entry in registry.all("head"):
+        assert registry.find("head", entry.qualified) is entry
+
+
+def test_an_unknown_name_gets_near_matches_what_there_is_and_the_plugins_that_failed() -> None:
+    failed = record("broken", status="failed", cause="ImportError: no such thing")
+    registry = Registry([record("core", "extractive-qa", "sequence-classification", distribution="ftr"), failed])
+    with pytest.raises(UnknownComponentError) as caught:
+        registry.find("head", "extractive_qa")
+    assert str(caught.value) == (
+        "unknown head `extractive_qa`. Did you mean `extractive-qa`? Available: `extractive-qa`, `sequence-classification`."
+        " It may belong to a plugin that is not loaded: `broken` (broken-dist 1.0) failed: ImportError: no such thing."
+    )
+
+
+def test_without_any_built_in_the_message_says_that_ftr_is_not_installed() -> None:
+    with pytest.raises(
+        UnknownComponentError, match=r"Available: none\. The built-in plugins are missing too: `ftr` itself is not installed"
+    ):
+        Registry([]).find("task", "qa")
+
+
+def test_a_target_is_imported_when_asked_for_and_its_failure_names_the_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lazy_code.py").write_text("class Head: pass", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry = Registry([record("lazy", "x"), record("gone", "y")])
+    target = registry.target("head", "x")
+    assert isinstance(target, type)
+    assert target.__module__ == "lazy_code"
+    assert registry.options_model("head", "x") is None
+    with pytest.raises(PluginError) as caught:
+        registry.target("head", "y")
+    assert str(caught.value) == (
+        "the head `y` of plugin `gone` (gone-dist 1.0): its target `gone_code:Head` cannot be imported:"
+        " ModuleNotFoundError: No module named 'gone_code'"
+    )
+
+
+def test_the_registry_pickles_with_its_names() -> None:
+    task = TaskSpec(name="t", dataset="d", model="m", head="x", metrics=("f1",), defaults={"seed": 1})
+    plugin = PluginRecord(name="p", distribution="p", version="1", origin="", builtin=False, status="loaded", specs=(("task", task),))
+    copy = pickle.loads(pickle.dumps(Registry([plugin, record("other", "x")])))
+    assert copy.task("t").defaults == {"seed": 1}
+    assert copy.find("head", "x").qualified == "other:x"
+
+
+def test_the_built_in_components_come_through_the_same_hooks() -> None:
+    registry = get_registry()
+    assert {"qa", "sentiment"} <= set(registry.names("task"))
+    for name in ("qa", "sentiment"):
+        task = registry.task(name)
+        assert registry.has("dataset", task.dataset)
+        assert registry.has("model", task.model)
+        assert registry.has("head", task.head)
+        assert all(registry.has("metric", metric) for metric in task.metrics)
+    assert get_registry() is registry
