@@ -10,16 +10,20 @@ from ftr.runs.table import score_table
 
 def model_card(record: dict[str, Any]) -> str:
     """Return the README of a finished run. No text of the data appears in it."""
-    config = record["config"]
-    title = config["task"] or config["head"]["name"]
+    config, numerics = record["config"], record["numerics"]
+    settings = (
+        f"learning rate {config['learning_rate']:g}, batch size {config['batch_size']}, {config['epochs']:g} epochs, seed {config['seed']}"
+    )
+    trained = f"{record['trainable_parameters']:,} of {record['parameters']:,} parameters"
+    day = time.strftime("%Y-%m-%d", time.gmtime(record["created"]))
     lines = [
-        f"# {title}: {config['model']['name']} fine-tuned with ftr {record['ftr']}",
+        f"# {config['task'] or config['head']['name']}: {config['model']['name']} fine-tuned with ftr {record['ftr']}",
         "",
-        f"- head: `{config['head']['name']}`, dataset: `{config['dataset']['name']}`",
-        f"- learning rate {config['learning_rate']:g}, batch size {config['batch_size']}, {config['epochs']:g} epochs, seed {config['seed']}",
-        f"- {record['trainable_parameters']:,} of {record['parameters']:,} parameters trained, {record['numerics']['precision']} on {record['numerics']['device']}",
+        f"- head `{config['head']['name']}`, dataset `{config['dataset']['name']}`",
+        f"- {settings}",
+        f"- {trained} trained, {numerics['precision']} on {numerics['device']}, {record['workers']} process(es)",
         f"- kept: the weights after epoch {record['best']['epoch']:.2f}",
-        f"- trained {time.strftime('%Y-%m-%d', time.gmtime(record['created']))} in {record['timings']['train']:.0f} s, {record['examples_per_second']:.1f} examples/s",
+        f"- trained {day} in {record['timings']['train']:.0f} s, {record['examples_per_second']:.1f} examples/s",
         "",
         "## Data",
         "",

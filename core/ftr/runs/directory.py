@@ -35,7 +35,9 @@ class RunDirectory:
         try:
             path.mkdir(parents=True)
         except OSError as error:
-            raise RunError(f"cannot make the run directory `{path}`: {error.strerror or error}. Give another place with `output=`.") from error
+            raise RunError(
+                f"cannot make the run directory `{path}`: {error.strerror or error}. Give another place with `output=`."
+            ) from error
         return cls(path)
 
     @classmethod

@@ -41,7 +41,12 @@ class Evaluation:
 
 
 def evaluate(
-    run: str | Path, settings: Sequence[str] = (), *, split: str | None = None, predictions: Path | None = None, registry: Registry | None = None
+    run: str | Path,
+    settings: Sequence[str] = (),
+    *,
+    split: str | None = None,
+    predictions: Path | None = None,
+    registry: Registry | None = None,
 ) -> Evaluation:
     """Score the model of `run` with the metrics and the state (threshold) it was kept with.
 
@@ -75,7 +80,9 @@ def _config(stored: dict[str, Any], settings: Sequence[str], registry: Registry)
     other = any(key.partition(".")[0] == "dataset" for key in asked)
     for key in asked:
         if key.partition(".")[0] not in READING:
-            raise ConfigError(f"`{key}`: an evaluation can set only `dataset.*` and `data.*`; the rest is the run's. Train again to change it.")
+            raise ConfigError(
+                f"`{key}`: an evaluation can set only `dataset.*` and `data.*`; the rest is the run's. Train again to change it."
+            )
         if not other and key not in ("data.limit_test", "data.limit_validation"):
             raise ConfigError(f"`{key}` would divide the run's own data anew and score rows it was trained on: give `dataset=` as well.")
     if other:

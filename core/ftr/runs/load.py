@@ -60,9 +60,7 @@ class Predictor:
             labels=self.card.labels,
             precision=numerics.precision,
         )
-        self.settings = EncodeSettings(
-            max_length=self.card.max_length, stride=self.card.stride, labels=self.card.labels, targets=False
-        )
+        self.settings = EncodeSettings(max_length=self.card.max_length, stride=self.card.stride, labels=self.card.labels, targets=False)
 
     def predict(self, rows: Iterable[str | Mapping[str, Any]]) -> list[Prediction]:
         """Return one prediction a row, in order. A row is a mapping of the head's columns, or a text where one is enough.
@@ -114,5 +112,7 @@ class Predictor:
     def _from_text(self, text: str) -> dict[str, str]:
         names = self._inputs()
         if len(names) != 1:
-            raise DataError(f"a plain text is not enough for head `{self.card.head}`: give a mapping with {', '.join(f'`{n}`' for n in names)}.")
+            raise DataError(
+                f"a plain text is not enough for head `{self.card.head}`: give a mapping with {', '.join(f'`{n}`' for n in names)}."
+            )
         return {names[0]: text}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-
 OTHER_AVERAGES = ("_macro", "_micro", "_weighted")
 
 
@@ -33,7 +32,9 @@ def score_table(record: Mapping[str, Any], markdown: bool = False) -> list[str]:
         body = [f"| {' | '.join(row)} |" for row in rows]
         return [body[0], "|---" * len(rows[0]) + "|", *body[1:]]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows]
+    return [
+        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows
+    ]
 
 
 def _shown(key: str, value: Any) -> bool:

@@ -47,6 +47,9 @@ def training_arguments(config: RunConfig, numerics: Numerics, scratch: Path, eva
         **config.trainer,
     }
     try:
-        return TrainingArguments(**values)
+        arguments = TrainingArguments(**values)
     except (TypeError, ValueError, ImportError) as error:
         raise ConfigError(f"`trainer.*` or `train.*`: transformers refuses the training arguments: {error}") from error
+    # One process drives one GPU: several are for `compute.workers`, not for torch's DataParallel.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments

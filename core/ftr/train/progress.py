@@ -65,7 +65,11 @@ class ProgressLine:
 
 @dataclass(slots=True)
 class Meter:
-    """Counts a training: steps done of `steps`, examples, and the time spent training (evaluations left out)."""
+    """Counts a training: steps done of `steps`, examples, and the seconds they took.
+
+    A step's time runs from the last `mark` (or step) to its `add`: reading and padding rows, both passes and the optimizer.
+    Evaluations end with a `mark`, so they are left out.
+    """
 
     steps: int
     epochs: float
@@ -73,15 +77,18 @@ class Meter:
     examples: int = 0
     seconds: float = 0.0
     loss: float = float("nan")
+    pending: tuple[int, float] = (0, 0.0)
+    """Examples and loss of the step that is under way."""
     _since: float = field(default_factory=time.monotonic)
 
-    def start(self) -> None:
-        """Mark the beginning of a step."""
+    def mark(self) -> None:
+        """Let the next step's time begin now."""
         self._since = time.monotonic()
 
     def add(self, examples: int, loss: float) -> None:
         """Count a finished step of `examples` examples; the shown loss is smoothed over about ten steps."""
         self.seconds += time.monotonic() - self._since
+        self.mark()
         self.step += 1
         self.examples += examples
         self.loss = loss if self.loss != self.loss else 0.9 * self.loss + 0.1 * loss

@@ -66,7 +66,6 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
         With weights w_i (terms in the mean of micro-batch i, over all workers) the loss is sum_i loss_i * w_i / sum_i w_i.
         DDP averages gradients over workers, so each worker's part is scaled up by their number.
         """
-        self.meter.start()
         model.train()
         world = self.accelerator.num_processes
         weights = [loss_terms(micro) for micro in inputs]
@@ -80,7 +79,10 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
                 loss = loss * (weight * world / total) if weight else loss.nan_to_num() * 0.0
                 self.accelerator.backward(loss)
             loss_sum += loss.detach()
-        self._count(inputs, loss_sum, world)
+        value = float(loss_sum)
+        self._check_loss(value)
+        # The other workers' examples are theirs of the same batch.
+        self.meter.pending = (sum(micro.examples for micro in inputs) * world, value)
         return loss_sum
 
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
@@ -88,6 +90,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
         if self.evaluate_now is None:
             return {}
         metrics = {f"{metric_key_prefix}_{key}": value for key, value in self.evaluate_now().items()}
+        self.meter.mark()
         self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
@@ -100,15 +103,12 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
             return value
         return float(self.accelerator.reduce(torch.tensor(value, dtype=torch.float32, device=self.args.device), "sum"))
 
-    def _count(self, inputs: list[MicroBatch], loss: Tensor, world: int) -> None:
-        examples = sum(micro.examples for micro in inputs) if world == 1 else self.steps.plan.batch_size
-        value = float(loss)
+    def _check_loss(self, value: float) -> None:
         if not math.isfinite(value):
             raise RunError(
                 f"the loss is {value} at step {self.state.global_step + 1}: "
                 "lower `learning_rate`, raise `train.warmup`, or set `train.precision=fp32`."
             )
-        self.meter.add(examples, value)
 
 
 def loss_terms(micro: MicroBatch) -> int:
@@ -127,8 +127,13 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # as above
         self.line, self.meter, self.record = line, meter, record
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Redraw the line."""
+        """Count the step and redraw the line."""
+        self.meter.add(*self.meter.pending)
         self.line.update(self.meter.line())
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Start the clock."""
+        self.meter.mark()
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **kwargs: Any
