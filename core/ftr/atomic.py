@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -22,8 +23,11 @@ def write_text(path: Path, text: str) -> None:
             os.fsync(stream.fileno())
         fresh.replace(path)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
-        raise RunError(f"cannot write `{path}`: {error.strerror or error}. Free space or give another `output=`.") from error
+        raise _refused(path, error) from error
+    finally:
+        # Gone when all went well.
+        with contextlib.suppress(OSError):
+            fresh.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -42,4 +46,8 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
         with path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
     except OSError as error:
-        raise RunError(f"cannot write `{path}`: {error.strerror or error}. Free space or give another `output=`.") from error
+        raise _refused(path, error) from error
+
+
+def _refused(path: Path, error: OSError) -> RunError:
+    return RunError(f"cannot write `{path}`: {error.strerror or error}. Free space, or give another place.")

@@ -70,7 +70,7 @@ class Head(Protocol):
     """The target of a `HeadSpec`, called with its options (or None), gives this.
 
     The life of a row: `check` -> `encode` (one or more features) -> `collate` (a batch) -> the model ->
-    `reduce` (one small record per feature, at once, so that no logits are kept) -> `decode` (one prediction per
+    `loss`, or `reduce` (one small record per feature, at once, so that no logits are kept) -> `decode` (one prediction per
     row) -> `score_inputs` -> the metrics.
     """
 
@@ -97,6 +97,14 @@ class Head(Protocol):
         """Pad features to the longest of the batch: exactly the keyword arguments of the model's forward."""
         ...
 
+    def loss(self, outputs: ModelOutput, inputs: Mapping[str, Tensor]) -> Tensor | None:
+        """Return the mean loss over a training batch, of what `collate` gave; None: the model's own is meant.
+
+        It must not depend on padding: a batch may be cut into any parts and weighs the same. The own loss of question
+        answering models does, for their softmax takes in the padding.
+        """
+        ...
+
     def reduce(self, outputs: ModelOutput, features: Sequence[Feature]) -> list[Any]:
         """Turn the outputs for a batch into one small picklable record per feature, in order."""
         ...
@@ -107,6 +115,10 @@ class Head(Protocol):
 
     def tune(self, rows: Sequence[Row], records: Sequence[Sequence[Any]]) -> State:
         """Choose what is set on validation rows rather than learned (a threshold); `{}` when there is nothing."""
+        ...
+
+    def untuned(self, rows: Sequence[Row]) -> str | None:
+        """Return what to tell a person who trains on `rows` without validation rows to tune on; None: nothing is tuned anyway."""
         ...
 
     def score_inputs(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:

@@ -60,7 +60,7 @@ def ftr_tasks() -> list[ftr.TaskSpec]:
             head="extractive-qa",
             metrics=("squad",),
             summary="answer questions from a passage",
-            defaults={"learning_rate": 2e-4, "batch_size": 16, "epochs": 3, "data.max_length": 384, "data.stride": 128},
+            defaults={"learning_rate": 2e-4, "batch_size": 16, "epochs": 3, "data.max_length": 384},
             search_space={"learning_rate": "loguniform(5e-5,5e-4)", "batch_size": "choice(8,16,32)", "epochs": "choice(2,3,4)"},
         )
     ]

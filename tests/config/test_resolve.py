@@ -151,8 +151,8 @@ def test_every_wrong_value_is_told_at_once(registry: Registry) -> None:
 
 def test_the_default_stride_gives_way_to_a_short_max_length(registry: Registry) -> None:
     resolved = resolve(["task=qa", "data.max_length=60"], registry)
-    assert resolved.config.data.stride == 20
-    assert resolved.origins["data.stride"] == "built-in default, at most a third of `data.max_length`"
+    assert resolved.config.data.stride == 15
+    assert resolved.origins["data.stride"] == "built-in default, a quarter of a short `data.max_length`"
 
 
 def test_text_that_looks_like_a_number_stays_text_where_text_is_meant(registry: Registry, tmp_path: Path) -> None:

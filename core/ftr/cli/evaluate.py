@@ -10,6 +10,7 @@ from typing import Any
 
 from ftr.cli.answer import Answer
 from ftr.cli.table import table
+from ftr.errors import ConfigError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,16 +18,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", help="a run directory, or its name under runs/")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="other data: dataset=FILE, dataset.*, data.*")
     parser.add_argument("--split", choices=("train", "validation", "test"), help="which rows (default: test, else validation)")
+    parser.add_argument(
+        "--tune", action="store_true", help="choose the threshold anew on the validation rows given, then score the test rows"
+    )
+    parser.add_argument("--save-state", action="store_true", help="with --tune: let the model keep what was chosen")
     parser.add_argument("--predictions", metavar="FILE", type=Path, help="write the predictions there, one JSON object a line")
 
 
 def execute(args: argparse.Namespace) -> Answer:
     """Score, and answer with every score."""
     from ftr.runs.evaluate import evaluate
-    from ftr.train.loop import quiet_libraries
+    from ftr.train.quiet import quiet_libraries
 
+    if args.save_state and not args.tune:
+        raise ConfigError("`--save-state` keeps what `--tune` chooses: give both.")
     quiet_libraries()
-    result = evaluate(args.run, args.settings, split=args.split, predictions=args.predictions)
+    result = evaluate(args.run, args.settings, split=args.split, predictions=args.predictions, tune=args.tune, save_state=args.save_state)
     for note in result.notes:
         print(note, file=sys.stderr)
     if result.rejected:

@@ -6,6 +6,7 @@ import os
 import select
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -44,6 +45,9 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name) and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if argv is None and not sys.warnoptions:
+        # Warnings of libraries are for those who write code; `python -W default -m ftr` shows them.
+        warnings.simplefilter("ignore")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that cannot show a character must not end a training's last line in a traceback.
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -14,6 +14,7 @@ from ftr.cli.answer import Answer
 from ftr.errors import RequestError
 
 if TYPE_CHECKING:
+    from ftr.config.overrides import Setting
     from ftr.data.rows import Unlabelled
     from ftr.runs.load import Predictor
 
@@ -31,17 +32,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Answer:
     """Predict every row; a row that cannot be used gives a line with its `error`, so that no line is missing."""
+    from ftr.config.components import checked_options
+    from ftr.data.options import FileOptions, file_options
     from ftr.data.unlabelled import read_unlabelled
     from ftr.runs.load import load
-    from ftr.train.loop import quiet_libraries
+    from ftr.train.quiet import quiet_libraries
 
     quiet_libraries()
     settings = list(args.settings)
     if "=" in args.input and not Path(args.input).exists():
         settings, args.input = [args.input, *settings], "-"
-    options = reading_options(settings)
+    given = reading_options(settings)
     predictor = load(_model(args.run))
-    rows = read_unlabelled(args.input, predictor.head.schema, options)
+    schema = predictor.head.schema
+    values = {key.removeprefix("dataset."): setting.value for key, setting in given.items()}
+    options = checked_options("dataset", args.input, file_options(schema), values, given)
+    rows = read_unlabelled(args.input, schema, FileOptions.model_validate(options))
     for note in rows.notes:
         print(note, file=sys.stderr)
     if rows.rejected:
@@ -98,14 +104,13 @@ def _model(given: str) -> Path:
         return model_folder(RunDirectory.open(given).path)
 
 
-def reading_options(settings: list[str]) -> dict[str, object]:
+def reading_options(settings: list[str]) -> dict[str, Setting]:
     """Return the `dataset.*` settings of a command that reads a file. Raises `ConfigError` for any other key."""
     from ftr.config.overrides import parse_words
     from ftr.errors import ConfigError
 
-    options: dict[str, object] = {}
-    for key, setting in parse_words(settings).items():
+    given = parse_words(settings)
+    for key in given:
         if not key.startswith("dataset."):
             raise ConfigError(f"`{key}`: only `dataset.*` settings say how a file is read here, such as `dataset.text=review`.")
-        options[key.removeprefix("dataset.")] = setting.value
-    return options
+    return given

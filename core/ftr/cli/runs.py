@@ -11,7 +11,7 @@ from ftr.cli.answer import Answer
 from ftr.cli.table import table
 from ftr.errors import RequestError
 from ftr.runs.directory import RunDirectory, all_runs
-from ftr.runs.table import number
+from ftr.runs.table import decimals, number
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +48,7 @@ def _summary(run: RunDirectory) -> dict[str, Any]:
         "task": config["task"] or config["head"]["name"],
         "model": config["model"]["name"],
         "dataset": config["dataset"]["name"],
-        "result": f"{record['heldout']} {primary} {number(scores.get(primary))}" if scores else "-",
+        "result": f"{record['heldout']} {primary} {number(scores.get(primary), decimals(scores.values()))}" if scores else "-",
         "created": time.strftime("%Y-%m-%d %H:%M", time.localtime(record["created"])),
         "scores": scores,
     }

@@ -86,7 +86,7 @@ class DataConfig(Section):
         if isinstance(values, dict) and "stride" not in values:
             longest = values.get("max_length")
             if isinstance(longest, int) and not isinstance(longest, bool) and longest > 0:
-                return {**values, "stride": min(DEFAULT_STRIDE, longest // 3)}
+                return {**values, "stride": DEFAULT_STRIDE if longest >= 3 * DEFAULT_STRIDE else longest // 4}
         return values
 
     @model_validator(mode="after")

@@ -185,7 +185,7 @@ def _origin(key: str, settings: Layer, config: RunConfig, registry: Registry) ->
         if kind == group and registry.has(kind, chosen[kind].name):
             return f"default of {kind} `{chosen[kind].name}`"
     if key == "data.stride" and config.data.stride < DEFAULT_STRIDE:
-        return f"{DEFAULT}, at most a third of `data.max_length`"
+        return f"{DEFAULT}, a quarter of a short `data.max_length`"
     return DEFAULT
 
 

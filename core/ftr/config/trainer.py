@@ -2,8 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
+from typing import get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from ftr.config.overrides import Setting
+from ftr.config.validate import sentence, shown
 from ftr.errors import ConfigError
 from ftr.suggest import did_you_mean
 
@@ -72,6 +76,7 @@ def check_trainer(settings: Mapping[str, Setting]) -> None:
             raise ConfigError(f"`{key}` ({setting.origin}) cannot be set: {SET_BY_FTR[field]}. Leave it out.")
     if settings:
         _check_fields(settings, sorted(set(_fields()) - OWN_KEYS.keys() - SET_BY_FTR.keys()))
+        _check_types(settings)
 
 
 def _check_fields(settings: Mapping[str, Setting], fields: Iterable[str]) -> None:
@@ -82,6 +87,29 @@ def _check_fields(settings: Mapping[str, Setting], fields: Iterable[str]) -> Non
             raise ConfigError(
                 f"`{key}` ({setting.origin}): `transformers.TrainingArguments` has no field `{field}`.{did_you_mean(field, known)}"
             )
+
+
+def _check_types(settings: Mapping[str, Setting]) -> None:
+    """Refuse values of another type than the field's: transformers keeps them, and trips over them in mid training."""
+    from transformers import TrainingArguments
+
+    hints = get_type_hints(TrainingArguments)
+    for key, setting in settings.items():
+        adapter: TypeAdapter[object] = TypeAdapter(hints[key.split(".")[1]], config=ConfigDict(arbitrary_types_allowed=True))
+        try:
+            adapter.validate_python(setting.value)
+        except ValidationError as error:
+            if setting.word is None or not _accepts(adapter, setting.word):
+                wanted = " or ".join(dict.fromkeys(sentence(detail["msg"]) for detail in error.errors()))
+                raise ConfigError(f"`{key}` is {shown(setting.value)} ({setting.origin}): {wanted}.") from None
+
+
+def _accepts(adapter: "TypeAdapter[object]", word: str) -> bool:
+    try:
+        adapter.validate_python(word)
+    except ValidationError:
+        return False
+    return True
 
 
 def _fields() -> list[str]:

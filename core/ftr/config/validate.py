@@ -59,7 +59,7 @@ def _messages(error: ValidationError, values: object, settings: Mapping[str, Set
 
 def _message(key: str, details: "list[ErrorDetails]", settings: Mapping[str, Setting]) -> str:
     first = details[0]
-    text = _sentence(first["msg"])
+    text = sentence(first["msg"])
     if "`" in text:
         return f"{text}{_origins_of(text, settings)}."
     setting = settings.get(key)
@@ -68,8 +68,9 @@ def _message(key: str, details: "list[ErrorDetails]", settings: Mapping[str, Set
         return f"`{key}` is required: set `{key}=...`."
     if first["type"] == "extra_forbidden":
         return f"`{key}`{origin} is unknown."
-    wanted = " or ".join(dict.fromkeys(_sentence(detail["msg"]) for detail in details))
-    return f"`{key}` is {shown(first['input'])}{origin}: {wanted}."
+    wanted = " or ".join(dict.fromkeys(sentence(detail["msg"]) for detail in details))
+    found = "empty" if setting is not None and setting.word == "" else shown(first["input"])
+    return f"`{key}` is {found}{origin}: {wanted}."
 
 
 def shown(value: object) -> str:
@@ -78,7 +79,8 @@ def shown(value: object) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
 
 
-def _sentence(message: str) -> str:
+def sentence(message: str) -> str:
+    """Return pydantic's message so that it can follow a colon."""
     plain = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
     return re.sub(r"^(Input|Value|String|List|Tuple) should", "it should", plain)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -68,7 +69,9 @@ def store_split(
         known = json.loads(record.read_text(encoding="utf-8"))
         return StoredSplit(rows=str(place / "rows.arrow"), features=str(place / "features.arrow"), from_cache=from_cache, **known)
     except OSError as error:
-        raise RunError(f"cannot write encoded rows to `{place}`: {error.strerror or error}. Free space or set `data.cache=`.") from error
+        raise RunError(
+            f"cannot write encoded rows to `{place}`: {error.strerror or error}. Free space, or set another folder with `data.cache=`."
+        ) from error
 
 
 def _write(
@@ -76,17 +79,19 @@ def _write(
 ) -> None:
     notes: Counter[str] = Counter()
     fresh = place.with_name(f"{place.name}.new-{os.getpid()}")
-    fresh.mkdir(parents=True, exist_ok=True)
-    _write_stream(fresh / "rows.arrow", [table])
-    count = _write_stream(fresh / "features.arrow", _encode(rows, head, tokenizer, settings, notes))
-    record = {"row_count": len(rows), "feature_count": count, "sha256": digest, "notes": dict(notes)}
-    (fresh / "split.json").write_text(json.dumps(record), encoding="utf-8")
     try:
+        fresh.mkdir(parents=True, exist_ok=True)
+        _write_stream(fresh / "rows.arrow", [table])
+        count = _write_stream(fresh / "features.arrow", _encode(rows, head, tokenizer, settings, notes))
+        record = {"row_count": len(rows), "feature_count": count, "sha256": digest, "notes": dict(notes)}
+        (fresh / "split.json").write_text(json.dumps(record), encoding="utf-8")
         fresh.rename(place)
     except OSError:
-        # Another process finished the same content first; its files are the same.
+        # Another process may have finished the same content first; its files are the same.
         if not (place / "split.json").is_file():
             raise
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _encode(
@@ -144,7 +149,11 @@ def _digest(table: pa.Table) -> str:
 
 def _tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
-    text = backend.to_str() if backend is not None else repr(tokenizer)
+    text = repr(tokenizer)
+    if backend is not None:
+        # How the last call cut and padded is part of the state as well; each call of a head sets it anew.
+        state = {**json.loads(backend.to_str()), "truncation": None, "padding": None}
+        text = json.dumps(state, sort_keys=True)
     return hashlib.sha256(f"{type(tokenizer).__name__}\n{text}\n{tokenizer.special_tokens_map}".encode()).hexdigest()
 
 

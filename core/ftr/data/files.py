@@ -11,6 +11,13 @@ from ftr.errors import ConfigError, DataError
 from ftr.suggest import near
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_BINARY_MARKS = {
+    b"PAR1": "a Parquet file: give `dataset.format=parquet`",
+    b"PK\x03\x04": "a zip archive (or an Excel file): unpack it, or save it as CSV",
+    b"BZh": "packed with bzip2: unpack it, or pack it with gzip",
+    b"\xfd7zXZ": "packed with xz: unpack it, or pack it with gzip",
+    b"\x28\xb5\x2f\xfd": "packed with zstd: unpack it, or pack it with gzip",
+}
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -40,11 +47,19 @@ def decode(content: bytes, path: Path, encoding: str) -> str:
     except UnicodeError as error:
         offset = error.start if isinstance(error, UnicodeDecodeError) else 0
         line = content.count(b"\n", 0, offset) + 1
-        guess = "utf-16" if content.startswith(_UTF16_MARKS) else "cp1252"
         raise DataError(
-            f"file `{path}` is not {encoding}: byte {offset}, on line {line}, cannot be decoded. "
-            f"Give its encoding, for example `dataset.encoding={guess}`"
+            f"file `{path}` is not {encoding}: byte {offset}, on line {line}, cannot be decoded. {_decoding_hint(content)}"
         ) from None
+
+
+def _decoding_hint(content: bytes) -> str:
+    for mark, kind in _BINARY_MARKS.items():
+        if content.startswith(mark):
+            return f"It is {kind}"
+    wide = content.startswith(_UTF16_MARKS)
+    if b"\0" in content and not wide:
+        return "It seems to be a binary file, not text"
+    return f"Give its encoding, for example `dataset.encoding={'utf-16' if wide else 'cp1252'}`"
 
 
 def bare_name(path: Path) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,17 @@ if TYPE_CHECKING:
 
 Outcome = dict[str, Any]
 
+RAY_SETTINGS = {
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray Train sends every `print` of a worker to its log, also those that a library meant to capture.
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    # These would undo what `quiet_worker` does.
+    "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
+    "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
+}
+"""Environment of Ray, unless the user has set it; Ray hands these on to its processes."""
+
 
 def launch(spec: dict[str, Any], compute: ComputeConfig, scratch: str) -> Outcome:
     """Train as `spec` says and return what the first process returned.
@@ -21,8 +34,8 @@ def launch(spec: dict[str, Any], compute: ComputeConfig, scratch: str) -> Outcom
     `scratch` is a folder for Ray Train's own files. With `compute.workers=0` the loop runs in this process and no Ray
     runtime is started. Raises what the loop raises; a worker's `FtrError` comes back as itself.
     """
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in RAY_SETTINGS.items():
+        os.environ.setdefault(name, value)
     from ray.train import ScalingConfig
     from ray.train.torch import TorchTrainer
 
@@ -45,6 +58,7 @@ def _fit_workers(spec: dict[str, Any], compute: ComputeConfig, scratch: str) -> 
     owned = not ray.is_initialized()
     if owned:
         _connect(compute)
+    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         cpus, gpus = _resources(compute)
         trainer = TorchTrainer(
@@ -59,7 +73,12 @@ def _fit_workers(spec: dict[str, Any], compute: ComputeConfig, scratch: str) -> 
         return _outcome(trainer.fit())
     except TrainingFailedError as error:
         raise _cause(error) from error
+    except SystemExit as left:
+        # What Ray's own handler of Ctrl-C does once the workers are stopped; it leaves that handler behind as well.
+        raise KeyboardInterrupt from left
     finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, on_interrupt)
         if owned:
             ray.shutdown()
 
@@ -69,10 +88,26 @@ def _connect(compute: ComputeConfig) -> None:
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     try:
-        ray.init(address=compute.address, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=True)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
+        ray.init(
+            address=compute.address,
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=True,
+            runtime_env={"worker_process_setup_hook": "ftr.jobs.launch.quiet_worker"},
+        )
+    except Exception as error:  # Ray raises bare ones when its processes do not start
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if compute.address is None:
+            raise RunError(
+                f"Ray cannot start its processes on this machine: {first} Set `compute.workers=0` to train without it."
+            ) from error
         raise ConfigError(f"`compute.address={compute.address}`: no Ray cluster answers there: {first}") from error
+
+
+def quiet_worker() -> None:
+    """Turn off what Ray Train and torch say in their own processes: errors come back to the driver, once."""
+    logging.getLogger("ray.train").setLevel(logging.CRITICAL)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def _resources(compute: ComputeConfig) -> tuple[float, float]:

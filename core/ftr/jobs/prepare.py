@@ -40,6 +40,9 @@ def prepare(config: RunConfig, registry: Registry) -> Prepared:
     rows = prepare_rows(loaded, head, config.data)
     model = make_model(registry, config.model, config.train)
     notes = [*loaded.notes, *rows.notes]
+    untuned = None if "validation" in rows.splits else head.untuned(rows.splits["train"])
+    if untuned is not None:
+        notes.append(untuned)
     settings = encode_settings(config, model, rows.labels, notes)
     splits = encode_splits(config, registry, head, model, settings, rows.splits)
     for name, split in splits.items():

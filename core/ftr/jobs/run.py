@@ -61,20 +61,23 @@ def run(
 
 def execute(resolved: Resolved, registry: Registry, say: Say) -> RunResult:
     """Carry out a resolved configuration: prepare the data, train, and leave the run directory."""
+    from ftr.train.quiet import quiet_libraries
+
     config = resolved.config
     began = time.monotonic()
+    quiet_libraries()
     check_writable(Path(config.output).expanduser())
     prepared = prepare(config, registry)
     for line in prepared.notes:
         say(line)
     for line in split_lines(prepared):
         say(line)
-    directory = RunDirectory.create(config.output, config.task or config.head.name)
     record = _opening(resolved, registry, prepared)
-    directory.write(record)
-    if prepared.rejected:
-        atomic.write_lines(directory.path / "rejected.jsonl", [asdict(row) for row in prepared.rejected])
+    directory = RunDirectory.create(config.output, config.task or config.head.name)
     try:
+        directory.write(record)
+        if prepared.rejected:
+            atomic.write_lines(directory.path / "rejected.jsonl", [asdict(row) for row in prepared.rejected])
         outcome = _train(directory, config.compute, resolved, prepared)
     except BaseException as error:
         _close_failed(directory, record, error)
@@ -130,7 +133,7 @@ def _opening(resolved: Resolved, registry: Registry, prepared: Prepared) -> dict
 
 
 def _close_failed(directory: RunDirectory, record: dict[str, Any], error: BaseException) -> None:
-    if isinstance(error, RequestError):
+    if isinstance(error, RequestError) or not directory.record.is_file():
         directory.discard()
         return
     status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -146,9 +149,12 @@ def _reported(record: dict[str, Any]) -> dict[str, Any]:
 
 def check_writable(output: Path) -> None:
     """Raise `RunError` now rather than after an hour when no run directory can be made under `output`."""
+    present = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output):
+        if not present.is_dir():
+            raise NotADirectoryError(f"`{present}` is a file")
+        # In /proc and its like a file cannot be made, a folder neither.
+        with tempfile.TemporaryDirectory(dir=present):
             pass
     except OSError as error:
         raise RunError(f"`output={output}` cannot be written to: {error.strerror or error}. Give another place with `output=`.") from error

@@ -23,6 +23,11 @@ class RunDirectory:
     path: Path
 
     @property
+    def record(self) -> Path:
+        """The file `run.json`."""
+        return self.path / RECORD
+
+    @property
     def model(self) -> Path:
         """The checkpoint directory."""
         return self.path / "model"
@@ -59,9 +64,11 @@ class RunDirectory:
     def read(self) -> dict[str, Any]:
         """Return the record. Raises `RequestError` when it is damaged."""
         try:
-            record: dict[str, Any] = json.loads((self.path / RECORD).read_text(encoding="utf-8"))
+            record = json.loads(self.record.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise RequestError(f"`{self.path / RECORD}` cannot be read: {error}.") from error
+            raise RequestError(f"`{self.record}` cannot be read: {error}. Restore the file, or train again.") from error
+        if not isinstance(record, dict) or not {"status", "created", "config"} <= record.keys():
+            raise RequestError(f"`{self.record}` is not the record of a run: it has no `status`, `created` and `config`.")
         return record
 
     def write(self, record: dict[str, Any]) -> None:

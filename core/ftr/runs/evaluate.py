@@ -16,7 +16,7 @@ from ftr.data.prepare import prepare_rows
 from ftr.errors import ConfigError, DataError
 from ftr.registry import Registry, get_registry
 from ftr.runs.directory import RunDirectory
-from ftr.runs.load import load, model_folder
+from ftr.runs.load import Predictor, load, model_folder
 from ftr.train.scoring import Scorer
 
 if TYPE_CHECKING:
@@ -46,12 +46,15 @@ def evaluate(
     *,
     split: str | None = None,
     predictions: Path | None = None,
+    tune: bool = False,
+    save_state: bool = False,
     registry: Registry | None = None,
 ) -> Evaluation:
     """Score the model of `run` with the metrics and the state (threshold) it was kept with.
 
     Without settings the rows are those the run held out itself. `dataset=...` scores other data, all rows of it, with
-    the model's own label map. `predictions` is a file to write. Raises `DataError`, `ConfigError`, `ModelError`.
+    the model's own label map. `predictions` is a file to write. With `tune` the state is chosen anew on
+    the validation rows of that data first, and with `save_state` the model keeps it. Raises `DataError`, `ConfigError`, `ModelError`.
     """
     known = registry or get_registry()
     directory = RunDirectory.open(run)
@@ -63,6 +66,8 @@ def evaluate(
     if name not in rows.splits:
         raise DataError(f"`--split {name}`: the data has only {', '.join(f'`{part}`' for part in rows.splits)}.")
     chosen: Sequence[Row] = rows.splits[name]
+    if tune:
+        _tune(predictor, rows, name, save_state)
     answers = list(predictor.stream(chosen))
     scores = Scorer.of(known, predictor.card.metrics).score(predictor.head, chosen, answers, predictor.card.labels)
     if predictions is not None:
@@ -88,6 +93,15 @@ def _config(stored: dict[str, Any], settings: Sequence[str], registry: Registry)
     if other:
         base = {key: value for key, value in base.items() if not _replaced(key)}
     return resolve({**base, **asked}, registry).config, other
+
+
+def _tune(predictor: Predictor, rows: PreparedRows, scored: str, save: bool) -> None:
+    if scored == "validation" or "validation" not in rows.splits:
+        raise DataError("`--tune` chooses on validation rows and scores others: give both, `dataset.validation=` and `dataset.test=`.")
+    if not predictor.tune(rows.splits["validation"]):
+        rows.notes.append(f"validation: head `{predictor.card.head}` found nothing to tune")
+    if save:
+        predictor.save_state()
 
 
 def _replaced(key: str) -> bool:

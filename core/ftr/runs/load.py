@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,11 @@ from ftr.protocols import EncodeSettings
 from ftr.registry import Registry, get_registry
 from ftr.runs.directory import RECORD
 from ftr.train.components import make_head
-from ftr.train.export import FTR_JSON, ModelCard, read_card
+from ftr.train.export import FTR_JSON, ModelCard, read_card, write_card
 from ftr.train.pretrained import Pretrained
 
 if TYPE_CHECKING:
-    from ftr.protocols import Prediction, Row
+    from ftr.protocols import Prediction, Row, State
     from ftr.train.inference import EncodedSplit
 
 CHUNK = 2048
@@ -34,15 +35,18 @@ def model_folder(path: str | Path) -> Path:
     raise ModelError(f"`{given}` is neither a run directory nor a model directory written by ftr (no `model/{FTR_JSON}`, no `{FTR_JSON}`).")
 
 
-def load(path: str | Path, *, registry: Registry | None = None, precision: str = "auto") -> Predictor:
-    """Load a trained model. `path` is a run directory or a model directory; raises `ModelError`."""
+def load(path: str | Path, *, registry: Registry | None = None, precision: str = "fp32") -> Predictor:
+    """Load a trained model. `path` is a run directory or a model directory; raises `ModelError`.
+
+    `precision` is fp32 (what plain transformers computes), bf16, fp16 or auto.
+    """
     return Predictor(model_folder(path), registry or get_registry(), precision)
 
 
 class Predictor:
     """A trained model with its head: texts or rows in, predictions out, exactly as the run itself made them."""
 
-    def __init__(self, folder: Path, registry: Registry, precision: str = "auto") -> None:
+    def __init__(self, folder: Path, registry: Registry, precision: str = "fp32") -> None:
         """Load the checkpoint in `folder`."""
         from ftr.train.hardware import choose_numerics
         from ftr.train.inference import Engine
@@ -51,7 +55,7 @@ class Predictor:
         self.folder = folder
         self.card: ModelCard = read_card(folder)
         self.head = make_head(registry, Component(name=self.card.head, options=self.card.head_options))
-        source = Pretrained(str(folder))
+        source = Pretrained(str(folder), complete=True)
         numerics = choose_numerics(TrainConfig.model_validate({"precision": precision}))
         self.engine = Engine(
             model=ready(self.head.build(source, self.card.labels, 0), numerics).eval(),
@@ -80,12 +84,21 @@ class Predictor:
         if chunk:
             yield from self._answer(chunk)
 
-    def records(self, rows: Sequence[Row]) -> list[list[Any]]:
-        """Return what the head keeps of each row's features."""
+    def tune(self, rows: Sequence[Row]) -> State:
+        """Choose the head's state (a threshold) on `rows`, which have their targets, and use it from now on."""
+        records = [record for start in range(0, len(rows), CHUNK) for record in self._records(rows[start : start + CHUNK])]
+        self.card = replace(self.card, state=self.head.tune(rows, records))
+        return self.card.state
+
+    def save_state(self) -> None:
+        """Write the present state into the model's `ftr.json`, for all who load it later."""
+        write_card(self.folder, self.card)
+
+    def _records(self, rows: Sequence[Row]) -> list[list[Any]]:
         return self.engine.records(self._encode(rows))
 
     def _answer(self, rows: Sequence[Row]) -> list[Prediction]:
-        return self.engine.decode(rows, self.records(rows), self.card.state)
+        return self.engine.decode(rows, self._records(rows), self.card.state)
 
     def _encode(self, rows: Sequence[Row]) -> EncodedSplit:
         from datasets import Dataset

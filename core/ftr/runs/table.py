@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 OTHER_AVERAGES = ("_macro", "_micro", "_weighted")
@@ -27,7 +27,8 @@ def score_table(record: Mapping[str, Any], markdown: bool = False) -> list[str]:
     if not columns:
         return ["no validation or test rows: nothing was scored"]
     names = list(dict.fromkeys(key for scores in columns.values() for key, value in scores.items() if _shown(key, value)))
-    rows = [["", *columns], *([name, *(number(scores.get(name)) for scores in columns.values())] for name in names)]
+    digits = decimals([value for scores in columns.values() for value in scores.values()])
+    rows = [["", *columns], *([name, *(number(scores.get(name), digits) for scores in columns.values())] for name in names)]
     if markdown:
         body = [f"| {' | '.join(row)} |" for row in rows]
         return [body[0], "|---" * len(rows[0]) + "|", *body[1:]]
@@ -42,10 +43,15 @@ def _shown(key: str, value: Any) -> bool:
     return isinstance(value, int | float) and not key.endswith(OTHER_AVERAGES)
 
 
-def number(value: Any) -> str:
-    """Return a score for reading: whole numbers as they are, others with four decimals (two from 1 on)."""
+def decimals(values: Iterable[Any]) -> int:
+    """Return how many decimals scores are shown with: two where some are percentages, or a 0.95 % would read as 95 %."""
+    return 2 if any(isinstance(value, float) and abs(value) > 1 for value in values) else 4
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """Return a score for reading: whole numbers as they are, others with `digits` decimals."""
     if value is None:
         return "-"
     if isinstance(value, int):
         return str(value)
-    return f"{value:.4f}" if abs(value) <= 1 else f"{value:.2f}"
+    return f"{value:.{digits}f}"

@@ -8,6 +8,7 @@ from ftr.config.models import Component, RunConfig, TrainConfig
 from ftr.config.pretrained import PretrainedOptions
 from ftr.errors import ConfigError, PluginError
 from ftr.protocols import EncodeSettings
+from ftr.suggest import did_you_mean
 from ftr.train.pretrained import Pretrained
 
 if TYPE_CHECKING:
@@ -32,7 +33,11 @@ def make_model(registry: Registry, component: Component, train: TrainConfig | No
     if registry.has("model", component.name):
         model: Model = _made(registry, "model", component)
     else:
-        model = Pretrained(component.name, PretrainedOptions.model_validate(component.options))
+        model = Pretrained(
+            component.name,
+            PretrainedOptions.model_validate(component.options),
+            hint=did_you_mean(component.name, registry.names("model")),
+        )
     if train is not None and (train.dropout is not None or train.attention_dropout is not None):
         if not isinstance(model, Pretrained):
             raise ConfigError(f"`train.dropout`: model `{component.name}` sets its own dropout. Leave the key out.")

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftr import atomic
 from ftr.errors import ModelError, RunError
 
 if TYPE_CHECKING:
@@ -41,16 +42,26 @@ def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeni
 
     Raises `RunError` when the disk is full or not writable.
     """
+    from safetensors import SafetensorError
+
     fresh = folder.with_name(f"{folder.name}.new-{os.getpid()}")
     try:
         shutil.rmtree(fresh, ignore_errors=True)
         model.save_pretrained(fresh)
         tokenizer.save_pretrained(fresh)
-        (fresh / FTR_JSON).write_text(json.dumps(asdict(card), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_card(fresh, card)
         _swap(fresh, folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # a disk that fills up under the weights is the latter
+        cause = (isinstance(error, OSError) and error.strerror) or error
+        raise RunError(f"cannot write the model to `{folder}`: {cause}. Free space or give another `output=`.") from error
+    finally:
+        # Gone when all went well.
         shutil.rmtree(fresh, ignore_errors=True)
-        raise RunError(f"cannot write the model to `{folder}`: {error.strerror or error}. Free space or give another `output=`.") from error
+
+
+def write_card(folder: Path, card: ModelCard) -> None:
+    """Write `ftr.json` into a model directory, replacing the one there."""
+    atomic.write_json(folder / FTR_JSON, asdict(card))
 
 
 def read_card(folder: Path) -> ModelCard:

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from ftr import atomic
+from ftr.train.quiet import quiet_libraries
 from ftr.train.session import Best, Session, SessionSpec
 
 Outcome = dict[str, Any]
@@ -52,14 +53,15 @@ def _untrained(session: Session) -> dict[str, Any] | None:
 
 
 def _predictions(session: Session, best: Best) -> dict[str, Any]:
-    """Score the kept model on validation and test with the state chosen on validation, and write the predictions."""
+    """Score the kept model and write its predictions: validation first, which sets the state that test is scored with."""
     scores: dict[str, Any] = {}
     for split in ("validation", "test"):
         if split in session.splits:
-            predictions, scores[split], _ = session.predict(split, best.state)
+            predictions, scores[split], best.state = session.predict(split, None if split == "validation" else best.state)
             session.record({"kind": "final", "split": split, "step": best.step, "epoch": best.epoch, **scores[split]})
             if session.rank == 0:
                 atomic.write_lines(session.folder / "predictions" / f"{split}.jsonl", predictions)
+    session.keep_state(best.state)
     return scores
 
 
@@ -67,13 +69,3 @@ def peak_memory() -> int:
     """Return the most memory this process held, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def quiet_libraries() -> None:
-    """Turn off the libraries' own progress bars and advice: ftr has its own line, and errors still raise."""
-    import datasets
-    import transformers
-
-    datasets.disable_progress_bars()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()

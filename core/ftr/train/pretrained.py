@@ -22,9 +22,13 @@ OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "lo
 class Pretrained:
     """A checkpoint by directory or hub id. Implements `ftr.protocols.Model`."""
 
-    def __init__(self, name: str, options: PretrainedOptions | None = None) -> None:
-        """Refer to the checkpoint `name`; nothing is read before `tokenizer` or `load`."""
+    def __init__(self, name: str, options: PretrainedOptions | None = None, *, complete: bool = False, hint: str = "") -> None:
+        """Refer to the checkpoint `name`; nothing is read before `tokenizer` or `load`.
+
+        `complete`: it is a trained model, whose head must be there too. `hint` ends the message when it cannot be had.
+        """
         self.name = name
+        self.complete, self.hint = complete, hint
         self.options = options or PretrainedOptions()
         self.dropout: float | None = None
         self.attention_dropout: float | None = None
@@ -45,8 +49,11 @@ class Pretrained:
         self._check_folder()
         try:
             tokenizer = AutoTokenizer.from_pretrained(self.source, **self._common())
-        except (OSError, ValueError) as error:
+        except Exception as error:  # a damaged `tokenizer.json` raises whatever its parser met
             raise self._unreadable("tokenizer", error) from error
+        if len(tokenizer) <= len(tokenizer.all_special_ids):
+            # transformers makes one without words where the files are missing: every text becomes unknown tokens.
+            raise ModelError(f"{self._described()} has no tokenizer: save its files (`tokenizer.json`) beside the weights.")
         if not tokenizer.is_fast:
             raise ModelError(
                 f"model `{self.name}` has no fast tokenizer (`tokenizer.json`), which ftr needs for offsets. Save one beside it."
@@ -61,20 +68,60 @@ class Pretrained:
         The pad token of the tokenizer is set on the model's config, so that decoders find the end of each row.
         Raises `ModelError` when the weights are missing, not in safetensors, or of another architecture.
         """
+        from safetensors import SafetensorError
         from transformers import AutoConfig
 
-        self._check_folder(weights=True)
+        self._check_folder()
+        tokenizer = self.tokenizer()
+        model: PreTrainedModel
         try:
             settings: PretrainedConfig = AutoConfig.from_pretrained(self.source, **self._common(), **config)
-            settings.pad_token_id = self.tokenizer().pad_token_id
+            settings.pad_token_id = tokenizer.pad_token_id
             _set_all(settings, HIDDEN_DROPOUT, self.dropout)
             _set_all(settings, ATTENTION_DROPOUT, self.attention_dropout)
-            model: PreTrainedModel = auto_class.from_pretrained(
-                self.source, config=settings, use_safetensors=True, dtype="float32", **self._common()
+            model, report = auto_class.from_pretrained(
+                self.source,
+                config=settings,
+                use_safetensors=True,
+                dtype="float32",
+                # Reported below by name; a new head in place of one for other classes is what fine-tuning is.
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **self._common(),
             )
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            if str(error).startswith("Unrecognized configuration class"):
+                kind, wanted = settings.model_type, auto_class.__name__
+                raise ModelError(
+                    f"{self._described()} is a `{kind}`, and transformers has no `{wanted}` of that kind. Give another model."
+                ) from error
             raise self._unreadable("weights", error) from error
+        self._check_weights(model, report)
+        self._check_vocabulary(model, tokenizer)
         return model
+
+    def _check_weights(self, model: PreTrainedModel, report: dict[str, Any]) -> None:
+        """Refuse a body whose weights are not all there: transformers would draw them at random and go on."""
+        odd = dict.fromkeys(report["missing_keys"], "missing")
+        for name, found, wanted in report["mismatched_keys"]:
+            odd[name] = f"of shape {list(found)}, not {list(wanted)}"
+        body = f"{model.base_model_prefix}."
+        # Checkpoints of masked language models come without a pooler.
+        odd = {name: problem for name, problem in odd.items() if self.complete or (name.startswith(body) and ".pooler." not in name)}
+        if odd:
+            first = min(odd)
+            raise ModelError(
+                f"{self._described()}: its weights do not fit its config, a `{model.config.model_type}`: "
+                f"{len(odd)} missing or of another shape, the first `{first}`: {odd[first]}. Check `config.json`, or give another model."
+            )
+
+    def _check_vocabulary(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        rows = model.get_input_embeddings().weight.shape[0]
+        if tokenizer.vocab_size > rows:
+            raise ModelError(
+                f"{self._described()}: its tokenizer has {tokenizer.vocab_size} tokens and the model only {rows}: "
+                "the two are not of the same model. Check the tokenizer's files."
+            )
 
     def max_length(self) -> int | None:
         """Return the longest input in tokens that the model has positions for, or None when it does not say."""
@@ -97,27 +144,35 @@ class Pretrained:
     def _common(self) -> dict[str, Any]:
         return {"revision": self.options.revision, "trust_remote_code": self.options.trust_remote_code}
 
-    def _check_folder(self, weights: bool = False) -> None:
+    def _check_folder(self) -> None:
         folder = Path(self.source)
         if not folder.is_dir():
             return
         if not (folder / "config.json").is_file():
             raise ModelError(f"model directory `{folder}` has no `config.json`: give a directory written by `save_pretrained`.")
-        if weights and not any(folder.glob("*.safetensors")):
+        if not any(folder.glob("*.safetensors")):
             others = sorted(path.name for path in folder.glob("*.bin"))
-            hint = f" (`{others[0]}` is a pickle, which ftr does not load: save it again as safetensors)" if others else ""
-            raise ModelError(f"model directory `{folder}` has no weights: no `*.safetensors` file in it{hint}.")
+            mend = (
+                f"`{others[0]}` is a pickle, which ftr does not load: save it again with `save_pretrained`."
+                if others
+                else "Save the model there with `save_pretrained`."
+            )
+            raise ModelError(f"model directory `{folder}` has no weights, no `*.safetensors` file. {mend}")
+
+    def _described(self) -> str:
+        if Path(self.source).is_dir():
+            return f"model directory `{self.source}`"
+        return f"model `{self.name}`" if self.name == self.source else f"model `{self.name}` (`{self.source}`)"
 
     def _unreadable(self, what: str, error: Exception) -> ModelError:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        where = "directory" if Path(self.source).is_dir() else "hub id"
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
         mend = (
             "Check the files in it."
-            if where == "directory"
-            else "Is the name right, and can this machine reach the hub? A local directory (`model=path`), and `model=minilm` "
-            "with `ftr[offline]`, need no network."
+            if Path(self.source).is_dir()
+            else f"Is the name right, and can this machine reach the hub?{self.hint} A local directory (`model=path`), and "
+            "`model=minilm` with `ftr[offline]`, need no network."
         )
-        return ModelError(f"model `{self.name}` ({where} `{self.source}`): cannot read its {what}: {first} {mend}")
+        return ModelError(f"{self._described()}: cannot read its {what}: {first}. {mend}")
 
 
 def set_pad_token(tokenizer: PreTrainedTokenizerBase) -> None:

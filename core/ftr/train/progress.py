@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import TextIO
 
 REFRESH_SECONDS = 0.2
 PLAIN_SECONDS = 30.0
+FALLBACK_COLUMNS = 80
 
 
 def clock(seconds: float) -> str:
@@ -58,9 +60,17 @@ class ProgressLine:
             self.stream.flush()
 
     def _rewrite(self, text: str) -> None:
+        # A line that wraps cannot be rewritten: each update would leave its first part behind.
+        text = text[: self._width() - 1]
         self.stream.write("\r" + text.ljust(self._shown))
         self.stream.flush()
         self._shown = len(text)
+
+    def _width(self) -> int:
+        try:
+            return os.get_terminal_size(self.stream.fileno()).columns or FALLBACK_COLUMNS
+        except OSError:
+            return FALLBACK_COLUMNS
 
 
 @dataclass(slots=True)

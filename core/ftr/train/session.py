@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from ftr.registry import Registry, get_registry
 from ftr.train.arguments import training_arguments
 from ftr.train.components import make_head, make_model
 from ftr.train.dropout import register_cpu_attention, use_cheap_dropout
-from ftr.train.export import ModelCard, save_model
+from ftr.train.export import ModelCard, save_model, write_card
 from ftr.train.hardware import Numerics, choose_numerics, describe_hardware
 from ftr.train.inference import EncodedSplit, Engine
 from ftr.train.progress import Meter, ProgressLine
@@ -165,17 +165,28 @@ class Session:
         """Write `model/` with the present weights; only the first process does."""
         if self.rank == 0:
             began = time.monotonic()
-            save_model(self.folder / "model", self.engine.model, self.engine.tokenizer, ModelCard(**{**asdict(self.card), "state": state}))
+            save_model(self.folder / "model", self.engine.model, self.engine.tokenizer, replace(self.card, state=state))
             self.timings["save"] = self.timings.get("save", 0.0) + time.monotonic() - began
 
     def settle(self) -> Best:
-        """Leave the kept weights in the model and in `model/`, and return the evaluation they had."""
+        """Leave the kept weights in the model and in `model/`, and return the evaluation they had.
+
+        From here on predictions are made in fp32, whatever the training used: what a run reports is what plain
+        transformers computes from its checkpoint.
+        """
+        self.engine = replace(self.engine, precision="fp32")
         if self.best.value is None:
+            self.last.step, self.last.epoch = self.trainer.state.global_step, self.trainer.state.epoch or 0.0
             self.best = self.last
             self.save(self.last.state)
         elif self.best.step != self.trainer.state.global_step:
             self._restore_best()
         return self.best
+
+    def keep_state(self, state: State) -> None:
+        """Put the state that was tuned last into `model/ftr.json`; only the first process does."""
+        if self.rank == 0:
+            write_card(self.folder / "model", replace(self.card, state=state))
 
     def _restore_best(self) -> None:
         model = self.engine.model

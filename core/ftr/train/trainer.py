@@ -75,7 +75,9 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
             last = number == len(inputs)
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 tensors = self._prepare_inputs(dict(micro.inputs))
-                loss = self.compute_loss(model, tensors)
+                loss, outputs = self.compute_loss(model, dict(tensors), return_outputs=True)
+                own = self.steps.head.loss(outputs, tensors)
+                loss = loss if own is None else own
                 loss = loss * (weight * world / total) if weight else loss.nan_to_num() * 0.0
                 self.accelerator.backward(loss)
             loss_sum += loss.detach()

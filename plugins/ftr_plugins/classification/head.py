@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftr.data.schema import Column, RowSchema
@@ -85,6 +85,10 @@ class SequenceClassificationHead:
             batch["labels"] = torch.tensor([feature["labels"] for feature in features])
         return batch
 
+    def loss(self, outputs: ModelOutput, inputs: Mapping[str, Tensor]) -> None:
+        """Return None: the model's own cross entropy."""
+        return
+
     def reduce(self, outputs: ModelOutput, features: Sequence[Feature]) -> list[Any]:
         """Return each feature's class probabilities: the softmax of its logits (batch, classes), in fp32."""
         probabilities = outputs["logits"].float().softmax(dim=-1)
@@ -105,6 +109,10 @@ class SequenceClassificationHead:
     def tune(self, rows: Sequence[Row], records: Sequence[Sequence[Any]]) -> State:
         """Return nothing: the most probable class needs no threshold."""
         return {}
+
+    def untuned(self, rows: Sequence[Row]) -> None:
+        """Return None: nothing is tuned."""
+        return
 
     def score_inputs(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """Return class ids, predicted and true."""

@@ -110,11 +110,16 @@ def check_room(tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings, nul
     room = settings.max_length - special - max_question_length
     if settings.stride < room:
         return
+    if room <= 0:
+        raise ConfigError(
+            f"`data.max_length` = {settings.max_length} leaves no room for the context: a question may take "
+            f"`head.max_question_length` = {max_question_length} tokens, and special tokens take {special}. "
+            "Give a longer `data.max_length`, or a shorter `head.max_question_length`."
+        )
     raise ConfigError(
         f"`data.stride` = {settings.stride} is too long for `data.max_length` = {settings.max_length}: a question of "
-        f"`head.max_question_length` = {max_question_length} tokens and {special} special tokens leave {max(room, 0)} for the context. "
-        + (f"Give `data.stride` of at most {room - 1}, or a " if room > 0 else "Give a ")
-        + "longer `data.max_length`, or a shorter `head.max_question_length`."
+        f"`head.max_question_length` = {max_question_length} tokens and {special} special tokens leave {room} for the context. "
+        f"Give `data.stride` of at most {room - 1}, or a longer `data.max_length`, or a shorter `head.max_question_length`."
     )
 
 

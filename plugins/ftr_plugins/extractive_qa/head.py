@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ class ExtractiveQAHead:
         columns=(
             Column(name="question", aliases=("query",)),
             Column(name="context", aliases=("passage", "paragraph")),
-            Column(name="answers", type="answers"),
+            Column(name="answers", type="answers", aliases=("answer",)),
             Column(name="title", type="value", required=False),
         ),
         group="title",
@@ -72,6 +73,14 @@ class ExtractiveQAHead:
                 batch[name] = torch.tensor([int(feature[name]) for feature in features])
         return batch
 
+    def loss(self, outputs: ModelOutput, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Return the mean cross entropy of starts and ends over the tokens that are no padding."""
+        from torch.nn.functional import cross_entropy
+
+        padding = inputs["attention_mask"] == 0
+        logits = {end: outputs[f"{end}_logits"].float().masked_fill(padding, -math.inf) for end in ("start", "end")}
+        return (cross_entropy(logits["start"], inputs["start_positions"]) + cross_entropy(logits["end"], inputs["end_positions"])) / 2
+
     def reduce(self, outputs: ModelOutput, features: Sequence[Feature]) -> list[WindowRecord]:
         """Return the best spans and the null score of each window."""
         from ftr_plugins.extractive_qa.spans import search
@@ -111,6 +120,15 @@ class ExtractiveQAHead:
         known = [(gold, one["text"], one["diff"]) for gold, one in zip(golds, best, strict=True) if one["diff"] is not None]
         threshold = best_threshold([gold for gold, _, _ in known], [text for _, text, _ in known], [diff for _, _, diff in known])
         return {} if threshold is None else {THRESHOLD: threshold}
+
+    def untuned(self, rows: Sequence[Row]) -> str | None:
+        """Say that the model will always answer, where some of `rows` have no answer and no threshold is given."""
+        if self.options.threshold is not None or all(_texts(row) for row in rows):
+            return None
+        return (
+            "no validation rows: no no-answer threshold is tuned, and the model gives every question an answer. "
+            "`head.threshold=0` lets it give none where no answer scores best"
+        )
 
     def score_inputs(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """Return what `evaluate`'s `squad_v2` takes: texts, ids, a no-answer probability, and the gold answers."""

@@ -1,0 +1,125 @@
+"""Write `configuration.md` from the configuration itself: `python docs/make_configuration.py`."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from ftr.config.components import head_schema
+from ftr.config.keys import SECTIONS
+from ftr.config.models import RunConfig
+from ftr.config.overrides import COMPONENTS
+from ftr.config.pretrained import PretrainedOptions
+from ftr.config.trainer import OWN_KEYS, SET_BY_FTR
+from ftr.data.options import FileOptions, HubOptions, file_options
+from ftr.registry import Registry, get_registry
+
+PAGE = Path(__file__).with_name("configuration.md")
+INTRODUCTION = """\
+# Configuration
+
+<!-- made by docs/make_configuration.py; a test compares -->
+
+Every key of a run, with its built-in default. On the command line a key is written `key=value`; in a YAML file
+(`config=file.yaml`) groups may be nested or dotted. What wins: built-in default < task < config file < command line.
+`ftr show task=qa` prints every value and where it came from; `ftr schema` gives the same as JSON Schema, for editors.
+"""
+TRAINER = """\
+## `trainer.*`
+
+Any other field of `transformers.TrainingArguments`, by its own name: `trainer.optim=adafactor`, `trainer.torch_compile=true`.
+Refused are those for which ftr has its own key, and those it must set itself:
+"""
+
+
+def page() -> str:
+    """Return the page as it should be."""
+    registry = get_registry()
+    plain = {name: field for name, field in RunConfig.model_fields.items() if name not in SECTIONS and name != "trainer"}
+    parts = [INTRODUCTION, "## Top level\n", *table("key", "default", rows(plain, "")), ""]
+    for name, section in SECTIONS.items():
+        parts += [
+            f"## `{name}.*`\n",
+            RunConfig.model_fields[name].description or "",
+            "",
+            *table("key", "default", rows(section, f"{name}.")),
+        ]
+        parts.append("")
+    parts += [*tasks(registry), "", *files(registry), "", *options("`dataset.*` of `hub:owner/name`", HubOptions, "dataset."), ""]
+    parts += [*options("`model.*`, of every model", PretrainedOptions, "model."), ""]
+    for entry in registry.all("head"):
+        if entry.plugin.builtin:
+            model = registry.options_model("head", entry.qualified)
+            parts += [*options(f"`head.*` of `{entry.spec.name}`", model, "head."), ""]
+    return "\n".join([*parts, TRAINER, *table("field", "instead", trainer())]) + "\n"
+
+
+def rows(fields: type[BaseModel] | Mapping[str, FieldInfo], prefix: str) -> Iterator[tuple[str, str, str]]:
+    """Yield key, default and description of each field."""
+    for name, field in (fields if isinstance(fields, Mapping) else fields.model_fields).items():
+        yield f"`{prefix}{field.alias or name}`", default(name, field), field.description or ""
+
+
+def default(name: str, field: FieldInfo) -> str:
+    """Return the default as it would be typed; a component has none, for the task gives it."""
+    if field.is_required() or name in COMPONENTS:
+        return "from the task"
+    return f"`{json.dumps(field.get_default(call_default_factory=True), default=str)}`".replace('"', "")
+
+
+def options(title: str, model: type[BaseModel] | None, prefix: str) -> list[str]:
+    """Return the section of a component's options."""
+    return [f"## {title}\n", *(table("key", "default", rows(model, prefix)) if model is not None else ["It takes none."])]
+
+
+def tasks(registry: Registry) -> list[str]:
+    """Return the section of what the built-in tasks set."""
+    lines = ["## What the tasks set", "", "| task | key | value |", "|---|---|---|"]
+    for entry in registry.all("task"):
+        if entry.plugin.builtin:
+            spec = registry.task(entry.qualified)
+            named = {"dataset": spec.dataset, "model": spec.model, "head": spec.head, "metrics": ", ".join(spec.metrics)}
+            lines += [f"| `{spec.name}` | `{key}` | `{value}` |" for key, value in {**named, **spec.defaults}.items()]
+    return lines
+
+
+def files(registry: Registry) -> list[str]:
+    """Return the section of the options of files: those of every file, and a column option for each column of each head."""
+    lines = options("`dataset.*` of files and folders", FileOptions, "dataset.")
+    lines += [
+        "",
+        "And one key a column, by the head that reads it:",
+        "",
+        "| head | key | found by itself under the names |",
+        "|---|---|---|",
+    ]
+    for entry in registry.all("head"):
+        if entry.plugin.builtin:
+            model = registry.options_model("head", entry.qualified)
+            schema = head_schema(entry.qualified, model() if model is not None else None, registry)
+            aliases = {column.name: (column.name, *column.aliases) for column in schema.columns}
+            for name in file_options(schema).model_fields.keys() - FileOptions.model_fields.keys():
+                aliases.setdefault(name, (name,))
+            known = {name: ", ".join(f"`{alias}`" for alias in names) for name, names in aliases.items()}
+            lines += [f"| `{entry.spec.name}` | `dataset.{name}` | {names} |" for name, names in known.items()]
+    return lines
+
+
+def trainer() -> Iterator[tuple[str, str, str]]:
+    """Yield the refused fields of `TrainingArguments`."""
+    for field, keys in OWN_KEYS.items():
+        yield f"`{field}`", ", ".join(f"`{key}`" for key in keys), ""
+    for field, reason in SET_BY_FTR.items():
+        yield f"`{field}`", "", reason
+
+
+def table(first: str, second: str, lines: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Return Markdown lines."""
+    body = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in lines]
+    return [f"| {first} | {second} | |", "|---|---|---|", *body]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

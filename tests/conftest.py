@@ -1,0 +1,58 @@
+"""One thread for torch, a cache of its own, and two finished trainings that many tests look at."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import trainings
+
+if TYPE_CHECKING:
+    from ftr.jobs.run import RunResult
+
+# Read when torch is first imported, and by the processes that tests start: tiny models gain nothing from threads.
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+# What the hub is asked for must fail at once and alike on every machine.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep encoded rows of tests out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FTR_CACHE", str(tmp_path_factory.mktemp("ftr-cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a tiny BERT; not to be changed."""
+    from tiny import tiny_checkpoint
+
+    return tiny_checkpoint("bert", tmp_path_factory.mktemp("models") / "tiny-bert")
+
+
+@pytest.fixture(scope="session")
+def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty reviews of three classes and one without text."""
+    return trainings.write_reviews(tmp_path_factory.mktemp("reviews") / "reviews.csv")
+
+
+@pytest.fixture(scope="session")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixty questions in SQuAD v2 form, a third of them unanswerable, and one whose offset is wrong."""
+    return trainings.write_squad(tmp_path_factory.mktemp("questions") / "questions.json")
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: Path) -> "RunResult":
+    """A finished run of the classification task; not to be changed."""
+    return trainings.train(trainings.REVIEWS, dataset=reviews, model=tiny_bert, output=tmp_path_factory.mktemp("classifier"))
+
+
+@pytest.fixture(scope="session")
+def reader(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, questions: Path) -> "RunResult":
+    """A finished run of the question answering task; not to be changed."""
+    return trainings.train(trainings.QUESTIONS, dataset=questions, model=tiny_bert, output=tmp_path_factory.mktemp("reader"))

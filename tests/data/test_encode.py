@@ -1,0 +1,166 @@
+"""Encoding once per content: what makes another key, several processes at once, and folders that refuse."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ftr.data.encode import StoredSplit, cache_folder, code_identity, store_split
+from ftr.errors import ConfigError, DataError, RunError
+from ftr.protocols import EncodeSettings
+from ftr_plugins.classification.head import SequenceClassificationHead
+from ftr_plugins.extractive_qa.head import ExtractiveQAHead
+from tiny import tiny_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+ROWS: list[dict[str, Any]] = [{"id": str(n), "text": f"the old mill {'river ' * n}", "label": n % 2} for n in range(5)]
+SETTINGS = EncodeSettings(max_length=8, stride=2, labels=("x", "y"))
+
+
+class CountingHead(SequenceClassificationHead):
+    """Counts the rows it tokenised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = 0
+
+    def encode(self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings) -> dict[str, list[Any]]:
+        self.rows += len(rows["text"])
+        return super().encode(rows, tokenizer, settings)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerBase:
+    return tiny_tokenizer("bert")
+
+
+def store(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[dict[str, Any]] = ROWS,
+    settings: EncodeSettings = SETTINGS,
+    head: SequenceClassificationHead | None = None,
+    identity: str = "one",
+) -> StoredSplit:
+    """Store rows of the classification head."""
+    return store_split(rows, head or SequenceClassificationHead(), tokenizer, settings, folder, identity)
+
+
+def test_the_same_content_is_found_again_and_not_tokenised_again(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    head = CountingHead()
+    first = store(tmp_path, tokenizer, head=head)
+    again = store(tmp_path, tokenizer, head=head)
+    assert head.rows == len(ROWS) and (first.from_cache, again.from_cache) == (False, True)
+    assert dataclasses.replace(again, from_cache=False) == first
+    assert (first.row_count, first.feature_count, first.notes) == (5, 5, {"text cut": 1})
+    rows, features = again.open()
+    assert rows.to_list() == ROWS
+    assert features["row"][:] == [0, 1, 2, 3, 4] and features["length"][:] == [5, 6, 7, 8, 8] and features["labels"][:] == [0, 1, 0, 1, 0]
+
+
+def test_what_a_tokenizer_did_before_makes_no_other_key(tmp_path: Path) -> None:
+    fresh, used = tiny_tokenizer("bert"), tiny_tokenizer("bert")
+    used("the old mill", truncation=True, max_length=3, padding="max_length")
+    assert not store(tmp_path, fresh).from_cache
+    assert store(tmp_path, used).from_cache
+
+
+def test_anything_that_changes_the_features_is_another_key(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    other = tiny_tokenizer("bert")
+    other.add_tokens(["millstone"])
+    stored = [
+        store(tmp_path, tokenizer),
+        store(tmp_path, tokenizer, rows=[*ROWS[:-1], {**ROWS[-1], "label": 1}]),
+        store(tmp_path, tokenizer, rows=ROWS[:-1]),
+        store(tmp_path, tokenizer, rows=[*ROWS[1:], ROWS[0]]),
+        store(tmp_path, tokenizer, settings=dataclasses.replace(SETTINGS, max_length=9)),
+        store(tmp_path, tokenizer, settings=dataclasses.replace(SETTINGS, targets=False)),
+        store(tmp_path, tokenizer, identity="two"),
+        store(tmp_path, other),
+        store(tmp_path, tiny_tokenizer("roberta")),
+    ]
+    assert not any(split.from_cache for split in stored)
+    assert len({split.features for split in stored}) == len(stored)
+
+
+def test_the_identity_of_the_code_has_options_version_and_source() -> None:
+    one = code_identity(SequenceClassificationHead, {"dropout": None}, "0.1")
+    assert one == code_identity(SequenceClassificationHead, {"dropout": None}, "0.1")
+    others = [
+        code_identity(SequenceClassificationHead, {"dropout": 0.5}, "0.1"),
+        code_identity(SequenceClassificationHead, {"dropout": None}, "0.2"),
+        code_identity(ExtractiveQAHead, {"dropout": None}, "0.1"),
+    ]
+    assert len({one, *others}) == 4
+
+
+def test_several_processes_may_store_the_same_rows_at_once(tmp_path: Path) -> None:
+    code = f"""
+import sys, time
+from pathlib import Path
+from ftr.data.encode import store_split
+from ftr.protocols import EncodeSettings
+from ftr_plugins.classification.head import SequenceClassificationHead
+from tiny import tiny_tokenizer
+tokenizer = tiny_tokenizer("bert")
+rows = [{{"id": str(n), "text": "the old mill " * (n % 9 + 1), "label": n % 2}} for n in range(1500)]
+Path(sys.argv[1]).touch()
+deadline = time.monotonic() + 60
+while len(list(Path({str(tmp_path)!r}).glob("ready-*"))) < 2 and time.monotonic() < deadline:
+    time.sleep(0.001)
+split = store_split(rows, SequenceClassificationHead(), tokenizer, EncodeSettings(max_length=8, stride=2), Path({str(tmp_path)!r}), "one")
+print(split.features, sum(split.open()[1]["length"]))
+"""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / f"ready-{n}")], env=env, stdout=subprocess.PIPE, text=True)
+        for n in "ab"
+    ]
+    told = [process.communicate()[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0]
+    assert told[0] == told[1] and told[0].split()[1].isdigit()
+    (place,) = (tmp_path / "encoded").iterdir()
+    assert sorted(path.name for path in place.iterdir()) == ["features.arrow", "rows.arrow", "split.json"]
+
+
+def test_a_folder_that_cannot_be_written_is_a_run_error_naming_the_key(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(RunError, match=r"cannot write encoded rows to `.*cache/encoded/.*`: Not a directory.*`data.cache="):
+        store(tmp_path / "cache", tokenizer)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc: a folder that even root cannot write")
+def test_a_read_only_folder_is_a_run_error(tokenizer: PreTrainedTokenizerBase) -> None:
+    with pytest.raises(RunError, match=r"cannot write encoded rows to `/proc/ftr/.*`: .*`data.cache="):
+        store(Path("/proc/ftr"), tokenizer)
+
+
+def test_a_head_that_fails_leaves_nothing_half_written(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    class Forgetful(SequenceClassificationHead):
+        def encode(self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings) -> dict[str, list[Any]]:
+            columns = super().encode(rows, tokenizer, settings)
+            return {name: values[1:] for name, values in columns.items()}
+
+    with pytest.raises(DataError, match="must give every row at least one feature, in order: rows 0 to 4"):
+        store(tmp_path, tokenizer, head=Forgetful())
+    qa = [{"id": "1", "question": "who ?", "context": "the mill", "answers": {"text": [], "answer_start": []}}]
+    with pytest.raises(ConfigError, match=r"data\.max_length"):
+        store_split(qa, ExtractiveQAHead(), tokenizer, SETTINGS, tmp_path, "one")
+    assert list((tmp_path / "encoded").iterdir()) == []
+
+
+def test_the_cache_lies_where_the_key_or_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FTR_CACHE", str(tmp_path / "env"))
+    assert cache_folder(None) == tmp_path / "env" and cache_folder(str(tmp_path / "key")) == tmp_path / "key"
+    monkeypatch.delenv("FTR_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder(None) == tmp_path / ".cache" / "ftr" and cache_folder("~/x") == tmp_path / "x"

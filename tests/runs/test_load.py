@@ -1,0 +1,105 @@
+"""`ftr.load`, and that plain transformers gives the same answers from the same directory."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import ftr
+from ftr.errors import DataError, ModelError
+from trainings import CLASSES, lines
+
+if TYPE_CHECKING:
+    from ftr.jobs.run import RunResult
+
+TEXTS = ["a great and funny film", "boring , poor", "long and sweet " * 20, "the", "hated hated it"]
+
+
+def contexts(path: Path) -> list[dict[str, Any]]:
+    """Return the questions of a SQuAD file with their contexts."""
+    articles = json.loads(path.read_text(encoding="utf-8"))["data"]
+    found = [(qa, paragraph["context"]) for article in articles for paragraph in article["paragraphs"] for qa in paragraph["qas"]]
+    return [{"id": qa["id"], "question": qa["question"], "context": context} for qa, context in found]
+
+
+def test_texts_and_mappings_are_answered_in_order(classifier: RunResult) -> None:
+    predictor = ftr.load(classifier.path)
+    plain = predictor.predict(TEXTS)
+    assert [one["id"] for one in plain] == ["0", "1", "2", "3", "4"]
+    assert plain == predictor.predict([{"text": text} for text in TEXTS])
+    assert plain == ftr.load(classifier.model).predict(iter(TEXTS))
+    assert {one["label"] for one in plain} <= set(CLASSES) and len({one["label"] for one in plain}) > 1
+    assert predictor.predict([]) == []
+    assert predictor.predict([{"id": "mine", "text": "good"}])[0]["id"] == "mine"
+
+
+def test_the_predictions_of_the_run_come_again(reader: RunResult, questions: Path) -> None:
+    stored = {one["id"]: one for one in lines(reader.path / "predictions" / "test.jsonl")}
+    asked = [row for row in contexts(questions) if row["id"] in stored]
+    for one in ftr.load(reader.path).predict(asked):
+        known = stored[one["id"]]
+        assert (one["answer"], one["start"], one["end"]) == (known["answer"], known["start"], known["end"])
+        assert one["score"] == pytest.approx(known["score"], abs=1e-5)
+
+
+def test_a_pipeline_of_transformers_labels_as_ftr_does(classifier: RunResult) -> None:
+    from transformers import pipeline
+
+    theirs = pipeline("text-classification", model=str(classifier.model), top_k=None, device="cpu")(TEXTS, truncation=True, max_length=48)
+    for ours, their in zip(ftr.load(classifier.path).predict(TEXTS), theirs, strict=True):
+        assert ours["label"] == their[0]["label"]
+        assert ours["probabilities"] == pytest.approx({one["label"]: one["score"] for one in their}, abs=1e-5)
+
+
+def test_the_reader_loaded_with_transformers_alone_answers_as_ftr_does(reader: RunResult, questions: Path) -> None:
+    import torch
+    from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(reader.model)
+    model = AutoModelForQuestionAnswering.from_pretrained(reader.model).eval()
+    card = json.loads((reader.model / "ftr.json").read_text(encoding="utf-8"))
+    short = [row for row in contexts(questions) if len(tokenizer(row["question"], row["context"])["input_ids"]) <= card["max_length"]]
+    assert len(short) > 5
+    for row, ours in zip(short, ftr.load(reader.path).predict(short), strict=True):
+        encoded = tokenizer(row["question"], row["context"], return_tensors="pt", return_offsets_mapping=True)
+        offsets, owners = encoded.pop("offset_mapping")[0].tolist(), encoded.sequence_ids()
+        with torch.no_grad():
+            output = model(**encoded)
+        start, end = output.start_logits[0].tolist(), output.end_logits[0].tolist()
+        tokens = [index for index, owner in enumerate(owners) if owner == 1]
+        score, first, last = max((start[a] + end[b], a, b) for a in tokens for b in tokens if a <= b < a + 30)
+        assert ours["no_answer_score"] == pytest.approx(start[0] + end[0] - score, abs=1e-4)
+        text = row["context"][offsets[first][0] : offsets[last][1]]
+        assert ours["best_answer"] == text
+        assert ours["answer"] == ("" if start[0] + end[0] - score > card["state"]["no_answer_threshold"] else text)
+
+
+def test_a_row_that_cannot_be_used_is_named(classifier: RunResult, reader: RunResult) -> None:
+    with pytest.raises(DataError, match=r"^row 1: empty text. Columns needed: text.$"):
+        ftr.load(classifier.path).predict(["good", "  "])
+    with pytest.raises(
+        DataError, match=r"^a plain text is not enough for head `extractive-qa`: give a mapping with `question`, `context`.$"
+    ):
+        ftr.load(reader.path).predict(["who ?"])
+    with pytest.raises(DataError, match=r"row 0: empty context. Columns needed: question, context"):
+        ftr.load(reader.path).predict([{"question": "who ?"}])
+
+
+def test_what_is_no_run_is_named(tmp_path: Path, tiny_bert: Path) -> None:
+    for folder in (tmp_path / "nowhere", tiny_bert):
+        with pytest.raises(ModelError, match=r"is neither a run directory nor a model directory written by ftr"):
+            ftr.load(folder)
+    (tmp_path / "run.json").write_text('{"status": "failed"}')
+    with pytest.raises(ModelError, match=r"has no model yet: its status is in"):
+        ftr.load(tmp_path)
+
+
+def test_weights_that_are_gone_are_named(classifier: RunResult, tmp_path: Path) -> None:
+    shutil.copytree(classifier.model, tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"has no weights: no `\*\.safetensors` file in it"):
+        ftr.load(tmp_path)

@@ -1,0 +1,182 @@
+"""The documentation is true: made pages are up to date, links lead somewhere, commands parse, examples resolve, the plugin works."""
+
+import argparse
+import json
+import os
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ftr.cli.commands import COMMANDS, load_command
+from ftr.cli.predict import reading_options
+from ftr.config.components import head_schema
+from ftr.config.keys import check_keys
+from ftr.config.overrides import parse_words
+from ftr.config.resolve import resolve
+from ftr.data.options import file_options
+from ftr.discovery import discover
+from ftr.protocols import Dataset, Head, Model
+from ftr.registry import Registry
+from ftr.runs.evaluate import READING
+from tiny import tiny_checkpoint
+
+PROJECT = Path(__file__).resolve().parents[1]
+PAGES = [
+    PROJECT / "README.md",
+    *(page for folder in ("docs", "examples", "benchmarks") for page in sorted((PROJECT / folder).glob("*.md"))),
+]
+EXAMPLES = sorted((PROJECT / "examples").glob("*.yaml"))
+RESOLVED = ("run", "show", "schema")
+
+
+def blocks(page: Path, language: str) -> list[tuple[str, str]]:
+    """Return title and text of the fenced blocks of a language."""
+    return re.findall(rf'^```{language}(?: title="([^"]+)")?\n(.*?)^```$', page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """Yield the words of each `ftr` command line, without what stands before or after it in a pipe."""
+    for _, text in blocks(page, "sh"):
+        for line in text.splitlines():
+            for part in line.partition(" #")[0].split(" | "):
+                words = shlex.split(part)
+                if words[:1] == ["ftr"]:
+                    yield words[1:]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """Install the plugin of the guide as pip would: its modules and a `*.dist-info` folder."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    page = PROJECT / "docs" / "plugins.md"
+    for title, source in blocks(page, "python"):
+        (folder / title).write_text(source, encoding="utf-8")
+    ((_, text),) = blocks(page, "toml")
+    project = tomllib.loads(text)["project"]
+    info = folder / "ftr_tickets-1.0.dist-info"
+    info.mkdir()
+    needs = "".join(f"Requires-Dist: {line}\n" for line in project["dependencies"])
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n{needs}", encoding="utf-8"
+    )
+    points = "".join(f"{name} = {target}\n" for name, target in project["entry-points"]["ftr.plugins"].items())
+    (info / "entry_points.txt").write_text(f"[ftr.plugins]\n{points}", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def registry(site: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """Everything registered, the plugin of the guide included."""
+    monkeypatch.delenv("FTR_PLUGINS", raising=False)
+    monkeypatch.syspath_prepend(str(site))
+    return Registry(discover())
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in a folder that has the files the pages speak of."""
+    shutil.copytree(PROJECT / "examples", tmp_path / "examples")
+    for name in (
+        "reviews.csv",
+        "questions.json",
+        "other.csv",
+        "splits/train.tsv",
+        "splits/dev.tsv",
+        "splits/test.tsv",
+        "my-checkpoint/config.json",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_page_of_all_keys_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FTR_PLUGINS", "")
+    script = PROJECT / "docs" / "make_configuration.py"
+    made = runpy.run_path(str(script))["page"]()
+    assert (PROJECT / "docs" / "configuration.md").read_text(encoding="utf-8") == made, f"run `python {script.relative_to(PROJECT)}`"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}-{page.stem}")
+def test_every_command_of_the_pages_is_one(page: Path, registry: Registry, workplace: None) -> None:
+    named = re.findall(r"`ftr ([a-z]+)\b", page.read_text(encoding="utf-8"))
+    assert [name for name in named if name not in COMMANDS] == []
+    for name, *rest in commands(page):
+        check_command(name, rest, registry)
+
+
+def check_command(name: str, words: list[str], registry: Registry) -> None:
+    parser = argparse.ArgumentParser(prog=f"ftr {name}", allow_abbrev=False)
+    parser.add_argument("--json", action="store_true")
+    load_command(name).configure(parser)
+    args = parser.parse_intermixed_args(words)
+    if name in RESOLVED and args.settings:
+        resolve(args.settings, registry)
+    elif name in ("evaluate", "predict"):
+        check_reading(name, args.settings, registry)
+
+
+def check_reading(name: str, words: list[str], registry: Registry) -> None:
+    given = reading_options(words) if name == "predict" else parse_words(words)
+    check_keys(given)
+    assert {key.partition(".")[0] for key in given} <= set(READING)
+    options = {f"dataset.{option}" for head in registry.names("head") for option in option_names(registry, head)}
+    assert {key for key in given if key.startswith("dataset.")} <= options
+
+
+def option_names(registry: Registry, head: str) -> Iterator[str]:
+    model = registry.options_model("head", head)
+    yield from file_options(head_schema(head, None if model is None else model(), registry)).model_fields
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_examples_resolve_and_every_key_of_theirs_counts(path: Path, registry: Registry) -> None:
+    resolved = resolve([f"config={path}"], registry)
+    assert resolved.config.task == path.stem
+    assert f"config file {path}" in set(resolved.origins.values())
+
+
+@pytest.mark.parametrize("protocol", [Dataset, Model, Head])
+def test_the_guide_names_every_method_of_a_target(protocol: type) -> None:
+    text = (PROJECT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    methods = [name for name, value in vars(protocol).items() if not name.startswith("_") and callable(value)]
+    assert methods and [name for name in methods if f"`{name}`" not in text and f"`{name}(" not in text] == []
+
+
+@pytest.mark.slow
+def test_the_plugin_of_the_guide_trains(site: Path, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FTR_")}
+    environment |= {
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")])),
+        "FTR_CACHE": str(tmp_path / "cache"),
+    }
+
+    def call(*words: str) -> object:
+        command = [sys.executable, "-m", "ftr", *words, "--json"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        answer: object = json.loads(done.stdout)
+        return answer
+
+    tasks = call("list", "task")
+    assert isinstance(tasks, list) and {"tickets", "qa", "sentiment"} <= {task["name"] for task in tasks}
+    answer = call("run", "task=tickets", "dataset.things=4", f"model={tiny_checkpoint('bert', tmp_path / 'tiny')}", "epochs=1")
+    assert isinstance(answer, dict) and {"urgent_recall", "accuracy"} <= answer["scores"].keys()
+    record = answer["record"]
+    assert record["labels"] == ["calm", "urgent"] and record["config"]["dataset"]["options"] == {"things": 4}
+    assert record["components"]["metric:urgent_recall"]["distribution"] == "ftr-tickets"

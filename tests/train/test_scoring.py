@@ -1,0 +1,125 @@
+"""Scores: names, classes, directions, and metrics of third parties that fail."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from ftr.discovery import PluginRecord
+from ftr.errors import DataError, PluginError
+from ftr.registry import Registry, get_registry
+from ftr.specs import AnySpec, Kind, MetricSpec
+from ftr.train.scoring import Scorer
+from ftr_plugins.classification.head import SequenceClassificationHead
+
+CODE = """
+from ftr.errors import DataError
+
+class Module:
+    def __init__(self, result):
+        self.result = result
+
+    def compute(self, predictions, references):
+        if isinstance(self.result, Exception):
+            raise self.result
+        print("noise")
+        return self.result
+
+def loss(): return Module({"loss": 0.25})
+def crash(): return Module(KeyError("label"))
+def refuse(): return Module(DataError("only two classes"))
+def nothing(): return Module(None)
+def arrays():
+    import numpy as np
+    return Module({"per_class": np.array([0.5, 1.0]), "matrix": [[1, 0], [0, 1]], "many": [1, 2, 3, 4], "empty": [], "one": np.float32(2)})
+not_callable = 3
+"""
+ROWS = [{"label": 0}, {"label": 1}]
+PREDICTIONS = [{"label_id": 0}, {"label_id": 1}]
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """Return the built-ins and a plugin `acme` with metrics of its own."""
+    (tmp_path / "scoring_fakes.py").write_text(CODE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    modes: dict[str, Literal["max", "min"]] = {
+        "loss": "min",
+        "crash": "max",
+        "refuse": "max",
+        "nothing": "max",
+        "arrays": "max",
+        "not_callable": "max",
+    }
+    specs: list[tuple[Kind, AnySpec]] = [
+        ("metric", MetricSpec(name=name, target=f"scoring_fakes:{name}", mode=mode, key="one" if name == "arrays" else None))
+        for name, mode in modes.items()
+    ]
+    acme = PluginRecord(
+        name="acme", distribution="acme-metrics", version="1.2", origin="here", builtin=False, status="loaded", specs=tuple(specs)
+    )
+    return Registry([*get_registry().plugins, acme])
+
+
+def score(registry: Registry, *names: str, labels: tuple[str, ...] = ("x", "y", "z")) -> dict[str, Any]:
+    """Return the scores of two right predictions."""
+    return Scorer.of(registry, names).score(SequenceClassificationHead(), ROWS, PREDICTIONS, labels)
+
+
+def test_scores_of_all_metrics_stand_side_by_side_and_lists_get_class_names(registry: Registry, capsys: pytest.CaptureFixture[str]) -> None:
+    scores = score(registry, "accuracy", "f1", "confusion_matrix", "loss")
+    assert (scores["accuracy"], scores["f1"], scores["loss"]) == (1.0, 1.0, 0.25)
+    assert scores["f1_per_class"] == {"x": 1.0, "y": 1.0}
+    assert scores["confusion_matrix"] == {"x": {"x": 1, "y": 0}, "y": {"x": 0, "y": 1}}
+    assert capsys.readouterr().out == ""
+
+
+def test_arrays_become_plain_values_and_lists_longer_than_the_classes_stay_lists(registry: Registry) -> None:
+    scores = score(registry, "arrays")
+    assert scores == {
+        "per_class": {"x": 0.5, "y": 1.0},
+        "matrix": {"x": {"x": 1, "y": 0}, "y": {"x": 0, "y": 1}},
+        "many": [1, 2, 3, 4],
+        "empty": [],
+        "one": 2.0,
+    }
+    assert type(scores["one"]) is float
+
+
+def test_the_first_metric_is_the_primary_one_with_its_key_and_direction(registry: Registry) -> None:
+    assert (Scorer.of(registry, ("squad", "accuracy")).primary, Scorer.of(registry, ("squad",)).mode) == ("f1", "max")
+    assert (Scorer.of(registry, ("loss", "accuracy")).primary, Scorer.of(registry, ("loss",)).mode) == ("loss", "min")
+
+
+@pytest.mark.parametrize(
+    ("mode", "new", "old", "better"),
+    [
+        ("max", 0.5, None, True),
+        ("max", 0.6, 0.5, True),
+        ("max", 0.5, 0.5, False),
+        ("min", 0.5, 0.6, True),
+        ("min", 0.6, 0.5, False),
+        ("max", math.nan, None, False),
+        ("min", math.nan, 0.5, False),
+        ("max", -math.inf, None, True),
+    ],
+)
+def test_better_follows_the_direction_and_nothing_is_better_with_nan(mode: str, new: float, old: float | None, better: bool) -> None:
+    assert Scorer({}, {}, "score", mode).better(new, old) is better
+
+
+def test_a_metric_that_fails_is_named_with_its_plugin(registry: Registry) -> None:
+    with pytest.raises(PluginError, match=r"metric `crash` \(.*acme.* 1.2.*\) failed: KeyError: 'label'"):
+        score(registry, "accuracy", "crash")
+    with pytest.raises(DataError, match=r"^only two classes$"):
+        score(registry, "refuse")
+
+
+def test_a_metric_that_gives_no_primary_score_or_cannot_be_called_is_named(registry: Registry) -> None:
+    with pytest.raises(PluginError, match=r"metric `nothing` gave no score `nothing`, only: accuracy"):
+        score(registry, "nothing", "accuracy")
+    with pytest.raises(PluginError, match=r"the metric `not_callable` of plugin .*acme.*: its target is not callable"):
+        score(registry, "not_callable")

@@ -1,0 +1,175 @@
+"""One optimizer step is the same step, whatever it is cut into: gradient, loss, and the curve of a whole run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+
+from ftr.config.pretrained import PretrainedOptions
+from ftr.protocols import EncodeSettings
+from ftr.train.pretrained import Pretrained
+from ftr.train.progress import Meter
+from ftr.train.sampling import BatchPlan, Share
+from ftr.train.steps import ROWS_PER_MICRO_BATCH, StepLoader, Steps, micro_limits
+from ftr.train.trainer import StepTrainer, loss_terms
+from ftr_plugins.classification.head import SequenceClassificationHead
+from ftr_plugins.extractive_qa.head import ExtractiveQAHead
+from ftr_plugins.extractive_qa.options import ExtractiveQAOptions
+from trainings import QUESTIONS, REVIEWS, losses, train
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from ftr.protocols import Head
+
+STILL = {"train.dropout": 0.0, "train.attention_dropout": 0.0}
+BATCH = 11
+CONTEXT = "the old mill was built by two brothers . "
+QA_ROWS: dict[str, list[Any]] = {
+    "id": ["a", "b", "c"],
+    "question": ["who built the mill ?", "when ?", "who ?"],
+    "context": [CONTEXT * 9, CONTEXT, CONTEXT * 4],
+    "answers": [
+        {"text": ["two brothers"], "answer_start": [26]},
+        {"text": [], "answer_start": []},
+        {"text": ["mill"], "answer_start": [8]},
+    ],
+}
+TEXT_ROWS: dict[str, list[Any]] = {
+    "text": [" ".join(["good"] * n) for n in (1, 30, 2, 2, 9, 40, 17, 3, 5, 5, 12)],
+    "label": [0, 1, 2, 0, 1, 1, 0, 2, 2, 0, 1],
+}
+
+
+class Case:
+    """A head with a batch of eleven features on a tiny BERT that drops nothing."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        from datasets import Dataset
+
+        source = Pretrained(str(folder), PretrainedOptions())
+        source.dropout = source.attention_dropout = 0.0
+        self.tokenizer: PreTrainedTokenizerBase = source.tokenizer()
+        self.head: Head = (
+            SequenceClassificationHead() if name == "classification" else ExtractiveQAHead(ExtractiveQAOptions(max_question_length=16))
+        )
+        rows: dict[str, list[Any]] = TEXT_ROWS if name == "classification" else QA_ROWS
+        settings = EncodeSettings(max_length=48, stride=12, labels=("x", "y", "z"))
+        columns = self.head.encode(rows, self.tokenizer, settings)
+        columns.pop("notes")
+        self.features: Dataset = Dataset.from_dict(columns)
+        self.lengths = np.array([len(ids) for ids in columns["input_ids"]], dtype=np.int64)
+        self.model: PreTrainedModel = self.head.build(source, ("x", "y", "z"), seed=0).train()
+
+    def steps(self, limit: int = 1000, tokens: int | None = None, batch: int = BATCH, share: Share | None = None) -> Steps:
+        """Return the steps of the features."""
+        return Steps(self.features, BatchPlan(self.lengths, batch, 0), share or Share(), self.head, self.tokenizer, limit, tokens)
+
+    def whole(self) -> tuple[float, list[torch.Tensor]]:
+        """Return loss and gradients of one batch of all features, as plain torch computes them."""
+        columns = self.features.to_dict()
+        items = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        self.model.zero_grad()
+        batch = self.head.collate(items, self.tokenizer)
+        outputs = self.model(**batch)
+        loss = self.head.loss(outputs, batch)
+        loss = outputs.loss if loss is None else loss
+        loss.backward()
+        return loss.item(), self.gradients()
+
+    def gradients(self) -> list[torch.Tensor]:
+        """Return a copy of every gradient."""
+        return [p.grad.clone() for p in self.model.parameters() if p.grad is not None]
+
+
+@pytest.fixture(scope="module", params=["classification", "qa"])
+def case(request: pytest.FixtureRequest, tiny_bert: Path) -> Case:
+    return Case(request.param, tiny_bert)
+
+
+def trainer_of(case: Case, steps: Steps, folder: Path) -> StepTrainer:
+    """Return a trainer that is ready for `training_step`."""
+    from transformers import TrainingArguments
+
+    args = TrainingArguments(output_dir=str(folder), report_to="none", use_cpu=True, disable_tqdm=True, remove_unused_columns=False)
+    meter = Meter(steps=len(steps), epochs=1)
+    return StepTrainer(model=case.model, args=args, steps=steps, tokenizer=case.tokenizer, evaluate=None, meter=meter, callbacks=[])
+
+
+@pytest.mark.parametrize(("limit", "tokens"), [(1, None), (2, None), (3, None), (4, None), (10, None), (11, None), (1000, 96), (1000, 150)])
+def test_gradient_and_loss_of_a_step_are_those_of_the_whole_batch(case: Case, limit: int, tokens: int | None, tmp_path: Path) -> None:
+    count = len(case.features)
+    loss, gradients = case.whole()
+    steps = case.steps(limit, tokens, batch=count)
+    trainer = trainer_of(case, steps, tmp_path)
+    case.model.zero_grad()
+    assert trainer.training_step(case.model, steps[0]).item() == pytest.approx(loss, abs=1e-6)
+    for ours, plain in zip(case.gradients(), gradients, strict=True):
+        assert torch.allclose(ours, plain, atol=1e-6)
+    examples, shown = trainer.meter.pending
+    assert examples == count and shown == pytest.approx(loss, abs=1e-6)
+
+
+def test_a_batch_without_padding_has_the_loss_of_plain_transformers(case: Case) -> None:
+    longest = int(case.lengths.argmax())
+    batch = case.head.collate([case.features[longest]] * 3, case.tokenizer)
+    outputs = case.model(**batch)
+    own = case.head.loss(outputs, batch)
+    assert own is None or own.item() == pytest.approx(outputs.loss.item(), abs=1e-6)
+
+
+def test_rows_of_several_windows_make_an_uneven_last_step(case: Case) -> None:
+    batch = len(case.features) - 2
+    steps = case.steps(4, batch=batch)
+    sizes = [[micro.examples for micro in step] for step in StepLoader(steps)]
+    assert [sum(step) for step in sizes] == [batch, 2] and len(sizes) == len(steps)
+    assert all(size <= 4 for step in sizes for size in step)
+
+
+def test_a_worker_without_rows_in_a_short_batch_still_takes_part(case: Case) -> None:
+    count = len(case.features)
+    steps = case.steps(batch=count - 1, share=Share(1, 2))
+    first, last = steps[0], steps[1]
+    assert sum(micro.examples for micro in first) == (count - 1) // 2
+    assert [micro.examples for micro in last] == [0] and loss_terms(last[0]) == 0
+    assert len(last[0].inputs["input_ids"]) == 1
+
+
+def test_labels_that_are_ignored_are_no_terms_of_the_mean() -> None:
+    from ftr.train.steps import MicroBatch
+
+    assert loss_terms(MicroBatch({"labels": torch.tensor([[1, -100], [-100, 2]])}, 2)) == 2
+    assert loss_terms(MicroBatch({"start_positions": torch.tensor([1, 2, 3])}, 3)) == 3
+
+
+def test_the_loader_follows_the_epoch(case: Case) -> None:
+    loader = StepLoader(case.steps(batch=2))
+    first = [batch.tolist() for batch in loader.steps.batches]
+    loader.set_epoch(1)
+    second = [batch.tolist() for batch in loader.steps.batches]
+    loader.set_epoch(0)
+    assert first != second and [batch.tolist() for batch in loader.steps.batches] == first
+
+
+def test_the_limits_follow_the_device_unless_they_are_given() -> None:
+    assert micro_limits(3, "cpu") == (3, None)
+    assert micro_limits("auto", "cpu") == (ROWS_PER_MICRO_BATCH, 4096)
+
+
+@pytest.mark.parametrize("task", ["sentiment", "qa"])
+def test_the_loss_curve_of_a_run_does_not_depend_on_the_micro_batch(
+    task: str, tiny_bert: Path, reviews: Path, questions: Path, tmp_path: Path
+) -> None:
+    settings, dataset = (REVIEWS, reviews) if task == "sentiment" else (QUESTIONS, questions)
+    asked = {**settings, **STILL, "epochs": 1.5, "batch_size": 7}
+    curves = [
+        losses(train(asked, dataset=dataset, model=tiny_bert, output=tmp_path, **{"train.micro_batch": cut})) for cut in ("auto", 1, 3)
+    ]
+    assert len(curves[0]) > 5 and max(curves[0]) - min(curves[0]) > 1e-3
+    for curve in curves[1:]:
+        assert curve == pytest.approx(curves[0], abs=1e-5)
