@@ -130,7 +130,7 @@ def test_an_unknown_name_is_answered_with_the_nearest(registry: Registry, word: 
         ("head.n_best=0", "`head.n_best` is 0 (command line): it should be greater than or equal to 1."),
         ("model.lora.rank=x", "`model.lora.rank` is 'x' (command line): it should be a valid integer"),
         ("model.lora=3", "`model.lora"),
-        ("output=", "`output` is null (command line): it should be a valid string"),
+        ("output=", "`output` is empty (command line): it should be a valid string"),
         ("config=", "`config` is null (command line): give the path of a YAML file."),
         ("config=no.yaml", "there is no file `no.yaml`"),
         ("dataset=[a,b]", "unknown dataset `[a,b]`"),

@@ -101,5 +101,5 @@ def test_what_is_no_run_is_named(tmp_path: Path, tiny_bert: Path) -> None:
 def test_weights_that_are_gone_are_named(classifier: RunResult, tmp_path: Path) -> None:
     shutil.copytree(classifier.model, tmp_path / "model")
     (tmp_path / "model" / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match=r"has no weights: no `\*\.safetensors` file in it"):
+    with pytest.raises(ModelError, match=r"has no weights, no `\*\.safetensors` file"):
         ftr.load(tmp_path)

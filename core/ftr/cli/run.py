@@ -30,6 +30,7 @@ def execute(args: argparse.Namespace) -> Answer:
         f"kept the weights after epoch {record['best']['epoch']:.2f}",
         f"model:  {shown}/model",
         f"record: {shown}/run.json",
-        f"next:   ftr predict {shlex.quote(shown)} FILE    ftr evaluate {shlex.quote(shown)}",
+        f"next:   ftr predict {shlex.quote(shown)} FILE",
+        f"        ftr evaluate {shlex.quote(shown)}",
     ]
     return Answer({"run": shown, "model": f"{shown}/model", "scores": result.scores, "record": record}, "\n".join(lines))
