@@ -1,13 +1,14 @@
 # One command per job, the same for people and for CI.
 PYTHON ?= python3
 VENV := .venv
-STAMP := $(VENV)/.installed
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: run test check bench install clean
 
-run: install
+run: $(INSTALLED)
 	$(VENV)/bin/ftr run task=qa
 
 test: install
@@ -22,12 +23,16 @@ check: install
 bench: install
 	$(VENV)/bin/python benchmarks/throughput.py
 
-install: $(STAMP)
+install: $(INSTALLED_DEV)
 
-$(STAMP): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --editable ".[offline]"
+	touch $@
+
+$(INSTALLED_DEV): $(INSTALLED)
 	$(VENV)/bin/python -m pip install --quiet --editable ".[offline,dev]"
-	touch $(STAMP)
+	touch $@
 
 clean:
 	rm -rf $(VENV) runs
