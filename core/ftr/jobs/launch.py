@@ -105,7 +105,13 @@ def _connect(compute: ComputeConfig) -> None:
 
 
 def quiet_worker() -> None:
-    """Turn off what Ray Train and torch say in their own processes: errors come back to the driver, once."""
+    """Turn off what Ray Train and torch say in their own processes, where errors come back to the driver, once.
+
+    Names the cluster too: Ray Train's helpers look for one by themselves, and fail where another runs on the machine.
+    """
+    import ray
+
+    os.environ.setdefault("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
