@@ -8,10 +8,12 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from ftr.config.components import head_schema
+from ftr.config.dimension import FUNCTIONS
 from ftr.config.keys import SECTIONS
 from ftr.config.models import RunConfig
 from ftr.config.overrides import COMPONENTS
 from ftr.config.pretrained import PretrainedOptions
+from ftr.config.sweep_keys import SweepConfig
 from ftr.config.trainer import OWN_KEYS, SET_BY_FTR
 from ftr.data.options import FileOptions, HubOptions, file_options
 from ftr.registry import Registry, get_registry
@@ -26,12 +28,42 @@ Every key of a run, with its built-in default. On the command line a key is writ
 (`config=file.yaml`) groups may be nested or dotted. What wins: built-in default < task < config file < command line.
 `ftr show task=qa` prints every value and where it came from; `ftr schema` gives the same as JSON Schema, for editors.
 """
+SEARCH = """\
+## `ftr sweep`
+
+A sweep takes every key of a run, and in the place of a value an expression, which makes the key a dimension of the search space:
+
+```sh
+ftr sweep task=qa 'learning_rate=loguniform(1e-5,1e-4)' 'batch_size=choice(8,16,32)' 'train.warmup=uniform(0,0.2)' trials=20
+```
+
+In a shell an expression stands in quotes, for parentheses mean something there; in YAML it needs them only inside braces or brackets,
+and may be a mapping instead: `batch_size: {choice: [8, 16, 32]}`. Searched may be any key but `task`, `metrics`, `output` and `compute.*`,
+options of components of all plugins included (`head.n_best=choice(10,20)`). Without any expression the task's own space is searched, less
+the keys that were given a value. Before the first trial the ends of every range, every value of every list and their combinations are
+checked as a run's configuration is.
+"""
+SWEEP_KEYS = """\
+And it has keys of its own. In a file they may stand together under `sweep:`. Budgets combine: the first that is used up ends the sweep.
+"""
 TRAINER = """\
 ## `trainer.*`
 
 Any other field of `transformers.TrainingArguments`, by its own name: `trainer.optim=adafactor`, `trainer.torch_compile=true`.
 Refused are those for which ftr has its own key, and those it must set itself:
 """
+
+EXAMPLES = {
+    "choice": "`train.schedule=choice(linear,cosine)`",
+    "grid": "`batch_size=grid(16,32)`",
+    "uniform": "`train.warmup=uniform(0,0.2)`",
+    "loguniform": "`learning_rate=loguniform(1e-5,1e-4)`",
+    "quniform": "`train.dropout=quniform(0,0.3,0.1)`: 0, 0.1, 0.2, 0.3",
+    "qloguniform": "`batch_size=qloguniform(8,64,8)`",
+    "randint": "`epochs=randint(1,4)`: 1, 2, 3",
+    "lograndint": "`head.n_best=lograndint(5,50)`",
+    "normal": "`train.weight_decay=normal(0.05,0.01)`",
+}
 
 
 def page() -> str:
@@ -53,6 +85,8 @@ def page() -> str:
         if entry.plugin.builtin:
             model = registry.options_model("head", entry.qualified)
             parts += [*options(f"`head.*` of `{entry.spec.name}`", model, "head."), ""]
+    parts += [SEARCH, *table("expression", "draws", functions()), "", *spaces(registry), "", SWEEP_KEYS]
+    parts += [*table("key", "default", rows(SweepConfig, "")), ""]
     return "\n".join([*parts, TRAINER, *table("field", "instead", trainer())]) + "\n"
 
 
@@ -82,6 +116,22 @@ def tasks(registry: Registry) -> list[str]:
             spec = registry.task(entry.qualified)
             named = {"dataset": spec.dataset, "model": spec.model, "head": spec.head, "metrics": ", ".join(spec.metrics)}
             lines += [f"| `{spec.name}` | `{key}` | `{value}` |" for key, value in {**named, **spec.defaults}.items()]
+    return lines
+
+
+def functions() -> Iterator[tuple[str, str, str]]:
+    """Yield each function of a search space, what it draws, and an example."""
+    for name, (arguments, meaning) in FUNCTIONS.items():
+        yield f"`{name}({','.join(arguments)})`", meaning, EXAMPLES[name]
+
+
+def spaces(registry: Registry) -> list[str]:
+    """Return the table of the search spaces of the built-in tasks."""
+    lines = ["| task | searches | |", "|---|---|---|"]
+    for entry in registry.all("task"):
+        if entry.plugin.builtin:
+            space = registry.task(entry.qualified).search_space
+            lines += [f"| `{entry.spec.name}` | `{key}` | `{expression}` |" for key, expression in space.items()]
     return lines
 
 

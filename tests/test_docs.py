@@ -21,6 +21,7 @@ from ftr.config.components import head_schema
 from ftr.config.keys import check_keys
 from ftr.config.overrides import parse_words
 from ftr.config.resolve import resolve
+from ftr.config.sweep import resolve_sweep
 from ftr.data.options import file_options
 from ftr.discovery import discover
 from ftr.protocols import Dataset, Head, Model
@@ -33,7 +34,8 @@ PAGES = [
     PROJECT / "README.md",
     *(page for folder in ("docs", "examples", "benchmarks") for page in sorted((PROJECT / folder).glob("*.md"))),
 ]
-EXAMPLES = sorted((PROJECT / "examples").glob("*.yaml"))
+EXAMPLES = [path for path in sorted((PROJECT / "examples").glob("*.yaml")) if path.stem != "sweep"]
+SEARCH = PROJECT / "examples" / "sweep.yaml"
 RESOLVED = ("run", "show", "schema")
 
 
@@ -127,6 +129,12 @@ def check_command(name: str, words: list[str], registry: Registry) -> None:
     args = parser.parse_intermixed_args(words)
     if name in RESOLVED and args.settings:
         resolve(args.settings, registry)
+    elif name == "sweep":
+        resolve_sweep(args.settings, registry)
+    elif name == "resume":
+        check_keys(parse_words(args.settings), sweep=True)
+    elif name == "submit" and args.words:
+        check_command(args.words[0], args.words[1:], registry)
     elif name in ("evaluate", "predict"):
         check_reading(name, args.settings, registry)
 
@@ -149,6 +157,14 @@ def test_examples_resolve_and_every_key_of_theirs_counts(path: Path, registry: R
     resolved = resolve([f"config={path}"], registry)
     assert resolved.config.task == path.stem
     assert f"config file {path}" in set(resolved.origins.values())
+
+
+def test_the_example_of_a_search_resolves_and_every_key_of_it_counts(registry: Registry) -> None:
+    resolved = resolve_sweep([f"config={SEARCH}"], registry)
+    assert list(resolved.space) == ["learning_rate", "batch_size", "epochs", "train.warmup"]
+    assert (resolved.base.config.task, resolved.trial_limit) == ("sentiment", 20)
+    written = (*resolved.space, "trials", "searcher", "scheduler", "compute.cpus")
+    assert {resolved.origins[key].partition(",")[0] for key in written} == {f"config file {SEARCH}"}
 
 
 @pytest.mark.parametrize("protocol", [Dataset, Model, Head])

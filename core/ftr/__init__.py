@@ -1,6 +1,6 @@
 """ftr: a task, a dataset and a pretrained model become a fine-tuned checkpoint.
 
-A plugin needs `hookimpl` and the specs from here. `run` and `load` are imported when first used, so that
+A plugin needs `hookimpl` and the specs from here. `run`, `sweep` and `load` are imported when first used, so that
 `import ftr` stays cheap.
 """
 
@@ -11,13 +11,14 @@ from ftr.specs import DatasetSpec, HeadSpec, MetricSpec, ModelSpec, TaskSpec
 
 if TYPE_CHECKING:
     from ftr.jobs.run import run
+    from ftr.jobs.sweep.start import sweep
     from ftr.runs.load import load
 
     __version__: str
 
-__all__ = ["DatasetSpec", "HeadSpec", "MetricSpec", "ModelSpec", "TaskSpec", "__version__", "hookimpl", "load", "run"]
+__all__ = ["DatasetSpec", "HeadSpec", "MetricSpec", "ModelSpec", "TaskSpec", "__version__", "hookimpl", "load", "run", "sweep"]
 
-_LAZY = {"run": "ftr.jobs.run", "load": "ftr.runs.load"}
+_LAZY = {"run": "ftr.jobs.run", "load": "ftr.runs.load", "sweep": "ftr.jobs.sweep.start"}
 
 
 def __getattr__(name: str) -> object:

@@ -17,6 +17,10 @@ class ConfigError(RequestError):
     """A configuration key or value is unknown, missing or out of range."""
 
 
+class ScoreError(ConfigError):
+    """The score that is to rank trials is none of those that the metrics give."""
+
+
 class UnknownComponentError(RequestError):
     """No component of that kind and name is registered, or the bare name is ambiguous."""
 

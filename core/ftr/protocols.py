@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import evaluate
@@ -123,6 +123,18 @@ class Head(Protocol):
 
     def score_inputs(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
         """Return `{"predictions": [...], "references": [...]}` as the metrics take them."""
+        ...
+
+
+@runtime_checkable
+class Combines(Protocol):
+    """What a head may give besides: one output from those of several models. Only then can trials be joined by `ensemble=top3`."""
+
+    def combine(self, outputs: Sequence[ModelOutput]) -> ModelOutput:
+        """Average what several models gave for one and the same batch; `reduce` reads the result as the output of one model.
+
+        The outputs have equal shapes, for the models share tokenizer, labels and lengths.
+        """
         ...
 
 

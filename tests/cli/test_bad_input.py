@@ -238,7 +238,7 @@ def test_a_full_disk_ends_the_run_with_a_readable_record_and_no_half_model(ftr: 
     message = ftr.fails(*asked, f"output={small_disk}", code=MACHINE)
     assert "cannot write the model to" in message and message.endswith("Free space or give another `output=`.")
     [run] = small_disk.iterdir()
-    assert sorted(path.name for path in run.iterdir()) == ["metrics.jsonl", "run.json"]
+    assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "metrics.jsonl", "run.json"]
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     assert record["status"] == "failed" and "No space left" in record["error"]
     (small_disk / "rest").write_bytes(b"x" * (os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize))

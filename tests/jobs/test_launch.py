@@ -42,4 +42,6 @@ def test_an_error_in_a_worker_comes_back_as_itself_and_the_run_is_failed(
     (record,) = (tmp_path / "runs").glob("*/run.json")
     known = json.loads(record.read_text(encoding="utf-8"))
     assert known["status"] == "failed" and known["error"].startswith("RunError: the loss is nan")
+    # Only a process that died is worth another attempt.
+    assert known["resumed"] == []
     assert "Traceback" not in capfd.readouterr().err

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from ftr.discovery import PluginRecord
-from ftr.errors import DataError, PluginError
+from ftr.errors import DataError, PluginError, ScoreError
 from ftr.registry import Registry, get_registry
 from ftr.specs import AnySpec, Kind, MetricSpec
 from ftr.train.scoring import Scorer
@@ -123,3 +123,19 @@ def test_a_metric_that_gives_no_primary_score_or_cannot_be_called_is_named(regis
         score(registry, "nothing", "accuracy")
     with pytest.raises(PluginError, match=r"the metric `not_callable` of plugin .*acme.*: its target is not callable"):
         score(registry, "not_callable")
+
+
+def test_a_score_that_was_asked_for_is_the_primary_one_where_it_is_a_number(registry: Registry) -> None:
+    def ranked(name: str) -> dict[str, Any]:
+        scorer = Scorer.of(registry, ("accuracy", "f1", "confusion_matrix"), (name, "max"))
+        assert (scorer.primary, scorer.mode) == (name, "max")
+        return scorer.score(SequenceClassificationHead(), ROWS, PREDICTIONS, ("x", "y"))
+
+    assert ranked("f1_macro")["f1_macro"] == 1.0
+    with pytest.raises(
+        ScoreError, match=r"`metric=f1_micra` is no score of this task. Did you mean `f1_micro`\? Choose from: accuracy, f1, "
+    ):
+        ranked("f1_micra")
+    with pytest.raises(ScoreError, match=r"`metric=confusion_matrix` is no single number. Choose from: accuracy, f1, [a-z0-9_, ]*\.$"):
+        ranked("confusion_matrix")
+    assert ScoreError.exit_code == 2

@@ -9,12 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from ftr.config.models import Component, RunConfig
 from ftr.config.pretrained import PretrainedOptions
 from ftr.protocols import EncodeSettings
 from ftr.train.pretrained import Pretrained
 from ftr.train.progress import Meter
 from ftr.train.sampling import BatchPlan, Share
-from ftr.train.steps import ROWS_PER_MICRO_BATCH, StepLoader, Steps, micro_limits
+from ftr.train.snapshot import Snapshots
+from ftr.train.steps import ROWS_PER_MICRO_BATCH, MicroBatch, StepLoader, Steps, micro_limits
+from ftr.train.stop import Stop
 from ftr.train.trainer import StepTrainer, loss_terms
 from ftr_plugins.classification.head import SequenceClassificationHead
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
@@ -97,8 +100,18 @@ def trainer_of(case: Case, steps: Steps, folder: Path) -> StepTrainer:
     from transformers import TrainingArguments
 
     args = TrainingArguments(output_dir=str(folder), report_to="none", use_cpu=True, disable_tqdm=True, remove_unused_columns=False)
-    meter = Meter(steps=len(steps), epochs=1)
-    return StepTrainer(model=case.model, args=args, steps=steps, tokenizer=case.tokenizer, evaluate=None, meter=meter, callbacks=[])
+    config = RunConfig(dataset=Component(name="d"), model=Component(name="m"), head=Component(name="h"), metrics=("accuracy",))
+    return StepTrainer(
+        model=case.model,
+        args=args,
+        steps=steps,
+        tokenizer=case.tokenizer,
+        evaluate=None,
+        meter=Meter(steps=len(steps), epochs=1),
+        snapshots=Snapshots(folder, config, {}, 0, 1, print),
+        stop=Stop(),
+        callbacks=[],
+    )
 
 
 @pytest.mark.parametrize(("limit", "tokens"), [(1, None), (2, None), (3, None), (4, None), (10, None), (11, None), (1000, 96), (1000, 150)])
@@ -141,19 +154,34 @@ def test_a_worker_without_rows_in_a_short_batch_still_takes_part(case: Case) -> 
 
 
 def test_labels_that_are_ignored_are_no_terms_of_the_mean() -> None:
-    from ftr.train.steps import MicroBatch
-
     assert loss_terms(MicroBatch({"labels": torch.tensor([[1, -100], [-100, 2]])}, 2)) == 2
     assert loss_terms(MicroBatch({"start_positions": torch.tensor([1, 2, 3])}, 3)) == 3
 
 
-def test_the_loader_follows_the_epoch(case: Case) -> None:
-    loader = StepLoader(case.steps(batch=2))
-    first = [batch.tolist() for batch in loader.steps.batches]
-    loader.set_epoch(1)
-    second = [batch.tolist() for batch in loader.steps.batches]
-    loader.set_epoch(0)
-    assert first != second and [batch.tolist() for batch in loader.steps.batches] == first
+def test_steps_that_are_skipped_are_never_read(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    from accelerate import skip_first_batches
+
+    steps = case.steps(batch=2)
+    every = [[micro.examples for micro in step] for step in StepLoader(steps)]
+    read: list[int] = []
+    inner = Steps.__getitem__
+
+    def noted(self: Steps, step: int) -> list[MicroBatch]:
+        read.append(step)
+        return inner(self, step)
+
+    monkeypatch.setattr(Steps, "__getitem__", noted)
+    rest = [[micro.examples for micro in step] for step in skip_first_batches(StepLoader(steps), 2)]
+    assert len(every) > 2 and rest == every[2:] and read == list(range(2, len(every)))
+
+
+def test_the_order_of_the_steps_is_that_of_the_epoch(case: Case) -> None:
+    steps = case.steps(batch=2)
+    first = [batch.tolist() for batch in steps.batches]
+    steps.set_epoch(1)
+    second = [batch.tolist() for batch in steps.batches]
+    steps.set_epoch(0)
+    assert first != second and [batch.tolist() for batch in steps.batches] == first
 
 
 def test_the_limits_follow_the_device_unless_they_are_given() -> None:

@@ -18,9 +18,12 @@ class Command:
 
 COMMANDS = {
     "run": Command("ftr.cli.run", "fine-tune: one training, one run directory"),
+    "sweep": Command("ftr.cli.sweep", "search learning rate, batch size, epochs or any other key over many trials"),
+    "resume": Command("ftr.cli.resume", "go on with a run or sweep that was stopped"),
+    "submit": Command("ftr.cli.submit", "hand a command to a Ray cluster and follow it"),
     "evaluate": Command("ftr.cli.evaluate", "score a finished run on its own or on other data"),
     "predict": Command("ftr.cli.predict", "answer or label the rows of a file or of stdin"),
-    "runs": Command("ftr.cli.runs", "list the runs made so far"),
+    "runs": Command("ftr.cli.runs", "list the runs and sweeps made so far"),
     "list": Command("ftr.cli.list", "what is registered: tasks, datasets, models, heads, metrics"),
     "show": Command("ftr.cli.show", "the resolved configuration, and where each value came from"),
     "schema": Command("ftr.cli.schema", "the configuration as JSON Schema"),

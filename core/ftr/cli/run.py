@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
+from typing import TYPE_CHECKING
 
 from ftr.cli.answer import Answer
+
+if TYPE_CHECKING:
+    from ftr.jobs.run import RunResult
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,11 +20,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> Answer:
     """Train, and answer with the scores and where the model lies."""
     from ftr.jobs.run import run
+
+    return answer(run(args.settings))
+
+
+def answer(result: RunResult) -> Answer:
+    """Return the answer on a finished run."""
+    from ftr.jobs.say import shown_path
     from ftr.runs.table import score_table
 
-    result = run(args.settings)
     record = result.record
-    shown = os.path.relpath(result.path)
+    shown = shown_path(result.path)
     lines = [
         "",
         *score_table(record),

@@ -1,4 +1,4 @@
-"""`ftr runs`: the runs made so far."""
+"""`ftr runs`: the runs and sweeps made so far."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from ftr.cli.answer import Answer
 from ftr.cli.table import table
 from ftr.errors import RequestError
 from ftr.runs.directory import RunDirectory, all_runs
+from ftr.runs.lock import is_held
+from ftr.runs.sweep import SweepDirectory, all_sweeps
 from ftr.runs.table import decimals, number
 
 
@@ -20,31 +22,56 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> Answer:
-    """List runs, oldest first."""
-    rows = [_summary(run) for run in all_runs(Path(args.folder).expanduser())]
+    """List runs and sweeps, oldest first; `stopped` ones were killed, and can be resumed as `interrupted` ones can."""
+    folder = Path(args.folder).expanduser()
+    rows = sorted([*map(_summary, all_runs(folder)), *map(_sweep, all_sweeps(folder))], key=lambda row: row["run"])
     if not rows:
-        return Answer([], f"no runs under `{args.folder}`")
+        return Answer([], f"no runs or sweeps under `{args.folder}`")
     header = ("run", "status", "task", "model", "dataset", "result", "trained")
     cells = [(r["run"], r["status"], r["task"], r["model"], r["dataset"], r["result"], r["created"]) for r in rows]
     return Answer(rows, table(header, cells))
+
+
+def _sweep(sweep: SweepDirectory) -> dict[str, Any]:
+    try:
+        record = sweep.read()
+    except RequestError:
+        return _unreadable(sweep.path)
+    status = "stopped" if record["status"] == "running" and not is_held(sweep.path) else record["status"]
+    best = record.get("best") or {}
+    value = best.get("value")
+    return {
+        "run": sweep.path.name,
+        "status": status,
+        "task": record["config"]["task"] or record["config"]["head"]["name"],
+        "model": record["config"]["model"]["name"],
+        "dataset": record["config"]["dataset"]["name"],
+        "result": "-" if value is None else f"best validation {record['primary']} {number(value, decimals([value]))}",
+        "created": time.strftime("%Y-%m-%d %H:%M", time.localtime(record["created"])),
+        "scores": {} if value is None else {record["primary"]: value},
+    }
+
+
+def _unreadable(path: Path) -> dict[str, Any]:
+    return {
+        "run": path.name,
+        "status": "unreadable",
+        **dict.fromkeys(("task", "model", "dataset", "result", "created"), "-"),
+        "scores": {},
+    }
 
 
 def _summary(run: RunDirectory) -> dict[str, Any]:
     try:
         record = run.read()
     except RequestError:
-        return {
-            "run": run.path.name,
-            "status": "unreadable",
-            **dict.fromkeys(("task", "model", "dataset", "result", "created"), "-"),
-            "scores": {},
-        }
+        return _unreadable(run.path)
     config = record["config"]
     scores = record.get("scores", {}).get(record.get("heldout"), {})
     primary = record.get("primary", "")
     return {
         "run": run.path.name,
-        "status": record["status"],
+        "status": "stopped" if record["status"] == "running" and not is_held(run.path) else record["status"],
         "task": config["task"] or config["head"]["name"],
         "model": config["model"]["name"],
         "dataset": config["dataset"]["name"],

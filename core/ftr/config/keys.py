@@ -1,11 +1,16 @@
 """Every key a run knows besides the components' own options, and the answer to one it does not."""
 
 from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from ftr.config.models import ComputeConfig, DataConfig, RunConfig, TrainConfig
 from ftr.config.overrides import COMPONENTS, GROUPS, Setting
+from ftr.config.space import looks_like_expression
+from ftr.config.sweep_keys import SWEEP_KEYS
 from ftr.config.trainer import OWN_KEYS
 from ftr.errors import ConfigError
 from ftr.suggest import did_you_mean, near
@@ -31,17 +36,68 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "dataset_name": ("dataset",),
     "train_file": ("dataset", "dataset.train"),
 }
+SWEEP_SYNONYMS: Mapping[str, tuple[str, ...]] = {
+    "n_trials": ("trials",),
+    "num_trials": ("trials",),
+    "num_samples": ("trials",),
+    "timeout": ("time",),
+    "time_budget_s": ("time",),
+    "search_alg": ("searcher",),
+    "sampler": ("searcher",),
+    "pruner": ("scheduler",),
+    "grace_period": ("grace",),
+    "reduction_factor": ("reduction",),
+    "direction": ("mode",),
+    "max_concurrent_trials": ("concurrent",),
+    "n_jobs": ("concurrent",),
+}
 
 
-def check_keys(settings: Mapping[str, Setting]) -> None:
-    """Raise `ConfigError` for the first key that is none, with the nearest that is."""
+def check_keys(settings: Mapping[str, Setting], *, sweep: bool = False) -> None:
+    """Raise `ConfigError` for the first key that is none, with the nearest that is.
+
+    Keys and expressions of a sweep are told from mistakes, and refused unless it is a `sweep`.
+    """
     for key, setting in settings.items():
         group, dot, name = key.partition(".")
         if key in KNOWN_KEYS or (group in OPEN_GROUPS and name):
+            if not sweep and looks_like_expression(setting.value) and not _takes(key, str(setting.value)):
+                raise ConfigError(f"`{key}` is `{setting.value}` ({setting.origin}), a search space: use `ftr sweep`, or give one value.")
             continue
+        if key in SWEEP_KEYS:
+            if sweep:
+                continue
+            raise ConfigError(f"`{key}` ({setting.origin}) is a key of `ftr sweep`, not of a run.{_nearest(key, '', ())}")
         if group in GROUPS and not name:
             raise ConfigError(_a_group(key, group, setting))
-        raise ConfigError(f"`{key}` ({setting.origin}) is not a key.{_nearest(key, group if dot else '')}")
+        raise ConfigError(f"`{key}` ({setting.origin}) is not a key.{_nearest(key, group if dot else '', SWEEP_KEYS if sweep else ())}")
+
+
+def search_hint(settings: Mapping[str, Setting], error: str) -> str:
+    """Return what to say after an error about an option whose value is an expression, else ""."""
+    searched = any(looks_like_expression(setting.value) and str(setting.value) in error for setting in settings.values())
+    return " That is a search space: use `ftr sweep`, or give one value." if searched else ""
+
+
+def _takes(key: str, text: str) -> bool:
+    """Whether a key may be this text. What an option or a field of `trainer` takes is found out later, by its own model."""
+    if key in ("model", "head"):
+        return Path(text).exists()
+    group, _, name = key.rpartition(".")
+    if group.partition(".")[0] in OPEN_GROUPS or key in COMPONENTS:
+        return True
+    try:
+        _checked(group, name).validate_python(text)
+    except ValidationError:
+        return False
+    return True
+
+
+@cache
+def _checked(group: str, name: str) -> "TypeAdapter[object]":
+    field = (SECTIONS[group] if group else RunConfig).model_fields[name]
+    annotated: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+    return TypeAdapter(annotated)
 
 
 def _a_group(key: str, group: str, setting: Setting) -> str:
@@ -50,19 +106,23 @@ def _a_group(key: str, group: str, setting: Setting) -> str:
     return f"`{key}` ({setting.origin}) is a group of keys: set one of {_listed(within)}.{near}"
 
 
-def _nearest(key: str, group: str) -> str:
+def _nearest(key: str, group: str, more: tuple[str, ...]) -> str:
     leaf = key.rpartition(".")[2]
-    same = [known for known in KNOWN_KEYS if known.rpartition(".")[2] == leaf] or [*SYNONYMS.get(leaf, ())]
+    known_keys = (*more, *KNOWN_KEYS)
+    synonyms = {**SYNONYMS, **SWEEP_SYNONYMS} if more else SYNONYMS
+    same = [known for known in known_keys if known.rpartition(".")[2] == leaf] or [*synonyms.get(leaf, ())]
     if same:
         return f" Did you mean {' or '.join(f'`{name}`' for name in same)}?"
+    if key in SWEEP_KEYS:
+        return ""
     if group in SECTIONS:
         within = [known for known in SECTION_KEYS if known.startswith(f"{group}.")]
         return did_you_mean(key, within) or f" `{group}` has {_listed(within)}."
-    leaves = {known.rpartition(".")[2]: known for known in reversed(KNOWN_KEYS)}
+    leaves = {known.rpartition(".")[2]: known for known in reversed(known_keys)}
     return (
-        did_you_mean(key, KNOWN_KEYS)
+        did_you_mean(key, known_keys)
         or _through_leaf(leaf, leaves)
-        or f" Keys are {_listed(KNOWN_KEYS)}; fields of `transformers.TrainingArguments` go under `trainer.`."
+        or f" Keys are {_listed(known_keys)}; fields of `transformers.TrainingArguments` go under `trainer.`."
     )
 
 

@@ -128,6 +128,11 @@ class TrainConfig(Section):
     )
     eval_batch: Count | Literal["auto"] = Field(default="auto", description="Examples per forward pass in evaluation and prediction.")
     log_steps: Count = Field(default=10, description="Optimizer steps between two log lines.")
+    checkpoint_steps: Natural | Literal["auto"] = Field(
+        default="auto",
+        description="Optimizer steps between two checkpoints; auto: as often as costs at most a twentieth of the time; 0: none.",
+    )
+    keep_checkpoints: Count = Field(default=2, description="Checkpoints kept while training; all go when the run is done.")
     keep: Literal["best", "last"] = Field(
         default="best", description="Which weights the run keeps: best on validation, or those of the last step."
     )
@@ -142,7 +147,13 @@ class ComputeConfig(Section):
     gpus: NotNegative | None = Field(
         default=None, description="GPUs per worker; null: 1 where the machine has one for each worker, else 0."
     )
-    address: Name | None = Field(default=None, description="Address of a Ray cluster; null: this machine.")
+    memory: Positive | None = Field(default=None, description="Memory per worker in GB that Ray sets aside; null: none is set aside.")
+    resources: dict[str, Positive] = Field(default_factory=dict, description="Custom Ray resources per worker, such as `{tpu_host: 1}`.")
+    retries: Natural = Field(default=3, description="Times a training goes on from its last checkpoint after a process of it died.")
+    address: Name | None = Field(default=None, description="Address of a Ray cluster (`host:port` or `auto`); null: this machine.")
+    storage: Name | None = Field(
+        default=None, description="Where runs are mirrored to, such as `s3://bucket/folder`: for clusters whose nodes share no folder."
+    )
 
 
 class RunConfig(Section):

@@ -12,6 +12,7 @@ from ftr.errors import ConfigError
 
 COMPONENTS = ("dataset", "model", "head")
 GROUPS = (*COMPONENTS, "data", "train", "trainer", "compute")
+SWEEP = "sweep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +54,15 @@ def parse_words(words: Sequence[str], origin: str = "command line") -> Layer:
 
 
 def parse_mapping(values: Mapping[str, object], origin: str = "argument") -> Layer:
-    """Return the settings of a mapping, nested, dotted or both. Raises `ConfigError` for a key given twice."""
+    """Return the settings of a mapping, nested, dotted or both; a `Setting` among the values keeps its own origin.
+
+    Raises `ConfigError` for a key given twice.
+    """
     layer: Layer = {}
     for key, value in values.items():
         if not isinstance(key, str):
             raise ConfigError(f"`{key}` ({origin}) is not a key: keys are text such as `epochs`.")
-        plain = os.fspath(value) if isinstance(value, os.PathLike) else value
-        _add(layer, _flatten_one(key, Setting(plain, origin)), origin)
+        _add(layer, _flatten_one(key, value if isinstance(value, Setting) else Setting(_plain(value), origin)), origin)
     return layer
 
 
@@ -100,15 +103,22 @@ def _flatten_one(key: str, setting: Setting) -> Iterator[tuple[str, Setting]]:
     """Open the groups, one level: what lies deeper may be a mapping that an option wants whole."""
     if key in GROUPS and isinstance(setting.value, Mapping):
         for name, value in setting.value.items():
-            plain = os.fspath(value) if isinstance(value, os.PathLike) else value
-            yield _canonical(f"{key}.{name}"), Setting(plain, setting.origin)
+            yield _canonical(f"{key}.{name}"), Setting(_plain(value), setting.origin)
+    elif key == SWEEP and isinstance(setting.value, Mapping):
+        # The sweep's own keys stand at the top level, and may be kept together in a file.
+        for name, value in setting.value.items():
+            yield from _flatten_one(str(name), Setting(_plain(value), setting.origin))
     else:
         yield _canonical(key), setting
 
 
 def _canonical(key: str) -> str:
     group, _, name = key.partition(".")
-    return group if group in COMPONENTS and name == "name" else key
+    return group if group in COMPONENTS and name == "name" else name if group == SWEEP and name else key
+
+
+def _plain(value: object) -> object:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
 def _add(layer: Layer, settings: Iterable[tuple[str, Setting]], origin: str) -> None:

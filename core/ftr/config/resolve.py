@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from ftr.config.components import FILES, KINDS, SPLITS, ComponentKind, checked_options, head_schema, locate, options_model
-from ftr.config.keys import SECTIONS, check_keys
+from ftr.config.keys import SECTIONS, check_keys, search_hint
 from ftr.config.models import DEFAULT_STRIDE, RunConfig
-from ftr.config.overrides import COMPONENTS, Layer, Setting, merge, parse_mapping, parse_words, read_file
+from ftr.config.overrides import COMPONENTS, Layer, Setting, merge, parse_mapping
+from ftr.config.settings import read_settings
 from ftr.config.trainer import check_trainer
 from ftr.config.validate import shown, validated
 from ftr.data.schema import RowSchema
@@ -39,31 +39,22 @@ def resolve(arguments: Sequence[str] | Mapping[str, object], registry: Registry)
     Built-in default < task default < `config=file.yaml` < the arguments. Raises `ConfigError`, `UnknownComponentError`,
     `DataError` for a dataset path and `ModelError` for a model path that is not there.
     """
-    given = _given(arguments)
+    given = read_settings(arguments)
     check_keys(given)
     task = _task(given, registry)
     settings = merge([_task_layer(task, given, registry), given]) if task else given
     settings = _files_by_option(settings, given)
     check_keys(settings)
-    check_trainer({key: setting for key, setting in settings.items() if key.startswith("trainer.")})
-    return _built(settings, registry, task)
+    try:
+        check_trainer({key: setting for key, setting in settings.items() if key.startswith("trainer.")})
+        return _built(settings, registry, task)
+    except ConfigError as error:
+        raise ConfigError(f"{error}{search_hint(given, str(error))}") from None
 
 
 def flat(config: RunConfig) -> dict[str, object]:
     """Return every value by its dotted key, as JSON has it; given to `resolve` again they make an equal configuration."""
     return dict(_flat(config.model_dump(mode="json")))
-
-
-def _given(arguments: Sequence[str] | Mapping[str, object]) -> Layer:
-    given = parse_mapping(arguments) if isinstance(arguments, Mapping) else parse_words(arguments)
-    setting = given.pop("config", None)
-    if setting is None:
-        return given
-    named = setting.value if isinstance(setting.value, list | tuple) else [setting.text]
-    paths = [Path(name).expanduser() for name in named if isinstance(name, str) and name]
-    if not paths or len(paths) < len(named):
-        raise ConfigError(f"`config` is {shown(setting.value)} ({setting.origin}): give the path of a YAML file.")
-    return merge([*map(read_file, paths), given])
 
 
 def _task(given: Layer, registry: Registry) -> Registered | None:

@@ -1,7 +1,10 @@
 """YAML values as people mean them: YAML 1.2 scalars, so `no` and `2024-01-01` stay text and `1e-5` is a number."""
 
+import json
+import math
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Mapping
+from decimal import Decimal
 
 import yaml
 
@@ -13,6 +16,8 @@ _SCALARS = (
     ("tag:yaml.org,2002:float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+."),
     ("tag:yaml.org,2002:merge", r"<<", "<"),
 )
+_OPENERS = ("[", "{", '"', "'")
+_UNPRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
 
 class Loader(yaml.SafeLoader):
@@ -52,7 +57,7 @@ def read_value(text: str) -> object:
     A plain word never meets the YAML parser, so `;`, `|`, `@x` and `a: b.csv` are themselves. Raises `yaml.YAMLError`.
     """
     stripped = text.strip()
-    if stripped[:1] in ("[", "{", '"', "'"):
+    if stripped.startswith(_OPENERS):
         return read_yaml(stripped)
     loader = Loader("")
     try:
@@ -63,3 +68,70 @@ def read_value(text: str) -> object:
         return value
     finally:
         loader.dispose()
+
+
+def split_values(text: str) -> list[str]:
+    """Return the parts of a comma list, each fit for `read_value`; a comma inside quotes or brackets separates nothing.
+
+    Raises `ValueError` for an empty part.
+    """
+    parts = list(_parts(text)) if text.strip() else []
+    if not all(parts):
+        raise ValueError("a value between two commas is missing (no value is written `null`, empty text `''`)")
+    return parts
+
+
+def write_value(value: object, inside: bool = False) -> str:
+    """Return a value as `read_value` reads it, short and on one line; text `inside` a list or mapping stands in quotes.
+
+    Raises `TypeError` for what YAML has no plain form of.
+    """
+    if isinstance(value, str):
+        return _quoted(value) if inside or not _bare(value) else value
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{write_value(key, True)}: {write_value(item, True)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(write_value(item, True) for item in value) + "]"
+    if isinstance(value, float):
+        return _float(value)
+    if value is None or isinstance(value, int):
+        return json.dumps(value)
+    raise TypeError(f"a `{type(value).__name__}` is no number, text, list or mapping")
+
+
+def _parts(text: str) -> Iterator[str]:
+    pieces = iter(text.split(","))
+    for piece in pieces:
+        part = piece.strip()
+        while part.startswith(_OPENERS) and not _is_yaml(part):
+            more = next(pieces, None)
+            if more is None:
+                break
+            part = f"{part},{more}".rstrip()
+        yield part
+
+
+def _is_yaml(text: str) -> bool:
+    try:
+        read_yaml(text)
+    except yaml.YAMLError:
+        return False
+    return True
+
+
+def _bare(text: str) -> bool:
+    """Whether text is itself when it stands without quotes."""
+    if text.startswith(_OPENERS) or "," in text or not text.isprintable():
+        return False
+    return text == text.strip() != "" and read_value(text) == text
+
+
+def _quoted(text: str) -> str:
+    """JSON, with the characters escaped that YAML does not take as they are."""
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
+
+
+def _float(value: float) -> str:
+    if not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    return f"{Decimal(repr(value)).normalize():e}" if 0 < abs(value) < 1e-3 else repr(value)

@@ -6,10 +6,13 @@ import logging
 import os
 import signal
 import threading
-import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftr.errors import ConfigError, FtrError, RunError
+from ftr.jobs.say import to_stderr
+from ftr.registry import get_registry
+from ftr.train.stop import SIGNALS
 
 if TYPE_CHECKING:
     from ftr.config.models import ComputeConfig
@@ -43,32 +46,54 @@ def launch(spec: dict[str, Any], compute: ComputeConfig, scratch: str) -> Outcom
 
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     if compute.workers == 0:
+        # Ray gives the loop its one required argument.
         trainer = TorchTrainer(train_loop, train_loop_config=spec, scaling_config=ScalingConfig(num_workers=0))
         return _outcome(trainer.fit())
     return _fit_workers(spec, compute, scratch)
 
 
-def _fit_workers(spec: dict[str, Any], compute: ComputeConfig, scratch: str) -> Outcome:
+def launch_in_trial(spec: dict[str, Any], compute: ComputeConfig, scratch: str) -> Outcome:
+    """Train on workers from within a trial of Ray Tune, which hears of every evaluation; otherwise as `launch`."""
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    from ftr.train.loop import reporting_loop
+
+    return _fit_workers(spec, compute, scratch, reporting_loop, [TuneReportCallback()])
+
+
+def _fit_workers(
+    spec: dict[str, Any], compute: ComputeConfig, scratch: str, loop: Callable[..., Outcome] | None = None, callbacks: Sequence[Any] = ()
+) -> Outcome:
     import ray
-    from ray.train import RunConfig, ScalingConfig, TrainingFailedError
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
     from ftr.train.loop import train_loop
 
     owned = not ray.is_initialized()
+    # Ray replaces both: SIGTERM when it starts, by one that kills its processes before they are told, Ctrl-C in `fit`.
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     if owned:
-        _connect(compute)
-    on_interrupt = signal.getsignal(signal.SIGINT)
+        from ftr.jobs.cluster import connect
+
+        connect(compute, get_registry(), to_stderr, RAY_SETTINGS)
+        if callable(handlers[signal.SIGTERM]):
+            _handle({signal.SIGTERM: handlers[signal.SIGTERM]})
     try:
-        cpus, gpus = _resources(compute)
+        each = _resources(compute, each_cpu=1.0 if loop else None)
+        cpus, gpus = each["CPU"], each.get("GPU", 0.0)
         trainer = TorchTrainer(
-            train_loop,
+            loop or train_loop,
             train_loop_config={**spec, "threads": max(int(cpus), 1)},
-            scaling_config=ScalingConfig(
-                num_workers=compute.workers, use_gpu=gpus > 0, resources_per_worker={"CPU": cpus, **({"GPU": gpus} if gpus else {})}
-            ),
+            scaling_config=ScalingConfig(num_workers=compute.workers, use_gpu=gpus > 0, resources_per_worker=each),
             torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
-            run_config=RunConfig(name="ftr", storage_path=scratch),
+            # A loop that begins again finds the last checkpoint in the run directory by itself.
+            run_config=RunConfig(
+                name="ftr",
+                storage_path=scratch,
+                failure_config=FailureConfig(max_failures=compute.retries),
+                callbacks=[_own_errors_end_it(), *callbacks],
+            ),
         )
         return _outcome(trainer.fit())
     except TrainingFailedError as error:
@@ -77,31 +102,33 @@ def _fit_workers(spec: dict[str, Any], compute: ComputeConfig, scratch: str) -> 
         # What Ray's own handler of Ctrl-C does once the workers are stopped; it leaves that handler behind as well.
         raise KeyboardInterrupt from left
     finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, on_interrupt)
+        _handle(handlers)
         if owned:
             ray.shutdown()
 
 
-def _connect(compute: ComputeConfig) -> None:
-    import ray
+def _handle(handlers: Mapping[signal.Signals, Any]) -> None:
+    """Set handlers of signals, those that Python knows of; elsewhere than in the main thread there are none to set."""
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            if handler is not None:
+                signal.signal(number, handler)
 
-    warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
-    try:
-        ray.init(
-            address=compute.address,
-            include_dashboard=False,
-            logging_level=logging.ERROR,
-            log_to_driver=True,
-            runtime_env={"worker_process_setup_hook": "ftr.jobs.launch.quiet_worker"},
-        )
-    except Exception as error:  # Ray raises bare ones when its processes do not start
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        if compute.address is None:
-            raise RunError(
-                f"Ray cannot start its processes on this machine: {first} Set `compute.workers=0` to train without it."
-            ) from error
-        raise ConfigError(f"`compute.address={compute.address}`: no Ray cluster answers there: {first}") from error
+
+def _own_errors_end_it() -> Any:
+    """Return a callback that ends the training at an `FtrError`: it would come again; only a process that died is worth a retry.
+
+    Ray Train takes what a callback raises for a failure of its controller, which it does not retry.
+    """
+    from ray.train import UserCallback
+
+    class OwnErrors(UserCallback):  # type: ignore[misc]  # Ray is not checked
+        def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
+            own = next((cause for error in worker_exceptions.values() if (cause := _own(error)) is not None), None)
+            if own is not None:
+                raise own
+
+    return OwnErrors()
 
 
 def quiet_worker() -> None:
@@ -113,24 +140,29 @@ def quiet_worker() -> None:
 
     os.environ.setdefault("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
     logging.getLogger("ray.train").setLevel(logging.CRITICAL)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
-def _resources(compute: ComputeConfig) -> tuple[float, float]:
-    """Return (cpus, gpus) a worker gets, after checking that the cluster has room for all workers at once."""
+def _resources(compute: ComputeConfig, each_cpu: float | None = None) -> dict[str, float]:
+    """Return what a worker sets aside, after checking that the cluster has room for all workers at once.
+
+    Without `compute.cpus` it is `each_cpu`, or its share of all cores.
+    """
     import ray
 
     have = ray.cluster_resources()
     total_cpus, total_gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
     gpus = compute.gpus if compute.gpus is not None else float(total_gpus >= compute.workers)
-    cpus = compute.cpus if compute.cpus is not None else max(total_cpus // compute.workers, 1.0)
+    cpus = compute.cpus or each_cpu or max(total_cpus // compute.workers, 1.0)
     for name, each, total in (("cpus", cpus, total_cpus), ("gpus", gpus, total_gpus)):
         if each * compute.workers > total:
             raise ConfigError(
                 f"`compute.workers={compute.workers}` with `compute.{name}={each:g}` needs {each * compute.workers:g} {name}, "
                 f"the cluster has {total:g}: lower one of them."
             )
-    return cpus, gpus
+    memory = {"memory": compute.memory * 1e9} if compute.memory else {}
+    return {"CPU": cpus, **({"GPU": gpus} if gpus else {}), **memory, **compute.resources}
 
 
 def _outcome(result: Any) -> Outcome:
@@ -142,12 +174,19 @@ def _cause(error: Exception) -> FtrError:
     """Return a worker's own `FtrError`, or a `RunError` with the first failure's last line."""
     failures = getattr(error, "worker_failures", None) or {0: getattr(error, "controller_failure", error)}
     first = failures[min(failures)]
-    seen: list[BaseException] = []
-    cause: BaseException | None = first
-    while cause is not None and cause not in seen:
-        if isinstance(cause, FtrError):
-            return cause
-        seen.append(cause)
-        cause = getattr(cause, "cause", None) or cause.__cause__
+    own = _own(first)
+    if own is not None:
+        return own
     last = str(first).strip().splitlines()[-1] if str(first).strip() else type(first).__name__
     return RunError(f"worker {min(failures)} failed: {last}")
+
+
+def _own(error: BaseException | None) -> FtrError | None:
+    """Return the `FtrError` that stands behind an error of Ray, if one does."""
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        if isinstance(error, FtrError):
+            return error
+        seen.append(error)
+        error = getattr(error, "cause", None) or getattr(error, "_base_exc", None) or error.__cause__
+    return None

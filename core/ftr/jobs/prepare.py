@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from ftr import __version__
 from ftr.data.encode import StoredSplit, cache_folder, code_identity, store_split
 from ftr.data.load import load_rows
 from ftr.data.prepare import prepare_rows
@@ -57,6 +58,20 @@ def prepare(config: RunConfig, registry: Registry) -> Prepared:
         sources=[asdict(source) for source in loaded.sources],
         notes=notes,
     )
+
+
+def card_fields(config: RunConfig, labels: Sequence[str], max_length: int, stride: int) -> dict[str, Any]:
+    """Return what `ftr.json` of a model trained with `config` says, as plain values."""
+    return {
+        "task": config.task,
+        "head": config.head.name,
+        "head_options": config.head.options,
+        "metrics": list(config.metrics),
+        "labels": list(labels),
+        "max_length": max_length,
+        "stride": stride,
+        "ftr": __version__,
+    }
 
 
 def encode_splits(

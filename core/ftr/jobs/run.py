@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -12,15 +13,22 @@ from pathlib import Path
 from typing import Any
 
 from ftr import __version__, atomic
-from ftr.config.models import ComputeConfig
+from ftr.config.models import RunConfig
 from ftr.config.resolve import Resolved, resolve
-from ftr.errors import RequestError, RunError
+from ftr.errors import DataError, RequestError, RunError
 from ftr.jobs.launch import Outcome, launch
-from ftr.jobs.prepare import Prepared, prepare
+from ftr.jobs.prepare import Prepared, card_fields, prepare
+from ftr.jobs.say import shown_path, to_stderr
 from ftr.registry import Registry, get_registry
 from ftr.runs.card import model_card
 from ftr.runs.directory import RunDirectory
+from ftr.runs.lock import LOCK, hold
 from ftr.runs.record import package_versions, provenance
+from ftr.runs.storage import Storage, checked_storage
+from ftr.train.checkpoint import last_step, remove_checkpoints
+from ftr.train.history import attempts
+from ftr.train.quiet import quiet_libraries
+from ftr.train.stop import STOP
 
 Say = Callable[[str], None]
 
@@ -56,58 +64,86 @@ def run(
     asked: Mapping[str, object] | Sequence[str] = {**settings, **keys} if isinstance(settings, Mapping) else settings or keys
     if keys and not isinstance(settings, Mapping | None):
         raise RequestError("give settings as `key=value` strings or as keywords, not both")
-    return execute(resolve(asked, known), known, say or _to_stderr)
+    return execute(resolve(asked, known), known, say or to_stderr)
 
 
 def execute(resolved: Resolved, registry: Registry, say: Say) -> RunResult:
     """Carry out a resolved configuration: prepare the data, train, and leave the run directory."""
-    from ftr.train.quiet import quiet_libraries
-
     config = resolved.config
-    began = time.monotonic()
+    with STOP.listening():
+        check_writable(Path(config.output).expanduser())
+        checked_storage(config.compute.storage)
+        prepared = prepared_aloud(config, registry, say)
+        record = _opening(resolved, registry, prepared)
+        directory = RunDirectory.create(config.output, config.task or config.head.name)
+        with hold(directory.path):
+            try:
+                directory.write(record)
+                if prepared.rejected:
+                    atomic.write_lines(directory.path / "rejected.jsonl", [asdict(row) for row in prepared.rejected])
+                return carry_out(directory, record, config, prepared, say)
+            except RequestError:
+                if not (directory.model.exists() or last_step(directory.path)):
+                    directory.discard()
+                raise
+
+
+def prepared_aloud(config: RunConfig, registry: Registry, say: Say) -> Prepared:
+    """Prepare the data of a run and say what became of it."""
     quiet_libraries()
-    check_writable(Path(config.output).expanduser())
     prepared = prepare(config, registry)
-    for line in prepared.notes:
+    for line in (*prepared.notes, *split_lines(prepared)):
         say(line)
-    for line in split_lines(prepared):
-        say(line)
-    record = _opening(resolved, registry, prepared)
-    directory = RunDirectory.create(config.output, config.task or config.head.name)
+    return prepared
+
+
+def carry_out(directory: RunDirectory, record: dict[str, Any], config: RunConfig, prepared: Prepared, say: Say) -> RunResult:
+    """Train in `directory`, which this process holds, or go on there, and close the record whatever happens.
+
+    Ctrl-C comes out as `KeyboardInterrupt`, when the command that resumes is said.
+    """
     try:
-        directory.write(record)
-        if prepared.rejected:
-            atomic.write_lines(directory.path / "rejected.jsonl", [asdict(row) for row in prepared.rejected])
-        outcome = _train(directory, config.compute, resolved, prepared)
+        outcome = _train(directory, config, prepared)
+        return _close(directory, {**record, **outcome})
     except BaseException as error:
-        _close_failed(directory, record, error)
+        _close_failed(directory, record, error, say)
         raise
-    record = {**record, "status": "done", "finished": time.time(), "seconds": time.monotonic() - began, **outcome}
-    directory.write(record)
-    atomic.write_text(directory.path / "README.md", model_card(record))
-    return RunResult(directory.path, _reported(record), record)
+    finally:
+        if config.compute.storage:
+            Storage.of(config.compute.storage).mirror(directory.path, directory.path.name, exclude=(LOCK,))
 
 
-def _train(directory: RunDirectory, compute: ComputeConfig, resolved: Resolved, prepared: Prepared) -> Outcome:
-    config = resolved.config
+def finish_run(directory: RunDirectory, registry: Registry) -> RunResult:
+    """Complete a run that was trained with `SessionSpec.final` false: predictions, scores on held-out rows, record and card.
+
+    What its record says already, of timings for instance, stays. Raises `DataError` when the data changed since.
+    """
+    record = directory.read()
+    config = RunConfig.model_validate(record["config"])
+    quiet_libraries()
+    prepared = prepare(config, registry)
+    check_same_data(record, prepared)
+    from ftr.train.loop import score_loop
+
+    outcome = score_loop(session_spec(directory, config, prepared))
+    scored = {key: outcome[key] for key in ("scores", "untrained", "state", "heldout")}
+    return _close(directory, {**outcome, **record, **scored})
+
+
+def session_spec(directory: RunDirectory, config: RunConfig, prepared: Prepared) -> dict[str, Any]:
+    """Return what crosses to the processes of a training: the fields of `ftr.train.spec.SessionSpec`."""
+    return {
+        "config": config.model_dump(mode="json"),
+        "splits": {name: asdict(split) for name, split in prepared.splits.items()},
+        "folder": str(directory.path.resolve()),
+        "threads": int(config.compute.cpus) if config.compute.cpus and config.compute.workers == 0 else None,
+        "card": card_fields(config, prepared.labels, prepared.settings.max_length, prepared.settings.stride),
+    }
+
+
+def _train(directory: RunDirectory, config: RunConfig, prepared: Prepared) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="ftr-ray-") as scratch:
-        spec = {
-            "config": config.model_dump(mode="json"),
-            "splits": {name: asdict(split) for name, split in prepared.splits.items()},
-            "folder": str(directory.path.resolve()),
-            "threads": int(compute.cpus) if compute.cpus and compute.workers == 0 else None,
-            "card": {
-                "task": config.task,
-                "head": config.head.name,
-                "head_options": config.head.options,
-                "metrics": list(config.metrics),
-                "labels": list(prepared.labels),
-                "max_length": prepared.settings.max_length,
-                "stride": prepared.settings.stride,
-                "ftr": __version__,
-            },
-        }
-        return launch(spec, compute, scratch)
+        return launch(session_spec(directory, config, prepared), config.compute, scratch)
 
 
 def _opening(resolved: Resolved, registry: Registry, prepared: Prepared) -> dict[str, Any]:
@@ -132,15 +168,50 @@ def _opening(resolved: Resolved, registry: Registry, prepared: Prepared) -> dict
     }
 
 
-def _close_failed(directory: RunDirectory, record: dict[str, Any], error: BaseException) -> None:
-    if isinstance(error, RequestError) or not directory.record.is_file():
-        directory.discard()
-        return
-    status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+def _close(directory: RunDirectory, record: dict[str, Any]) -> RunResult:
+    """Write the record of a run that is done, its card, and remove what only a resume would need."""
+    seconds = record["timings"]["total"]
+    closed = {**record, "status": "done", "finished": time.time(), "seconds": seconds, "resumed": attempts(directory.path)[1:]}
+    closed.pop("error", None)
+    directory.write(closed)
+    atomic.write_text(directory.path / "README.md", model_card(closed))
+    remove_checkpoints(directory.path)
+    return result_of(directory, closed)
+
+
+def _close_failed(directory: RunDirectory, record: dict[str, Any], error: BaseException, say: Say) -> None:
+    interrupted = isinstance(error, KeyboardInterrupt)
+    status = "interrupted" if interrupted else "failed"
+    ending = {"status": status, "finished": time.time(), "error": f"{type(error).__name__}: {error}".removesuffix(": ")}
+    step = last_step(directory.path)
     try:
-        directory.write({**record, "status": status, "finished": time.time(), "error": f"{type(error).__name__}: {error}"})
+        directory.write({**record, **ending, "resumed": attempts(directory.path)[1:]})
     except RunError as unwritable:
-        _to_stderr(str(unwritable))
+        say(str(unwritable))
+    if interrupted or step is not None:
+        place = "nothing was kept yet, it will start over" if step is None else f"it will go on from step {step}"
+        say(f"{status}: {place} with")
+        say(f"  ftr resume {shlex.quote(shown_path(directory.path))}")
+
+
+def check_same_data(record: dict[str, Any], prepared: Prepared) -> None:
+    """Raise `DataError` naming the file or split that is not what the run in `record` was begun with."""
+    known = record["data"]
+    for before, now in zip(known["sources"], prepared.sources, strict=False):
+        if before["sha256"] != now["sha256"]:
+            raise DataError(
+                f"`{now['path']}` changed since this run began (sha256 {now['sha256'][:12]}…, was {before['sha256'][:12]}…): "
+                "restore the file, or start another run."
+            )
+    hashes = {name: split.sha256 for name, split in prepared.splits.items()}
+    for name in dict.fromkeys([*known["splits"], *hashes]):
+        if known["splits"].get(name, {}).get("sha256") != hashes.get(name):
+            raise DataError(f"the {name} rows are not those this run began with: restore the data, or start another run.")
+
+
+def result_of(directory: RunDirectory, record: dict[str, Any]) -> RunResult:
+    """Return the result of a run that is done."""
+    return RunResult(directory.path, _reported(record), record)
 
 
 def _reported(record: dict[str, Any]) -> dict[str, Any]:
@@ -169,7 +240,3 @@ def split_lines(prepared: Prepared) -> list[str]:
         rejected = f", {sum(causes.values())} rejected ({', '.join(f'{cause}: {n}' for cause, n in causes.items())})" if causes else ""
         lines.append(f"{name}: {split.row_count} rows{examples}{rejected}{' (encoded before)' if split.from_cache else ''}")
     return lines
-
-
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

@@ -14,7 +14,6 @@ from ftr.registry import Registry, get_registry
 from ftr.runs.directory import RECORD
 from ftr.train.components import make_head
 from ftr.train.export import FTR_JSON, ModelCard, read_card, write_card
-from ftr.train.pretrained import Pretrained
 
 if TYPE_CHECKING:
     from ftr.protocols import Prediction, Row, State
@@ -44,26 +43,18 @@ def load(path: str | Path, *, registry: Registry | None = None, precision: str =
 
 
 class Predictor:
-    """A trained model with its head: texts or rows in, predictions out, exactly as the run itself made them."""
+    """A trained model, or an ensemble, with its head: texts or rows in, predictions out, exactly as the run itself made them."""
 
     def __init__(self, folder: Path, registry: Registry, precision: str = "fp32") -> None:
-        """Load the checkpoint in `folder`."""
+        """Load the checkpoint, or the members of the ensemble, in `folder`."""
+        from ftr.train.ensemble import load_engine, member_folders
         from ftr.train.hardware import choose_numerics
-        from ftr.train.inference import Engine
-        from ftr.train.session import ready
 
         self.folder = folder
         self.card: ModelCard = read_card(folder)
         self.head = make_head(registry, Component(name=self.card.head, options=self.card.head_options))
-        source = Pretrained(str(folder), complete=True)
         numerics = choose_numerics(TrainConfig.model_validate({"precision": precision}))
-        self.engine = Engine(
-            model=ready(self.head.build(source, self.card.labels, 0), numerics).eval(),
-            head=self.head,
-            tokenizer=source.tokenizer(),
-            labels=self.card.labels,
-            precision=numerics.precision,
-        )
+        self.engine = load_engine(member_folders(folder), self.head, self.card, numerics)
         self.settings = EncodeSettings(max_length=self.card.max_length, stride=self.card.stride, labels=self.card.labels, targets=False)
 
     def predict(self, rows: Iterable[str | Mapping[str, Any]]) -> list[Prediction]:

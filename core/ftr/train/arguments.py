@@ -12,12 +12,15 @@ if TYPE_CHECKING:
 
     from ftr.config.models import RunConfig
     from ftr.train.hardware import Numerics
+    from ftr.train.scoring import Scorer
+
+PLATEAU = "reduce_lr_on_plateau"
 
 
-def training_arguments(config: RunConfig, numerics: Numerics, scratch: Path, evaluate: bool, distributed: bool) -> TrainingArguments:
+def training_arguments(config: RunConfig, numerics: Numerics, scratch: Path, scorer: Scorer | None, distributed: bool) -> TrainingArguments:
     """Return the arguments of one training, `distributed` when a process group is up.
 
-    `trainer.*` keys come last and are checked by transformers.
+    `scorer` is None where there is no validation. `trainer.*` keys come last and are checked by transformers.
     Raises `ConfigError` with the message of transformers when it refuses one of them.
     """
     from transformers import TrainingArguments
@@ -33,7 +36,7 @@ def training_arguments(config: RunConfig, numerics: Numerics, scratch: Path, eva
         "weight_decay": config.train.weight_decay,
         "max_grad_norm": config.train.max_grad_norm,
         "logging_steps": config.train.log_steps,
-        "eval_strategy": "epoch" if evaluate else "no",
+        "eval_strategy": "epoch" if scorer else "no",
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
@@ -45,6 +48,7 @@ def training_arguments(config: RunConfig, numerics: Numerics, scratch: Path, eva
         "use_cpu": numerics.device == "cpu",
         **({"ddp_backend": "gloo"} if numerics.device == "cpu" and distributed else {}),
         **config.trainer,
+        **(_plateau(scorer, config) if config.train.schedule == PLATEAU and scorer else {}),
     }
     try:
         arguments = TrainingArguments(**values)
@@ -53,3 +57,13 @@ def training_arguments(config: RunConfig, numerics: Numerics, scratch: Path, eva
     # One process drives one GPU: several are for `compute.workers`, not for torch's DataParallel.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
+
+
+def _plateau(scorer: Scorer, config: RunConfig) -> dict[str, Any]:
+    """Let the learning rate follow the primary score; transformers would look for a loss and take lower for better."""
+    asked = config.trainer.get("lr_scheduler_kwargs", {})
+    return {
+        "metric_for_best_model": scorer.primary,
+        "greater_is_better": scorer.mode == "max",
+        "lr_scheduler_kwargs": {"mode": scorer.mode, **asked} if isinstance(asked, dict) else asked,
+    }

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ftr.errors import PluginError
+from ftr.protocols import Combines
 from ftr.train.sampling import Indices, by_length
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.utils.generic import ModelOutput
 
     from ftr.protocols import Head, Prediction, Row, State
 
@@ -42,7 +45,10 @@ class EncodedSplit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """A model with what is needed to ask it: head, tokenizer, label names, number format and batch size."""
+    """A model with what is needed to ask it: head, tokenizer, label names, number format and batch size.
+
+    `others` are asked as well, and the head combines what all give. Raises `PluginError` when it cannot.
+    """
 
     model: PreTrainedModel
     head: Head
@@ -50,6 +56,12 @@ class Engine:
     labels: tuple[str, ...]
     precision: str = "fp32"
     eval_batch: int | str = "auto"
+    others: tuple[PreTrainedModel, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a head that cannot combine, before anything is computed."""
+        if self.others:
+            combiner(self.head)
 
     def records(self, split: EncodedSplit, rank: int = 0, world: int = 1, tick: Callable[[int], None] | None = None) -> list[list[Any]]:
         """Run the model over a split and return, for each row, what `head.reduce` kept of its features.
@@ -82,9 +94,21 @@ class Engine:
     def _reduce(self, features: Dataset, batch: Indices) -> list[Any]:
         items = feature_rows(features, batch)
         inputs = {key: value.to(self.model.device) for key, value in self.head.collate(items, self.tokenizer).items()}
-        with evaluating(self.model), torch.inference_mode(), autocast(self.model.device.type, self.precision):
-            outputs = self.model(**inputs)
-        return self.head.reduce(outputs, items)
+        outputs = [self._ask(model, inputs) for model in (self.model, *self.others)]
+        return self.head.reduce(combiner(self.head).combine(outputs) if self.others else outputs[0], items)
+
+    def _ask(self, model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> ModelOutput:
+        with evaluating(model), torch.inference_mode(), autocast(model.device.type, self.precision):
+            outputs: ModelOutput = model(**inputs)
+        return outputs
+
+
+def combiner(head: Head) -> Combines:
+    """Return the head as one that combines outputs. Raises `PluginError` when it has no `combine`."""
+    if isinstance(head, Combines):
+        return head
+    name = f"{type(head).__module__}:{type(head).__qualname__}"
+    raise PluginError(f"the head `{name}` has no `combine`, so outputs of several models cannot be averaged: `soup3` averages weights.")
 
 
 def feature_rows(features: Dataset, batch: Indices) -> list[dict[str, Any]]:

@@ -4,52 +4,78 @@ from __future__ import annotations
 
 import resource
 import sys
-import time
 from typing import Any
 
 from ftr import atomic
+from ftr.train.kept import Best
 from ftr.train.quiet import quiet_libraries
-from ftr.train.session import Best, Session, SessionSpec
+from ftr.train.session import Report, Session
+from ftr.train.spec import SessionSpec
 
 Outcome = dict[str, Any]
 
 
-def train_loop(spec: dict[str, Any]) -> Outcome:
+def train_loop(spec: dict[str, Any], report: Report | None = None) -> Outcome:
     """Train as `spec` (the fields of `SessionSpec`) says and return the outcome; the same in every process.
 
-    Leaves `model/`, `predictions/` and `metrics.jsonl` in the run directory. The outcome has the scores of the
-    untrained and of the kept model, timings in seconds, throughput in examples a second, and facts of the machine.
+    Goes on from the last checkpoint in the run directory, if there is one. Leaves `model/`, `metrics.jsonl` and, with
+    `spec["final"]`, `predictions/`. The outcome has the scores of the untrained and of the kept model, timings in seconds,
+    throughput in examples a second, and facts of the machine.
+
+    `report` is called in the first process after every validation with `epoch`, `step`, `value` (the primary score),
+    `scores`, `seconds` of training so far, and `best`: whether `model/` now holds these weights. Whatever it raises ends the
+    training there, with the run directory in order.
     """
     quiet_libraries()
-    began = time.monotonic()
-    session = Session(SessionSpec(**spec))
-    session.timings["build"] = time.monotonic() - began
-    untrained = _untrained(session)
-    meter = session.train()
-    best = session.settle()
-    scores = _predictions(session, best)
+    settings = SessionSpec(**spec)
+    session = Session(settings, report=report)
+    if settings.final:
+        session.score_untrained()
+    session.train()
+    best = session.settle(restore=settings.final)
+    return _outcome(session, best, _predictions(session, best) if settings.final else {})
+
+
+def reporting_loop(spec: dict[str, Any]) -> Outcome:
+    """Train as `train_loop` does, as one of several workers, and report every evaluation through Ray Train."""
+    from ray import train
+
+    def report(evaluation: dict[str, Any]) -> None:
+        scores = {key: value for key, value in evaluation["scores"].items() if isinstance(value, int | float)}
+        train.report({**{key: evaluation[key] for key in ("epoch", "step", "value", "seconds")}, "scores": scores})
+
+    # Ray Train waits for the report of every worker, and takes the first's.
+    return train_loop({**spec, "report_everywhere": True}, report=report)
+
+
+def score_loop(spec: dict[str, Any]) -> Outcome:
+    """Score the model that a training with `final` false kept, as `train_loop` would have at its end; leaves `predictions/`.
+
+    The outcome is that of `train_loop`, with what is known of a training that may have been stopped before its end.
+    """
+    quiet_libraries()
+    session = Session(SessionSpec(**spec), trains=False)
+    session.score_untrained()
+    session.take_kept()
+    return _outcome(session, session.kept.best, _predictions(session, session.kept.best))
+
+
+def _outcome(session: Session, best: Best, scores: dict[str, Any]) -> Outcome:
     return {
         "heldout": session.heldout,
         "primary": session.scorer.primary,
         "mode": session.scorer.mode,
-        "untrained": untrained,
+        "untrained": session.untrained,
         "scores": scores,
-        "best": {"epoch": best.epoch, "step": best.step, "value": best.value},
+        "best": best.place,
+        "last": session.kept.last.place,
         "state": best.state,
-        "steps": meter.step,
-        "examples_per_second": meter.rate,
-        "timings": {**session.timings, "train": meter.seconds, "total": time.monotonic() - began},
+        "steps": session.meter.step,
+        "examples_per_second": session.meter.rate,
+        "timings": {**session.timings, "save": session.kept.seconds, "train": session.meter.seconds, "total": session.seconds},
         "peak_memory_bytes": peak_memory(),
         **session.facts(),
     }
-
-
-def _untrained(session: Session) -> dict[str, Any] | None:
-    if session.heldout is None or not session.config.train.evaluate_untrained:
-        return None
-    _, scores, _ = session.predict(session.heldout, {})
-    session.record({"kind": "untrained", "split": session.heldout, "step": 0, "epoch": 0.0, **scores})
-    return scores
 
 
 def _predictions(session: Session, best: Best) -> dict[str, Any]:
@@ -61,7 +87,7 @@ def _predictions(session: Session, best: Best) -> dict[str, Any]:
             session.record({"kind": "final", "split": split, "step": best.step, "epoch": best.epoch, **scores[split]})
             if session.rank == 0:
                 atomic.write_lines(session.folder / "predictions" / f"{split}.jsonl", predictions)
-    session.keep_state(best.state)
+    session.kept.put_state(best.state)
     return scores
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import TextIO
+from typing import Any, TextIO
 
 REFRESH_SECONDS = 0.2
 PLAIN_SECONDS = 30.0
@@ -102,6 +102,14 @@ class Meter:
         self.step += 1
         self.examples += examples
         self.loss = loss if self.loss != self.loss else 0.9 * self.loss + 0.1 * loss
+
+    def state(self) -> dict[str, Any]:
+        """Return the counts, for a checkpoint."""
+        return {"step": self.step, "examples": self.examples, "seconds": self.seconds, "loss": self.loss}
+
+    def go_on(self, state: dict[str, Any]) -> None:
+        """Take over the counts of a checkpoint."""
+        self.step, self.examples, self.seconds, self.loss = state["step"], state["examples"], state["seconds"], state["loss"]
 
     @property
     def rate(self) -> float:

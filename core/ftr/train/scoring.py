@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ftr.errors import FtrError, PluginError
+from ftr.errors import FtrError, PluginError, ScoreError
+from ftr.suggest import did_you_mean
 from ftr.train.components import call_target
 
 if TYPE_CHECKING:
@@ -29,25 +30,39 @@ class Scorer:
     owners: Mapping[str, str]
     primary: str
     mode: str
+    asked: bool = False
+    """Whether `primary` was asked for by name, and is not the main score of the first metric."""
 
     @classmethod
-    def of(cls, registry: Registry, names: Sequence[str]) -> Scorer:
-        """Load the metrics by name. Raises `UnknownComponentError` or `PluginError`."""
+    def of(cls, registry: Registry, names: Sequence[str], ranked: tuple[str, str] | None = None) -> Scorer:
+        """Load the metrics by name; `ranked` names another score, and its mode, than the main one of the first.
+
+        Raises `UnknownComponentError` or `PluginError`.
+        """
         first = registry.metric(names[0])
+        primary, mode = ranked or (first.key or first.name, first.mode)
         return cls(
             modules={name: call_target(registry, "metric", name) for name in names},
             owners={name: registry.find("metric", name).plugin.described for name in names},
-            primary=first.key or first.name,
-            mode=first.mode,
+            primary=primary,
+            mode=mode,
+            asked=primary != (first.key or first.name),
         )
 
     def score(self, head: Head, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]) -> Scores:
-        """Return all scores of `predictions`; those a metric gives per class are keyed by label name."""
+        """Return all scores of `predictions`; those a metric gives per class are keyed by label name.
+
+        Raises `ScoreError` when the score that was asked for is not among them or no number, `PluginError` when a metric fails.
+        """
         inputs = head.score_inputs(rows, predictions)
         scores: Scores = {}
         for name, module in self.modules.items():
             for key, value in self._compute(name, module, inputs).items():
                 scores[key] = _named(value, labels)
+        numbers = [key for key, value in scores.items() if isinstance(value, int | float)]
+        if self.asked and self.primary not in numbers:
+            problem = "is no single number" if self.primary in scores else "is no score of this task"
+            raise ScoreError(f"`metric={self.primary}` {problem}.{did_you_mean(self.primary, numbers)} Choose from: {', '.join(numbers)}.")
         if self.primary not in scores:
             raise PluginError(f"metric `{next(iter(self.modules))}` gave no score `{self.primary}`, only: {', '.join(scores) or 'none'}.")
         return scores

@@ -5,94 +5,116 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import PrinterCallback, set_seed
+from transformers import PrinterCallback
 
 from ftr import atomic
 from ftr.config.models import RunConfig
 from ftr.data.encode import StoredSplit
 from ftr.registry import Registry, get_registry
 from ftr.train.arguments import training_arguments
-from ftr.train.components import make_head, make_model
-from ftr.train.dropout import register_cpu_attention, use_cheap_dropout
-from ftr.train.export import ModelCard, save_model, write_card
-from ftr.train.hardware import Numerics, choose_numerics, describe_hardware
-from ftr.train.inference import EncodedSplit, Engine
+from ftr.train.export import ModelCard
+from ftr.train.hardware import Numerics, choose_numerics, describe_hardware, device_name
+from ftr.train.history import METRICS, begin_history, evaluations, keep_history
+from ftr.train.kept import Best, Kept
 from ftr.train.progress import Meter, ProgressLine
+from ftr.train.ready import build_engine
 from ftr.train.sampling import BatchPlan, Share
 from ftr.train.scoring import Scorer, Scores
+from ftr.train.snapshot import Snapshots
+from ftr.train.spec import SessionSpec
 from ftr.train.steps import Steps, micro_limits
+from ftr.train.stop import stop_of_this_thread
 from ftr.train.trainer import StepTrainer, Watch
+from ftr.train.warm import open_split, settle_memory
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from ftr.protocols import Prediction, State
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionSpec:
-    """All that crosses to the processes of a training: plain values, no model, no trainer.
-
-    `splits` says where the encoded rows lie, `folder` is the run directory, `card` what `ftr.json` will hold.
-    """
-
-    config: dict[str, Any]
-    splits: dict[str, dict[str, Any]]
-    folder: str
-    card: dict[str, Any]
-    threads: int | None = None
-    progress: bool = True
-
-
-@dataclass(slots=True)
-class Best:
-    """The evaluation whose weights the run keeps so far."""
-
-    value: float | None = None
-    step: int = 0
-    epoch: float = 0.0
-    state: State = field(default_factory=dict)
+Report = Callable[[dict[str, Any]], None]
 
 
 class Session:
-    """The model, data and numbers of one process of a training."""
+    """The model, data and numbers of one process of a training, new or gone on with from its last checkpoint."""
 
-    def __init__(self, spec: SessionSpec, registry: Registry | None = None) -> None:
-        """Build head, model and scorer, and choose the numerics. Raises what the components raise."""
-        self.config = RunConfig.model_validate(spec.config)
+    def __init__(self, spec: SessionSpec, registry: Registry | None = None, report: Report | None = None, *, trains: bool = True) -> None:
+        """Build head, model and scorer, and choose the numerics. Raises what the components raise.
+
+        `report` is called in the first process after every evaluation, when the run directory is in order. A session that
+        does not train leaves checkpoints and `metrics.jsonl` alone.
+        """
+        self.began = time.monotonic()
+        self.config, self.report = RunConfig.model_validate(spec.config), report
+        self.report_everywhere = spec.report_everywhere
         self.folder = Path(spec.folder)
         self.registry = registry or get_registry()
         self.rank, self.world = _process_group()
         if spec.threads:
             torch.set_num_threads(spec.threads)
         self.card = ModelCard(**{**spec.card, "labels": tuple(spec.card["labels"]), "metrics": tuple(spec.card["metrics"])})
-        self.splits = {name: EncodedSplit(*StoredSplit(**place).open()) for name, place in spec.splits.items()}
+        self.splits = {name: open_split(StoredSplit(**place), keep=spec.warm) for name, place in spec.splits.items()}
         self.line = ProgressLine(enabled=spec.progress and self.rank == 0)
-        self.scorer = Scorer.of(self.registry, self.config.metrics)
-        self.numerics = choose_numerics(self.config.train)
-        self.engine = self._engine()
-        self.best = Best()
-        self.last: Best = self.best
+        self.scorer = Scorer.of(self.registry, self.config.metrics, spec.ranked)
+        self.kept = Kept(self.folder, self.card, self.rank, self.world)
         self.timings: dict[str, float] = {}
+        self.untrained: Scores | None = None
+        self.meter = Meter(steps=0, epochs=self.config.epochs)
+        data = {name: str(place["sha256"]) for name, place in spec.splits.items()}
+        self.snapshots = Snapshots(self.folder, self.config, data, self.rank, self.world, self.line.say, self._facts, self.kept.link)
+        self.snapshots.always, self.snapshots.free = spec.checkpoint_always, spec.free
+        self.stop = stop_of_this_thread()
+        self.numerics = self._go_on() if trains else choose_numerics(self.config.train)
+        self.engine = build_engine(self.registry, self.config, self.card.labels, self.numerics, warm=spec.warm)
+        if spec.warm:
+            settle_memory()
+        self.timings["build"] = self.timings.get("build", 0.0) + time.monotonic() - self.began
 
-    def _engine(self) -> Engine:
-        head = make_head(self.registry, self.config.head)
-        source = make_model(self.registry, self.config.model, self.config.train)
-        set_seed(self.config.seed)
-        model = ready(head.build(source, self.card.labels, self.config.seed), self.numerics)
-        return Engine(
-            model=model,
-            head=head,
-            tokenizer=source.tokenizer(),
-            labels=self.card.labels,
-            precision=self.numerics.precision,
-            eval_batch=self.config.train.eval_batch,
-        )
+    def _go_on(self) -> Numerics:
+        """Take over the last checkpoint, if there is one, put the run directory in its state, and return the numerics."""
+        found = self.snapshots.find()
+        self.kept.clean()
+        again = self.rank == 0 and begin_history(self.folder, found)
+        if again:
+            self.line.say(f"going on from step {found.step}" if found else "no checkpoint was written: starting over")
+        if found is None:
+            numerics = [choose_numerics(self.config.train)]
+            if self.world > 1:  # `auto` is measured, and may come out differently
+                torch.distributed.broadcast_object_list(numerics, src=0)
+            return numerics[0]
+        known = found.state["session"]
+        self.kept.go_on(known["kept"], found.path)
+        self.meter.go_on(known["meter"])
+        self.timings, self.untrained = dict(known["timings"]), known["untrained"]
+        self.kept.seconds = self.timings.pop("save")
+        self.began -= known["seconds"]
+        # Another number of threads sums in another order.
+        torch.set_num_threads(known["threads"])
+        return Numerics(**known["numerics"]) if known["numerics"]["device"] == device_name() else choose_numerics(self.config.train)
+
+    def _facts(self) -> dict[str, Any]:
+        """Return what a checkpoint must hold of this session."""
+        keep_history(self.folder)
+        return {
+            "session": {
+                "kept": self.kept.state(),
+                "meter": self.meter.state(),
+                "timings": {**self.timings, "save": self.kept.seconds},
+                "untrained": self.untrained,
+                "seconds": self.seconds,
+                "threads": torch.get_num_threads(),
+                "numerics": asdict(self.numerics),
+            }
+        }
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent so far, those before the checkpoint included."""
+        return time.monotonic() - self.began
 
     @property
     def heldout(self) -> str | None:
@@ -118,84 +140,88 @@ class Session:
         self.timings["evaluate"] = self.timings.get("evaluate", 0.0) + time.monotonic() - began
         return predictions, scores, used
 
-    def train(self) -> Meter:
-        """Train for the configured epochs, evaluating on validation and saving the best weights; returns the meter."""
+    def score_untrained(self) -> None:
+        """Score the model as it is before training on the held-out split."""
+        if self.heldout is not None and self.config.train.evaluate_untrained and self.untrained is None:
+            _, self.untrained, _ = self.predict(self.heldout, {})
+            self.record({"kind": "untrained", "split": self.heldout, "step": 0, "epoch": 0.0, **self.untrained})
+
+    def train(self) -> None:
+        """Train for the configured epochs, evaluating on validation and saving the best weights."""
         train = self.splits["train"]
         plan = BatchPlan(train.lengths, self.config.batch_size, self.config.seed)
         limit, tokens = micro_limits(self.config.train.micro_batch, self.numerics.device)
         steps = Steps(train.features, plan, Share(self.rank, self.world), self.engine.head, self.engine.tokenizer, limit, tokens)
-        meter = Meter(steps=math.ceil(len(plan) * self.config.epochs), epochs=self.config.epochs)
+        self.meter.steps = math.ceil(len(plan) * self.config.epochs)
         with tempfile.TemporaryDirectory(prefix="ftr-") as scratch:
+            arguments = training_arguments(
+                self.config, self.numerics, Path(scratch), self.scorer if "validation" in self.splits else None, self.world > 1
+            )
             self.trainer = StepTrainer(
                 model=self.engine.model,
-                args=training_arguments(self.config, self.numerics, Path(scratch), "validation" in self.splits, self.world > 1),
+                args=arguments,
                 steps=steps,
                 tokenizer=self.engine.tokenizer,
                 evaluate=self._evaluate_and_keep,
-                meter=meter,
-                callbacks=[Watch(self.line, meter, self.record)],
+                meter=self.meter,
+                snapshots=self.snapshots,
+                stop=self.stop,
+                report=self.report if self.rank == 0 or self.report_everywhere else None,
+                callbacks=[Watch(self.line, self.meter, self.record)],
             )
             self.trainer.remove_callback(PrinterCallback)
+            if self.trainer.is_fsdp_enabled or self.trainer.is_deepspeed_enabled:
+                self.snapshots.give_up("FSDP and DeepSpeed cut the optimizer's state into parts that are not read back yet")
             # Workers draw different dropout masks; which rows they see does not depend on this generator.
             torch.manual_seed(self.config.seed + self.rank)
-            self.trainer.train()
+            self.trainer.go()
         self.line.clear()
-        return meter
 
     def record(self, entry: dict[str, Any]) -> None:
         """Append a line to `metrics.jsonl`; only the first process does."""
         if self.rank == 0:
-            atomic.append_line(self.folder / "metrics.jsonl", {"time": time.time(), **entry})
+            atomic.append_line(self.folder / METRICS, {"time": time.time(), **entry})
 
     def _evaluate_and_keep(self) -> dict[str, float]:
         _, scores, state = self.predict("validation", None)
         step, epoch = self.trainer.state.global_step, self.trainer.state.epoch or 0.0
         value = float(scores[self.scorer.primary])
-        self.record({"kind": "validation", "step": step, "epoch": epoch, **scores, **({"state": state} if state else {})})
-        self.last = Best(value, step, epoch, state)
-        kept = self.config.train.keep == "best" and self.scorer.better(value, self.best.value)
+        place = {"step": step, "epoch": epoch, "value": value, "seconds": self.meter.seconds}
+        self.record({"kind": "validation", **place, **scores, **({"state": state} if state else {})})
+        self.kept.last = Best(value, step, epoch, state)
+        kept = self.config.train.keep == "best" and self.scorer.better(value, self.kept.best.value)
         if kept:
-            self.best = self.last
-            self.save(state)
+            self.kept.save(self.engine, self.kept.last)
         shown = " · ".join(f"{key} {number:.4g}" for key, number in headline(scores).items())
         self.line.say(f"epoch {epoch:.2f} · validation {shown}{' · best so far, saved' if kept else ''}")
+        self.trainer.pending_report = {**place, "scores": scores, "best": kept}
         return {key: number for key, number in scores.items() if isinstance(number, int | float)}
 
-    def save(self, state: State) -> None:
-        """Write `model/` with the present weights; only the first process does."""
-        if self.rank == 0:
-            began = time.monotonic()
-            save_model(self.folder / "model", self.engine.model, self.engine.tokenizer, replace(self.card, state=state))
-            self.timings["save"] = self.timings.get("save", 0.0) + time.monotonic() - began
-
-    def settle(self) -> Best:
-        """Leave the kept weights in the model and in `model/`, and return the evaluation they had.
+    def settle(self, restore: bool = True) -> Best:
+        """Leave the kept weights in `model/`, with `restore` in the model too, and return the evaluation they had.
 
         From here on predictions are made in fp32, whatever the training used: what a run reports is what plain
         transformers computes from its checkpoint.
         """
         self.engine = replace(self.engine, precision="fp32")
-        if self.best.value is None:
-            self.last.step, self.last.epoch = self.trainer.state.global_step, self.trainer.state.epoch or 0.0
-            self.best = self.last
-            self.save(self.last.state)
-        elif self.best.step != self.trainer.state.global_step:
-            self._restore_best()
-        return self.best
+        kept, state = self.kept, self.trainer.state
+        if kept.best.value is None:
+            kept.last.step, kept.last.epoch = state.global_step, state.epoch or 0.0
+            kept.save(self.engine, kept.last)
+        elif restore and kept.best.step != state.global_step:
+            kept.restore(self.engine)
+        return kept.best
 
-    def keep_state(self, state: State) -> None:
-        """Put the state that was tuned last into `model/ftr.json`; only the first process does."""
-        if self.rank == 0:
-            write_card(self.folder / "model", replace(self.card, state=state))
-
-    def _restore_best(self) -> None:
-        model = self.engine.model
-        if self.rank == 0:
-            saved = type(model).from_pretrained(self.folder / "model", use_safetensors=True, dtype="float32")
-            model.load_state_dict(saved.state_dict())
-        if self.world > 1:
-            for tensor in model.state_dict().values():
-                torch.distributed.broadcast(tensor, 0)
+    def take_kept(self) -> None:
+        """Load `model/` into the model, to predict in fp32, and see from `metrics.jsonl` how the training went that kept it."""
+        self.engine = replace(self.engine, precision="fp32")
+        self.kept.restore(self.engine)
+        for entry in evaluations(self.folder):
+            self.kept.last = Best(entry["value"], entry["step"], entry["epoch"])
+            if self.config.train.keep == "last" or self.scorer.better(entry["value"], self.kept.best.value):
+                self.kept.best = self.kept.last
+        last = self.kept.last.step
+        self.meter.go_on({"step": last, "examples": last * self.config.batch_size, "seconds": 0.0, "loss": 0.0})
 
     def facts(self) -> dict[str, Any]:
         """Return what a run record says of the machine and the model."""
@@ -207,17 +233,6 @@ class Session:
             "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
             "workers": self.world,
         }
-
-
-def ready(model: PreTrainedModel, numerics: Numerics) -> PreTrainedModel:
-    """Set attention and dropout of a model for this machine and move it to its device."""
-    attention = numerics.attention
-    if attention == "cpu":
-        attention = register_cpu_attention()
-    model.set_attn_implementation(attention)
-    if numerics.device == "cpu":
-        use_cheap_dropout(model)
-    return model.to(numerics.device)
 
 
 def headline(scores: Scores) -> dict[str, float]:

@@ -67,16 +67,20 @@ class Steps(Dataset[list[MicroBatch]]):
 
 
 class StepLoader(DataLoader[list[MicroBatch]]):
-    """Hands out one step at a time and passes the epoch on, as `Trainer` asks of a loader."""
+    """Hands out one step at a time, in the order that `Steps` has.
+
+    Each is a batch of one item to torch, so that `accelerate.skip_first_batches` can leave out the steps before a checkpoint
+    without reading them.
+    """
 
     def __init__(self, steps: Steps) -> None:
         """Read `steps` in order."""
-        super().__init__(steps, batch_size=None, shuffle=False)
-        self.steps = steps
+        super().__init__(steps, batch_size=1, shuffle=False, collate_fn=_only)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Order the steps for `epoch`."""
-        self.steps.set_epoch(epoch)
+
+def _only(batch: list[list[MicroBatch]]) -> list[MicroBatch]:
+    (step,) = batch
+    return step
 
 
 def micro_limits(asked: int | str, device: str) -> tuple[int, int | None]:

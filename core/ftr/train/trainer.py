@@ -1,4 +1,4 @@
-"""`transformers.Trainer` with the parts replaced that waste a machine: batches, loss weights, evaluation."""
+"""`transformers.Trainer` with the parts replaced that waste a machine: batches, loss weights, evaluation, checkpoints."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ftr.errors import RunError
+from ftr.train.snapshot import TRAINER
 from ftr.train.steps import MicroBatch, StepLoader, Steps
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from ftr.train.progress import Meter, ProgressLine
+    from ftr.train.snapshot import Snapshots
+    from ftr.train.stop import Stop
 
 Evaluate = Callable[[], dict[str, float]]
 
@@ -38,22 +41,48 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
         tokenizer: PreTrainedTokenizerBase,
         evaluate: Evaluate | None,
         meter: Meter,
+        snapshots: Snapshots,
+        stop: Stop,
+        report: Callable[[dict[str, Any]], None] | None = None,
         callbacks: list[TrainerCallback],
     ) -> None:
-        """Set up; `evaluate` returns the scores to log at each evaluation."""
+        """Set up; `evaluate` returns the scores to log at each evaluation, and may leave a `pending_report` for `report`."""
         super().__init__(
             model=model,
             args=args,
             train_dataset=steps,
             eval_dataset=steps if evaluate else None,
             processing_class=tokenizer,
-            callbacks=callbacks,
+            callbacks=[*callbacks, Saving(self)],
         )
         self.steps, self.evaluate_now, self.meter = steps, evaluate, meter
+        self.snapshots, self.stop, self.report = snapshots, stop, report
+        self.pending_report: dict[str, Any] | None = None
+        self._rng_due = snapshots.found is not None
+
+    def go(self) -> None:
+        """Train, from the checkpoint that was found if there is one; one of the last step leaves nothing to train."""
+        found = self.snapshots.found
+        if found is None:
+            self.train()
+        elif found.step < found.state["max_steps"]:
+            self.train(resume_from_checkpoint=str(found.path))
+        else:
+            self.snapshots.load_model(self)
+            self.state = TrainerState.load_from_json(str(found.path / TRAINER))
+        self.stop.patient = False
+        if self.stop.asked:
+            raise KeyboardInterrupt
 
     def get_train_dataloader(self) -> StepLoader:
         """Return the loader of optimizer steps; already this worker's share, so accelerate must not cut it again."""
         return StepLoader(self.steps)
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Tensor | int | None]:
+        """Read the next step's rows; the first ones after a checkpoint with its random numbers, for a `collate` may draw some."""
+        self._load_rng_state(None)
+        samples, count = super().get_batch_samples(*args, **kwargs)
+        return samples, count
 
     def training_step(
         self,
@@ -89,6 +118,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
 
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
         """Score the validation split through the head, batch by batch, and log the scores."""
+        self.stop.patient = False
         if self.evaluate_now is None:
             return {}
         metrics = {f"{metric_key_prefix}_{key}": value for key, value in self.evaluate_now().items()}
@@ -99,6 +129,38 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
     def floating_point_ops(self, inputs: object) -> int:
         """Return 0: the estimate of transformers needs one batch of one shape."""
         return 0
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        """Report an evaluation when the checkpoint that may follow it is written: whoever gets the report may end the training."""
+        super()._maybe_log_save_evaluate(*args, **kwargs)
+        report, self.pending_report = self.pending_report, None
+        if report is not None and self.report is not None:
+            self.report(report)
+
+    # What follows replaces the trainer's own files, which are pickled, by those of `Snapshots`.
+
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
+        self.stop.patient = True
+        self.snapshots.save(self)
+        self.stop.patient = False
+        self.meter.mark()
+        if self.stop.asked:
+            raise KeyboardInterrupt
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        self.snapshots.load_model(self)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            self.snapshots.load_optimizer(self)
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        """Do nothing: it came with the optimizer."""
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if self._rng_due:
+            self._rng_due = False
+            self.snapshots.load_rng(self)
 
     def _sum_over_workers(self, value: float, world: int) -> float:
         if world == 1:
@@ -143,3 +205,44 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # as above
         """Record losses and learning rates."""
         if logs and "loss" in logs:
             self.record({"kind": "train", "step": state.global_step, "epoch": state.epoch, **logs})
+
+
+class Saving(TrainerCallback):  # type: ignore[misc]  # as above
+    """Decides when the trainer writes a checkpoint, and sets the order of each epoch.
+
+    Never at the end of an epoch's or the training's last step: the evaluation due there would be lost to a training that goes
+    on from it. There it is written after the evaluation.
+    """
+
+    def __init__(self, trainer: StepTrainer) -> None:
+        """Decide for `trainer`."""
+        self.trainer = trainer
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Take over what the trainer forgets between two trainings."""
+        self.trainer.snapshots.load_logged(self.trainer)
+        self.trainer.snapshots.pace.begin(state.global_step)
+
+    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Order the steps, also of an epoch that a checkpoint was taken in the middle of."""
+        self.trainer.steps.set_epoch(state.global_step // len(self.trainer.steps))
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Let signals wait for the step."""
+        self.trainer.stop.patient = self.trainer.snapshots.pace.every != 0
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Save within an epoch."""
+        last = state.global_step % len(self.trainer.steps) == 0 or control.should_training_stop or control.should_epoch_stop
+        control.should_save = not last and self._due(state)
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Save after the evaluation that may follow."""
+        control.should_save = self._due(state)
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Save what took a long evaluation."""
+        control.should_save = control.should_save or self.trainer.snapshots.always or self._due(state)
+
+    def _due(self, state: TrainerState) -> bool:
+        return self.trainer.snapshots.due(state.global_step) or self.trainer.stop.asked

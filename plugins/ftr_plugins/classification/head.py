@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ CLASSIFIER_DROPOUT = {"roberta": "classifier_dropout", "bert": "classifier_dropo
 
 
 class SequenceClassificationHead:
-    """Single-label classification. Implements `ftr.protocols.Head`."""
+    """Single-label classification. Implements `ftr.protocols.Head` and `Combines`."""
 
     schema = RowSchema(
         columns=(
@@ -88,6 +89,14 @@ class SequenceClassificationHead:
     def loss(self, outputs: ModelOutput, inputs: Mapping[str, Tensor]) -> None:
         """Return None: the model's own cross entropy."""
         return
+
+    def combine(self, outputs: Sequence[ModelOutput]) -> ModelOutput:
+        """Return logits whose softmax is the mean of the models' class probabilities."""
+        import torch
+        from transformers.modeling_outputs import SequenceClassifierOutput
+
+        each = torch.stack([one["logits"].float().log_softmax(dim=-1) for one in outputs])
+        return SequenceClassifierOutput(logits=each.logsumexp(dim=0) - math.log(len(outputs)))
 
     def reduce(self, outputs: ModelOutput, features: Sequence[Feature]) -> list[Any]:
         """Return each feature's class probabilities: the softmax of its logits (batch, classes), in fp32."""

@@ -81,6 +81,17 @@ class ExtractiveQAHead:
         logits = {end: outputs[f"{end}_logits"].float().masked_fill(padding, -math.inf) for end in ("start", "end")}
         return (cross_entropy(logits["start"], inputs["start_positions"]) + cross_entropy(logits["end"], inputs["end_positions"])) / 2
 
+    def combine(self, outputs: Sequence[ModelOutput]) -> ModelOutput:
+        """Return the means of the start and of the end logits: every span, and no answer, scores the mean of its scores.
+
+        Logits rather than probabilities, for the windows of a question are compared by them.
+        """
+        import torch
+        from transformers.modeling_outputs import QuestionAnsweringModelOutput
+
+        mean = {key: torch.stack([one[key].float() for one in outputs]).mean(dim=0) for key in ("start_logits", "end_logits")}
+        return QuestionAnsweringModelOutput(**mean)
+
     def reduce(self, outputs: ModelOutput, features: Sequence[Feature]) -> list[WindowRecord]:
         """Return the best spans and the null score of each window."""
         from ftr_plugins.extractive_qa.spans import search

@@ -1,0 +1,103 @@
+"""`ftr sweep`: many trials, one winner."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ftr.cli.answer import Answer
+from ftr.cli.table import table
+
+if TYPE_CHECKING:
+    from ftr.jobs.sweep.driver import SweepResult
+
+SHOWN = 10
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Take settings."""
+    parser.epilog = (
+        "budgets: trials=20 time=2h epochs_total=60 patience=0.002; searcher=optuna|random|grid|hyperopt; "
+        "scheduler=asha|fifo|median|hyperband|pbt; repeats=3; ensemble=top3|soup3. docs/sweeps.md says more. "
+        "In a shell put parentheses in quotes: 'epochs=choice(1,2,3)'."
+    )
+    parser.add_argument(
+        "settings",
+        nargs="*",
+        metavar="key=value",
+        help="as for `ftr run`; a value may be searched: learning_rate=loguniform(1e-5,1e-4) epochs=choice(1,2,3) trials=20",
+    )
+
+
+def execute(args: argparse.Namespace) -> Answer:
+    """Search, and answer with the ranking and where the winner lies."""
+    from ftr.jobs.sweep.start import sweep
+
+    return sweep_answer(sweep(args.settings))
+
+
+def sweep_answer(result: SweepResult) -> Answer:
+    """Return the answer of a sweep that ended: the first places, the winner's scores, and where everything lies."""
+    from ftr.jobs.say import shown_path
+    from ftr.runs.ensemble_card import ensemble_lines
+    from ftr.runs.leaderboard import rank
+    from ftr.runs.table import score_table
+
+    record, shown = result.record, shown_path(result.path)
+    entries = rank(result.state.trials.values(), record["mode"])
+    lines = ["", *_places(entries[:SHOWN], record["primary"]), ""]
+    lines.append(f"{_counts(record['counts'])}; ended because {result.ending.detail}")
+    best: dict[str, Any] | None = None
+    if result.best is not None:
+        from ftr.runs.directory import RunDirectory
+
+        best = RunDirectory(result.best).read()
+        place = f"{shown}/best"
+        lines += ["", *score_table(best), "", f"model:   {place}/model", f"ranking: {shown}/leaderboard.csv"]
+        lines += [f"next:    ftr predict {shlex.quote(place)} FILE", f"         ftr evaluate {shlex.quote(place)}"]
+    else:
+        lines.append(f"no trial has a score: the causes stand in {shown}/leaderboard.csv")
+    places = [
+        {"rank": e.rank, "trial": e.trial, "value": e.value, "values": dict(e.values), "status": e.status, "cause": e.cause}
+        for e in entries
+    ]
+    if record.get("ensemble"):
+        lines += ["", *ensemble_lines(record["ensemble"], f"{shown}/ensemble")]
+    data = {
+        "sweep": shown,
+        "best": f"{shown}/best" if best else None,
+        "stopped_by": result.ending.reason,
+        "leaderboard": places,
+        "scores": (best or {}).get("scores"),
+        "record": record,
+    }
+    return Answer(data, "\n".join(lines), 0 if best else 1)
+
+
+def _places(entries: list[Any], primary: str) -> list[str]:
+    keys = list(dict.fromkeys(key for entry in entries for key in entry.values))
+    rows = [
+        (
+            str(entry.rank or "-"),
+            str(entry.trial),
+            *(short(entry.values.get(key)) for key in keys),
+            short(entry.value),
+            short(entry.best_epoch),
+            entry.status,
+        )
+        for entry in entries
+    ]
+    return table(("", "trial", *keys, primary, "epoch", "status"), rows).splitlines()
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+
+
+def short(value: object) -> str:
+    """Return a value for a table: numbers with four digits."""
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

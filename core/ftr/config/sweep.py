@@ -1,0 +1,219 @@
+"""From what was written to a sweep: its own keys, its search space, and the configuration that every trial starts from."""
+
+import importlib.util
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ftr.config.components import component_options, head_schema
+from ftr.config.corners import check_space
+from ftr.config.dimension import grid_size
+from ftr.config.keys import check_keys
+from ftr.config.models import RunConfig
+from ftr.config.overrides import Layer, Setting, parse_mapping
+from ftr.config.resolve import DEFAULT, Resolved, flat, resolve
+from ftr.config.settings import read_settings
+from ftr.config.space import Dimension, function_meant, split_space
+from ftr.config.sweep_keys import DEFAULT_TRIALS, SWEEP_KEYS, Mode, SweepConfig
+from ftr.config.validate import shown, validated
+from ftr.errors import ConfigError, PluginError, RequestError
+from ftr.registry import Registry
+
+__all__ = ["ResolvedSweep", "SweepConfig", "ranked_by", "recorded_sweep", "resolve_sweep", "trial_config"]
+
+ONE_FOR_ALL: Mapping[str, str] = {
+    "task": "a task is a bundle of other keys; search those",
+    "metrics": "the first of them ranks the trials",
+    "output": "the trials of a sweep lie in its own directory",
+    "compute": "what a trial may use says how many run at a time",
+}
+PBT_KEYS = ("learning_rate", "train.weight_decay", "train.max_grad_norm")
+PACKAGES = {"optuna": "optuna", "hyperopt": "ftr[hyperopt]"}
+LARGEST_GRID = 100_000
+_NO_SPACE = "{}: give a key an expression, for example `learning_rate=loguniform(1e-5,1e-4)` or `batch_size=choice(8,16,32)`."
+_NOT_CHOSEN = re.compile(rf"{DEFAULT}.*|default of (?:dataset|model|head) `.*`|task `[^`]*` \([^()]*\)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedSweep:
+    """A sweep ready to start.
+
+    `base` is the configuration that trials have in common, with a value of the middle of the space for each searched key.
+    `origins` has the keys of `flat(base.config)`, of `sweep` and of `space`.
+    """
+
+    base: Resolved
+    sweep: SweepConfig
+    space: dict[str, Dimension]
+    origins: dict[str, str]
+
+    @property
+    def trial_limit(self) -> int | None:
+        """The number of configurations after which the sweep ends; None: another budget ends it."""
+        if self.sweep.trials is not None:
+            return self.sweep.trials
+        if self.sweep.searcher == "grid":
+            return grid_size(self.space)
+        other = (self.sweep.time, self.sweep.epochs_total, self.sweep.patience)
+        return DEFAULT_TRIALS if other == (None, None, None) else None
+
+    def record(self) -> dict[str, Any]:
+        """Return it as JSON: what `recorded_sweep` reads."""
+        return {
+            "config": self.base.config.model_dump(mode="json"),
+            "origins": self.origins,
+            "sweep": self.sweep.model_dump(mode="json"),
+            "space": {key: dimension.text for key, dimension in self.space.items()},
+        }
+
+
+def recorded_sweep(record: Mapping[str, Any], registry: Registry) -> ResolvedSweep:
+    """Return a sweep from its `record()`; further keys of `record` are left alone."""
+    config = RunConfig.model_validate(record["config"])
+    schema = head_schema(config.head.name, component_options("head", config.head, registry), registry)
+    origins: dict[str, str] = record["origins"]
+    base = Resolved(config, {key: origins[key] for key in flat(config)}, schema)
+    space, _ = split_space({key: Setting(text, origins[key]) for key, text in record["space"].items()})
+    return ResolvedSweep(base=base, sweep=SweepConfig.model_validate(record["sweep"]), space=space, origins=origins)
+
+
+def resolve_sweep(arguments: Sequence[str] | Mapping[str, object], registry: Registry) -> ResolvedSweep:
+    """Return the sweep that `key=value` words, or a mapping of nested or dotted keys, ask for.
+
+    A value that is an expression makes its key a dimension of the space; without any the task's own space applies, less the keys that
+    were given a value. Raises what `ftr.config.resolve.resolve` does, for the settings and for every corner of the space.
+    """
+    given = read_settings(arguments)
+    own = {key: setting for key, setting in given.items() if key in SWEEP_KEYS}
+    space, fixed = split_space({key: setting for key, setting in given.items() if key not in own})
+    origins = {key: _origin_of(key, given) for key in space}
+    check_keys({**fixed, **{key: Setting(space[key].text, origins[key]) for key in space}}, sweep=True)
+    sweep = validated(SweepConfig, {key: setting.value for key, setting in own.items()}, own)
+    try:
+        if not space:
+            resolve(fixed, registry)
+            space, origins = _space_of_task(fixed, registry)
+        _check_searched(space, origins)
+        sweep = _with_searcher(sweep, own, space, origins)
+        _check_scheduler(sweep, space, origins)
+        base = check_space(fixed, space, origins, registry)
+    except RequestError as error:
+        hint = next((function_meant(s.value) for s in fixed.values() if function_meant(s.value) and str(s.value) in str(error)), "")
+        raise type(error)(f"{error}{hint}") from None
+    defaults = {key: own[key].origin if key in own else DEFAULT for key in SWEEP_KEYS}
+    return ResolvedSweep(base=base, sweep=sweep, space=space, origins={**defaults, **origins, **base.origins})
+
+
+def trial_config(base: Resolved, values: Mapping[str, object], registry: Registry, seed: int | None = None) -> Resolved:
+    """Return the checked configuration of one trial: that of `base` with `values`, by dotted key, and `seed` where one is given.
+
+    What nobody chose is not copied from `base` but follows anew from the trial's own values: options of another model, a stride that fits
+    another length. Raises what `ftr.config.resolve.resolve` does.
+    """
+    given: dict[str, object] = {
+        key: Setting(value, base.origins[key]) for key, value in flat(base.config).items() if not _NOT_CHOSEN.fullmatch(base.origins[key])
+    }
+    if seed is not None:
+        given["seed"] = Setting(seed, "seed of the trial")
+    given |= {key: Setting(value, base.origins.get(key, "search space")) for key, value in values.items()}
+    return resolve(given, registry)
+
+
+def ranked_by(resolved: ResolvedSweep, registry: Registry) -> tuple[str, Mode]:
+    """Return the score that ranks trials, and whether more or less of it is better; a metric's name means its main score.
+
+    Of a score that is not the main one of any of the run's metrics only the name tells: losses are minimized, all else goes as the first
+    metric does.
+    """
+    specs = [registry.metric(name) for name in resolved.base.config.metrics]
+    main = {spec.name: spec.key or spec.name for spec in specs}
+    modes = {main[spec.name]: spec.mode for spec in reversed(specs)}
+    score = resolved.sweep.metric or main[specs[0].name]
+    if score not in modes:
+        score = main.get(score, score)
+    guessed: Mode = "min" if score.endswith("loss") else specs[0].mode
+    return score, resolved.sweep.mode or modes.get(score, guessed)
+
+
+def _origin_of(key: str, given: Layer) -> str:
+    """Return the origin of a dimension: of its own setting, or of the mapping that it stood in."""
+    while key not in given:
+        key = key.rpartition(".")[0]
+    return given[key].origin
+
+
+def _space_of_task(fixed: Layer, registry: Registry) -> tuple[dict[str, Dimension], dict[str, str]]:
+    """Return the task's own search space without what was fixed, and without options of a component that was replaced."""
+    named = fixed.get("task")
+    if named is None or named.text is None:
+        raise ConfigError(_NO_SPACE.format("there is nothing to search"))
+    task = registry.find("task", named.text)
+    spec = registry.task(named.text)
+    origin = f"task `{spec.name}` ({task.plugin.distribution} {task.plugin.version})"
+    space, plain = split_space(parse_mapping(spec.search_space, f"search space of {origin}"))
+    if plain:
+        key, setting = next(iter(plain.items()))
+        raise PluginError(f"the search space of {origin}: `{key}` is {shown(setting.value)}, and no expression such as `choice(1,2)`.")
+    components = {"dataset": spec.dataset, "model": spec.model, "head": spec.head}
+    settled = [key for key, name in components.items() if key in fixed and fixed[key].text != name] + [key for key in fixed if "." in key]
+    free = [key for key in space if key not in fixed and not key.startswith(tuple(f"{gone}." for gone in settled))]
+    if not free:
+        own = f"all keys of the search space of {origin} are given a value" if space else f"{origin} has no search space"
+        raise ConfigError(_NO_SPACE.format(own))
+    return {key: space[key] for key in free}, dict.fromkeys(free, origin)
+
+
+def _check_searched(space: Mapping[str, Dimension], origins: Mapping[str, str]) -> None:
+    for key in space:
+        reason = ONE_FOR_ALL.get(key.partition(".")[0])
+        if reason:
+            raise ConfigError(f"`{key}` ({origins[key]}) cannot be searched: {reason}. Give it one value.")
+
+
+def _with_searcher(sweep: SweepConfig, own: Layer, space: Mapping[str, Dimension], origins: Mapping[str, str]) -> SweepConfig:
+    """Return the sweep with `searcher=grid` where every dimension is a grid and no other was asked for."""
+    grids = [key for key, dimension in space.items() if dimension.kind == "grid"]
+    if "searcher" not in own and len(grids) == len(space):
+        sweep = sweep.model_copy(update={"searcher": "grid"})
+    if sweep.searcher != "grid":
+        if grids:
+            at = f"`{grids[0]}` is `{space[grids[0]].text}` ({origins[grids[0]]})"
+            raise ConfigError(f"{at}, and `grid` needs `searcher=grid`, not `{sweep.searcher}`: write that, or `choice` for `grid`.")
+        _check_installed(sweep.searcher, own)
+        return sweep
+    endless = next((key for key, dimension in space.items() if dimension.size is None), None)
+    if endless is not None:
+        raise ConfigError(
+            f"`{endless}` is `{space[endless].text}` ({origins[endless]}), and a grid cannot go through all of that: "
+            f"write `{endless}=grid(…)` with the values to try, or `searcher=optuna`."
+        )
+    size = grid_size(space) or 0
+    if size > LARGEST_GRID:
+        raise ConfigError(f"the grid has {size} combinations, more than {LARGEST_GRID}: search fewer values, or use `searcher=optuna`.")
+    return sweep
+
+
+def _check_installed(searcher: str, own: Layer) -> None:
+    package = PACKAGES.get(searcher)
+    if package and importlib.util.find_spec(searcher) is None:
+        origin = own["searcher"].origin if "searcher" in own else DEFAULT
+        raise ConfigError(f"`searcher` is `{searcher}` ({origin}), which is not installed: `pip install '{package}'`.")
+
+
+def _check_scheduler(sweep: SweepConfig, space: Mapping[str, Dimension], origins: Mapping[str, str]) -> None:
+    if sweep.repeats > 1 and "seed" in space:
+        raise ConfigError(f"`seed` ({origins['seed']}) is searched, and `repeats={sweep.repeats}` sets it too: leave one of them out.")
+    if sweep.scheduler != "pbt":
+        return
+    for key in space:
+        if key not in PBT_KEYS:
+            allowed = ", ".join(f"`{name}`" for name in PBT_KEYS)
+            raise ConfigError(
+                f"`{key}` ({origins[key]}) cannot change in the middle of a training, as `scheduler=pbt` wants: "
+                f"search {allowed}, for example `learning_rate=loguniform(1e-5,1e-3)`, or take another scheduler."
+            )
+    if sweep.repeats > 1:
+        raise ConfigError(
+            f"`scheduler=pbt` changes a trial while it trains, so that `repeats={sweep.repeats}` of it differ: leave one out."
+        )

@@ -1,0 +1,142 @@
+"""Connecting a driver to Ray: to a cluster, with the same plugins on every node, or to processes on this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from ftr.config.models import ComputeConfig
+from ftr.errors import ConfigError, RunError
+from ftr.jobs import look, ship
+from ftr.jobs.address import probe
+from ftr.registry import Registry
+
+Say = Callable[[str], None]
+
+HOOK = "ftr.jobs.launch.quiet_worker"
+LOOK_SECONDS = 120.0
+"""How long a node may take to say what is installed there: it may have to start a process first."""
+
+
+def connect(compute: ComputeConfig, registry: Registry, say: Say, settings: Mapping[str, str] | None = None) -> None:
+    """Connect this process to the cluster at `compute.address`, or start Ray on this machine where none is given.
+
+    On a cluster the plugins loaded here, and ftr itself, are compared with those of every node: what is missing there,
+    or the same version with other files, is sent along, and loads in all processes of this driver. `settings` are
+    environment variables for those processes. Raises `ConfigError` when nothing answers at the address, when the token
+    is not the cluster's, and when a version differs; `RunError` when Ray does not start here.
+    """
+    import ray
+
+    warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
+    environment = {**(settings or {}), "FTR_PLUGINS": ship.chosen(registry)}
+    if compute.address is None:
+        _start_here()
+        return
+    address = probe(compute.address)
+    # A job of the job server brings an environment along; this driver's adds to it.
+    os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
+    _init(address, compute.address, {})
+    # Ray takes what its processes load at the time of connecting, and it takes a connection to know what the nodes lack.
+    wanted = ship.wanted(registry)
+    here = look.look(wanted)
+    lacking = {node: names for node, report in _ask_nodes(look.look, wanted).items() if (names := ship.differences(here, report, node))}
+    ray.shutdown()
+    names = sorted({name for missing in lacking.values() for name in missing})
+    with tempfile.TemporaryDirectory(prefix="ftr-ship-") as folder:
+        staged = ship.stage(names, here, Path(folder))
+        environment_of_job: dict[str, Any] = {"env_vars": environment, "worker_process_setup_hook": HOOK}
+        if staged:
+            environment_of_job["py_modules"] = [str(path) for path in staged]
+        _init(address, compute.address, environment_of_job)
+    if names:
+        _check_sent(names, here, lacking, say)
+
+
+def _start_here() -> None:
+    import ray
+
+    try:
+        ray.init(
+            # Without it Ray joins any cluster it finds traces of on this machine.
+            address="local",
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=True,
+            runtime_env={"worker_process_setup_hook": HOOK},
+        )
+    except Exception as error:  # Ray raises bare ones when its processes do not start
+        raise RunError(
+            f"Ray cannot start its processes on this machine: {_first_line(error)} Set `compute.workers=0` to train without it."
+        ) from error
+
+
+def _init(address: str, asked: str, runtime_env: dict[str, Any]) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=True, runtime_env=runtime_env)
+    except Exception as error:  # and when a cluster does not take a driver
+        raise ConfigError(f"`compute.address={asked}`: the Ray cluster there does not take this program: {_first_line(error)}") from error
+
+
+def _check_sent(names: list[str], here: look.Report, lacking: Mapping[str, list[str]], say: Say) -> None:
+    """Say what was sent, after every node that lacked it has loaded it."""
+    for name in names:
+        nodes = [node for node, missing in lacking.items() if name in missing]
+        say(f"sent {name} {here['packages'][name]['version']} to {len(nodes)} node{'s' if len(nodes) > 1 else ''}: {', '.join(nodes)}")
+    for node, troubles in _ask_nodes(_troubles, names, only=set(lacking)).items():
+        for name, trouble in troubles.items():
+            raise ConfigError(f"`{name}` was sent to node {node} and does not load there: {trouble}. Install it on the nodes.")
+
+
+def _troubles(names: list[str]) -> dict[str, str]:
+    """Return why plugins of distributions do not load here."""
+    from ftr.discovery import OWN, discover
+
+    records = discover()
+    loaded = {record.distribution for record in records if record.status == "loaded"}
+    told = {record.distribution: record.cause for record in records if record.status != "loaded"}
+    return {name: told.get(name, "it is not found") for name in names if name not in loaded or (name != OWN and name in told)}
+
+
+def _ask_nodes(question: Callable[..., Any], about: object, only: Collection[str] | None = None) -> dict[str, Any]:
+    """Put a question to every living node, or those of the addresses `only`, and return the answers by address."""
+    import ray
+    from ray import cloudpickle
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    # By value, not by name: a node may lack ftr.
+    cloudpickle.register_pickle_by_value(look)
+    try:
+        remote = ray.remote(num_cpus=0, max_retries=1)(question)
+        nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+        asked = {
+            remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=number, soft=False)).remote(about): (number, address)
+            for number, address in nodes.items()
+            if only is None or address in only
+        }
+    finally:
+        cloudpickle.unregister_pickle_by_value(look)
+    done, late = ray.wait(list(asked), num_returns=len(asked), timeout=LOOK_SECONDS)
+    if late:
+        raise RunError(f"node {asked[late[0]][1]} did not say within {LOOK_SECONDS:g} s what is installed there: is it overloaded?")
+    answers = {}
+    for reference in done:
+        number, address = asked[reference]
+        try:
+            answers[address] = ray.get(reference)
+        except Exception as error:
+            if any(node["NodeID"] == number and node["Alive"] for node in ray.nodes()):
+                raise RunError(f"node {address} cannot say what is installed there: {_first_line(error)}") from error
+            # It died while it was asked.
+    return answers
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

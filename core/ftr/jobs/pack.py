@@ -1,0 +1,143 @@
+"""What of this machine a command takes along to a cluster: files it names by relative paths, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ftr.config.overrides import Layer, parse_words
+from ftr.config.settings import read_settings
+from ftr.errors import ConfigError, RequestError
+
+LIMIT = 200 * 2**20
+"""Bytes that are sent with a command; Ray's own limit is 500 MiB, kept in the memory of the head."""
+HOME = "~/ftr-jobs"
+"""Folder on the head for what a submitted command makes, unless it says where: one folder a job."""
+TRAINING = ("run", "sweep")
+_NAMING = ("config", "dataset", "model", "head")
+_SENT = "sent"
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A command as the cluster gets it: `words`, `files` by their place in its working folder, and where results go.
+
+    `output` is a folder on the head; `here` the folder of this machine that would have had them, None where the command
+    makes no run or says itself where on the cluster it goes.
+    """
+
+    words: tuple[str, ...]
+    files: dict[str, Path]
+    output: str | None = None
+    here: Path | None = None
+
+
+def pack(words: Sequence[str], job: str) -> Packed:
+    """Return the command `words` (`run task=qa dataset=mine.json`) made ready for the cluster.
+
+    A relative path that is here is sent and keeps its name; an absolute one is taken for a path on the cluster. Raises
+    `RequestError` where that cannot be, and when all of it is too large.
+    """
+    command, *rest = words
+    files: dict[str, Path] = {}
+    settings = [word for word in rest if "=" in word and not word.startswith("-")]
+    extra: list[str] = []
+    for key, path in _named(settings):
+        if (place := _send(path, files)) != path:
+            extra.append(f"{key}={place}")
+    others = [word if "=" in word or word.startswith("-") else _bare(command, word, files) for word in rest]
+    output = here = None
+    if command in TRAINING:
+        given = _all(settings)
+        asked = str(given["output"].value) if "output" in given else "runs"
+        if Path(asked).is_absolute() or asked.startswith("~"):
+            output = asked
+        else:
+            here, output = Path(asked), f"{HOME}/{job}"
+            extra.append(f"output={output}")
+        if "compute.address" not in given:
+            extra.append("compute.address=auto")
+    kept = [word for word in others if word.partition("=")[0] not in {more.partition("=")[0] for more in extra}]
+    _check_size(files)
+    return Packed((command, *_before_options(kept, extra)), files, output, here)
+
+
+def put(packed: Packed, folder: Path, say: Callable[[str], None]) -> None:
+    """Copy what is sent into `folder`, in its places, and say what that is."""
+    for place, source in packed.files.items():
+        target = folder / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(source, target)
+        say(f"sends {source} ({_size(source) / 1e6:.1f} MB)")
+
+
+def _all(settings: Sequence[str]) -> Layer:
+    """Return the settings of the words and of the files that `config` names, where those are here."""
+    given = parse_words(settings)
+    named = given.get("config")
+    paths = [named.value] if named and isinstance(named.value, str) else list(named.value) if named else []  # type: ignore[call-overload]
+    return read_settings(settings) if all(Path(str(path)).is_file() for path in paths) else given
+
+
+def _named(settings: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the keys that may name files, with each path they name that is relative and is here."""
+    merged = {**_all(settings), **parse_words(settings)}
+    for key, setting in merged.items():
+        if key.partition(".")[0] in _NAMING:
+            values = setting.value if isinstance(setting.value, list | tuple) else [setting.value]
+            found = [value for value in values if isinstance(value, str) and _is_here(value)]
+            if len(values) > 1 and any(_leads_out(value) for value in found):
+                raise ConfigError(f"`{key}`: several files can be sent only from below this folder; copy them here, or give one.")
+            yield from ((key, value) for value in found)
+
+
+def _bare(command: str, word: str, files: dict[str, Path]) -> str:
+    if not _is_here(word):
+        return word
+    if command == "resume":
+        raise RequestError(
+            f"`{word}` lies on this machine: a run is resumed where it lies. Give its path on the cluster, or resume it here."
+        )
+    return _send(word, files)
+
+
+def _is_here(path: str) -> bool:
+    return bool(path) and not path.startswith("~") and not Path(path).is_absolute() and Path(path).exists()
+
+
+def _leads_out(path: str) -> bool:
+    return os.path.normpath(path).startswith("..")
+
+
+def _send(path: str, files: dict[str, Path]) -> str:
+    """Take a file or folder along and return its place: its own, or a new one where it lies outside this folder."""
+    place = os.path.normpath(path)
+    if _leads_out(path):
+        place = f"{_SENT}/{len(files)}/{Path(path).resolve().name}"
+    files[place] = Path(path)
+    return place if _leads_out(path) else path
+
+
+def _before_options(words: list[str], extra: list[str]) -> list[str]:
+    first = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
+    return [*words[:first], *extra, *words[first:]]
+
+
+def _check_size(files: dict[str, Path]) -> None:
+    sizes = {str(path): _size(path) for path in files.values()}
+    if sum(sizes.values()) > LIMIT:
+        largest = max(sizes, key=lambda name: sizes[name])
+        raise RequestError(
+            f"what the command names here has {sum(sizes.values()) / 1e6:.0f} MB, most of it `{largest}`; at most {LIMIT / 1e6:.0f} MB "
+            "are sent along. Put it where all nodes see it, and give its absolute path there."
+        )
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else path.stat().st_size

@@ -1,0 +1,113 @@
+"""`ftr resume RUN`: going on with a training that was interrupted, was killed, or failed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ftr import atomic
+from ftr.config.difference import differences
+from ftr.config.models import RunConfig
+from ftr.config.overrides import merge, parse_mapping, parse_words, read_file
+from ftr.config.resolve import flat, resolve
+from ftr.errors import ConfigError, FtrError, RequestError
+from ftr.jobs.run import RunResult, Say, carry_out, check_same_data, prepared_aloud, result_of
+from ftr.jobs.say import to_stderr
+from ftr.registry import Registry, get_registry
+from ftr.runs.card import model_card
+from ftr.runs.directory import RunDirectory
+from ftr.runs.lock import hold
+from ftr.runs.record import package_versions
+from ftr.train.checkpoint import CHECKPOINTS, remove_checkpoints
+from ftr.train.history import ATTEMPTS
+from ftr.train.stop import STOP
+
+
+def resume(
+    run: str | Path,
+    settings: Mapping[str, object] | Sequence[str] = (),
+    *,
+    registry: Registry | None = None,
+    say: Say | None = None,
+) -> RunResult:
+    """Go on with the run in a directory from its last checkpoint, to what it would have come to undisturbed.
+
+    A run that is done is returned as it is. `settings`, if given, must be those of the run. Raises `ConfigError` naming each
+    that differs, `DataError` when the data changed since, and `RequestError` when another process works on the run or there
+    is none.
+    """
+    known, speak = registry or get_registry(), say or to_stderr
+    directory = RunDirectory.open(run)
+    with STOP.listening(), hold(directory.path):
+        record = directory.read()
+        config = _config_of(directory, record)
+        _check_settings(settings, config, known)
+        if record["status"] == "done":
+            return _done(directory, record, speak)
+        prepared = prepared_aloud(config, known, speak)
+        check_same_data(record, prepared)
+        for line in _other_versions(record):
+            speak(line)
+        _note_beginning(directory, record)
+        opened = {key: value for key, value in record.items() if key not in ("finished", "error")}
+        opened |= {"status": "running", "process": os.getpid()}
+        directory.write(opened)
+        return carry_out(directory, opened, config, prepared, speak)
+
+
+def _config_of(directory: RunDirectory, record: dict[str, Any]) -> RunConfig:
+    try:
+        return RunConfig.model_validate(record["config"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RequestError(f"`{directory.record}`: its configuration cannot be used ({place}: {first['msg']}). Restore the file.") from None
+
+
+def _check_settings(settings: Mapping[str, object] | Sequence[str], config: RunConfig, registry: Registry) -> None:
+    """Refuse settings that differ from the run's; they are compared as the run would have read them."""
+    given = parse_mapping(settings) if isinstance(settings, Mapping) else parse_words(settings)
+    files = given.pop("config", None)
+    if files is not None:
+        names = files.value if isinstance(files.value, list | tuple) else [files.text]
+        given = merge([*(read_file(Path(str(name)).expanduser()) for name in names), given])
+    known = flat(config)
+    asked = {key: setting.value for key, setting in given.items()}
+    try:
+        # `metrics=a,b`, `dataset=reviews.csv` and `epochs=3` are not spelled as a record spells them.
+        read = flat(resolve({**known, **asked}, registry).config)
+    except FtrError:
+        if asked.keys() - known.keys():
+            raise
+        read = known | asked
+    other = differences({key: known.get(key) for key in asked}, {key: read.get(key, value) for key, value in asked.items()})
+    if other:
+        raise ConfigError(f"this run has other settings: {'; '.join(other)}. A run is resumed as it began; start another one for that.")
+
+
+def _done(directory: RunDirectory, record: dict[str, Any], say: Say) -> RunResult:
+    say(f"`{directory.path}` is done: there is nothing to resume")
+    # A crash may have come between the record and these.
+    if not (directory.path / "README.md").is_file():
+        atomic.write_text(directory.path / "README.md", model_card(record))
+    remove_checkpoints(directory.path)
+    return result_of(directory, record)
+
+
+def _note_beginning(directory: RunDirectory, record: dict[str, Any]) -> None:
+    """See to it that the attempts begin with the first, also when that ended before it began to train."""
+    path = directory.path / CHECKPOINTS / ATTEMPTS
+    if not path.is_file():
+        path.parent.mkdir(exist_ok=True)
+        atomic.append_line(path, {"time": record.get("created", time.time()), "process": record.get("process"), "step": 0})
+
+
+def _other_versions(record: dict[str, Any]) -> list[str]:
+    """Return a line on each package whose version changed: results may then differ in their last digits."""
+    now, then = package_versions(), record.get("packages", {})
+    return [f"{name} was {then[name]} when this run began, is {now[name]}" for name in now if name in then and then[name] != now[name]]

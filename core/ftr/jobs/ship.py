@@ -1,0 +1,105 @@
+"""Sending plugins along: which distributions a program needs, and folders of them that any Python finds on its path."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ftr.discovery import OWN
+from ftr.errors import ConfigError
+from ftr.jobs.look import Report, code_files, own_modules
+from ftr.registry import Registry
+
+LIMIT = 100 * 2**20
+"""Bytes of one distribution that are sent to nodes that lack it; more than that is for an installer."""
+_RECORDS = ("METADATA", "entry_points.txt", "top_level.txt")
+
+Wanted = dict[str, list[str]]
+"""Distributions, each with its top-level modules."""
+
+
+def wanted(registry: Registry) -> Wanted:
+    """Return ftr itself and every distribution whose plugins are loaded in this process."""
+    found: dict[str, set[str]] = {OWN: {"ftr"}}
+    for plugin in registry.plugins:
+        if plugin.status == "loaded":
+            modules = found.setdefault(OWN if plugin.builtin else plugin.distribution, set())
+            modules |= plugin.packages
+    for name, modules in found.items():
+        for point in metadata.distribution(name).entry_points:
+            if point.group == "ftr.plugins":
+                modules.add(point.module.partition(".")[0])
+    return {name: own_modules(name, sorted(modules)) for name, modules in found.items()}
+
+
+def chosen(registry: Registry) -> str:
+    """Return what `FTR_PLUGINS` must be elsewhere for the same plugins to load there."""
+    return ",".join(sorted({plugin.distribution for plugin in registry.plugins if plugin.status == "loaded" and not plugin.builtin}))
+
+
+def differences(here: Report, there: Report, node: str, *, python: bool = True) -> list[str]:
+    """Return the distributions that `there` lacks, or has the same version of with other files.
+
+    Raises `ConfigError` where the version of one differs, or with `python` that of Python: what a driver and its workers
+    do would not agree.
+    """
+    if python and here["python"] != there["python"]:
+        raise ConfigError(
+            f"Python is {here['python']} here and {there['python']} on node {node}: start the command with the Python of the nodes."
+        )
+    missing = []
+    for name, own in here["packages"].items():
+        other = there["packages"][name]
+        if other is None:
+            missing.append(name)
+        elif own["version"] != other["version"]:
+            what = "ftr itself" if name == OWN else f"the plugin distribution `{name}`"
+            raise ConfigError(
+                f"{what} is {own['version']} here and {other['version']} on node {node}: install one version on both"
+                f"{'' if name == OWN else ', or leave it out with `FTR_PLUGINS`'}."
+            )
+        elif own["digest"] != other["digest"]:
+            missing.append(name)
+    return missing
+
+
+def stage(names: Sequence[str], here: Report, folder: Path) -> list[Path]:
+    """Copy the modules of distributions into `folder`, with the metadata that discovery reads, and return what lies there.
+
+    Each path is a package, a module or a `*.dist-info`: wherever its parent is on the path of a Python, the plugin is
+    as good as installed, however it was installed here. Raises `ConfigError` for one that is too large.
+    """
+    staged: list[Path] = []
+    for name in names:
+        package: Mapping[str, Any] = here["packages"][name]
+        if package["size"] > LIMIT:
+            raise ConfigError(
+                f"`{name}` is missing on a node, and with {package['size'] / 1e6:.0f} MB too large to be sent along "
+                f"(limit {LIMIT / 1e6:.0f} MB): install it there."
+            )
+        staged += [_copied(Path(path), folder) for path in package["paths"]]
+        staged.append(_records(name, package["version"], folder))
+    return staged
+
+
+def _copied(source: Path, folder: Path) -> Path:
+    target = folder / source.name
+    for file in code_files(source):
+        place = folder / file.relative_to(source.parent)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place)
+    return target
+
+
+def _records(name: str, version: str, folder: Path) -> Path:
+    dist = metadata.distribution(name)
+    target = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    target.mkdir(parents=True)
+    for record in _RECORDS:
+        text = dist.read_text(record)
+        if text:
+            (target / record).write_text(text, encoding="utf-8")
+    return target

@@ -1,0 +1,62 @@
+"""Population based training: weak trials go on from the checkpoint of a strong one, with its values changed a little.
+
+Jaderberg et al. 2017, "Population Based Training of Neural Networks", arXiv 1711.09846, as Ray Tune carries it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ray.tune.schedulers import PopulationBasedTraining
+from ray.tune.schedulers.pbt import _PBTTrialState
+
+if TYPE_CHECKING:
+    from ftr.config.dimension import Dimension
+
+RESAMPLE = 0.25
+FACTORS = (0.8, 1.2)
+ADOPT = "adopt"
+"""Key of a trial's config: whose checkpoint it goes on from."""
+
+
+class Population(PopulationBasedTraining):  # type: ignore[misc]  # ray is not checked
+    """Ray's scheduler with our searchers, spaces and trial numbers.
+
+    `adopted` is told of every take-over (trial, donor, values) and returns the spec of a run with these values.
+    """
+
+    adopted: Callable[[int, int, Mapping[str, object]], dict[str, Any]]
+
+    def __init__(self, space: Mapping[str, Dimension], every: float, seed: int, common: Mapping[str, Any]) -> None:
+        """Perturb every `every` epochs."""
+        super().__init__(**common, perturbation_interval=every, custom_explore_fn=lambda config: config, log_config=False)
+        self.space, self.rng = space, np.random.default_rng(seed)
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Take a trial in; Ray's own refuses searchers, for they could propose what no perturbation leads to. Ours cannot."""
+        self._trial_state[trial] = _PBTTrialState(trial)
+
+    def _exploit(self, tune_controller: Any, trial: Any, trial_to_clone: Any) -> None:
+        """Go on from the donor only where it is ahead: of equals none is better off with the other's weights."""
+        if self._trial_state[trial_to_clone].last_score > self._trial_state[trial].last_score:
+            super()._exploit(tune_controller, trial, trial_to_clone)
+
+    def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        number, donor = trial.config["trial"], trial_to_clone.config["trial"]
+        values = {key: self._explored(key, value) for key, value in trial_to_clone.config["values"].items()}
+        place = {"donor": donor, "step": self._trial_state[trial_to_clone].last_result["step"]}
+        return {"trial": number, ADOPT: place, **self.adopted(number, donor, values)}, {}
+
+    def _explored(self, key: str, value: Any) -> object:
+        """Return a neighbour of `value`: another draw, the next choice, or a factor of 0.8 or 1.2 within the bounds."""
+        dimension = self.space[key]
+        if self.rng.random() < RESAMPLE:
+            return dimension.sample(self.rng)
+        if dimension.values:
+            place = dimension.values.index(value) + int(self.rng.choice([-1, 1]))
+            return dimension.values[min(max(place, 0), len(dimension.values) - 1)]
+        moved = float(value) * float(self.rng.choice(FACTORS))
+        low, high = dimension.low, dimension.high
+        return moved if low is None or high is None else min(max(moved, float(low)), float(high))

@@ -1,0 +1,155 @@
+"""Checkpoint folders on disk: whole or absent, verified by hash, the newest good one found, old ones pruned."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ftr.errors import RunError
+
+CHECKPOINTS = "checkpoints"
+FORMAT = 1
+MANIFEST = "manifest.json"
+STATE = "state.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A verified folder `checkpoints/step-00000120/`; `state` is its `state.json`."""
+
+    path: Path
+    step: int
+    state: dict[str, Any]
+
+
+class Damaged(Exception):  # noqa: N818 - a finding, not an error of the program
+    """What is wrong with a checkpoint."""
+
+
+def write_checkpoint(root: Path, step: int, fill: Callable[[Path], Mapping[str, str]], keep: int) -> Path:
+    """Write the checkpoint of `step` under `root` and leave the newest `keep`.
+
+    `fill` writes the files into the folder it is given, and may return the sha256 of some, by name. The folder gets its
+    name last, when all is on the disk. Raises `RunError` naming the folder when the disk refuses.
+    """
+    from safetensors import SafetensorError
+
+    folder = root / f"step-{step:08d}"
+    fresh = root / f"{folder.name}.new-{os.getpid()}"
+    try:
+        fresh.mkdir(parents=True)
+        known = fill(fresh)
+        files = {str(path.relative_to(fresh)): path for path in sorted(fresh.rglob("*")) if path.is_file()}
+        manifest = {name: {"sha256": known.get(name) or sha256(path), "bytes": path.stat().st_size} for name, path in files.items()}
+        (fresh / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": manifest}, indent=2), encoding="utf-8")
+        for path in (*files.values(), fresh / MANIFEST, *(path for path in fresh.rglob("*") if path.is_dir()), fresh):
+            _to_disk(path)
+        shutil.rmtree(folder, ignore_errors=True)
+        fresh.rename(folder)
+        _to_disk(root)
+    except (OSError, SafetensorError) as error:  # a disk that fills up under tensors is the latter
+        cause = (isinstance(error, OSError) and error.strerror) or error
+        raise RunError(f"cannot write the checkpoint `{folder}`: {cause}. Free space, then resume.") from error
+    finally:
+        # Gone when all went well.
+        shutil.rmtree(fresh, ignore_errors=True)
+    for old in folders(root)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def find_checkpoint(root: Path) -> tuple[Checkpoint | None, list[str]]:
+    """Return the newest good checkpoint under `root`, and a line on each newer one that is damaged; those are removed."""
+    notes: list[str] = []
+    for leftover in root.glob("*.new-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    for folder in reversed(folders(root)):
+        try:
+            return verified(folder), notes
+        except Damaged as damage:
+            notes.append(f"checkpoint `{folder}` is left out: {damage}")
+            shutil.rmtree(folder, ignore_errors=True)
+    return None, notes
+
+
+def verified(folder: Path) -> Checkpoint:
+    """Read a checkpoint after comparing each file with the manifest. Raises `Damaged` naming the first that differs."""
+    manifest = _json(folder / MANIFEST)
+    if manifest.get("format") != FORMAT:
+        raise Damaged(f"its format is {manifest.get('format')!r}, this version of ftr reads {FORMAT}")
+    try:
+        listed = {str(name): (str(entry["sha256"]), int(entry["bytes"])) for name, entry in manifest["files"].items()}
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise Damaged(f"`{MANIFEST}` is not one") from None
+    for name, (digest, size) in listed.items():
+        path = folder / name
+        if not path.is_file():
+            raise Damaged(f"`{name}` is missing")
+        if path.stat().st_size != size or sha256(path) != digest:
+            raise Damaged(f"`{name}` is not the file that was written (its sha256 differs)")
+    if STATE not in listed:
+        raise Damaged(f"`{STATE}` is missing")
+    state = _json(folder / STATE)
+    return Checkpoint(folder, int(state["step"]), state)
+
+
+def folders(root: Path) -> list[Path]:
+    """Return the checkpoint folders under `root`, oldest first, good or not."""
+    return sorted(path for path in root.glob("step-*") if path.is_dir() and ".new-" not in path.name)
+
+
+def last_step(run: Path) -> int | None:
+    """Return the step of a run's newest checkpoint, unverified; None when it has none."""
+    found = folders(run / CHECKPOINTS)
+    return int(found[-1].name.removeprefix("step-")) if found else None
+
+
+def remove_checkpoints(run: Path) -> None:
+    """Remove all checkpoints of a run: it is done."""
+    shutil.rmtree(run / CHECKPOINTS, ignore_errors=True)
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def link_files(source: Path, target: Path) -> None:
+    """Make `target` a folder of the same files as `source`: as links where the file system has them, else as copies."""
+    target.mkdir(parents=True)
+    for path in source.iterdir():
+        if path.is_file():
+            try:
+                os.link(path, target / path.name)
+            except OSError:
+                shutil.copyfile(path, target / path.name)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Damaged(f"`{path.name}` is missing") from None
+    except (OSError, ValueError) as error:
+        raise Damaged(f"`{path.name}` cannot be read ({error})") from None
+    if not isinstance(value, dict):
+        raise Damaged(f"`{path.name}` is not one")
+    return value
+
+
+def _to_disk(path: Path) -> None:
+    # Folders cannot be opened for that everywhere.
+    with contextlib.suppress(PermissionError, IsADirectoryError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,118 @@
+"""The weights a run keeps: `model/`, the evaluation it had, and its way back into the model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftr.errors import RunError
+from ftr.train.checkpoint import link_files, sha256
+from ftr.train.export import ModelCard, save_model, write_card
+
+if TYPE_CHECKING:
+    from ftr.protocols import State
+    from ftr.train.inference import Engine
+
+MODEL = "model"
+BEST = "best"
+"""Where a checkpoint keeps `model/` as it was then."""
+
+
+@dataclass(slots=True)
+class Best:
+    """The evaluation whose weights the run keeps so far; `files` has the sha256 of each weight file, by name."""
+
+    value: float | None = None
+    step: int = 0
+    epoch: float = 0.0
+    state: State = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """What a record says of it."""
+        return {"epoch": self.epoch, "step": self.step, "value": self.value}
+
+
+class Kept:
+    """The best and the last evaluation of a training, and `model/`, which the first process alone writes."""
+
+    def __init__(self, folder: Path, card: ModelCard, rank: int, world: int) -> None:
+        """Keep nothing yet in `folder`, the run directory."""
+        self.model = folder / MODEL
+        self.card, self.rank, self.world = card, rank, world
+        self.best = Best()
+        self.last = self.best
+        self.seconds = 0.0
+
+    def save(self, engine: Engine, which: Best) -> None:
+        """Write the present weights to `model/`: those that `which` was measured with."""
+        self.best = which
+        if self.rank == 0:
+            began = time.monotonic()
+            save_model(self.model, engine.model, engine.tokenizer, replace(self.card, state=which.state))
+            which.files = weight_files(self.model)
+            self.seconds += time.monotonic() - began
+
+    def put_state(self, state: State) -> None:
+        """Put the state that was tuned last into `model/ftr.json`."""
+        if self.rank == 0:
+            write_card(self.model, replace(self.card, state=state))
+
+    def restore(self, engine: Engine) -> None:
+        """Load `model/` into the engine. Raises `RunError` when its weights are not those that were saved."""
+        import torch
+
+        model = engine.model
+        if self.rank == 0:
+            self._check()
+            saved = type(model).from_pretrained(self.model, use_safetensors=True, dtype="float32")
+            model.load_state_dict(saved.state_dict())
+        if self.world > 1:
+            for tensor in model.state_dict().values():
+                torch.distributed.broadcast(tensor, 0)
+
+    def _check(self) -> None:
+        for name, digest in self.best.files.items():
+            path = self.model / name
+            if not path.is_file() or sha256(path) != digest:
+                raise RunError(
+                    f"`{path}` is not the file this run saved at step {self.best.step}: "
+                    "it was changed or removed. Restore it, or train again."
+                )
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint must know to go on."""
+        return {"best": asdict(self.best), "last": asdict(self.last)}
+
+    def link(self, checkpoint: Path) -> dict[str, str]:
+        """Keep the best weights in a checkpoint folder too, and return their sha256 by name there."""
+        if self.best.value is None:
+            return {}
+        link_files(self.model, checkpoint / BEST)
+        return {f"{BEST}/{name}": digest for name, digest in self.best.files.items()}
+
+    def go_on(self, state: dict[str, Any], checkpoint: Path) -> None:
+        """Take over what `state` returned, and bring `model/` back to what it was in the checkpoint."""
+        self.best, self.last = Best(**state["best"]), Best(**state["last"])
+        if self.rank == 0 and self.best.value is not None and weight_files(self.model) != self.best.files:
+            shutil.rmtree(self.model, ignore_errors=True)
+            fresh = self.model.with_name(f"{MODEL}.new-{os.getpid()}")
+            link_files(checkpoint / BEST, fresh)
+            fresh.rename(self.model)
+
+    def clean(self) -> None:
+        """Remove what a process that was killed in the middle of `save` left beside `model/`."""
+        if self.rank == 0:
+            for pattern in (f"{MODEL}.new-*", f"{MODEL}.old-*"):
+                for leftover in self.model.parent.glob(pattern):
+                    shutil.rmtree(leftover, ignore_errors=True)
+
+
+def weight_files(folder: Path) -> dict[str, str]:
+    """Return the sha256 of each weight file of a model directory, by name."""
+    return {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))}

@@ -1,0 +1,40 @@
+"""A model made ready for this machine, and the engine around it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ftr.train.dropout import register_cpu_attention, use_cheap_dropout
+from ftr.train.inference import Engine
+from ftr.train.warm import build_parts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from ftr.config.models import RunConfig
+    from ftr.registry import Registry
+    from ftr.train.hardware import Numerics
+
+
+def build_engine(registry: Registry, config: RunConfig, labels: tuple[str, ...], numerics: Numerics, *, warm: bool) -> Engine:
+    """Build head, tokenizer and a model that is yet to be trained; `warm` keeps what the next training in this process needs too."""
+    parts = build_parts(registry, config, labels, keep=warm)
+    return Engine(
+        model=ready(parts.model, numerics),
+        head=parts.head,
+        tokenizer=parts.tokenizer,
+        labels=labels,
+        precision=numerics.precision,
+        eval_batch=config.train.eval_batch,
+    )
+
+
+def ready(model: PreTrainedModel, numerics: Numerics) -> PreTrainedModel:
+    """Set attention and dropout of a model for this machine and move it to its device."""
+    attention = numerics.attention
+    if attention == "cpu":
+        attention = register_cpu_attention()
+    model.set_attn_implementation(attention)
+    if numerics.device == "cpu":
+        use_cheap_dropout(model)
+    return model.to(numerics.device)

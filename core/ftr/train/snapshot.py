@@ -1,0 +1,219 @@
+"""What a checkpoint holds of a training, and its way from the trainer to files and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftr.config.difference import differences
+from ftr.config.resolve import flat
+from ftr.errors import ConfigError, DataError
+from ftr.train.checkpoint import CHECKPOINTS, FORMAT, STATE, Checkpoint, find_checkpoint, write_checkpoint
+from ftr.train.pace import Pace
+from ftr.train.packing import Tensors, Unpackable, pack, unpack
+from ftr.train.rng import rng_state, set_rng_state
+
+if TYPE_CHECKING:
+    from ftr.config.models import RunConfig
+    from ftr.train.trainer import StepTrainer
+
+WEIGHTS = "model.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+PLAIN = "optimizer.json"
+TRAINER = "trainer_state.json"
+WORKERS = "workers.safetensors"
+"""Of each process, under `<rank>.`: its random generators, and the loss it summed up since the last log line."""
+
+Say = Callable[[str], None]
+Facts = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Snapshots:
+    """The checkpoints of one training in one of its processes; the first alone writes.
+
+    `facts` returns what the session must know to go on, `link` puts the best weights into a checkpoint folder, and
+    `data` is the sha256 of each split's rows. With `always` one is written after every evaluation. Keys in `free` may
+    differ from those of a checkpoint: the training goes on with their new values.
+    """
+
+    folder: Path
+    config: RunConfig
+    data: dict[str, str]
+    rank: int
+    world: int
+    say: Say
+    facts: Callable[[], Facts] = dict
+    link: Callable[[Path], dict[str, str]] = lambda folder: {}
+    always: bool = False
+    free: Sequence[str] = ()
+    found: Checkpoint | None = None
+    pace: Pace = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Take the pace from `train.checkpoint_steps`."""
+        self.pace = Pace(self.config.train.checkpoint_steps)
+
+    @property
+    def root(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.folder / CHECKPOINTS
+
+    def find(self) -> Checkpoint | None:
+        """Find the newest good checkpoint, the same in every process; damaged ones are named.
+
+        Raises `ConfigError` or `DataError` when it is of another configuration or of other data.
+        """
+        found: list[Checkpoint | None] = [None]
+        if self.rank == 0:
+            found[0], notes = find_checkpoint(self.root)
+            for note in notes:
+                self.say(note)
+        self._share(found)
+        self.found = found[0]
+        if self.found is not None:
+            self._check(self.found)
+        return self.found
+
+    def due(self, step: int) -> bool:
+        """Whether a checkpoint is to be written after `step`; the first process decides for all."""
+        if self.config.train.checkpoint_steps == 0:
+            return False
+        answer = [self.pace.due(step)]
+        self._share(answer)
+        return answer[0]
+
+    def save(self, trainer: StepTrainer) -> None:
+        """Write a checkpoint of the training as it stands. Raises `RunError` when the disk refuses."""
+        began = time.monotonic()
+        own = {**rng_state(trainer.args.device.type), "loss": trainer._tr_loss.detach().cpu()}
+        parts: list[Tensors] = [own]
+        if self.world > 1:
+            import torch
+
+            parts = [{}] * self.world
+            torch.distributed.all_gather_object(parts, own)
+        step = trainer.state.global_step
+        if self.rank == 0:
+            try:
+                write_checkpoint(self.root, step, lambda folder: self._fill(folder, trainer, parts), self.config.train.keep_checkpoints)
+            except Unpackable as strange:
+                self.give_up(str(strange))
+        self.pace.wrote(step, time.monotonic() - began)
+
+    def give_up(self, reason: str) -> None:
+        """Write no checkpoints from here on, and say why."""
+        self.pace.every = 0
+        self.say(f"no checkpoints are written, the training cannot be resumed: {reason}")
+
+    def _fill(self, folder: Path, trainer: StepTrainer, parts: list[Tensors]) -> dict[str, str]:
+        from safetensors.torch import save_file, save_model
+
+        save_model(trainer.model, str(folder / WEIGHTS))
+        tensors: Tensors = {}
+        scaler = getattr(trainer.accelerator, "scaler", None)
+        plain = {
+            "optimizer": pack(trainer.optimizer.state_dict(), "optimizer", tensors),
+            "scheduler": pack(trainer.lr_scheduler.state_dict(), "scheduler", tensors),
+            "scaler": None if scaler is None else pack(scaler.state_dict(), "scaler", tensors),
+        }
+        save_file(tensors, folder / OPTIMIZER)
+        save_file({f"{rank}.{name}": tensor for rank, part in enumerate(parts) for name, tensor in part.items()}, folder / WORKERS)
+        dataclasses.replace(trainer.state, log_history=[]).save_to_json(str(folder / TRAINER))
+        state = {
+            "format": FORMAT,
+            "step": trainer.state.global_step,
+            "max_steps": trainer.state.max_steps,
+            "logged": trainer._globalstep_last_logged,
+            "world": self.world,
+            "config": flat(self.config),
+            "data": self.data,
+            **self.facts(),
+        }
+        for name, content in ((PLAIN, plain), (STATE, state)):
+            (folder / name).write_text(json.dumps(content, default=_plain), encoding="utf-8")
+        return self.link(folder)
+
+    def load_model(self, trainer: StepTrainer) -> None:
+        """Load the weights."""
+        from safetensors.torch import load_model
+
+        load_model(trainer.model, self._path / WEIGHTS)
+
+    def load_optimizer(self, trainer: StepTrainer) -> None:
+        """Load the states of optimizer, schedule and loss scaler."""
+        from safetensors.torch import load_file
+
+        tensors = load_file(self._path / OPTIMIZER)
+        plain = json.loads((self._path / PLAIN).read_text(encoding="utf-8"))
+        fresh = [(group["initial_lr"], group["weight_decay"]) for group in trainer.optimizer.param_groups] if self.free else []
+        trainer.optimizer.load_state_dict(unpack(plain["optimizer"], tensors))
+        trainer.lr_scheduler.load_state_dict(unpack(plain["scheduler"], tensors))
+        if self.free:
+            set_rates(trainer, fresh)
+        if plain["scaler"] is not None and getattr(trainer.accelerator, "scaler", None) is not None:
+            trainer.accelerator.scaler.load_state_dict(unpack(plain["scaler"], tensors))
+
+    def load_rng(self, trainer: StepTrainer) -> None:
+        """Set this process's random generators."""
+        set_rng_state(self._own(), trainer.args.device.type)
+
+    def load_logged(self, trainer: StepTrainer) -> None:
+        """Take over the loss summed up since the last log line, which the trainer has just set to nothing."""
+        if self.found is not None:
+            trainer._tr_loss += self._own()["loss"].to(trainer._tr_loss.device)
+            trainer._globalstep_last_logged = int(self.found.state["logged"])
+
+    @property
+    def _path(self) -> Path:
+        if self.found is None:
+            raise RuntimeError("no checkpoint was found")
+        return self.found.path
+
+    def _own(self) -> Tensors:
+        from safetensors import safe_open
+
+        prefix = f"{self.rank}."
+        with safe_open(self._path / WORKERS, framework="pt") as file:
+            return {name.removeprefix(prefix): file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
+
+    def _share(self, values: list[Any]) -> None:
+        """Replace `values` by those of the first process."""
+        if self.world > 1:
+            import torch
+
+            torch.distributed.broadcast_object_list(values, src=0)
+
+    def _check(self, found: Checkpoint) -> None:
+        old, new = found.state["config"], json.loads(json.dumps(flat(self.config)))
+        other = differences(*({key: value for key, value in values.items() if key not in self.free} for values in (old, new)))
+        if found.state["world"] != self.world:
+            other.append(f"the number of processes was {found.state['world']}, is {self.world}")
+        if other:
+            raise ConfigError(
+                f"checkpoint `{found.path}` is of another configuration: {'; '.join(other)}. Start a run of its own for that."
+            )
+        for split, digest in found.state["data"].items():
+            if self.data.get(split) != digest:
+                raise DataError(f"the {split} rows are not those that checkpoint `{found.path}` was trained on: start another run.")
+
+
+def set_rates(trainer: StepTrainer, rates: Sequence[tuple[float, float]]) -> None:
+    """Give each group of a loaded optimizer another (peak learning rate, weight decay), the former scaled as its schedule stands."""
+    for group, (peak, decay) in zip(trainer.optimizer.param_groups, rates, strict=True):
+        factor = group["lr"] / group["initial_lr"] if group["initial_lr"] else 0.0
+        group["lr"], group["initial_lr"], group["weight_decay"] = peak * factor, peak, decay
+    if hasattr(trainer.lr_scheduler, "base_lrs"):
+        trainer.lr_scheduler.base_lrs = [peak for peak, _ in rates]
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers and arrays of numpy as JSON has them."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"a checkpoint cannot hold a `{type(value).__name__}`")

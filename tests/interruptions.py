@@ -1,0 +1,78 @@
+"""Trainings that are cut off at a chosen call, and what a resumed one must share with an undisturbed one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from trainings import Settings, lines, train
+
+if TYPE_CHECKING:
+    from ftr.jobs.run import RunResult
+
+TIMES = ("time", "seconds")
+
+
+def cut_off(patch: pytest.MonkeyPatch, owner: type, name: str, call: int, error: type[BaseException] = KeyboardInterrupt) -> None:
+    """Let the `call`-th call of `owner.name` from now on raise instead."""
+    inner: Callable[..., Any] = getattr(owner, name)
+    calls = 0
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == call:
+            raise error("cut off")
+        return inner(*args, **kwargs)
+
+    patch.setattr(owner, name, counted)
+
+
+def interrupted(settings: Settings, owner: type, name: str, call: int, **keys: object) -> Path:
+    """Train until the `call`-th call of `owner.name` and return the run directory that is left."""
+    before = set(Path(str(keys["output"])).glob("*"))
+    with pytest.MonkeyPatch.context() as patch:
+        cut_off(patch, owner, name, call)
+        with pytest.raises(KeyboardInterrupt):
+            train(settings, **keys)
+    (left,) = set(Path(str(keys["output"])).glob("*")) - before
+    return left
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    """Return all of a finished run that must not depend on interruptions: weights, curves, predictions, scores."""
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    return {
+        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((run / "model").iterdir())},
+        "metrics": [{key: value for key, value in line.items() if key not in TIMES} for line in lines(run / "metrics.jsonl")],
+        "predictions": {path.name: path.read_text(encoding="utf-8") for path in sorted((run / "predictions").glob("*"))},
+        "record": {key: record[key] for key in ("status", "scores", "untrained", "best", "last", "state", "steps", "heldout", "numerics")},
+        "names": sorted(path.name for path in run.iterdir()),
+    }
+
+
+def resumed(run: Path, **keys: object) -> RunResult:
+    """Resume without a word."""
+    from ftr.jobs.resume import resume
+
+    return resume(run, {key: str(value) if isinstance(value, Path) else value for key, value in keys.items()}, say=lambda line: None)
+
+
+def command(*words: object, cwd: Path | None = None) -> subprocess.Popen[str]:
+    """Start `ftr` with these words as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "ftr", *map(str, words)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

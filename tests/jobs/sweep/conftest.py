@@ -1,0 +1,31 @@
+"""Ray for the sweeps of one module, and a finished sweep that many tests look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import sweeps
+
+if TYPE_CHECKING:
+    from ftr.jobs.sweep.driver import SweepResult
+
+
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[None]:
+    """Ray's processes on this machine; a sweep uses them and leaves them running."""
+    from ftr.config.models import ComputeConfig
+    from ftr.jobs.sweep.drive import connected
+    from ftr.registry import get_registry
+
+    with connected(ComputeConfig(), get_registry(), lambda line: None):
+        yield
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: Path) -> SweepResult:
+    """A sweep of five configurations, two trials each, that nothing came in the way of; not to be changed."""
+    return sweeps.search(sweeps.REPEATED, dataset=reviews, model=tiny_bert, output=tmp_path_factory.mktemp("undisturbed"))

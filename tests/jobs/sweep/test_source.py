@@ -1,0 +1,171 @@
+"""Where trials get numbers, values and seeds: each written down first, and all found again from what was written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from ftr.jobs.sweep.budget import Ending
+from ftr.jobs.sweep.proposers import Proposer, Values, make_proposer
+from sweeps import Rehearsal, space_of
+
+MEAN = (0.5 + 0.7) / 2
+SPACE = space_of(learning_rate="loguniform(1e-5,1e-1)", batch_size="choice(8,16,32)")
+
+
+class Listening:
+    """Draws at random, and remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.inner = make_proposer("random", SPACE, "max", 0)
+        self.told: list[tuple[int, float | None]] = []
+
+    def propose(self, number: int) -> Values | None:
+        return self.inner.propose(number)
+
+    def tell(self, number: int, score: float | None) -> None:
+        self.told.append((number, score))
+
+
+def rehearsal(proposer: Proposer | None = None, *, refuses: Mapping[str, object] | None = None, **keys: object) -> Rehearsal:
+    return Rehearsal(proposer or make_proposer("random", SPACE, "max", 0), refuses=refuses or {}, **keys)
+
+
+def searched(name: str, count: int, repeats: int = 1) -> Rehearsal:
+    """Go through a search of `count` configurations, two trials at a time; the second of each two ends first, and some fail."""
+    sweep = rehearsal(make_proposer(name, SPACE, "max", 7), trials=count, repeats=repeats)
+    running: list[int] = []
+    while True:
+        spec = sweep.next()
+        running += [spec["trial"]] if spec else []
+        if len(running) < 2 and spec:
+            continue
+        if not running:
+            return sweep
+        number = running.pop()
+        if number % 5:
+            sweep.result(number, sweep.peak(number))
+        sweep.end(number, "done" if number % 5 else "failed")
+
+
+def test_a_trial_is_written_down_before_it_is_handed_out() -> None:
+    sweep = rehearsal(trials=2)
+    for number in range(2):
+        spec = sweep.next()
+        written = sweep.events[-1]
+        assert (written["event"], written["trial"], written["group"], written["repeat"]) == ("trial", number, number, 0)
+        assert spec == {"trial": number, "values": written["values"], "seed": 42}
+    assert sweep.next() is None and sweep.source.ending == Ending("trials", "all 2 configurations were tried")
+    assert len(sweep.events) == 2
+
+
+def test_a_source_without_further_values_ends_the_sweep() -> None:
+    sweep = rehearsal(make_proposer("grid", space_of(epochs="grid(1,2)"), "max", 0), time=60)
+    assert [spec["values"]["epochs"] for spec in (sweep.next(), sweep.next()) if spec] == [1, 2]
+    assert sweep.next() is None
+    assert sweep.source.ending is not None and sweep.source.ending.detail == "the searcher has no more configurations"
+
+
+def test_repeats_share_values_and_group_and_differ_in_seed() -> None:
+    sweep = rehearsal(trials=2, repeats=3)
+    specs = [sweep.next() for _ in range(6)]
+    assert sweep.next() is None
+    assert [spec["seed"] for spec in specs if spec] == [42, 43, 44] * 2
+    assert [(event["group"], event["repeat"]) for event in sweep.events] == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    assert len({str(event["values"]) for event in sweep.events[:3]}) == 1 and sweep.events[0]["values"] != sweep.events[3]["values"]
+
+
+def test_the_searcher_is_told_the_mean_once_all_repeats_ended() -> None:
+    listening = Listening()
+    sweep = rehearsal(listening, trials=2, repeats=3)
+    for _ in range(6):
+        sweep.next()
+    for number, value in {1: 0.5, 0: 0.7, 3: 0.1}.items():
+        sweep.result(number, value)
+        sweep.end(number)
+    assert listening.told == [] and sweep.source.scores() == []
+    sweep.end(2, "failed")
+    assert listening.told == [(0, MEAN)] and sweep.source.scores() == [MEAN]
+    for number in (4, 5):
+        sweep.result(number, float("nan"))
+        sweep.end(number)
+    assert listening.told[1:] == [(1, 0.1)], "a repeat without a number does not count"
+
+
+def test_a_configuration_of_which_nothing_is_known_is_told_as_such() -> None:
+    listening = Listening()
+    sweep = rehearsal(listening, trials=1, repeats=2)
+    for number in range(2):
+        sweep.next()
+        sweep.end(number, "failed")
+    assert listening.told == [(0, None)] and sweep.source.scores() == []
+
+
+def test_values_no_run_can_have_are_a_failed_trial_and_the_next_one_is_tried() -> None:
+    listening = Listening()
+    sweep = rehearsal(listening, trials=8, refuses={"batch_size": 32})
+    handed = []
+    while spec := sweep.next():
+        handed.append(spec["trial"])
+    drawn = {event["trial"]: event["values"]["batch_size"] for event in sweep.events if event["event"] == "trial"}
+    failed = {event["trial"]: event for event in sweep.events if event["event"] == "end"}
+    assert len(drawn) == 8 and handed and failed
+    assert handed == [number for number, size in drawn.items() if size != 32]
+    assert list(failed) == [number for number, size in drawn.items() if size == 32]
+    assert all(
+        (event["status"], event["cause"], event["log"]) == ("failed", "`batch_size` cannot be 32", None) for event in failed.values()
+    )
+    assert listening.told == [(number, None) for number in failed]
+
+
+def test_patience_ends_it_and_what_waits_is_still_handed_out() -> None:
+    sweep = rehearsal(patience=0.01, repeats=2)
+    for number in range(16):
+        assert sweep.next()
+        sweep.result(number, 0.5)
+        sweep.end(number)
+    assert sweep.next() is None
+    assert sweep.source.ending is not None and sweep.source.ending.reason == "patience"
+
+
+@pytest.mark.parametrize(("name", "repeats"), [("random", 1), ("optuna", 1), ("hyperopt", 1), ("optuna", 2)])
+def test_wherever_a_sweep_is_cut_off_recalling_brings_the_searcher_back(name: str, repeats: int) -> None:
+    whole = searched(name, 16 if repeats == 1 else 8, repeats)
+    for cut in range(0, len(whole.events), 3):
+        again = rehearsal(make_proposer(name, SPACE, "max", 7), trials=16 if repeats == 1 else 8, repeats=repeats)
+        assert again.recall(whole.events[:cut]) == []
+        unfinished = [trial.number for trial in again.state.trials.values() if not trial.ended]
+        handed = [spec["trial"] for spec in (again.next() for _ in unfinished) if spec]
+        assert handed == unfinished, "trials that did not end come first, in their order"
+        known = set(again.state.trials)
+        for event in whole.events[cut:]:
+            if event["event"] != "trial":
+                again.repeat(event)
+            elif event["trial"] not in known:
+                spec = again.next()
+                assert spec is not None and (spec["trial"], spec["values"]) == (event["trial"], event["values"])
+        assert again.next() is None
+        assert again.table() == whole.table()
+
+
+def test_recalling_writes_nothing_but_repeats_that_were_not_written_down() -> None:
+    whole = rehearsal(trials=2, repeats=3)
+    for _ in range(6):
+        whole.next()
+    again = rehearsal(trials=2, repeats=3)
+    again.recall(whole.events[:4])
+    assert [(event["trial"], event["group"], event["repeat"]) for event in again.events[4:]] == [(4, 1, 1), (5, 1, 2)]
+    assert again.events[4]["values"] == again.events[5]["values"] == whole.events[3]["values"]
+    assert [spec["trial"] for spec in (again.next() for _ in range(6)) if spec] == [0, 1, 2, 3, 4, 5]
+    assert again.next() is None
+
+
+def test_a_searcher_that_comes_to_other_values_goes_on_with_what_was_tried_and_says_so() -> None:
+    whole = searched("random", 3)
+    again = rehearsal(make_proposer("random", SPACE, "max", 8), trials=4)
+    (note,) = again.recall(whole.events)
+    assert note.startswith("the searcher does not come to the values of trial 0 again")
+    assert again.table() == whole.table()
+    spec = again.next()
+    assert spec is not None and spec["trial"] == 3

@@ -1,0 +1,240 @@
+"""Commands sent to a real job server: what goes along, what comes back, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from clusters import Cluster, Size, ray_cluster
+from editable import python_with_pears
+from ftr.errors import ConfigError, RequestError
+from ftr.jobs import pack as packing
+from ftr.jobs.jobserver import JobServer
+from ftr.jobs.pack import pack
+from networks import free_port
+from trainings import write_reviews
+
+SHORT = "config=mine.yaml"
+# Enough epochs to be stopped in the middle of.
+LONG = (
+    "run task=sentiment dataset=reviews.csv model=tiny epochs=2000 batch_size=8 data.max_length=48 train.precision=fp32 compute.workers=0"
+)
+MINE = "task: sentiment\ndataset: reviews.csv\nmodel: tiny\nepochs: 1\nbatch_size: 8\ndata: {max_length: 48}\n"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home folder on the head."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def cluster(home: Path) -> Iterator[Cluster]:
+    """A head with a job server, on whose path this Python stands first."""
+    pytest.importorskip("aiohttp", reason="the job server comes with `ftr[cluster]`")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with ray_cluster(Size(cpus=2), dashboard=True, environment={"HOME": str(home), "PATH": path}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with an editable plugin that the head lacks."""
+    return python_with_pears(tmp_path_factory.mktemp("client"))
+
+
+@pytest.fixture
+def place(tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a folder with data, a model and a configuration."""
+    write_reviews(tmp_path / "reviews.csv")
+    (tmp_path / "tiny").symlink_to(tiny_bert)
+    (tmp_path / "mine.yaml").write_text(MINE, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def command(cluster: Cluster, *words: str, python: Path | str = sys.executable) -> list[str]:
+    return [str(python), "-m", "ftr", "submit", "--address", str(cluster.dashboard), *words]
+
+
+def submit(cluster: Cluster, *words: str, python: Path | str = sys.executable) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(cluster, *words, python=python), capture_output=True, text=True, timeout=150, check=False)
+
+
+def until(ready: object, what: str, seconds: float = 90.0) -> None:
+    assert callable(ready)
+    deadline = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+class TestJobs:
+    """Against a head that was started with `ray start --head`."""
+
+    def test_a_run_comes_back_as_if_it_had_run_here(self, cluster: Cluster, place: Path, home: Path) -> None:
+        done = submit(cluster, "run", SHORT, "seed=3")
+        assert done.returncode == 0, done.stderr
+        assert "epoch 1.00 · validation accuracy" in done.stdout
+        assert [line for line in done.stderr.splitlines() if line.startswith("sends ")] == [
+            "sends reviews.csv (0.0 MB)",
+            "sends tiny (0.1 MB)",
+            "sends mine.yaml (0.0 MB)",
+        ]
+        assert [line for line in done.stderr.splitlines() if not line.startswith(("sends ", "job ftr-"))] == []
+        (run,) = (place / "runs").iterdir()
+        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        assert (record["status"], record["config"]["seed"], record["config"]["epochs"]) == ("done", 3, 1.0)
+        (there,) = (home / "ftr-jobs").glob("*/*/model/model.safetensors")
+        assert (run / "model" / "model.safetensors").read_bytes() == there.read_bytes()
+        assert done.stdout.splitlines()[-1] == f"fetched: runs/{run.name}"
+        # What was offered for fetching is gone from the head.
+        until(lambda: not list(Path("/tmp").glob("fr*/0/session_*/logs/ftr-results-*.tar")), "the archive stays")
+
+    def test_a_failure_is_1_and_an_editable_plugin_goes_along(self, cluster: Cluster, python: Path, place: Path) -> None:
+        done = submit(cluster, "run", "task=sentiment", "dataset=pears", "model=tiny", python=python)
+        assert done.returncode == 1, done.stdout
+        assert "sends ftr-pears 1.0, which the head lacks" in done.stderr
+        assert "the pears are rotten" in done.stdout
+
+    def test_a_wrong_request_is_2(self, cluster: Cluster, place: Path) -> None:
+        done = submit(cluster, "show", "task=sentiment", "epoch=3", "--json")
+        assert done.returncode == 2
+        assert "ftr: error: `epoch` (command line) is not a setting" in done.stderr or "`epoch`" in done.stderr
+        assert json.loads(done.stdout)["exit_code"] == 2
+
+    def test_ctrl_c_without_a_terminal_detaches_and_the_job_can_be_followed_again(self, cluster: Cluster, place: Path, home: Path) -> None:
+        before = set((home / "ftr-jobs").glob("*/*/run.json"))
+        with subprocess.Popen(command(cluster, *LONG.split()), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            until(lambda: set((home / "ftr-jobs").glob("*/*/run.json")) - before, "the job does not start")
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+        job = out.split()[-1]
+        assert out.splitlines()[-3:] == [
+            "detached",
+            f"follow: ftr submit --address {cluster.dashboard} --follow {job}",
+            f"stop:   ray job stop --address {cluster.dashboard} {job}",
+        ]
+        (record,) = set((home / "ftr-jobs").glob("*/*/run.json")) - before
+        # In the middle of its imports a program takes Ctrl-C for a broken package.
+        until((record.parent / "metrics.jsonl").is_file, "the training does not start")
+        # An interrupted driver ends with 130, and so does who follows it.
+        os.kill(json.loads(record.read_text(encoding="utf-8"))["process"], signal.SIGINT)
+        followed = submit(cluster, "--follow", job)
+        assert followed.returncode == 130, followed.stderr
+        assert "Running entrypoint for job" in followed.stdout
+        assert (place / "runs" / record.parent.name / "run.json").is_file()
+
+    def test_ctrl_c_at_a_terminal_asks_and_stops(self, cluster: Cluster, place: Path, home: Path) -> None:
+        before = set((home / "ftr-jobs").glob("*/*/run.json"))
+        left = submit(cluster, "--no-wait", "--json", *LONG.split())
+        job = json.loads(left.stdout)["job"]
+        until(lambda: set((home / "ftr-jobs").glob("*/*/run.json")) - before, "the job does not start")
+        (record,) = set((home / "ftr-jobs").glob("*/*/run.json")) - before
+        assert record.parts[-3] == job
+        ours, theirs = pty.openpty()
+        streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
+        said = ""
+        with subprocess.Popen(command(cluster, "--follow", job), **streams, start_new_session=True) as process:  # type: ignore[call-overload]
+            os.close(theirs)
+            while "Running entrypoint" not in said:
+                said += os.read(ours, 4096).decode()
+            process.send_signal(signal.SIGINT)
+            while "[s/d]" not in said:
+                said += os.read(ours, 4096).decode()
+            os.write(ours, b"s\n")
+            while process.poll() is None:
+                try:
+                    said += os.read(ours, 4096).decode()
+                except OSError:  # the other end is closed
+                    process.wait(timeout=30)
+        os.close(ours)
+        assert process.returncode == 130, said
+        assert "stop the job, or detach? [s/d]" in said and f"stopped; what it made lies on the head in ~/ftr-jobs/{job}" in said
+        driver = json.loads(record.read_text(encoding="utf-8"))["process"]
+        until(lambda: not Path(f"/proc/{driver}").exists(), "the driver still runs", 20)
+
+    def test_an_unknown_job_is_named(self, cluster: Cluster) -> None:
+        done = submit(cluster, "--follow", "ftr-lost")
+        assert (done.returncode, done.stderr) == (2, f"ftr: error: `{cluster.dashboard}` knows no job `ftr-lost`.\n")
+
+    def test_a_wrong_token_is_named(self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "f" * 64)
+        done = submit(cluster, "list")
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"ftr: error: `--address {cluster.dashboard}`: the token in `RAY_AUTH_TOKEN` is not the cluster's.")
+        assert len(done.stderr.splitlines()) == 1
+
+
+class TestAddress:
+    """A wrong address is an error within seconds."""
+
+    def test_nobody_listens(self) -> None:
+        address = f"http://127.0.0.1:{free_port()}"
+        with pytest.raises(ConfigError, match=rf"`--address {address}`: nobody listens there"):
+            JobServer(address)
+
+    @pytest.mark.parametrize("address", ["ftp://head:8265", "http://"])
+    def test_it_is_malformed(self, address: str) -> None:
+        with pytest.raises(ConfigError, match="give the address of the job server, such as `http://head:8265`"):
+            JobServer(address)
+
+    def test_the_extra_is_missing(self) -> None:
+        script = "import sys; sys.modules['aiohttp'] = None; from ftr.cli.main import main; sys.exit(main(['submit', 'list']))"
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (
+            2,
+            "ftr: error: `ftr submit` needs Ray's job client, and `aiohttp` is missing: install `ftr[cluster]`.\n",
+        )
+
+
+class TestPack:
+    """Relative paths are sent; absolute ones are those of the cluster."""
+
+    def test_files_that_are_named_and_here(self, place: Path) -> None:
+        packed = pack(["run", "task=sentiment", "dataset=reviews.csv", "model=minilm", "dataset.labels_file=/shared/labels.txt"], "job")
+        assert packed.files == {"reviews.csv": Path("reviews.csv")}
+        assert packed.words[-2:] == ("output=~/ftr-jobs/job", "compute.address=auto")
+        assert (packed.output, packed.here) == ("~/ftr-jobs/job", Path("runs"))
+
+    def test_files_that_a_configuration_names(self, place: Path) -> None:
+        assert set(pack(["sweep", SHORT], "job").files) == {"mine.yaml", "reviews.csv", "tiny"}
+
+    def test_a_path_that_leads_out_of_the_folder_gets_a_new_place(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (place / "below").mkdir()
+        monkeypatch.chdir(place / "below")
+        packed = pack(["run", "task=sentiment", "dataset=../reviews.csv"], "job")
+        assert packed.files == {"sent/0/reviews.csv": Path("../reviews.csv")}
+        assert "dataset=sent/0/reviews.csv" in packed.words and "dataset=../reviews.csv" not in packed.words
+
+    def test_what_the_command_says_of_output_and_address_stands(self, place: Path) -> None:
+        packed = pack(["run", SHORT, "output=/shared/runs", "compute.address=head:6379"], "job")
+        assert packed.words == ("run", SHORT, "output=/shared/runs", "compute.address=head:6379")
+        assert (packed.output, packed.here) == ("/shared/runs", None)
+
+    def test_options_of_the_command_stay_behind_its_settings(self, place: Path) -> None:
+        (place / "a-run").mkdir()
+        packed = pack(["evaluate", "a-run", "dataset=reviews.csv", "--split", "test"], "job")
+        assert packed.words == ("evaluate", "a-run", "dataset=reviews.csv", "--split", "test")
+        assert set(packed.files) == {"a-run", "reviews.csv"}
+
+    def test_too_much_is_refused(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(packing, "LIMIT", 1000)
+        with pytest.raises(RequestError, match=r"most of it `tiny`; at most 0 MB are sent along\. Put it where all nodes see it"):
+            pack(["run", SHORT], "job")
+
+    def test_a_run_of_this_machine_cannot_be_resumed_there(self, place: Path) -> None:
+        (place / "runs" / "a-run").mkdir(parents=True)
+        with pytest.raises(RequestError, match="`runs/a-run` lies on this machine"):
+            pack(["resume", "runs/a-run"], "job")

@@ -1,0 +1,210 @@
+"""The table of a sweep: what it shows in how much room, and how it is redrawn."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import pty
+import random
+import re
+import struct
+import termios
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import pytest
+
+from ftr.runs.trial_table import LiveTable, short_value, table_lines
+from ftr.runs.trials import SweepState
+
+
+def sweep(count: int, *, running: int = 2, failed: tuple[int, ...] = (), values: dict[str, Any] | None = None) -> SweepState:
+    """Return a sweep whose trial n scores n hundredths; the last `running` still run."""
+    state = SweepState("max")
+    for number in range(count):
+        given = {"learning_rate": 3.2345e-5, "batch_size": 16, "train.warmup": 0.1, **(values or {})}
+        state.take({"event": "trial", "time": 0, "trial": number, "values": given, "group": number, "repeat": 0})
+        state.take({"event": "start", "time": time.time() - 60, "trial": number})
+        state.take({"event": "result", "time": time.time() - 50, "trial": number, "epoch": 2.0, "value": number / 100})
+        if number in failed:
+            state.take({"event": "end", "time": time.time(), "trial": number, "status": "failed", "cause": "out\nof \x1b[31mmemory"})
+        elif number < count - running:
+            state.take({"event": "end", "time": time.time() - 45, "trial": number, "status": "done"})
+    return state
+
+
+def numbers(lines: list[str]) -> list[int]:
+    return [int(found[1]) for line in lines if (found := re.match(r" *(\d+)[* ] ", line + " "))]
+
+
+def test_a_row_a_trial_with_its_parameters_metric_epoch_state_and_time() -> None:
+    lines = table_lines(sweep(4, running=1, failed=(1,)), "accuracy", "max", 100, 20)
+    assert lines[0] == "4 trials · 1 running · 2 done · 1 failed · best accuracy 0.0300 (trial 3)"
+    assert lines[1].split() == ["trial", "learning_rate", "batch_size", "warmup", "accuracy", "epoch", "state", "time"]
+    assert lines[2].split() == ["0", "3.2e-05", "16", "0.1", "0.0000", "2", "done", "0:15"]
+    assert lines[4].split()[0] == "2" and lines[5].split() == ["3*", "3.2e-05", "16", "0.1", "0.0300", "2", "running", "1:00"]
+    assert lines[6:] == ["trial 1 failed: out of ?[31mmemory"], "no control character of a cause reaches the terminal"
+    assert len({len(line) for line in lines[1:6]}) == 1
+
+
+def test_trials_that_wait_and_sweeps_that_have_none() -> None:
+    assert table_lines(SweepState("max"), "f1", "max", 80, 20) == ["0 trials"]
+    state = SweepState("min")
+    state.take({"event": "trial", "time": 0, "trial": 0, "values": {}, "group": 0, "repeat": 0})
+    assert [line.split() for line in table_lines(state, "loss", "min", 80, 20)[1:]] == [
+        ["trial", "loss", "epoch", "state", "time"],
+        ["0", "-", "-", "pending", "-"],
+    ]
+
+
+def test_repeats_say_that_the_best_is_a_mean() -> None:
+    state = sweep(3, running=0)
+    for trial in state.trials.values():
+        trial.group = 0
+    assert table_lines(state, "f1", "max", 120, 20)[0].endswith("best f1 0.0100 (mean of 3, best of them trial 2)")
+
+
+def test_more_trials_than_lines_leave_the_best_and_those_that_run() -> None:
+    state = sweep(40, running=3)
+    state.take({"event": "result", "time": time.time(), "trial": 5, "epoch": 3.0, "value": 0.99})
+    lines = table_lines(state, "f1", "max", 100, 12)
+    assert len(lines) == 12 and numbers(lines[2:-1]) == [5, 32, 33, 34, 35, 36, 37, 38, 39] and lines[-1] == "… 31 more"
+    assert [line for line in lines if "*" in line] == [lines[2]]
+
+
+@pytest.mark.parametrize("failed", [(), (3,)])
+def test_it_never_takes_more_room_than_it_has(failed: tuple[int, ...]) -> None:
+    state = sweep(30, failed=failed, values={"model": "日本語" * 9})
+    for width in range(90):
+        for height in (1, 2, 3, 4, 5, 10, 40):
+            lines = table_lines(state, "accuracy", "max", width, height)
+            assert len(lines) <= height and all(len(line) <= width for line in lines)
+    assert "…" in table_lines(state, "accuracy", "max", 60, 40)[1].split(), "left out parameters are told"
+    assert "model" in table_lines(state, "accuracy", "max", 100, 40)[1]
+
+
+def test_parameters_are_called_by_their_last_word_where_that_is_clear() -> None:
+    header = table_lines(sweep(1, values={"head.dropout": 0.1, "model.dropout": 0.2}), "f1", "max", 150, 9)[1].split()
+    assert header[1:6] == ["learning_rate", "batch_size", "warmup", "head.dropout", "model.dropout"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (3.2345e-5, "3.2e-05"),
+        (0.0, "0"),
+        (0.12345, "0.123"),
+        (1.0, "1"),
+        (123456.0, "123456"),
+        (16, "16"),
+        (True, "true"),
+        (None, "null"),
+        ([1, "a"], '[1, "a"]'),
+        ("x" * 30, "x" * 19 + "…"),
+        ("a\tb\x07", "a b?"),
+    ],
+)
+def test_values_are_short(value: Any, text: str) -> None:
+    assert short_value(value) == text
+
+
+def test_where_no_one_watches_events_are_lines_and_there_is_no_table() -> None:
+    stream = io.StringIO()
+    table = LiveTable("f1", "max", stream)
+    table.update(sweep(3))
+    table.event("trial 7: epoch 2, f1 0.871 (best so far)")
+    table.say("stopping")
+    table.close()
+    assert stream.getvalue() == "trial 7: epoch 2, f1 0.871 (best so far)\nstopping\n"
+    silent = LiveTable("f1", "max", stream := io.StringIO(), enabled=False)
+    silent.event("x")
+    silent.say("x")
+    assert stream.getvalue() == ""
+
+
+@dataclass
+class Screen:
+    """A terminal that understands what the table writes: cursor up, erase line, erase below."""
+
+    leader: int
+    stream: TextIO
+    width: int
+    history: str = ""
+
+    def show(self) -> list[str]:
+        """Return the lines on the screen after all that was written so far."""
+        os.set_blocking(self.leader, False)
+        try:
+            while read := os.read(self.leader, 100_000).decode():
+                self.history += read
+        except BlockingIOError:
+            pass
+        lines, row, column = [""], 0, 0
+        for part in re.findall(r"\x1b\[\d*[A-Z]|\r|\n|[^\x1b\r\n]+", self.history):
+            if part == "\r":
+                column = 0
+            elif part == "\n":
+                row += 1
+                lines += [""] * (row + 1 - len(lines))
+            elif part == "\x1b[K":
+                lines[row] = lines[row][:column]
+            elif part == "\x1b[J":
+                lines[row:] = [lines[row][:column]]
+            elif part.endswith("A"):
+                row -= int(part[2:-1])
+                assert row >= 0, "moved above the first line"
+            else:
+                lines[row] = lines[row][:column].ljust(column) + part + lines[row][column + len(part) :]
+                column += len(part)
+                assert column < self.width, "this line would wrap"
+        return lines
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
+    monkeypatch.setenv("TERM", "xterm")
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 90, 0, 0))
+    with os.fdopen(follower, "w", encoding="utf-8") as stream:
+        yield Screen(leader, stream, 90)
+    os.close(leader)
+
+
+def test_on_a_terminal_the_table_is_redrawn_in_place(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ftr.runs.trial_table.REFRESH_SECONDS", 0.0)
+    table = LiveTable("f1", "max", screen.stream)
+    screen.stream.write("before\n")
+    for count in [3, 8, 40, 5, *random.Random(0).sample(range(1, 60), 20)]:
+        state = sweep(count)
+        table._next = 0.0
+        table.update(state)
+        table.event("not shown: the table shows it")
+        assert screen.show() == ["before", *table_lines(state, "f1", "max", 89, 19), ""]
+    table.say("a line that stays")
+    assert screen.show() == ["before", "a line that stays", *table_lines(state, "f1", "max", 89, 19), ""]
+    ended = sweep(2, running=0)
+    table._next = time.monotonic() + 100
+    table.update(ended)
+    table.close()
+    table.say("done")
+    assert screen.show() == ["before", "a line that stays", *table_lines(ended, "f1", "max", 89, 19), "done", ""]
+
+
+def test_it_is_redrawn_no_more_often_than_people_look(screen: Screen) -> None:
+    table = LiveTable("f1", "max", screen.stream)
+    table.update(sweep(3))
+    before = len(screen.show()), len(screen.history)
+    for _ in range(50):
+        table.update(sweep(9))
+    assert (len(screen.show()), len(screen.history)) == before
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    table = LiveTable("f1", "max", screen.stream)
+    table.update(sweep(3))
+    table.event("trial 1: done")
+    assert screen.show() == ["trial 1: done", ""]

@@ -1,0 +1,55 @@
+"""Signals: patient within a step, at once elsewhere and the second time."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import pytest
+
+from ftr.train.stop import STOP, Stop, stop_of_this_thread
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_step_is_finished_first_and_a_second_signal_stops_at_once(number: signal.Signals, capfd: pytest.CaptureFixture[str]) -> None:
+    # Where tests run in the background, interrupts are ignored.
+    before = [signal.signal(each, signal.default_int_handler) for each in (signal.SIGINT, signal.SIGTERM)]
+    stop = Stop()
+    try:
+        with stop.listening():
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+            stop.patient = True
+            signal.raise_signal(number)
+            assert stop.asked and "once more to stop at once" in capfd.readouterr().err
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+        assert not stop.asked and signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
+
+
+def test_signals_that_are_ignored_stay_so() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Stop().listening():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_training_in_another_thread_hears_nothing() -> None:
+    heard: list[Stop] = []
+    before = signal.getsignal(signal.SIGTERM)
+
+    def elsewhere() -> None:
+        heard.append(stop_of_this_thread())
+        with STOP.listening():
+            heard.append(stop_of_this_thread())
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert stop_of_this_thread() is STOP and STOP not in heard
+    assert signal.getsignal(signal.SIGTERM) is before
