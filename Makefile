@@ -6,7 +6,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test check bench install clean
+.PHONY: run test check bench bench-sweep install clean
 
 run: $(INSTALLED)
 	$(VENV)/bin/ftr run task=qa
@@ -22,6 +22,9 @@ check: install
 
 bench: install
 	$(VENV)/bin/python benchmarks/throughput.py
+
+bench-sweep: install
+	$(VENV)/bin/python benchmarks/sweep.py
 
 install: $(INSTALLED_DEV)
 
