@@ -1,6 +1,7 @@
 """One thread for torch, a cache of its own, and two finished trainings that many tests look at."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 # What the hub is asked for must fail at once and alike on every machine.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# A shell makes what it runs in the background deaf to Ctrl-C, and the programs that tests start would be so too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -244,7 +244,7 @@ def test_a_full_disk_ends_the_run_with_a_readable_record_and_no_half_model(ftr: 
     (small_disk / "rest").write_bytes(b"x" * (os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize))
     assert "No space left on device" in ftr.run("dataset=good.csv", f"data.cache={small_disk / 'cache'}", code=MACHINE)
     assert "No space left on device" in ftr.run("dataset=good.csv", "data.max_length=32", f"output={small_disk}", code=MACHINE)
-    assert sorted(path.name for path in small_disk.rglob("*") if path.is_file()) == ["metrics.jsonl", "rest", "run.json"]
+    assert sorted(path.name for path in small_disk.rglob("*") if path.is_file()) == ["attempts.jsonl", "metrics.jsonl", "rest", "run.json"]
 
 
 def test_a_file_size_limit_leaves_the_old_file_or_none(tmp_path: Path) -> None:

@@ -63,7 +63,9 @@ def test_on_a_terminal_the_line_rewrites_itself_and_is_wiped_before_others(time:
             line.update(text)
         line.say("saved")
         line.clear()
-        shown = os.read(leader, 1000).decode()
+        shown = ""
+        while not shown.endswith("saved\r\n"):  # what was written in parts may come in parts
+            shown += os.read(leader, 1000).decode()
     os.close(leader)
     assert shown == "\rstep 10\rstep 9 \r" + " " * 6 + "\rsaved\r\n"
 
