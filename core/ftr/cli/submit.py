@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ftr.cli.answer import Answer
 from ftr.cli.commands import COMMANDS
 from ftr.errors import RequestError
+from ftr.jobs.say import to_stderr
 from ftr.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ def execute(args: argparse.Namespace) -> Answer:
 
     _check(args)
     server = JobServer(args.address)
-    job = find(server, args.follow, args.fetch) if args.follow else submit(args.words, server, get_registry(), _say, args.fetch)
+    job = find(server, args.follow, args.fetch) if args.follow else submit(args.words, server, get_registry(), to_stderr, args.fetch)
     if not args.follow:
-        _say(f"job {job.id} at {server.address}")
+        to_stderr(f"job {job.id} at {server.address}")
     if args.no_wait:
         return Answer({"job": job.id, "address": server.address}, _ways(job))
     try:
@@ -99,10 +100,6 @@ def _asked_to_stop() -> bool:
 def _ways(job: Job) -> str:
     where = f"--address {job.server.address}"
     return f"follow: ftr submit {where} --follow {job.id}\nstop:   ray job stop {where} {job.id}"
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 def _to_stdout(text: str) -> None:

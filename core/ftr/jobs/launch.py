@@ -80,7 +80,8 @@ def _fit_workers(
         if callable(handlers[signal.SIGTERM]):
             _handle({signal.SIGTERM: handlers[signal.SIGTERM]})
     try:
-        each = _resources(compute, each_cpu=1.0 if loop else None)
+        each = worker_resources(compute, 1.0 if loop else None)
+        _check_room(compute, each)
         cpus, gpus = each["CPU"], each.get("GPU", 0.0)
         trainer = TorchTrainer(
             loop or train_loop,
@@ -144,25 +145,32 @@ def quiet_worker() -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
-def _resources(compute: ComputeConfig, each_cpu: float | None = None) -> dict[str, float]:
-    """Return what a worker sets aside, after checking that the cluster has room for all workers at once.
+def worker_resources(compute: ComputeConfig, cpus: float | None = None) -> dict[str, float]:
+    """Return what each process of a training sets aside: of a run's workers, and of a sweep's trials.
 
-    Without `compute.cpus` it is `each_cpu`, or its share of all cores.
+    Without `compute.cpus` it is `cpus`, or its share of all cores; without `compute.gpus` a GPU where there is one for each.
     """
     import ray
 
+    have, processes = ray.cluster_resources(), compute.workers or 1
+    gpus = compute.gpus if compute.gpus is not None else float(have.get("GPU", 0.0) >= processes)
+    memory = {"memory": compute.memory * 1e9} if compute.memory else {}
+    each = compute.cpus or cpus or max(have.get("CPU", 0.0) // processes, 1.0)
+    return {"CPU": each, **({"GPU": gpus} if gpus else {}), **memory, **compute.resources}
+
+
+def _check_room(compute: ComputeConfig, each: Mapping[str, float]) -> None:
+    """Raise `ConfigError` where the cluster has no room for all workers at once."""
+    import ray
+
     have = ray.cluster_resources()
-    total_cpus, total_gpus = have.get("CPU", 0.0), have.get("GPU", 0.0)
-    gpus = compute.gpus if compute.gpus is not None else float(total_gpus >= compute.workers)
-    cpus = compute.cpus or each_cpu or max(total_cpus // compute.workers, 1.0)
-    for name, each, total in (("cpus", cpus, total_cpus), ("gpus", gpus, total_gpus)):
-        if each * compute.workers > total:
+    for name, resource in (("cpus", "CPU"), ("gpus", "GPU")):
+        amount, total = each.get(resource, 0.0), have.get(resource, 0.0)
+        if amount * compute.workers > total:
             raise ConfigError(
-                f"`compute.workers={compute.workers}` with `compute.{name}={each:g}` needs {each * compute.workers:g} {name}, "
+                f"`compute.workers={compute.workers}` with `compute.{name}={amount:g}` needs {amount * compute.workers:g} {name}, "
                 f"the cluster has {total:g}: lower one of them."
             )
-    memory = {"memory": compute.memory * 1e9} if compute.memory else {}
-    return {"CPU": cpus, **({"GPU": gpus} if gpus else {}), **memory, **compute.resources}
 
 
 def _outcome(result: Any) -> Outcome:

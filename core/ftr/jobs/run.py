@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ftr import __version__, atomic
+from ftr import atomic
 from ftr.config.models import RunConfig
 from ftr.config.resolve import Resolved, resolve
 from ftr.errors import DataError, RequestError, RunError
@@ -23,7 +21,7 @@ from ftr.registry import Registry, get_registry
 from ftr.runs.card import model_card
 from ftr.runs.directory import RunDirectory
 from ftr.runs.lock import LOCK, hold
-from ftr.runs.record import package_versions, provenance
+from ftr.runs.record import beginning, package_versions, provenance
 from ftr.runs.storage import Storage, checked_storage
 from ftr.train.checkpoint import last_step, remove_checkpoints
 from ftr.train.history import attempts
@@ -149,11 +147,7 @@ def _train(directory: RunDirectory, config: RunConfig, prepared: Prepared) -> Ou
 def _opening(resolved: Resolved, registry: Registry, prepared: Prepared) -> dict[str, Any]:
     config = resolved.config
     return {
-        "ftr": __version__,
-        "status": "running",
-        "created": time.time(),
-        "command": sys.argv if sys.argv and sys.argv[0] else [],
-        "process": os.getpid(),
+        **beginning(),
         "config": config.model_dump(mode="json"),
         "origins": dict(resolved.origins),
         "components": provenance(config, registry),

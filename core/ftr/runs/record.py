@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import sys
+import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+
+from ftr import __version__
 
 if TYPE_CHECKING:
     from ftr.config.models import RunConfig
@@ -12,6 +17,17 @@ if TYPE_CHECKING:
     from ftr.specs import Kind
 
 PACKAGES = ("torch", "transformers", "datasets", "evaluate", "accelerate", "ray", "tokenizers", "numpy", "pyarrow", "pydantic", "pluggy")
+
+
+def beginning() -> dict[str, Any]:
+    """Return what every record of a run or sweep that begins now opens with."""
+    return {
+        "ftr": __version__,
+        "status": "running",
+        "created": time.time(),
+        "command": sys.argv if sys.argv and sys.argv[0] else [],
+        "process": os.getpid(),
+    }
 
 
 def package_versions() -> dict[str, str]:

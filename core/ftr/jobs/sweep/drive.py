@@ -43,27 +43,17 @@ class Trials:
     retries: int
 
 
-def resources_of(compute: ComputeConfig) -> dict[str, float]:
-    """Return what each process of a trial sets aside: one core unless asked otherwise, a GPU where the cluster has any."""
-    import ray
-
-    gpus = compute.gpus if compute.gpus is not None else float(ray.cluster_resources().get("GPU", 0.0) >= 1)
-    found = {"CPU": compute.cpus if compute.cpus is not None else 1.0, **({"GPU": gpus} if gpus else {})}
-    if compute.memory is not None:
-        found["memory"] = compute.memory * 1e9
-    return {**found, **compute.resources}
-
-
 @contextlib.contextmanager
 def connected(compute: ComputeConfig, registry: Registry, say: Callable[[str], None]) -> Iterator[None]:
     """Connect to the cluster, or start Ray here, for as long as the context lasts; use what is connected already."""
-    for name, value in {**RAY_SETTINGS, **TUNE_SETTINGS}.items():
+    settings = {**RAY_SETTINGS, **TUNE_SETTINGS}
+    for name, value in settings.items():
         os.environ.setdefault(name, value)
     import ray
 
     owned = not ray.is_initialized()
     if owned:
-        connect(compute, registry, say, {**TUNE_SETTINGS, **(_credentials() if compute.storage else {})})
+        connect(compute, registry, say, {**settings, **(_credentials() if compute.storage else {})})
     try:
         yield
     finally:

@@ -17,7 +17,7 @@ from ftr.errors import ConfigError, RunError, ScoreError
 from ftr.jobs.run import split_lines
 from ftr.jobs.say import shown_path
 from ftr.jobs.sweep.budget import Budget, Ending
-from ftr.jobs.sweep.drive import connected, drive
+from ftr.jobs.sweep.drive import Trials, connected, drive
 from ftr.jobs.sweep.encoded import data_key, prepare_all
 from ftr.jobs.sweep.finish import finish, write_rankings
 from ftr.jobs.sweep.proposers import make_proposer
@@ -121,7 +121,7 @@ class Driver:
         record: dict[str, Any],
         events: list[dict[str, Any]],
         encoded: dict[str, dict[str, Any]],
-        trials: Any,
+        trials: Trials,
     ) -> SweepResult:
         board, scheduler = self._board(directory, record, events)
         remote = RemoteSweep(Storage.of(self.storage), directory) if self.storage else None

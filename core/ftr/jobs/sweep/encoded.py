@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ftr.config.dimension import LISTS
 from ftr.errors import FtrError
 from ftr.jobs.prepare import Prepared, prepare
 
@@ -53,7 +54,7 @@ def prepare_all(
     first = prepare(base, registry)
     found = {data_key(base): plain(first)}
     swept = {key: dimension for key, dimension in space.items() if key.partition(".")[0] in CONTENT}
-    choices = [list(dimension.values) if dimension.kind in ("choice", "grid") else None for dimension in swept.values()]
+    choices = [list(dimension.values) if dimension.kind in LISTS else None for dimension in swept.values()]
     if not swept or any(values is None for values in choices):
         return first, found
     for point in itertools.islice(itertools.product(*(values or [] for values in choices)), MOST):

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import sys
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ftr import __version__
 from ftr.config.sweep import ResolvedSweep, ranked_by
 from ftr.errors import DataError
 from ftr.jobs.fit import check_fit
-from ftr.jobs.sweep.drive import Trials, resources_of
-from ftr.runs.record import package_versions, provenance
+from ftr.jobs.launch import worker_resources
+from ftr.jobs.sweep.drive import Trials
+from ftr.runs.record import beginning, package_versions, provenance
 
 if TYPE_CHECKING:
     from ftr.config.models import ComputeConfig
@@ -26,7 +23,7 @@ NAMES = {"CPU": "CPU", "GPU": "GPU", "memory": "GB of memory"}
 
 def room(compute: ComputeConfig, sweep: SweepConfig, say: Callable[[str], None]) -> Trials:
     """Refuse what no machine of the cluster has room for, and say how many trials run at once. Raises `ConfigError`."""
-    resources = resources_of(compute)
+    resources = worker_resources(compute, 1.0)
     fits = check_fit(compute.workers, resources["CPU"], resources.get("GPU", 0.0), compute.memory, compute.resources)
     several = min(fits, sweep.concurrent or fits)
     say(f"{several} trial{'' if several == 1 else 's'} at a time, each with {described(resources, compute.workers)}")
@@ -56,11 +53,7 @@ def opening(resolved: ResolvedSweep, registry: Registry, prepared: Prepared) -> 
     """Return the record a sweep begins with."""
     primary, mode = ranked_by(resolved, registry)
     return {
-        "ftr": __version__,
-        "status": "running",
-        "created": time.time(),
-        "command": sys.argv if sys.argv and sys.argv[0] else [],
-        "process": os.getpid(),
+        **beginning(),
         **resolved.record(),
         "primary": primary,
         "mode": mode,
