@@ -16,7 +16,7 @@ _SAMPLE = 1000
 def map_columns(table: Table, schema: RowSchema, given: Mapping[str, str | int], source: str, *, labelled: bool = True) -> dict[str, int]:
     """Return canonical name -> index of the file's column, and add what was guessed to the table's notes.
 
-    Without `labelled` the columns of type `label` and `answers` may be absent. Raises `DataError` that lists the
+    Without `labelled` the columns that are to be learned may be absent. Raises `DataError` that lists the
     file's columns and the option to give.
     """
     columns = _wanted(schema)
@@ -45,7 +45,7 @@ def rename(table: Table, mapping: Mapping[str, int]) -> list[Row]:
 
 def is_needed(column: Column, *, labelled: bool) -> bool:
     """Whether every row must have the column."""
-    return column.required and (labelled or column.type not in ("label", "answers"))
+    return column.required and (labelled or not column.target)
 
 
 def _wanted(schema: RowSchema) -> list[Column]:

@@ -1,9 +1,15 @@
 """From labels of any type to a stable list of class names: the index is the class id."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING
 
 from ftr.errors import DataError
+
+if TYPE_CHECKING:
+    from ftr.data.schema import Column
 
 Label = str | int | float | bool
 
@@ -32,8 +38,21 @@ def check_labels(names: Collection[str], rows: int, column: str, source: str) ->
     """Raise `DataError` when there is one class only, or nearly as many classes as rows."""
     if len(names) == 1:
         raise DataError(f"{source}: all {rows} usable rows have the same `{column}`, `{next(iter(names))}`: there is nothing to learn")
-    if len(names) > max(_MANY, rows // 2):
+    _check_number(names, rows, "rows", column, source)
+
+
+def check_many_labels(names: Collection[str], count: int, column: Column, source: str) -> None:
+    """Raise `DataError` when lists of classes, `count` in all, hold none, only one where each row must have some, or nearly as many."""
+    if not names:
+        raise DataError(f"{source}: no usable row has any `{column.name}`: there is nothing to learn")
+    if len(names) == 1 and column.required:
+        raise DataError(f"{source}: all `{column.name}` are `{next(iter(names))}`: there is nothing to learn")
+    _check_number(names, count, "places", column.name, source)
+
+
+def _check_number(names: Collection[str], count: int, what: str, column: str, source: str) -> None:
+    if len(names) > max(_MANY, count // 2):
         raise DataError(
-            f"{source}: `{column}` has {len(names)} different values in {rows} rows, so it does not name classes. "
+            f"{source}: `{column}` has {len(names)} different values in {count} {what}, so it does not name classes. "
             f"Choose another column with `dataset.{column}=...`"
         )

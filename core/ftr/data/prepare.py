@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ftr.data.check import check_rows, check_share
-from ftr.data.labels import check_labels, label_name, label_names
+from ftr.data.labelling import class_names, counted, strangers, with_ids
 from ftr.data.rows import SPLITS, Loaded, Rejected, Rows
 from ftr.data.split import grouped, sample, stratified
 from ftr.errors import DataError
@@ -94,25 +94,21 @@ def _note_empty_answers(work: _Work, rows: Rows, split: str, schema: RowSchema) 
 
 def _label(work: _Work, schema: RowSchema, data: DataConfig, known: Sequence[str] | None) -> tuple[str, ...]:
     """Put class ids into the rows; reject rows of classes that the training rows do not have."""
-    column = schema.label
+    column = schema.classes
     if column is None:
         return ()
-    if known is not None:
-        labels = tuple(known)
-    else:
-        train = work.splits["train"].rows
-        labels = label_names(row[column] for row in train)
-        check_labels(labels, len(train), column, f"`{work.origins.get('train', 'train')}`")
+    origin = f"`{work.origins.get('train', 'train')}`"
+    labels = class_names(work.splits["train"].rows, column, origin) if known is None else tuple(known)
     ids = {name: number for number, name in enumerate(labels)}
     for split, rows in work.splits.items():
-        names = [label_name(row[column]) for row in rows.rows]
-        strange = [index for index, name in enumerate(names) if name not in ids]
+        strange = strangers(rows, column, labels)
         cause = "label not in train" if known is None else "label not known to the model"
         new = [Rejected(rows.places[index], split, cause, rows.rows[index]) for index in strange]
         check_share(new, len(rows), data.max_rejected, work.origins.get(split, split))
         work.rejected += new
-        kept = rows.take([index for index, name in enumerate(names) if name in ids])
-        kept.rows = [{**row, column: ids[label_name(row[column])]} for row in kept.rows]
+        left_out = set(strange)
+        kept = rows.take([index for index in range(len(rows)) if index not in left_out])
+        kept.rows = [with_ids(row, column, ids) for row in kept.rows]
         work.splits[split] = kept
     return labels
 
@@ -151,7 +147,7 @@ def _make_splits(work: _Work, schema: RowSchema, data: DataConfig, labels: Seque
 def _classes(rows: Rows, schema: RowSchema, labels: Sequence[str]) -> list[str]:
     if schema.stratify is None:
         return [""] * len(rows)
-    if schema.stratify != schema.label:
+    if schema.stratify != schema.label or (schema.classes and schema.classes.type == "labels"):
         return [str(row.get(schema.stratify)) for row in rows.rows]
     return [labels[number] for row in rows.rows if isinstance(number := row[schema.stratify], int)]
 
@@ -174,23 +170,27 @@ def _check_used(work: _Work, schema: RowSchema, labels: Sequence[str], *, traini
     for split, rows in work.splits.items():
         if not rows.rows:
             raise DataError(f"`{work.origins.get(split, split)}`: no usable rows are left for {split}")
-    if training and schema.label:
-        present = {row[schema.label] for row in work.splits["train"].rows}
+    if training and schema.classes:
+        present = set(counted(work.splits["train"].rows, schema.classes))
         absent = [name for number, name in enumerate(labels) if number not in present]
-        if len(present) == 1:
+        if len(present) == 1 and schema.classes.required:
             raise DataError("all training rows left by `data.limit` have the same class: raise `data.limit`, or set `data.sample=random`")
         if absent:
             work.notes.append(f"train: no rows of the class {', '.join(f'`{name}`' for name in absent)} are left by `data.limit`")
 
 
 def _note_overlap(work: _Work, schema: RowSchema) -> None:
-    names = [column.name for column in schema.columns if column.type == "text" and column.required]
+    names = [column.name for column in schema.columns if column.type in ("text", "tokens") and column.required]
     if "train" not in work.splits or not names:
         return
-    known = {tuple(row.get(name) for name in names) for row in work.splits["train"].rows}
+
+    def told(row: Row) -> tuple[str, ...]:
+        return tuple(str(row.get(name)) for name in names)
+
+    known = {told(row) for row in work.splits["train"].rows}
     for split in ("validation", "test"):
         rows = work.splits.get(split, Rows()).rows
-        both = sum(tuple(row.get(name) for name in names) in known for row in rows)
+        both = sum(told(row) in known for row in rows)
         if both:
             work.notes.append(f"{split}: {both} of {len(rows)} rows have the same {' and '.join(names)} as a training row")
 
@@ -207,8 +207,8 @@ def _report(work: _Work, schema: RowSchema, labels: Sequence[str]) -> Report:
                 "rejected": dict(causes),
                 "from": work.origins.get(split, ""),
             }
-            if schema.label:
-                counts = Counter(row[schema.label] for row in rows)
+            if schema.classes:
+                counts = counted(rows, schema.classes)
                 entry["labels"] = {name: counts.get(number, 0) for number, name in enumerate(labels)}
             report[split] = entry
     return {"splits": report}

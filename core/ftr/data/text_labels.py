@@ -27,7 +27,7 @@ def is_labels_file(path: Path) -> bool:
 
 def labelled_text(text: str, path: Path, options: FileOptions, schema: RowSchema) -> tuple[Table, list[SourceFile]]:
     """Return texts and labels as a table, and the records of the files beside. Raises `DataError` naming both line counts."""
-    texts = [column for column in schema.columns if column.type == "text" and column.required]
+    texts = [column for column in schema.columns if column.type in ("text", "tokens") and column.required]
     if len(texts) != 1:
         names = ", ".join(f"`{column.name}`" for column in texts)
         raise DataError(f"file `{path}` is plain text, but a row needs {names}. Give CSV, JSON or JSONL")

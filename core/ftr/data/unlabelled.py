@@ -54,7 +54,7 @@ def _read_stdin(text: str, schema: RowSchema, options: FileOptions) -> Table:
         return parse(text, "stdin", SPLIT, options, schema, options.format)
     if options.format == "auto" and text.lstrip().startswith(("{", "[{")):
         return parse(text, "stdin", SPLIT, options, schema, "json" if text.lstrip().startswith("[") else "jsonl")
-    texts = [column.name for column in schema.columns if column.type == "text" and column.required]
+    texts = [column.name for column in schema.columns if column.type in ("text", "tokens") and column.required]
     if len(texts) != 1:
         names = ", ".join(f"`{name}`" for name in texts)
         raise DataError(f"standard input is plain text, but a row needs {names}: give one JSON object a line")

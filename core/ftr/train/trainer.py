@@ -176,11 +176,11 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
 
 
 def loss_terms(micro: MicroBatch) -> int:
-    """Return how many terms the mean loss of a micro-batch has: labels that are not ignored (-100), else examples."""
+    """Return how many terms the mean loss of a micro-batch has: class ids that are not ignored (-100), else examples."""
     if not micro.examples:
         return 0
     labels = micro.inputs.get("labels")
-    return micro.examples if labels is None else int((labels != -100).sum())
+    return micro.examples if labels is None or labels.is_floating_point() else int((labels != -100).sum())
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]  # as above

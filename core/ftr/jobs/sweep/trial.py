@@ -159,12 +159,15 @@ def _spec(directory: RunDirectory, config: RunConfig, shared: Shared, prepared: 
 
 
 def _opening(config: dict[str, Any], run_config: RunConfig, shared: Shared, prepared: dict[str, Any]) -> dict[str, Any]:
+    from ray.util import get_node_ip_address
+
     splits, report = prepared["splits"], prepared["report"]["splits"]
     return {
         **shared.record,
         "status": "running",
         "created": time.time(),
         "process": os.getpid(),
+        "node": get_node_ip_address(),
         "trial": config["trial"],
         "config": run_config.model_dump(mode="json"),
         "model_source": prepared["source"],
