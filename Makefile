@@ -12,7 +12,7 @@ run: $(INSTALLED)
 	$(VENV)/bin/ftr run task=qa
 
 test: install
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 check: install
 	$(VENV)/bin/ruff check .

@@ -13,6 +13,8 @@ import trainings
 if TYPE_CHECKING:
     from ftr.jobs.run import RunResult
 
+pytest_plugins = ["ftr.testing"]
+
 # Read when torch is first imported, and by the processes that tests start: tiny models gain nothing from threads.
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 # What the hub is asked for must fail at once and alike on every machine.
@@ -33,7 +35,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a tiny BERT; not to be changed."""
-    from tiny import tiny_checkpoint
+    from ftr.testing.tiny import tiny_checkpoint
 
     return tiny_checkpoint("bert", tmp_path_factory.mktemp("models") / "tiny-bert")
 

@@ -66,14 +66,25 @@ def python_with_pears(folder: Path) -> Path:
     }
     for path, text in files.items():
         path.write_text(text, encoding="utf-8")
+    python = new_python(folder)
+    pip_install(python, "--no-build-isolation", "--editable", str(source))
+    return python
+
+
+def new_python(folder: Path) -> Path:
+    """Make a virtual environment in `folder` that sees all packages of this one; return its Python."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
     python = folder / "venv" / "bin" / "python"
     asked = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     site = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
     (Path(site) / "all.pth").write_text("\n".join([sysconfig.get_path("purelib"), *_own_sources()]) + "\n", encoding="utf-8")
-    install = ["install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--editable", str(source)]
-    subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python), *install], check=True)
     return python
+
+
+def pip_install(python: Path, *words: str) -> None:
+    """Install into an environment that has no pip of its own, without any index."""
+    install = ["install", "--quiet", "--no-deps", "--no-index", *words]
+    subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python), *install], check=True)
 
 
 def _own_sources() -> list[str]:

@@ -1,6 +1,6 @@
 """`python -m ftr`: the same as the `ftr` command."""
 
-from ftr.cli.main import main
+from ftr.cli.program import program
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    program()

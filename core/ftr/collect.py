@@ -2,13 +2,16 @@
 
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from types import ModuleType
 
 import pluggy
 
 from ftr import hookspecs
 from ftr.errors import PluginError
-from ftr.specs import KINDS, SPEC_TYPES, AnySpec, Kind, MetricSpec, TaskSpec
+from ftr.hookspecs import DEPRECATED, Deprecated
+from ftr.specs import KINDS, SPEC_TYPES, AnySpec, DatasetSpec, Kind, MetricSpec, TaskSpec
 from ftr.suggest import did_you_mean
 
 HOOKS: Mapping[str, Kind] = {f"ftr_{kind}s": kind for kind in KINDS}
@@ -18,25 +21,60 @@ _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 Specs = tuple[tuple[Kind, AnySpec], ...]
 
 
-def collect(plugin: object) -> tuple[tuple[str, ...], Specs]:
-    """Return the hooks `plugin` implements and the specs they give.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """What the plugins of one entry-point group promise.
+
+    `hookspecs` is the module of its hooks; `read(hook, result)` yields the kind and spec of each thing that a hook gave, and
+    raises `PluginError` for what is not legal; `deprecated` still works and is said.
+    """
+
+    hookspecs: ModuleType
+    read: Callable[[str, object], Iterable[tuple[Kind, AnySpec]]]
+    deprecated: Sequence[Deprecated] = ()
+
+
+def collect(plugin: object, contract: Contract | None = None) -> tuple[tuple[str, ...], Specs]:
+    """Return the hooks `plugin` implements and the specs they give, as `contract` (by default the first) wants them.
 
     Raises `PluginError` for an unknown or unmarked hook and for a spec that is not legal, and whatever the hooks raise.
     """
+    contract = contract or V1
     manager = pluggy.PluginManager(hookspecs.PROJECT)
-    manager.add_hookspecs(hookspecs)
+    manager.add_hookspecs(contract.hookspecs)
+    known = sorted(vars(manager.hook))
     _refuse_unmarked(plugin, manager)
     manager.register(plugin)
     hooks: list[str] = []
     specs: list[tuple[Kind, AnySpec]] = []
     for caller in manager.get_hookcallers(plugin) or []:
-        if caller.name not in HOOKS:
-            raise PluginError(f"unknown hook `{caller.name}`.{did_you_mean(caller.name, HOOKS)} The hooks are {_listed(HOOKS)}.")
+        if caller.name not in known:
+            raise PluginError(_unknown_hook(caller.name, known, contract.deprecated))
         hooks.append(caller.name)
         for implementation in caller.get_hookimpls():
-            specs.extend((HOOKS[caller.name], spec) for spec in _checked(caller.name, implementation.function()))
+            specs.extend(contract.read(caller.name, implementation.function()))
     _refuse_duplicates(specs)
     return tuple(hooks), tuple(specs)
+
+
+def deprecations(contract: Contract, hooks: Iterable[str], specs: Specs) -> Iterator[str]:
+    """Yield a notice for each deprecated hook among `hooks`, and each deprecated field that one of `specs` sets."""
+    used = {*hooks, *(f"{type(spec).__name__}.{name}" for _, spec in specs for name in _set_fields(spec))}
+    yield from (entry.notice for entry in contract.deprecated if entry.name in used)
+
+
+def _set_fields(spec: AnySpec) -> Iterator[str]:
+    for field in fields(spec):
+        default = field.default_factory() if field.default_factory is not MISSING else field.default
+        if getattr(spec, field.name) != default:
+            yield field.name
+
+
+def _unknown_hook(name: str, known: Sequence[str], deprecated: Iterable[Deprecated]) -> str:
+    for entry in deprecated:
+        if entry.name == name:
+            return f"the hook `{name}` was removed in ftr {entry.removed}: use {entry.instead}."
+    return f"unknown hook `{name}`.{did_you_mean(name, known)} The hooks are {_listed(known)}."
 
 
 def _refuse_unmarked(plugin: object, manager: pluggy.PluginManager) -> None:
@@ -45,18 +83,21 @@ def _refuse_unmarked(plugin: object, manager: pluggy.PluginManager) -> None:
             raise PluginError(f"the function `{name}` looks like a hook but is not marked: put `@ftr.hookimpl` above it, or rename it.")
 
 
-def _checked(hook: str, result: object) -> Iterator[AnySpec]:
-    expected = SPEC_TYPES[HOOKS[hook]]
-    # The hook is called here and not through pluggy, which would drop a forgotten `return` without a word.
+def read_specs(hook: str, result: object) -> Iterator[tuple[Kind, AnySpec]]:
+    """Yield the specs that one of the five hooks gave. Raises `PluginError` for the first that is not legal."""
+    kind = HOOKS[hook]
+    expected = SPEC_TYPES[kind]
+    # The hook is called by ourselves and not through pluggy, which would drop a forgotten `return` without a word.
     if isinstance(result, str) or not isinstance(result, Iterable):
         raise PluginError(f"`{hook}` returned `{type(result).__name__}`: return a list of `{expected.__name__}`.")
     for spec in result:
-        if not isinstance(spec, expected):
+        # A subclass could hold anything; a spec is strings, and must mean the same in every process.
+        if type(spec) is not expected:
             raise PluginError(f"`{hook}` gave a `{type(spec).__name__}`: it must give `{expected.__name__}` objects only.")
         fault = _fault(spec)
         if fault:
-            raise PluginError(f"`{hook}` gave the {HOOKS[hook]} {spec.name!r}: {fault}")
-        yield spec
+            raise PluginError(f"`{hook}` gave the {kind} {spec.name!r}: {fault}")
+        yield kind, spec
 
 
 def _fault(spec: AnySpec) -> str | None:
@@ -69,8 +110,13 @@ def _fault(spec: AnySpec) -> str | None:
     for field, path in (("target", spec.target), ("options", spec.options)):
         if (path is not None or field == "target") and not (isinstance(path, str) and _TARGET.fullmatch(path)):
             return f"`{field}` is {path!r}: it must be a string `package.module:attribute`."
-    if isinstance(spec, MetricSpec) and spec.mode not in ("max", "min"):
-        return f"`mode` is {spec.mode!r}: it must be `max` or `min`."
+    if isinstance(spec, DatasetSpec) and not _names(spec.columns):
+        return f"`columns` is {spec.columns!r}: it must be a tuple of names, which nobody can change."
+    if isinstance(spec, MetricSpec):
+        if spec.mode not in ("max", "min"):
+            return f"`mode` is {spec.mode!r}: it must be `max` or `min`."
+        if spec.key is not None and not isinstance(spec.key, str):
+            return f"`key` is {spec.key!r}: it must be the name of a score."
     return None
 
 
@@ -78,13 +124,17 @@ def _task_fault(spec: TaskSpec) -> str | None:
     for field, name in (("dataset", spec.dataset), ("model", spec.model), ("head", spec.head)):
         if not isinstance(name, str) or not name:
             return f"`{field}` is {name!r}: it must be a component's name."
-    if not isinstance(spec.metrics, tuple) or not spec.metrics or not all(isinstance(name, str) and name for name in spec.metrics):
+    if not spec.metrics or not _names(spec.metrics):
         return f"`metrics` is {spec.metrics!r}: it must be a tuple of one or more metric names."
     for field, values in (("defaults", spec.defaults), ("search_space", spec.search_space)):
         for key, value in values.items():
             if not isinstance(key, str) or not _plain(value):
                 return f"`{field}[{key!r}]` is a `{type(value).__name__}`: keys are strings, values numbers, strings, lists or mappings."
     return None
+
+
+def _names(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(name, str) and name for name in value)
 
 
 def _plain(value: object) -> bool:
@@ -105,3 +155,8 @@ def _refuse_duplicates(specs: Iterable[tuple[Kind, AnySpec]]) -> None:
 
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
+
+
+V1 = Contract(hookspecs=hookspecs, read=read_specs, deprecated=DEPRECATED)
+CONTRACTS: Mapping[str, Contract] = {"ftr.plugins": V1}
+"""Each group of entry points with its contract, oldest first: of a distribution that offers several, the newest known is read."""

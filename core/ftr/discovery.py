@@ -4,33 +4,36 @@ import os
 import re
 import sys
 import traceback as tracebacks
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, distribution, distributions, version
+from importlib.metadata import Distribution, EntryPoint, distribution, distributions
 from pathlib import Path
 from typing import Literal
 
-from ftr.collect import Specs, collect
-from ftr.errors import PluginError
+from ftr import plugin_files
+from ftr.collect import CONTRACTS, Contract, Specs, collect, deprecations
+from ftr.compatible import OWN, own_version, unmet
+from ftr.errors import PluginError, in_one_line
+from ftr.isolation import isolated
 from ftr.specs import TaskSpec
 from ftr.suggest import did_you_mean
 
+__all__ = ["GROUP", "OWN", "PluginRecord", "Status", "complaints", "discover", "own_version"]
+
 GROUP = "ftr.plugins"
-OWN = "ftr"
-_UNKNOWN_VERSION = "0+unknown"
-_CAUSE_LENGTH = 300
+_GROUP = re.compile(rf"{re.escape(GROUP)}(\.v\d+)?")
 _MODULE_PATH = re.compile(r"[\w.]+\s*(:\s*[\w.]+\s*)?(\[.*\]\s*)?")
-_OWN_REQUIREMENT = re.compile(r"\s*ftr(?![\w.-]*\w)", re.IGNORECASE)
 Status = Literal["loaded", "failed", "skipped", "disabled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginRecord:
-    """One entry point of the group: where it comes from, what became of it, and what it registers.
+    """One plugin, an entry point of the group or a file: where it comes from, what became of it, and what it registers.
 
     `origin` is the module's file once loaded, before that the folder its distribution is installed in. `cause` is one
-    line, empty when loaded; `traceback` is there when code of the plugin failed.
+    line, empty when loaded; `traceback` is there when code of the plugin failed. `notes` are one line each on what a
+    loaded one should not do. A plugin that is one file has its `sha256`; the distribution is then the file's name, and the
+    version begins the hash.
     """
 
     name: str
@@ -43,6 +46,10 @@ class PluginRecord:
     traceback: str = ""
     hooks: tuple[str, ...] = ()
     specs: Specs = ()
+    group: str = GROUP
+    module: str = ""
+    sha256: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def described(self) -> str:
@@ -79,30 +86,28 @@ class _Source:
     name: str
     version: str
     folder: str
+    requires: tuple[str, ...]
 
     @classmethod
     def of(cls, dist: Distribution) -> "_Source":
         metadata = dist.metadata
-        return cls(dist, metadata["Name"], metadata["Version"] or "?", str(dist.locate_file("")))
+        requires = metadata.get_all("Requires-Dist") or dist.requires or ()
+        return cls(dist, metadata["Name"], metadata["Version"] or "?", str(dist.locate_file("")), tuple(requires))
 
 
-def own_version() -> str:
-    """Return the version of the installed `ftr`, or `0+unknown` when it runs from files that were never installed."""
-    try:
-        return version(OWN)
-    except PackageNotFoundError:
-        return _UNKNOWN_VERSION
+def discover(contracts: Mapping[str, Contract] = CONTRACTS) -> tuple[PluginRecord, ...]:
+    """Return a record for every plugin: built-ins first, installed ones by distribution and name, then those of one file.
 
-
-def discover(group: str = GROUP) -> tuple[PluginRecord, ...]:
-    """Return a record for every plugin installed, built-ins first, then by distribution and name.
-
-    `FTR_PLUGINS` (entry-point or distribution names, comma between) limits which outsiders load; empty means none of
-    them. Raises `PluginError` for the first faulty plugin when `FTR_STRICT_PLUGINS` is set.
+    `contracts` are the groups of entry points that are known, oldest first. `FTR_PLUGINS` (entry-point or distribution names,
+    comma between) limits which outsiders load; empty means none of them. `FTR_PLUGIN_FILES` names files. Raises
+    `PluginError` for the first faulty plugin when `FTR_STRICT_PLUGINS` is set.
     """
     chosen = _chosen(os.environ.get("FTR_PLUGINS"))
-    records = [found if isinstance(found, PluginRecord) else _load(*found, chosen) for found in _entry_points(group)]
+    records = [found if isinstance(found, PluginRecord) else _load(*found, contracts, chosen) for found in _entry_points(contracts)]
     records.sort(key=lambda record: (not record.builtin, _canonical(record.distribution), record.name))
+    files = plugin_files.named()
+    newest = list(contracts)[-1]
+    records += [_load_file(path, files[:place], newest, contracts[newest]) for place, path in enumerate(files)]
     if os.environ.get("FTR_STRICT_PLUGINS", "").lower() not in ("", "0", "false"):
         for record in records:
             if record.faulty:
@@ -112,10 +117,11 @@ def discover(group: str = GROUP) -> tuple[PluginRecord, ...]:
 
 
 def complaints(records: Sequence[PluginRecord]) -> Iterator[str]:
-    """Yield one line for each faulty plugin, and for each name in `FTR_PLUGINS` that no plugin answers to."""
+    """Yield one line for each fault of a plugin, and for each name in `FTR_PLUGINS` that no plugin answers to."""
     for record in records:
         if record.faulty:
             yield record.complaint
+        yield from (f"plugin {record.described}: {note}" for note in record.notes)
     known = {name for record in records for name in (record.name, record.distribution)}
     for name in sorted(_chosen(os.environ.get("FTR_PLUGINS")) or ()):
         if not any(record.answers_to(name) for record in records):
@@ -126,81 +132,93 @@ def _chosen(setting: str | None) -> frozenset[str] | None:
     return None if setting is None else frozenset(name for name in map(str.strip, setting.split(",")) if name)
 
 
-def _entry_points(group: str) -> Iterator[tuple[_Source, EntryPoint] | PluginRecord]:
-    """Yield the group's entry points, read file by file: one malformed file must not hide every other plugin."""
+def _entry_points(groups: Collection[str]) -> Iterator[tuple[_Source, EntryPoint] | PluginRecord]:
+    """Yield the entry points of the newest of `groups` that each distribution offers; all of them where none is known.
+
+    They are read file by file: one malformed file must not hide every other plugin.
+    """
     seen: set[str] = set()
     for found in distributions():
         try:
-            if group not in (found.read_text("entry_points.txt") or ""):
+            if GROUP not in (found.read_text("entry_points.txt") or ""):
                 continue
             # The first distribution of a name on the path is the one an import would meet.
             source = _Source.of(distribution(found.metadata["Name"]))
-            points = [point for point in source.dist.entry_points if point.group == group]
+            points = [point for point in source.dist.entry_points if _GROUP.fullmatch(point.group)]
         except Exception as error:
             yield _unreadable(found, error)
             continue
         if _canonical(source.name) not in seen:
             seen.add(_canonical(source.name))
-            yield from ((source, point) for point in points)
+            newest = next((group for group in reversed(list(groups)) if any(point.group == group for point in points)), None)
+            yield from ((source, point) for point in points if newest is None or point.group == newest)
 
 
 def _unreadable(dist: Distribution, error: Exception) -> PluginRecord:
     folder = Path(str(getattr(dist, "_path", "unknown")))
-    cause = f"its metadata cannot be read: {_one_line(error)}"
+    cause = f"its metadata cannot be read: {in_one_line(error)}"
     return PluginRecord(
         name=folder.name, distribution=folder.name, version="?", origin=str(folder), builtin=False, status="failed", cause=cause
     )
 
 
-def _load(source: _Source, point: EntryPoint, chosen: Collection[str] | None) -> PluginRecord:
-    """Import one plugin and collect its specs. Only `KeyboardInterrupt` and its like get past the `except`."""
-    builtin = _canonical(source.name) == OWN
+def _load(source: _Source, point: EntryPoint, contracts: Mapping[str, Contract], chosen: Collection[str] | None) -> PluginRecord:
+    """Import one plugin and collect its specs, unless it is not wanted or was made for another ftr."""
     record = PluginRecord(
-        name=point.name, distribution=source.name, version=source.version, origin=source.folder, builtin=builtin, status="disabled"
+        name=point.name,
+        distribution=source.name,
+        version=source.version,
+        origin=source.folder,
+        builtin=_canonical(source.name) == OWN,
+        status="disabled",
+        group=point.group,
+        module=point.module if _MODULE_PATH.fullmatch(point.value) else "",
     )
-    if not builtin and chosen is not None and not any(record.answers_to(choice) for choice in chosen):
+    if not record.builtin and chosen is not None and not any(record.answers_to(choice) for choice in chosen):
         return replace(record, cause="not named in `FTR_PLUGINS`")
     try:
-        unmet = None if builtin else _unmet(source.dist, point)
-        if unmet:
-            return replace(record, status="skipped", cause=unmet)
-        if not _MODULE_PATH.fullmatch(point.value):
-            raise PluginError(f"its entry point is `{point.value}`: it must be `package.module` or `package.module:attribute`.")
-        # A print in a plugin must not mix with the result a command writes to stdout.
-        with redirect_stdout(sys.stderr):
-            hooks, specs = collect(point.load())
-    except (Exception, SystemExit) as error:
-        trace = "".join(tracebacks.format_exception(error))
-        return replace(record, status="failed", cause=_one_line(error), traceback=trace)
-    origin = getattr(sys.modules.get(point.module), "__file__", None) or record.origin
-    return replace(record, status="loaded", origin=origin, hooks=hooks, specs=specs)
+        trouble = None if record.builtin else unmet(source.requires, point.extras)
+    except Exception as error:  # it says what it requires in no words that can be read
+        return replace(record, status="failed", cause=in_one_line(error), traceback="".join(tracebacks.format_exception(error)))
+    if trouble is None and point.group not in contracts:
+        trouble = f"it offers `{point.group}`, and this is {OWN} {own_version()}, which knows no such plugins: install a newer {OWN}"
+    if trouble is not None:
+        return replace(record, status="skipped", cause=trouble)
+    if not record.module:
+        return replace(
+            record, status="failed", cause=f"its entry point is `{point.value}`: it must be `package.module` or `package.module:attribute`."
+        )
+    return _collected(record, point.load, contracts[point.group])
 
 
-def _unmet(dist: Distribution, point: EntryPoint) -> str | None:
-    """Return why this ftr is not one the plugin was made for, from its `Requires-Dist`, or None."""
-    own = own_version()
-    lines = [line for line in dist.requires or [] if _OWN_REQUIREMENT.match(line)]
-    if not lines or own == _UNKNOWN_VERSION:
-        return None
-    # Not at the top: it takes longer than everything else `ftr list` does, and most plugins bound nothing.
-    from packaging.requirements import Requirement
+def _load_file(path: Path, others: Sequence[Path], group: str, contract: Contract) -> PluginRecord:
+    record = PluginRecord(
+        name=path.stem, distribution=path.name, version="?", origin=str(path), builtin=False, status="failed", group=group, module=path.stem
+    )
+    trouble = plugin_files.fault(path, others)
+    if trouble:
+        return replace(record, cause=trouble)
+    try:
+        sha256 = plugin_files.sha256(path)
+    except OSError as error:
+        return replace(record, cause=f"the file cannot be read: {error.strerror or error}")
+    record = replace(record, version=sha256[:12], sha256=sha256)
+    return _collected(record, lambda: plugin_files.load(path, sha256), contract)
 
-    for requirement in map(Requirement, lines):
-        applies = requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in ("", *point.extras))
-        if applies and not requirement.specifier.contains(own, prereleases=True):
-            return f"it requires `{OWN}{requirement.specifier}` and this is {OWN} {own}; install a version of it made for {OWN} {own}"
-    return None
+
+def _collected(record: PluginRecord, load: Callable[[], object], contract: Contract) -> PluginRecord:
+    """Import the hook module and call its hooks. Only `KeyboardInterrupt` and its like get past the `except`."""
+    with isolated(record.module.partition(".")[0]) as found:
+        try:
+            hooks, specs = collect(load(), contract)
+        except (Exception, SystemExit) as error:
+            trace = "".join(tracebacks.format_exception(error))
+            return replace(record, status="failed", cause=in_one_line(error), traceback=trace)
+    notes = (*([found.note] if found.note else []), *deprecations(contract, hooks, specs))
+    origin = getattr(sys.modules.get(record.module), "__file__", None) or record.origin
+    return replace(record, status="loaded", origin=origin, hooks=hooks, specs=specs, notes=notes)
 
 
 def _canonical(name: str) -> str:
     """Return the name of a distribution as package indexes compare it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _one_line(error: BaseException) -> str:
-    try:
-        message = " ".join(str(error).split())
-    except Exception:
-        message = "(its message cannot be shown)"
-    text = message if isinstance(error, PluginError) else f"{type(error).__name__}: {message}".removesuffix(": ")
-    return text if len(text) <= _CAUSE_LENGTH else f"{text[: _CAUSE_LENGTH - 1]}…"

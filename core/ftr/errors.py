@@ -34,8 +34,32 @@ class ModelError(RequestError):
 
 
 class PluginError(FtrError):
-    """A plugin failed to load, or its code failed during a run. Names plugin and version."""
+    """A plugin failed to load, or its code failed during a run. Names plugin and version.
+
+    `trace` is the traceback as text, for it is lost on the way from another process; `log` is the file that holds it.
+    """
+
+    def __init__(self, message: str, *, trace: str = "", log: str = "") -> None:
+        super().__init__(message)
+        self.trace, self.log = trace, log
+
+    def __str__(self) -> str:
+        message = super().__str__()
+        return f"{message}{'' if message.endswith('.') else '.'} The traceback is in `{self.log}`." if self.log else message
 
 
 class RunError(FtrError):
     """A training or evaluation failed on this machine (disk, memory, a lost worker)."""
+
+
+_LENGTH = 300
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return an error as one line of bounded length, with its type unless it is a `PluginError`."""
+    try:
+        message = " ".join(str(error).split())
+    except Exception:
+        message = "(its message cannot be shown)"
+    text = message if isinstance(error, PluginError) else f"{type(error).__name__}: {message}".removesuffix(": ")
+    return text if len(text) <= _LENGTH else f"{text[: _LENGTH - 1]}…"

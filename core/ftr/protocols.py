@@ -121,8 +121,8 @@ class Head(Protocol):
         """Return what to tell a person who trains on `rows` without validation rows to tune on; None: nothing is tuned anyway."""
         ...
 
-    def score_inputs(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
-        """Return `{"predictions": [...], "references": [...]}` as the metrics take them."""
+    def score_inputs(self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, list[Any]]:
+        """Return `{"predictions": [...], "references": [...]}` as the metrics take them; `labels` names the class ids of the rows."""
         ...
 
 

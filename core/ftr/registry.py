@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, TypeGuard
 
+from ftr import plugin_files
 from ftr.discovery import PluginRecord, complaints, discover
-from ftr.errors import PluginError, UnknownComponentError
+from ftr.errors import PluginError, UnknownComponentError, in_one_line
 from ftr.specs import AnySpec, Kind, MetricSpec, TaskSpec
 from ftr.suggest import did_you_mean
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pydantic import BaseModel
 
 BareName = Literal["reachable", "shadowed", "ambiguous"]
+
+SAID = "FTR_PLUGINS_SAID"
+"""Set for processes that a command starts: what there is to say of plugins, the command has said."""
+_said: set[str] = set()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +59,20 @@ class Registry:
     def all(self, kind: Kind) -> tuple[Registered, ...]:
         """Return every component of `kind`, shadowed ones included, built-ins first."""
         return tuple(entry for entry in self._all if entry.kind == kind)
+
+    @property
+    def files(self) -> tuple[PluginRecord, ...]:
+        """The loaded plugins that are one file each."""
+        return tuple(plugin for plugin in self.plugins if plugin.sha256 and plugin.status == "loaded")
+
+    def hashes(self, files: Iterable[str]) -> dict[str, str]:
+        """Return the sha256 of plugins of one file by their paths in `files`, which may be those of another machine."""
+        known = {plugin.distribution: plugin.sha256 for plugin in self.files}
+        return {path: known[name] for path in files if (name := path.rpartition("/")[2]) in known}
+
+    def rivals(self, entry: Registered) -> tuple[Registered, ...]:
+        """Return the components of other plugins that have the same kind and bare name."""
+        return tuple(other for other in self.all(entry.kind) if other.spec.name == entry.spec.name and other is not entry)
 
     def names(self, kind: Kind) -> tuple[str, ...]:
         """Return the bare names of `kind` that can be asked for, in order of registration."""
@@ -107,7 +129,8 @@ class Registry:
             return None
         model = _imported(entry, "options", path)
         if not _is_model(model):
-            raise PluginError(f"{_whose(entry)}: its options `{path}` are a `{type(model).__name__}`, not a pydantic model class.")
+            what = f"the class `{model.__name__}`" if isinstance(model, type) else f"a `{type(model).__name__}`"
+            raise PluginError(f"{_whose(entry)}: its options `{path}` are {what}, not a pydantic model class.")
         return model
 
     def _matching(self, kind: Kind, name: str) -> list[Registered]:
@@ -137,16 +160,36 @@ class Registry:
         return text
 
 
+def registry_again(recorded: Mapping[str, str]) -> Registry:
+    """Return the registry of this process with the plugins of one file each that a record names, by path, with their sha256.
+
+    Raises `RequestError` for a file that is missing or changed.
+    """
+    return registry_with(plugin_files.again(recorded))
+
+
 @cache
 def get_registry() -> Registry:
-    """Return the registry of this process, built on first use; says on stderr, a line each, which plugins are faulty.
+    """Return the registry of this process, built on first use; says on stderr, a line each and once, which plugins are faulty.
 
     Raises `PluginError` when `FTR_STRICT_PLUGINS` is set and a plugin is faulty.
     """
     records = discover()
     for line in complaints(records):
-        print(f"ftr: {line}", file=sys.stderr)
+        if line not in _said and not os.environ.get(SAID):
+            print(f"ftr: {line}", file=sys.stderr)
+        _said.add(line)
     return Registry(records)
+
+
+def registry_with(files: Iterable[str | Path]) -> Registry:
+    """Return the registry of this process with further plugins of one file each, which it keeps.
+
+    Raises `RequestError` for a file that is not there or cannot be a plugin.
+    """
+    if plugin_files.name(files):
+        get_registry.cache_clear()
+    return get_registry()
 
 
 def _qualifier(plugin: PluginRecord, owners: Sequence[PluginRecord]) -> str:
@@ -165,13 +208,14 @@ def _imported(entry: Registered, field: str, path: str) -> object:
         for attribute in attributes.split("."):
             found = getattr(found, attribute)
     except (Exception, SystemExit) as error:
-        cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise PluginError(f"{_whose(entry)}: its {field} `{path}` cannot be imported: {cause}") from error
+        raise PluginError(f"{_whose(entry)}: its {field} `{path}` cannot be imported: {in_one_line(error)}") from error
     return found
 
 
 def _is_model(found: object) -> TypeGuard[type[BaseModel]]:
-    return isinstance(found, type) and hasattr(found, "model_validate")
+    # Where nobody has imported pydantic, nothing is a model of it.
+    pydantic = sys.modules.get("pydantic")
+    return pydantic is not None and isinstance(found, type) and issubclass(found, pydantic.BaseModel)
 
 
 def _whose(entry: Registered) -> str:

@@ -9,15 +9,18 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class FrozenMapping(Mapping[str, object]):
-    """A read-only, picklable, hashable mapping; specs turn any mapping given to them into one."""
+    """A read-only, picklable, hashable mapping; specs turn any mapping given to them into one.
+
+    Lists and mappings among its values are copied on their way in and out: nobody can change what others read.
+    """
 
     __slots__ = ("_items",)
 
     def __init__(self, items: Mapping[str, object] | None = None) -> None:
-        self._items = dict(items or {})
+        self._items = {key: _copied(value) for key, value in (items or {}).items()}
 
     def __getitem__(self, key: str) -> object:
-        return self._items[key]
+        return _copied(self._items[key])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._items)
@@ -30,6 +33,14 @@ class FrozenMapping(Mapping[str, object]):
 
     def __repr__(self) -> str:
         return repr(self._items)
+
+
+def _copied(value: object) -> object:
+    if isinstance(value, list):
+        return [_copied(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

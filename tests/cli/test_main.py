@@ -125,7 +125,10 @@ def test_a_crash_in_a_plugin_names_the_plugin(tmp_path: Path) -> None:
     (tmp_path / "crashing.py").write_text("def crash(): return 1 / 0\n", encoding="utf-8")
     result = fail(tmp_path, "plugin")
     assert result.returncode == 1
-    assert result.stderr.startswith("ftr: error: ZeroDivisionError: division by zero, in plugin `crasher` (crashing 1.2).")
+    assert result.stderr == (
+        "ftr: error: the head `crash` of plugin `crasher` (crashing 1.2) failed in `crash`: ZeroDivisionError: division by zero."
+        " `FTR_TRACEBACK=1` shows the traceback.\n"
+    )
 
 
 def test_the_traceback_is_shown_when_asked_for(tmp_path: Path) -> None:

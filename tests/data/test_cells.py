@@ -116,6 +116,12 @@ def test_one_class_that_applies_or_not_can_be_learned(tmp_path: Path) -> None:
     assert prepare(path, FILED, DataConfig(validation_share=0.1, test_share=0.1)).labels == ("x",)
 
 
+def test_a_split_without_the_column_has_no_class_where_none_is_required(tmp_path: Path) -> None:
+    lines(tmp_path / "train.jsonl", {"text": "a", "topics": ["x"]}, {"text": "b", "topics": []})
+    lines(tmp_path / "test.jsonl", {"text": "c"})
+    assert prepare(tmp_path, FILED).splits["test"] == [{"id": "test-1", "text": "c", "topics": []}]
+
+
 def test_numbers_are_floats_and_need_no_classes(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,score\na,4\nb,2.5\nc,-1e-3\nd,good\n", encoding="utf-8")
     prepared = prepare(tmp_path / "a.csv", RATED)

@@ -15,9 +15,9 @@ import pytest
 from ftr.data.encode import StoredSplit, cache_folder, code_identity, store_split
 from ftr.errors import ConfigError, DataError, RunError
 from ftr.protocols import EncodeSettings
+from ftr.testing.tiny import tiny_tokenizer
 from ftr_plugins.classification.head import SequenceClassificationHead
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
-from tiny import tiny_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -110,7 +110,7 @@ from pathlib import Path
 from ftr.data.encode import store_split
 from ftr.protocols import EncodeSettings
 from ftr_plugins.classification.head import SequenceClassificationHead
-from tiny import tiny_tokenizer
+from ftr.testing.tiny import tiny_tokenizer
 tokenizer = tiny_tokenizer("bert")
 rows = [{{"id": str(n), "text": "the old mill " * (n % 9 + 1), "label": n % 2}} for n in range(1500)]
 Path(sys.argv[1]).touch()

@@ -9,6 +9,7 @@ import pytest
 from ftr.config.models import DataConfig
 from ftr.data.hub import fetch, from_splits
 from ftr.data.prepare import prepare_rows
+from ftr.data.schema import Column, RowSchema
 from ftr.errors import DataError, PluginError
 from readers import TEXT, head_of
 
@@ -31,6 +32,16 @@ def test_classes_keep_their_names_and_unlabelled_rows_are_rejected() -> None:
     assert [row["label"] for row in prepared.splits["train"]] == [1, 0]
     assert [(item.place, item.cause) for item in prepared.rejected] == [("train[2]", "empty label")]
     assert loaded.sources[0].path == "dataset d train"
+
+
+def test_a_class_for_every_token_keeps_its_name() -> None:
+    from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
+
+    features = Features({"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=["O", "B-PER"]))})
+    train = Dataset.from_dict({"tokens": [["Ada", "met"], ["so"], ["Bo"]], "ner_tags": [[1, 0], [0], [-1]]}, features=features)
+    schema = RowSchema(columns=(Column(name="tokens", type="tokens"), Column(name="tags", type="labels", aliases=("ner_tags",))))
+    loaded = from_splits(DatasetDict({"train": train}), schema, {}, "dataset `d`")
+    assert [row["tags"] for row in loaded.splits["train"].rows] == [["B-PER", "O"], ["O"], [None]]
 
 
 def test_what_is_no_dataset_dict_is_the_plugins_fault() -> None:

@@ -17,6 +17,7 @@ from clusters import Cluster, Size, ray_cluster
 from editable import python_with_pears
 from ftr.errors import ConfigError
 from ftr.jobs.address import probe
+from ftr.plugin_files import sha256
 from networks import free_port
 
 pytestmark = pytest.mark.slow
@@ -46,6 +47,9 @@ def used(pears):
     import os
     from ftr.registry import get_registry
     metric = get_registry().target("metric", "pears") if pears else None
+    files = get_registry().files
+    if files:
+        metric = get_registry().target("metric", "pine")
     return [metric and metric.basket, os.environ["FTR_CHECKED"], os.environ["FTR_PLUGINS"], os.environ.get("TORCH_CPP_LOG_LEVEL")]
 
 
@@ -93,6 +97,17 @@ def test_an_editable_plugin_of_the_driver_works_on_every_node(cluster: Cluster, 
     hosts = {node.host for node in cluster.nodes}
     assert answer["found"] == {host: ["full", "yes", "ftr-pears", "ERROR"] for host in hosts}
     assert str(answer["said"]).startswith("['sent ftr-pears 1.0 to 2 nodes: ")
+
+
+def test_a_plugin_of_one_file_works_on_every_node(cluster: Cluster, tmp_path: Path) -> None:
+    hooks = "import ftr\n@ftr.hookimpl\ndef ftr_metrics(): return [ftr.MetricSpec(name='pine', target='my_task:Pine')]\n"
+    file = tmp_path / "apart" / "my_task.py"
+    file.parent.mkdir()
+    file.write_text(f"{hooks}class Pine:\n    basket = 'cones'\n", encoding="utf-8")
+    code, answer, err = drive(sys.executable, tmp_path, cluster.address, FTR_PLUGIN_FILES=str(file))
+    assert code == 0, (answer, err)
+    assert answer["found"] == {node.host: ["cones", "yes", "", "ERROR"] for node in cluster.nodes}
+    assert str(answer["said"]).startswith(f"['sent my_task.py {sha256(file)[:12]} to 2 nodes: ")
 
 
 def test_another_version_on_one_node_is_refused(cluster: Cluster, python: Path, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ import pytest
 
 import ftr
 from ftr.errors import ConfigError, RequestError, RunError
+from ftr.testing.tiny import tiny_checkpoint
 from squad_rules import evaluate_v2
-from tiny import tiny_checkpoint
 from trainings import CLASSES, QUESTIONS, REVIEWS, Settings, golds, lines, losses, train, write_csv
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from ftr.errors import RequestError, RunError
 from ftr.jobs.share import local_splits, share_splits
 from ftr.protocols import EncodeSettings
 from ftr.runs.storage import Storage
+from ftr.testing.tiny import tiny_tokenizer
 from ftr_plugins.classification.head import SequenceClassificationHead
 from s3 import CREDENTIALS, S3, s3_server
-from tiny import tiny_tokenizer
 
 SETTINGS = EncodeSettings(max_length=8, stride=2, labels=("x", "y"))
 

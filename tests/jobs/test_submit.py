@@ -101,9 +101,16 @@ class TestJobs:
         # What was offered for fetching is gone from the head.
         until(lambda: not list(Path("/tmp").glob("fr*/0/session_*/logs/ftr-results-*.tar")), "the archive stays")
 
-    def test_a_failure_is_1_and_an_editable_plugin_goes_along(self, cluster: Cluster, python: Path, place: Path) -> None:
-        done = submit(cluster, "run", "task=sentiment", "dataset=pears", "model=tiny", python=python)
+    def test_a_failure_is_1_and_plugins_go_along_editable_or_of_one_file(self, cluster: Cluster, python: Path, place: Path) -> None:
+        hooks = "import ftr\n@ftr.hookimpl\ndef ftr_metrics(): return [ftr.MetricSpec(name='{0}', target='{0}:Score')]\nclass Score: pass\n"
+        (place / "apart").mkdir()
+        (place / "apart" / "pine.py").write_text(hooks.format("pine"), encoding="utf-8")
+        (place / "fir.py").write_text(hooks.format("fir"), encoding="utf-8")
+        (place / "apart" / "pine.yaml").write_text("plugins: [pine.py]\n", encoding="utf-8")
+        words = ["run", "task=sentiment", "dataset=pears", "model=tiny", "metrics=pine,fir", "config=apart/pine.yaml", "--plugin", "fir.py"]
+        done = submit(cluster, *words, python=python)
         assert done.returncode == 1, done.stdout
+        assert [line.split()[1] for line in done.stderr.splitlines() if line.endswith(", a plugin")] == ["fir.py", "pine.py"]
         assert "sends ftr-pears 1.0, which the head lacks" in done.stderr
         assert "the pears are rotten" in done.stdout
 

@@ -25,7 +25,14 @@ def install(site: Path) -> Installer:
     """Write a plugin: `install("bad", "raise ValueError", distribution="bad-dist", version="1.2", requires=["ftr>=9"])`."""
 
     def write(
-        name: str, source: str, *, distribution: str = "", version: str = "1.0", requires: Sequence[str] = (), module: str = ""
+        name: str,
+        source: str,
+        *,
+        distribution: str = "",
+        version: str = "1.0",
+        requires: Sequence[str] = (),
+        module: str = "",
+        groups: Sequence[str] = ("ftr.plugins",),
     ) -> None:
         distribution = distribution or f"{name}-dist"
         module = module or f"fake_{distribution.replace('-', '_')}"
@@ -34,7 +41,8 @@ def install(site: Path) -> Installer:
         info.mkdir()
         needs = "".join(f"Requires-Dist: {line}\n" for line in requires)
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n{needs}", encoding="utf-8")
-        (info / "entry_points.txt").write_text(f"[ftr.plugins]\n{name} = {module}\n", encoding="utf-8")
+        points = "".join(f"[{group}]\n{name} = {module}\n" for group in groups)
+        (info / "entry_points.txt").write_text(points, encoding="utf-8")
 
     return write
 

@@ -1,6 +1,7 @@
 """Looking up names, bare and qualified, and importing targets."""
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,33 @@ def test_the_built_in_components_come_through_the_same_hooks() -> None:
         assert registry.has("head", task.head)
         assert all(registry.has("metric", metric) for metric in task.metrics)
     assert get_registry() is registry
+
+
+def test_options_that_are_no_pydantic_model_are_named_with_their_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "class Plain:\n    model_validate = 1\nTABLE = {}\n"
+    (tmp_path / "optional_code.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    heads = [HeadSpec(name=name.lower(), target="optional_code:Plain", options=f"optional_code:{name}") for name in ("Plain", "TABLE")]
+    registry = Registry([replace(record("lab"), specs=tuple(("head", head) for head in heads))])
+    for name, attribute, what in (("plain", "Plain", "the class `Plain`"), ("table", "TABLE", "a `dict`")):
+        with pytest.raises(PluginError) as caught:
+            registry.options_model("head", name)
+        assert str(caught.value) == (
+            f"the head `{name}` of plugin `lab` (lab-dist 1.0): its options `optional_code:{attribute}` are {what},"
+            " not a pydantic model class."
+        )
+
+
+def test_nobody_can_change_what_a_task_says_for_others() -> None:
+    given = {"data.things": [1, 2], "head.map": {"a": [1]}}
+    task = TaskSpec(name="t", dataset="d", model="m", head="x", metrics=("f1",), defaults=given, search_space=given)
+    given["data.things"].append(3)  # type: ignore[attr-defined]
+    task.defaults["data.things"].append(4)  # type: ignore[attr-defined]
+    task.search_space["head.map"]["a"].append(2)  # type: ignore[index]
+    assert task.defaults == task.search_space == {"data.things": [1, 2], "head.map": {"a": [1]}}
+
+
+def test_rivals_are_those_of_other_plugins_with_the_same_kind_and_name() -> None:
+    registry = Registry([record("core", "span", distribution="ftr"), record("other", "span", "own")])
+    builtin, outsider, own = registry.all("head")
+    assert (registry.rivals(builtin), registry.rivals(outsider), registry.rivals(own)) == ((outsider,), (builtin,), ())

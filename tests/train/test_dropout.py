@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from ftr.testing.tiny import FAMILIES, Family, tiny_config, tiny_tokenizer
 from ftr.train.dropout import LEVELS, CheapDropout, cheap_dropout, cpu_attention, register_cpu_attention, scaled_mask, use_cheap_dropout
-from tiny import FAMILIES, Family, tiny_config, tiny_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

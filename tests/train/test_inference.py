@@ -12,12 +12,12 @@ from torch import nn
 
 from ftr.config.pretrained import PretrainedOptions
 from ftr.protocols import EncodeSettings
+from ftr.testing.tiny import FAMILIES, Family, tiny_checkpoint
 from ftr.train.dropout import register_cpu_attention
 from ftr.train.inference import EncodedSplit, Engine, evaluating
 from ftr.train.pretrained import Pretrained
 from ftr_plugins.classification.head import SequenceClassificationHead
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
-from tiny import FAMILIES, Family, tiny_checkpoint
 
 if TYPE_CHECKING:
     from ftr.protocols import Head, Row

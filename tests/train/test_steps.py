@@ -11,14 +11,16 @@ import torch
 
 from ftr.config.models import Component, RunConfig
 from ftr.config.pretrained import PretrainedOptions
+from ftr.errors import PluginError
 from ftr.protocols import EncodeSettings
+from ftr.train.losses import loss_terms
 from ftr.train.pretrained import Pretrained
 from ftr.train.progress import Meter
 from ftr.train.sampling import BatchPlan, Share
 from ftr.train.snapshot import Snapshots
 from ftr.train.steps import ROWS_PER_MICRO_BATCH, MicroBatch, StepLoader, Steps, micro_limits
 from ftr.train.stop import Stop
-from ftr.train.trainer import StepTrainer, loss_terms
+from ftr.train.trainer import StepTrainer
 from ftr_plugins.classification.head import SequenceClassificationHead
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
 from ftr_plugins.extractive_qa.options import ExtractiveQAOptions
@@ -156,6 +158,26 @@ def test_a_worker_without_rows_in_a_short_batch_still_takes_part(case: Case) -> 
 def test_labels_that_are_ignored_are_no_terms_of_the_mean() -> None:
     assert loss_terms(MicroBatch({"labels": torch.tensor([[1, -100], [-100, 2]])}, 2)) == 2
     assert loss_terms(MicroBatch({"start_positions": torch.tensor([1, 2, 3])}, 3)) == 3
+
+
+def test_numbers_that_are_learned_are_never_ignored() -> None:
+    assert loss_terms(MicroBatch({"labels": torch.tensor([-100.0, 2.5])}, 2)) == 2
+
+
+def test_a_model_without_a_loss_takes_the_heads(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = type(case.model).forward
+
+    def without(self: torch.nn.Module, **inputs: torch.Tensor) -> Any:
+        outputs = forward(self, **inputs)
+        return type(outputs)(**{name: value for name, value in outputs.items() if name != "loss"})
+
+    monkeypatch.setattr(type(case.model), "forward", without)
+    trainer = trainer_of(case, case.steps(batch=2), tmp_path)
+    if isinstance(case.head, ExtractiveQAHead):  # which has a loss of its own
+        assert trainer.training_step(case.model, trainer.steps[0]).item() > 0
+    else:
+        with pytest.raises(PluginError, match=r"gives no loss for what `collate` gave \(input_ids, .*\), and `loss` of the head"):
+            trainer.training_step(case.model, trainer.steps[0])
 
 
 def test_steps_that_are_skipped_are_never_read(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,15 +7,19 @@ import select
 import sys
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 from ftr.cli.answer import Answer, dumps
 from ftr.cli.commands import COMMANDS, load_command
-from ftr.errors import FtrError, RequestError
+from ftr.errors import FtrError, PluginError, RequestError
 from ftr.suggest import did_you_mean
 
 INTERRUPTED = 130
+_PLUGIN = "--plugin"
+_FILES = "FTR_PLUGIN_FILES"
+_HOW = " `FTR_TRACEBACK=1` shows the traceback."
 _HELP = """\
 usage: ftr COMMAND [key=value ...] [--json]
 
@@ -30,7 +34,8 @@ examples:
   ftr show task=qa learning_rate=3e-5              what would be used, and why
   ftr predict runs/ID reviews.csv
 
-ftr COMMAND --help says more; every command takes --json. Exit codes: 0 done, 1 failed, 2 wrong request, 130 interrupted.
+ftr COMMAND --help says more; every command takes --json, and --plugin FILE for a plugin that is one Python file.
+Exit codes: 0 done, 1 failed, 2 wrong request, 130 interrupted.
 """
 
 
@@ -51,6 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that cannot show a character must not end a training's last line in a traceback.
         sys.stdout.reconfigure(errors="backslashreplace")
+    with _own_plugins():
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         try:
             return _answer(arguments)
@@ -59,9 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return INTERRUPTED
         except SystemExit as left:
             message = f"a component left the program (SystemExit: {left.code}) before the command was done"
-            return _fail(left, message, 1, "--json" in arguments)
+            return _fail(left, _blamed(left) or message, 1, "--json" in arguments)
         except FtrError as error:
-            return _fail(error, str(error), error.exit_code, "--json" in arguments)
+            hidden = isinstance(error, PluginError) and error.trace and not error.log
+            return _fail(error, f"{error}{_HOW if hidden else ''}", error.exit_code, "--json" in arguments)
         except Exception as error:
             if isinstance(error, BrokenPipeError) and _reader_left():
                 return 0
@@ -72,10 +83,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _answer(arguments: list[str]) -> int:
+    files, arguments = _plugins_before(arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         return _print(Answer(None, _help()), as_json=False)
     if arguments[0] in ("-V", "--version"):
-        from ftr.discovery import own_version
+        from ftr.compatible import own_version
 
         return _print(Answer(None, f"ftr {own_version()}"), as_json=False)
     name, *rest = arguments
@@ -83,6 +95,7 @@ def _answer(arguments: list[str]) -> int:
         raise RequestError(f"unknown command `{name}`.{did_you_mean(name, COMMANDS)} See `ftr --help`.")
     parser = _Parser(prog=f"ftr {name}", description=f"{COMMANDS[name].summary}.", allow_abbrev=False)
     parser.add_argument("--json", action="store_true", help="print the result alone, as JSON, on stdout")
+    parser.add_argument(_PLUGIN, action="append", metavar="FILE", help="load a plugin that is one Python file; may be given again")
     command = load_command(name)
     command.configure(parser)
     try:
@@ -90,7 +103,40 @@ def _answer(arguments: list[str]) -> int:
         args = parser.parse_intermixed_args(rest)
     except SystemExit:  # `--help` was asked for, and is printed.
         return 0
+    if files := [*files, *(args.plugin or [])]:
+        from ftr.registry import registry_with
+
+        registry_with(files)
     return _print(command.execute(args), as_json=args.json)
+
+
+def _plugins_before(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Take the plugin files that stand before the command from the arguments; returns both."""
+    files: list[str] = []
+    rest = list(arguments)
+    while rest and rest[0].partition("=")[0] == _PLUGIN:
+        word, equals, path = rest.pop(0).partition("=")
+        if not equals:
+            if not rest:
+                raise RequestError(f"`{word}` is given without a file: `ftr {word} ./my_task.py COMMAND`.")
+            path = rest.pop(0)
+        files.append(path)
+    return files, rest
+
+
+@contextmanager
+def _own_plugins() -> Iterator[None]:
+    """Forget at the end the plugin files that the command named: a program may run several commands."""
+    before = os.environ.get(_FILES)
+    try:
+        yield
+    finally:
+        if os.environ.get(_FILES) != before:
+            from ftr import plugin_files
+            from ftr.registry import get_registry
+
+            plugin_files.forget(before)
+            get_registry.cache_clear()
 
 
 def _help() -> str:
@@ -107,7 +153,7 @@ def _print(answer: Answer, *, as_json: bool) -> int:
 
 def _fail(error: BaseException, message: str, exit_code: int, as_json: bool) -> int:
     if os.environ.get("FTR_TRACEBACK"):
-        traceback.print_exception(error)
+        print(getattr(error, "trace", "") or "".join(traceback.format_exception(error)), file=sys.stderr)
     print(f"ftr: error: {message}", file=sys.stderr)
     if as_json:
         print(dumps({"error": message, "exit_code": exit_code}), flush=True)
@@ -116,22 +162,18 @@ def _fail(error: BaseException, message: str, exit_code: int, as_json: bool) -> 
 
 def _unexpected(error: Exception) -> str:
     text = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
-    return f"{text}{_blame(error)}. `FTR_TRACEBACK=1` shows the traceback."
+    return f"{_blamed(error) or text}.{_HOW}"
 
 
-def _blame(error: Exception) -> str:
-    """Name the outside plugin whose code stands innermost in the traceback."""
+def _blamed(error: BaseException) -> str | None:
+    """Return what to say of an error that came out of the code of an outside plugin."""
     from ftr.registry import get_registry
 
     if not get_registry.cache_info().currsize:
-        return ""
-    owners = {package: plugin for plugin in get_registry().plugins if not plugin.builtin for package in plugin.packages}
-    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-    for module in reversed(modules):
-        owner = owners.get(str(module).partition(".")[0])
-        if owner:
-            return f", in plugin {owner.described}"
-    return ""
+        return None
+    from ftr.blame import accusation
+
+    return accusation(error, get_registry())
 
 
 def _reader_left() -> bool:

@@ -1,10 +1,10 @@
-"""`ftr plugins`: every plugin installed, its status and origin, what it registers, and why it did not load."""
+"""`ftr plugins`: every plugin, its status and origin, what it registers, what it shadows, and why it did not load."""
 
 from argparse import ArgumentParser, Namespace
 
 from ftr.cli.answer import Answer
 from ftr.cli.table import table
-from ftr.discovery import PluginRecord
+from ftr.discovery import GROUP, PluginRecord
 from ftr.errors import RequestError
 from ftr.registry import Registered, Registry, get_registry
 from ftr.specs import KINDS
@@ -40,7 +40,7 @@ def _traceback(registry: Registry, name: str) -> Answer:
 
 
 def _entries(registry: Registry, record: PluginRecord) -> list[Registered]:
-    return [entry for kind in KINDS for entry in registry.all(kind) if entry.plugin == record]
+    return [entry for kind in KINDS for entry in registry.all(kind) if entry.plugin is record]
 
 
 def _record(registry: Registry, record: PluginRecord) -> dict[str, object]:
@@ -51,37 +51,61 @@ def _record(registry: Registry, record: PluginRecord) -> dict[str, object]:
         "version": record.version,
         "status": record.status,
         "cause": record.cause,
+        "notes": list(record.notes),
         "builtin": record.builtin,
         "origin": record.origin,
+        "sha256": record.sha256 or None,
+        "group": record.group,
         "hooks": list(record.hooks),
         "registers": {kind: [entry.spec.name for entry in entries if entry.kind == kind] for kind in KINDS},
         "shadowed": [f"{entry.kind} {entry.qualified}" for entry in entries if entry.shadowed],
         "ambiguous": [f"{entry.kind} {entry.qualified}" for entry in entries if entry.bare_name == "ambiguous"],
+        "shadows": [_told(entry, of=_owners(registry, entry)) for entry in entries if _shadows(registry, entry)],
+        "shadowed_by": [_told(entry, by=_owners(registry, entry, builtin=True)) for entry in entries if entry.shadowed],
     }
 
 
+def _told(entry: Registered, **others: list[str]) -> dict[str, object]:
+    return {"kind": entry.kind, "name": entry.spec.name, **others}
+
+
 def _details(registry: Registry, record: PluginRecord) -> str:
-    lines = [f"{record.name} ({record.distribution} {record.version}, {'built-in, ' if record.builtin else ''}{record.status})"]
+    what = "built-in, " if record.builtin else "one file, " if record.sha256 else ""
+    lines = [f"{record.name} ({record.distribution} {record.version}, {what}{record.status})"]
     lines.append(f"  origin: {record.origin}")
+    if record.group != GROUP:
+        lines.append(f"  group: {record.group}")
     if record.cause:
         see = f" (`ftr plugins --traceback {record.name}`)" if record.traceback else ""
         lines.append(f"  cause: {record.cause}{see}")
+    lines.extend(f"  note: {note}" for note in record.notes)
     if record.status == "loaded":
         lines.append(f"  hooks: {', '.join(record.hooks) or 'none'}")
     entries = _entries(registry, record)
     for kind in KINDS:
-        names = [_marked(entry) for entry in entries if entry.kind == kind]
+        names = [_marked(registry, entry) for entry in entries if entry.kind == kind]
         lines.extend([f"  {kind}: {', '.join(names)}"] if names else [])
     return "\n".join(lines)
 
 
-def _marked(entry: Registered) -> str:
-    marks = {
-        "reachable": "",
-        "shadowed": f" (the built-in keeps this name: ask for {entry.qualified})",
-        "ambiguous": f" (another plugin uses this name: ask for {entry.qualified})",
-    }
-    return f"{entry.spec.name}{marks[entry.bare_name]}"
+def _marked(registry: Registry, entry: Registered) -> str:
+    """Return a component's name, and what other plugins have to do with that name."""
+    if entry.bare_name == "shadowed":
+        keeper = ", ".join(_owners(registry, entry, builtin=True))
+        return f"{entry.spec.name} (shadowed: the built-in {keeper} keeps this name: ask for {entry.qualified})"
+    rivals = ", ".join(_owners(registry, entry))
+    if entry.bare_name == "ambiguous":
+        return f"{entry.spec.name} (another plugin uses this name, {rivals}: ask for {entry.qualified})"
+    return f"{entry.spec.name} (shadows that of {rivals})" if rivals else entry.spec.name
+
+
+def _shadows(registry: Registry, entry: Registered) -> bool:
+    return entry.bare_name == "reachable" and bool(registry.rivals(entry))
+
+
+def _owners(registry: Registry, entry: Registered, *, builtin: bool = False) -> list[str]:
+    """Return the other plugins with a component of this name, or only the built-in ones, as messages name them."""
+    return [rival.plugin.described for rival in registry.rivals(entry) if rival.plugin.builtin or not builtin]
 
 
 def _counts(record: PluginRecord) -> str:

@@ -3,10 +3,10 @@
 from argparse import ArgumentParser, Namespace
 
 from ftr.cli.answer import Answer, dumps
+from ftr.config.plugins import registry_for
 from ftr.config.resolve import resolve
 from ftr.config.schema import json_schema
 from ftr.config.sweep_schema import sweep_schema
-from ftr.registry import get_registry
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def execute(args: Namespace) -> Answer:
     """Return the schema; as text and with `--json` it is the same. Raises what `ftr.config.resolve.resolve` raises."""
-    registry = get_registry()
+    registry = registry_for(args.settings)
     schema = json_schema(registry, resolve(args.settings, registry) if args.settings else None)
     if args.sweep:
         schema = sweep_schema(schema)

@@ -5,8 +5,8 @@ from argparse import ArgumentParser, Namespace
 
 from ftr.cli.answer import Answer
 from ftr.cli.table import table
+from ftr.config.plugins import registry_for
 from ftr.config.resolve import flat, resolve
-from ftr.registry import get_registry
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def execute(args: Namespace) -> Answer:
     """Return every value and its origin. Raises what `ftr.config.resolve.resolve` raises."""
-    resolved = resolve(args.settings, get_registry())
+    resolved = resolve(args.settings, registry_for(args.settings))
     values = flat(resolved.config)
     data = {"config": resolved.config.model_dump(mode="json"), "values": values, "origins": resolved.origins}
     return Answer(data, table(("KEY", "VALUE", "ORIGIN"), [(key, _shown(value), resolved.origins[key]) for key, value in values.items()]))

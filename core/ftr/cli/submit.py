@@ -34,12 +34,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> Answer:
     """Submit, follow, fetch; the exit code is the job's own."""
     from ftr.jobs.jobserver import JobServer
+    from ftr.jobs.pack import plugin_files_of
     from ftr.jobs.submit import find, submit
-    from ftr.registry import get_registry
+    from ftr.registry import registry_with
 
     _check(args)
     server = JobServer(args.address)
-    job = find(server, args.follow, args.fetch) if args.follow else submit(args.words, server, get_registry(), to_stderr, args.fetch)
+    if args.follow:
+        job = find(server, args.follow, args.fetch)
+    else:
+        job = submit(args.words, server, registry_with(plugin_files_of(args.words)), to_stderr, args.fetch)
     if not args.follow:
         to_stderr(f"job {job.id} at {server.address}")
     if args.no_wait:

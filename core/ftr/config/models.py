@@ -177,3 +177,6 @@ class RunConfig(Section):
     )
     compute: ComputeConfig = Field(default_factory=ComputeConfig, description="Where the training runs.")
     output: Name = Field(default="runs", description="Folder that run directories go to.")
+    plugins: Annotated[tuple[Name, ...], BeforeValidator(_comma_list)] = Field(
+        default=(), description="Plugins of one Python file each; a path in a file is relative to that. `--plugin FILE` adds to them."
+    )

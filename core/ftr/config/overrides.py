@@ -13,6 +13,7 @@ from ftr.errors import ConfigError
 COMPONENTS = ("dataset", "model", "head")
 GROUPS = (*COMPONENTS, "data", "train", "trainer", "compute")
 SWEEP = "sweep"
+PLUGINS = "plugins"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,17 @@ def read_file(path: Path) -> Layer:
         raise ConfigError(f"`config`: `{path}` holds a {type(values).__name__}, not keys: write lines such as `epochs: 3`.")
     if "config" in values:
         raise ConfigError(f"`config` stands in {origin}: give several files as `config=[a.yaml,b.yaml]` instead.")
-    return parse_mapping(values, origin)
+    layer = parse_mapping(values, origin)
+    if PLUGINS in layer:
+        layer[PLUGINS] = Setting(_beside(path, layer[PLUGINS].value), origin)
+    return layer
+
+
+def _beside(path: Path, value: object) -> object:
+    """Return paths that stand in a file as seen from its folder."""
+    if isinstance(value, list | tuple):
+        return [_beside(path, item) for item in value]
+    return str(path.absolute().parent / Path(value).expanduser()) if isinstance(value, str) and value else value
 
 
 def merge(layers: Iterable[Layer]) -> Layer:

@@ -10,6 +10,7 @@ from ftr.config.components import FILES, KINDS, SPLITS, ComponentKind, checked_o
 from ftr.config.keys import SECTIONS, check_keys, search_hint
 from ftr.config.models import DEFAULT_STRIDE, RunConfig
 from ftr.config.overrides import COMPONENTS, Layer, Setting, merge, parse_mapping
+from ftr.config.plugins import loaded_files
 from ftr.config.settings import read_settings
 from ftr.config.trainer import check_trainer
 from ftr.config.validate import shown, validated
@@ -119,6 +120,7 @@ def _built(settings: Layer, registry: Registry, task: Registered | None) -> Reso
     values["head"] = head
     values["model"], _ = _component("model", settings, registry, schema)
     values["dataset"], _ = _component("dataset", settings, registry, schema)
+    values["plugins"] = loaded_files(settings, registry)
     if task is None:
         values.pop("task", None)
     config = validated(RunConfig, values, settings)
@@ -175,6 +177,8 @@ def _origin(key: str, settings: Layer, config: RunConfig, registry: Registry) ->
     for kind in KINDS:
         if kind == group and registry.has(kind, chosen[kind].name):
             return f"default of {kind} `{chosen[kind].name}`"
+    if key == "plugins" and config.plugins:
+        return "`--plugin`"
     if key == "data.stride" and config.data.stride < DEFAULT_STRIDE:
         return f"{DEFAULT}, a quarter of a short `data.max_length`"
     return DEFAULT

@@ -27,6 +27,7 @@ ONE_FOR_ALL: Mapping[str, str] = {
     "metrics": "the first of them ranks the trials",
     "output": "the trials of a sweep lie in its own directory",
     "compute": "what a trial may use says how many run at a time",
+    "plugins": "what they register is searched by the other keys",
 }
 PBT_KEYS = ("learning_rate", "train.weight_decay", "train.max_grad_norm")
 PACKAGES = {"optuna": "optuna", "hyperopt": "ftr[hyperopt]"}
@@ -73,7 +74,7 @@ def recorded_sweep(record: Mapping[str, Any], registry: Registry) -> ResolvedSwe
     config = RunConfig.model_validate(record["config"])
     schema = head_schema(config.head.name, component_options("head", config.head, registry), registry)
     origins: dict[str, str] = record["origins"]
-    base = Resolved(config, {key: origins[key] for key in flat(config)}, schema)
+    base = Resolved(config, {key: origins.get(key, DEFAULT) for key in flat(config)}, schema)
     space, _ = split_space({key: Setting(text, origins[key]) for key, text in record["space"].items()})
     return ResolvedSweep(base=base, sweep=SweepConfig.model_validate(record["sweep"]), space=space, origins=origins)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ftr.data.columns import map_columns
@@ -86,10 +86,15 @@ def _table(dataset: Dataset, split: str) -> Table:
     columns = dict(dataset.with_format(None)[:])
     for name, feature in dataset.features.items():
         if isinstance(feature, ClassLabel):
-            names = feature.names
-            columns[name] = [names[value] if value is not None and 0 <= value < len(names) else None for value in columns[name]]
+            columns[name] = _named(columns[name], feature.names)
+        elif isinstance(inner := getattr(feature, "feature", None), ClassLabel):  # a list, with a class for every token
+            columns[name] = [None if values is None else _named(values, inner.names) for values in columns[name]]
     records = [list(cells) for cells in zip(*columns.values(), strict=True)]
     return Table(list(columns), records, [f"{split}[{index}]" for index in range(len(records))])
+
+
+def _named(values: Iterable[int | None], names: Sequence[str]) -> list[str | None]:
+    return [names[value] if value is not None and 0 <= value < len(names) else None for value in values]
 
 
 def _fingerprint(table: Table, name: str) -> SourceFile:

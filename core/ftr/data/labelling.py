@@ -42,5 +42,5 @@ def counted(rows: Iterable[Row], column: Column) -> Counter[int]:
 
 
 def _held(row: Row, column: Column) -> list[Any]:
-    cell = row[column.name]
+    cell = row.get(column.name, []) if column.type == "labels" else row[column.name]
     return cell if isinstance(cell, list) else [cell]

@@ -34,9 +34,8 @@ def connect(compute: ComputeConfig, registry: Registry, say: Say, settings: Mapp
     import ray
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
-    environment = {**(settings or {}), "FTR_PLUGINS": ship.chosen(registry)}
     if compute.address is None:
-        _start_here()
+        _start_here(registry)
         return
     address = probe(compute.address)
     # A job of the job server brings an environment along; this driver's adds to it.
@@ -50,26 +49,38 @@ def connect(compute: ComputeConfig, registry: Registry, say: Say, settings: Mapp
     names = sorted({name for missing in lacking.values() for name in missing})
     with tempfile.TemporaryDirectory(prefix="ftr-ship-") as folder:
         staged = ship.stage(names, here, Path(folder))
-        environment_of_job: dict[str, Any] = {"env_vars": environment, "worker_process_setup_hook": HOOK}
-        if staged:
-            environment_of_job["py_modules"] = [str(path) for path in staged]
-        _init(address, compute.address, environment_of_job)
-    if names:
-        _check_sent(names, here, lacking, say)
+        staged += ship.stage_files(registry, Path(folder))
+        _init(address, compute.address, _environment(registry, staged, settings))
+    versions = {name: here["packages"][name]["version"] for name in names}
+    # A file goes to every node: what stands at its path there is anybody's guess.
+    everywhere = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]} if registry.files else set()
+    for plugin in registry.files:
+        versions[plugin.distribution] = plugin.version
+        lacking = {node: [*lacking.get(node, []), plugin.distribution] for node in {*lacking, *everywhere}}
+    if versions:
+        _check_sent(versions, lacking, say)
 
 
-def _start_here() -> None:
+def _environment(registry: Registry, staged: Collection[Path], settings: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the `runtime_env` of Ray in which the plugins of this process load."""
+    environment = {"env_vars": {**(settings or {}), **ship.environment(registry)}, "worker_process_setup_hook": HOOK}
+    return {**environment, "py_modules": [str(path) for path in staged]} if staged else environment
+
+
+def _start_here(registry: Registry) -> None:
     import ray
 
     try:
-        ray.init(
-            # Without it Ray joins any cluster it finds traces of on this machine.
-            address="local",
-            include_dashboard=False,
-            logging_level=logging.ERROR,
-            log_to_driver=True,
-            runtime_env={"worker_process_setup_hook": HOOK},
-        )
+        with tempfile.TemporaryDirectory(prefix="ftr-ship-") as folder:
+            ray.init(
+                # Without it Ray joins any cluster it finds traces of on this machine.
+                address="local",
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+                log_to_driver=True,
+                # A plugin of one file may be edited while the processes run: they get what it was when they were started.
+                runtime_env=_environment(registry, ship.stage_files(registry, Path(folder))),
+            )
     except Exception as error:  # Ray raises bare ones when its processes do not start
         raise RunError(
             f"Ray cannot start its processes on this machine: {_first_line(error)} Set `compute.workers=0` to train without it."
@@ -85,12 +96,12 @@ def _init(address: str, asked: str, runtime_env: dict[str, Any]) -> None:
         raise ConfigError(f"`compute.address={asked}`: the Ray cluster there does not take this program: {_first_line(error)}") from error
 
 
-def _check_sent(names: list[str], here: look.Report, lacking: Mapping[str, list[str]], say: Say) -> None:
-    """Say what was sent, after every node that lacked it has loaded it."""
-    for name in names:
+def _check_sent(versions: Mapping[str, str], lacking: Mapping[str, list[str]], say: Say) -> None:
+    """Say what was sent, by name and version, after every node that lacked it has loaded it."""
+    for name, version in versions.items():
         nodes = [node for node, missing in lacking.items() if name in missing]
-        say(f"sent {name} {here['packages'][name]['version']} to {len(nodes)} node{'s' if len(nodes) > 1 else ''}: {', '.join(nodes)}")
-    for node, troubles in _ask_nodes(_troubles, names, only=set(lacking)).items():
+        say(f"sent {name} {version} to {len(nodes)} node{'s' if len(nodes) > 1 else ''}: {', '.join(nodes)}")
+    for node, troubles in _ask_nodes(_troubles, list(versions), only=set(lacking)).items():
         for name, trouble in troubles.items():
             raise ConfigError(f"`{name}` was sent to node {node} and does not load there: {trouble}. Install it on the nodes.")
 

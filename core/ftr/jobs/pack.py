@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftr.config.overrides import Layer, parse_words
+from ftr.config.overrides import PLUGINS, Layer, parse_words
+from ftr.config.plugins import plugin_files
 from ftr.config.settings import read_settings
 from ftr.errors import ConfigError, RequestError
 
@@ -35,11 +36,17 @@ class Packed:
     here: Path | None = None
 
 
-def pack(words: Sequence[str], job: str) -> Packed:
+def plugin_files_of(words: Sequence[str]) -> list[str]:
+    """Return the plugin files that the settings of a command name."""
+    return plugin_files(_all([word for word in words if "=" in word and not word.startswith("-")]))
+
+
+def pack(words: Sequence[str], job: str, plugins: Sequence[str] = ()) -> Packed:
     """Return the command `words` (`run task=qa dataset=mine.json`) made ready for the cluster.
 
-    A relative path that is here is sent and keeps its name; an absolute one is taken for a path on the cluster. Raises
-    `RequestError` where that cannot be, and when all of it is too large.
+    A relative path that is here is sent and keeps its name; an absolute one is taken for a path on the cluster. `plugins` are
+    the places there of plugin files, which are sent by others. Raises `RequestError` where that cannot be, and when all of it
+    is too large.
     """
     command, *rest = words
     files: dict[str, Path] = {}
@@ -48,6 +55,8 @@ def pack(words: Sequence[str], job: str) -> Packed:
     for key, path in _named(settings):
         if (place := _send(path, files)) != path:
             extra.append(f"{key}={place}")
+    if plugins and PLUGINS in _all(settings):
+        extra.append(f"{PLUGINS}=[{','.join(plugins)}]")
     others = [word if "=" in word or word.startswith("-") else _bare(command, word, files) for word in rest]
     output = here = None
     if command in TRAINING:

@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ftr import __version__
+from ftr.blame import plugin_errors
 from ftr.data.encode import StoredSplit, cache_folder, code_identity, store_split
 from ftr.data.load import load_rows
 from ftr.data.prepare import prepare_rows
+from ftr.registry import get_registry
 from ftr.train.components import encode_settings, make_head, make_model
 
 if TYPE_CHECKING:
@@ -35,7 +37,12 @@ class Prepared:
 
 
 def prepare(config: RunConfig, registry: Registry) -> Prepared:
-    """Read, check, split and encode the data of `config`. Raises `DataError`, `ConfigError`, `ModelError`."""
+    """Read, check, split and encode the data of `config`. Raises `DataError`, `ConfigError`, `ModelError`, `PluginError`."""
+    with plugin_errors(registry):
+        return _prepared(config, registry)
+
+
+def _prepared(config: RunConfig, registry: Registry) -> Prepared:
     head = make_head(registry, config.head)
     loaded = load_rows(config.dataset.name, config.dataset.options, registry, head.schema)
     rows = prepare_rows(loaded, head, config.data)
@@ -71,6 +78,7 @@ def card_fields(config: RunConfig, labels: Sequence[str], max_length: int, strid
         "max_length": max_length,
         "stride": stride,
         "ftr": __version__,
+        "plugins": get_registry().hashes(config.plugins),
     }
 
 

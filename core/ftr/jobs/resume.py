@@ -16,13 +16,14 @@ from ftr.config.models import RunConfig
 from ftr.config.overrides import merge, parse_mapping, parse_words, read_file
 from ftr.config.resolve import flat, resolve
 from ftr.errors import ConfigError, FtrError, RequestError
-from ftr.jobs.run import RunResult, Say, carry_out, check_same_data, prepared_aloud, result_of
+from ftr.jobs.failed import traceback_kept
+from ftr.jobs.run import RunResult, Say, carry_out, check_same_data, found, prepared_aloud, result_of
 from ftr.jobs.say import to_stderr
-from ftr.registry import Registry, get_registry
+from ftr.registry import Registry
 from ftr.runs.card import model_card
 from ftr.runs.directory import RunDirectory
 from ftr.runs.lock import hold
-from ftr.runs.record import package_versions
+from ftr.runs.record import package_versions, recorded_registry
 from ftr.train.checkpoint import CHECKPOINTS, remove_checkpoints
 from ftr.train.history import ATTEMPTS
 from ftr.train.stop import STOP
@@ -41,21 +42,24 @@ def resume(
     that differs, `DataError` when the data changed since, and `RequestError` when another process works on the run or there
     is none.
     """
-    known, speak = registry or get_registry(), say or to_stderr
+    speak = say or to_stderr
     directory = RunDirectory.open(run)
     with STOP.listening(), hold(directory.path):
         record = directory.read()
+        known = registry or recorded_registry(record)
         config = _config_of(directory, record)
         _check_settings(settings, config, known)
         if record["status"] == "done":
             return _done(directory, record, speak)
-        prepared = prepared_aloud(config, known, speak)
+        with traceback_kept(directory, speak):
+            prepared = prepared_aloud(config, known, speak)
         check_same_data(record, prepared)
         for line in _other_versions(record):
             speak(line)
         _note_beginning(directory, record)
         opened = {key: value for key, value in record.items() if key not in ("finished", "error")}
-        opened |= {"status": "running", "process": os.getpid()}
+        # A run that failed while its data was read knows nothing of them yet.
+        opened |= {"status": "running", "process": os.getpid()} | ({} if "data" in record else found(prepared))
         directory.write(opened)
         return carry_out(directory, opened, config, prepared, speak)
 

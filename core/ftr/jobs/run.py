@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,14 +11,16 @@ from typing import Any
 
 from ftr import atomic
 from ftr.config.models import RunConfig
+from ftr.config.plugins import registry_for
 from ftr.config.resolve import Resolved, resolve
-from ftr.errors import DataError, RequestError, RunError
+from ftr.errors import DataError, PluginError, RequestError, RunError
+from ftr.jobs.failed import close_failed, leave_failed, traceback_kept
 from ftr.jobs.launch import Outcome, launch
 from ftr.jobs.prepare import Prepared, card_fields, prepare
-from ftr.jobs.say import shown_path, to_stderr
-from ftr.registry import Registry, get_registry
+from ftr.jobs.say import to_stderr
+from ftr.registry import Registry
 from ftr.runs.card import model_card
-from ftr.runs.directory import RunDirectory
+from ftr.runs.directory import ERROR_LOG, RunDirectory
 from ftr.runs.lock import LOCK, hold
 from ftr.runs.record import beginning, package_versions, provenance
 from ftr.runs.storage import Storage, checked_storage
@@ -58,10 +59,10 @@ def run(
     or as keywords (`run(task="qa", learning_rate=3e-5)`); `say` gets the lines a person would read (default: stderr).
     Raises `RequestError` when something asked for is wrong, before anything is written, and `RunError` when it failed.
     """
-    known = registry or get_registry()
     asked: Mapping[str, object] | Sequence[str] = {**settings, **keys} if isinstance(settings, Mapping) else settings or keys
     if keys and not isinstance(settings, Mapping | None):
         raise RequestError("give settings as `key=value` strings or as keywords, not both")
+    known = registry or registry_for(asked)
     return execute(resolve(asked, known), known, say or to_stderr)
 
 
@@ -71,8 +72,13 @@ def execute(resolved: Resolved, registry: Registry, say: Say) -> RunResult:
     with STOP.listening():
         check_writable(Path(config.output).expanduser())
         checked_storage(config.compute.storage)
-        prepared = prepared_aloud(config, registry, say)
-        record = _opening(resolved, registry, prepared)
+        opening = _opening(resolved, registry)
+        try:
+            prepared = prepared_aloud(config, registry, say)
+        except PluginError as error:
+            leave_failed(RunDirectory.create(config.output, config.task or config.head.name), opening, error, say)
+            raise
+        record = {**opening, **found(prepared)}
         directory = RunDirectory.create(config.output, config.task or config.head.name)
         with hold(directory.path):
             try:
@@ -101,10 +107,11 @@ def carry_out(directory: RunDirectory, record: dict[str, Any], config: RunConfig
     Ctrl-C comes out as `KeyboardInterrupt`, when the command that resumes is said.
     """
     try:
-        outcome = _train(directory, config, prepared)
-        return _close(directory, {**record, **outcome})
+        with traceback_kept(directory, say):
+            outcome = _train(directory, config, prepared)
+            return _close(directory, {**record, **outcome})
     except BaseException as error:
-        _close_failed(directory, record, error, say)
+        close_failed(directory, record, error, say)
         raise
     finally:
         if config.compute.storage:
@@ -123,7 +130,8 @@ def finish_run(directory: RunDirectory, registry: Registry) -> RunResult:
     check_same_data(record, prepared)
     from ftr.train.loop import score_loop
 
-    outcome = score_loop(session_spec(directory, config, prepared))
+    with traceback_kept(directory, to_stderr):
+        outcome = score_loop(session_spec(directory, config, prepared))
     scored = {key: outcome[key] for key in ("scores", "untrained", "state", "heldout")}
     return _close(directory, {**outcome, **record, **scored})
 
@@ -144,14 +152,19 @@ def _train(directory: RunDirectory, config: RunConfig, prepared: Prepared) -> Ou
         return launch(session_spec(directory, config, prepared), config.compute, scratch)
 
 
-def _opening(resolved: Resolved, registry: Registry, prepared: Prepared) -> dict[str, Any]:
-    config = resolved.config
+def _opening(resolved: Resolved, registry: Registry) -> dict[str, Any]:
     return {
         **beginning(),
-        "config": config.model_dump(mode="json"),
+        "config": resolved.config.model_dump(mode="json"),
         "origins": dict(resolved.origins),
-        "components": provenance(config, registry),
+        "components": provenance(resolved.config, registry),
         "packages": package_versions(),
+    }
+
+
+def found(prepared: Prepared) -> dict[str, Any]:
+    """Return what a record says of the data and of the model that was found."""
+    return {
         "model_source": prepared.model.describe(),
         "labels": list(prepared.labels),
         "data": {
@@ -170,26 +183,15 @@ def _close(directory: RunDirectory, record: dict[str, Any]) -> RunResult:
     directory.write(closed)
     atomic.write_text(directory.path / "README.md", model_card(closed))
     remove_checkpoints(directory.path)
+    # Of an attempt that failed before.
+    (directory.path / ERROR_LOG).unlink(missing_ok=True)
     return result_of(directory, closed)
 
 
-def _close_failed(directory: RunDirectory, record: dict[str, Any], error: BaseException, say: Say) -> None:
-    interrupted = isinstance(error, KeyboardInterrupt)
-    status = "interrupted" if interrupted else "failed"
-    ending = {"status": status, "finished": time.time(), "error": f"{type(error).__name__}: {error}".removesuffix(": ")}
-    step = last_step(directory.path)
-    try:
-        directory.write({**record, **ending, "resumed": attempts(directory.path)[1:]})
-    except RunError as unwritable:
-        say(str(unwritable))
-    if interrupted or step is not None:
-        place = "nothing was kept yet, it will start over" if step is None else f"it will go on from step {step}"
-        say(f"{status}: {place} with")
-        say(f"  ftr resume {shlex.quote(shown_path(directory.path))}")
-
-
 def check_same_data(record: dict[str, Any], prepared: Prepared) -> None:
-    """Raise `DataError` naming the file or split that is not what the run in `record` was begun with."""
+    """Raise `DataError` naming the file or split that is not what the run in `record` was begun with, if it came so far."""
+    if "data" not in record:
+        return
     known = record["data"]
     for before, now in zip(known["sources"], prepared.sources, strict=False):
         if before["sha256"] != now["sha256"]:

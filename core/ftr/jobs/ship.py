@@ -1,17 +1,22 @@
-"""Sending plugins along: which distributions a program needs, and folders of them that any Python finds on its path."""
+"""Sending plugins along: which distributions and files a program needs, and folders of them that any Python finds on its path."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from ftr.blame import own_packages
+from ftr.collect import CONTRACTS
 from ftr.discovery import OWN
 from ftr.errors import ConfigError
 from ftr.jobs.look import Report, code_files, own_modules
-from ftr.registry import Registry
+from ftr.plugin_files import SENT, VARIABLE, sha256
+from ftr.registry import SAID, Registry
 
 LIMIT = 100 * 2**20
 """Bytes of one distribution that are sent to nodes that lack it; more than that is for an installer."""
@@ -25,19 +30,34 @@ def wanted(registry: Registry) -> Wanted:
     """Return ftr itself and every distribution whose plugins are loaded in this process."""
     found: dict[str, set[str]] = {OWN: {"ftr"}}
     for plugin in registry.plugins:
-        if plugin.status == "loaded":
+        if plugin.status == "loaded" and not plugin.sha256:
             modules = found.setdefault(OWN if plugin.builtin else plugin.distribution, set())
-            modules |= plugin.packages
+            modules |= own_packages(plugin)
     for name, modules in found.items():
         for point in metadata.distribution(name).entry_points:
-            if point.group == "ftr.plugins":
+            if point.group in CONTRACTS:
                 modules.add(point.module.partition(".")[0])
     return {name: own_modules(name, sorted(modules)) for name, modules in found.items()}
 
 
-def chosen(registry: Registry) -> str:
-    """Return what `FTR_PLUGINS` must be elsewhere for the same plugins to load there."""
-    return ",".join(sorted({plugin.distribution for plugin in registry.plugins if plugin.status == "loaded" and not plugin.builtin}))
+def environment(registry: Registry, *, silent: bool = True) -> dict[str, str]:
+    """Return what must be set elsewhere for the same plugins to load there, `silent` as to what is wrong with them.
+
+    Plugins of one file each must lie in their `places` there.
+    """
+    outside = [plugin for plugin in registry.plugins if plugin.status == "loaded" and not plugin.builtin]
+    installed = {plugin.distribution for plugin in outside if not plugin.sha256}
+    files = os.pathsep.join(places(registry).values())
+    return {"FTR_PLUGINS": ",".join(sorted(installed)), VARIABLE: files, **({SAID: "1"} if silent else {})}
+
+
+def places(registry: Registry) -> dict[str, str]:
+    """Return where the plugins of one file each lie, by name, in a folder that they are staged in.
+
+    The folder between is named by what it holds, so that no other file of that name is ever met on a path.
+    """
+    digest = hashlib.sha256("".join(plugin.sha256 for plugin in registry.files).encode()).hexdigest()
+    return {plugin.distribution: f"{SENT}{digest[:12]}/{plugin.distribution}" for plugin in registry.files}
 
 
 def differences(here: Report, there: Report, node: str, *, python: bool = True) -> list[str]:
@@ -83,6 +103,21 @@ def stage(names: Sequence[str], here: Report, folder: Path) -> list[Path]:
         staged += [_copied(Path(path), folder) for path in package["paths"]]
         staged.append(_records(name, package["version"], folder))
     return staged
+
+
+def stage_files(registry: Registry, folder: Path) -> list[Path]:
+    """Copy the plugins of one file each to their `places` in `folder`; return what must be sent, as `stage` does.
+
+    Raises `ConfigError` for a file that is no longer what was loaded here.
+    """
+    staged = {folder / place: plugin for plugin in registry.files for place in [places(registry)[plugin.distribution]]}
+    for target, plugin in staged.items():
+        source = Path(plugin.origin)
+        if not source.is_file() or sha256(source) != plugin.sha256:
+            raise ConfigError(f"the plugin file `{source}` changed while this program began: start it again.")
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(source, target)
+    return sorted({target.parent for target in staged})
 
 
 def _copied(source: Path, folder: Path) -> Path:

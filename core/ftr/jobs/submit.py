@@ -42,7 +42,7 @@ def submit(words: Sequence[str], server: JobServer, registry: Registry, say: Say
     `fetch` is where results shall go, if not to `output`. Raises `RequestError` before anything is started.
     """
     name = f"ftr-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    packed = pack(words, name)
+    packed = pack(words, name, list(ship.places(registry).values()))
     here = fetch or packed.here
     wanted = ship.wanted(registry)
     own = look.look(wanted)
@@ -56,7 +56,10 @@ def submit(words: Sequence[str], server: JobServer, registry: Registry, say: Say
             say(f"sends {sent} {own['packages'][sent]['version']}, which the head lacks")
         # What Ray uploads must not be empty.
         (folder / "ftr-command.txt").write_text(notes["ftr_command"] + "\n", encoding="utf-8")
-        environment = {"FTR_PLUGINS": ship.chosen(registry), "PYTHONUNBUFFERED": "1"}
+        ship.stage_files(registry, folder)
+        for plugin in registry.files:
+            say(f"sends {plugin.distribution} {plugin.version}, a plugin")
+        environment = {**ship.environment(registry, silent=False), "PYTHONUNBUFFERED": "1"}
         server.submit(f"{PYTHON} -m ftr {notes['ftr_command']}", name, folder, environment, notes)
     return Job(server, name, packed.output, here)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import shutil
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from ftr import atomic
 from ftr.errors import RequestError, RunError
 
 RECORD = "run.json"
+ERROR_LOG = "error.log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,16 @@ class RunDirectory:
     def write(self, record: dict[str, Any]) -> None:
         """Replace the record."""
         atomic.write_json(self.path / RECORD, record)
+
+    def keep_traceback(self, error: BaseException) -> Path | None:
+        """Write where an error came from into `error.log` and return that; None where the disk refuses, which may be the error."""
+        if not self.path.is_dir():
+            return None
+        text = getattr(error, "trace", "") or "".join(traceback.format_exception(error))
+        with contextlib.suppress(RunError):
+            atomic.write_text(self.path / ERROR_LOG, text)
+            return self.path / ERROR_LOG
+        return None
 
     def discard(self) -> None:
         """Remove the directory of a run that never began to train."""

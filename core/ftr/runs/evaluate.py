@@ -14,9 +14,10 @@ from ftr.config.resolve import flat, resolve
 from ftr.data.load import load_rows
 from ftr.data.prepare import prepare_rows
 from ftr.errors import ConfigError, DataError
-from ftr.registry import Registry, get_registry
+from ftr.registry import Registry
 from ftr.runs.directory import RunDirectory
 from ftr.runs.load import Predictor, load, model_folder
+from ftr.runs.record import recorded_registry
 from ftr.train.scoring import Scorer
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ def evaluate(
     the model's own label map. `predictions` is a file to write. With `tune` the state is chosen anew on
     the validation rows of that data first, and with `save_state` the model keeps it. Raises `DataError`, `ConfigError`, `ModelError`.
     """
-    known = registry or get_registry()
     directory = RunDirectory.open(run)
     record = directory.read()
+    known = registry or recorded_registry(record)
     predictor = load(model_folder(directory.path), registry=known)
     config, other = _config(record["config"], settings, known)
     rows = _rows(config, known, predictor.head, predictor.card.labels if other else None)

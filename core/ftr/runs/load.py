@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr.config.models import Component, TrainConfig
+from ftr.data.check import clean_row
 from ftr.errors import DataError, ModelError
 from ftr.protocols import EncodeSettings
-from ftr.registry import Registry, get_registry
+from ftr.registry import Registry, registry_again
 from ftr.runs.directory import RECORD
 from ftr.train.components import make_head
 from ftr.train.export import FTR_JSON, ModelCard, read_card, write_card
@@ -35,11 +36,12 @@ def model_folder(path: str | Path) -> Path:
 
 
 def load(path: str | Path, *, registry: Registry | None = None, precision: str = "fp32") -> Predictor:
-    """Load a trained model. `path` is a run directory or a model directory; raises `ModelError`.
+    """Load a trained model. `path` is a run directory or a model directory; raises `ModelError`, and `RequestError` for a lost plugin file.
 
     `precision` is fp32 (what plain transformers computes), bf16, fp16 or auto.
     """
-    return Predictor(model_folder(path), registry or get_registry(), precision)
+    folder = model_folder(path)
+    return Predictor(folder, registry or registry_again(read_card(folder).plugins), precision)
 
 
 class Predictor:
@@ -104,14 +106,15 @@ class Predictor:
 
     def _checked(self, rows: Iterable[str | Mapping[str, Any]]) -> Iterator[Row]:
         for number, given in enumerate(rows):
-            row = {"id": str(number), **(self._from_text(given) if isinstance(given, str) else given)}
-            cause = self.head.check(row)
+            raw = {"id": str(number), **(self._from_text(given) if isinstance(given, str) else given)}
+            row, cause = clean_row(raw, self.head.schema, str(number), labelled=False)
+            cause = cause or self.head.check(row)
             if cause is not None:
                 raise DataError(f"row {number}: {cause}. Columns needed: {', '.join(self._inputs())}.")
             yield row
 
     def _inputs(self) -> list[str]:
-        return [column.name for column in self.head.schema.columns if column.required and column.type == "text"]
+        return [column.name for column in self.head.schema.columns if column.required and column.type in ("text", "tokens")]
 
     def _from_text(self, text: str) -> dict[str, str]:
         names = self._inputs()

@@ -7,6 +7,8 @@ import sys
 from typing import Any
 
 from ftr import atomic
+from ftr.blame import plugin_errors
+from ftr.registry import get_registry
 from ftr.train.kept import Best
 from ftr.train.quiet import quiet_libraries
 from ftr.train.session import Report, Session
@@ -24,16 +26,17 @@ def train_loop(spec: dict[str, Any], report: Report | None = None) -> Outcome:
 
     `report` is called in the first process after every validation with `epoch`, `step`, `value` (the primary score),
     `scores`, `seconds` of training so far, and `best`: whether `model/` now holds these weights. Whatever it raises ends the
-    training there, with the run directory in order.
+    training there, with the run directory in order. What the code of a plugin raises comes out as a `PluginError`.
     """
     quiet_libraries()
     settings = SessionSpec(**spec)
-    session = Session(settings, report=report)
-    if settings.final:
-        session.score_untrained()
-    session.train()
-    best = session.settle(restore=settings.final)
-    return _outcome(session, best, _predictions(session, best) if settings.final else {})
+    with plugin_errors(get_registry()):
+        session = Session(settings, report=report)
+        if settings.final:
+            session.score_untrained()
+        session.train()
+        best = session.settle(restore=settings.final)
+        return _outcome(session, best, _predictions(session, best) if settings.final else {})
 
 
 def reporting_loop(spec: dict[str, Any]) -> Outcome:
@@ -54,10 +57,11 @@ def score_loop(spec: dict[str, Any]) -> Outcome:
     The outcome is that of `train_loop`, with what is known of a training that may have been stopped before its end.
     """
     quiet_libraries()
-    session = Session(SessionSpec(**spec), trains=False)
-    session.score_untrained()
-    session.take_kept()
-    return _outcome(session, session.kept.best, _predictions(session, session.kept.best))
+    with plugin_errors(get_registry()):
+        session = Session(SessionSpec(**spec), trains=False)
+        session.score_untrained()
+        session.take_kept()
+        return _outcome(session, session.kept.best, _predictions(session, session.kept.best))
 
 
 def _outcome(session: Session, best: Best, scores: dict[str, Any]) -> Outcome:

@@ -54,7 +54,7 @@ class Scorer:
 
         Raises `ScoreError` when the score that was asked for is not among them or no number, `PluginError` when a metric fails.
         """
-        inputs = head.score_inputs(rows, predictions)
+        inputs = head.score_inputs(rows, predictions, labels)
         scores: Scores = {}
         for name, module in self.modules.items():
             for key, value in self._compute(name, module, inputs).items():

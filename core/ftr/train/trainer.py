@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ftr.errors import RunError
+from ftr.train.losses import loss_terms, mean_loss
 from ftr.train.snapshot import TRAINER
 from ftr.train.steps import MicroBatch, StepLoader, Steps
 
@@ -104,9 +105,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
             last = number == len(inputs)
             with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
                 tensors = self._prepare_inputs(dict(micro.inputs))
-                loss, outputs = self.compute_loss(model, dict(tensors), return_outputs=True)
-                own = self.steps.head.loss(outputs, tensors)
-                loss = loss if own is None else own
+                loss = self._mean_loss(model, tensors)
                 loss = loss * (weight * world / total) if weight else loss.nan_to_num() * 0.0
                 self.accelerator.backward(loss)
             loss_sum += loss.detach()
@@ -115,6 +114,14 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
         # The other workers' examples are theirs of the same batch.
         self.meter.pending = (sum(micro.examples for micro in inputs) * world, value)
         return loss_sum
+
+    def _mean_loss(self, model: nn.Module, tensors: dict[str, Tensor]) -> Tensor:
+        if self.label_smoother is None:
+            # `compute_loss` would refuse a model without a loss of its own, which the head may have.
+            outputs = model(**tensors)
+            return mean_loss(self.steps.head, self.model, outputs, tensors, outputs.get("loss"))
+        loss, outputs = self.compute_loss(model, dict(tensors), return_outputs=True)
+        return mean_loss(self.steps.head, self.model, outputs, tensors, loss)
 
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
         """Score the validation split through the head, batch by batch, and log the scores."""
@@ -173,14 +180,6 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
                 f"the loss is {value} at step {self.state.global_step + 1}: "
                 "lower `learning_rate`, raise `train.warmup`, or set `train.precision=fp32`."
             )
-
-
-def loss_terms(micro: MicroBatch) -> int:
-    """Return how many terms the mean loss of a micro-batch has: class ids that are not ignored (-100), else examples."""
-    if not micro.examples:
-        return 0
-    labels = micro.inputs.get("labels")
-    return micro.examples if labels is None or labels.is_floating_point() else int((labels != -100).sum())
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]  # as above

@@ -60,19 +60,25 @@ class SequenceClassificationHead:
         return built
 
     def encode(self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings) -> dict[str, list[Any]]:
-        """One feature a row, cut at `max_length` (counted as `text cut`); `labels` are class ids."""
-        pairs = rows.get("text_pair")
-        second = None if pairs is None or not any(pairs) else [text or "" for text in pairs]
-        encoded = tokenizer(
-            rows["text"], second, truncation=True, max_length=settings.max_length, return_attention_mask=False, return_length=False
-        )
-        columns: dict[str, list[Any]] = {key: encoded[key] for key in ("input_ids", "token_type_ids") if key in encoded}
-        if second is None:
-            columns.pop("token_type_ids", None)
-        columns["row"] = list(range(len(rows["text"])))
+        """One feature a row, cut at `max_length` (counted as `text cut`); `labels` are class ids.
+
+        A row with a `text_pair` is a pair, also among rows without one, and the other way round.
+        """
+        texts, count = rows["text"], len(rows["text"])
+        seconds = rows.get("text_pair") or [None] * count
+        columns: dict[str, list[Any]] = {}
+        for pairs in (False, True):
+            chosen = [number for number in range(count) if bool(seconds[number]) is pairs]
+            if chosen:
+                second = [seconds[number] for number in chosen] if pairs else None
+                encoded = tokenizer([texts[number] for number in chosen], second, truncation=True, max_length=settings.max_length)
+                notes = ["text cut" if part.overflowing else "" for part in encoded.encodings or []]
+                for key, values in {**_kept(encoded), "notes": notes}.items():
+                    for number, value in zip(chosen, values, strict=True):
+                        columns.setdefault(key, [None] * count)[number] = value
+        columns["row"] = list(range(count))
         if settings.targets:
             columns["labels"] = list(rows["label"])
-        columns["notes"] = ["text cut" if part.overflowing else "" for part in encoded.encodings or []]
         return columns
 
     def collate(self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
@@ -123,7 +129,7 @@ class SequenceClassificationHead:
         """Return None: nothing is tuned."""
         return
 
-    def score_inputs(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+    def score_inputs(self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, list[Any]]:
         """Return class ids, predicted and true."""
         return {"predictions": [prediction["label_id"] for prediction in predictions], "references": [row["label"] for row in rows]}
 
@@ -138,3 +144,8 @@ class SequenceClassificationHead:
         for name, module in model.named_modules():
             if isinstance(module, nn.Dropout) and name in ("dropout", "classifier.dropout"):
                 module.p = self.options.dropout
+
+
+def _kept(encoded: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Return what of a tokenizer's answer is kept; the mask follows from the lengths."""
+    return {key: encoded[key] for key in ("input_ids", "token_type_ids") if key in encoded}

@@ -141,7 +141,7 @@ class ExtractiveQAHead:
             "`head.threshold=0` lets it give none where no answer scores best"
         )
 
-    def score_inputs(self, rows: Sequence[Row], predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+    def score_inputs(self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, list[Any]]:
         """Return what `evaluate`'s `squad_v2` takes: texts, ids, a no-answer probability, and the gold answers."""
         return {
             "predictions": [

@@ -18,8 +18,8 @@ from ftr.jobs.sweep.members import check_ensemble
 from ftr.registry import Registry, get_registry
 from ftr.runs.ensemble_card import ensemble_lines
 from ftr.specs import HeadSpec
+from ftr.testing.tiny import tiny_tokenizer
 from joined import alter, join, noise, same, sweep_of
-from tiny import tiny_tokenizer
 
 if TYPE_CHECKING:
     from ftr.jobs.run import RunResult

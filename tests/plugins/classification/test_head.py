@@ -10,10 +10,10 @@ import pytest
 
 from ftr.config.pretrained import PretrainedOptions
 from ftr.protocols import EncodeSettings
+from ftr.testing.tiny import FAMILIES, Family, tiny_checkpoint, tiny_tokenizer
 from ftr.train.pretrained import Pretrained
 from ftr_plugins.classification.head import SequenceClassificationHead
 from ftr_plugins.classification.options import SequenceClassificationOptions
-from tiny import FAMILIES, Family, tiny_checkpoint, tiny_tokenizer
 
 SETTINGS = EncodeSettings(max_length=8, stride=2, labels=("x", "y"))
 
@@ -34,14 +34,14 @@ def test_texts_are_cut_at_the_end_and_counted(family: Family) -> None:
     assert columns["input_ids"][0] == tokenizer("good")["input_ids"]
 
 
-def test_a_pair_is_joined_with_token_types_and_a_missing_second_text_is_empty() -> None:
+def test_a_row_is_a_pair_or_not_whatever_its_neighbours_are() -> None:
     tokenizer = tiny_tokenizer("bert")
     rows: dict[str, list[Any]] = {"text": ["good", "bad"], "text_pair": ["film", None], "label": [0, 1]}
     columns = SequenceClassificationHead().encode(rows, tokenizer, SETTINGS)
-    assert columns["input_ids"] == tokenizer(["good", "bad"], ["film", ""])["input_ids"]
-    assert columns["token_type_ids"] == [[0, 0, 0, 1, 1], [0, 0, 0, 1]]
-    alone = SequenceClassificationHead().encode({"text": ["good"], "text_pair": [None], "label": [0]}, tokenizer, SETTINGS)
-    assert alone["input_ids"] == tokenizer(["good"])["input_ids"] and "token_type_ids" not in alone
+    assert columns["input_ids"] == [tokenizer("good", "film")["input_ids"], tokenizer("bad")["input_ids"]]
+    assert columns["token_type_ids"] == [[0, 0, 0, 1, 1], [0, 0, 0]]
+    alone = SequenceClassificationHead().encode({"text": ["bad"], "label": [1]}, tokenizer, SETTINGS)
+    assert {key: values[0] for key, values in alone.items()} == {**{key: values[1] for key, values in columns.items()}, "row": 0}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

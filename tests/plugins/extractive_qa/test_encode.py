@@ -9,8 +9,8 @@ import pytest
 
 from ftr.errors import ConfigError, ModelError
 from ftr.protocols import EncodeSettings
+from ftr.testing.tiny import FAMILIES, Family, tiny_tokenizer
 from ftr_plugins.extractive_qa.encode import NullToken, cut_questions, encode_rows, null_token
-from tiny import FAMILIES, Family, tiny_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

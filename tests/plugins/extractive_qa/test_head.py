@@ -12,10 +12,10 @@ import pytest
 
 from ftr.errors import ModelError
 from ftr.protocols import EncodeSettings
+from ftr.testing.tiny import FAMILIES, Family, tiny_checkpoint, tiny_tokenizer
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
 from ftr_plugins.extractive_qa.metrics import Squad
 from ftr_plugins.extractive_qa.options import ExtractiveQAOptions
-from tiny import FAMILIES, Family, tiny_checkpoint, tiny_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -211,7 +211,7 @@ def test_predictions_go_into_the_metric() -> None:
     rows = [row("what ?", "mill"), row("what else ?", None, name="q2")]
     state: State = {"no_answer_threshold": 0.0}
     predictions = [head.decode(one, records, state, ()) for one, records in zip(rows, (records_of(0, 3), records_of(5, 3)), strict=True)]
-    scores = Squad().compute(**head.score_inputs(rows, predictions))
+    scores = Squad().compute(**head.score_inputs(rows, predictions, ()))
     assert (scores["exact"], scores["f1"], scores["HasAns_total"], scores["NoAns_total"]) == (100.0, 100.0, 1, 1)
 
 

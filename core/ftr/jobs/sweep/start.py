@@ -9,6 +9,7 @@ from typing import Any
 
 from ftr.config.keys import check_keys
 from ftr.config.overrides import parse_words
+from ftr.config.plugins import registry_for
 from ftr.config.resolve import flat
 from ftr.config.space import read_dimension
 from ftr.config.sweep import ResolvedSweep, SweepConfig, recorded_sweep, resolve_sweep
@@ -18,7 +19,8 @@ from ftr.jobs.run import check_writable
 from ftr.jobs.say import to_stderr
 from ftr.jobs.sweep.driver import Driver, SweepResult
 from ftr.jobs.sweep.members import check_ensemble
-from ftr.registry import Registry, get_registry
+from ftr.registry import Registry
+from ftr.runs.record import recorded_registry
 from ftr.runs.sweep import SweepDirectory
 
 Say = Callable[[str], None]
@@ -38,10 +40,10 @@ def sweep(
     Settings are those of `ftr sweep`: as for `ftr.run`, with expressions such as `loguniform(1e-5,1e-4)` for what is
     searched. Raises `RequestError` when something asked for is wrong, before any trial, and `RunError` when it failed.
     """
-    known = registry or get_registry()
     asked: Mapping[str, object] | Sequence[str] = {**settings, **keys} if isinstance(settings, Mapping) else settings or keys
     if keys and not isinstance(settings, Mapping | None):
         raise RequestError("give settings as `key=value` strings or as keywords, not both")
+    known = registry or registry_for(asked)
     resolved = resolve_sweep(asked, known)
     check_kept(resolved)
     check_ensemble(resolved.sweep.ensemble, resolved.base.config, known)
@@ -67,10 +69,11 @@ def resume_sweep(
     `settings` may change how long it goes on (`trials=40`, `time=3h`); anything else that differs is refused by name.
     Raises `RequestError` when another process drives it, or it cannot be read.
     """
-    known, speak = registry or get_registry(), say or to_stderr
+    speak = say or to_stderr
     directory = SweepDirectory.open(given)
     with directory.lock():
         record = directory.read()
+        known = registry or recorded_registry(record)
         resolved = _resolved_again(record, settings, known)
         events = directory.journal.read()
         if directory.journal.torn:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import tempfile
 import time
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,6 @@ from ftr.train import history
 if TYPE_CHECKING:
     from ftr.config.models import RunConfig
 
-ERROR_LOG = "error.log"
 OWN = ("time", "epoch", "step", "value", "seconds")
 """Keys of a line of `metrics.jsonl` that are no scores."""
 
@@ -179,17 +178,14 @@ def _opening(config: dict[str, Any], run_config: RunConfig, shared: Shared, prep
 
 def _failed(directory: RunDirectory, shared: Shared, error: Exception, cause: str) -> dict[str, Any]:
     """Keep what went wrong beside the run, and return it for the journal."""
-    log: str | None = f"trials/{directory.path.name}/{ERROR_LOG}"
-    try:
-        (directory.path / ERROR_LOG).write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+    log = directory.keep_traceback(error)
+    with contextlib.suppress(FtrError):  # a full disk, which may be what went wrong
         if directory.record.is_file():
             directory.write({**directory.read(), "status": "failed", "finished": time.time(), "error": cause})
-    except (OSError, FtrError):
-        log = None  # a full disk, which may be what went wrong
     return {
         "status": "failed",
         "cause": cause,
-        "log": log,
+        "log": f"trials/{directory.path.name}/{log.name}" if log else None,
         "refused": isinstance(error, ScoreError),
         "evaluations": evaluations(directory, shared.primary),
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -22,14 +24,17 @@ TEXT = (
 )
 
 
-def tiny_tokenizer(family: Family) -> PreTrainedTokenizerBase:
-    """Return the family's own tokenizer class over a vocabulary of a few hundred tokens; GPT-2's has no pad token."""
+def tiny_tokenizer(family: Family, text: str = "") -> PreTrainedTokenizerBase:
+    """Return the family's own tokenizer class over a vocabulary of a few hundred tokens; GPT-2's has no pad token.
+
+    Word pieces know the letters of English, and the characters of `text`; byte pairs know every text.
+    """
     from transformers import BertTokenizer, DistilBertTokenizer, GPT2Tokenizer, RobertaTokenizer
 
     if family == "bert":
-        return BertTokenizer(vocab=_word_pieces(), model_max_length=POSITIONS)
+        return BertTokenizer(vocab=_word_pieces(text), model_max_length=POSITIONS)
     if family == "distilbert":
-        return DistilBertTokenizer(vocab=_word_pieces(), model_max_length=POSITIONS)
+        return DistilBertTokenizer(vocab=_word_pieces(text), model_max_length=POSITIONS)
     if family == "roberta":
         return RobertaTokenizer(**_byte_pairs(["<s>", "<pad>", "</s>", "<unk>", "<mask>"]), model_max_length=POSITIONS)
     return GPT2Tokenizer(**_byte_pairs(["<|endoftext|>"]), model_max_length=POSITIONS)
@@ -50,12 +55,15 @@ def tiny_config(family: Family, vocab_size: int) -> PretrainedConfig:
     return GPT2Config(vocab_size=vocab_size, n_positions=POSITIONS, n_embd=32, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0)
 
 
-def tiny_checkpoint(family: Family, folder: Path, seed: int = 0) -> Path:
-    """Save configuration, random weights and tokenizer of a tiny model into `folder` and return it."""
+def tiny_checkpoint(family: Family, folder: Path, seed: int = 0, text: str = "") -> Path:
+    """Save configuration, random weights and tokenizer of a tiny model into `folder` and return it.
+
+    The vocabulary holds the characters of `text` too.
+    """
     import torch
     from transformers import AutoModel
 
-    tokenizer = tiny_tokenizer(family)
+    tokenizer = tiny_tokenizer(family, text)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = AutoModel.from_config(tiny_config(family, len(tokenizer)))
@@ -65,8 +73,44 @@ def tiny_checkpoint(family: Family, folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def _word_pieces() -> dict[str, int]:
-    letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
+class TinyModels(Mapping[str, Path]):
+    """Family -> directory of its tiny checkpoint, made when first asked for; not to be changed."""
+
+    def __init__(self, folder: Path) -> None:
+        """Keep the checkpoints in `folder`."""
+        self._folder = folder
+
+    def __getitem__(self, family: str) -> Path:
+        return self.knowing(family, "")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(FAMILIES)
+
+    def __len__(self) -> int:
+        return len(FAMILIES)
+
+    def knowing(self, family: str, text: str) -> Path:
+        """Return a checkpoint of `family` whose vocabulary holds the characters of `text`, whatever the script."""
+        known = next((name for name in FAMILIES if name == family), None)
+        if known is None:
+            raise KeyError(f"there is no tiny `{family}`: the families are {', '.join(FAMILIES)}")
+        others = "" if known in ("roberta", "gpt2") else "".join(sorted(_letters(text) - _letters("")))
+        name = f"{known}-{hashlib.sha256(others.encode()).hexdigest()[:8]}" if others else known
+        folder = self._folder / name
+        return folder if folder.is_dir() else tiny_checkpoint(known, folder, text=others)
+
+
+def _letters(text: str) -> set[str]:
+    """Return the characters that word pieces are made of: those of ASCII, and of `text` as the tokenizer spells it."""
+    import unicodedata
+
+    ascii_letters = {chr(code) for code in range(33, 127) if not chr(code).isupper()}
+    spelled = unicodedata.normalize("NFD", text.lower())
+    return ascii_letters | {letter for letter in spelled if not letter.isspace() and unicodedata.category(letter) not in ("Mn", "Cc", "Cf")}
+
+
+def _word_pieces(text: str) -> dict[str, int]:
+    letters = sorted(_letters(text))
     words = sorted({word for word in TEXT.split() if len(word) > 1})
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters), *words]
     return {piece: index for index, piece in enumerate(pieces)}

@@ -1,0 +1,142 @@
+"""Checks of what becomes of outputs: records, predictions, what is tuned, and what the metrics are given."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from ftr.protocols import Combines
+from ftr.testing.alike import difference
+from ftr.testing.contract import Conformance, broken, must_work, require
+from ftr.testing.subjects import HeadSubject
+
+
+class AnswerChecks(Conformance):
+    """What must hold of `reduce`, `decode`, `tune`, `untuned`, `score_inputs` and, where there is one, `combine`."""
+
+    def test_records_are_small_and_cross_processes(self, ftr_head: HeadSubject) -> None:
+        records = ftr_head.records(ftr_head.model, ftr_head.features(targets=False))
+        promise = f"`reduce` of {ftr_head} keeps little of each feature, in plain values: the records of a whole split are held"
+        change = "keep numbers, strings, lists, dicts or numpy arrays: `.tolist()`, or `.cpu().numpy().copy()`"
+        for held in (found for record in records for found in _tensors(record)):
+            broken(promise, f"a record holds a torch tensor of shape {list(held.shape)}, and with it the whole batch", change)
+        try:
+            again = pickle.loads(pickle.dumps(records))  # noqa: S301 - what was pickled here
+        except Exception as error:
+            broken(promise, f"a record does not pickle: {type(error).__name__}: {error}", change)
+        require(difference(records, again) is None, promise, "records come back as others", "keep plain values")
+
+    def test_every_feature_gives_a_record_of_its_own(self, ftr_head: HeadSubject) -> None:
+        features = ftr_head.features(targets=False)
+        together = ftr_head.records(ftr_head.model, features)
+        alone = [record for feature in features for record in ftr_head.records(ftr_head.model, [feature])]
+        differs = difference(together, alone)
+        require(
+            differs is None,
+            f"`reduce` of {ftr_head} returns the record of each feature at its place, whatever else is in the batch",
+            f"in batches of one the records differ: {differs}",
+            "make each record from the outputs and the feature of one place alone",
+        )
+
+    def test_every_row_gets_a_prediction_with_its_id(self, ftr_head: HeadSubject) -> None:
+        predictions = ftr_head.decode(ftr_head.grouped(ftr_head.model), {})
+        for number, (row, prediction) in enumerate(zip(ftr_head.rows, predictions, strict=True)):
+            found = prediction.get("id") if isinstance(prediction, Mapping) else None
+            require(
+                isinstance(prediction, Mapping) and found == row["id"],
+                f"`decode` of {ftr_head} returns a dict with the `id` of its row",
+                f"row {number} has the id {row['id']!r}, "
+                + (
+                    f"its prediction {found!r}" if isinstance(prediction, Mapping) else f"its prediction is a `{type(prediction).__name__}`"
+                ),
+                'return `{"id": row["id"], ...}`',
+            )
+
+    def test_predictions_are_plain_json(self, ftr_head: HeadSubject) -> None:
+        predictions = ftr_head.decode(ftr_head.grouped(ftr_head.model), {})
+        _is_json(predictions, f"predictions of {ftr_head} are written as JSON", "`decode`")
+        again = ftr_head.decode(ftr_head.grouped(ftr_head.model), {})
+        differs = difference(predictions, again)
+        require(
+            differs is None,
+            f"`decode` of {ftr_head} gives the same prediction each time",
+            f"a second call differs: {differs}",
+            "keep nothing from call to call",
+        )
+
+    def test_what_is_tuned_is_plain_json(self, ftr_head: HeadSubject) -> None:
+        records = ftr_head.grouped(ftr_head.model)
+        state = ftr_head.tune(records)
+        promise = f"what `tune` of {ftr_head} returns is kept in `ftr.json` and read again"
+        require(isinstance(state, dict), promise, f"it returned a `{type(state).__name__}`", "return a dict, `{}` when nothing is tuned")
+        read = _is_json(state, promise, "`tune`")
+        differs = difference(ftr_head.decode(records, state), ftr_head.decode(records, read))
+        require(differs is None, promise, f"predictions differ with the state that was read: {differs}", "use string keys and plain values")
+        with must_work(f"`untuned` of {ftr_head} returns a line for a person, or None", "return None when nothing is tuned"):
+            told = ftr_head.head.untuned(ftr_head.rows)
+        require(
+            told is None or (isinstance(told, str) and "\n" not in told),
+            f"`untuned` of {ftr_head} returns a line for a person, or None",
+            f"it returned {told!r}",
+            "say in one line what a training without validation rows will lack",
+        )
+
+    def test_score_inputs_cover_every_row(self, ftr_head: HeadSubject) -> None:
+        predictions = ftr_head.decode(ftr_head.grouped(ftr_head.model), {})
+        promise = f"`score_inputs` of {ftr_head} returns `predictions` and `references`, one of each for every row"
+        with must_work(promise, "let it take the rows, with class ids, their predictions, and the names of the classes"):
+            found = ftr_head.head.score_inputs(ftr_head.rows, predictions, ftr_head.labels)
+        lengths = {name: len(values) for name, values in found.items()}
+        require(
+            lengths.keys() >= {"predictions", "references"} and set(lengths.values()) == {len(ftr_head.rows)},
+            promise,
+            f"for {len(ftr_head.rows)} rows: {', '.join(f'{count} `{name}`' for name, count in lengths.items()) or 'nothing'}",
+            "leave no row out",
+        )
+
+    def test_combining_equal_models_changes_nothing(self, ftr_head: HeadSubject) -> None:
+        head = ftr_head.head
+        if not isinstance(head, Combines):
+            pytest.skip("it does not combine the outputs of several models")
+        features = ftr_head.features(targets=False)
+        outputs = ftr_head.ask(ftr_head.model, ftr_head.batch(features))
+        with must_work(f"`combine` of {ftr_head} averages outputs", "return an output of the kind that it was given"):
+            combined = head.reduce(head.combine([outputs, outputs, outputs]), features)
+        differs = difference(head.reduce(outputs, features), combined)
+        require(
+            differs is None,
+            f"`combine` of {ftr_head} averages: three times one output is that output",
+            f"records differ: {differs}",
+            "return the mean of probabilities, or of logits, not their sum",
+        )
+
+
+def _tensors(value: Any) -> Iterator[Any]:
+    import torch
+
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _tensors(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _tensors(inner)
+    elif hasattr(value, "__dict__"):
+        yield from _tensors(vars(value))
+
+
+def _is_json(value: object, promise: str, who: str) -> Any:
+    """Return `value` as JSON gives it back."""
+    change = f"let {who} return strings, finite numbers, lists and dicts: `float(...)`, `.tolist()`"
+    try:
+        read = json.loads(json.dumps(value, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        broken(promise, f"{type(error).__name__}: {error}", change)
+    differs = difference(value, read)
+    require(differs is None, promise, f"JSON makes another of it: {differs}", change)
+    return read

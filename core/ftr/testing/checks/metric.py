@@ -1,0 +1,138 @@
+"""Checks of a metric."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from ftr.testing.contract import Conformance, broken, require
+from ftr.testing.offline import no_network
+from ftr.testing.subjects import MetricSubject
+from ftr.testing.subjects.metric import Examples
+
+HUB_MODULES = ("evaluate_modules", "datasets_modules", "transformers_modules")
+"""Where the libraries keep code that they fetched from the hub."""
+
+
+class MetricChecks(Conformance):
+    """What must hold of the metrics that a task is scored by."""
+
+    def test_its_main_score_is_a_finite_number(self, ftr_metrics: list[MetricSubject]) -> None:
+        for metric in _ranking(ftr_metrics):
+            value = metric.value(metric.perfect)
+            require(
+                math.isfinite(value),
+                f"the main score of {metric} is a finite number",
+                f"`{metric.key}` is {value} for perfect predictions",
+                "give a number where a part of it is not defined, such as 0",
+            )
+
+    def test_it_agrees_with_its_mode(self, ftr_metrics: list[MetricSubject]) -> None:
+        for metric in _ranking(ftr_metrics):
+            good, bad = metric.value(metric.perfect), metric.value(metric.worse)
+            if not metric.truly_perfect and math.isclose(good, bad):
+                pytest.skip(f"{metric} scores what was learned by heart as it scores what was not ({good:.4g})")
+            rising = good > bad
+            require(
+                metric.better(good, bad),
+                f"{metric} has `mode={metric.mode!r}`: the {'higher' if metric.mode == 'max' else 'lower'} of two scores is the better one",
+                f"`{metric.key}` is {good:.4g} for perfect predictions and {bad:.4g} for worse ones",
+                f'set `mode="{"max" if rising else "min"}"` in its spec'
+                if good != bad
+                else "let it tell the two apart, or give worse ones",
+            )
+
+    def test_it_is_best_on_perfect_predictions(self, ftr_metrics: list[MetricSubject]) -> None:
+        for metric in [one for one in _ranking(ftr_metrics) if one.truly_perfect]:
+            best = metric.value(metric.perfect)
+            for others, how in _spoiled(metric):
+                value = metric.value(others)
+                require(
+                    not metric.better(value, best),
+                    f"no predictions score better by {metric} than perfect ones",
+                    f"`{metric.key}` is {best:.4g} for them and {value:.4g} for {how}",
+                    "look at the order of `predictions` and `references`, and at what is counted",
+                )
+
+    def test_the_order_of_the_rows_does_not_matter(self, ftr_metrics: list[MetricSubject]) -> None:
+        for metric in _ranking(ftr_metrics):
+            there = metric.value(metric.worse)
+            back = metric.value({name: list(reversed(values)) for name, values in metric.worse.items()})
+            require(
+                math.isclose(there, back, rel_tol=1e-6, abs_tol=1e-9) or (math.isnan(there) and math.isnan(back)),
+                f"{metric} scores the same predictions alike, in whatever order the rows come",
+                f"`{metric.key}` is {there:.6g}, and {back:.6g} with the rows reversed",
+                "weigh all rows alike",
+            )
+
+    def test_it_gives_the_same_each_time(self, ftr_metrics: list[MetricSubject]) -> None:
+        for metric in ftr_metrics:
+            first, _, again = (_plain(metric.scores(given)) for given in (metric.worse, metric.perfect, metric.worse))
+            differs = next(
+                (key for key in {**first, **again} if first.get(key) != again.get(key) and not _both_nan(first, again, key)), None
+            )
+            require(
+                differs is None,
+                f"{metric} scores each evaluation by itself",
+                f"`{differs}` is {first.get(differs or '')!r}, and {again.get(differs or '')!r} in a later call with the same predictions",
+                "keep nothing from call to call, and draw no random numbers",
+            )
+
+    def test_its_scores_can_be_written_down(self, ftr_metrics: list[MetricSubject]) -> None:
+        for metric in ftr_metrics:
+            try:
+                json.dumps(_plain(metric.scores(metric.worse)))
+            except (TypeError, ValueError) as error:
+                broken(f"the scores of {metric} are kept as JSON", str(error), "return numbers, lists, dicts or numpy arrays by name")
+
+    def test_it_needs_no_network(self, ftr_metrics: list[MetricSubject]) -> None:
+        for metric in ftr_metrics:
+            promise = f"{metric} works without a network: workers and clusters may have none"
+            change = "derive it from `evaluate.Metric` in a module of the plugin, rather than fetch it with `evaluate.load`"
+            with no_network() as asked:
+                try:
+                    module = metric.target()
+                    module.compute(**{name: list(values) for name, values in metric.worse.items()})
+                except Exception as error:
+                    what = f"asked for {asked[0]}" if asked else f"failed: {type(error).__name__}: {' '.join(str(error).split())}"
+                    broken(promise, f"without one it {what}", change)
+            require(not asked, promise, f"it asked for {asked[0] if asked else ''}", change)
+            place = type(module).__module__
+            require(not place.startswith(HUB_MODULES), promise, f"its code was fetched from the hub (`{place}`)", change)
+
+
+def _ranking(metrics: list[MetricSubject]) -> list[MetricSubject]:
+    """Return the metrics whose main score is to be one number: all that may rank trials.
+
+    The first of a task ranks; the others may be there to be read only, such as a confusion matrix.
+    """
+    return [metric for number, metric in enumerate(metrics) if number == 0 or _has_number(metric)]
+
+
+def _has_number(metric: MetricSubject) -> bool:
+    value = _plain(metric.scores(metric.perfect)).get(metric.key)
+    return isinstance(value, int | float)
+
+
+def _spoiled(metric: MetricSubject) -> list[tuple[Examples, str]]:
+    """Return predictions that are worse than perfect, and what they are."""
+    predictions = list(metric.perfect["predictions"])
+    turned = {**metric.perfect, "predictions": [*predictions[1:], *predictions[:1]]}
+    alike = {**metric.perfect, "predictions": [predictions[0]] * len(predictions)}
+    worse: list[tuple[Examples, str]] = [(metric.worse, "worse ones")]
+    if isinstance(predictions[0], Mapping):  # they may name the row they are for
+        return worse
+    return [*worse, (turned, "those of the next row"), (alike, "one and the same for all rows")]
+
+
+def _plain(scores: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value.tolist() if hasattr(value, "tolist") else value for key, value in scores.items()}
+
+
+def _both_nan(one: Mapping[str, Any], other: Mapping[str, Any], key: str) -> bool:
+    pair = (one.get(key), other.get(key))
+    return all(isinstance(value, float) and math.isnan(value) for value in pair)

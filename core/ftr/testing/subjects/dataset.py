@@ -1,0 +1,78 @@
+"""A dataset with its splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ftr.errors import DataError
+from ftr.specs import DatasetSpec
+from ftr.testing.contract import broken, must_work
+from ftr.testing.subjects.component import Component
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from ftr.protocols import Head
+    from ftr.registry import Registry
+
+NO_HUB = "cannot be had from the hub"
+
+
+class DatasetSubject(Component):
+    """A dataset; `head` is the name of one that reads its rows, or that head itself."""
+
+    def __init__(self, registry: Registry, name: str, options: Mapping[str, Any] | None = None, head: str | Head | None = None) -> None:
+        """Nothing is loaded yet."""
+        super().__init__(registry, "dataset", name, options)
+        self._head, self._absent = head, ""
+
+    @cached_property
+    def head(self) -> Head | None:
+        """The head that reads its rows, if one was named."""
+        if not isinstance(self._head, str):
+            return self._head
+        made: Head = Component(self.registry, "head", self._head).make()
+        return made
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the spec declares."""
+        spec = self.spec
+        return spec.columns if isinstance(spec, DatasetSpec) else ()
+
+    @cached_property
+    def splits(self) -> dict[str, Dataset]:
+        """Its splits, loaded once. Skips the check where they lie on a hub that cannot be reached."""
+        return self.load()
+
+    def load(self) -> dict[str, Dataset]:
+        """Load it anew."""
+        from datasets import Dataset
+
+        if self._absent:
+            pytest.skip(self._absent)
+        promise = f"`load` of {self} returns a `datasets.DatasetDict` of splits"
+        with must_work(
+            promise, "raise `ftr.errors.DataError` only for what the user can mend, and let it load with the options given here"
+        ):
+            try:
+                splits = self.make().load(self.made_options)
+            except DataError as error:
+                if NO_HUB in str(error):
+                    self._absent = str(error)
+                    pytest.skip(self._absent)
+                raise
+        odd = None if isinstance(splits, Mapping) else f"a `{type(splits).__name__}`"
+        if odd is None:
+            odd = next((f"a `{type(one).__name__}` as `{name}`" for name, one in splits.items() if not isinstance(one, Dataset)), None)
+        if odd:
+            broken(promise, f"it returned {odd}", "return `DatasetDict(train=Dataset.from_list(rows), ...)`")
+        return dict(splits)
+
+    def rows(self, split: str) -> list[dict[str, Any]]:
+        """Return the rows of a split as they were loaded."""
+        return list(self.splits[split].with_format(None))

@@ -1,0 +1,81 @@
+"""A metric with predictions to score."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ftr.specs import MetricSpec
+from ftr.testing.contract import broken, must_work
+from ftr.testing.subjects.component import Component
+
+if TYPE_CHECKING:
+    from ftr.registry import Registry
+
+Examples = Mapping[str, Sequence[Any]]
+"""`predictions` and `references` of equal length."""
+
+
+class MetricSubject(Component):
+    """A metric, predictions that cannot be better, and worse ones."""
+
+    def __init__(self, registry: Registry, name: str, perfect: Examples, worse: Examples, *, truly_perfect: bool = True) -> None:
+        """`truly_perfect` is false where `perfect` is only what a model learned, so that others may score as well."""
+        super().__init__(registry, "metric", name)
+        self.perfect, self.worse, self.truly_perfect = perfect, worse, truly_perfect
+
+    @property
+    def metric_spec(self) -> MetricSpec:
+        """Its spec."""
+        spec = self.spec
+        if not isinstance(spec, MetricSpec):
+            raise TypeError(f"`{self.name}` is registered with a `{type(spec).__name__}`")
+        return spec
+
+    @property
+    def mode(self) -> str:
+        """Which way is better."""
+        return self.metric_spec.mode
+
+    @property
+    def key(self) -> str:
+        """The name of its main score."""
+        return self.metric_spec.key or self.metric_spec.name
+
+    @cached_property
+    def module(self) -> Any:
+        """The evaluation module."""
+        return self.make()
+
+    def scores(self, examples: Examples, module: Any = None) -> dict[str, Any]:
+        """Return all scores of some predictions."""
+        given = {key: list(values) for key, values in examples.items()}
+        with must_work(
+            f"`compute(predictions=..., references=...)` of {self} scores what the head hands over", "let it take such predictions"
+        ):
+            with contextlib.redirect_stdout(io.StringIO()):
+                found = (module or self.module).compute(**given)
+            return dict(found)
+
+    def value(self, examples: Examples) -> float:
+        """Return the main score of some predictions."""
+        scores = self.scores(examples)
+        found: Any = scores.get(self.key)
+        found = found.item() if hasattr(found, "item") else found
+        if not isinstance(found, int | float) or isinstance(found, bool):
+            listed = ", ".join(f"`{name}`" for name in scores) or "none"
+            broken(
+                f"{self} gives its main score as the number `{self.key}`",
+                f"it gave {listed}" if found is None else f"`{self.key}` is a `{type(found).__name__}`",
+                f"return `{{'{self.key}': ...}}` from `_compute`, or name the main score with `key=` in the `MetricSpec`",
+            )
+        return float(found)
+
+    def better(self, one: float, other: float) -> bool:
+        """Whether `one` is better than `other` by more than rounding."""
+        difference = one - other if self.mode == "max" else other - one
+        return difference > 1e-9 * max(1.0, abs(one), abs(other)) and not math.isnan(one)
