@@ -1,14 +1,10 @@
 """The documentation is true: made pages are up to date, links lead somewhere, commands parse, examples resolve, the plugin works."""
 
 import argparse
-import json
-import os
 import re
 import runpy
 import shlex
 import shutil
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +13,7 @@ import pytest
 
 from ftr.cli.commands import COMMANDS, load_command
 from ftr.cli.predict import reading_options
+from ftr.collect import HOOKS
 from ftr.config.components import head_schema
 from ftr.config.keys import check_keys
 from ftr.config.overrides import parse_words
@@ -27,21 +24,16 @@ from ftr.discovery import discover
 from ftr.protocols import Dataset, Head, Model
 from ftr.registry import Registry
 from ftr.runs.evaluate import READING
-from tiny import tiny_checkpoint
+from pages import PROJECT, blocks, write_tutorial
 
-PROJECT = Path(__file__).resolve().parents[1]
 PAGES = [
     PROJECT / "README.md",
-    *(page for folder in ("docs", "examples", "benchmarks") for page in sorted((PROJECT / folder).glob("*.md"))),
+    *(page for folder in ("docs", "docs/plugins", "examples", "benchmarks") for page in sorted((PROJECT / folder).glob("*.md"))),
 ]
 EXAMPLES = [path for path in sorted((PROJECT / "examples").glob("*.yaml")) if path.stem != "sweep"]
 SEARCH = PROJECT / "examples" / "sweep.yaml"
 RESOLVED = ("run", "show", "schema")
-
-
-def blocks(page: Path, language: str) -> list[tuple[str, str]]:
-    """Return title and text of the fenced blocks of a language."""
-    return re.findall(rf'^```{language}(?: title="([^"]+)")?\n(.*?)^```$', page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+MADE = [("make_configuration.py", "configuration.md"), ("plugins/make_reference.py", "plugins/reference.md")]
 
 
 def commands(page: Path) -> Iterator[list[str]]:
@@ -50,20 +42,18 @@ def commands(page: Path) -> Iterator[list[str]]:
         for line in text.splitlines():
             for part in line.partition(" #")[0].split(" | "):
                 words = shlex.split(part)
+                if "--plugin" in words:  # which every command takes, and is taken out before the command sees it
+                    place = words.index("--plugin")
+                    words[place : place + 2] = []
                 if words[:1] == ["ftr"]:
                     yield words[1:]
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    """Install the plugin of the guide as pip would: its modules and a `*.dist-info` folder."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-    page = PROJECT / "docs" / "plugins.md"
-    for title, source in blocks(page, "python"):
-        (folder / title).write_text(source, encoding="utf-8")
-    ((_, text),) = blocks(page, "toml")
-    project = tomllib.loads(text)["project"]
+    """Install the plugin of the tutorial as pip would: its modules and a `*.dist-info` folder."""
+    folder = write_tutorial(tmp_path / "site")
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     info = folder / "ftr_tickets-1.0.dist-info"
     info.mkdir()
     needs = "".join(f"Requires-Dist: {line}\n" for line in project["dependencies"])
@@ -101,11 +91,18 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_page_of_all_keys_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("script", "page"), MADE, ids=[page for _, page in MADE])
+def test_made_pages_are_up_to_date(script: str, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTR_PLUGINS", "")
-    script = PROJECT / "docs" / "make_configuration.py"
-    made = runpy.run_path(str(script))["page"]()
-    assert (PROJECT / "docs" / "configuration.md").read_text(encoding="utf-8") == made, f"run `python {script.relative_to(PROJECT)}`"
+    made = runpy.run_path(str(PROJECT / "docs" / script))["page"]()
+    assert (PROJECT / "docs" / page).read_text(encoding="utf-8") == made, f"run `python docs/{script}`"
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_is_in_the_reference_and_has_a_test(hook: str) -> None:
+    assert f"- `{hook}(" in (PROJECT / "docs" / "plugins" / "reference.md").read_text(encoding="utf-8")
+    tests = [path for path in (PROJECT / "tests").rglob("*.py") if path != Path(__file__)]
+    assert any(f"def {hook}(" in path.read_text(encoding="utf-8") for path in tests), f"no test has a plugin that implements `{hook}`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -169,30 +166,6 @@ def test_the_example_of_a_search_resolves_and_every_key_of_it_counts(registry: R
 
 @pytest.mark.parametrize("protocol", [Dataset, Model, Head])
 def test_the_guide_names_every_method_of_a_target(protocol: type) -> None:
-    text = (PROJECT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    text = (PROJECT / "docs" / "plugins" / "README.md").read_text(encoding="utf-8")
     methods = [name for name, value in vars(protocol).items() if not name.startswith("_") and callable(value)]
     assert methods and [name for name in methods if f"`{name}`" not in text and f"`{name}(" not in text] == []
-
-
-@pytest.mark.slow
-def test_the_plugin_of_the_guide_trains(site: Path, tmp_path: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("FTR_")}
-    environment |= {
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")])),
-        "FTR_CACHE": str(tmp_path / "cache"),
-    }
-
-    def call(*words: str) -> object:
-        command = [sys.executable, "-m", "ftr", *words, "--json"]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        answer: object = json.loads(done.stdout)
-        return answer
-
-    tasks = call("list", "task")
-    assert isinstance(tasks, list) and {"tickets", "qa", "sentiment"} <= {task["name"] for task in tasks}
-    answer = call("run", "task=tickets", "dataset.things=4", f"model={tiny_checkpoint('bert', tmp_path / 'tiny')}", "epochs=1")
-    assert isinstance(answer, dict) and {"urgent_recall", "accuracy"} <= answer["scores"].keys()
-    record = answer["record"]
-    assert record["labels"] == ["calm", "urgent"] and record["config"]["dataset"]["options"] == {"things": 4}
-    assert record["components"]["metric:urgent_recall"]["distribution"] == "ftr-tickets"

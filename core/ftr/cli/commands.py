@@ -28,6 +28,7 @@ COMMANDS = {
     "show": Command("ftr.cli.show", "the resolved configuration, and where each value came from"),
     "schema": Command("ftr.cli.schema", "the configuration as JSON Schema"),
     "plugins": Command("ftr.cli.plugins", "the plugins installed, and what is wrong with them"),
+    "new": Command("ftr.cli.new", "a package to start from: a task, dataset, head, metric or model of one's own"),
 }
 
 

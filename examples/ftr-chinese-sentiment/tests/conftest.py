@@ -1,0 +1,3 @@
+"""The fixtures of ftr's conformance kit."""
+
+pytest_plugins = ["ftr.testing"]
