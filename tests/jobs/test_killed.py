@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ftr.train.checkpoint import last_step
-from interruptions import command, outcome, resumed
+from interruptions import command, outcome, resumed, wait_for
 from trainings import REVIEWS, Settings, lines, train
 
 LONG: Settings = {**REVIEWS, "batch_size": 1, "learning_rate": 1e-3, "epochs": 6, "train.checkpoint_steps": 7, "train.log_steps": 4}
@@ -27,15 +27,6 @@ EPOCH = 36
 def words(settings: Settings, **keys: object) -> list[str]:
     """Return settings as a command takes them."""
     return [f"{key}={value}" for key, value in {**settings, **keys}.items()]
-
-
-def wait_for(ready: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 150) -> None:
-    """Wait until `ready`, or fail when the process ends or time is up."""
-    deadline = time.monotonic() + seconds
-    while not ready():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "it never came so far"
-        time.sleep(0.005)
 
 
 def logged(output: Path) -> int:

@@ -13,7 +13,7 @@ from ftr.cli.main import main
 def program() -> NoReturn:
     """Run the command line of this process and leave it.
 
-    With torch, transformers and Ray imported the interpreter takes one to two seconds to take itself apart; all that must
+    With torch, transformers and Ray imported the interpreter takes about a second to take itself apart; all that must
     happen at the end (exit handlers, full streams) is done here, and the rest is left to the system.
     """
     code = main()

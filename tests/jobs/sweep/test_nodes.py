@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from clusters import Size, ray_cluster
-from interruptions import command
+from interruptions import command, wait_for
 from sweeps import REPEATED, ended, events_of, ranking, started
 
 if TYPE_CHECKING:
-    import subprocess
-
     from ftr.jobs.sweep.driver import SweepResult
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -49,15 +45,6 @@ def under_way(sweep: Path, host: str) -> set[int]:
         for record in records(sweep)
         if record["node"] == host and record["status"] == "running" and (sweep / f"trials/{record['trial']:04d}/metrics.jsonl").is_file()
     }
-
-
-def wait_for(ready: Callable[[], bool], driver: subprocess.Popen[str], seconds: float = 200) -> None:
-    """Wait until `ready`, or fail when the driver ends or time is up."""
-    deadline = time.monotonic() + seconds
-    while not ready():
-        assert driver.poll() is None, driver.communicate()
-        assert time.monotonic() < deadline, "it never came so far"
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")

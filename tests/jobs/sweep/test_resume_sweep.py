@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ import pytest
 from ftr.cli.main import main
 from ftr.errors import ConfigError, DataError, RequestError
 from ftr.jobs.sweep.start import resume_sweep
-from interruptions import command
+from interruptions import command, wait_for
 from sweeps import REPEATED, ended, events_of, ranking, started
 
 if TYPE_CHECKING:
@@ -66,15 +66,6 @@ class Story:
     def events(self) -> list[dict[str, Any]]:
         """All of the journal."""
         return events_of(self.path)
-
-
-def wait_for(ready: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 280) -> None:
-    """Wait until `ready`, or fail when the process ends or time is up."""
-    deadline = time.monotonic() + seconds
-    while not ready():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline, "it never came so far"
-        time.sleep(0.01)
 
 
 def running_process(sweep: Path, since: float) -> int | None:

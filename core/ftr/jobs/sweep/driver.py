@@ -19,7 +19,7 @@ from ftr.jobs.say import shown_path
 from ftr.jobs.sweep.budget import Budget, Ending
 from ftr.jobs.sweep.drive import Trials, connected, drive
 from ftr.jobs.sweep.encoded import data_key, prepare_all
-from ftr.jobs.sweep.finish import finish, preload, write_rankings
+from ftr.jobs.sweep.finish import finish, write_rankings
 from ftr.jobs.sweep.proposers import make_proposer
 from ftr.jobs.sweep.remote import RemoteSweep, shared_data
 from ftr.jobs.sweep.setup import check_same_data, longest_training, opening, room
@@ -129,7 +129,6 @@ class Driver:
             board.keep = remote.keep_journal
         try:
             shared = self._shared(directory, record, encoded)
-            preload()
             ending = drive(board, scheduler, shared, trials, self.storage, self._ahead()) or Ending("trials", "nothing is left to try")
             if board.refused:
                 raise ScoreError(board.refused)

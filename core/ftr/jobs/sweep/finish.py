@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import time
 from collections.abc import Callable
-from importlib import import_module
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from ftr.jobs.run import finish_run
@@ -23,17 +20,6 @@ if TYPE_CHECKING:
     from ftr.registry import Registry
     from ftr.runs.sweep import SweepDirectory
     from ftr.runs.trials import SweepState
-
-
-def preload() -> None:
-    """Begin to import, beside the trials, what scoring the winner needs: some seconds that nobody waits for at the end."""
-    # An import that fails here fails again, and is told, where it is needed.
-    Thread(target=_import_quietly, name="ftr-preload", daemon=True).start()
-
-
-def _import_quietly() -> None:
-    with contextlib.suppress(Exception):
-        import_module("ftr.train.loop")
 
 
 def write_rankings(directory: SweepDirectory, record: dict[str, Any], state: SweepState, resolved: ResolvedSweep) -> list[Entry]:
