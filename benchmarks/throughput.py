@@ -21,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ftr.config.models import TrainConfig
+from ftr.config.training import TrainConfig
 from ftr.train.hardware import choose_numerics, describe_hardware
 from ftr_plugins.models import MiniLM
 

@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from ftr.config.models import DataConfig
+from ftr.config.data import DataConfig
 from ftr.data.load import load_rows
 from ftr.data.prepare import prepare_rows
 from ftr.errors import FtrError

@@ -49,7 +49,7 @@ And it has keys of its own. In a file they may stand together under `sweep:`. Bu
 TRAINER = """\
 ## `trainer.*`
 
-Any other field of `transformers.TrainingArguments`, by its own name: `trainer.optim=adafactor`, `trainer.torch_compile=true`.
+Any other field of `transformers.TrainingArguments`, by its own name: `trainer.adam_beta2=0.98`, `trainer.torch_compile=true`.
 Refused are those for which ftr has its own key, and those it must set itself:
 """
 
@@ -74,9 +74,13 @@ def page() -> str:
     for name, section in SECTIONS.items():
         parts += [
             f"## `{name}.*`\n",
-            RunConfig.model_fields[name].description or "",
+            _sentence(section),
             "",
-            *table("key", "default", rows(section, f"{name}.")),
+            *table(
+                "key",
+                "default",
+                rows({key: field for key, field in section.model_fields.items() if f"{name}.{key}" not in SECTIONS}, f"{name}."),
+            ),
         ]
         parts.append("")
     parts += [*tasks(registry), "", *files(registry), "", *options("`dataset.*` of `hub:owner/name`", HubOptions, "dataset."), ""]
@@ -88,6 +92,12 @@ def page() -> str:
     parts += [SEARCH, *table("expression", "draws", functions()), "", *spaces(registry), "", SWEEP_KEYS]
     parts += [*table("key", "default", rows(SweepConfig, "")), ""]
     return "\n".join([*parts, TRAINER, *table("field", "instead", trainer())]) + "\n"
+
+
+def _sentence(section: type[BaseModel]) -> str:
+    """Return what a section is, from its docstring."""
+    text = (section.__doc__ or "").partition(": ")[2].strip()
+    return text[:1].upper() + text[1:]
 
 
 def rows(fields: type[BaseModel] | Mapping[str, FieldInfo], prefix: str) -> Iterator[tuple[str, str, str]]:

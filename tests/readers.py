@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ftr.config.models import DataConfig
+from ftr.config.data import DataConfig
 from ftr.data.load import load_rows
 from ftr.data.prepare import PreparedRows, prepare_rows
 from ftr.data.rows import Loaded

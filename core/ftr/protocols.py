@@ -138,6 +138,29 @@ class Combines(Protocol):
         ...
 
 
+@runtime_checkable
+class RowLosses(Protocol):
+    """What a head may give besides: the loss of each example. Only then can examples be weighted and targets be smoothed."""
+
+    def row_losses(self, outputs: ModelOutput, inputs: Mapping[str, Tensor], smoothing: float) -> Tensor:
+        """Return the loss of each example, of shape (batch,), whose mean at `smoothing` 0 is the loss that is trained on.
+
+        `smoothing` is the share of each target that is spread evenly over all classes, or over all tokens that are no padding.
+        """
+        ...
+
+
+@runtime_checkable
+class Baselines(Protocol):
+    """What a head may give besides: predictions without a model, to set beside those of the model."""
+
+    def baselines(
+        self, train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Sequence[str]
+    ) -> dict[str, dict[str, list[Prediction]]]:
+        """Return, by the name of the baseline, the predictions for each of the `heldout` splits, learned from `train` alone."""
+        ...
+
+
 class Metric(Protocol):
     """The target of a `MetricSpec`, called without arguments, gives an `evaluate.EvaluationModule`."""
 

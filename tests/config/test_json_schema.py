@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from ftr.config.keys import SECTIONS
 from ftr.config.resolve import flat, resolve
 from ftr.config.schema import json_schema
 from ftr.registry import Registry
@@ -74,10 +75,6 @@ def test_a_task_gives_the_defaults(registry: Registry) -> None:
 
 def test_every_key_is_described(schema: dict[str, Any], registry: Registry) -> None:
     for key in flat(resolve(["task=qa"], registry).config):
-        group, _, name = key.partition(".")
-        properties = schema["$defs"].get(f"{group.title()}Config", schema)["properties"]
-        assert (
-            properties[name or group]["description"]
-            if group in ("data", "train", "compute")
-            else schema["properties"][group]["description"]
-        )
+        group, _, name = key.rpartition(".") if key.rpartition(".")[0] in SECTIONS else key.partition(".")
+        properties = schema["$defs"].get(SECTIONS[group].__name__ if group in SECTIONS else "", schema)["properties"]
+        assert properties[name or group]["description"] if group in SECTIONS else schema["properties"][group]["description"]

@@ -97,7 +97,7 @@ def test_a_plugins_task_means_its_own_component(registry: Registry) -> None:
         ("per_device_train_batch_size=1", "Did you mean `batch_size` or `train.micro_batch`?"),
         ("xyzzy=1", "fields of `transformers.TrainingArguments` go under `trainer.`"),
         ("data=my.csv", "`data` (command line) is a group of keys"),
-        ("train.=1", "`train.` (command line) is a group of keys: set one of `train.schedule`"),
+        ("train.=1", "`train.` (command line) is a group of keys: set one of `train.freeze`"),
         ("head.n_bst=1", "head `label` has no option `n_bst`. Did you mean `n_best`? It takes `n_best`."),
         ("dataset.text=x", "`dataset.text` (command line): dataset `sample` takes no options"),
         ("model.lora.rnk=1", "`model.lora.rnk` (command line) is unknown"),
@@ -211,3 +211,39 @@ def test_a_head_that_fails_is_the_plugins_fault(registry: Registry) -> None:
         resolve(["task=qa", "head=broken"], registry)
     with pytest.raises(PluginError, match=r"the head `odd` of plugin `acme` .* not a pydantic model"):
         resolve(["task=qa", "head=odd"], registry)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("train.unfreeze=1", "`train.unfreeze` has nothing to unfreeze without `train.freeze`"),
+        ("train.freeze=backbone train.lora.rank=4", "`train.freeze` and `train.lora.rank` exclude each other"),
+        (
+            "train.early_stopping=2 train.keep=last",
+            "`train.early_stopping` restores the best weights, which `train.keep=last` does not keep",
+        ),
+        ("boosting=3 ensemble=bagging", "`boosting` and `ensemble` each train several models"),
+        ("ensemble=bagging seeds=3", "`ensemble` and `seeds` each train several models"),
+        ("seeds=2 cv.folds=3", "`seeds` and `cv.folds` each train several models"),
+        ("cv.folds=3 cv.fold=3", "`cv.fold=3` needs `cv.folds` to be above it: set `cv.folds=4` or more"),
+        ("cv.fold=0", "`cv.fold=0` needs `cv.folds`"),
+        ("members=3", "`members` says how many models `ensemble` joins"),
+        ("ensemble=folds members=3 cv.folds=4", "`members` is 3 and `cv.folds` 4"),
+        ("ensemble=bagging data.bootstrap=1", "`ensemble=bagging` sets `data.bootstrap`"),
+        ("train.lora=4", "`train.lora` (command line) is a group of keys: set one of `train.lora.rank`"),
+        ("train.lora.ranks=4", "`train.lora.ranks` (command line) is not a key. Did you mean `train.lora.rank`?"),
+        ("data.clean=html,url", "`data.clean` is 'url' (command line): it should be"),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused_by_name(registry: Registry, words: str, message: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        resolve(["task=qa", *words.split()], registry)
+    assert message in str(error.value), error.value
+
+
+def test_groups_within_groups_are_read_nested_and_dotted(registry: Registry) -> None:
+    nested = {"task": "qa", "train": {"lora": {"rank": 4}, "ema": 0.9}, "data": {"augment": {"delete": 0.1}}, "cv": {"folds": 3, "fold": 1}}
+    config = resolve(nested, registry).config
+    assert (config.train.lora.rank, config.data.augment.delete, config.cv.fold) == (4, 0.1, 1)
+    assert resolve(flat(config), registry).config == config
+    assert not config.several and resolve(["task=qa", "cv.folds=3"], registry).config.several

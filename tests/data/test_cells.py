@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ftr.config.models import DataConfig
+from ftr.config.data import DataConfig
 from ftr.data.cells import check_cell
 from ftr.data.prepare import PreparedRows, prepare_rows
 from ftr.data.schema import Column, RowSchema

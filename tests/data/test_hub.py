@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ftr.config.models import DataConfig
+from ftr.config.data import DataConfig
 from ftr.data.hub import fetch, from_splits
 from ftr.data.prepare import prepare_rows
 from ftr.data.schema import Column, RowSchema

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ftr.config.models import DataConfig
+from ftr.config.data import DataConfig
 from ftr.data.labels import label_names
 from ftr.data.prepare import prepare_rows
 from ftr.errors import DataError

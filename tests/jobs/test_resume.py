@@ -74,10 +74,10 @@ SETTINGS: dict[str, Settings] = {
     "plateau": {"train.schedule": "reduce_lr_on_plateau", "trainer.lr_scheduler_kwargs": {"patience": 0}, "epochs": 5},
     "the last weights": {"train.keep": "last"},
     "no validation": {"data.validation_share": 0.0},
-    "evaluation by steps": {"trainer.eval_strategy": "steps", "trainer.eval_steps": 3},
+    "evaluation by steps": {"train.evaluate_every": 3},
     "bf16": {"train.precision": "bf16"},
-    "another optimizer": {"trainer.optim": "adafactor"},
-    "sgd with momentum": {"trainer.optim": "sgd", "trainer.optim_args": "momentum=0.9"},
+    "another optimizer": {"train.optimizer": "adafactor"},
+    "sgd with momentum": {"train.optimizer": "sgd", "trainer.optim_args": "momentum=0.9"},
     "log lines every four steps": {"train.log_steps": 4},
 }
 

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from importlib.resources import files
 
-from ftr.config.models import DataConfig
+from ftr.config.data import DataConfig
 from ftr.data.hub import from_splits
 from ftr.data.load import load_rows
 from ftr.data.prepare import prepare_rows

@@ -7,18 +7,29 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from ftr.config.models import ComputeConfig, DataConfig, RunConfig, TrainConfig
+from ftr.config.data import AugmentConfig, DataConfig
+from ftr.config.models import ComputeConfig, CvConfig, RunConfig
 from ftr.config.overrides import COMPONENTS, GROUPS, Setting
 from ftr.config.space import looks_like_expression
 from ftr.config.sweep_keys import SWEEP_KEYS
 from ftr.config.trainer import OWN_KEYS
+from ftr.config.training import LoraConfig, TrainConfig
 from ftr.errors import ConfigError
 from ftr.suggest import did_you_mean, near
 
-SECTIONS: Mapping[str, type[BaseModel]] = {"data": DataConfig, "train": TrainConfig, "compute": ComputeConfig}
+SECTIONS: Mapping[str, type[BaseModel]] = {
+    "data": DataConfig,
+    "data.augment": AugmentConfig,
+    "train": TrainConfig,
+    "train.lora": LoraConfig,
+    "compute": ComputeConfig,
+    "cv": CvConfig,
+}
 OPEN_GROUPS = (*COMPONENTS, "trainer")
 PLAIN_KEYS = tuple(name for name in RunConfig.model_fields if name not in GROUPS or name in COMPONENTS)
-SECTION_KEYS = tuple(f"{group}.{name}" for group, section in SECTIONS.items() for name in section.model_fields)
+SECTION_KEYS = tuple(
+    key for group, section in SECTIONS.items() for name in section.model_fields if (key := f"{group}.{name}") not in SECTIONS
+)
 KNOWN_KEYS = (*PLAIN_KEYS, *SECTION_KEYS)
 
 # What other tools call them; fields of TrainingArguments are answered from the table that refuses them under `trainer.*`.
@@ -68,9 +79,10 @@ def check_keys(settings: Mapping[str, Setting], *, sweep: bool = False) -> None:
             if sweep:
                 continue
             raise ConfigError(f"`{key}` ({setting.origin}) is a key of `ftr sweep`, not of a run.{_nearest(key, '', ())}")
-        if group in GROUPS and not name:
-            raise ConfigError(_a_group(key, group, setting))
-        raise ConfigError(f"`{key}` ({setting.origin}) is not a key.{_nearest(key, group if dot else '', SWEEP_KEYS if sweep else ())}")
+        if key in GROUPS or (group in GROUPS and not name):
+            raise ConfigError(_a_group(key, setting))
+        within = key.rpartition(".")[0] if key.rpartition(".")[0] in SECTIONS else group if dot else ""
+        raise ConfigError(f"`{key}` ({setting.origin}) is not a key.{_nearest(key, within, SWEEP_KEYS if sweep else ())}")
 
 
 def search_hint(settings: Mapping[str, Setting], error: str) -> str:
@@ -100,9 +112,10 @@ def _checked(group: str, name: str) -> "TypeAdapter[object]":
     return TypeAdapter(annotated)
 
 
-def _a_group(key: str, group: str, setting: Setting) -> str:
+def _a_group(key: str, setting: Setting) -> str:
+    group = key.rstrip(".")
     near = " Did you mean `dataset`?" if group == "data" else " Did you mean `train.…`?" if group == "trainer" else ""
-    within = [key for key in SECTION_KEYS if key.startswith(f"{group}.")] or [f"{group}.<field of transformers.TrainingArguments>"]
+    within = [known for known in SECTION_KEYS if known.startswith(f"{group}.")] or [f"{group}.<field of transformers.TrainingArguments>"]
     return f"`{key}` ({setting.origin}) is a group of keys: set one of {_listed(within)}.{near}"
 
 

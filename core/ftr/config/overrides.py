@@ -11,7 +11,7 @@ from ftr.config.values import read_value, read_yaml
 from ftr.errors import ConfigError
 
 COMPONENTS = ("dataset", "model", "head")
-GROUPS = (*COMPONENTS, "data", "train", "trainer", "compute")
+GROUPS = (*COMPONENTS, "data", "data.augment", "train", "train.lora", "trainer", "compute", "cv")
 SWEEP = "sweep"
 PLUGINS = "plugins"
 
@@ -111,10 +111,10 @@ def merge(layers: Iterable[Layer]) -> Layer:
 
 
 def _flatten_one(key: str, setting: Setting) -> Iterator[tuple[str, Setting]]:
-    """Open the groups, one level: what lies deeper may be a mapping that an option wants whole."""
+    """Open the groups: what lies deeper may be a mapping that an option wants whole."""
     if key in GROUPS and isinstance(setting.value, Mapping):
         for name, value in setting.value.items():
-            yield _canonical(f"{key}.{name}"), Setting(_plain(value), setting.origin)
+            yield from _flatten_one(_canonical(f"{key}.{name}"), Setting(_plain(value), setting.origin))
     elif key == SWEEP and isinstance(setting.value, Mapping):
         # The sweep's own keys stand at the top level, and may be kept together in a file.
         for name, value in setting.value.items():

@@ -7,8 +7,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from ftr.config.components import FILES, KINDS, SPLITS, ComponentKind, checked_options, head_schema, locate, options_model
+from ftr.config.data import DEFAULT_STRIDE
 from ftr.config.keys import SECTIONS, check_keys, search_hint
-from ftr.config.models import DEFAULT_STRIDE, RunConfig
+from ftr.config.models import RunConfig
 from ftr.config.overrides import COMPONENTS, Layer, Setting, merge, parse_mapping
 from ftr.config.plugins import loaded_files
 from ftr.config.settings import read_settings
@@ -184,12 +185,13 @@ def _origin(key: str, settings: Layer, config: RunConfig, registry: Registry) ->
     return DEFAULT
 
 
-def _flat(dumped: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    for key, value in dumped.items():
+def _flat(dumped: Mapping[str, Any], group: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in dumped.items():
+        key = f"{group}{name}"
         if key in COMPONENTS:
             yield key, value["name"]
             yield from ((f"{key}.{name}", option) for name, option in value["options"].items())
         elif key in SECTIONS or key == "trainer":
-            yield from ((f"{key}.{name}", inner) for name, inner in value.items())
+            yield from _flat(value, f"{key}.")
         else:
             yield key, value

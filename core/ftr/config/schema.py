@@ -111,8 +111,8 @@ def _say_names(schema: dict[str, Any], registry: Registry) -> None:
 def _set_defaults(schema: dict[str, Any], resolved: Resolved) -> None:
     """Make the resolved values the defaults. A section's properties stand in its own definition."""
     for key, value in flat(resolved.config).items():
-        group, _, name = key.partition(".")
-        if not name:
+        group, _, name = key.rpartition(".") if key.rpartition(".")[0] in SECTIONS else key.partition(".")
+        if not group or not name:
             schema["properties"][key]["default"] = value
         elif group in SECTIONS:
             schema["$defs"][SECTIONS[group].__name__]["properties"][name]["default"] = value

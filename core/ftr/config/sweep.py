@@ -29,6 +29,11 @@ ONE_FOR_ALL: Mapping[str, str] = {
     "compute": "what a trial may use says how many run at a time",
     "plugins": "what they register is searched by the other keys",
 }
+SEVERAL: Mapping[str, str] = {
+    "seeds": "`repeats` trains each configuration with several seeds",
+    "cv.folds": "`repeats` trains each configuration several times; `cv.folds` with `cv.fold` trains on one part",
+    "boosting": "search first, then `ftr run boosting=…` with what was found",
+}
 PBT_KEYS = ("learning_rate", "train.weight_decay", "train.max_grad_norm")
 PACKAGES = {"optuna": "optuna", "hyperopt": "ftr[hyperopt]"}
 LARGEST_GRID = 100_000
@@ -74,7 +79,8 @@ def recorded_sweep(record: Mapping[str, Any], registry: Registry) -> ResolvedSwe
     config = RunConfig.model_validate(record["config"])
     schema = head_schema(config.head.name, component_options("head", config.head, registry), registry)
     origins: dict[str, str] = record["origins"]
-    base = Resolved(config, {key: origins.get(key, DEFAULT) for key in flat(config)}, schema)
+    # `ensemble` is a key of both: in a sweep it is the sweep's.
+    base = Resolved(config, {key: DEFAULT if key in SWEEP_KEYS else origins.get(key, DEFAULT) for key in flat(config)}, schema)
     space, _ = split_space({key: Setting(text, origins[key]) for key, text in record["space"].items()})
     return ResolvedSweep(base=base, sweep=SweepConfig.model_validate(record["sweep"]), space=space, origins=origins)
 
@@ -99,11 +105,12 @@ def resolve_sweep(arguments: Sequence[str] | Mapping[str, object], registry: Reg
         sweep = _with_searcher(sweep, own, space, origins)
         _check_scheduler(sweep, space, origins)
         base = check_space(fixed, space, origins, registry)
+        _check_single(base)
     except RequestError as error:
         hint = next((function_meant(s.value) for s in fixed.values() if function_meant(s.value) and str(s.value) in str(error)), "")
         raise type(error)(f"{error}{hint}") from None
     defaults = {key: own[key].origin if key in own else DEFAULT for key in SWEEP_KEYS}
-    return ResolvedSweep(base=base, sweep=sweep, space=space, origins={**defaults, **origins, **base.origins})
+    return ResolvedSweep(base=base, sweep=sweep, space=space, origins={**origins, **base.origins, **defaults})
 
 
 def trial_config(base: Resolved, values: Mapping[str, object], registry: Registry, seed: int | None = None) -> Resolved:
@@ -170,6 +177,13 @@ def _check_searched(space: Mapping[str, Dimension], origins: Mapping[str, str]) 
         reason = ONE_FOR_ALL.get(key.partition(".")[0])
         if reason:
             raise ConfigError(f"`{key}` ({origins[key]}) cannot be searched: {reason}. Give it one value.")
+
+
+def _check_single(base: Resolved) -> None:
+    """Refuse what would make several trainings of each trial."""
+    for key, mend in SEVERAL.items():
+        if base.config.several and base.origins[key] != DEFAULT:
+            raise ConfigError(f"`{key}` ({base.origins[key]}) trains several models, and a trial is one: {mend}.")
 
 
 def _with_searcher(sweep: SweepConfig, own: Layer, space: Mapping[str, Dimension], origins: Mapping[str, str]) -> SweepConfig:

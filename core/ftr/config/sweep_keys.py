@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from ftr.config.duration import read_duration
-from ftr.config.models import NUMBER, Count, Name, Positive, Section
+from ftr.config.sections import NUMBER, Count, Name, Positive, Section
 
 ENSEMBLE = re.compile(r"^(top|soup)([2-9]|[1-9][0-9]+)$")
 

@@ -15,7 +15,7 @@ from ftr.errors import DataError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ftr.config.models import DataConfig
+    from ftr.config.data import DataConfig
     from ftr.data.schema import RowSchema
     from ftr.protocols import Head, Row
 

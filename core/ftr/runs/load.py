@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftr.config.models import Component, TrainConfig
+from ftr.config.models import Component
+from ftr.config.training import TrainConfig
 from ftr.data.check import clean_row
 from ftr.errors import DataError, ModelError
 from ftr.protocols import EncodeSettings

@@ -36,7 +36,8 @@ def training_arguments(config: RunConfig, numerics: Numerics, scratch: Path, sco
         "weight_decay": config.train.weight_decay,
         "max_grad_norm": config.train.max_grad_norm,
         "logging_steps": config.train.log_steps,
-        "eval_strategy": "epoch" if scorer else "no",
+        "optim": config.train.optimizer,
+        **_evaluations(config.train.evaluate_every if scorer else None),
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
@@ -57,6 +58,12 @@ def training_arguments(config: RunConfig, numerics: Numerics, scratch: Path, sco
     # One process drives one GPU: several are for `compute.workers`, not for torch's DataParallel.
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
+
+
+def _evaluations(every: int | str | None) -> dict[str, Any]:
+    if isinstance(every, int):
+        return {"eval_strategy": "steps", "eval_steps": every}
+    return {"eval_strategy": every or "no"}
 
 
 def _plateau(scorer: Scorer, config: RunConfig) -> dict[str, Any]:

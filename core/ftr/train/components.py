@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ftr.config.models import Component, RunConfig, TrainConfig
+from ftr.config.models import Component, RunConfig
 from ftr.config.pretrained import PretrainedOptions
+from ftr.config.training import TrainConfig
 from ftr.errors import ConfigError, PluginError
 from ftr.protocols import EncodeSettings
 from ftr.suggest import did_you_mean

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ftr.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ftr.config.models import TrainConfig
+    from ftr.config.training import TrainConfig
 
 CPU_BF16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 WORTHWHILE = 1.3

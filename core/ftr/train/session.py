@@ -18,6 +18,7 @@ from ftr.config.models import RunConfig
 from ftr.data.encode import StoredSplit
 from ftr.registry import Registry, get_registry
 from ftr.train.arguments import training_arguments
+from ftr.train.callbacks import Watch
 from ftr.train.export import ModelCard
 from ftr.train.hardware import Numerics, choose_numerics, describe_hardware, device_name
 from ftr.train.history import METRICS, begin_history, evaluations, keep_history
@@ -30,7 +31,7 @@ from ftr.train.snapshot import Snapshots
 from ftr.train.spec import SessionSpec
 from ftr.train.steps import Steps, micro_limits
 from ftr.train.stop import stop_of_this_thread
-from ftr.train.trainer import StepTrainer, Watch
+from ftr.train.trainer import StepTrainer
 from ftr.train.warm import open_split, settle_memory
 
 if TYPE_CHECKING:

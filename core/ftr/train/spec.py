@@ -10,7 +10,8 @@ class SessionSpec:
 
     `splits` says where the encoded rows lie, `folder` is the run directory, `card` what `ftr.json` will hold. With `final`
     false nothing is scored before and after the training: only `model/` and the evaluations are left. `warm` keeps the model
-    as it was built in memory for the next training of this process; `checkpoint_always` writes one after every evaluation.
+    as it was built in memory for the next training of this process; `checkpoint_always` writes one after every evaluation. `weights`
+    is a `.npy` file with the weight of each training row in the loss, where they differ.
     """
 
     config: dict[str, Any]
@@ -25,3 +26,4 @@ class SessionSpec:
     checkpoint_always: bool = False
     report_everywhere: bool = False
     free: tuple[str, ...] = ()
+    weights: str | None = None

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
-from ftr.config.models import RunConfig, TrainConfig
+from ftr.config.models import RunConfig
+from ftr.config.training import TrainConfig
 from ftr.errors import FtrError
 from ftr.jobs.prepare import prepare
 from ftr.jobs.run import check_same_data

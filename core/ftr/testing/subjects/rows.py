@@ -21,7 +21,7 @@ def canonical(
     head: Head, rows: Sequence[Mapping[str, Any]], labels: Sequence[str], component: Component
 ) -> tuple[list[Row], tuple[str, ...]]:
     """Return `rows` as a training would have them, with class ids, and the class names; fails the check for a row that cannot be used."""
-    from ftr.config.models import DataConfig
+    from ftr.config.data import DataConfig
     from ftr.data.prepare import prepare_rows
     from ftr.data.rows import Loaded, Rows
 
