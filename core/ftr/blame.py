@@ -42,7 +42,8 @@ def plugin_errors(registry: Registry) -> Iterator[None]:
     except (FtrError, MemoryError):
         raise
     except (Exception, SystemExit) as error:
-        message = accusation(error, registry)
+        # torch's own, which may not be imported here.
+        message = None if type(error).__name__ == "OutOfMemoryError" else accusation(error, registry)
         if message is None:
             raise
         raise PluginError(message, trace=_formatted(error)) from error

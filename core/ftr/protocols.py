@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -139,6 +139,18 @@ class Combines(Protocol):
 
 
 @runtime_checkable
+class Votes(Protocol):
+    """What a head may give besides: one output from the votes of several models. Only then can it be trained with `boosting`."""
+
+    def vote(self, outputs: Sequence[ModelOutput], weights: Sequence[float]) -> ModelOutput:
+        """Return what the models decide together, where each votes for its most probable class with its weight (above 0).
+
+        `reduce` reads the result as the output of one model: its probabilities are the shares of the votes.
+        """
+        ...
+
+
+@runtime_checkable
 class RowLosses(Protocol):
     """What a head may give besides: the loss of each example. Only then can examples be weighted and targets be smoothed."""
 
@@ -158,6 +170,18 @@ class Baselines(Protocol):
         self, train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Sequence[str]
     ) -> dict[str, dict[str, list[Prediction]]]:
         """Return, by the name of the baseline, the predictions for each of the `heldout` splits, learned from `train` alone."""
+        ...
+
+
+@runtime_checkable
+class Places(Protocol):
+    """What a head may give besides: the way back from places in a cleaned context, where its predictions hold places."""
+
+    def as_given(self, prediction: Prediction, text: str, before: Callable[[int, int], tuple[int, int]]) -> Prediction:
+        """Return the prediction with its places in `text`, the `context` of its row as it was before `data.clean`.
+
+        `before` says where the characters [start, end) of the cleaned context, one or more, stand in `text`.
+        """
         ...
 
 

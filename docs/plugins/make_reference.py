@@ -22,7 +22,7 @@ INTRODUCTION = """\
 What a plugin may implement and what its targets must do. `ftr` exports `hookimpl` and the specs; the protocols are in `ftr.protocols` (for
 type checkers: there is nothing to inherit from), the columns of rows in `ftr.data.schema`, the conformance kit in `ftr.testing`.
 """
-PROTOCOLS = ("EncodeSettings", "Dataset", "Model", "Head", "Combines", "Metric")
+PROTOCOLS = ("EncodeSettings", "Dataset", "Model", "Head", "Combines", "Votes", "RowLosses", "Baselines", "Places", "Metric")
 ROWS = ("Column", "RowSchema")
 
 

@@ -56,7 +56,8 @@ def test_a_finished_run_is_a_whole_directory(task: str, request: pytest.FixtureR
         assert len(lines(run.path / "predictions" / f"{name}.jsonl")) == rows > 0
     assert {"model.safetensors", "config.json", "tokenizer.json", "ftr.json"} <= {path.name for path in run.model.iterdir()}
     card = (run.path / "README.md").read_text(encoding="utf-8")
-    assert card.startswith("# ") and "| test, untrained | test, trained | validation, trained |" in card
+    baselines = {"classifier": "test, majority | test, tf-idf", "reader": "test, overlap"}[task]
+    assert card.startswith("# ") and f"|  | {baselines} | test, untrained | test, trained | validation, trained |" in card
 
 
 def test_the_journal_has_every_step_and_every_evaluation(classifier: RunResult) -> None:

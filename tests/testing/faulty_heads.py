@@ -314,6 +314,29 @@ class SumsModels(Healthy):
         return combined
 
 
+class HalvesRowLosses(Healthy):
+    def row_losses(self, outputs, inputs, smoothing):
+        return super().row_losses(outputs, inputs, smoothing) / 2
+
+
+class MeansRowLosses(Healthy):
+    def row_losses(self, outputs, inputs, smoothing):
+        return super().row_losses(outputs, inputs, smoothing).mean()
+
+
+class VotesForTheLeast(Healthy):
+    def vote(self, outputs, weights):
+        voted = super().vote(outputs, weights)
+        voted["logits"] = -sum(one["logits"] for one in outputs)
+        return voted
+
+
+class GuessesTheFirstRowAlone(Healthy):
+    def baselines(self, train, heldout, labels):
+        found = super().baselines(train, heldout, labels)
+        return {name: {split: answers[:1] for split, answers in by_split.items()} for name, by_split in found.items()}
+
+
 class CountsItsBatches(Healthy):
     """What it gives depends on how many batches there were before: an interrupted run never comes to the same result."""
 

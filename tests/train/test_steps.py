@@ -3,117 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from ftr.config.models import Component, RunConfig
-from ftr.config.pretrained import PretrainedOptions
 from ftr.errors import PluginError
-from ftr.protocols import EncodeSettings
 from ftr.train.losses import loss_terms
-from ftr.train.pretrained import Pretrained
-from ftr.train.progress import Meter
-from ftr.train.sampling import BatchPlan, Share
-from ftr.train.snapshot import Snapshots
+from ftr.train.sampling import Share
 from ftr.train.steps import ROWS_PER_MICRO_BATCH, MicroBatch, StepLoader, Steps, micro_limits
-from ftr.train.stop import Stop
-from ftr.train.trainer import StepTrainer
-from ftr_plugins.classification.head import SequenceClassificationHead
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
-from ftr_plugins.extractive_qa.options import ExtractiveQAOptions
+from stepping import Case, trainer_of
 from trainings import QUESTIONS, REVIEWS, losses, train
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from ftr.protocols import Head
-
 STILL = {"train.dropout": 0.0, "train.attention_dropout": 0.0}
-BATCH = 11
-CONTEXT = "the old mill was built by two brothers . "
-QA_ROWS: dict[str, list[Any]] = {
-    "id": ["a", "b", "c"],
-    "question": ["who built the mill ?", "when ?", "who ?"],
-    "context": [CONTEXT * 9, CONTEXT, CONTEXT * 4],
-    "answers": [
-        {"text": ["two brothers"], "answer_start": [26]},
-        {"text": [], "answer_start": []},
-        {"text": ["mill"], "answer_start": [8]},
-    ],
-}
-TEXT_ROWS: dict[str, list[Any]] = {
-    "text": [" ".join(["good"] * n) for n in (1, 30, 2, 2, 9, 40, 17, 3, 5, 5, 12)],
-    "label": [0, 1, 2, 0, 1, 1, 0, 2, 2, 0, 1],
-}
-
-
-class Case:
-    """A head with a batch of eleven features on a tiny BERT that drops nothing."""
-
-    def __init__(self, name: str, folder: Path) -> None:
-        from datasets import Dataset
-
-        source = Pretrained(str(folder), PretrainedOptions())
-        source.dropout = source.attention_dropout = 0.0
-        self.tokenizer: PreTrainedTokenizerBase = source.tokenizer()
-        self.head: Head = (
-            SequenceClassificationHead() if name == "classification" else ExtractiveQAHead(ExtractiveQAOptions(max_question_length=16))
-        )
-        rows: dict[str, list[Any]] = TEXT_ROWS if name == "classification" else QA_ROWS
-        settings = EncodeSettings(max_length=48, stride=12, labels=("x", "y", "z"))
-        columns = self.head.encode(rows, self.tokenizer, settings)
-        columns.pop("notes")
-        self.features: Dataset = Dataset.from_dict(columns)
-        self.lengths = np.array([len(ids) for ids in columns["input_ids"]], dtype=np.int64)
-        self.model: PreTrainedModel = self.head.build(source, ("x", "y", "z"), seed=0).train()
-
-    def steps(self, limit: int = 1000, tokens: int | None = None, batch: int = BATCH, share: Share | None = None) -> Steps:
-        """Return the steps of the features."""
-        return Steps(self.features, BatchPlan(self.lengths, batch, 0), share or Share(), self.head, self.tokenizer, limit, tokens)
-
-    def whole(self) -> tuple[float, list[torch.Tensor]]:
-        """Return loss and gradients of one batch of all features, as plain torch computes them."""
-        columns = self.features.to_dict()
-        items = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        self.model.zero_grad()
-        batch = self.head.collate(items, self.tokenizer)
-        outputs = self.model(**batch)
-        loss = self.head.loss(outputs, batch)
-        loss = outputs.loss if loss is None else loss
-        loss.backward()
-        return loss.item(), self.gradients()
-
-    def gradients(self) -> list[torch.Tensor]:
-        """Return a copy of every gradient."""
-        return [p.grad.clone() for p in self.model.parameters() if p.grad is not None]
 
 
 @pytest.fixture(scope="module", params=["classification", "qa"])
 def case(request: pytest.FixtureRequest, tiny_bert: Path) -> Case:
     return Case(request.param, tiny_bert)
-
-
-def trainer_of(case: Case, steps: Steps, folder: Path) -> StepTrainer:
-    """Return a trainer that is ready for `training_step`."""
-    from transformers import TrainingArguments
-
-    args = TrainingArguments(output_dir=str(folder), report_to="none", use_cpu=True, disable_tqdm=True, remove_unused_columns=False)
-    config = RunConfig(dataset=Component(name="d"), model=Component(name="m"), head=Component(name="h"), metrics=("accuracy",))
-    return StepTrainer(
-        model=case.model,
-        args=args,
-        steps=steps,
-        tokenizer=case.tokenizer,
-        evaluate=None,
-        meter=Meter(steps=len(steps), epochs=1),
-        snapshots=Snapshots(folder, config, {}, 0, 1, print),
-        stop=Stop(),
-        callbacks=[],
-    )
 
 
 @pytest.mark.parametrize(("limit", "tokens"), [(1, None), (2, None), (3, None), (4, None), (10, None), (11, None), (1000, 96), (1000, 150)])

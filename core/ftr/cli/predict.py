@@ -33,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> Answer:
     """Predict every row; a row that cannot be used gives a line with its `error`, so that no line is missing."""
     from ftr.config.components import checked_options
+    from ftr.data.cleaner import clean_unlabelled
     from ftr.data.options import FileOptions, file_options
     from ftr.data.unlabelled import read_unlabelled
     from ftr.runs.load import load
@@ -47,7 +48,7 @@ def execute(args: argparse.Namespace) -> Answer:
     schema = predictor.head.schema
     values = {key.removeprefix("dataset."): setting.value for key, setting in given.items()}
     options = checked_options("dataset", args.input, file_options(schema), values, given)
-    rows = read_unlabelled(args.input, schema, FileOptions.model_validate(options))
+    rows = clean_unlabelled(read_unlabelled(args.input, schema, FileOptions.model_validate(options)), schema, predictor.cleaner)
     for note in rows.notes:
         print(note, file=sys.stderr)
     if rows.rejected:

@@ -27,10 +27,15 @@ def execute(args: argparse.Namespace) -> Answer:
 def answer(result: RunResult) -> Answer:
     """Return the answer on a finished run."""
     from ftr.jobs.say import shown_path
+    from ftr.runs.several_card import has_model, several_lines
     from ftr.runs.table import score_table
 
     record = result.record
     shown = shown_path(result.path)
+    if "several" in record:
+        model = f"{shown}/model" if has_model(record) else None
+        data = {"run": shown, "model": model, "scores": result.scores, "summary": record["summary"], "record": record}
+        return Answer(data, "\n".join(several_lines(record, shown)))
     lines = [
         "",
         *score_table(record),

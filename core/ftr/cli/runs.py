@@ -12,6 +12,7 @@ from ftr.cli.table import table
 from ftr.errors import RequestError
 from ftr.runs.directory import RunDirectory, all_runs
 from ftr.runs.lock import is_held
+from ftr.runs.several_card import several_result
 from ftr.runs.sweep import SweepDirectory, all_sweeps
 from ftr.runs.table import decimals, number
 
@@ -69,13 +70,16 @@ def _summary(run: RunDirectory) -> dict[str, Any]:
     config = record["config"]
     scores = record.get("scores", {}).get(record.get("heldout"), {})
     primary = record.get("primary", "")
+    result = f"{record['heldout']} {primary} {number(scores.get(primary), decimals(scores.values()))}" if scores else "-"
+    if "several" in record and "summary" in record:
+        result = several_result(record)
     return {
         "run": run.path.name,
         "status": "stopped" if record["status"] == "running" and not is_held(run.path) else record["status"],
         "task": config["task"] or config["head"]["name"],
         "model": config["model"]["name"],
         "dataset": config["dataset"]["name"],
-        "result": f"{record['heldout']} {primary} {number(scores.get(primary), decimals(scores.values()))}" if scores else "-",
+        "result": result,
         "created": time.strftime("%Y-%m-%d %H:%M", time.localtime(record["created"])),
         "scores": scores,
     }

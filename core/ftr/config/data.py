@@ -10,6 +10,13 @@ DEFAULT_STRIDE = 128
 
 
 Cleaning = Literal["html", "urls", "users", "unicode", "whitespace"]
+
+
+def _names_or_none(value: object) -> object:
+    """Return the names of a text with commas; of nothing, none: a search space has both `html` and nothing to choose from."""
+    return () if value is None or value == "" else comma_list(value)
+
+
 Rate = Annotated[float, Field(ge=0, le=1), NUMBER]
 
 
@@ -43,10 +50,11 @@ class DataConfig(Section):
     max_rejected: Annotated[float, Field(ge=0, le=1), NUMBER] = Field(
         default=0.05, description="Share of a file's rows that may be unusable before the run stops."
     )
-    clean: Annotated[tuple[Cleaning, ...], BeforeValidator(comma_list)] = Field(
+    clean: Annotated[tuple[Cleaning, ...], BeforeValidator(_names_or_none)] = Field(
         default=(),
         description=(
-            "What is cleaned from all texts, also those predicted later: `html`, `urls`, `users` (handles), `unicode` (NFKC), `whitespace`."
+            "What is cleaned from all texts, also those predicted later: `html`, `unicode` (NFKC), `urls` (become `http`), `users` "
+            "(handles become `@user`), `whitespace`."
         ),
     )
     stop_words: Name | None = Field(

@@ -57,6 +57,9 @@ class RunConfig(Section):
     batch_size: Count = Field(default=32, description="Examples per optimizer step over all workers; micro-batches follow from it.")
     epochs: Positive = Field(default=3.0, description="Passes over the training rows; may be a fraction.")
     seed: Seed = Field(default=0, description="Seed of new weights, batch order and dropout.")
+    init_seed: Seed | None = Field(
+        default=None, description="Seed of new weights alone, such as the head's; null: `seed`. The members of a soup share it."
+    )
     seeds: Count = Field(
         default=1, description="Train so many times, with `seed`, `seed`+1, ...: mean, standard deviation, and each of them."
     )
@@ -75,7 +78,13 @@ class RunConfig(Section):
     members: Annotated[int, Field(ge=2), NUMBER] | None = Field(
         default=None, description="How many `ensemble` joins; null: `seeds`, or `cv.folds`, where they say; else 3, and 5 folds."
     )
-    baselines: bool = Field(default=True, description="Set simple baselines beside the result, such as the majority class.")
+    baselines: bool = Field(
+        default=True,
+        description=(
+            "Set simple baselines beside the result: the majority class and TF-IDF with logistic regression, or the span of the context "
+            "that overlaps the question best."
+        ),
+    )
     data: DataConfig = Field(default_factory=DataConfig, description="Splits, limits, lengths and the encoding cache.")
     train: TrainConfig = Field(default_factory=TrainConfig, description="Schedule, precision, batches.")
     trainer: dict[str, Any] = Field(
@@ -99,8 +108,15 @@ class RunConfig(Section):
         together = {("ensemble", "seeds"): ("seeds", "soup"), ("ensemble", "cv.folds"): ("folds",)}
         if len(asked) > 1 and self.ensemble not in together.get((asked[0], asked[1]), ()):
             raise ValueError(f"`{asked[0]}` and `{asked[1]}` each train several models, in ways that exclude each other: leave one out")
+        if self.train.unfreeze is not None and self.train.frozen_epochs >= self.epochs:
+            raise ValueError(
+                f"`train.frozen_epochs={self.train.frozen_epochs:g}` is not below `epochs={self.epochs:g}`: nothing would be unfrozen. "
+                "Train longer, or leave `train.unfreeze` out"
+            )
         if self.cv.fold is not None and (self.cv.folds is None or self.cv.fold >= self.cv.folds):
             raise ValueError(f"`cv.fold={self.cv.fold}` needs `cv.folds` to be above it: set `cv.folds={self.cv.fold + 1}` or more")
+        if self.ensemble == "folds" and self.cv.fold is not None:
+            raise ValueError("`ensemble=folds` trains for every fold, `cv.fold` for one alone: leave one of them out")
         if self.members is not None and self.ensemble is None:
             raise ValueError("`members` says how many models `ensemble` joins: set `ensemble`, or leave it out")
         number = {"seeds": self.seeds if self.seeds > 1 else None, "soup": self.seeds if self.seeds > 1 else None, "folds": self.cv.folds}
@@ -113,6 +129,11 @@ class RunConfig(Section):
         if self.ensemble == "bagging" and self.data.bootstrap is not None:
             raise ValueError("`ensemble=bagging` sets `data.bootstrap` for each of its models: leave `data.bootstrap` out")
         return self
+
+    @property
+    def weights_seed(self) -> int:
+        """The seed of new weights."""
+        return self.seed if self.init_seed is None else self.init_seed
 
     @property
     def several(self) -> bool:

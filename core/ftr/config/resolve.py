@@ -13,6 +13,7 @@ from ftr.config.models import RunConfig
 from ftr.config.overrides import COMPONENTS, Layer, Setting, merge, parse_mapping
 from ftr.config.plugins import loaded_files
 from ftr.config.settings import read_settings
+from ftr.config.texts import check_texts
 from ftr.config.trainer import check_trainer
 from ftr.config.validate import shown, validated
 from ftr.data.schema import RowSchema
@@ -126,6 +127,7 @@ def _built(settings: Layer, registry: Registry, task: Registered | None) -> Reso
         values.pop("task", None)
     config = validated(RunConfig, values, settings)
     _check_metrics(config, settings, registry)
+    check_texts(config.data, schema, config.head.name)
     return Resolved(config, {key: _origin(key, settings, config, registry) for key in flat(config)}, schema)
 
 

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from ftr.config.sections import NUMBER, Count, Name, Names, Natural, NotNegative, Positive, Section, Share
+from ftr.data.labels import label_name
 
 Schedule = Literal[
     "linear",
@@ -67,6 +68,18 @@ Optimizer = Literal[
 ]
 
 
+def _by_class(weights: object) -> object:
+    """Return weights by the names that classes have, which YAML may have read as numbers or truth values."""
+    if not isinstance(weights, dict):
+        return weights
+    for name, weight in weights.items():
+        if weight is None:
+            raise ValueError(f"`train.class_weights` has no number for `{name}`: write `{{name: 2}}`, with a space behind the colon")
+        if isinstance(weight, int | float) and not weight > 0:
+            raise ValueError(f"`train.class_weights` of `{name}` is {weight}: a weight is a number above 0")
+    return {label_name(name): weight for name, weight in weights.items()}
+
+
 class LoraConfig(Section):
     """`train.lora.*`: low-rank adapters (Hu et al. 2021) through `peft`: the backbone stays as it is."""
 
@@ -74,7 +87,8 @@ class LoraConfig(Section):
     alpha: Positive | None = Field(default=None, description="Their scale is alpha / rank; null: twice the rank.")
     dropout: Share = Field(default=0.0, description="Dropout of what goes into an adapter.")
     targets: Names | None = Field(
-        default=None, description="Names of the modules that get one, such as `query,value`; null: those that `peft` knows for the model."
+        default=None,
+        description="Names of the modules that get one, such as `query,value`, or `all-linear`; null: those `peft` knows for the model.",
     )
     merge: bool = Field(default=False, description="Write a plain checkpoint with the adapters added to the weights.")
 
@@ -98,12 +112,18 @@ class TrainConfig(Section):
     )
     lora: LoraConfig = Field(default_factory=LoraConfig, description="Low-rank adapters through `peft`.")
     optimizer: Optimizer = Field(default="adamw_torch", description="Optimizer, by its transformers name; some need packages of their own.")
-    schedule: Schedule = Field(default="linear", description="Learning-rate schedule, by its transformers name.")
+    schedule: Schedule = Field(
+        default="linear",
+        description=(
+            "Learning-rate schedule, by its transformers name; those with `min_lr` end at a tenth of the peak, `warmup_stable_decay` "
+            "goes down in the last tenth of the steps, unless `trainer.lr_scheduler_kwargs` says otherwise."
+        ),
+    )
     warmup: NotNegative = Field(default=0.1, description="Warmup: below 1 a share of all steps, from 1 on a number of steps.")
     weight_decay: NotNegative = Field(default=0.01, description="Weight decay of all weights but biases and norms.")
     max_grad_norm: NotNegative = Field(default=1.0, description="Gradients are clipped to this norm; 0 clips nothing.")
     label_smoothing: Share = Field(default=0.0, description="Share of each target that is spread evenly over all classes, or tokens.")
-    class_weights: dict[Name, Positive] | Literal["auto"] | None = Field(
+    class_weights: Annotated[dict[Name, Positive] | Literal["auto"] | None, BeforeValidator(_by_class)] = Field(
         default=None,
         description="Weight of each class in the loss, by name; `auto`: rows / (classes x rows of the class); null: all alike.",
     )
@@ -128,13 +148,17 @@ class TrainConfig(Section):
     dropout: Share | None = Field(default=None, description="Dropout of hidden states; null: the model's own.")
     attention_dropout: Share | None = Field(default=None, description="Dropout of attention probabilities; null: the model's own.")
     micro_batch: Count | Literal["auto"] = Field(
-        default="auto", description="Examples per forward pass and worker; auto: the largest that fits. Results do not depend on it."
+        default="auto",
+        description="Examples per forward pass and worker; auto: by tokens, fewer where memory runs out. Results do not depend on it.",
     )
     activation_checkpointing: bool = Field(
         default=False,
-        description="Compute activations again for the gradients instead of keeping them: less memory, about a third more time.",
+        description="Compute activations again for the gradients instead of keeping them: less memory, more time.",
     )
-    eval_batch: Count | Literal["auto"] = Field(default="auto", description="Examples per forward pass in evaluation and prediction.")
+    eval_batch: Count | Literal["auto"] = Field(
+        default="auto",
+        description="Examples per forward pass in evaluation and prediction; auto: by their tokens, fewer where memory runs out.",
+    )
     log_steps: Count = Field(default=10, description="Optimizer steps between two log lines.")
     checkpoint_steps: Natural | Literal["auto"] = Field(
         default="auto",
@@ -155,6 +179,16 @@ class TrainConfig(Section):
         if self.freeze is not None and self.lora.rank:
             raise ValueError(
                 "`train.freeze` and `train.lora.rank` exclude each other: adapters leave the whole backbone as it is. Keep one"
+            )
+        if self.frozen_epochs != 1 and self.unfreeze is None:
+            raise ValueError("`train.frozen_epochs` says when `train.unfreeze` begins: set that too, or leave it out")
+        lora = {"alpha": self.lora.alpha, "dropout": self.lora.dropout, "targets": self.lora.targets, "merge": self.lora.merge}
+        for key, value in lora.items():
+            if value and not self.lora.rank:
+                raise ValueError(f"`train.lora.{key}` is about adapters, and there are none without `train.lora.rank`: set it, to 8 say")
+        if self.class_weights == "auto" and self.sampler == "weighted":
+            raise ValueError(
+                "`train.class_weights=auto` and `train.sampler=weighted` each make up for rare classes, both at once twice: leave one out"
             )
         if self.early_stopping is not None and self.keep == "last":
             raise ValueError(

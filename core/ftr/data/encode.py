@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftr.data.cleaner import GIVEN
 from ftr.errors import DataError, RunError
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ def _encode(
 
     for start in range(0, len(rows), ROWS_PER_CALL):
         batch = rows[start : start + ROWS_PER_CALL]
-        columns = head.encode({name: [row.get(name) for row in batch] for name in _names(batch)}, tokenizer, settings)
+        columns = head.encode({name: [row.get(name) for row in batch] for name in _names(batch) if name != GIVEN}, tokenizer, settings)
         notes.update(note for note in columns.pop("notes", []) if note)
         owners = columns["row"]
         if sorted(set(owners)) != list(range(len(batch))) or sorted(owners) != list(owners):

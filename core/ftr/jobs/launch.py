@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftr.errors import ConfigError, FtrError, RunError
@@ -108,6 +109,21 @@ def _fit_workers(
             ray.shutdown()
 
 
+@contextlib.contextmanager
+def signals_kept() -> Iterator[Callable[[], None]]:
+    """Bring the handlers of Ctrl-C and SIGTERM back in the end; what is yielded does so for SIGTERM, which Ray takes when it starts."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def restore() -> None:
+        if callable(handlers[signal.SIGTERM]):
+            _handle({signal.SIGTERM: handlers[signal.SIGTERM]})
+
+    try:
+        yield restore
+    finally:
+        _handle(handlers)
+
+
 def _handle(handlers: Mapping[signal.Signals, Any]) -> None:
     """Set handlers of signals, those that Python knows of; elsewhere than in the main thread there are none to set."""
     if threading.current_thread() is threading.main_thread():
@@ -125,7 +141,7 @@ def _own_errors_end_it() -> Any:
 
     class OwnErrors(UserCallback):  # type: ignore[misc]  # Ray is not checked
         def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
-            own = next((cause for error in worker_exceptions.values() if (cause := _own(error)) is not None), None)
+            own = next((cause for error in worker_exceptions.values() if (cause := own_error(error)) is not None), None)
             if own is not None:
                 raise own
 
@@ -182,14 +198,14 @@ def _cause(error: Exception) -> FtrError:
     """Return a worker's own `FtrError`, or a `RunError` with the first failure's last line."""
     failures = getattr(error, "worker_failures", None) or {0: getattr(error, "controller_failure", error)}
     first = failures[min(failures)]
-    own = _own(first)
+    own = own_error(first)
     if own is not None:
         return own
     last = str(first).strip().splitlines()[-1] if str(first).strip() else type(first).__name__
     return RunError(f"worker {min(failures)} failed: {last}")
 
 
-def _own(error: BaseException | None) -> FtrError | None:
+def own_error(error: BaseException | None) -> FtrError | None:
     """Return the `FtrError` that stands behind an error of Ray, if one does."""
     seen: list[BaseException] = []
     while error is not None and error not in seen:

@@ -12,6 +12,7 @@ from ftr.data.load import load_rows
 from ftr.data.prepare import prepare_rows
 from ftr.registry import get_registry
 from ftr.train.components import encode_settings, make_head, make_model
+from ftr.train.weighting import check_weighting, weighting_notes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,10 +45,12 @@ def prepare(config: RunConfig, registry: Registry) -> Prepared:
 
 def _prepared(config: RunConfig, registry: Registry) -> Prepared:
     head = make_head(registry, config.head)
+    check_weighting(config, head)
     loaded = load_rows(config.dataset.name, config.dataset.options, registry, head.schema)
-    rows = prepare_rows(loaded, head, config.data)
+    rows = prepare_rows(loaded, head, config.data, cv=config.cv)
     model = make_model(registry, config.model, config.train)
     notes = [*loaded.notes, *rows.notes]
+    notes += weighting_notes(config.train, head, rows.labels, rows.splits["train"])
     untuned = None if "validation" in rows.splits else head.untuned(rows.splits["train"])
     if untuned is not None:
         notes.append(untuned)
@@ -77,6 +80,9 @@ def card_fields(config: RunConfig, labels: Sequence[str], max_length: int, strid
         "labels": list(labels),
         "max_length": max_length,
         "stride": stride,
+        "base": {"model": config.model.model_dump(mode="json")} if config.train.lora.rank else None,
+        "clean": list(config.data.clean),
+        "stop_words": config.data.stop_words,
         "ftr": __version__,
         "plugins": get_registry().hashes(config.plugins),
     }

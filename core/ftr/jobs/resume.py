@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,16 @@ from ftr.config.models import RunConfig
 from ftr.config.overrides import merge, parse_mapping, parse_words, read_file
 from ftr.config.resolve import flat, resolve
 from ftr.errors import ConfigError, FtrError, RequestError
-from ftr.jobs.failed import traceback_kept
+from ftr.jobs.failed import note_beginning, traceback_kept
 from ftr.jobs.run import RunResult, Say, carry_out, check_same_data, found, prepared_aloud, result_of
-from ftr.jobs.say import to_stderr
+from ftr.jobs.say import shown_path, to_stderr
 from ftr.registry import Registry
 from ftr.runs.card import model_card
 from ftr.runs.directory import RunDirectory
 from ftr.runs.lock import hold
 from ftr.runs.record import package_versions, recorded_registry
-from ftr.train.checkpoint import CHECKPOINTS, remove_checkpoints
-from ftr.train.history import ATTEMPTS
+from ftr.runs.several_card import several_card
+from ftr.train.checkpoint import remove_checkpoints
 from ftr.train.stop import STOP
 
 
@@ -46,17 +45,24 @@ def resume(
     directory = RunDirectory.open(run)
     with STOP.listening(), hold(directory.path):
         record = directory.read()
+        if "member" in record and record["status"] != "done":
+            whole = shown_path(directory.path.parent.parent)
+            raise RequestError(f"`{directory.path}` is a member of a run of several, which goes on as a whole: `ftr resume {whole}`.")
         known = registry or recorded_registry(record)
         config = _config_of(directory, record)
         _check_settings(settings, config, known)
         if record["status"] == "done":
             return _done(directory, record, speak)
+        if config.several:
+            from ftr.jobs.several.drive import go_on
+
+            return go_on(directory, record, config, known, speak)
         with traceback_kept(directory, speak):
             prepared = prepared_aloud(config, known, speak)
         check_same_data(record, prepared)
         for line in _other_versions(record):
             speak(line)
-        _note_beginning(directory, record)
+        note_beginning(directory, record)
         opened = {key: value for key, value in record.items() if key not in ("finished", "error")}
         # A run that failed while its data was read knows nothing of them yet.
         opened |= {"status": "running", "process": os.getpid()} | ({} if "data" in record else found(prepared))
@@ -98,17 +104,9 @@ def _done(directory: RunDirectory, record: dict[str, Any], say: Say) -> RunResul
     say(f"`{directory.path}` is done: there is nothing to resume")
     # A crash may have come between the record and these.
     if not (directory.path / "README.md").is_file():
-        atomic.write_text(directory.path / "README.md", model_card(record))
+        atomic.write_text(directory.path / "README.md", several_card(record) if "several" in record else model_card(record))
     remove_checkpoints(directory.path)
     return result_of(directory, record)
-
-
-def _note_beginning(directory: RunDirectory, record: dict[str, Any]) -> None:
-    """See to it that the attempts begin with the first, also when that ended before it began to train."""
-    path = directory.path / CHECKPOINTS / ATTEMPTS
-    if not path.is_file():
-        path.parent.mkdir(exist_ok=True)
-        atomic.append_line(path, {"time": record.get("created", time.time()), "process": record.get("process"), "step": 0})
 
 
 def _other_versions(record: dict[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from ftr.config.models import RunConfig
 from ftr.config.plugins import registry_for
 from ftr.config.resolve import Resolved, resolve
 from ftr.errors import DataError, PluginError, RequestError, RunError
+from ftr.jobs.baselines import with_baselines
 from ftr.jobs.failed import close_failed, leave_failed, traceback_kept
 from ftr.jobs.launch import Outcome, launch
 from ftr.jobs.prepare import Prepared, card_fields, prepare
@@ -69,16 +70,20 @@ def run(
 def execute(resolved: Resolved, registry: Registry, say: Say) -> RunResult:
     """Carry out a resolved configuration: prepare the data, train, and leave the run directory."""
     config = resolved.config
+    if config.several:
+        from ftr.jobs.several.drive import begin
+
+        return begin(resolved, registry, say)
     with STOP.listening():
         check_writable(Path(config.output).expanduser())
         checked_storage(config.compute.storage)
-        opening = _opening(resolved, registry)
+        begun = opening(resolved, registry)
         try:
             prepared = prepared_aloud(config, registry, say)
         except PluginError as error:
-            leave_failed(RunDirectory.create(config.output, config.task or config.head.name), opening, error, say)
+            leave_failed(RunDirectory.create(config.output, config.task or config.head.name), begun, error, say)
             raise
-        record = {**opening, **found(prepared)}
+        record = {**begun, **found(prepared)}
         directory = RunDirectory.create(config.output, config.task or config.head.name)
         with hold(directory.path):
             try:
@@ -108,8 +113,10 @@ def carry_out(directory: RunDirectory, record: dict[str, Any], config: RunConfig
     """
     try:
         with traceback_kept(directory, say):
-            outcome = _train(directory, config, prepared)
-            return _close(directory, {**record, **outcome})
+            record = with_baselines(record, config, prepared, say)
+            directory.write(record)
+            outcome = train(directory, config, prepared)
+            return close(directory, {**record, **outcome})
     except BaseException as error:
         close_failed(directory, record, error, say)
         raise
@@ -133,10 +140,10 @@ def finish_run(directory: RunDirectory, registry: Registry) -> RunResult:
     with traceback_kept(directory, to_stderr):
         outcome = score_loop(session_spec(directory, config, prepared))
     scored = {key: outcome[key] for key in ("scores", "untrained", "state", "heldout")}
-    return _close(directory, {**outcome, **record, **scored})
+    return close(directory, {**outcome, **record, **scored})
 
 
-def session_spec(directory: RunDirectory, config: RunConfig, prepared: Prepared) -> dict[str, Any]:
+def session_spec(directory: RunDirectory, config: RunConfig, prepared: Prepared, weights: Path | None = None) -> dict[str, Any]:
     """Return what crosses to the processes of a training: the fields of `ftr.train.spec.SessionSpec`."""
     return {
         "config": config.model_dump(mode="json"),
@@ -144,15 +151,18 @@ def session_spec(directory: RunDirectory, config: RunConfig, prepared: Prepared)
         "folder": str(directory.path.resolve()),
         "threads": int(config.compute.cpus) if config.compute.cpus and config.compute.workers == 0 else None,
         "card": card_fields(config, prepared.labels, prepared.settings.max_length, prepared.settings.stride),
+        "weights": str(weights.resolve()) if weights else None,
     }
 
 
-def _train(directory: RunDirectory, config: RunConfig, prepared: Prepared) -> Outcome:
+def train(directory: RunDirectory, config: RunConfig, prepared: Prepared, weights: Path | None = None) -> Outcome:
+    """Train in `directory`, on rows that weigh what the file `weights` says, if given, and return the outcome."""
     with tempfile.TemporaryDirectory(prefix="ftr-ray-") as scratch:
-        return launch(session_spec(directory, config, prepared), config.compute, scratch)
+        return launch(session_spec(directory, config, prepared, weights), config.compute, scratch)
 
 
-def _opening(resolved: Resolved, registry: Registry) -> dict[str, Any]:
+def opening(resolved: Resolved, registry: Registry) -> dict[str, Any]:
+    """Return what the record of a run says before anything was read."""
     return {
         **beginning(),
         "config": resolved.config.model_dump(mode="json"),
@@ -175,11 +185,13 @@ def found(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _close(directory: RunDirectory, record: dict[str, Any]) -> RunResult:
+def close(directory: RunDirectory, record: dict[str, Any]) -> RunResult:
     """Write the record of a run that is done, its card, and remove what only a resume would need."""
     seconds = record["timings"]["total"]
     closed = {**record, "status": "done", "finished": time.time(), "seconds": seconds, "resumed": attempts(directory.path)[1:]}
     closed.pop("error", None)
+    if "baseline_seconds" in closed:
+        closed["timings"] = {**closed["timings"], "baselines": closed.pop("baseline_seconds")}
     directory.write(closed)
     atomic.write_text(directory.path / "README.md", model_card(closed))
     remove_checkpoints(directory.path)

@@ -8,6 +8,18 @@ from typing import Any
 from ftr.runs.table import score_table
 
 
+def _kept(record: dict[str, Any]) -> str:
+    """Return what `model/` is."""
+    lora = record["config"]["train"].get("lora") or {}
+    if not lora.get("rank") or lora.get("merge"):
+        return "`model/` is a plain Hugging Face checkpoint"
+    labels = f", num_labels={len(record['labels'])}" if record["labels"] else ""
+    return (
+        f"`model/` has the head and low-rank adapters for `{record['config']['model']['name']}`, as `peft` writes them "
+        f'(`from_pretrained("model"{labels})` of a model class of `peft` or transformers loads both)'
+    )
+
+
 def model_card(record: dict[str, Any]) -> str:
     """Return the README of a finished run. No text of the data appears in it."""
     config, numerics = record["config"], record["numerics"]
@@ -35,7 +47,7 @@ def model_card(record: dict[str, Any]) -> str:
         "",
         *score_table(record, markdown=True),
         "",
-        "`model/` is a plain Hugging Face checkpoint; `run.json` has the whole configuration, versions and hashes of the data.",
+        f"{_kept(record)}; `run.json` has the whole configuration, versions and hashes of the data.",
     ]
     if record["config"]["model"]["options"].get("trust_remote_code"):
         lines.append("\n**Code that came with the checkpoint was run (`model.trust_remote_code=true`).**")

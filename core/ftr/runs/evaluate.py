@@ -11,11 +11,12 @@ from ftr import atomic
 from ftr.config.models import RunConfig
 from ftr.config.overrides import parse_words
 from ftr.config.resolve import flat, resolve
+from ftr.data.cleaner import as_given
 from ftr.data.load import load_rows
 from ftr.data.prepare import prepare_rows
 from ftr.errors import ConfigError, DataError
 from ftr.registry import Registry
-from ftr.runs.directory import RunDirectory
+from ftr.runs.directory import RECORD, RunDirectory
 from ftr.runs.load import Predictor, load, model_folder
 from ftr.runs.record import recorded_registry
 from ftr.train.scoring import Scorer
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 READING = ("dataset", "data")
 """Groups of keys that an evaluation may set; all others are those of the run."""
+CLEANING = ("data.clean", "data.stop_words")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,22 +63,44 @@ def evaluate(
     record = directory.read()
     known = registry or recorded_registry(record)
     predictor = load(model_folder(directory.path), registry=known)
-    config, other = _config(record["config"], settings, known)
+    config, other = _config(_reading(record), settings, known)
     rows = _rows(config, known, predictor.head, predictor.card.labels if other else None)
+    if record.get("several") == "folds" and not other:
+        _leave_out_folds(rows, directory.path, split)
     name = split or next((part for part in ("test", "validation", "train") if part in rows.splits), "test")
     if name not in rows.splits:
         raise DataError(f"`--split {name}`: the data has only {', '.join(f'`{part}`' for part in rows.splits)}.")
     chosen: Sequence[Row] = rows.splits[name]
     if tune:
         _tune(predictor, rows, name, save_state)
-    answers = list(predictor.stream(chosen))
+    answers = list(predictor.stream(chosen, restore=False))
     scores = Scorer.of(known, predictor.card.metrics).score(predictor.head, chosen, answers, predictor.card.labels)
+    answers = as_given(predictor.head, chosen, answers, predictor.cleaner)
     if predictions is not None:
         atomic.write_lines(predictions, answers)
     left_out = sum(item.split == name for item in rows.rejected)
     return Evaluation(
         split=name, rows=len(chosen), scores=scores, predictions=answers, rejected=left_out, notes=rows.notes, state=predictor.card.state
     )
+
+
+def _reading(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration that divides a run's own data as its training did: `ensemble=folds` alone names no `cv.folds`."""
+    config: dict[str, Any] = record["config"]
+    if record.get("several") != "folds":
+        return config
+    return {**config, "ensemble": None, "members": None, "cv": {"folds": len(record["members"]), "fold": 0}}
+
+
+def _leave_out_folds(rows: PreparedRows, run: Path, split: str | None) -> None:
+    """Take away the rows that are in a fold: most members of the run were trained on each of them."""
+    if split in ("validation", "train") or "test" not in rows.splits:
+        raise DataError(
+            f"every row of `{run}` but the test rows is in a fold, and most members were trained on it: `summary` in `{run / RECORD}` has "
+            f"the scores of the folds, `ftr evaluate {run}/members/0 --split validation` scores one. Other data: `dataset=FILE`."
+        )
+    for name in ("train", "validation"):
+        rows.splits.pop(name, None)
 
 
 def _config(stored: dict[str, Any], settings: Sequence[str], registry: Registry) -> tuple[RunConfig, bool]:
@@ -89,6 +113,8 @@ def _config(stored: dict[str, Any], settings: Sequence[str], registry: Registry)
             raise ConfigError(
                 f"`{key}`: an evaluation can set only `dataset.*` and `data.*`; the rest is the run's. Train again to change it."
             )
+        if key in CLEANING:
+            raise ConfigError(f"`{key}`: what is cleaned from texts is part of the model. Leave the key out, or train again to change it.")
         if not other and key not in ("data.limit_test", "data.limit_validation"):
             raise ConfigError(f"`{key}` would divide the run's own data anew and score rows it was trained on: give `dataset=` as well.")
     if other:
@@ -111,6 +137,6 @@ def _replaced(key: str) -> bool:
 
 def _rows(config: RunConfig, registry: Registry, head: Head, labels: Sequence[str] | None) -> PreparedRows:
     loaded = load_rows(config.dataset.name, config.dataset.options, registry, head.schema)
-    prepared = prepare_rows(loaded, head, config.data, labels)
+    prepared = prepare_rows(loaded, head, config.data, labels, config.cv)
     prepared.notes[:0] = loaded.notes
     return prepared

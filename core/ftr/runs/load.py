@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ftr.config.models import Component
 from ftr.config.training import TrainConfig
 from ftr.data.check import clean_row
-from ftr.errors import DataError, ModelError
+from ftr.data.cleaner import GIVEN, as_given, cleaned_row
+from ftr.errors import DataError, ModelError, RequestError
 from ftr.protocols import EncodeSettings
 from ftr.registry import Registry, registry_again
-from ftr.runs.directory import RECORD
+from ftr.runs.directory import RECORD, RunDirectory
 from ftr.train.components import make_head
 from ftr.train.export import FTR_JSON, ModelCard, read_card, write_card
 
@@ -32,6 +34,14 @@ def model_folder(path: str | Path) -> Path:
         if (folder / FTR_JSON).is_file():
             return folder
     if (given / RECORD).is_file():
+        record: dict[str, Any] = {}
+        with contextlib.suppress(RequestError):
+            record = RunDirectory(given).read()
+        if record.get("status") == "done" and record.get("several") == "folds":
+            raise ModelError(
+                f"run `{given}` is a cross-validation, which leaves no model of its own: take a member, such as "
+                f"`{given / record['members'][record['best_member']]['path']}`, or train with `ensemble=folds`."
+            )
         raise ModelError(f"run `{given}` has no model yet: its status is in `{given / RECORD}`.")
     raise ModelError(f"`{given}` is neither a run directory nor a model directory written by ftr (no `model/{FTR_JSON}`, no `{FTR_JSON}`).")
 
@@ -50,14 +60,15 @@ class Predictor:
 
     def __init__(self, folder: Path, registry: Registry, precision: str = "fp32") -> None:
         """Load the checkpoint, or the members of the ensemble, in `folder`."""
-        from ftr.train.ensemble import load_engine, member_folders
+        from ftr.train.ensemble import load_engine, member_folders, member_votes
         from ftr.train.hardware import choose_numerics
 
         self.folder = folder
         self.card: ModelCard = read_card(folder)
         self.head = make_head(registry, Component(name=self.card.head, options=self.card.head_options))
         numerics = choose_numerics(TrainConfig.model_validate({"precision": precision}))
-        self.engine = load_engine(member_folders(folder), self.head, self.card, numerics)
+        self.engine = load_engine(member_folders(folder), self.head, self.card, numerics, member_votes(folder))
+        self.cleaner = self.card.cleaner
         self.settings = EncodeSettings(max_length=self.card.max_length, stride=self.card.stride, labels=self.card.labels, targets=False)
 
     def predict(self, rows: Iterable[str | Mapping[str, Any]]) -> list[Prediction]:
@@ -67,16 +78,19 @@ class Predictor:
         """
         return list(self.stream(self._checked(rows)))
 
-    def stream(self, rows: Iterable[Row]) -> Iterator[Prediction]:
-        """Yield a prediction for each of `rows`, which must pass the head's check, a bounded number at a time."""
+    def stream(self, rows: Iterable[Row], *, restore: bool = True) -> Iterator[Prediction]:
+        """Yield a prediction for each of `rows`, cleaned and such as pass the head's check, a bounded number at a time.
+
+        With `restore` places in a prediction are those in the text as it was given, else those in the cleaned text.
+        """
         chunk: list[Row] = []
         for row in rows:
             chunk.append(row)
             if len(chunk) == CHUNK:
-                yield from self._answer(chunk)
+                yield from self._answer(chunk, restore)
                 chunk = []
         if chunk:
-            yield from self._answer(chunk)
+            yield from self._answer(chunk, restore)
 
     def tune(self, rows: Sequence[Row]) -> State:
         """Choose the head's state (a threshold) on `rows`, which have their targets, and use it from now on."""
@@ -91,15 +105,16 @@ class Predictor:
     def _records(self, rows: Sequence[Row]) -> list[list[Any]]:
         return self.engine.records(self._encode(rows))
 
-    def _answer(self, rows: Sequence[Row]) -> list[Prediction]:
-        return self.engine.decode(rows, self._records(rows), self.card.state)
+    def _answer(self, rows: Sequence[Row], restore: bool) -> list[Prediction]:
+        predictions = self.engine.decode(rows, self._records(rows), self.card.state)
+        return as_given(self.head, rows, predictions, self.cleaner) if restore else predictions
 
     def _encode(self, rows: Sequence[Row]) -> EncodedSplit:
         from datasets import Dataset
 
         from ftr.train.inference import EncodedSplit
 
-        names = list(dict.fromkeys(name for row in rows for name in row))
+        names = list(dict.fromkeys(name for row in rows for name in row if name != GIVEN))
         columns = self.head.encode({name: [row.get(name) for row in rows] for name in names}, self.engine.tokenizer, self.settings)
         columns.pop("notes", None)
         columns["length"] = [len(ids) for ids in columns["input_ids"]]
@@ -109,6 +124,8 @@ class Predictor:
         for number, given in enumerate(rows):
             raw = {"id": str(number), **(self._from_text(given) if isinstance(given, str) else given)}
             row, cause = clean_row(raw, self.head.schema, str(number), labelled=False)
+            if cause is None:
+                row, cause = cleaned_row(row, self.head.schema, self.cleaner)
             cause = cause or self.head.check(row)
             if cause is not None:
                 raise DataError(f"row {number}: {cause}. Columns needed: {', '.join(self._inputs())}.")

@@ -1,17 +1,22 @@
-"""The final table of a run: the untrained and the trained model side by side."""
+"""The final table of a run: baselines, the untrained and the trained model side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+WIDEST = 80
+"""Characters of the widest table that is not folded."""
 OTHER_AVERAGES = ("_macro", "_micro", "_weighted")
 
 
 def score_columns(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the columns there are, in order: `untrained` and the held-out split, then validation."""
+    """Return the columns there are, in order: of the held-out split baselines, `untrained` and `trained`, then validation."""
     heldout, scores = record["heldout"], record["scores"]
     columns: dict[str, dict[str, Any]] = {}
+    for name, by_split in record.get("baselines", {}).items():
+        if heldout in by_split:
+            columns[f"{heldout}, {name}"] = by_split[heldout]
     if record["untrained"] is not None:
         columns[f"{heldout}, untrained"] = record["untrained"]
     if heldout:
@@ -32,10 +37,22 @@ def score_table(record: Mapping[str, Any], markdown: bool = False) -> list[str]:
     if markdown:
         body = [f"| {' | '.join(row)} |" for row in rows]
         return [body[0], "|---" * len(rows[0]) + "|", *body[1:]]
+    lines = aligned(rows)
+    return lines if len(lines[0]) <= WIDEST else aligned([*_stacked(rows[0]), *rows[1:]])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of cells as lines: the first column to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows
     ]
+
+
+def _stacked(header: Sequence[str]) -> list[list[str]]:
+    """Return a header of `split, what` cells as two rows, each split named above the first of its columns."""
+    splits, kinds = [cell.partition(", ")[0] for cell in header], [cell.partition(", ")[2] for cell in header]
+    return [["" if place and name == splits[place - 1] else name for place, name in enumerate(splits)], kinds]
 
 
 def _shown(key: str, value: Any) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr.errors import ConfigError
+from ftr.train.optimizer import optimizer_arguments, schedule_arguments, warmup_steps
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -17,8 +19,16 @@ if TYPE_CHECKING:
 PLATEAU = "reduce_lr_on_plateau"
 
 
-def training_arguments(config: RunConfig, numerics: Numerics, scratch: Path, scorer: Scorer | None, distributed: bool) -> TrainingArguments:
-    """Return the arguments of one training, `distributed` when a process group is up.
+def step_count(config: RunConfig, steps_in_epoch: int) -> int:
+    """Return the optimizer steps of a training: those of `epochs`, or `trainer.max_steps`."""
+    asked = config.trainer.get("max_steps")
+    return asked if isinstance(asked, int) and asked > 0 else math.ceil(steps_in_epoch * config.epochs)
+
+
+def training_arguments(
+    config: RunConfig, numerics: Numerics, scratch: Path, scorer: Scorer | None, distributed: bool, steps: int
+) -> TrainingArguments:
+    """Return the arguments of one training of `steps` optimizer steps, `distributed` when a process group is up.
 
     `scorer` is None where there is no validation. `trainer.*` keys come last and are checked by transformers.
     Raises `ConfigError` with the message of transformers when it refuses one of them.
@@ -32,7 +42,7 @@ def training_arguments(config: RunConfig, numerics: Numerics, scratch: Path, sco
         "per_device_train_batch_size": config.batch_size,
         "seed": config.seed,
         "lr_scheduler_type": config.train.schedule,
-        "warmup_steps": config.train.warmup,
+        "warmup_steps": warmup_steps(config, steps),
         "weight_decay": config.train.weight_decay,
         "max_grad_norm": config.train.max_grad_norm,
         "logging_steps": config.train.log_steps,
@@ -48,7 +58,9 @@ def training_arguments(config: RunConfig, numerics: Numerics, scratch: Path, sco
         "fp16": numerics.precision == "fp16",
         "use_cpu": numerics.device == "cpu",
         **({"ddp_backend": "gloo"} if numerics.device == "cpu" and distributed else {}),
+        **optimizer_arguments(config),
         **config.trainer,
+        **schedule_arguments(config, steps),
         **(_plateau(scorer, config) if config.train.schedule == PLATEAU and scorer else {}),
     }
     try:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 if TYPE_CHECKING:
+    from ftr.train.averaging import Averages
+    from ftr.train.parameters import Trains
     from ftr.train.progress import Meter, ProgressLine
     from ftr.train.trainer import StepTrainer
 
@@ -34,6 +36,39 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not check
         """Record losses and learning rates."""
         if logs and "loss" in logs:
             self.record({"kind": "train", "step": state.global_step, "epoch": state.epoch, **logs})
+
+
+class Averaging(TrainerCallback):  # type: ignore[misc]  # as above
+    """Takes the weights of every optimizer step into their averages."""
+
+    def __init__(self, averages: Averages) -> None:
+        self.averages = averages
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Take them in before an evaluation that may follow."""
+        self.averages.update()
+
+
+class Unfreezing(TrainerCallback):  # type: ignore[misc]  # as above
+    """Lets frozen parts begin to train at their steps; each change is said, and recorded with the first step that it is about."""
+
+    def __init__(self, trains: Trains, steps_in_epoch: int, say: Callable[[str], None], record: Callable[[dict[str, Any]], None]) -> None:
+        """`record` gets `trainable_parameters` and `trains`, with `step` and `epoch`."""
+        self.trains, self.steps_in_epoch, self.say, self.record = trains, steps_in_epoch, say, record
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Freeze what does not train yet, now that model and optimizer are put together."""
+        self.trains.at(state.global_step, self.steps_in_epoch)
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Change what trains, where this step is one at which it changes."""
+        step = state.global_step
+        if not self.trains.begins(step, self.steps_in_epoch):
+            return
+        now = self.trains.at(step, self.steps_in_epoch)
+        epoch = step / self.steps_in_epoch
+        self.say(f"epoch {epoch:.2f} · training {self.trains.line(now)}")
+        self.record({"kind": "trains", "step": step + 1, "epoch": epoch, **self.trains.record(now)})
 
 
 class Saving(TrainerCallback):  # type: ignore[misc]  # as above

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from ftr.train.export import ModelCard, read_card, write_card
 from ftr.train.inference import Engine
 from ftr.train.pretrained import Pretrained
 from ftr.train.ready import ready
+from ftr.train.soup import Soup, Weights, copied, greedy_soup
 
 if TYPE_CHECKING:
     from ftr.protocols import Head, Prediction, State
@@ -22,8 +23,12 @@ if TYPE_CHECKING:
     from ftr.train.scoring import Scorer, Scores
 
 ENSEMBLE_JSON = "ensemble.json"
+CONFIGS = ("config.json", "adapter_config.json")
+"""What a checkpoint has one of: adapters (`train.lora.rank`) name the model they belong to."""
 MEMBERS = "members"
 FORMAT = 1
+VOTING = 2
+"""Format of an ensemble that votes: a version that would average its outputs must not take it for one."""
 
 
 def member_folders(folder: Path) -> list[Path]:
@@ -37,31 +42,40 @@ def member_folders(folder: Path) -> list[Path]:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         known, count = record["format"], len(record["members"])
+        if known == VOTING and len(record["votes"]) != count:
+            raise ValueError(f"{len(record['votes'])} votes of {count} members")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"`{path}` is damaged ({error}): restore the file.") from error
-    if known != FORMAT:
-        raise ModelError(f"`{path}` has format {known!r}, this version of ftr reads {FORMAT}.")
+    if known not in (FORMAT, VOTING):
+        raise ModelError(f"`{path}` has format {known!r}, this version of ftr reads {FORMAT} and {VOTING}.")
     folders = [folder / MEMBERS / str(number) for number in range(count)]
     for member in folders or [folder / MEMBERS]:
-        if not (member / "config.json").is_file():
+        if not any((member / name).is_file() for name in CONFIGS):
             raise ModelError(
                 f"the ensemble `{folder}` has no member `{member.relative_to(folder)}`: restore it, or build the ensemble anew."
             )
     return folders
 
 
-def write_ensemble(folder: Path, checkpoints: Sequence[Path], described: Sequence[dict[str, Any]]) -> None:
+def member_votes(folder: Path) -> tuple[float, ...]:
+    """Return the weight of each member's vote of an ensemble that was boosted, else nothing: its outputs are averaged."""
+    path = folder / ENSEMBLE_JSON
+    return tuple(json.loads(path.read_text(encoding="utf-8")).get("votes") or ()) if path.is_file() else ()
+
+
+def write_ensemble(folder: Path, checkpoints: Sequence[Path], described: Sequence[dict[str, Any]], votes: Sequence[float] = ()) -> None:
     """Make `folder` an ensemble of `checkpoints`, linked where the file system has links; `described` says of each what it is.
 
-    The card is that of the first.
+    The card is that of the first. With `votes`, a weight for each, the members vote.
     """
     for number, checkpoint in enumerate(checkpoints):
         link_files(checkpoint, folder / MEMBERS / str(number))
     write_card(folder, read_card(checkpoints[0]))
-    atomic.write_json(folder / ENSEMBLE_JSON, {"format": FORMAT, "members": list(described)})
+    record = {"format": VOTING if votes else FORMAT, "members": list(described), **({"votes": list(votes)} if votes else {})}
+    atomic.write_json(folder / ENSEMBLE_JSON, record)
 
 
-def load_engine(folders: Sequence[Path], head: Head, card: ModelCard, numerics: Numerics) -> Engine:
+def load_engine(folders: Sequence[Path], head: Head, card: ModelCard, numerics: Numerics, votes: tuple[float, ...] = ()) -> Engine:
     """Load trained checkpoints, the first with its tokenizer, into one engine. Raises `ModelError`, `PluginError`."""
     sources = [Pretrained(str(folder), complete=True) for folder in folders]
     models = [ready(head.build(source, card.labels, 0), numerics).eval() for source in sources]
@@ -72,6 +86,7 @@ def load_engine(folders: Sequence[Path], head: Head, card: ModelCard, numerics: 
         labels=card.labels,
         precision=numerics.precision,
         others=tuple(models[1:]),
+        votes=votes,
     )
 
 
@@ -82,3 +97,26 @@ def judge(engine: Engine, split: EncodedSplit, scorer: Scorer, state: State | No
     used = engine.head.tune(rows, records) if state is None else state
     predictions = engine.decode(rows, records, used)
     return predictions, scorer.score(engine.head, rows, predictions, engine.labels), used
+
+
+def stir(
+    folders: Sequence[Path], head: Head, card: ModelCard, numerics: Numerics, split: EncodedSplit, scorer: Scorer
+) -> tuple[Engine, Soup]:
+    """Average the weights of trained checkpoints greedily, by the primary score on `split`; returns an engine with the mean, and how.
+
+    `folders` are in falling order of their own scores, of one architecture.
+    """
+    engine = load_engine(folders[:1], head, card, numerics)
+
+    def weights() -> Iterator[Weights]:
+        yield copied(engine.model.state_dict())
+        for folder in folders[1:]:
+            yield copied(head.build(Pretrained(str(folder), complete=True), card.labels, 0).state_dict())
+
+    def score(tried: Weights) -> float:
+        engine.model.load_state_dict(tried)
+        return float(judge(engine, split, scorer)[1][scorer.primary])
+
+    soup = greedy_soup(weights(), score, scorer)
+    engine.model.load_state_dict(soup.weights)
+    return engine, soup

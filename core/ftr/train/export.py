@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
+from ftr.data.cleaner import Cleaner
 from ftr.errors import ModelError, RunError
+from ftr.train.lora import is_adapted, save_adapters
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -22,7 +24,9 @@ FTR_JSON = "ftr.json"
 class ModelCard:
     """What `ftr.json` holds: how to read rows for this model and turn its outputs into predictions.
 
-    `state` is what `head.tune` chose on validation rows, such as a no-answer threshold.
+    `base` says of adapters which model they are for: `model` (name and options), and the `config` it has with them.
+    `clean` and `stop_words` are what was cleaned from the texts it learned from (`data.clean`, `data.stop_words`), and is from all it
+    reads later. `state` is what `head.tune` chose on validation rows, such as a no-answer threshold.
     """
 
     head: str
@@ -31,23 +35,40 @@ class ModelCard:
     labels: tuple[str, ...]
     max_length: int
     stride: int
+    clean: tuple[str, ...] = ()
+    stop_words: str | None = None
     state: dict[str, Any] = field(default_factory=dict)
+    base: dict[str, Any] | None = None
     task: str | None = None
     ftr: str = ""
     plugins: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Take a list, as JSON has it, for the tuple it means."""
+        object.__setattr__(self, "clean", tuple(self.clean))
+
+    @property
+    def cleaner(self) -> Cleaner:
+        """What cleans the texts it is given."""
+        return Cleaner(self.clean, self.stop_words)
 
 
 def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: ModelCard) -> None:
     """Write the checkpoint to `folder` as one step: what stood there is whole until the new one is.
 
-    Raises `RunError` when the disk is full or not writable.
+    Of a model with adapters these alone are written. Raises `RunError` when the disk is full or not writable.
     """
     from safetensors import SafetensorError
 
     fresh = folder.with_name(f"{folder.name}.new-{os.getpid()}")
     try:
         shutil.rmtree(fresh, ignore_errors=True)
-        model.save_pretrained(fresh)
+        if is_adapted(model):
+            save_adapters(model, fresh)
+            card = replace(card, base={**(card.base or {}), "config": json.loads(model.config.to_json_string())})
+        else:
+            model.save_pretrained(fresh)
+            card = replace(card, base=None)
         tokenizer.save_pretrained(fresh)
         write_card(fresh, card)
         _swap(fresh, folder)

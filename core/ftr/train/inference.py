@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from ftr.errors import PluginError
-from ftr.protocols import Combines
+from ftr.protocols import Combines, Votes
+from ftr.train.memory import Fitting, free_memory, is_out_of_memory
 from ftr.train.sampling import Indices, by_length
 
 if TYPE_CHECKING:
@@ -47,7 +49,8 @@ class EncodedSplit:
 class Engine:
     """A model with what is needed to ask it: head, tokenizer, label names, number format and batch size.
 
-    `others` are asked as well, and the head combines what all give. Raises `PluginError` when it cannot.
+    `others` are asked as well, and the head combines what all give; with `votes`, a weight for each model, they vote instead.
+    Raises `PluginError` when it cannot.
     """
 
     model: PreTrainedModel
@@ -57,22 +60,34 @@ class Engine:
     precision: str = "fp32"
     eval_batch: int | str = "auto"
     others: tuple[PreTrainedModel, ...] = ()
+    fitting: Fitting = field(default_factory=Fitting)
+    votes: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a head that cannot combine, before anything is computed."""
-        if self.others:
+        if self.votes:
+            voter(self.head)
+        elif self.others:
             combiner(self.head)
 
     def records(self, split: EncodedSplit, rank: int = 0, world: int = 1, tick: Callable[[int], None] | None = None) -> list[list[Any]]:
         """Run the model over a split and return, for each row, what `head.reduce` kept of its features.
 
         With several workers each runs every `world`-th batch and all get all records. `tick` is told how many
-        features are done.
+        features are done. Where memory runs out the batches become smaller, and stay so: see `fitting`.
         """
-        batches = self._batches(split)[rank::world]
+        pending, lengths = deque(self._batches(split)[rank::world]), split.lengths
         found: dict[int, Any] = {}
-        for batch in batches:
-            found.update(zip(batch.tolist(), self._reduce(split.features, batch), strict=True))
+        while pending:
+            batch, *rest = self.fitting.cut(pending.popleft(), lengths)
+            pending.extendleft(reversed(rest))
+            records = self._reduced(split.features, batch)
+            if records is None:
+                free_memory(self.model.device.type)
+                self.fitting.descend(len(batch), int(lengths[batch].max()), self.eval_batch)
+                pending.appendleft(batch)
+                continue
+            found.update(zip(batch.tolist(), records, strict=True))
             if tick is not None:
                 tick(len(found))
         if world > 1:
@@ -91,11 +106,25 @@ class Engine:
             return by_length(split.lengths, self.eval_batch, 1 << 62)
         return by_length(split.lengths, ROWS_PER_BATCH, TOKENS_PER_BATCH[self.model.device.type])
 
+    def _reduced(self, features: Dataset, batch: Indices) -> list[Any] | None:
+        """Return the records of a batch, None when memory ran out; the error, which holds tensors, is let go of."""
+        try:
+            return self._reduce(features, batch)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+        return None
+
     def _reduce(self, features: Dataset, batch: Indices) -> list[Any]:
         items = feature_rows(features, batch)
         inputs = {key: value.to(self.model.device) for key, value in self.head.collate(items, self.tokenizer).items()}
         outputs = [self._ask(model, inputs) for model in (self.model, *self.others)]
-        return self.head.reduce(combiner(self.head).combine(outputs) if self.others else outputs[0], items)
+        return self.head.reduce(self._joined(outputs), items)
+
+    def _joined(self, outputs: list[ModelOutput]) -> ModelOutput:
+        if self.votes:
+            return voter(self.head).vote(outputs, self.votes)
+        return combiner(self.head).combine(outputs) if self.others else outputs[0]
 
     def _ask(self, model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> ModelOutput:
         with evaluating(model), torch.inference_mode(), autocast(model.device.type, self.precision):
@@ -109,6 +138,14 @@ def combiner(head: Head) -> Combines:
         return head
     name = f"{type(head).__module__}:{type(head).__qualname__}"
     raise PluginError(f"the head `{name}` has no `combine`, so outputs of several models cannot be averaged: `soup3` averages weights.")
+
+
+def voter(head: Head) -> Votes:
+    """Return the head as one whose models vote. Raises `PluginError` when it has no `vote`."""
+    if isinstance(head, Votes):
+        return head
+    name = f"{type(head).__module__}:{type(head).__qualname__}"
+    raise PluginError(f"the head `{name}` has no `vote`, so a model trained with `boosting` cannot be asked.")
 
 
 def feature_rows(features: Dataset, batch: Indices) -> list[dict[str, Any]]:

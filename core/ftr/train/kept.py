@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ftr.errors import RunError
 from ftr.train.checkpoint import link_files, sha256
-from ftr.train.export import ModelCard, save_model, write_card
+from ftr.train.export import ModelCard, read_card, save_model, write_card
+from ftr.train.lora import is_adapted, load_adapters, merged
 
 if TYPE_CHECKING:
     from ftr.protocols import State
@@ -41,10 +42,10 @@ class Best:
 class Kept:
     """The best and the last evaluation of a training, and `model/`, which the first process alone writes."""
 
-    def __init__(self, folder: Path, card: ModelCard, rank: int, world: int) -> None:
-        """Keep nothing yet in `folder`, the run directory."""
+    def __init__(self, folder: Path, card: ModelCard, rank: int, world: int, *, merge: bool = False) -> None:
+        """Keep nothing yet in `folder`, the run directory; adapters are kept apart unless they are to `merge`."""
         self.model = folder / MODEL
-        self.card, self.rank, self.world = card, rank, world
+        self.card, self.rank, self.world, self.merge = card, rank, world, merge
         self.best = Best()
         self.last = self.best
         self.seconds = 0.0
@@ -54,27 +55,32 @@ class Kept:
         self.best = which
         if self.rank == 0:
             began = time.monotonic()
-            save_model(self.model, engine.model, engine.tokenizer, replace(self.card, state=which.state))
+            model = merged(engine.model) if self.merge else engine.model
+            save_model(self.model, model, engine.tokenizer, replace(self.card, state=which.state))
             which.files = weight_files(self.model)
             self.seconds += time.monotonic() - began
 
     def put_state(self, state: State) -> None:
         """Put the state that was tuned last into `model/ftr.json`."""
         if self.rank == 0:
-            write_card(self.model, replace(self.card, state=state))
+            write_card(self.model, replace(read_card(self.model), state=state))
 
-    def restore(self, engine: Engine) -> None:
-        """Load `model/` into the engine. Raises `RunError` when its weights are not those that were saved."""
+    def restore(self, engine: Engine) -> Engine:
+        """Return the engine with the weights in `model/`. Raises `RunError` when they are not those that were saved."""
         import torch
 
-        model = engine.model
+        model = merged(engine.model, keep=False) if self.merge else engine.model
         if self.rank == 0:
             self._check()
-            saved = type(model).from_pretrained(self.model, use_safetensors=True, dtype="float32")
-            model.load_state_dict(saved.state_dict())
+            if is_adapted(model):
+                load_adapters(model, self.model)
+            else:
+                saved = type(model).from_pretrained(self.model, use_safetensors=True, dtype="float32")
+                model.load_state_dict(saved.state_dict())
         if self.world > 1:
             for tensor in model.state_dict().values():
                 torch.distributed.broadcast(tensor, 0)
+        return replace(engine, model=model)
 
     def _check(self) -> None:
         for name, digest in self.best.files.items():

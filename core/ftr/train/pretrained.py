@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr.config.pretrained import PretrainedOptions
 from ftr.errors import ModelError
+from ftr.train.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter, with_adapters
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from ftr.protocols import Model
 
 
 HIDDEN_DROPOUT = ("hidden_dropout_prob", "hidden_dropout", "dropout", "resid_pdrop", "embd_pdrop")
@@ -72,6 +76,8 @@ class Pretrained:
         from transformers import AutoConfig
 
         self._check_folder()
+        if self.base is not None:
+            return self._with_adapters(self.base, auto_class, **config)
         tokenizer = self.tokenizer()
         model: PreTrainedModel
         try:
@@ -97,7 +103,26 @@ class Pretrained:
                 ) from error
             raise self._unreadable("weights", error) from error
         self._check_weights(model, report)
+        # Drawn at random: these train with the head, whatever of the backbone is frozen.
+        model.new_weights = frozenset(report["missing_keys"])
         self._check_vocabulary(model, tokenizer)
+        return model
+
+    @cached_property
+    def base(self) -> Model | None:
+        """The model that the adapters in a directory are for; None for what is a checkpoint of its own. Raises `ModelError`."""
+        return base_model(Path(self.source)) if is_adapter(Path(self.source)) else None
+
+    def _with_adapters(self, base: Model, auto_class: type[Any], **config: Any) -> PreTrainedModel:
+        from safetensors import SafetensorError
+
+        if isinstance(base, Pretrained):
+            base.dropout, base.attention_dropout = self.dropout, self.attention_dropout
+        try:
+            model = with_adapters(base.load(auto_class, **config), Path(self.source))
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise self._unreadable("adapters", error) from error
+        model.new_weights = frozenset()
         return model
 
     def _check_weights(self, model: PreTrainedModel, report: dict[str, Any]) -> None:
@@ -128,6 +153,8 @@ class Pretrained:
         from transformers import AutoConfig
 
         self._check_folder()
+        if self.base is not None:
+            return self.base.max_length()
         try:
             settings = AutoConfig.from_pretrained(self.source, **self._common())
         except (OSError, ValueError) as error:
@@ -147,6 +174,10 @@ class Pretrained:
     def _check_folder(self) -> None:
         folder = Path(self.source)
         if not folder.is_dir():
+            return
+        if is_adapter(folder):
+            if not (folder / ADAPTER_WEIGHTS).is_file():
+                raise ModelError(f"the adapters in `{folder}` have no weights in safetensors (`{ADAPTER_WEIGHTS}`): save them again so.")
             return
         if not (folder / "config.json").is_file():
             raise ModelError(f"model directory `{folder}` has no `config.json`: give a directory written by `save_pretrained`.")
@@ -173,6 +204,28 @@ class Pretrained:
             "`model=minilm` with `ftr[offline]`, need no network."
         )
         return ModelError(f"{self._described()}: cannot read its {what}: {first}. {mend}")
+
+
+def base_model(folder: Path) -> Model:
+    """Return the model that the adapters in `folder` are for: the one that is registered by its name, else what they name themselves."""
+    from ftr.config.models import Component
+    from ftr.registry import get_registry
+    from ftr.train.components import make_model
+    from ftr.train.export import FTR_JSON
+
+    card = folder / FTR_JSON
+    named = json.loads(card.read_text(encoding="utf-8")).get("base") if card.is_file() else None
+    registry = get_registry()
+    if named and registry.has("model", named["model"]["name"]):
+        return make_model(registry, Component.model_validate(named["model"]))
+    settings = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    name = str(settings.get("base_model_name_or_path") or "")
+    if not name or (Path(name).is_absolute() and not Path(name).is_dir()):
+        raise ModelError(
+            f"the adapters in `{folder}` are for the model in `{name}`, which is not there: put it back, or write its place into "
+            f"`{ADAPTER_CONFIG}` (`base_model_name_or_path`). `train.lora.merge=true` writes checkpoints that need no other."
+        )
+    return Pretrained(name, PretrainedOptions(revision=settings.get("revision")))
 
 
 def set_pad_token(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ftr.train.dropout import register_cpu_attention, use_cheap_dropout
 from ftr.train.inference import Engine
+from ftr.train.lora import adapted
 from ftr.train.warm import build_parts
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 def build_engine(registry: Registry, config: RunConfig, labels: tuple[str, ...], numerics: Numerics, *, warm: bool) -> Engine:
     """Build head, tokenizer and a model that is yet to be trained; `warm` keeps what the next training in this process needs too."""
     parts = build_parts(registry, config, labels, keep=warm)
+    model = adapted(parts.model, config, parts.source) if config.train.lora.rank else parts.model
     return Engine(
-        model=ready(parts.model, numerics),
+        model=ready(model, numerics),
         head=parts.head,
         tokenizer=parts.tokenizer,
         labels=labels,

@@ -17,12 +17,14 @@ class BatchPlan:
     """The batches of a training set whose examples have `lengths` tokens, `batch_size` examples a step.
 
     Every epoch shuffles the examples, cuts them into pools, sorts each pool by length so that a batch holds
-    examples of like length, and shuffles the batches. Every example is in exactly one batch of an epoch.
+    examples of like length, and shuffles the batches. Every example is in exactly one batch of an epoch, unless
+    `chances` says with which probability each is drawn: then an epoch is as many draws, with replacement.
     """
 
     lengths: Indices
     batch_size: int
     seed: int
+    chances: npt.NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         """Steps in an epoch."""
@@ -31,7 +33,8 @@ class BatchPlan:
     def epoch(self, epoch: int) -> list[Indices]:
         """Return the batches of an epoch: arrays of row numbers, the only short one last."""
         rng = np.random.default_rng([self.seed, epoch])
-        order = rng.permutation(len(self.lengths))
+        count = len(self.lengths)
+        order = rng.permutation(count) if self.chances is None else rng.choice(count, count, p=self.chances)
         pool = self.batch_size * POOL_BATCHES
         batches: list[Indices] = []
         for start in range(0, len(order), pool):

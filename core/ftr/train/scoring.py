@@ -83,6 +83,12 @@ class Scorer:
             raise PluginError(f"metric `{name}` ({self.owners[name]}) failed: {type(error).__name__}: {error}") from error
 
 
+def headline(scores: Scores) -> dict[str, float]:
+    """Return the scores that are single numbers and few enough to read in one line."""
+    numbers = {key: value for key, value in scores.items() if isinstance(value, float)}
+    return dict(list(numbers.items())[:4])
+
+
 def _named(value: Any, labels: Sequence[str]) -> Any:
     if hasattr(value, "tolist"):
         value = value.tolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -11,28 +10,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import PrinterCallback
 
 from ftr import atomic
 from ftr.config.models import RunConfig
+from ftr.data.cleaner import as_given
 from ftr.data.encode import StoredSplit
 from ftr.registry import Registry, get_registry
-from ftr.train.arguments import training_arguments
-from ftr.train.callbacks import Watch
 from ftr.train.export import ModelCard
 from ftr.train.hardware import Numerics, choose_numerics, describe_hardware, device_name
 from ftr.train.history import METRICS, begin_history, evaluations, keep_history
 from ftr.train.kept import Best, Kept
+from ftr.train.lora import merged
+from ftr.train.memory import Memory, checkpoint_activations
+from ftr.train.parameters import Trains
 from ftr.train.progress import Meter, ProgressLine
 from ftr.train.ready import build_engine
-from ftr.train.sampling import BatchPlan, Share
-from ftr.train.scoring import Scorer, Scores
+from ftr.train.requests import check_requests
+from ftr.train.scoring import Scorer, Scores, headline
+from ftr.train.setup import make_trainer
 from ftr.train.snapshot import Snapshots
 from ftr.train.spec import SessionSpec
-from ftr.train.steps import Steps, micro_limits
+from ftr.train.steps import top_of_ladder
 from ftr.train.stop import stop_of_this_thread
-from ftr.train.trainer import StepTrainer
+from ftr.train.stopping import Stopping
 from ftr.train.warm import open_split, settle_memory
+from ftr.train.weighting import Weighting
 
 if TYPE_CHECKING:
     from ftr.protocols import Prediction, State
@@ -61,7 +63,7 @@ class Session:
         self.splits = {name: open_split(StoredSplit(**place), keep=spec.warm) for name, place in spec.splits.items()}
         self.line = ProgressLine(enabled=spec.progress and self.rank == 0)
         self.scorer = Scorer.of(self.registry, self.config.metrics, spec.ranked)
-        self.kept = Kept(self.folder, self.card, self.rank, self.world)
+        self.kept = Kept(self.folder, self.card, self.rank, self.world, merge=self.config.train.lora.merge)
         self.timings: dict[str, float] = {}
         self.untrained: Scores | None = None
         self.meter = Meter(steps=0, epochs=self.config.epochs)
@@ -69,8 +71,18 @@ class Session:
         self.snapshots = Snapshots(self.folder, self.config, data, self.rank, self.world, self.line.say, self._facts, self.kept.link)
         self.snapshots.always, self.snapshots.free = spec.checkpoint_always, spec.free
         self.stop = stop_of_this_thread()
+        self.stopping = Stopping(self.config.train.early_stopping)
+        if trains:
+            check_requests(self.config, self.splits)
         self.numerics = self._go_on() if trains else choose_numerics(self.config.train)
         self.engine = build_engine(self.registry, self.config, self.card.labels, self.numerics, warm=spec.warm)
+        self.trains = Trains(self.engine.model, self.config)
+        self.memory = Memory(top_of_ladder(self.config.train, self.numerics.device), self.engine.fitting)
+        if trains and self.snapshots.found is not None:
+            self.memory.go_on(self.snapshots.found.state["session"].get("memory"))
+        if trains and self.memory.training.checkpointing:
+            checkpoint_activations(self.engine.model)
+        self.row_weights, self.weighting = spec.weights, Weighting()
         if spec.warm:
             settle_memory()
         self.timings["build"] = self.timings.get("build", 0.0) + time.monotonic() - self.began
@@ -91,6 +103,7 @@ class Session:
         self.kept.go_on(known["kept"], found.path)
         self.meter.go_on(known["meter"])
         self.timings, self.untrained = dict(known["timings"]), known["untrained"]
+        self.stopping.go_on(known["stopping"])
         self.kept.seconds = self.timings.pop("save")
         self.began -= known["seconds"]
         # Another number of threads sums in another order.
@@ -108,6 +121,8 @@ class Session:
                 "untrained": self.untrained,
                 "seconds": self.seconds,
                 "threads": torch.get_num_threads(),
+                "memory": self.memory.state(),
+                "stopping": self.stopping.state(),
                 "numerics": asdict(self.numerics),
             }
         }
@@ -139,7 +154,7 @@ class Session:
         scores = self.scorer.score(self.engine.head, rows, predictions, self.card.labels)
         self.line.clear()
         self.timings["evaluate"] = self.timings.get("evaluate", 0.0) + time.monotonic() - began
-        return predictions, scores, used
+        return as_given(self.engine.head, rows, predictions, self.card.cleaner), scores, used
 
     def score_untrained(self) -> None:
         """Score the model as it is before training on the held-out split."""
@@ -149,30 +164,8 @@ class Session:
 
     def train(self) -> None:
         """Train for the configured epochs, evaluating on validation and saving the best weights."""
-        train = self.splits["train"]
-        plan = BatchPlan(train.lengths, self.config.batch_size, self.config.seed)
-        limit, tokens = micro_limits(self.config.train.micro_batch, self.numerics.device)
-        steps = Steps(train.features, plan, Share(self.rank, self.world), self.engine.head, self.engine.tokenizer, limit, tokens)
-        self.meter.steps = math.ceil(len(plan) * self.config.epochs)
         with tempfile.TemporaryDirectory(prefix="ftr-") as scratch:
-            arguments = training_arguments(
-                self.config, self.numerics, Path(scratch), self.scorer if "validation" in self.splits else None, self.world > 1
-            )
-            self.trainer = StepTrainer(
-                model=self.engine.model,
-                args=arguments,
-                steps=steps,
-                tokenizer=self.engine.tokenizer,
-                evaluate=self._evaluate_and_keep,
-                meter=self.meter,
-                snapshots=self.snapshots,
-                stop=self.stop,
-                report=self.report if self.rank == 0 or self.report_everywhere else None,
-                callbacks=[Watch(self.line, self.meter, self.record)],
-            )
-            self.trainer.remove_callback(PrinterCallback)
-            if self.trainer.is_fsdp_enabled or self.trainer.is_deepspeed_enabled:
-                self.snapshots.give_up("FSDP and DeepSpeed cut the optimizer's state into parts that are not read back yet")
+            self.trainer = make_trainer(self, Path(scratch))
             # Workers draw different dropout masks; which rows they see does not depend on this generator.
             torch.manual_seed(self.config.seed + self.rank)
             self.trainer.go()
@@ -183,7 +176,8 @@ class Session:
         if self.rank == 0:
             atomic.append_line(self.folder / METRICS, {"time": time.time(), **entry})
 
-    def _evaluate_and_keep(self) -> dict[str, float]:
+    def evaluate_and_keep(self) -> dict[str, float]:
+        """Score the validation rows, keep the weights if they are the best so far, and return the scores that are numbers."""
         _, scores, state = self.predict("validation", None)
         step, epoch = self.trainer.state.global_step, self.trainer.state.epoch or 0.0
         value = float(scores[self.scorer.primary])
@@ -196,6 +190,9 @@ class Session:
         shown = " · ".join(f"{key} {number:.4g}" for key, number in headline(scores).items())
         self.line.say(f"epoch {epoch:.2f} · validation {shown}{' · best so far, saved' if kept else ''}")
         self.trainer.pending_report = {**place, "scores": scores, "best": kept}
+        if self.stopping.count(kept, place, last=step >= self.meter.steps):
+            self.trainer.over = True
+            self.line.say(self.stopping.line(self.scorer.primary, self.kept.best.place))
         return {key: number for key, number in scores.items() if isinstance(number, int | float)}
 
     def settle(self, restore: bool = True) -> Best:
@@ -210,13 +207,16 @@ class Session:
             kept.last.step, kept.last.epoch = state.global_step, state.epoch or 0.0
             kept.save(self.engine, kept.last)
         elif restore and kept.best.step != state.global_step:
-            kept.restore(self.engine)
+            self.engine = kept.restore(self.engine)
+        if restore:
+            self.engine = replace(self.engine, model=merged(self.engine.model, keep=False))
         return kept.best
 
     def take_kept(self) -> None:
         """Load `model/` into the model, to predict in fp32, and see from `metrics.jsonl` how the training went that kept it."""
         self.engine = replace(self.engine, precision="fp32")
-        self.kept.restore(self.engine)
+        self.engine = self.kept.restore(self.engine)
+        self.engine = replace(self.engine, model=merged(self.engine.model, keep=False))
         for entry in evaluations(self.folder):
             self.kept.last = Best(entry["value"], entry["step"], entry["epoch"])
             if self.config.train.keep == "last" or self.scorer.better(entry["value"], self.kept.best.value):
@@ -226,20 +226,15 @@ class Session:
 
     def facts(self) -> dict[str, Any]:
         """Return what a run record says of the machine and the model."""
-        parameters = list(self.engine.model.parameters())
         return {
             "numerics": asdict(self.numerics),
             "hardware": describe_hardware(),
-            "parameters": sum(p.numel() for p in parameters),
-            "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+            **self.trains.record(self.trains.last),
+            "stopped_early": self.stopping.stopped,
             "workers": self.world,
+            "memory": self.memory.record,
+            **({"weighting": self.weighting.record} if self.weighting.record else {}),
         }
-
-
-def headline(scores: Scores) -> dict[str, float]:
-    """Return the scores that are single numbers and few enough to read in one line."""
-    numbers = {key: value for key, value in scores.items() if isinstance(value, float)}
-    return dict(list(numbers.items())[:4])
 
 
 def _process_group() -> tuple[int, int]:

@@ -14,6 +14,7 @@ from ftr.config.difference import differences
 from ftr.config.resolve import flat
 from ftr.errors import ConfigError, DataError
 from ftr.train.checkpoint import CHECKPOINTS, FORMAT, STATE, Checkpoint, find_checkpoint, write_checkpoint
+from ftr.train.lora import load_weights, save_weights
 from ftr.train.pace import Pace
 from ftr.train.packing import Tensors, Unpackable, pack, unpack
 from ftr.train.rng import rng_state, set_rng_state
@@ -26,6 +27,7 @@ WEIGHTS = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 PLAIN = "optimizer.json"
 TRAINER = "trainer_state.json"
+AVERAGES = "averages.safetensors"
 WORKERS = "workers.safetensors"
 """Of each process, under `<rank>.`: its random generators, and the loss it summed up since the last log line."""
 
@@ -112,9 +114,11 @@ class Snapshots:
         self.say(f"no checkpoints are written, the training cannot be resumed: {reason}")
 
     def _fill(self, folder: Path, trainer: StepTrainer, parts: list[Tensors]) -> dict[str, str]:
-        from safetensors.torch import save_file, save_model
+        from safetensors.torch import save_file
 
-        save_model(trainer.model, str(folder / WEIGHTS))
+        save_weights(trainer.model, folder / WEIGHTS)
+        if trainer.averages is not None:
+            trainer.averages.save(folder / AVERAGES)
         tensors: Tensors = {}
         scaler = getattr(trainer.accelerator, "scaler", None)
         plain = {
@@ -140,10 +144,10 @@ class Snapshots:
         return self.link(folder)
 
     def load_model(self, trainer: StepTrainer) -> None:
-        """Load the weights."""
-        from safetensors.torch import load_model
-
-        load_model(trainer.model, self._path / WEIGHTS)
+        """Load the weights, and their averages."""
+        load_weights(trainer.model, self._path / WEIGHTS)
+        if trainer.averages is not None:
+            trainer.averages.load(self._path / AVERAGES)
 
     def load_optimizer(self, trainer: StepTrainer) -> None:
         """Load the states of optimizer, schedule and loss scaler."""

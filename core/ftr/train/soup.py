@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ftr.train.lora import settings_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +67,7 @@ def copied(weights: Weights) -> Weights:
 
 def unlike(one: Path, other: Path) -> str | None:
     """Return why the weights of two checkpoint folders cannot be averaged, or None: another value in `config.json`."""
-    mine, theirs = (json.loads((folder / "config.json").read_text(encoding="utf-8")) for folder in (one, other))
+    mine, theirs = (settings_of(folder) for folder in (one, other))
     for key in dict.fromkeys([*mine, *theirs]):
         if mine.get(key) != theirs.get(key) and not any(part in key for part in PASSING):
             return f"its `{key}` is {theirs.get(key)!r}, not {mine.get(key)!r}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,14 +12,19 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ftr.errors import RunError
+from ftr.train.accumulation import Accumulation
 from ftr.train.callbacks import Saving
-from ftr.train.losses import loss_terms, mean_loss
+from ftr.train.losses import Objective
+from ftr.train.memory import Ladder, outside_of_passes
+from ftr.train.optimizer import SCHEDULE_FREE
 from ftr.train.snapshot import TRAINER
 from ftr.train.steps import MicroBatch, StepLoader, Steps
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from ftr.train.averaging import Averages
+    from ftr.train.optimizer import Rates
     from ftr.train.progress import Meter
     from ftr.train.snapshot import Snapshots
     from ftr.train.stop import Stop
@@ -30,8 +35,8 @@ Evaluate = Callable[[], dict[str, float]]
 class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked: its modules are resolved lazily
     """Trains over `Steps`: one item of the loader is one optimizer step, whatever it is cut into.
 
-    The gradient of a step is that of the mean loss over the whole batch, over all workers and micro-batches, exactly:
-    each micro-batch weighs in with the number of terms its own mean was taken over.
+    The gradient of a step is that of the mean loss over the whole batch, over all workers and micro-batches, exactly: see
+    `ftr.train.accumulation`.
     """
 
     def __init__(
@@ -47,8 +52,18 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
         stop: Stop,
         report: Callable[[dict[str, Any]], None] | None = None,
         callbacks: list[TrainerCallback],
+        objective: Objective | None = None,
+        ladder: Ladder | None = None,
+        say: Callable[[str], None] = print,
+        apart: bool = False,
+        averages: Averages | None = None,
+        rates: Rates | None = None,
     ) -> None:
-        """Set up; `evaluate` returns the scores to log at each evaluation, and may leave a `pending_report` for `report`."""
+        """Set up; `evaluate` returns the scores to log at each evaluation, and may leave a `pending_report` for `report`.
+
+        `objective`, `ladder`, `say` and `apart` are those of `Accumulation`; `averages` are shown to `evaluate` in place of the
+        weights, and `rates` gives each layer its learning rate.
+        """
         super().__init__(
             model=model,
             args=args,
@@ -59,19 +74,37 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
         )
         self.steps, self.evaluate_now, self.meter = steps, evaluate, meter
         self.snapshots, self.stop, self.report = snapshots, stop, report
+        self.averages, self.rates = averages, rates
+        self.over = False
         self.pending_report: dict[str, Any] | None = None
         self._rng_due = snapshots.found is not None
+        self.accumulation = Accumulation(
+            objective or Objective(steps.head),
+            steps,
+            ladder or Ladder(steps.limit, steps.token_limit),
+            self.accelerator,
+            self._prepare_inputs,
+            say,
+            apart=apart,
+        )
 
     def go(self) -> None:
-        """Train, from the checkpoint that was found if there is one; one of the last step leaves nothing to train."""
+        """Train, from the checkpoint that was found if there is one; one of the last step, or an `over` training, leaves nothing to do.
+
+        The model is left with the weights that are evaluated.
+        """
         found = self.snapshots.found
-        if found is None:
-            self.train()
-        elif found.step < found.state["max_steps"]:
-            self.train(resume_from_checkpoint=str(found.path))
+        if found is None or (found.step < found.state["max_steps"] and not self.over):
+            with outside_of_passes(self.accelerator.num_processes):
+                self.train(resume_from_checkpoint=str(found.path) if found else None)
         else:
             self.snapshots.load_model(self)
+            if self.args.optim in SCHEDULE_FREE:
+                self._prepare_for_training(found.state["max_steps"], self.get_train_dataloader(), str(found.path))
             self.state = TrainerState.load_from_json(str(found.path / TRAINER))
+        self._optimizer_mode("eval")
+        if self.averages is not None:
+            self.averages.settle()
         self.stop.patient = False
         if self.stop.asked:
             raise KeyboardInterrupt
@@ -92,47 +125,50 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
         inputs: list[MicroBatch],
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor:
-        """Run all micro-batches of one step and return the mean loss of the step (this worker's part of it).
-
-        With weights w_i (terms in the mean of micro-batch i, over all workers) the loss is sum_i loss_i * w_i / sum_i w_i.
-        DDP averages gradients over workers, so each worker's part is scaled up by their number.
-        """
+        """Run all micro-batches of one step and return the mean loss of the step (this worker's part of it)."""
         model.train()
-        world = self.accelerator.num_processes
-        weights = [loss_terms(micro) for micro in inputs]
-        total = self._sum_over_workers(sum(weights), world)
-        loss_sum = torch.zeros((), device=self.args.device)
-        for number, (micro, weight) in enumerate(zip(inputs, weights, strict=True), start=1):
-            last = number == len(inputs)
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
-                tensors = self._prepare_inputs(dict(micro.inputs))
-                loss = self._mean_loss(model, tensors)
-                loss = loss * (weight * world / total) if weight else loss.nan_to_num() * 0.0
-                self.accelerator.backward(loss)
-            loss_sum += loss.detach()
-        value = float(loss_sum)
+        self._optimizer_mode("train")
+        loss = self.accumulation.step(self.model, model, inputs)
+        value = float(loss)
         self._check_loss(value)
         # The other workers' examples are theirs of the same batch.
-        self.meter.pending = (sum(micro.examples for micro in inputs) * world, value)
-        return loss_sum
-
-    def _mean_loss(self, model: nn.Module, tensors: dict[str, Tensor]) -> Tensor:
-        if self.label_smoother is None:
-            # `compute_loss` would refuse a model without a loss of its own, which the head may have.
-            outputs = model(**tensors)
-            return mean_loss(self.steps.head, self.model, outputs, tensors, outputs.get("loss"))
-        loss, outputs = self.compute_loss(model, dict(tensors), return_outputs=True)
-        return mean_loss(self.steps.head, self.model, outputs, tensors, loss)
+        self.meter.pending = (sum(micro.examples for micro in inputs) * self.accelerator.num_processes, value)
+        return loss
 
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
         """Score the validation split through the head, batch by batch, and log the scores."""
         self.stop.patient = False
         if self.evaluate_now is None:
             return {}
-        metrics = {f"{metric_key_prefix}_{key}": value for key, value in self.evaluate_now().items()}
+        with self._shown():
+            metrics = {f"{metric_key_prefix}_{key}": value for key, value in self.evaluate_now().items()}
+        self.control.should_training_stop = self.control.should_training_stop or self.over
         self.meter.mark()
         self.control: TrainerControl = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    @contextlib.contextmanager
+    def _shown(self) -> Iterator[None]:
+        """Let the model have the weights that are evaluated and kept: an average of those that are trained, where there is one."""
+        self._optimizer_mode("eval")
+        with self.averages.shown() if self.averages is not None else contextlib.nullcontext():
+            yield
+        self._optimizer_mode("train")
+
+    def _optimizer_mode(self, mode: str) -> None:
+        """Tell an optimizer that averages weights by itself which ones the model is to have."""
+        if self.args.optim in SCHEDULE_FREE and self.optimizer is not None:
+            getattr(self.optimizer, mode)()
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """Make the optimizer, with a learning rate for each layer where there are `rates`."""
+        if self.optimizer is None and self.rates is not None:
+            kind, settings = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+            decayed = set(self.get_decay_parameter_names(self.model))
+            groups = self.rates.groups({id(parameter) for name, parameter in self.model.named_parameters() if name in decayed})
+            self.optimizer_cls_and_kwargs = kind, {**settings, "params": groups}
+        made: torch.optim.Optimizer = super().create_optimizer(model)
+        return made
 
     def floating_point_ops(self, inputs: object) -> int:
         """Return 0: the estimate of transformers needs one batch of one shape."""
@@ -169,11 +205,6 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
         if self._rng_due:
             self._rng_due = False
             self.snapshots.load_rng(self)
-
-    def _sum_over_workers(self, value: float, world: int) -> float:
-        if world == 1:
-            return value
-        return float(self.accelerator.reduce(torch.tensor(value, dtype=torch.float32, device=self.args.device), "sum"))
 
     def _check_loss(self, value: float) -> None:
         if not math.isfinite(value):

@@ -9,7 +9,7 @@ import gc
 import json
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ftr.train.components import make_head, make_model
 from ftr.train.inference import EncodedSplit
@@ -35,6 +35,8 @@ class Parts:
     head: Head
     tokenizer: PreTrainedTokenizerBase
     model: PreTrainedModel
+    source: dict[str, Any]
+    """What the model says of where it came from."""
 
 
 _kept: OrderedDict[str, Parts] = OrderedDict()
@@ -56,7 +58,7 @@ def build_parts(registry: Registry, config: RunConfig, labels: Sequence[str], *,
             config.train.dropout,
             config.train.attention_dropout,
             list(labels),
-            config.seed,
+            config.weights_seed,
         ]
     )
     if key not in _kept:
@@ -65,7 +67,7 @@ def build_parts(registry: Registry, config: RunConfig, labels: Sequence[str], *,
             _kept.popitem(last=False)
     _kept.move_to_end(key)
     parts = _kept[key]
-    return Parts(parts.head, parts.tokenizer, copy.deepcopy(parts.model))
+    return Parts(parts.head, parts.tokenizer, copy.deepcopy(parts.model), parts.source)
 
 
 def open_split(place: StoredSplit, *, keep: bool) -> EncodedSplit:
@@ -99,5 +101,5 @@ def _built(registry: Registry, config: RunConfig, labels: Sequence[str]) -> Part
 
     head = make_head(registry, config.head)
     source = make_model(registry, config.model, config.train)
-    set_seed(config.seed)
-    return Parts(head, source.tokenizer(), head.build(source, labels, config.seed))
+    set_seed(config.weights_seed)
+    return Parts(head, source.tokenizer(), head.build(source, labels, config.weights_seed), source.describe())

@@ -20,7 +20,7 @@ CLASSIFIER_DROPOUT = {"roberta": "classifier_dropout", "bert": "classifier_dropo
 
 
 class SequenceClassificationHead:
-    """Single-label classification. Implements `ftr.protocols.Head` and `Combines`."""
+    """Single-label classification. Implements `ftr.protocols.Head`, `Combines` and `Votes`."""
 
     schema = RowSchema(
         columns=(
@@ -96,6 +96,12 @@ class SequenceClassificationHead:
         """Return None: the model's own cross entropy."""
         return
 
+    def row_losses(self, outputs: ModelOutput, inputs: Mapping[str, Tensor], smoothing: float) -> Tensor:
+        """Return each example's cross entropy, with the share `smoothing` of its target spread over all classes (Szegedy et al. 2016)."""
+        from torch.nn.functional import cross_entropy
+
+        return cross_entropy(outputs["logits"].float(), inputs["labels"], reduction="none", label_smoothing=smoothing)
+
     def combine(self, outputs: Sequence[ModelOutput]) -> ModelOutput:
         """Return logits whose softmax is the mean of the models' class probabilities."""
         import torch
@@ -103,6 +109,15 @@ class SequenceClassificationHead:
 
         each = torch.stack([one["logits"].float().log_softmax(dim=-1) for one in outputs])
         return SequenceClassifierOutput(logits=each.logsumexp(dim=0) - math.log(len(outputs)))
+
+    def vote(self, outputs: Sequence[ModelOutput], weights: Sequence[float]) -> ModelOutput:
+        """Return logits whose softmax is each class's share of the votes: a class that nobody votes for has probability 0."""
+        import torch
+        from transformers.modeling_outputs import SequenceClassifierOutput
+
+        logits = [one["logits"].float() for one in outputs]
+        votes = [torch.zeros_like(one).scatter_(-1, one.argmax(-1, keepdim=True), w) for one, w in zip(logits, weights, strict=True)]
+        return SequenceClassifierOutput(logits=torch.log(torch.stack(votes).sum(dim=0) / sum(weights)))
 
     def reduce(self, outputs: ModelOutput, features: Sequence[Feature]) -> list[Any]:
         """Return each feature's class probabilities: the softmax of its logits (batch, classes), in fp32."""
@@ -128,6 +143,14 @@ class SequenceClassificationHead:
     def untuned(self, rows: Sequence[Row]) -> None:
         """Return None: nothing is tuned."""
         return
+
+    def baselines(
+        self, train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Sequence[str]
+    ) -> dict[str, dict[str, list[Prediction]]]:
+        """Return those of `majority`, the most frequent class, and of `tf-idf`, with logistic regression."""
+        from ftr_plugins.classification.baselines import baselines
+
+        return baselines(train, heldout, labels)
 
     def score_inputs(self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, list[Any]]:
         """Return class ids, predicted and true."""

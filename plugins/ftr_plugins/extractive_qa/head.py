@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftr.data.schema import Column, RowSchema
@@ -75,11 +74,18 @@ class ExtractiveQAHead:
 
     def loss(self, outputs: ModelOutput, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the mean cross entropy of starts and ends over the tokens that are no padding."""
-        from torch.nn.functional import cross_entropy
+        return self.row_losses(outputs, inputs, 0.0).mean()
 
-        padding = inputs["attention_mask"] == 0
-        logits = {end: outputs[f"{end}_logits"].float().masked_fill(padding, -math.inf) for end in ("start", "end")}
-        return (cross_entropy(logits["start"], inputs["start_positions"]) + cross_entropy(logits["end"], inputs["end_positions"])) / 2
+    def row_losses(self, outputs: ModelOutput, inputs: Mapping[str, Tensor], smoothing: float) -> Tensor:
+        """Return each window's mean cross entropy of its start and its end, over the tokens that are no padding.
+
+        The share `smoothing` of each target is spread over these tokens, so that padding makes no difference.
+        """
+        from ftr_plugins.extractive_qa.losses import position_losses
+
+        mask = inputs["attention_mask"] != 0
+        start, end = (position_losses(outputs[f"{side}_logits"], inputs[f"{side}_positions"], mask, smoothing) for side in ("start", "end"))
+        return (start + end) / 2
 
     def combine(self, outputs: Sequence[ModelOutput]) -> ModelOutput:
         """Return the means of the start and of the end logits: every span, and no answer, scores the mean of its scores.
@@ -118,6 +124,13 @@ class ExtractiveQAHead:
             "best_answer": best["text"],
         }
 
+    def as_given(self, prediction: Prediction, text: str, before: Callable[[int, int], tuple[int, int]]) -> Prediction:
+        """Return the prediction with `start`, `end` and `answer` as they are in the context before it was cleaned."""
+        if prediction["start"] is None:
+            return prediction
+        start, end = before(prediction["start"], prediction["end"])
+        return {**prediction, "start": start, "end": end, "answer": text[start:end], "best_answer": text[start:end]}
+
     def tune(self, rows: Sequence[Row], records: Sequence[Sequence[WindowRecord]]) -> State:
         """Return the no-answer threshold with the best F1; `{}` when every row has an answer."""
         from ftr_plugins.extractive_qa.threshold import best_threshold
@@ -140,6 +153,14 @@ class ExtractiveQAHead:
             "no validation rows: no no-answer threshold is tuned, and the model gives every question an answer. "
             "`head.threshold=0` lets it give none where no answer scores best"
         )
+
+    def baselines(
+        self, train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Sequence[str]
+    ) -> dict[str, dict[str, list[Prediction]]]:
+        """Return those of `overlap`, the span that stands nearest to the words of the question."""
+        from ftr_plugins.extractive_qa.baselines import baselines
+
+        return baselines(train, heldout, labels)
 
     def score_inputs(self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, list[Any]]:
         """Return what `evaluate`'s `squad_v2` takes: texts, ids, a no-answer probability, and the gold answers."""

@@ -148,8 +148,8 @@ def test_a_damaged_ensemble_is_named(classifier: RunResult, tmp_path: Path) -> N
     shutil.rmtree(folder / "members" / "1")
     with pytest.raises(ModelError, match=r"the ensemble `.*` has no member `members/1`: restore it"):
         ftr.load(folder)
-    (folder / "ensemble.json").write_text('{"format": 2, "members": []}')
-    with pytest.raises(ModelError, match=r"ensemble.json` has format 2, this version of ftr reads 1"):
+    (folder / "ensemble.json").write_text('{"format": 3, "members": []}')
+    with pytest.raises(ModelError, match=r"ensemble.json` has format 3, this version of ftr reads 1 and 2"):
         ftr.load(folder)
     (folder / "ensemble.json").write_text("{")
     with pytest.raises(ModelError, match=r"ensemble.json` is damaged"):

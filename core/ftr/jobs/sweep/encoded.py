@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MOST = 32
 """Distinct contents that are made before trial 0; where the space has more, trials make theirs themselves, once each."""
-CONTENT = ("dataset", "data", "head", "model")
+CONTENT = ("dataset", "data", "head", "model", "cv")
 """Groups of keys that decide what encoded rows look like."""
 
 

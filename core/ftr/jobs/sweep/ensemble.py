@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ftr import atomic
 from ftr.config.models import RunConfig
 from ftr.config.training import TrainConfig
+from ftr.data.cleaner import Cleaner, as_given
 from ftr.errors import FtrError
 from ftr.jobs.prepare import prepare
 from ftr.jobs.run import check_same_data
@@ -20,10 +21,8 @@ from ftr.jobs.sweep.members import Chosen, Member, choose, of_weights
 from ftr.runs.directory import RunDirectory
 from ftr.runs.ensemble_card import ensemble_card
 from ftr.train.export import save_model, write_card
-from ftr.train.pretrained import Pretrained
 from ftr.train.quiet import quiet_libraries
 from ftr.train.scoring import Scorer
-from ftr.train.soup import Soup, Weights, copied, greedy_soup
 
 if TYPE_CHECKING:
     from ftr.registry import Registry
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from ftr.runs.sweep import SweepDirectory
     from ftr.train.hardware import Numerics
     from ftr.train.inference import EncodedSplit, Engine
+    from ftr.train.soup import Soup
 
 FOLDER, FRESH = "ensemble", "ensemble.new"
 FROM_BEST = ("ftr", "command", "origins", "components", "packages", "config", "model_source", "labels", "data", "notes", "untrained")
@@ -168,22 +168,10 @@ class Joining:
 
     def _soup(self, members: list[Member], folder: Path) -> tuple[Engine, list[Member], dict[int, str]]:
         """Average the weights of those that do not make validation worse, and save one plain checkpoint."""
-        from ftr.train.ensemble import judge, load_engine
+        from ftr.train.ensemble import stir
 
         head, card = members[0].head, members[0].card
-        engine = load_engine([members[0].run.model], head, card, self.numerics)
-
-        def weights() -> Iterator[Weights]:
-            yield copied(engine.model.state_dict())
-            for member in members[1:]:
-                yield copied(head.build(Pretrained(str(member.run.model), complete=True), card.labels, 0).state_dict())
-
-        def score(tried: Weights) -> float:
-            engine.model.load_state_dict(tried)
-            return float(judge(engine, self.splits["validation"], self.scorer)[1][self.scorer.primary])
-
-        soup = greedy_soup(weights(), score, self.scorer)
-        engine.model.load_state_dict(soup.weights)
+        engine, soup = stir([member.run.model for member in members], head, card, self.numerics, self.splits["validation"], self.scorer)
         save_model(folder, engine.model, engine.tokenizer, card)
         return engine, [members[number] for number in soup.kept], self._refused(members, soup)
 
@@ -203,10 +191,12 @@ class Joining:
 
         scores: dict[str, Any] = {}
         state: dict[str, Any] | None = None
+        data = RunConfig.model_validate(self.best["config"]).data
         for name in ("validation", "test"):
             if name in self.splits:
                 predictions, scores[name], state = judge(engine, self.splits[name], self.scorer, state)
-                atomic.write_lines(folder / "predictions" / f"{name}.jsonl", predictions)
+                given = as_given(engine.head, self.splits[name].rows, predictions, Cleaner(data.clean, data.stop_words))
+                atomic.write_lines(folder / "predictions" / f"{name}.jsonl", given)
         return scores, state or {}
 
     def _summary(self, record: dict[str, Any]) -> Summary:

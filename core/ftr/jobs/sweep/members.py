@@ -14,6 +14,7 @@ from ftr.protocols import EncodeSettings
 from ftr.runs.directory import RunDirectory
 from ftr.train.components import make_head
 from ftr.train.export import FTR_JSON, ModelCard, read_card
+from ftr.train.lora import settings_of
 from ftr.train.pretrained import Pretrained
 from ftr.train.soup import unlike
 
@@ -129,6 +130,8 @@ def _other_reading(best: Member, member: Member, rows: Sequence[Row]) -> str | N
         ("labels", best.card.labels, member.card.labels),
         ("max_length", best.card.max_length, member.card.max_length),
         ("stride", best.card.stride, member.card.stride),
+        ("data.clean", list(best.card.clean), list(member.card.clean)),
+        ("data.stop_words", best.card.stop_words, member.card.stop_words),
     ):
         if mine != theirs:
             return f"its `{name}` is {theirs!r}, not {mine!r}"
@@ -147,7 +150,7 @@ def _other_kind(best: Member, member: Member, weights: bool) -> str | None:
 
 
 def _model_type(member: Member) -> str:
-    return str(json.loads((member.run.model / "config.json").read_text(encoding="utf-8")).get("model_type"))
+    return str(settings_of(member.run.model).get("model_type"))
 
 
 def _tokenizer(member: Member) -> list[Any]:

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from ftr.protocols import Combines
+from ftr.protocols import Baselines, Combines, Votes
 from ftr.testing.alike import difference
 from ftr.testing.contract import Conformance, broken, must_work, require
 from ftr.testing.subjects import HeadSubject
 
 
 class AnswerChecks(Conformance):
-    """What must hold of `reduce`, `decode`, `tune`, `untuned`, `score_inputs` and, where there is one, `combine`."""
+    """What must hold of `reduce`, `decode`, `tune`, `untuned`, `score_inputs` and, where there are any, `combine` and `baselines`."""
 
     def test_records_are_small_and_cross_processes(self, ftr_head: HeadSubject) -> None:
         records = ftr_head.records(ftr_head.model, ftr_head.features(targets=False))
@@ -113,6 +113,35 @@ class AnswerChecks(Conformance):
             f"records differ: {differs}",
             "return the mean of probabilities, or of logits, not their sum",
         )
+
+    def test_the_vote_of_equal_models_is_the_class_that_each_finds(self, ftr_head: HeadSubject) -> None:
+        head, rows = ftr_head.head, ftr_head.rows
+        if not isinstance(head, Votes):
+            pytest.skip("its models do not vote")
+        promise = f"`vote` of {ftr_head} counts each model for its most probable class"
+        features = ftr_head.features(targets=False)
+        outputs = ftr_head.ask(ftr_head.model, ftr_head.batch(features))
+        with must_work(promise, "return an output of the kind that it was given"):
+            alone, together = head.reduce(outputs, features), head.reduce(head.vote([outputs, outputs], [0.5, 2.0]), features)
+            owners = [[one for one, feature in zip(found, features, strict=True) if feature["row"] == 0] for found in (alone, together)]
+            first, second = (head.decode(rows[0], records, {}, ftr_head.labels) for records in owners)
+            given = [head.score_inputs(rows[:1], [one], ftr_head.labels)["predictions"] for one in (first, second)]
+        require(given[0] == given[1], promise, f"two equal models vote for {given[1]}, each alone finds {given[0]}", "vote by argmax")
+
+    def test_baselines_predict_every_row_without_its_target(self, ftr_head: HeadSubject) -> None:
+        head, rows, labels = ftr_head.head, ftr_head.rows, ftr_head.labels
+        if not isinstance(head, Baselines):
+            pytest.skip("it has no baselines")
+        promise = f"`baselines` of {ftr_head} predict every held-out row, each time alike"
+        with must_work(promise, "return {name: {split: predictions}} for every split given"):
+            found = head.baselines(rows, {"test": rows}, labels)
+            again = head.baselines(rows, {"test": rows}, labels)
+            ids = {name: [one["id"] for one in by_split["test"]] for name, by_split in found.items()}
+            for by_split in found.values():
+                head.score_inputs(rows, by_split["test"], labels)
+        wrong = [name for name, order in ids.items() if order != [row["id"] for row in rows]]
+        require(not wrong, promise, f"`{', '.join(wrong)}` left rows out or mixed them up", "return one prediction a row, in order")
+        require(found == again, promise, "a second call gave others", "seed what is drawn")
 
 
 def _tensors(value: Any) -> Iterator[Any]:

@@ -7,7 +7,8 @@ import math
 
 import pytest
 
-from ftr.testing.contract import Conformance, broken, require
+from ftr.protocols import RowLosses
+from ftr.testing.contract import Conformance, broken, must_work, require
 from ftr.testing.subjects import HeadSubject
 
 CLOSE = 1e-5
@@ -102,3 +103,29 @@ class BatchChecks(Conformance):
             f"it is {whole:.5g} for {len(features)} features together, {parts:.5g} as the mean of each alone",
             "mask padding out of sums, softmaxes and counts, and divide by the examples, or by the `labels` that are not -100",
         )
+
+    def test_row_losses_are_the_parts_of_the_loss(self, ftr_head: HeadSubject) -> None:
+        import torch
+
+        head = ftr_head.head
+        if not isinstance(head, RowLosses):
+            pytest.skip("it has no `row_losses`")
+        promise = f"the mean of `row_losses` of {ftr_head} without smoothing is its loss, and the loss of an example knows no other"
+        features = ftr_head.features()
+        with torch.no_grad():
+            inputs = ftr_head.batch(features)
+            with must_work(promise, "return a tensor of shape (batch,)"):
+                losses = head.row_losses(ftr_head.forward(ftr_head.model, inputs), inputs, 0.0)
+                shape = tuple(losses.shape)
+            require(shape == (len(features),), promise, f"the shape is {shape} for {len(features)} examples", "return one loss for each")
+            whole = float(ftr_head.loss(ftr_head.model, inputs))
+            first = ftr_head.batch(features[:1])
+            alone = float(head.row_losses(ftr_head.forward(ftr_head.model, first), first, 0.0)[0])
+        pairs = {"their mean": (float(losses.mean()), whole), "the first, alone,": (alone, float(losses[0]))}
+        for name, (found, wanted) in pairs.items():
+            require(
+                abs(found - wanted) <= CLOSE + 10 * CLOSE * abs(wanted),
+                promise,
+                f"{name} is {found:.5g}, not {wanted:.5g}",
+                "compute both from the same formula, and mask padding out of it",
+            )
