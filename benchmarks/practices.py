@@ -45,7 +45,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", nargs="*", default=[], help="parts of names of practices or cases")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, default=Path("practices.jsonl"))
+    parser.add_argument("--out", type=Path, default=HERE.parent / "docs" / "practices.jsonl")
     parser.add_argument("--table", action="store_true", help="print what is measured so far")
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("FTR_DATA", HERE.parent.parent / "shared" / "data")))
     return parser.parse_args()
