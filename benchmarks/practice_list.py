@@ -17,12 +17,11 @@ PLAIN = "plain"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """Rows, the settings all its runs share, and the score that is compared; `scale` is its best value."""
+    """Rows, the settings all its runs share, and the score that is compared."""
 
     write: Callable[[Path, Path], dict[str, Path]]
     settings: tuple[str, ...]
     score: str
-    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -124,9 +124,8 @@ def table(results: list[Result]) -> list[str]:
 
 
 def by_seed(results: list[Result], case: str, practice: str) -> dict[int, float]:
-    """Return the scores of a practice by seed, on a scale of 0 to 1."""
-    scale = CASES[case].scale
-    return {r["seed"]: r["score"] / scale for r in results if (r["case"], r["practice"]) == (case, practice)}
+    """Return the scores of a practice by seed."""
+    return {r["seed"]: r["score"] for r in results if (r["case"], r["practice"]) == (case, practice)}
 
 
 def signed(value: float) -> str:

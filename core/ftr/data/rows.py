@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 Row = dict[str, object]
 
 SPLITS = ("train", "validation", "test")
+HELD_OUT = SPLITS[1:]
+"""Splits that are not trained on: validation first, which sets the state that test is scored with."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ftr.blame import plugin_errors
+from ftr.data.rows import HELD_OUT
 from ftr.errors import in_one_line
 from ftr.protocols import Baselines
 from ftr.registry import get_registry
@@ -17,9 +18,6 @@ from ftr.train.scoring import Scorer
 if TYPE_CHECKING:
     from ftr.config.models import RunConfig
     from ftr.jobs.prepare import Prepared
-    from ftr.registry import Registry
-
-HELD_OUT = ("validation", "test")
 
 
 def with_baselines(record: dict[str, Any], config: RunConfig, prepared: Prepared, say: Callable[[str], None]) -> dict[str, Any]:
@@ -38,12 +36,12 @@ def with_baselines(record: dict[str, Any], config: RunConfig, prepared: Prepared
             head = make_head(registry, config.head)
             if not isinstance(head, Baselines):
                 return record
-            scores = _scored(head, config, registry, prepared, splits)
+            scorer = Scorer.of(registry, config.metrics)
+            scores = _scored(head, scorer, prepared, splits)
     except Exception as error:
         note = f"no baselines: {in_one_line(error)}"
         say(note)
         return {**record, "notes": [*record.get("notes", ()), note]}
-    scorer = Scorer.of(registry, config.metrics)
     seconds = time.monotonic() - began
     digits = decimals([one for by_split in scores.values() for found in by_split.values() for one in found.values()])
     shown = splits[-1]
@@ -52,12 +50,9 @@ def with_baselines(record: dict[str, Any], config: RunConfig, prepared: Prepared
     return {**record, "baselines": scores, "baseline_seconds": seconds}
 
 
-def _scored(
-    head: Any, config: RunConfig, registry: Registry, prepared: Prepared, splits: list[str]
-) -> dict[str, dict[str, dict[str, Any]]]:
+def _scored(head: Any, scorer: Scorer, prepared: Prepared, splits: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
     rows = {split: prepared.splits[split].open()[0].to_list() for split in ("train", *splits)}
     found = head.baselines(rows["train"], {split: rows[split] for split in splits}, prepared.labels)
-    scorer = Scorer.of(registry, config.metrics)
     return {
         name: {split: scorer.score(head, rows[split], predictions, prepared.labels) for split, predictions in by_split.items()}
         for name, by_split in found.items()

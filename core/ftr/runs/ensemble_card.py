@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ftr.runs.table import OTHER_AVERAGES, decimals, number
+from ftr.runs.table import OTHER_AVERAGES, as_markdown, decimals, number
 
 
 def ensemble_lines(summary: Mapping[str, Any], place: str) -> list[str]:
@@ -57,7 +57,7 @@ def _table(record: Mapping[str, Any]) -> list[str]:
     names = [key for key, value in shown if isinstance(value, int | float) and not key.endswith(OTHER_AVERAGES)]
     digits = decimals([value for scores in columns.values() for value in scores.values()])
     rows = [[name, *(number(scores.get(name), digits) for scores in columns.values())] for name in names]
-    return [f"| {' | '.join(['', *columns])} |", "|---" * (len(columns) + 1) + "|", *(f"| {' | '.join(row)} |" for row in rows)]
+    return as_markdown([["", *columns], *rows])
 
 
 def _files(method: str) -> str:

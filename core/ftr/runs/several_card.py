@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ftr.runs.table import OTHER_AVERAGES, decimals, number
+from ftr.runs.table import OTHER_AVERAGES, aligned, as_markdown, decimals, number
 
 Record = Mapping[str, Any]
 KINDS = {
@@ -46,19 +46,7 @@ def _table(record: Record, split: str, markdown: bool) -> list[str]:
         cells = [name, number(one["mean"], digits), number(one["sd"], digits), number(alone.get(name), digits)]
         cells += [number(whole.get(name), digits)] if whole else []
         rows.append([*cells, *(number(scores.get(name), digits) for scores in baselines.values())])
-    return _markdown(rows) if markdown else _plain(rows)
-
-
-def _plain(rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows
-    ]
-
-
-def _markdown(rows: list[list[str]]) -> list[str]:
-    body = [f"| {' | '.join(row)} |" for row in rows]
-    return [body[0], "|---" * len(rows[0]) + "|", *body[1:]]
+    return as_markdown(rows) if markdown else aligned(rows)
 
 
 def several_lines(record: Record, shown: str) -> list[str]:
@@ -142,7 +130,7 @@ def _members(record: Record) -> list[str]:
     for one in record["members"]:
         scores = [number(one["scores"].get(split, {}).get(primary), digits) for split in splits]
         rows.append([one["path"], *(str(one[key]) for key in apart), *scores, f"{one['seconds']:.0f}"])
-    return _markdown(rows)
+    return as_markdown(rows)
 
 
 def _files(record: Record) -> list[str]:

@@ -35,8 +35,7 @@ def score_table(record: Mapping[str, Any], markdown: bool = False) -> list[str]:
     digits = decimals([value for scores in columns.values() for value in scores.values()])
     rows = [["", *columns], *([name, *(number(scores.get(name), digits) for scores in columns.values())] for name in names)]
     if markdown:
-        body = [f"| {' | '.join(row)} |" for row in rows]
-        return [body[0], "|---" * len(rows[0]) + "|", *body[1:]]
+        return as_markdown(rows)
     lines = aligned(rows)
     return lines if len(lines[0]) <= WIDEST else aligned([*_stacked(rows[0]), *rows[1:]])
 
@@ -47,6 +46,12 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return [
         "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in rows
     ]
+
+
+def as_markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of cells as the lines of a Markdown table; the first is its header."""
+    body = [f"| {' | '.join(row)} |" for row in rows]
+    return [body[0], "|---" * len(rows[0]) + "|", *body[1:]]
 
 
 def _stacked(header: Sequence[str]) -> list[list[str]]:

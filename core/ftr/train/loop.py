@@ -8,6 +8,7 @@ from typing import Any
 
 from ftr import atomic
 from ftr.blame import plugin_errors
+from ftr.data.rows import HELD_OUT
 from ftr.registry import get_registry
 from ftr.train.kept import Best
 from ftr.train.quiet import quiet_libraries
@@ -85,7 +86,7 @@ def _outcome(session: Session, best: Best, scores: dict[str, Any]) -> Outcome:
 def _predictions(session: Session, best: Best) -> dict[str, Any]:
     """Score the kept model and write its predictions: validation first, which sets the state that test is scored with."""
     scores: dict[str, Any] = {}
-    for split in ("validation", "test"):
+    for split in HELD_OUT:
         if split in session.splits:
             predictions, scores[split], best.state = session.predict(split, None if split == "validation" else best.state)
             session.record({"kind": "final", "split": split, "step": best.step, "epoch": best.epoch, **scores[split]})

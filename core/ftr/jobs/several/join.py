@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ftr import atomic
 from ftr.config.training import TrainConfig
 from ftr.data.cleaner import as_given
+from ftr.data.rows import HELD_OUT
 from ftr.jobs.several.training import member_directory
 from ftr.train.checkpoint import link_files
 from ftr.train.components import make_head
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from ftr.train.hardware import Numerics
     from ftr.train.inference import Engine
 
-HELD_OUT = ("validation", "test")
 MODEL, PREDICTIONS = "model", "predictions"
 OF_MACHINE = ("numerics", "parameters", "trainable_parameters", "workers")
 

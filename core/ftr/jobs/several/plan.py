@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from ftr.protocols import Head
 
 Kind = Literal["seeds", "folds", "bagging", "soup", "boosting"]
+Joined = Literal["outputs", "weights", "votes"]
+JOINED: dict[Kind, Joined] = {"soup": "weights", "boosting": "votes"}
+"""What is joined where the kind decides it; else outputs are, with `ensemble`, or nothing is."""
 
 MEMBERS = "members"
 DEFAULT_MEMBERS, DEFAULT_FOLDS = 3, 5
@@ -44,7 +47,7 @@ class Plan:
     """
 
     kind: Kind
-    joined: Literal["outputs", "weights", "votes"] | None
+    joined: Joined | None
     members: Sequence[Member]
 
     @property
@@ -75,8 +78,8 @@ def plan_of(config: RunConfig) -> Plan:
         if kind == "bagging":
             apart["bootstrap"] = config.data.seed + number
         members.append(Member(number, _alone(config, number, apart, count), apart))
-    joined = None if config.ensemble is None else "outputs"
-    return Plan(kind, {"soup": "weights", "boosting": "votes"}.get(kind, joined), members)  # type: ignore[arg-type]
+    otherwise: Joined | None = None if config.ensemble is None else "outputs"
+    return Plan(kind, JOINED.get(kind, otherwise), members)
 
 
 def check_plan(plan: Plan, config: RunConfig, head: Head) -> None:

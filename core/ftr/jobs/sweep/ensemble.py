@@ -14,6 +14,7 @@ from ftr import atomic
 from ftr.config.models import RunConfig
 from ftr.config.training import TrainConfig
 from ftr.data.cleaner import Cleaner, as_given
+from ftr.data.rows import HELD_OUT
 from ftr.errors import FtrError
 from ftr.jobs.prepare import prepare
 from ftr.jobs.run import check_same_data
@@ -192,7 +193,7 @@ class Joining:
         scores: dict[str, Any] = {}
         state: dict[str, Any] | None = None
         data = RunConfig.model_validate(self.best["config"]).data
-        for name in ("validation", "test"):
+        for name in HELD_OUT:
             if name in self.splits:
                 predictions, scores[name], state = judge(engine, self.splits[name], self.scorer, state)
                 given = as_given(engine.head, self.splits[name].rows, predictions, Cleaner(data.clean, data.stop_words))

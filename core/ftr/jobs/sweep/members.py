@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ftr.config.models import Component, RunConfig
+from ftr.data.rows import HELD_OUT
 from ftr.errors import ConfigError, PluginError
 from ftr.protocols import EncodeSettings
 from ftr.runs.directory import RunDirectory
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 ROWS = 200
 """Validation rows on which heads with different options must give equal features."""
-HELD_OUT = ("validation", "test")
 
 
 def check_ensemble(asked: str | None, config: RunConfig, registry: Registry) -> None:
