@@ -43,5 +43,5 @@ def test_a_stranger_gets_from_nothing_to_a_sweep(tmp_path: Path) -> None:
     sweep = next((folder / "runs").glob("*/sweep.json")).parent
     places = json.loads((sweep / "leaderboard.json").read_text(encoding="utf-8"))["entries"]
     assert len(places) == 4 and places[0]["rank"] == 1
-    assert places[0]["value"] > 0.75 and set(places[0]["values"]) == {"learning_rate", "head.label_smoothing"}
+    assert places[0]["value"] > 0.75 and set(places[0]["values"]) == {"learning_rate", "head.focus"}
     assert (sweep / "best" / "model" / "model.safetensors").is_file()

@@ -77,7 +77,9 @@ def test_a_finished_run_is_that_of_a_whole_training(made: Made, classifier: RunR
     result = train_loop(spec)
     directory.write({**directory.read(), "status": "done", **result})
     finished = finish_run(directory, get_registry())
-    assert finished.scores == classifier.scores and finished.record["timings"] == result["timings"]
+    seconds = dict(finished.record["timings"])
+    assert finished.scores == classifier.scores and finished.record["baselines"] == classifier.record["baselines"]
+    assert seconds.pop("baselines") > 0 and seconds == result["timings"]
     ours, whole = outcome(directory.path), outcome(classifier.path)
     for part in ("files", "predictions", "record"):
         assert ours[part] == whole[part]

@@ -95,9 +95,14 @@ def test_a_training_that_is_cut_off_stops_where_it_would_have(
         ({"train.schedule": "reduce_lr_on_plateau"}, "train.schedule=reduce_lr_on_plateau"),
     ],
 )
-def test_without_validation_rows_it_is_refused_before_training(
+def test_without_validation_rows_it_is_refused_before_anything_is_encoded(
     options: dict[str, Any], key: str, tiny_bert: Path, reviews: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match=rf"`{key}` needs validation rows and there are none \(`data.validation_share=0`\)"):
-        train({**REVIEWS, "data.validation_share": 0, **options}, dataset=reviews, model=tiny_bert, output=tmp_path)
+        train(
+            {**REVIEWS, "data.validation_share": 0, "data.cache": str(tmp_path / "encoded"), **options},
+            dataset=reviews,
+            model=tiny_bert,
+            output=tmp_path / "runs",
+        )
     assert not list(tmp_path.iterdir())

@@ -12,6 +12,7 @@ from ftr.data.load import load_rows
 from ftr.data.prepare import prepare_rows
 from ftr.registry import get_registry
 from ftr.train.components import encode_settings, make_head, make_model
+from ftr.train.requests import check_splits
 from ftr.train.weighting import check_weighting, weighting_notes
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def _prepared(config: RunConfig, registry: Registry) -> Prepared:
     check_weighting(config, head)
     loaded = load_rows(config.dataset.name, config.dataset.options, registry, head.schema)
     rows = prepare_rows(loaded, head, config.data, cv=config.cv)
+    check_splits(config, rows.splits)
     model = make_model(registry, config.model, config.train)
     notes = [*loaded.notes, *rows.notes]
     notes += weighting_notes(config.train, head, rows.labels, rows.splits["train"])

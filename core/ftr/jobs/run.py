@@ -125,8 +125,8 @@ def carry_out(directory: RunDirectory, record: dict[str, Any], config: RunConfig
             Storage.of(config.compute.storage).mirror(directory.path, directory.path.name, exclude=(LOCK,))
 
 
-def finish_run(directory: RunDirectory, registry: Registry) -> RunResult:
-    """Complete a run that was trained with `SessionSpec.final` false: predictions, scores on held-out rows, record and card.
+def finish_run(directory: RunDirectory, registry: Registry, say: Say = to_stderr) -> RunResult:
+    """Complete a run that was trained with `SessionSpec.final` false: baselines, predictions, scores on held-out rows, record and card.
 
     What its record says already, of timings for instance, stays. Raises `DataError` when the data changed since.
     """
@@ -137,7 +137,8 @@ def finish_run(directory: RunDirectory, registry: Registry) -> RunResult:
     check_same_data(record, prepared)
     from ftr.train.loop import score_loop
 
-    with traceback_kept(directory, to_stderr):
+    with traceback_kept(directory, say):
+        record = with_baselines(record, config, prepared, say)
         outcome = score_loop(session_spec(directory, config, prepared))
     scored = {key: outcome[key] for key in ("scores", "untrained", "state", "heldout")}
     return close(directory, {**outcome, **record, **scored})

@@ -12,22 +12,28 @@ if TYPE_CHECKING:
     from ftr.config.models import RunConfig
 
 
-def check_requests(config: RunConfig, splits: Collection[str]) -> None:
-    """Raise `ConfigError` naming the keys that contradict each other, or the data: `splits` are those that have rows."""
+def check_splits(config: RunConfig, splits: Collection[str]) -> None:
+    """Raise `ConfigError` naming the key that needs rows which there are none of: `splits` are those that have rows."""
+    if "validation" in splits:
+        return
+    train = config.train
+    asked = {
+        "train.early_stopping": train.early_stopping is not None,
+        "train.evaluate_every": train.evaluate_every != "epoch",
+        "train.schedule=reduce_lr_on_plateau": train.schedule == "reduce_lr_on_plateau",
+    }
+    for key, given in asked.items():
+        if given:
+            raise ConfigError(
+                f"`{key}` needs validation rows and there are none (`data.validation_share={config.data.validation_share:g}`): "
+                f"set `data.validation_share=0.1`, or leave `{key}` out."
+            )
+
+
+def check_requests(config: RunConfig) -> None:
+    """Raise `ConfigError` naming the keys that contradict each other, or what the machine that trains has."""
     check_optimizer(config)
     train = config.train
-    if "validation" not in splits:
-        asked = {
-            "train.early_stopping": train.early_stopping is not None,
-            "train.evaluate_every": train.evaluate_every != "epoch",
-            "train.schedule=reduce_lr_on_plateau": train.schedule == "reduce_lr_on_plateau",
-        }
-        for key, given in asked.items():
-            if given:
-                raise ConfigError(
-                    f"`{key}` needs validation rows and there are none (`data.validation_share={config.data.validation_share:g}`): "
-                    f"set `data.validation_share=0.1`, or leave `{key}` out."
-                )
     spread = next((key for key in ("fsdp", "deepspeed") if config.trainer.get(key)), None)
     if spread is not None:
         wants = {

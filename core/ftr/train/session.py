@@ -73,7 +73,7 @@ class Session:
         self.stop = stop_of_this_thread()
         self.stopping = Stopping(self.config.train.early_stopping)
         if trains:
-            check_requests(self.config, self.splits)
+            check_requests(self.config)
         self.numerics = self._go_on() if trains else choose_numerics(self.config.train)
         self.engine = build_engine(self.registry, self.config, self.card.labels, self.numerics, warm=spec.warm)
         self.trains = Trains(self.engine.model, self.config)

@@ -111,8 +111,9 @@ def test_the_winner_loads_in_transformers_and_equals_predict(
         with torch.no_grad():
             logits = model(**tokenizer(text, truncation=True, max_length=48, return_tensors="pt")).logits[0]
         assert model.config.id2label[int(logits.argmax())] == answer["label"]
-    scores = json.loads((best / "run.json").read_text())["scores"]
-    assert scores["validation"]["accuracy"] == undisturbed.state.trials[undisturbed.record["winner"]].best
+    record = json.loads((best / "run.json").read_text())
+    assert set(record["baselines"]["majority"]) == set(record["scores"])
+    assert record["scores"]["validation"]["accuracy"] == undisturbed.state.trials[undisturbed.record["winner"]].best
 
 
 def test_a_grid_tries_each_point_once(grid: SweepResult) -> None:
