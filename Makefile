@@ -12,7 +12,7 @@ run: $(INSTALLED)
 	$(VENV)/bin/ftr run task=qa
 
 test: install
-	$(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: install
 	$(VENV)/bin/ruff check .

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ftr.jobs.run import RunResult
 
 TIMES = ("time", "seconds")
+Start = Callable[..., "subprocess.Popen[str]"]
+"""What starts a command as `command` does, and ends it where the test fails."""
 
 
 def cut_off(patch: pytest.MonkeyPatch, owner: type, name: str, call: int, error: type[BaseException] = KeyboardInterrupt) -> None:
@@ -85,4 +87,33 @@ def wait_for(ready: Callable[[], bool], process: subprocess.Popen[str], seconds:
     while not ready():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "it never came so far"
-        time.sleep(0.01)
+        time.sleep(0.02)
+
+
+def words(settings: Settings, **keys: object) -> list[str]:
+    """Return settings as a command takes them."""
+    return [f"{key}={value}" for key, value in {**settings, **keys}.items()]
+
+
+def logged(output: Path) -> int:
+    """Return the last step that a run under `output` logged."""
+    found = [line for path in output.glob("*/metrics.jsonl") for line in path.read_text().splitlines() if line.endswith("}")]
+    return max((json.loads(line)["step"] for line in found), default=-1)
+
+
+def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    """Return the process ids of the Ray Train workers below a process."""
+    pids = [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
+    return [pid for pid in pids if _is_worker(pid, process.pid)]
+
+
+def _is_worker(pid: int, driver: int) -> bool:
+    try:
+        title = Path(f"/proc/{pid}/cmdline").read_bytes()
+        if not title.startswith(b"ray::RayTrainWorker"):
+            return False
+        while pid > 1 and pid != driver:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, ValueError):
+        return False
+    return pid == driver

@@ -315,7 +315,7 @@ def test_an_interrupted_training_says_so_and_leaves_a_readable_record(ftr: Door)
         while not list(ftr.folder.glob("runs/*/metrics.jsonl")) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=120)
     assert process.returncode == INTERRUPTED, err
     assert out == "" and err.splitlines()[-1].startswith("ftr: interrupted")
     assert "Traceback" not in err and "Warning" not in err

@@ -88,9 +88,9 @@ def test_every_task_answers_rows_without_labels(answers: dict[str, list[Any]]) -
 
 
 def test_every_task_is_swept(place: Place, tiny_bert: Path) -> None:
-    lines = [["sweep", f"task={task}", *QUICK, *tiny(task, tiny_bert), "trials=2", "epochs=1"] for task in TASKS]
+    lines = [["sweep", f"task={task}", *QUICK, *tiny(task, tiny_bert), "trials=1", "epochs=1"] for task in TASKS]
     for task, answer in zip(TASKS, place.commands(*lines), strict=True):
-        assert [entry["rank"] for entry in answer["leaderboard"]] == [1, 2] and answer["best"], task
+        assert [entry["rank"] for entry in answer["leaderboard"]] == [1] and answer["best"], task
         assert {"learning_rate", "batch_size"} & set(answer["leaderboard"][0]["values"]), task
         assert (place.folder / answer["best"] / "model" / "model.safetensors").is_file()
 

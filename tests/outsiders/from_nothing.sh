@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A stranger's first minutes: from an empty folder to a task that is installed, tested, trained and swept.
 #
-#   from_nothing.sh FOLDER [PYTHON]
+#   from_nothing.sh FOLDER [PYTHON] [TRIALS]
 #
 # FOLDER is made, with an environment of its own that sees the packages of PYTHON, where ftr is installed. Prints what the
 # commands print, and at the end how long each took. Ends with the code of the first that fails.
@@ -9,6 +9,7 @@ set -euo pipefail
 
 folder=$1
 python=${2:-python3}
+trials=${3:-4}
 mkdir "$folder"
 cd "$folder"
 
@@ -44,7 +45,7 @@ step ftr new toxicity
 step pip install "${build[@]}" -e ftr-toxicity
 step pytest ftr-toxicity
 step ftr run task=toxicity
-step ftr sweep task=toxicity trials=4
+step ftr sweep task=toxicity "trials=$trials"
 
 printf '%s\n' "${times[@]}"
 printf '%4d.%d s  in all, %d commands\n' $((sum / 10)) $((sum % 10)) ${#times[@]}

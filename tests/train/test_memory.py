@@ -178,7 +178,7 @@ def test_a_run_at_every_limit_down_to_one_row_has_the_losses_of_one_without(
 
 def test_the_size_that_was_found_is_kept_across_resume(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
     asked = {**REVIEWS, **SHORT, "epochs": 2, "dataset": reviews, "model": tiny_bert, "output": tmp_path, "train.checkpoint_steps": 2}
-    whole = train(asked, **{"train.checkpoint_steps": 0})
+    whole = train(asked, **{"train.checkpoint_steps": 0, "output": tmp_path / "whole"})
 
     class Gone(Exception):
         pass
@@ -194,8 +194,8 @@ def test_the_size_that_was_found_is_kept_across_resume(tiny_bert: Path, reviews:
         return seen
 
     with machine(tight), pytest.raises(Gone):
-        train(asked)
-    run = sorted(tmp_path.iterdir())[-1]
+        train(asked, output=tmp_path / "cut")
+    (run,) = (tmp_path / "cut").iterdir()
     with machine(lambda model: refuse_rows(model, 2)) as passes:
         resumed = resume(run, say=lambda line: None)
     assert max(passes[0]) <= 2

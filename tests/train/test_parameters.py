@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -235,15 +234,3 @@ def test_parts_thaw_where_activations_are_computed_again(tiny_bert: Path, review
         for again in (False, True)
     ]
     assert losses(runs[0]) == pytest.approx(losses(runs[1]), abs=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two workers need two cores")
-def test_two_workers_thaw_average_and_stop_as_one_process_does(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
-    settings = {**GRADUAL, "train.ema": 0.7, "train.early_stopping": 2, "train.dropout": 0.0, "train.attention_dropout": 0.0}
-    alone, shared = (
-        train({**settings, "compute.workers": workers}, dataset=reviews, model=tiny_bert, output=tmp_path) for workers in (0, 2)
-    )
-    assert losses(shared) == pytest.approx(losses(alone), abs=1e-4)
-    assert (shared.record["stopped_early"], shared.record["trains"]) == (alone.record["stopped_early"], alone.record["trains"])
-    assert shared.record["scores"] == alone.record["scores"]

@@ -25,6 +25,8 @@ RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray Train sends every `print` of a worker to its log, also those that a library meant to capture.
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    # Nothing here acts on the notice that a node will be taken away: what was saved last is gone on from.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # These would undo what `quiet_worker` does.
     "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
     "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",

@@ -1,19 +1,24 @@
-"""The function every process of a training runs, under Ray Train: from a spec of plain values to an outcome of them."""
+"""The function every process of a training runs, under Ray Train: from a spec of plain values to an outcome of them.
+
+The processes that only hand it on (a driver with workers, Ray Train's controller) import this module, and no model library with it.
+"""
 
 from __future__ import annotations
 
 import resource
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
 from ftr.blame import plugin_errors
 from ftr.data.rows import HELD_OUT
 from ftr.registry import get_registry
-from ftr.train.kept import Best
 from ftr.train.quiet import quiet_libraries
-from ftr.train.session import Report, Session
 from ftr.train.spec import SessionSpec
+
+if TYPE_CHECKING:
+    from ftr.train.kept import Best
+    from ftr.train.session import Report, Session
 
 Outcome = dict[str, Any]
 
@@ -29,6 +34,8 @@ def train_loop(spec: dict[str, Any], report: Report | None = None) -> Outcome:
     `scores`, `seconds` of training so far, and `best`: whether `model/` now holds these weights. Whatever it raises ends the
     training there, with the run directory in order. What the code of a plugin raises comes out as a `PluginError`.
     """
+    from ftr.train.session import Session
+
     quiet_libraries()
     settings = SessionSpec(**spec)
     with plugin_errors(get_registry()):
@@ -57,6 +64,8 @@ def score_loop(spec: dict[str, Any]) -> Outcome:
 
     The outcome is that of `train_loop`, with what is known of a training that may have been stopped before its end.
     """
+    from ftr.train.session import Session
+
     quiet_libraries()
     with plugin_errors(get_registry()):
         session = Session(SessionSpec(**spec), trains=False)

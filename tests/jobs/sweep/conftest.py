@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 import sweeps
 
@@ -27,5 +30,16 @@ def ray_here() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: Path) -> SweepResult:
-    """A sweep of five configurations, two trials each, that nothing came in the way of; not to be changed."""
-    return sweeps.search(sweeps.REPEATED, dataset=reviews, model=tiny_bert, output=tmp_path_factory.mktemp("undisturbed"))
+    """A sweep of five configurations, two trials each, that nothing came in the way of; not to be changed.
+
+    Made once for all processes of pytest: the first that needs it makes it, the others wait.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    shared = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+    made = shared / "undisturbed.pickle"
+    with FileLock(made.with_suffix(".lock")):
+        if not made.is_file():
+            result = sweeps.search(sweeps.REPEATED, dataset=reviews, model=tiny_bert, output=tmp_path_factory.mktemp("undisturbed"))
+            made.write_bytes(pickle.dumps(result))
+        kept: SweepResult = pickle.loads(made.read_bytes())
+    return kept
