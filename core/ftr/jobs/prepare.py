@@ -72,6 +72,17 @@ def _prepared(config: RunConfig, registry: Registry) -> Prepared:
     )
 
 
+def split_lines(prepared: Prepared) -> list[str]:
+    """Return one line a split: rows used, examples they became, rows rejected and why."""
+    lines = []
+    for name, split in prepared.splits.items():
+        examples = "" if split.feature_count == split.row_count else f" in {split.feature_count} windows"
+        causes = prepared.report["splits"].get(name, {}).get("rejected", {})
+        rejected = f", {sum(causes.values())} rejected ({', '.join(f'{cause}: {n}' for cause, n in causes.items())})" if causes else ""
+        lines.append(f"{name}: {split.row_count} rows{examples}{rejected}{' (encoded before)' if split.from_cache else ''}")
+    return lines
+
+
 def card_fields(config: RunConfig, labels: Sequence[str], max_length: int, stride: int) -> dict[str, Any]:
     """Return what `ftr.json` of a model trained with `config` says, as plain values."""
     return {

@@ -17,7 +17,7 @@ from ftr.errors import DataError, PluginError, RequestError, RunError
 from ftr.jobs.baselines import with_baselines
 from ftr.jobs.failed import close_failed, leave_failed, traceback_kept
 from ftr.jobs.launch import Outcome, launch
-from ftr.jobs.prepare import Prepared, card_fields, prepare
+from ftr.jobs.prepare import Prepared, card_fields, prepare, split_lines
 from ftr.jobs.say import to_stderr
 from ftr.registry import Registry
 from ftr.runs.card import model_card
@@ -238,14 +238,3 @@ def check_writable(output: Path) -> None:
             pass
     except OSError as error:
         raise RunError(f"`output={output}` cannot be written to: {error.strerror or error}. Give another place with `output=`.") from error
-
-
-def split_lines(prepared: Prepared) -> list[str]:
-    """Return one line a split: rows used, examples they became, rows rejected and why."""
-    lines = []
-    for name, split in prepared.splits.items():
-        examples = "" if split.feature_count == split.row_count else f" in {split.feature_count} windows"
-        causes = prepared.report["splits"].get(name, {}).get("rejected", {})
-        rejected = f", {sum(causes.values())} rejected ({', '.join(f'{cause}: {n}' for cause, n in causes.items())})" if causes else ""
-        lines.append(f"{name}: {split.row_count} rows{examples}{rejected}{' (encoded before)' if split.from_cache else ''}")
-    return lines

@@ -1,6 +1,6 @@
 """The function every process of a training runs, under Ray Train: from a spec of plain values to an outcome of them.
 
-The processes that only hand it on (a driver with workers, Ray Train's controller) import this module, and no model library with it.
+A driver with workers only hands it on: it imports this module, and what trains only where it runs.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from clusters import Size, ray_cluster
-from interruptions import command, wait_for
+from interruptions import command, wait_for, words
 from sweeps import REPEATED, ended, events_of, ranking, started
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def story(tiny_bert: Path, reviews: Path, tmp_path_factory: pytest.TempPathFacto
     output = tmp_path_factory.mktemp("nodes")
     with ray_cluster(Size(cpus=1), Size(cpus=1), Size(cpus=1)) as cluster:
         asked = {**REPEATED, "dataset": reviews, "model": tiny_bert, "output": output, "compute.address": cluster.address}
-        driver = command("sweep", *(f"{key}={value}" for key, value in asked.items()))
+        driver = command("sweep", *words(asked))
         try:
             wait_for(lambda: any(output.glob("*/journal.jsonl")), driver)
             (sweep,) = output.glob("*")

@@ -20,7 +20,7 @@ import pytest
 from ftr.cli.main import main
 from ftr.errors import ConfigError, DataError, RequestError
 from ftr.jobs.sweep.start import resume_sweep
-from interruptions import command, wait_for
+from interruptions import command, wait_for, words
 from sweeps import REPEATED, ended, events_of, ranking, started
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def story(counting: Path, tiny_bert: Path, reviews: Path, tmp_path_factory: pyte
     """The sweep of `undisturbed`, disturbed."""
     here, there = tmp_path_factory.mktemp("here"), tmp_path_factory.mktemp("there")
     asked = {**REPEATED, "head": "counting", "dataset": reviews, "model": tiny_bert, "output": "runs"}
-    with process("sweep", *(f"{key}={value}" for key, value in asked.items()), cwd=here) as driver:
+    with process("sweep", *words(asked), cwd=here) as driver:
         wait_for(lambda: any(len(ended(events_of(path.parent))) >= 2 for path in here.glob("runs/*/journal.jsonl")), driver)
         driver.kill()
         driver.communicate()

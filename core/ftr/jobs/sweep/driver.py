@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftr.config.sweep import PBT_KEYS, ResolvedSweep, trial_config
 from ftr.errors import ConfigError, RunError, ScoreError
-from ftr.jobs.run import split_lines
+from ftr.jobs.prepare import split_lines
 from ftr.jobs.say import shown_path
 from ftr.jobs.sweep.budget import Budget, Ending
 from ftr.jobs.sweep.drive import Trials, connected, drive
