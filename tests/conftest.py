@@ -26,9 +26,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep encoded rows of tests out of the user's cache."""
+    """Keep encoded rows of tests out of the user's cache, and what they trust out of the user's folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FTR_CACHE", str(tmp_path_factory.mktemp("ftr-cache")))
+        patch.setenv("FTR_CONFIG", str(tmp_path_factory.mktemp("ftr-config")))
         yield
 
 

@@ -12,6 +12,7 @@ from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
+from ftr import trust
 from ftr.errors import PluginError, RequestError
 from ftr.suggest import did_you_mean
 
@@ -20,6 +21,8 @@ SENT = "ftr-plugins-"
 """How the folder of files that were sent here begins; whoever sent them has looked at them."""
 _loaded: dict[Path, str] = {}
 """Files whose modules are in this process, with the hash of what was loaded."""
+_recorded: dict[Path, str] = {}
+"""Files that only a record names, not the user, with the one content that may be run."""
 
 
 def named() -> tuple[Path, ...]:
@@ -48,6 +51,7 @@ def name(given: Iterable[str | Path]) -> bool:
     known = named()
     more: list[Path] = []
     for path in (_absolute(Path(word).expanduser()) for word in given):
+        _recorded.pop(path, None)
         if path in known or path in more:
             continue
         trouble = fault(path, [*known, *more])
@@ -59,26 +63,36 @@ def name(given: Iterable[str | Path]) -> bool:
     return bool(more)
 
 
-def again(recorded: Mapping[str, str]) -> list[Path]:
-    """Return the files of a record (path and sha256 of each) as they lie here now; one of the same name that is named goes first.
+def name_again(recorded: Mapping[str, str]) -> bool:
+    """Name the files of a record (path and sha256 of each) as they lie here now; whether any of them is new.
 
-    Raises `RequestError` for one that is missing, and for one that changed unless it was named on purpose.
+    One of the same name that the user named goes first. Raises `RequestError` for one that is missing, and, unless the user named
+    it, for one that changed or that this user never trained with: whoever made the record chose both path and hash.
     """
-    own = {path.name: path for path in named()}
-    found = []
+    own = {path.name: path for path in named() if path not in _recorded}
+    found: dict[Path, str] = {}
     for place, known in recorded.items():
-        path = own.get(Path(place).name, Path(place))
+        path = own.get(Path(place).name, _absolute(Path(place)))
         if not path.is_file():
             raise RequestError(
                 f"the plugin file `{place}` that this was made with is missing: put it back, or give it with `--plugin FILE`."
             )
         if (now := sha256(path)) != known:
-            change = f"`{path}` is not the plugin file that this was made with (sha256 {now[:12]}…, was {known[:12]}…)"
+            change = f"`{path}` is not the plugin file that this was made with (sha256 {now[:12]}…, was {str(known)[:12]}…)"
             if path.name not in own:
                 raise RequestError(f"{change}: restore it, or use it as it is with `--plugin {path}`.")
             print(f"ftr: {change}", file=sys.stderr)
-        found.append(path)
-    return found
+        if path.name not in own:
+            if not trust.is_trusted(trust.plugin(now)):
+                raise RequestError(
+                    f"the plugin file `{path}` would be run because this folder names it, and you never trained with a file of this "
+                    f"content: read it, then name it yourself with `--plugin {path}` (or `{VARIABLE}`)."
+                )
+            found[path] = now
+    other = any(_recorded.get(path, now) != now for path, now in found.items())
+    new = name(found)
+    _recorded.update(found)
+    return new or other
 
 
 def sha256(path: Path) -> str:
@@ -95,6 +109,8 @@ def forget(before: str | None) -> None:
     for path in set(_loaded) - set(named()):
         del _loaded[path]
         sys.modules.pop(path.stem, None)
+    for path in set(_recorded) - set(named()):
+        del _recorded[path]
 
 
 def fault(path: Path, others: Sequence[Path] = ()) -> str | None:
@@ -128,10 +144,14 @@ def load(path: Path, digest: str) -> ModuleType:
     spec = spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise PluginError(f"`{path}` cannot be read as a Python file.")
+    source = path.read_bytes()
+    if hashlib.sha256(source).hexdigest() != digest or _recorded.get(path, digest) != digest:
+        raise PluginError(f"`{path}` changed while it was loaded: start the command again.")
     module = module_from_spec(spec)
     sys.modules[path.stem] = module
     try:
-        spec.loader.exec_module(module)
+        # What has the hash is what runs: the file's loader would take a `__pycache__` beside it, which anybody may have made.
+        exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
     except BaseException:
         del sys.modules[path.stem]
         raise

@@ -163,9 +163,11 @@ class Registry:
 def registry_again(recorded: Mapping[str, str]) -> Registry:
     """Return the registry of this process with the plugins of one file each that a record names, by path, with their sha256.
 
-    Raises `RequestError` for a file that is missing or changed.
+    Raises `RequestError` for a file that is missing or changed, or that this user neither named nor trained with.
     """
-    return registry_with(plugin_files.again(recorded))
+    if plugin_files.name_again(recorded):
+        get_registry.cache_clear()
+    return get_registry()
 
 
 @cache

@@ -1,7 +1,9 @@
 """Plugins that are one file: named on the command line, in the environment or in settings; found again from a record."""
 
+import importlib.util
 import json
 import os
+import py_compile
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ftr import plugin_files
+from ftr import plugin_files, trust
 from ftr.cli.main import main
 from ftr.config.plugins import registry_for
 from ftr.config.resolve import resolve
@@ -47,8 +49,10 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Stand in an empty folder, in this process, which forgets at the end the files that were named."""
+    """Stand in an empty folder, in this process, which forgets at the end the files that were named, and what was trusted."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FTR_CONFIG", str(tmp_path / "config"))
+    monkeypatch.setattr(trust, "_of_process", set())
     monkeypatch.delenv("FTR_PLUGINS", raising=False)
     monkeypatch.delenv(plugin_files.VARIABLE, raising=False)
     get_registry.cache_clear()
@@ -165,6 +169,7 @@ def test_a_registry_that_was_given_must_hold_what_is_asked_for(here: Path, file:
 
 def test_a_recorded_file_is_found_again_or_named(here: Path, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     known = {str(file): plugin_files.sha256(file)}
+    trust.remember([trust.plugin(known[str(file)])])
     assert registry_again(known).has("metric", "pine")
     plugin_files.forget(None)
     get_registry.cache_clear()
@@ -185,6 +190,59 @@ def test_a_recorded_file_is_found_again_or_named(here: Path, file: Path, capsys:
     (record,) = registry_again(known).files
     assert record.origin == str(moved)
     assert capsys.readouterr().err.startswith(f"ftr: `{moved}` is not the plugin file that this was made with")
+
+
+def test_a_recorded_file_that_this_user_neither_named_nor_trained_with_is_not_run(here: Path, file: Path) -> None:
+    known = {str(file): plugin_files.sha256(file)}
+    for _ in range(2):
+        with pytest.raises(
+            RequestError, match=r"my_task\.py` would be run because this folder names it.*`--plugin .*my_task\.py`"
+        ) as caught:
+            registry_again(known)
+        assert len(str(caught.value).splitlines()) == 1 and plugin_files.named() == () and "my_task" not in sys.modules
+    registry_with([file])
+    assert registry_again(known).has("metric", "pine"), "it was named"
+    plugin_files.forget(None)
+    get_registry.cache_clear()
+    with pytest.raises(RequestError, match="would be run because"):
+        registry_again(known)
+
+
+def test_content_is_trusted_wherever_it_lies_and_nothing_else_at_its_place(here: Path, file: Path) -> None:
+    digest = plugin_files.sha256(file)
+    trust.remember([trust.plugin(digest)])
+    (here / "received").mkdir()
+    copy = here / "received" / "my_task.py"
+    copy.write_bytes(file.read_bytes())
+    assert registry_again({str(copy): digest}).has("metric", "pine")
+    # The file was found by a record, which does not make it one that the user named.
+    copy.write_text("raise AssertionError('run')", encoding="utf-8")
+    with pytest.raises(RequestError, match="would be run because this folder names it"):
+        registry_again({str(copy): plugin_files.sha256(copy)})
+
+
+def test_what_has_the_hash_is_what_runs(here: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = plugin_files.sha256(file)
+    evil = here / "evil.py"
+    evil.write_text("raise AssertionError('run')", encoding="utf-8")
+    # Of this kind Python's own loader compares neither time nor size with the file.
+    py_compile.compile(
+        str(evil), importlib.util.cache_from_source(str(file)), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+    )
+    assert plugin_files.load(file, digest).Pine.cones == 3
+    plugin_files.forget(None)
+    real = plugin_files.sha256
+
+    def swapped(path: Path) -> str:
+        found = real(path)
+        path.write_bytes(evil.read_bytes())
+        return found
+
+    trust.remember([trust.plugin(digest)])
+    monkeypatch.setattr(plugin_files, "sha256", swapped)
+    registry = registry_again({str(file): digest})
+    assert not registry.has("metric", "pine") and "my_task" not in sys.modules
+    assert any("AssertionError" not in plugin.cause and plugin.status == "failed" for plugin in registry.plugins)
 
 
 def test_a_relative_name_in_the_environment_is_looked_for_along_the_path(here: Path, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

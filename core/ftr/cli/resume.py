@@ -24,8 +24,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> Answer:
     """Go on, and answer as `ftr run` or `ftr sweep` does."""
     if "://" in args.run:
+        from ftr import trust
         from ftr.jobs.sweep.remote import fetch_sweep
 
+        # The storage is named on this command line, so it need not be named a second time.
+        trust.remember([trust.setting("compute.storage", args.run.rstrip("/").rpartition("/")[0])])
         args.run = str(fetch_sweep(args.run, Path("runs")))
     if is_sweep(args.run):
         from ftr.cli.sweep import sweep_answer

@@ -22,7 +22,7 @@ from ftr.registry import Registry
 from ftr.runs.card import model_card
 from ftr.runs.directory import RunDirectory
 from ftr.runs.lock import hold
-from ftr.runs.record import package_versions, recorded_registry
+from ftr.runs.record import check_reach, package_versions, recorded_registry, remember
 from ftr.runs.several_card import several_card
 from ftr.train.checkpoint import remove_checkpoints
 from ftr.train.stop import STOP
@@ -50,9 +50,11 @@ def resume(
             raise RequestError(f"`{directory.path}` is a member of a run of several, which goes on as a whole: `ftr resume {whole}`.")
         known = registry or recorded_registry(record)
         config = _config_of(directory, record)
-        _check_settings(settings, config, known)
+        asked = _check_settings(settings, config, known)
         if record["status"] == "done":
             return _done(directory, record, speak)
+        check_reach(flat(config), asked, directory.record)
+        remember(config, known)
         if config.several:
             from ftr.jobs.several.drive import go_on
 
@@ -79,8 +81,8 @@ def _config_of(directory: RunDirectory, record: dict[str, Any]) -> RunConfig:
         raise RequestError(f"`{directory.record}`: its configuration cannot be used ({place}: {first['msg']}). Restore the file.") from None
 
 
-def _check_settings(settings: Mapping[str, object] | Sequence[str], config: RunConfig, registry: Registry) -> None:
-    """Refuse settings that differ from the run's; they are compared as the run would have read them."""
+def _check_settings(settings: Mapping[str, object] | Sequence[str], config: RunConfig, registry: Registry) -> set[str]:
+    """Refuse settings that differ from the run's; they are compared as the run would have read them. Returns their keys."""
     given = parse_mapping(settings) if isinstance(settings, Mapping) else parse_words(settings)
     files = given.pop("config", None)
     if files is not None:
@@ -98,6 +100,7 @@ def _check_settings(settings: Mapping[str, object] | Sequence[str], config: RunC
     other = differences({key: known.get(key) for key in asked}, {key: read.get(key, value) for key, value in asked.items()})
     if other:
         raise ConfigError(f"this run has other settings: {'; '.join(other)}. A run is resumed as it began; start another one for that.")
+    return set(asked)
 
 
 def _done(directory: RunDirectory, record: dict[str, Any], say: Say) -> RunResult:

@@ -12,7 +12,7 @@ from typing import Any
 from ftr import atomic
 from ftr.config.models import RunConfig
 from ftr.config.plugins import registry_for
-from ftr.config.resolve import Resolved, resolve
+from ftr.config.resolve import Resolved, flat, resolve
 from ftr.errors import DataError, PluginError, RequestError, RunError
 from ftr.jobs.baselines import with_baselines
 from ftr.jobs.failed import close_failed, leave_failed, traceback_kept
@@ -23,7 +23,7 @@ from ftr.registry import Registry
 from ftr.runs.card import model_card
 from ftr.runs.directory import ERROR_LOG, RunDirectory
 from ftr.runs.lock import LOCK, hold
-from ftr.runs.record import beginning, package_versions, provenance
+from ftr.runs.record import beginning, check_reach, package_versions, provenance, remember
 from ftr.runs.storage import Storage, checked_storage
 from ftr.train.checkpoint import last_step, remove_checkpoints
 from ftr.train.history import attempts
@@ -64,7 +64,9 @@ def run(
     if keys and not isinstance(settings, Mapping | None):
         raise RequestError("give settings as `key=value` strings or as keywords, not both")
     known = registry or registry_for(asked)
-    return execute(resolve(asked, known), known, say or to_stderr)
+    resolved = resolve(asked, known)
+    remember(resolved.config, known)
+    return execute(resolved, known, say or to_stderr)
 
 
 def execute(resolved: Resolved, registry: Registry, say: Say) -> RunResult:
@@ -132,6 +134,7 @@ def finish_run(directory: RunDirectory, registry: Registry, say: Say = to_stderr
     """
     record = directory.read()
     config = RunConfig.model_validate(record["config"])
+    check_reach(flat(config), (), directory.record)
     quiet_libraries()
     prepared = prepare(config, registry)
     check_same_data(record, prepared)

@@ -17,6 +17,7 @@ from ftr.errors import ConfigError
 from ftr.jobs.look import Report, code_files, own_modules
 from ftr.plugin_files import SENT, VARIABLE, sha256
 from ftr.registry import SAID, Registry
+from ftr.trust import CHECKED
 
 LIMIT = 100 * 2**20
 """Bytes of one distribution that are sent to nodes that lack it; more than that is for an installer."""
@@ -48,7 +49,7 @@ def environment(registry: Registry, *, silent: bool = True) -> dict[str, str]:
     outside = [plugin for plugin in registry.plugins if plugin.status == "loaded" and not plugin.builtin]
     installed = {plugin.distribution for plugin in outside if not plugin.sha256}
     files = os.pathsep.join(places(registry).values())
-    return {"FTR_PLUGINS": ",".join(sorted(installed)), VARIABLE: files, **({SAID: "1"} if silent else {})}
+    return {"FTR_PLUGINS": ",".join(sorted(installed)), VARIABLE: files, **({SAID: "1", CHECKED: "1"} if silent else {})}
 
 
 def places(registry: Registry) -> dict[str, str]:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ftr import __version__
+from ftr import __version__, trust
 from ftr.errors import RunError
 from ftr.jobs import look, results, ship
 from ftr.jobs.jobserver import JobServer
-from ftr.jobs.pack import pack, put
+from ftr.jobs.pack import TRAINING, pack, put
 from ftr.registry import Registry
 
 Say = Callable[[str], None]
@@ -43,6 +43,8 @@ def submit(words: Sequence[str], server: JobServer, registry: Registry, say: Say
     """
     name = f"ftr-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     packed = pack(words, name, list(ship.places(registry).values()))
+    if words[0] in TRAINING:
+        trust.remember(trust.plugin(plugin.sha256) for plugin in registry.files)
     here = fetch or packed.here
     wanted = ship.wanted(registry)
     own = look.look(wanted)

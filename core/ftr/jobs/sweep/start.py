@@ -20,7 +20,7 @@ from ftr.jobs.say import to_stderr
 from ftr.jobs.sweep.driver import Driver, SweepResult
 from ftr.jobs.sweep.members import check_ensemble
 from ftr.registry import Registry
-from ftr.runs.record import recorded_registry
+from ftr.runs.record import check_reach, recorded_registry, remember
 from ftr.runs.sweep import SweepDirectory
 
 Say = Callable[[str], None]
@@ -48,6 +48,7 @@ def sweep(
     check_kept(resolved)
     check_ensemble(resolved.sweep.ensemble, resolved.base.config, known)
     check_writable(Path(resolved.base.config.output).expanduser())
+    remember(resolved.base.config, known, _searched(resolved))
     return Driver(resolved, known, say or to_stderr).begin()
 
 
@@ -75,10 +76,17 @@ def resume_sweep(
         record = directory.read()
         known = registry or recorded_registry(record)
         resolved = _resolved_again(record, settings, known)
+        check_reach({**flat(resolved.base.config), **record["space"]}, parse_words(settings).keys(), directory.record)
+        remember(resolved.base.config, known, _searched(resolved))
         events = directory.journal.read()
         if directory.journal.torn:
             speak(f"{directory.journal.path.name} ended in half a line, which is left out: {directory.journal.torn[:60]}")
         return Driver(resolved, known, speak).go_on(directory, record, events)
+
+
+def _searched(resolved: ResolvedSweep) -> dict[str, list[object]]:
+    """Return for each key that is searched its expression, and the values it names."""
+    return {key: [dimension.text, *dimension.values] for key, dimension in resolved.space.items()}
 
 
 def _resolved_again(record: dict[str, Any], settings: Sequence[str], registry: Registry) -> ResolvedSweep:
