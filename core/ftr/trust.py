@@ -17,6 +17,8 @@ from pathlib import Path
 
 CHECKED = "FTR_TRUST_CHECKED"
 """Set for processes that a command starts on other machines: the command has checked what it sends them."""
+BASES = "FTR_BASES"
+"""Names models, with the separator of `PATH` between, that adapters may be for: a directory, a Hub id, or `ID@REVISION`."""
 FILE = "trust.json"
 FORMAT = 1
 _of_process: set[str] = set()
@@ -41,6 +43,15 @@ def setting(key: str, value: object) -> str:
     """Return what stands for a value of a key."""
     text = json.dumps([key, value], sort_keys=True, default=str)
     return f"setting:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def named_bases() -> list[list[str | None]]:
+    """Return the models that `FTR_BASES` names, each as its directory or hub id and revision."""
+    found: list[list[str | None]] = []
+    for word in filter(None, os.environ.get(BASES, "").split(os.pathsep)):
+        name, _, revision = word.partition("@")
+        found.append([str(Path(word).expanduser().resolve()), None] if Path(word).expanduser().is_dir() else [name, revision or None])
+    return found
 
 
 def is_trusted(what: str) -> bool:

@@ -19,6 +19,7 @@ from ftr.suggest import did_you_mean
 INTERRUPTED = 130
 _PLUGIN = "--plugin"
 _FILES = "FTR_PLUGIN_FILES"
+_BASES = "FTR_BASES"
 _HOW = " `FTR_TRACEBACK=1` shows the traceback."
 _HELP = """\
 usage: ftr COMMAND [key=value ...] [--json]
@@ -96,6 +97,7 @@ def _answer(arguments: list[str]) -> int:
     parser = _Parser(prog=f"ftr {name}", description=f"{COMMANDS[name].summary}.", allow_abbrev=False)
     parser.add_argument("--json", action="store_true", help="print the result alone, as JSON, on stdout")
     parser.add_argument(_PLUGIN, action="append", metavar="FILE", help="load a plugin that is one Python file; may be given again")
+    parser.add_argument("--base", action="append", metavar="MODEL", help="let adapters be for this directory or Hub id (ID@REVISION)")
     command = load_command(name)
     command.configure(parser)
     try:
@@ -103,6 +105,8 @@ def _answer(arguments: list[str]) -> int:
         args = parser.parse_intermixed_args(rest)
     except SystemExit:  # `--help` was asked for, and is printed.
         return 0
+    if args.base:
+        os.environ[_BASES] = os.pathsep.join(args.base)
     if files := [*files, *(args.plugin or [])]:
         from ftr.registry import registry_with
 
@@ -126,11 +130,13 @@ def _plugins_before(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 @contextmanager
 def _own_plugins() -> Iterator[None]:
-    """Forget at the end the plugin files that the command named: a program may run several commands."""
-    before = os.environ.get(_FILES)
+    """Forget at the end the plugin files and bases that the command named: a program may run several commands."""
+    before, bases = os.environ.get(_FILES), os.environ.get(_BASES)
     try:
         yield
     finally:
+        os.environ.pop(_BASES, None)
+        os.environ.update({_BASES: bases} if bases is not None else {})
         if os.environ.get(_FILES) != before:
             from ftr import plugin_files
             from ftr.registry import get_registry

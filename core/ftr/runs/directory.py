@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import shutil
 import time
@@ -14,6 +13,7 @@ from typing import Any
 
 from ftr import atomic
 from ftr.errors import RequestError, RunError
+from ftr.train.folder import read_json
 
 RECORD = "run.json"
 ERROR_LOG = "error.log"
@@ -67,11 +67,13 @@ class RunDirectory:
     def read(self) -> dict[str, Any]:
         """Return the record. Raises `RequestError` when it is damaged."""
         try:
-            record = json.loads(self.record.read_text(encoding="utf-8"))
+            record = read_json(self.record)
         except (OSError, ValueError) as error:
             raise RequestError(f"`{self.record}` cannot be read: {error}. Restore the file, or train again.") from error
         if not isinstance(record, dict) or not {"status", "created", "config"} <= record.keys():
             raise RequestError(f"`{self.record}` is not the record of a run: it has no `status`, `created` and `config`.")
+        if not isinstance(record["config"], dict):
+            raise RequestError(f"`{self.record}` is not the record of a run: its `config` is no mapping.")
         return record
 
     def write(self, record: dict[str, Any]) -> None:

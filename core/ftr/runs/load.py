@@ -32,6 +32,8 @@ def model_folder(path: str | Path) -> Path:
     given = Path(path).expanduser()
     for folder in (given / "model", given):
         if (folder / FTR_JSON).is_file():
+            if folder != given and not folder.resolve().is_relative_to(given.resolve()):
+                raise ModelError(f"`{folder}` is a link out of the run, to `{folder.resolve()}`: give that directory itself.")
             return folder
     if (given / RECORD).is_file():
         record: dict[str, Any] = {}
@@ -62,12 +64,17 @@ class Predictor:
         """Load the checkpoint, or the members of the ensemble, in `folder`."""
         from ftr.train.ensemble import load_engine, member_folders, member_votes
         from ftr.train.hardware import choose_numerics
+        from ftr.train.pretrained import Pretrained
 
         self.folder = folder
         self.card: ModelCard = read_card(folder)
         self.head = make_head(registry, Component(name=self.card.head, options=self.card.head_options))
         numerics = choose_numerics(TrainConfig.model_validate({"precision": precision}))
-        self.engine = load_engine(member_folders(folder), self.head, self.card, numerics, member_votes(folder))
+        folders = member_folders(folder)
+        longest = Pretrained(str(folders[0]), complete=True).max_length()
+        if longest is not None and 0 < longest < self.card.max_length:
+            raise ModelError(f"`max_length` in `{folder / FTR_JSON}` is {self.card.max_length}, and the model takes {longest} tokens.")
+        self.engine = load_engine(folders, self.head, self.card, numerics, member_votes(folder))
         self.cleaner = self.card.cleaner
         self.settings = EncodeSettings(max_length=self.card.max_length, stride=self.card.stride, labels=self.card.labels, targets=False)
 

@@ -84,6 +84,7 @@ def remember(config: RunConfig, registry: Registry, searched: Mapping[str, Colle
         chosen.add(trust.setting("base", [name, config.model.options]))
         for revision in values.get("model.revision", [None]):
             chosen.add(trust.setting("base", [str(Path(str(name)).resolve()) if Path(str(name)).is_dir() else name, revision]))
+    chosen |= {trust.setting("base", base) for base in trust.named_bases()}
     trust.remember(chosen)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from ftr.errors import RequestError, RunError
 from ftr.runs.directory import RunDirectory
 from ftr.runs.journal import Journal
 from ftr.runs.lock import hold
+from ftr.train.folder import read_json
 
 RECORD = "sweep.json"
 FORMAT = 1
@@ -75,7 +75,7 @@ class SweepDirectory:
     def read(self) -> dict[str, Any]:
         """Return the record. Raises `RequestError` when it is damaged, or of another version of the format."""
         try:
-            record = json.loads(self.record.read_text(encoding="utf-8"))
+            record = read_json(self.record)
         except (OSError, ValueError) as error:
             raise RequestError(f"`{self.record}` cannot be read: {error}. Restore the file, or start the sweep anew.") from error
         if not isinstance(record, dict) or "format" not in record:

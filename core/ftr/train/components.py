@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from ftr.config.models import Component, RunConfig
 from ftr.config.pretrained import PretrainedOptions
 from ftr.config.training import TrainConfig
@@ -59,7 +61,13 @@ def encode_settings(config: RunConfig, model: Model, labels: Sequence[str], note
 
 def _made(registry: Registry, kind: Kind, component: Component) -> Any:
     options = registry.options_model(kind, component.name)
-    return call_target(registry, kind, component.name, options.model_validate(component.options) if options is not None else None)
+    try:
+        given = options.model_validate(component.options) if options is not None else None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ConfigError(f"the options of {kind} `{component.name}` cannot be used (`{where}`: {first['msg']}).") from None
+    return call_target(registry, kind, component.name, given)
 
 
 def call_target(registry: Registry, kind: Kind, name: str, *arguments: object) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from ftr import atomic
 from ftr.errors import ModelError
 from ftr.train.checkpoint import link_files
 from ftr.train.export import ModelCard, read_card, write_card
+from ftr.train.folder import read_json
 from ftr.train.inference import Engine
 from ftr.train.pretrained import Pretrained
 from ftr.train.ready import ready
@@ -40,10 +41,13 @@ def member_folders(folder: Path) -> list[Path]:
     if not path.is_file():
         return [folder]
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         known, count = record["format"], len(record["members"])
-        if known == VOTING and len(record["votes"]) != count:
-            raise ValueError(f"{len(record['votes'])} votes of {count} members")
+        votes = record["votes"] if known == VOTING else []
+        if known == VOTING and len(votes) != count:
+            raise ValueError(f"{len(votes)} votes of {count} members")
+        if not all(isinstance(vote, int | float) and math.isfinite(vote) for vote in votes):
+            raise ValueError("a vote is no number")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"`{path}` is damaged ({error}): restore the file.") from error
     if known not in (FORMAT, VOTING):
@@ -54,13 +58,17 @@ def member_folders(folder: Path) -> list[Path]:
             raise ModelError(
                 f"the ensemble `{folder}` has no member `{member.relative_to(folder)}`: restore it, or build the ensemble anew."
             )
+        if not member.resolve().is_relative_to(folder.resolve()):
+            raise ModelError(
+                f"the member `{member}` of an ensemble is a link out of it, to `{member.resolve()}`: put the folder itself there."
+            )
     return folders
 
 
 def member_votes(folder: Path) -> tuple[float, ...]:
     """Return the weight of each member's vote of an ensemble that was boosted, else nothing: its outputs are averaged."""
     path = folder / ENSEMBLE_JSON
-    return tuple(json.loads(path.read_text(encoding="utf-8")).get("votes") or ()) if path.is_file() else ()
+    return tuple(read_json(path).get("votes") or ()) if path.is_file() else ()
 
 
 def write_ensemble(folder: Path, checkpoints: Sequence[Path], described: Sequence[dict[str, Any]], votes: Sequence[float] = ()) -> None:

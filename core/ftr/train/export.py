@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ftr import atomic
 from ftr.data.cleaner import Cleaner
 from ftr.errors import ModelError, RunError
+from ftr.train.folder import read_json
 from ftr.train.lora import is_adapted, save_adapters
 
 if TYPE_CHECKING:
@@ -86,15 +87,37 @@ def write_card(folder: Path, card: ModelCard) -> None:
 
 
 def read_card(folder: Path) -> ModelCard:
-    """Read `ftr.json` of a model directory. Raises `ModelError`."""
+    """Read `ftr.json` of a model directory, which somebody else may have written. Raises `ModelError`."""
     path = folder / FTR_JSON
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return ModelCard(**{**values, "labels": tuple(values["labels"]), "metrics": tuple(values["metrics"])})
+        card = ModelCard(**read_json(path))
+        _check_card(card)
     except FileNotFoundError as error:
         raise ModelError(f"`{folder}` has no `{FTR_JSON}`: it was not written by ftr. Give a run directory or its `model/`.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"`{path}` is damaged ({error}): train again, or restore the file.") from error
+    return replace(card, labels=tuple(card.labels), metrics=tuple(card.metrics))
+
+
+def _check_card(card: ModelCard) -> None:
+    """Raise `ValueError` naming the first field that has no value of its kind."""
+    kinds: dict[str, type | tuple[type, ...]] = {"head": str, "head_options": dict, "metrics": list, "labels": list, "state": dict}
+    kinds |= {"stop_words": (str, type(None)), "base": (dict, type(None)), "task": (str, type(None)), "ftr": str, "plugins": dict}
+    odd = [name for name, kind in kinds.items() if not isinstance(getattr(card, name), kind)]
+    words = {"metrics": card.metrics, "labels": card.labels, "clean": card.clean, "plugins": [*card.plugins, *card.plugins.values()]}
+    odd += [name for name, value in words.items() if name not in odd and not all(isinstance(word, str) for word in value)]
+    odd += [name for name, least in (("max_length", 1), ("stride", 0)) if not _is_count(getattr(card, name), least)]
+    if not odd and (not card.metrics or len(set(card.labels)) < len(card.labels)):
+        odd = ["labels" if card.metrics else "metrics"]
+    base = card.base.get("model") if isinstance(card.base, dict) else {"name": ""}
+    if not isinstance(base, dict) or not isinstance(base.get("name"), str) or not isinstance(base.get("options", {}), dict):
+        odd.append("base")
+    if odd:
+        raise ValueError(f"`{odd[0]}` has no value that it can have")
+
+
+def _is_count(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= 2**31
 
 
 def _swap(fresh: Path, folder: Path) -> None:

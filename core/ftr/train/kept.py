@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ftr.errors import RunError
 from ftr.train.checkpoint import link_files, sha256
 from ftr.train.export import ModelCard, read_card, save_model, write_card
+from ftr.train.folder import check_folder
 from ftr.train.lora import is_adapted, load_adapters, merged
 
 if TYPE_CHECKING:
@@ -75,7 +76,9 @@ class Kept:
             if is_adapted(model):
                 load_adapters(model, self.model)
             else:
-                saved = type(model).from_pretrained(self.model, use_safetensors=True, dtype="float32")
+                # Of a run that is resumed, somebody else may have written the folder: its config is not the one to follow.
+                check_folder(self.model, closed=True)
+                saved = type(model).from_pretrained(self.model, config=model.config, use_safetensors=True, dtype="float32")
                 model.load_state_dict(saved.state_dict())
         if self.world > 1:
             for tensor in model.state_dict().values():

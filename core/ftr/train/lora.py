@@ -7,7 +7,7 @@ as a whole; it is saved with the adapters (`modules_to_save`).
 from __future__ import annotations
 
 import copy
-import json
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftr.errors import ConfigError
 from ftr.suggest import did_you_mean
+from ftr.train.folder import read_json
 from ftr.train.parameters import layers_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,19 @@ ALL_LINEAR = "all-linear"
 TASKS = {"ForSequenceClassification": "SEQ_CLS", "ForQuestionAnswering": "QUESTION_ANS", "ForTokenClassification": "TOKEN_CLS"}
 
 
+PATTERNS = ("target_modules", "exclude_modules", "layers_pattern", "rank_pattern", "alpha_pattern")
+"""Settings of adapters that `peft` takes for regular expressions."""
+SETTINGS = (
+    *PATTERNS,
+    *("r", "lora_alpha", "lora_dropout", "modules_to_save", "fan_in_fan_out", "bias", "use_rslora", "use_dora", "layers_to_transform"),
+    *("task_type", "trainable_token_indices", "target_parameters", "lora_bias", "ensure_weight_tying"),
+)
+"""What decides how the weights of low-rank adapters are read."""
+NOT_USED = (
+    *("peft_type", "peft_version", "auto_mapping", "base_model_name_or_path", "revision", "inference_mode", "init_lora_weights"),
+    *("loftq_config", "eva_config", "corda_config", "lora_ga_config", "megatron_core", "qalora_group_size", "runtime_config"),
+)
+"""What says how they came to be, or where from."""
 UNKNOWN_TO_PEFT = {"distilbert": ["q_lin", "v_lin"]}
 """By the kind of model: queries and values, as in Hu et al. 2021, and as `peft` has it for the like."""
 
@@ -153,15 +167,38 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 def with_adapters(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """Return a plain `model` with the adapters of a directory added to its weights. Raises `ValueError` where they do not fit."""
-    from peft import PeftConfig, get_peft_model
+    from peft import LoraConfig, get_peft_model
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made = get_peft_model(model, PeftConfig.from_pretrained(str(folder)))
+        made = get_peft_model(model, LoraConfig(**_plain_settings(folder)))
     missing = load_adapters(made, folder)
     if missing:
         raise ValueError(f"{len(missing)} weights are missing, the first `{missing[0]}`")
     return merged(made, keep=False)
+
+
+def _plain_settings(folder: Path) -> dict[str, Any]:
+    """Return what `adapter_config.json` says of plain low-rank adapters; `peft` would also import modules and load pickles it names.
+
+    Raises `ValueError` for anything else, and for what would need more memory or time than its weights account for.
+    """
+    from safetensors import safe_open
+
+    found = _read(folder / ADAPTER_CONFIG)
+    other = [key for key, value in found.items() if value and key not in (*SETTINGS, *NOT_USED)]
+    if found.get("peft_type") != "LORA" or other:
+        asked = f"`{other[0]}`" if other else f"adapters of type `{found.get('peft_type')}`"
+        raise ValueError(f"`{ADAPTER_CONFIG}` asks for {asked}, and ftr reads plain LoRA alone")
+    with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as file:
+        ranks = [min(file.get_slice(name).get_shape(), default=0) for name in file.keys() if ".lora_" in name]  # noqa: SIM118
+    if max([found.get("r", 0), *(found.get("rank_pattern") or {}).values()]) > max(ranks, default=0):
+        raise ValueError(f"`r` in `{ADAPTER_CONFIG}` is more than the rank of its weights")
+    patterns = [text for key in PATTERNS for text in ([found[key]] if isinstance(found.get(key), str) else found.get(key) or ())]
+    slow = next((text for text in patterns if len(text) > 300 or re.search(r"[*+})][*+{]|[*+].*[*+].*[*+].*[*+]", text)), None)
+    if slow is not None:
+        raise ValueError(f"`{slow[:60]}` in `{ADAPTER_CONFIG}` is a pattern that may take forever to match: name the modules")
+    return {key: value for key, value in found.items() if key in SETTINGS}
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
@@ -215,7 +252,9 @@ def _known(base: nn.Module) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"`{path.name}` holds no JSON object")
     return found
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftr import trust
 from ftr.config.pretrained import PretrainedOptions
 from ftr.errors import ModelError
+from ftr.train.folder import check_folder, check_size, read_json
 from ftr.train.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter, with_adapters
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class Pretrained:
             settings.pad_token_id = tokenizer.pad_token_id
             _set_all(settings, HIDDEN_DROPOUT, self.dropout)
             _set_all(settings, ATTENTION_DROPOUT, self.attention_dropout)
+            self._check_settings(settings, auto_class)
             model, report = auto_class.from_pretrained(
                 self.source,
                 config=settings,
@@ -120,10 +122,19 @@ class Pretrained:
             base.dropout, base.attention_dropout = self.dropout, self.attention_dropout
         try:
             model = with_adapters(base.load(auto_class, **config), Path(self.source))
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, RuntimeError, TypeError, AttributeError, KeyError, SafetensorError) as error:
             raise self._unreadable("adapters", error) from error
         model.new_weights = frozenset()
         return model
+
+    def _check_settings(self, settings: PretrainedConfig, auto_class: type[Any]) -> None:
+        """Take from the config of a checkpoint what the weights do not account for, and what ftr itself chooses."""
+        # With these transformers may fetch kernels from the hub; `train.attention` decides once the model is there.
+        settings._attn_implementation = settings._experts_implementation = None
+        if Path(self.source).is_dir():
+            make = getattr(auto_class, "from_config", None)
+            given = {"trust_remote_code": self.options.trust_remote_code} if make else {}
+            check_size(lambda config: (make or auto_class)(config, **given), settings, Path(self.source))
 
     def _check_weights(self, model: PreTrainedModel, report: dict[str, Any]) -> None:
         """Refuse a body whose weights are not all there: transformers would draw them at random and go on."""
@@ -175,6 +186,7 @@ class Pretrained:
         folder = Path(self.source)
         if not folder.is_dir():
             return
+        check_folder(folder, closed=self.complete or is_adapter(folder))
         if is_adapter(folder):
             if not (folder / ADAPTER_WEIGHTS).is_file():
                 raise ModelError(f"the adapters in `{folder}` have no weights in safetensors (`{ADAPTER_WEIGHTS}`): save them again so.")
@@ -207,25 +219,52 @@ class Pretrained:
 
 
 def base_model(folder: Path) -> Model:
-    """Return the model that the adapters in `folder` are for: the one that is registered by its name, else what they name themselves."""
+    """Return the model that the adapters in `folder` are for: the one that is registered by its name, else what they name themselves.
+
+    Whoever made the folder chose the name. Without more ado it may be a registered model as it is, a model of the hub as it is, or a
+    directory within `folder`; anything else only where this user trained with it, or names it (`--base`). Raises `ModelError`.
+    """
     from ftr.config.models import Component
     from ftr.registry import get_registry
     from ftr.train.components import make_model
-    from ftr.train.export import FTR_JSON
+    from ftr.train.export import FTR_JSON, read_card
 
-    card = folder / FTR_JSON
-    named = json.loads(card.read_text(encoding="utf-8")).get("base") if card.is_file() else None
+    base = read_card(folder).base if (folder / FTR_JSON).is_file() else None
     registry = get_registry()
-    if named and registry.has("model", named["model"]["name"]):
-        return make_model(registry, Component.model_validate(named["model"]))
-    settings = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    name = str(settings.get("base_model_name_or_path") or "")
-    if not name or (Path(name).is_absolute() and not Path(name).is_dir()):
+    if base and registry.has("model", base["model"]["name"]):
+        component = Component.model_validate(base["model"])
+        model = registry.options_model("model", component.name)
+        usual = model.model_validate({}).model_dump(mode="json") if model else {}
+        strange = {key: value for key, value in component.options.items() if usual.get(key) != value}
+        if strange and not trust.is_trusted(trust.setting("base", [component.name, component.options])):
+            words = ", ".join(f"`{key}={value}`" for key, value in strange.items())
+            raise ModelError(
+                f"the adapters in `{folder}` ask for model `{component.name}` with {words}, which you never trained with: "
+                f"take these options out of `{FTR_JSON}`, or train with them once."
+            )
+        return make_model(registry, component)
+    settings = read_json(folder / ADAPTER_CONFIG)
+    name, revision = str(settings.get("base_model_name_or_path") or ""), settings.get("revision")
+    place = Path(name)
+    if not name or (place.is_absolute() and not place.is_dir()):
         raise ModelError(
             f"the adapters in `{folder}` are for the model in `{name}`, which is not there: put it back, or write its place into "
             f"`{ADAPTER_CONFIG}` (`base_model_name_or_path`). `train.lora.merge=true` writes checkpoints that need no other."
         )
-    return Pretrained(name, PretrainedOptions(revision=settings.get("revision")))
+    local = place.is_dir() or name.startswith(("~", ".")) or ".." in place.parts
+    known = [str(place.resolve()) if local else name, revision]
+    own = place.resolve().is_relative_to(folder.resolve()) if local else revision is None
+    if not own and known not in trust.named_bases() and not trust.is_trusted(trust.setting("base", known)):
+        option = f"{known[0]}@{revision}" if revision else str(known[0])
+        raise ModelError(
+            f"the adapters in `{folder}` are for the model `{option}`, a {'directory outside of it' if local else 'revision'} that you "
+            f"never trained with: if that is what you want, name it with `--base {option}` (or `{trust.BASES}`)."
+        )
+    if local and is_adapter(place):
+        raise ModelError(
+            f"the adapters in `{folder}` are for `{name}`, which is adapters itself: name a whole model in `{ADAPTER_CONFIG}`."
+        )
+    return Pretrained(name, PretrainedOptions(revision=revision))
 
 
 def set_pad_token(tokenizer: PreTrainedTokenizerBase) -> None:
