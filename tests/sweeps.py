@@ -50,7 +50,9 @@ def hidden(patch: pytest.MonkeyPatch, package: str) -> None:
 class Rehearsal:
     """A source with a journal in memory: trials are handed out, and what becomes of them is said by the test."""
 
-    def __init__(self, proposer: Proposer, *, refuses: Mapping[str, object], **keys: object) -> None:
+    def __init__(
+        self, proposer: Proposer, *, refuses: Mapping[str, object], space: Mapping[str, Dimension] | None = None, **keys: object
+    ) -> None:
         """`refuses` are values by key that no run can have; `keys` are those of a sweep."""
         from ftr.jobs.sweep.budget import Budget
         from ftr.jobs.sweep.source import TrialSource
@@ -58,7 +60,7 @@ class Rehearsal:
         self.config = SweepConfig.model_validate(keys)
         self.refuses, self.events, self.state = refuses, list[dict[str, Any]](), SweepState("max")
         budget = Budget(self.config, self.config.trials, "max")
-        self.source = TrialSource(proposer, budget, self.write, self.check, seed=42, repeats=self.config.repeats)
+        self.source = TrialSource(proposer, budget, self.write, self.check, seed=42, repeats=self.config.repeats, space=space)
 
     def write(self, event: str, **fields: Any) -> None:
         """Journal an event."""
@@ -70,7 +72,9 @@ class Rehearsal:
         for key, value in self.refuses.items():
             if values[key] == value:
                 raise ConfigError(f"`{key}` cannot be {value}")
-        return {"values": dict(values), "seed": seed}
+        # As a run does, this takes 8.0 for 8 and drops what makes no difference.
+        config = {key: value for key, value in values.items() if key != "idle"}
+        return {"values": dict(values), "seed": seed, "config": {"seed": seed, **config}}
 
     def next(self) -> dict[str, Any] | None:
         """Return the spec of the next trial; None: there is none."""

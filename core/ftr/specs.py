@@ -77,10 +77,15 @@ class HeadSpec(ComponentSpec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetricSpec(ComponentSpec):
-    """A metric. `mode` says which way is better; `key` names its main score when that is not `name`."""
+    """A metric. `mode` says which way is better; `key` names its main score when that is not `name`.
+
+    `scores` are the names of all single numbers it may give; None: not known. Where all metrics of a task name theirs, a sweep refuses
+    another `metric=` before it reads data.
+    """
 
     mode: Literal["max", "min"] = "max"
     key: str | None = None
+    scores: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,7 +44,11 @@ def ftr_metrics() -> list[ftr.MetricSpec]:
     """Return the metric."""
     return [
         ftr.MetricSpec(
-            name="squad", target="ftr_plugins.extractive_qa.metrics:Squad", key="f1", summary="exact match and F1, as the SQuAD script"
+            name="squad",
+            target="ftr_plugins.extractive_qa.metrics:Squad",
+            key="f1",
+            summary="exact match and F1, as the SQuAD script",
+            scores=tuple(f"{rows}{score}" for rows in ("", "HasAns_", "NoAns_") for score in ("exact", "f1", "total")),
         )
     ]
 

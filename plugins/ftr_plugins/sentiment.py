@@ -2,6 +2,7 @@
 
 import ftr
 
+AVERAGES = ("", "_macro", "_micro", "_weighted")
 METRICS = {
     "accuracy": ("Accuracy", "share of labels that are right"),
     "f1": ("F1", "F1: macro, micro, weighted and per class"),
@@ -10,6 +11,12 @@ METRICS = {
     "macro_recall": ("MacroRecall", "mean of the recall of each class"),
     "confusion_matrix": ("ConfusionMatrix", "counts of true by predicted label"),
 }
+
+
+def _scores(metric: str) -> tuple[str, ...]:
+    if metric == "confusion_matrix":
+        return ()
+    return tuple(f"{metric}{average}" for average in AVERAGES) if metric in ("f1", "precision", "recall") else (metric,)
 
 
 def _dataset(name: str, target: str, summary: str) -> ftr.DatasetSpec:
@@ -44,7 +51,7 @@ def ftr_heads() -> list[ftr.HeadSpec]:
 def ftr_metrics() -> list[ftr.MetricSpec]:
     """Return the metrics."""
     return [
-        ftr.MetricSpec(name=name, target=f"ftr_plugins.classification.metrics:{attribute}", summary=summary)
+        ftr.MetricSpec(name=name, target=f"ftr_plugins.classification.metrics:{attribute}", summary=summary, scores=_scores(name))
         for name, (attribute, summary) in METRICS.items()
     ]
 

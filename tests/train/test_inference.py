@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from torch import nn
 
 from ftr.config.pretrained import PretrainedOptions
 from ftr.protocols import EncodeSettings
+from ftr.runs.load import load
 from ftr.testing.tiny import FAMILIES, Family, tiny_checkpoint
 from ftr.train.dropout import register_cpu_attention
 from ftr.train.inference import EncodedSplit, Engine, evaluating
@@ -20,6 +23,7 @@ from ftr_plugins.classification.head import SequenceClassificationHead
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
 
 if TYPE_CHECKING:
+    from ftr.jobs.run import RunResult
     from ftr.protocols import Head, Row
 
 CONTEXT = "the old mill was built by two brothers . "
@@ -127,3 +131,41 @@ def test_the_mode_comes_back_after_an_error() -> None:
     with pytest.raises(KeyError), evaluating(model):
         raise KeyError
     assert model.training
+
+
+def _targets(run: RunResult, split: str) -> tuple[Engine, EncodedSplit]:
+    """Return the trained model of a run, and its rows encoded with targets."""
+    from ftr.config.models import RunConfig
+    from ftr.registry import get_registry
+    from ftr.train.components import encode_targets
+
+    config, predictor = RunConfig.model_validate(run.record["config"]), load(run.path)
+    rows = Dataset.from_file(run.record["data"]["splits"][split]["rows"]).to_list()
+    engine = predictor.engine
+    return engine, EncodedSplit(*encode_targets(get_registry(), config, engine.head, engine.tokenizer, predictor.card, rows).open())
+
+
+@pytest.mark.parametrize("kind", ["classifier", "reader"])
+def test_the_loss_of_a_split_is_what_transformers_computes_whatever_the_batches(kind: str, request: pytest.FixtureRequest) -> None:
+    engine, split = _targets(request.getfixturevalue(kind), "validation")
+    losses = []
+    for row in split.features:
+        # One at a time, for transformers takes the padding of a batch into the softmax over the positions of an answer.
+        inputs = engine.head.collate([row], engine.tokenizer)
+        with torch.inference_mode():
+            losses.append(float(engine.model(**inputs).loss))
+    assert engine.loss(split) == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+    assert replace(engine, eval_batch=3).loss(split) == pytest.approx(engine.loss(split), rel=1e-5)
+
+
+def test_the_loss_of_a_head_without_row_losses_is_the_mean_of_its_terms(classifier: RunResult) -> None:
+    engine, split = _targets(classifier, "validation")
+
+    class Plain:
+        def __getattr__(self, name: str) -> Any:
+            if name == "row_losses":
+                raise AttributeError(name)
+            return getattr(engine.head, name)
+
+    plain: Any = Plain()
+    assert replace(engine, head=plain, eval_batch=5).loss(split) == pytest.approx(engine.loss(split), rel=1e-5)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
+from ftr.cli.main import main
 from ftr.discovery import PluginRecord
 from ftr.errors import DataError, PluginError, ScoreError
 from ftr.registry import Registry, get_registry
@@ -139,3 +140,22 @@ def test_a_score_that_was_asked_for_is_the_primary_one_where_it_is_a_number(regi
     with pytest.raises(ScoreError, match=r"`metric=confusion_matrix` is no single number. Choose from: accuracy, f1, [a-z0-9_, ]*\.$"):
         ranked("confusion_matrix")
     assert ScoreError.exit_code == 2
+
+
+@pytest.mark.parametrize("kind", ["classifier", "reader"])
+def test_the_built_in_metrics_declare_every_number_they_give(kind: str, request: pytest.FixtureRequest) -> None:
+    record = request.getfixturevalue(kind).record
+    given = {key for scores in record["scores"].values() for key, value in scores.items() if isinstance(value, int | float)}
+    assert given == {score for name in record["config"]["metrics"] for score in get_registry().metric(name).scores or ()}
+
+
+@pytest.mark.parametrize(
+    ("task", "asked", "near"), [("sentiment", "f1_micra", "f1_micro"), ("qa", "exact_match", "exact"), ("qa", "Loss", "loss")]
+)
+def test_a_sweep_refuses_a_score_that_no_metric_gives_before_it_reads_data(
+    task: str, asked: str, near: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["sweep", f"task={task}", "dataset=hub:no/where", f"metric={asked}", "epochs=choice(1,2)"]
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"ftr: error: `metric={asked}` is no score of this task. Did you mean `{near}`? Choose from: ")

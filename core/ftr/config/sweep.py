@@ -17,8 +17,9 @@ from ftr.config.settings import read_settings
 from ftr.config.space import Dimension, function_meant, split_space
 from ftr.config.sweep_keys import DEFAULT_TRIALS, SWEEP_KEYS, Mode, SweepConfig
 from ftr.config.validate import shown, validated
-from ftr.errors import ConfigError, PluginError, RequestError
+from ftr.errors import ConfigError, PluginError, RequestError, ScoreError
 from ftr.registry import Registry
+from ftr.suggest import did_you_mean
 
 __all__ = ["ResolvedSweep", "SweepConfig", "ranked_by", "recorded_sweep", "resolve_sweep", "trial_config"]
 
@@ -37,6 +38,8 @@ SEVERAL: Mapping[str, str] = {
 PBT_KEYS = ("learning_rate", "train.weight_decay", "train.max_grad_norm")
 PACKAGES = {"optuna": "optuna", "hyperopt": "ftr[hyperopt]"}
 LARGEST_GRID = 100_000
+LOSS = "loss"
+"""The score of every task besides those of its metrics."""
 _NO_SPACE = "{}: give a key an expression, for example `learning_rate=loguniform(1e-5,1e-4)` or `batch_size=choice(8,16,32)`."
 _NOT_CHOSEN = re.compile(rf"{DEFAULT}.*|default of (?:dataset|model|head) `.*`|task `[^`]*` \([^()]*\)")
 
@@ -106,6 +109,7 @@ def resolve_sweep(arguments: Sequence[str] | Mapping[str, object], registry: Reg
         _check_scheduler(sweep, space, origins)
         base = check_space(fixed, space, origins, registry)
         _check_single(base)
+        _check_metric(base.config.metrics, own, registry)
     except RequestError as error:
         hint = next((function_meant(s.value) for s in fixed.values() if function_meant(s.value) and str(s.value) in str(error)), "")
         raise type(error)(f"{error}{hint}") from None
@@ -184,6 +188,20 @@ def _check_single(base: Resolved) -> None:
     for key, mend in SEVERAL.items():
         if base.config.several and base.origins[key] != DEFAULT:
             raise ConfigError(f"`{key}` ({base.origins[key]}) trains several models, and a trial is one: {mend}.")
+
+
+def _check_metric(metrics: Sequence[str], own: Layer, registry: Registry) -> None:
+    """Refuse a score that no metric of the task gives, where all of them say which they give."""
+    asked = own.get("metric")
+    specs = [registry.metric(name) for name in metrics]
+    named = [spec.scores for spec in specs if spec.scores is not None]
+    if asked is None or asked.value is None or len(named) < len(specs):
+        return
+    known = list(dict.fromkeys([*(score for scores in named for score in scores), LOSS]))
+    if asked.text not in [*known, *(spec.name for spec in specs)]:
+        raise ScoreError(
+            f"`metric={asked.value}` is no score of this task.{did_you_mean(str(asked.value), known)} Choose from: {', '.join(known)}."
+        )
 
 
 def _with_searcher(sweep: SweepConfig, own: Layer, space: Mapping[str, Dimension], origins: Mapping[str, str]) -> SweepConfig:

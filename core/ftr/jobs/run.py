@@ -127,10 +127,11 @@ def carry_out(directory: RunDirectory, record: dict[str, Any], config: RunConfig
             Storage.of(config.compute.storage).mirror(directory.path, directory.path.name, exclude=(LOCK,))
 
 
-def finish_run(directory: RunDirectory, registry: Registry, say: Say = to_stderr) -> RunResult:
+def finish_run(directory: RunDirectory, registry: Registry, say: Say = to_stderr, ranked: tuple[str, str] | None = None) -> RunResult:
     """Complete a run that was trained with `SessionSpec.final` false: baselines, predictions, scores on held-out rows, record and card.
 
-    What its record says already, of timings for instance, stays. Raises `DataError` when the data changed since.
+    What its record says already, of timings for instance, stays. `ranked` names another score, and its mode, than the main one of
+    the first metric. Raises `DataError` when the data changed since.
     """
     record = directory.read()
     config = RunConfig.model_validate(record["config"])
@@ -142,7 +143,7 @@ def finish_run(directory: RunDirectory, registry: Registry, say: Say = to_stderr
 
     with traceback_kept(directory, say):
         record = with_baselines(record, config, prepared, say)
-        outcome = score_loop(session_spec(directory, config, prepared))
+        outcome = score_loop({**session_spec(directory, config, prepared), "ranked": ranked})
     scored = {key: outcome[key] for key in ("scores", "untrained", "state", "heldout")}
     return close(directory, {**outcome, **record, **scored})
 

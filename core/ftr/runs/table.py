@@ -32,7 +32,7 @@ def score_table(record: Mapping[str, Any], markdown: bool = False) -> list[str]:
     if not columns:
         return ["no validation or test rows: nothing was scored"]
     names = list(dict.fromkeys(key for scores in columns.values() for key, value in scores.items() if _shown(key, value)))
-    digits = decimals([value for scores in columns.values() for value in scores.values()])
+    digits = decimals([value for scores in columns.values() for key, value in scores.items() if key != "loss"])
     rows = [["", *columns], *([name, *(number(scores.get(name), digits) for scores in columns.values())] for name in names)]
     if markdown:
         return as_markdown(rows)

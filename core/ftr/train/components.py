@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from ftr.config.models import Component, RunConfig
 from ftr.config.pretrained import PretrainedOptions
 from ftr.config.training import TrainConfig
+from ftr.data.encode import StoredSplit, cache_folder, code_identity, store_split
 from ftr.errors import ConfigError, PluginError
 from ftr.protocols import EncodeSettings
 from ftr.suggest import did_you_mean
@@ -17,9 +18,12 @@ from ftr.train.pretrained import Pretrained
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ftr.protocols import Head, Model
+    from transformers import PreTrainedTokenizerBase
+
+    from ftr.protocols import Head, Model, Row
     from ftr.registry import Registry
     from ftr.specs import Kind
+    from ftr.train.export import ModelCard
 
 LENGTH_CAP = 512
 """Longest input in tokens when neither the configuration nor the model says less: what BERT was trained with."""
@@ -57,6 +61,15 @@ def encode_settings(config: RunConfig, model: Model, labels: Sequence[str], note
         notes.append(f"data.max_length {asked} is more than model `{config.model.name}` takes: {length} is used")
     stride = config.data.stride if length == asked else min(config.data.stride, length // 4)
     return EncodeSettings(max_length=length, stride=stride, labels=tuple(labels))
+
+
+def encode_targets(
+    registry: Registry, config: RunConfig, head: Head, tokenizer: PreTrainedTokenizerBase, card: ModelCard, rows: Sequence[Row]
+) -> StoredSplit:
+    """Encode held-out rows as rows to train on are, or find them encoded: with what the loss needs."""
+    settings = EncodeSettings(max_length=card.max_length, stride=card.stride, labels=tuple(card.labels))
+    identity = code_identity(type(head), config.head.options, registry.find("head", config.head.name).plugin.version)
+    return store_split(rows, head, tokenizer, settings, cache_folder(config.data.cache), identity)
 
 
 def _made(registry: Registry, kind: Kind, component: Component) -> Any:

@@ -98,17 +98,29 @@ def load_engine(folders: Sequence[Path], head: Head, card: ModelCard, numerics: 
     )
 
 
-def judge(engine: Engine, split: EncodedSplit, scorer: Scorer, state: State | None = None) -> tuple[list[Prediction], Scores, State]:
-    """Return predictions, scores and state of an encoded split; without `state` the head tunes it on these rows."""
+def judge(
+    engine: Engine, split: EncodedSplit, scorer: Scorer, state: State | None = None, targets: EncodedSplit | None = None
+) -> tuple[list[Prediction], Scores, State]:
+    """Return predictions, scores and state of an encoded split; without `state` the head tunes it on these rows.
+
+    `targets` are the rows encoded for the loss, where that is scored.
+    """
     rows = split.rows.to_list()
     records = engine.records(split)
     used = engine.head.tune(rows, records) if state is None else state
     predictions = engine.decode(rows, records, used)
-    return predictions, scorer.score(engine.head, rows, predictions, engine.labels), used
+    loss = None if targets is None else engine.loss(targets)
+    return predictions, scorer.score(engine.head, rows, predictions, engine.labels, loss), used
 
 
 def stir(
-    folders: Sequence[Path], head: Head, card: ModelCard, numerics: Numerics, split: EncodedSplit, scorer: Scorer
+    folders: Sequence[Path],
+    head: Head,
+    card: ModelCard,
+    numerics: Numerics,
+    split: EncodedSplit,
+    scorer: Scorer,
+    targets: EncodedSplit | None = None,
 ) -> tuple[Engine, Soup]:
     """Average the weights of trained checkpoints greedily, by the primary score on `split`; returns an engine with the mean, and how.
 
@@ -123,7 +135,7 @@ def stir(
 
     def score(tried: Weights) -> float:
         engine.model.load_state_dict(tried)
-        return float(judge(engine, split, scorer)[1][scorer.primary])
+        return float(judge(engine, split, scorer, targets=targets)[1][scorer.primary])
 
     soup = greedy_soup(weights(), score, scorer)
     engine.model.load_state_dict(soup.weights)

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from ftr.errors import PluginError
-from ftr.protocols import Combines, Votes
+from ftr.protocols import Combines, RowLosses, Votes
+from ftr.train.losses import mean_loss, row_losses, terms
 from ftr.train.memory import Fitting, free_memory, is_out_of_memory
 from ftr.train.sampling import Indices, by_length
 
@@ -76,12 +77,36 @@ class Engine:
         With several workers each runs every `world`-th batch and all get all records. `tick` is told how many
         features are done. Where memory runs out the batches become smaller, and stay so: see `fitting`.
         """
+        found = self._each(split, self._reduce, rank, world, tick)
+        grouped: list[list[Any]] = [[] for _ in range(len(split.rows))]
+        for feature, owner in enumerate(split.owners.tolist()):
+            grouped[owner].append(found[feature])
+        return grouped
+
+    def loss(self, split: EncodedSplit, rank: int = 0, world: int = 1) -> float:
+        """Return the mean loss of a split that was encoded with targets: no label smoothing, all examples weigh the same.
+
+        The mean is over examples (the windows of a question are one each); of a head without `row_losses` it is over the terms of
+        each batch's own mean. Raises `PluginError` when head and model give no loss.
+        """
+        found = self._each(split, self._losses, rank, world).values()
+        return float(sum(loss * weight for loss, weight in found) / sum(weight for _, weight in found))
+
+    def _each(
+        self,
+        split: EncodedSplit,
+        ask: Callable[[Dataset, Indices], list[Any]],
+        rank: int,
+        world: int,
+        tick: Callable[[int], None] | None = None,
+    ) -> dict[int, Any]:
+        """Return what `ask` gives for each feature of a split."""
         pending, lengths = deque(self._batches(split)[rank::world]), split.lengths
         found: dict[int, Any] = {}
         while pending:
             batch, *rest = self.fitting.cut(pending.popleft(), lengths)
             pending.extendleft(reversed(rest))
-            records = self._reduced(split.features, batch)
+            records = self._fitted(ask, split.features, batch)
             if records is None:
                 free_memory(self.model.device.type)
                 self.fitting.descend(len(batch), int(lengths[batch].max()), self.eval_batch)
@@ -90,12 +115,7 @@ class Engine:
             found.update(zip(batch.tolist(), records, strict=True))
             if tick is not None:
                 tick(len(found))
-        if world > 1:
-            found = _gather(found, world)
-        grouped: list[list[Any]] = [[] for _ in range(len(split.rows))]
-        for feature, owner in enumerate(split.owners.tolist()):
-            grouped[owner].append(found[feature])
-        return grouped
+        return _gather(found, world) if world > 1 else found
 
     def decode(self, rows: Sequence[Row], records: Sequence[Sequence[Any]], state: State) -> list[Prediction]:
         """Turn the records of each row into its prediction."""
@@ -106,10 +126,10 @@ class Engine:
             return by_length(split.lengths, self.eval_batch, 1 << 62)
         return by_length(split.lengths, ROWS_PER_BATCH, TOKENS_PER_BATCH[self.model.device.type])
 
-    def _reduced(self, features: Dataset, batch: Indices) -> list[Any] | None:
-        """Return the records of a batch, None when memory ran out; the error, which holds tensors, is let go of."""
+    def _fitted(self, ask: Callable[[Dataset, Indices], list[Any]], features: Dataset, batch: Indices) -> list[Any] | None:
+        """Return what is asked of a batch, None when memory ran out; the error, which holds tensors, is let go of."""
         try:
-            return self._reduce(features, batch)
+            return ask(features, batch)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -120,6 +140,16 @@ class Engine:
         inputs = {key: value.to(self.model.device) for key, value in self.head.collate(items, self.tokenizer).items()}
         outputs = [self._ask(model, inputs) for model in (self.model, *self.others)]
         return self.head.reduce(self._joined(outputs), items)
+
+    def _losses(self, features: Dataset, batch: Indices) -> list[tuple[float, float]]:
+        """Return the loss of each feature of a batch, and how much it weighs in the mean."""
+        items = feature_rows(features, batch)
+        inputs = {key: value.to(self.model.device) for key, value in self.head.collate(items, self.tokenizer).items()}
+        outputs = self._joined([self._ask(model, inputs) for model in (self.model, *self.others)])
+        if isinstance(self.head, RowLosses):
+            return [(float(loss), 1.0) for loss in row_losses(self.head, outputs, inputs, 0.0)]
+        mean = float(mean_loss(self.head, self.model, outputs, inputs, outputs.get("loss")))
+        return [(mean, terms(inputs, len(batch)) / len(batch))] * len(batch)
 
     def _joined(self, outputs: list[ModelOutput]) -> ModelOutput:
         if self.votes:

@@ -82,7 +82,10 @@ def mean_loss(head: Head, model: nn.Module, outputs: ModelOutput, inputs: Mappin
 
 def loss_terms(micro: MicroBatch) -> int:
     """Return how many terms the mean loss of a micro-batch has: class ids that are not ignored (-100), else examples."""
-    if not micro.examples:
-        return 0
-    labels = micro.inputs.get("labels")
-    return micro.examples if labels is None or labels.is_floating_point() else int((labels != -100).sum())
+    return terms(micro.inputs, micro.examples) if micro.examples else 0
+
+
+def terms(inputs: Mapping[str, Tensor], examples: int) -> int:
+    """Return how many terms the mean loss of a batch of `examples` has."""
+    labels = inputs.get("labels")
+    return examples if labels is None or labels.is_floating_point() else int((labels != -100).sum())

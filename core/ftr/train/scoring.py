@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ftr.registry import Registry
 
 Scores = dict[str, Any]
+LOSS = "loss"
+"""The score that every head has: the mean loss of the rows, without label smoothing and weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Scorer:
     mode: str
     asked: bool = False
     """Whether `primary` was asked for by name, and is not the main score of the first metric."""
+    loss: bool = False
+    """Whether `primary` is the loss, which no metric gives: `score` is then told it."""
 
     @classmethod
     def of(cls, registry: Registry, names: Sequence[str], ranked: tuple[str, str] | None = None) -> Scorer:
@@ -41,16 +45,20 @@ class Scorer:
         """
         first = registry.metric(names[0])
         primary, mode = ranked or (first.key or first.name, first.mode)
+        main = {spec.key or spec.name for spec in map(registry.metric, names)}
         return cls(
             modules={name: call_target(registry, "metric", name) for name in names},
             owners={name: registry.find("metric", name).plugin.described for name in names},
             primary=primary,
             mode=mode,
             asked=primary != (first.key or first.name),
+            loss=primary == LOSS and LOSS not in main,
         )
 
-    def score(self, head: Head, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]) -> Scores:
-        """Return all scores of `predictions`; those a metric gives per class are keyed by label name.
+    def score(
+        self, head: Head, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str], loss: float | None = None
+    ) -> Scores:
+        """Return all scores of `predictions`, and the `loss` where it is known; those a metric gives per class are keyed by label name.
 
         Raises `ScoreError` when the score that was asked for is not among them or no number, `PluginError` when a metric fails.
         """
@@ -59,8 +67,11 @@ class Scorer:
         for name, module in self.modules.items():
             for key, value in self._compute(name, module, inputs).items():
                 scores[key] = _named(value, labels)
+        if loss is not None:
+            scores[LOSS] = loss
         numbers = [key for key, value in scores.items() if isinstance(value, int | float)]
         if self.asked and self.primary not in numbers:
+            numbers = list(dict.fromkeys([*numbers, LOSS]))
             problem = "is no single number" if self.primary in scores else "is no score of this task"
             raise ScoreError(f"`metric={self.primary}` {problem}.{did_you_mean(self.primary, numbers)} Choose from: {', '.join(numbers)}.")
         if self.primary not in scores:

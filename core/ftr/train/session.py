@@ -16,6 +16,7 @@ from ftr.config.models import RunConfig
 from ftr.data.cleaner import as_given
 from ftr.data.encode import StoredSplit
 from ftr.registry import Registry, get_registry
+from ftr.train.components import encode_targets
 from ftr.train.export import ModelCard
 from ftr.train.hardware import Numerics, choose_numerics, describe_hardware, device_name
 from ftr.train.history import METRICS, begin_history, evaluations, keep_history
@@ -38,6 +39,7 @@ from ftr.train.weighting import Weighting
 
 if TYPE_CHECKING:
     from ftr.protocols import Prediction, State
+    from ftr.train.inference import EncodedSplit
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -66,6 +68,7 @@ class Session:
         self.kept = Kept(self.folder, self.card, self.rank, self.world, merge=self.config.train.lora.merge)
         self.timings: dict[str, float] = {}
         self.untrained: Scores | None = None
+        self.targets: dict[str, EncodedSplit] = {}
         self.meter = Meter(steps=0, epochs=self.config.epochs)
         data = {name: str(place["sha256"]) for name, place in spec.splits.items()}
         self.snapshots = Snapshots(self.folder, self.config, data, self.rank, self.world, self.line.say, self._facts, self.kept.link)
@@ -151,10 +154,20 @@ class Session:
         )
         used = self.engine.head.tune(rows, records) if state is None else state
         predictions = self.engine.decode(rows, records, used)
-        scores = self.scorer.score(self.engine.head, rows, predictions, self.card.labels)
+        scores = self.scorer.score(self.engine.head, rows, predictions, self.card.labels, self._loss(split))
         self.line.clear()
         self.timings["evaluate"] = self.timings.get("evaluate", 0.0) + time.monotonic() - began
         return as_given(self.engine.head, rows, predictions, self.card.cleaner), scores, used
+
+    def _loss(self, split: str) -> float | None:
+        """Return the mean loss of a split where it is the score that is asked for."""
+        if not self.scorer.loss:
+            return None
+        if split not in self.targets:
+            engine, rows = self.engine, self.splits[split].rows.to_list()
+            stored = encode_targets(self.registry, self.config, engine.head, engine.tokenizer, self.card, rows)
+            self.targets[split] = open_split(stored, keep=False)
+        return self.engine.loss(self.targets[split], self.rank, self.world)
 
     def score_untrained(self) -> None:
         """Score the model as it is before training on the held-out split."""

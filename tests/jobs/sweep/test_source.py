@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from ftr.config.dimension import Dimension, grid_points
 from ftr.jobs.sweep.budget import Ending
 from ftr.jobs.sweep.proposers import Proposer, Values, make_proposer
 from sweeps import Rehearsal, space_of
@@ -28,8 +29,14 @@ class Listening:
         self.told.append((number, score))
 
 
-def rehearsal(proposer: Proposer | None = None, *, refuses: Mapping[str, object] | None = None, **keys: object) -> Rehearsal:
-    return Rehearsal(proposer or make_proposer("random", SPACE, "max", 0), refuses=refuses or {}, **keys)
+def rehearsal(
+    proposer: Proposer | None = None,
+    *,
+    refuses: Mapping[str, object] | None = None,
+    space: Mapping[str, Dimension] | None = None,
+    **keys: object,
+) -> Rehearsal:
+    return Rehearsal(proposer or make_proposer("random", SPACE, "max", 0), refuses=refuses or {}, space=space, **keys)
 
 
 def searched(name: str, count: int, repeats: int = 1) -> Rehearsal:
@@ -55,7 +62,7 @@ def test_a_trial_is_written_down_before_it_is_handed_out() -> None:
         spec = sweep.next()
         written = sweep.events[-1]
         assert (written["event"], written["trial"], written["group"], written["repeat"]) == ("trial", number, number, 0)
-        assert spec == {"trial": number, "values": written["values"], "seed": 42}
+        assert spec is not None and (spec["trial"], spec["values"], spec["seed"]) == (number, written["values"], 42)
     assert sweep.next() is None and sweep.source.ending == Ending("trials", "all 2 configurations were tried")
     assert len(sweep.events) == 2
 
@@ -64,7 +71,7 @@ def test_a_source_without_further_values_ends_the_sweep() -> None:
     sweep = rehearsal(make_proposer("grid", space_of(epochs="grid(1,2)"), "max", 0), time=60)
     assert [spec["values"]["epochs"] for spec in (sweep.next(), sweep.next()) if spec] == [1, 2]
     assert sweep.next() is None
-    assert sweep.source.ending is not None and sweep.source.ending.detail == "the searcher has no more configurations"
+    assert sweep.source.ending is not None and sweep.source.ending.detail == "all 2 configurations of the space were tried"
 
 
 def test_repeats_share_values_and_group_and_differ_in_seed() -> None:
@@ -169,3 +176,91 @@ def test_a_searcher_that_comes_to_other_values_goes_on_with_what_was_tried_and_s
     assert again.table() == whole.table()
     spec = again.next()
     assert spec is not None and spec["trial"] == 3
+
+
+SIX = space_of(learning_rate="choice(1e-3,3e-3)", batch_size="choice(8,16,32)")
+FINITE = {
+    "choices": SIX,
+    "quantised": space_of(learning_rate="quniform(0.1,0.3,0.1)", batch_size="randint(1,3)"),
+    "lopsided": space_of(learning_rate="qloguniform(0.001,0.004,0.001)", batch_size="lograndint(1,3)"),
+    "nested": space_of(learning_rate="choice(1e-3)", batch_size="choice([1, {a: 1}],[2],2,two,null,true)"),
+    "seeds": space_of(learning_rate="choice(1e-3,3e-3)", seed="randint(0,3)"),
+}
+
+
+def run_through(sweep: Rehearsal) -> list[dict[str, object]]:
+    """Let every trial end before the next is asked for, and return the values that were tried."""
+    while spec := sweep.next():
+        sweep.result(spec["trial"], float(spec["trial"] % 4))
+        sweep.end(spec["trial"])
+    return [event["values"] for event in sweep.events if event["event"] == "trial"]
+
+
+@pytest.mark.parametrize("name", ["random", "grid", "optuna", "hyperopt"])
+@pytest.mark.parametrize("kind", FINITE)
+def test_a_finite_space_is_gone_through_once_and_ends_the_sweep(name: str, kind: str) -> None:
+    space = FINITE[kind]
+    sweep = rehearsal(make_proposer(name, space, "max", 1), space=space, trials=40)
+    tried = run_through(sweep)
+    assert sorted(map(str, tried)) == sorted(map(str, grid_points(space)))
+    assert sweep.source.ending == Ending("space", f"all {len(tried)} configurations of the space were tried")
+
+
+@pytest.mark.parametrize("name", ["random", "optuna", "hyperopt"])
+def test_fewer_trials_than_a_finite_space_has_are_all_different(name: str) -> None:
+    for seed in range(6):
+        sweep = rehearsal(make_proposer(name, SIX, "max", seed), space=SIX, trials=4)
+        assert len({str(values) for values in run_through(sweep)}) == 4
+        assert sweep.source.ending == Ending("trials", "all 4 configurations were tried")
+
+
+@pytest.mark.parametrize("name", ["random", "grid", "optuna"])
+def test_values_that_come_to_the_same_configuration_are_tried_once(name: str) -> None:
+    space = space_of(batch_size="choice(8,8.0)", learning_rate="choice(1e-3,3e-3)", idle="choice(a,b)")
+    tried = run_through(rehearsal(make_proposer(name, space, "max", 0), space=space, time=60))
+    assert len(tried) == 2 and {values["learning_rate"] for values in tried} == {1e-3, 3e-3}
+
+
+def test_repeats_of_a_finite_space_differ_in_seed_alone() -> None:
+    sweep = rehearsal(make_proposer("optuna", SIX, "max", 0), space=SIX, trials=10, repeats=3)
+    assert len(run_through(sweep)) == 18
+    seen = [(str(event["values"]), event["repeat"]) for event in sweep.events if event["event"] == "trial"]
+    assert len(set(seen)) == 18
+
+
+def test_a_searcher_is_told_the_known_score_of_what_it_proposes_again() -> None:
+    listening = Listening()
+    listening.inner = make_proposer("random", SIX, "max", 1)
+    sweep = rehearsal(listening, space=SIX, trials=6)
+    run_through(sweep)
+    again = [event for event in sweep.events if event["event"] == "duplicate"]
+    told = dict(listening.told)
+    assert again and all(told[event["proposal"]] == sweep.state.trials[event["group"]].best for event in again)
+
+
+def test_a_failed_configuration_is_not_tried_again() -> None:
+    sweep = rehearsal(make_proposer("optuna", SIX, "max", 0), refuses={"batch_size": 32}, space=SIX, trials=12)
+    assert len({str(values) for values in run_through(sweep)}) == 6 == len(sweep.state.trials)
+
+
+@pytest.mark.parametrize("name", ["random", "grid", "optuna", "hyperopt"])
+def test_a_finite_space_goes_on_after_any_cut_without_a_repeat(name: str) -> None:
+    whole = rehearsal(make_proposer(name, SIX, "max", 7), space=SIX, trials=12)
+    tried = run_through(whole)
+    for cut in range(len(whole.events) + 1):
+        again = rehearsal(make_proposer(name, SIX, "max", 7), space=SIX, trials=12)
+        assert again.recall(whole.events[:cut]) == []
+        assert run_through(again) == tried, "in the same order as undisturbed"
+    more = rehearsal(make_proposer(name, SIX, "max", 7), space=SIX, trials=40)
+    more.recall(whole.events)
+    assert more.next() is None and more.source.ending == Ending("space", "all 6 configurations of the space were tried")
+
+
+def test_a_journal_with_repeats_of_an_earlier_version_is_gone_on_with() -> None:
+    old = [
+        {"event": "trial", "trial": number, "values": {"learning_rate": 1e-3, "batch_size": 8}, "group": number, "repeat": 0}
+        for number in range(2)
+    ]
+    sweep = rehearsal(make_proposer("random", SIX, "max", 0), space=SIX, trials=40)
+    sweep.recall(old)
+    assert len(run_through(sweep)) == 7 and len({str(trial.values) for trial in sweep.state.trials.values()}) == 6

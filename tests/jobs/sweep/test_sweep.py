@@ -171,6 +171,38 @@ def test_more_trials_go_on_where_a_finished_sweep_ended(undisturbed: SweepResult
     assert 90 <= sum(trial.epoch for trial in more.state.trials.values()) <= 94
 
 
+@pytest.fixture(scope="module")
+def by_loss(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: Path) -> SweepResult:
+    """A sweep of a space of four, ranked by the loss, with more trials asked for than it has."""
+    space = {"learning_rate": "choice(1e-6,5e-3)", "batch_size": "choice(8,8.0,16)", "train.label_smoothing": 0.1, "epochs": 2}
+    settings = {**FIFO, "searcher": "optuna", "trials": 9, "metric": "loss", "ensemble": "top2"}
+    return search({**settings, **space}, dataset=reviews, model=tiny_bert, output=tmp_path_factory.mktemp("by-loss"))
+
+
+def test_the_loss_ranks_trials_and_less_of_it_is_better(by_loss: SweepResult) -> None:
+    entries = rank(by_loss.state.trials.values(), by_loss.record["mode"])
+    values = [entry.value for entry in entries]
+    assert (by_loss.record["primary"], by_loss.record["mode"]) == ("loss", "min")
+    assert values == sorted(value for value in values if value is not None) and 0 < fmean(map(float, map(str, values))) < 3
+    assert by_loss.best is not None
+    best, ensemble = (json.loads((by_loss.path / name / "run.json").read_text()) for name in ("best", "ensemble"))
+    assert best["scores"]["validation"]["loss"] == pytest.approx(values[0], abs=1e-5) and "loss" in best["scores"]["test"]
+    assert best["best"]["value"] == min(line["value"] for line in lines(by_loss.best / "metrics.jsonl") if line["kind"] == "validation")
+    assert 0 < ensemble["scores"]["validation"]["loss"] < 3
+
+
+def test_a_space_that_was_gone_through_ends_the_sweep_and_resuming_it_says_so(
+    by_loss: SweepResult, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tried = {(str(trial.values["learning_rate"]), float(trial.values["batch_size"])) for trial in by_loss.state.trials.values()}
+    assert len(tried) == len(by_loss.state.trials) == 4
+    assert by_loss.ending.detail == "all 4 configurations of the space were tried"
+    assert main(["resume", str(by_loss.path), "trials=40"]) == 0
+    out, err = capfd.readouterr()
+    assert "ended because all 4 configurations of the space were tried" in out and "Traceback" not in err
+    assert len(started(events_of(by_loss.path))) == 4
+
+
 def test_a_metric_the_task_does_not_report_ends_it_with_the_scores_there_are(
     tiny_bert: Path, reviews: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

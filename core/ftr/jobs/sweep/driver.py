@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftr.config.dimension import grid_size
 from ftr.config.sweep import PBT_KEYS, ResolvedSweep, trial_config
 from ftr.errors import ConfigError, RunError, ScoreError
 from ftr.jobs.prepare import split_lines
@@ -153,13 +154,16 @@ class Driver:
         from ftr.jobs.sweep.source import TrialSource
 
         mode, sweep, space = record["mode"], self.sweep, self.resolved.space
+        limit, size = self.resolved.trial_limit, grid_size(space)
+        if limit and size and limit > size:
+            self.say(f"the space has {size} configurations, fewer than `trials={limit}`: the sweep ends when all of them were tried")
         state = replay(events, mode)
         proposer = make_proposer(sweep.searcher, space, mode, self.config.seed)
         budget = Budget(
             sweep, self.resolved.trial_limit, mode, state.seconds, {number: trial.epoch for number, trial in state.trials.items()}
         )
         board = Board(state, directory.journal, budget, LiveTable(record["primary"], mode), self._closed(directory))
-        board.source = TrialSource(proposer, budget, board.write, self._spec, seed=self.config.seed, repeats=sweep.repeats)
+        board.source = TrialSource(proposer, budget, board.write, self._spec, seed=self.config.seed, repeats=sweep.repeats, space=space)
         scheduler = make_scheduler(sweep, space, longest_training(self.resolved), mode, self.config.seed)
         scheduler.adopted = self._adoption(board)
         if events:

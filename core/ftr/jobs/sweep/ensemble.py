@@ -21,7 +21,9 @@ from ftr.jobs.run import check_same_data
 from ftr.jobs.sweep.members import Chosen, Member, choose, of_weights
 from ftr.runs.directory import RunDirectory
 from ftr.runs.ensemble_card import ensemble_card
+from ftr.train.components import encode_targets
 from ftr.train.export import save_model, write_card
+from ftr.train.pretrained import Pretrained
 from ftr.train.quiet import quiet_libraries
 from ftr.train.scoring import Scorer
 
@@ -128,7 +130,7 @@ class Joining:
         shutil.rmtree(fresh.path, ignore_errors=True)
         self.say(f"joining trials {', '.join(map(str, _numbers(chosen.members)))}")
         engine, members, left_out = (self._soup if of_weights(self.asked) else self._average)(chosen.members, fresh.model)
-        scores, state = self._score(engine, fresh.path)
+        scores, state = self._score(engine, fresh.path, chosen.members[0])
         write_card(fresh.model, replace(chosen.members[0].card, state=state))
         record = {
             **{key: self.best[key] for key in FROM_BEST if key in self.best},
@@ -172,7 +174,8 @@ class Joining:
         from ftr.train.ensemble import stir
 
         head, card = members[0].head, members[0].card
-        engine, soup = stir([member.run.model for member in members], head, card, self.numerics, self.splits["validation"], self.scorer)
+        folders, split = [member.run.model for member in members], self.splits["validation"]
+        engine, soup = stir(folders, head, card, self.numerics, split, self.scorer, self._targets("validation", members[0]))
         save_model(folder, engine.model, engine.tokenizer, card)
         return engine, [members[number] for number in soup.kept], self._refused(members, soup)
 
@@ -186,7 +189,17 @@ class Joining:
                 self.say(f"trial {member.entry.trial} is left out of the soup: {found[member.entry.trial]}")
         return found
 
-    def _score(self, engine: Engine, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _targets(self, name: str, member: Member) -> EncodedSplit | None:
+        """Return a split encoded for the loss, where that ranks."""
+        from ftr.train.inference import EncodedSplit
+
+        if not self.scorer.loss:
+            return None
+        config, tokenizer = RunConfig.model_validate(self.best["config"]), Pretrained(str(member.run.model)).tokenizer()
+        rows = self.splits[name].rows.to_list()
+        return EncodedSplit(*encode_targets(self.registry, config, member.head, tokenizer, member.card, rows).open())
+
+    def _score(self, engine: Engine, folder: Path, member: Member) -> tuple[dict[str, Any], dict[str, Any]]:
         """Write predictions and return scores and state: validation first, which sets the state that test is scored with."""
         from ftr.train.ensemble import judge
 
@@ -195,7 +208,7 @@ class Joining:
         data = RunConfig.model_validate(self.best["config"]).data
         for name in HELD_OUT:
             if name in self.splits:
-                predictions, scores[name], state = judge(engine, self.splits[name], self.scorer, state)
+                predictions, scores[name], state = judge(engine, self.splits[name], self.scorer, state, self._targets(name, member))
                 given = as_given(engine.head, self.splits[name].rows, predictions, Cleaner(data.clean, data.stop_words))
                 atomic.write_lines(folder / "predictions" / f"{name}.jsonl", given)
         return scores, state or {}

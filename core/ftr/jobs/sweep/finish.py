@@ -49,7 +49,7 @@ def finish(
     first = winner(entries)
     if first is not None:
         say(f"trial {first.trial} is the best: its model is scored on the held-out rows")
-        export_winner(directory, first, registry, say)
+        export_winner(directory, first, registry, say, (record["primary"], record["mode"]))
     ensemble = None
     if resolved.sweep.ensemble is not None:
         ensemble = add_ensemble(directory, entries, resolved.sweep.ensemble, (record["primary"], record["mode"]), registry, say)
@@ -69,7 +69,7 @@ def finish(
     return closed
 
 
-def export_winner(directory: SweepDirectory, entry: Entry, registry: Registry, say: Callable[[str], None]) -> None:
+def export_winner(directory: SweepDirectory, entry: Entry, registry: Registry, say: Callable[[str], None], ranked: tuple[str, str]) -> None:
     """Copy the winner's run to `best/` and complete it as an ordinary run: baselines, predictions, scores on test rows, model card."""
     best = directory.best
     if best.is_dir() and (best / "run.json").is_file() and RunDirectory(best).read().get("trial") == entry.trial:
@@ -78,6 +78,6 @@ def export_winner(directory: SweepDirectory, entry: Entry, registry: Registry, s
     shutil.rmtree(fresh, ignore_errors=True)
     source = directory.trial_path(entry.trial)
     shutil.copytree(source, fresh, ignore=shutil.ignore_patterns("checkpoints", ".lock", "*.new-*", "*.old-*"))
-    finish_run(RunDirectory(fresh), registry, say)
+    finish_run(RunDirectory(fresh), registry, say, ranked)
     shutil.rmtree(best, ignore_errors=True)
     fresh.rename(best)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 RESAMPLE = 0.25
 FACTORS = (0.8, 1.2)
+TRIES = 20
+"""Draws of a new value before the donor's own is kept: a list of one value has no other."""
 ADOPT = "adopt"
 """Key of a trial's config: whose checkpoint it goes on from."""
 
@@ -50,9 +52,20 @@ class Population(PopulationBasedTraining):  # type: ignore[misc]  # ray is not c
         return {"trial": number, ADOPT: place, **self.adopted(number, donor, values)}, {}
 
     def _explored(self, key: str, value: Any) -> object:
-        """Return a neighbour of `value`: another draw, the next choice, or a factor of 0.8 or 1.2 within the bounds."""
-        dimension = self.space[key]
-        if self.rng.random() < RESAMPLE:
+        """Return a neighbour of `value`: another draw, the next choice, or a factor of 0.8 or 1.2 within the bounds.
+
+        It differs from `value` where the space has another: a copy of the donor's weights that trains with the donor's values and
+        seed would do again what the donor does.
+        """
+        drawn = self.rng.random() < RESAMPLE
+        for _ in range(TRIES):
+            found = self._neighbour(self.space[key], value, drawn)
+            if found != value:
+                return found
+        return value
+
+    def _neighbour(self, dimension: Dimension, value: Any, drawn: bool) -> object:
+        if drawn:
             return dimension.sample(self.rng)
         if dimension.values:
             place = dimension.values.index(value) + int(self.rng.choice([-1, 1]))

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from ray.tune.search import Searcher
 
+from ftr.config.dimension import grid_points, grid_size
 from ftr.errors import FtrError
 from ftr.jobs.sweep.budget import Budget, Ending
 from ftr.jobs.sweep.proposers import Proposer, Values
 from ftr.runs.trials import SweepState, Trial
 
+if TYPE_CHECKING:
+    from ftr.config.dimension import Dimension
+
+ASKS, DRAWS = 25, 200
+"""How often a searcher is asked for a configuration that is new, and how many are drawn at random after that."""
+COUNTED = 100_000
+"""Configurations of a space that is gone through from end to end to find one that is left."""
 Check = Callable[[Mapping[str, object], int], dict[str, Any]]
 """From the values and the seed of a trial to its spec; raises `FtrError` where no run can have these values."""
 
 
 @dataclass(slots=True)
 class Group:
-    """The trials of one configuration: one, or as many as there are repeats."""
+    """The trials of one configuration: one, or as many as there are repeats.
+
+    `proposals` are the numbers under which the searcher proposed it: several, where it did so again.
+    """
 
     values: Values
+    proposals: list[int] = field(default_factory=list)
     trials: list[int] = field(default_factory=list)
     bests: dict[int, float | None] = field(default_factory=dict)
 
@@ -33,18 +47,34 @@ class Group:
 
 
 class TrialSource(Searcher):  # type: ignore[misc]  # ray is not checked
-    """A `Searcher` to Tune; to us the one place where trials get their numbers, values and seeds."""
+    """A `Searcher` to Tune; to us the one place where trials get their numbers, values and seeds.
 
-    def __init__(self, proposer: Proposer, budget: Budget, write: Callable[..., None], check: Check, *, seed: int, repeats: int) -> None:
+    No configuration is handed out twice: values that a searcher proposes again are answered with the score that is known.
+    """
+
+    def __init__(
+        self,
+        proposer: Proposer,
+        budget: Budget,
+        write: Callable[..., None],
+        check: Check,
+        *,
+        seed: int,
+        repeats: int,
+        space: Mapping[str, Dimension] | None = None,
+    ) -> None:
         """`write` journals an event before anything follows from it; `check` makes the spec of a trial from its values and seed."""
         super().__init__(metric=None, mode=None)
         self.proposer, self.budget, self.write, self.check = proposer, budget, write, check
-        self.seed, self.repeats = seed, repeats
+        self.seed, self.repeats, self.space = seed, repeats, space or {}
+        self.size = grid_size(self.space) if space else None
+        self.tried: dict[str, int] = {}
+        """The group of each configuration, by its values as they are written, and by all it resolves to."""
+        self.written: set[str] = set()
         self.groups: dict[int, Group] = {}
         self.numbers: dict[str, int] = {}
         self.waiting: list[tuple[int, Values, int]] = []
-        self.next_trial = 0
-        self.next_group = 0
+        self.next_trial = self.next_group = self.next_proposal = 0
         self.ending: Ending | None = None
 
     def recall(self, events: list[dict[str, Any]], state: SweepState) -> list[str]:
@@ -56,6 +86,9 @@ class TrialSource(Searcher):  # type: ignore[misc]  # ray is not checked
         for event in events:
             if event["event"] == "trial":
                 self._recall_trial(event, notes)
+            elif event["event"] == "duplicate":
+                self.proposer.propose(event["proposal"])
+                self._proposed_again(event["proposal"], event["group"])
             elif event["event"] == "end":
                 trial = state.trials[event["trial"]]
                 self._tell(trial.number, trial.group, trial.best)
@@ -66,10 +99,11 @@ class TrialSource(Searcher):  # type: ignore[misc]  # ray is not checked
     def _recall_trial(self, event: dict[str, Any], notes: list[str]) -> None:
         number, group, values = event["trial"], event["group"], event["values"]
         if group not in self.groups:
-            again = self.proposer.propose(group)
+            proposal = event.get("proposal", group)
+            again = values if proposal is None else self.proposer.propose(proposal)
             if again != values and not notes:
                 notes.append(f"the searcher does not come to the values of trial {number} again: it goes on with what it was told")
-            self.groups[group] = Group(values)
+            self._take(group, values, proposal)
         self.groups[group].trials.append(number)
         self.next_trial = max(self.next_trial, number + 1)
         self.next_group = max(self.next_group, group + 1)
@@ -101,18 +135,89 @@ class TrialSource(Searcher):  # type: ignore[misc]  # ray is not checked
 
     def _open_group(self) -> None:
         self.ending = self.ending or self.budget.sated(self.scores(), self.next_group)
-        values = None if self.ending else self.proposer.propose(self.next_group)
+        values, proposal = (None, None) if self.ending else self._new_values()
         if values is None:
-            self.ending = self.ending or Ending("trials", "the searcher has no more configurations")
+            self.ending = self.ending or self._ended()
             return
         group, self.next_group = self.next_group, self.next_group + 1
-        self.groups[group] = Group(values)
+        self._take(group, values, proposal)
         self.waiting = [self._numbered(group, values, repeat) for repeat in range(self.repeats)]
+
+    def _new_values(self) -> tuple[Values | None, int | None]:
+        """Return values that were not tried and the number of their proposal; (None, None): there are no more.
+
+        The searcher is asked first; where it proposes nothing new, the number is None: it is not told of them.
+        """
+        for _ in range(ASKS):
+            values = None if self._through() else self.proposer.propose(self.next_proposal)
+            if values is None:
+                return None, None
+            proposal, self.next_proposal = self.next_proposal, self.next_proposal + 1
+            group = self._group_like(values)
+            if group is None:
+                return values, proposal
+            self.write("duplicate", proposal=proposal, group=group)
+            self._proposed_again(proposal, group)
+        return next((values for values in self._others() if self._group_like(values) is None), None), None
+
+    def _ended(self) -> Ending:
+        if self.space and (self.size is None or self.size > COUNTED):
+            return Ending("space", f"no configuration was found that is not among the {len(self.groups)} that were tried")
+        return Ending("space", f"all {len(self.groups)} configurations of the space were tried")
+
+    def _through(self) -> bool:
+        return self.size is not None and len(self.written) >= self.size
+
+    def _others(self) -> Iterator[Values]:
+        """Yield values drawn from the space, then each combination of a space that can be counted."""
+        rng = np.random.default_rng([self.seed, self.next_group])
+        for _ in range(DRAWS if self.space else 0):
+            yield {key: dimension.sample(rng) for key, dimension in self.space.items()}
+        if self.size is not None and self.size <= COUNTED:
+            yield from grid_points(self.space)
+
+    def _group_like(self, values: Values) -> int | None:
+        """Return the group that has the configuration of `values`, however they are spelled."""
+        written = _text(values)
+        group = self.tried.get(written)
+        if group is None:
+            group = self.tried.get(self._resolved(values))
+            if group is not None:
+                self.tried[written] = group
+                self.written.add(written)
+        return group
+
+    def _resolved(self, values: Values) -> str:
+        """Return all that a trial of `values` is configured with, as text: equal for `8` and `8.0` where a key takes whole numbers."""
+        try:
+            return _text(self.check(values, self.seed).get("config", values))
+        except FtrError:
+            return _text(values)
+
+    def _take(self, group: int, values: Values, proposal: int | None) -> None:
+        """Note a configuration as tried."""
+        self.groups[group] = Group(values, [] if proposal is None else [proposal])
+        self.next_proposal = max(self.next_proposal, 0 if proposal is None else proposal + 1)
+        self.written.add(_text(values))
+        for text in (_text(values), self._resolved(values)):
+            self.tried.setdefault(text, group)
+
+    def _proposed_again(self, proposal: int, group: int) -> None:
+        """Let the searcher know what became of a configuration it proposes again, now or as soon as that is known."""
+        self.next_proposal = max(self.next_proposal, proposal + 1)
+        self.groups[group].proposals.append(proposal)
+        done, score = self.groups[group].score(self.repeats)
+        if done:
+            self.proposer.tell(proposal, score)
 
     def _numbered(self, group: int, values: Values, repeat: int) -> tuple[int, Values, int]:
         number, self.next_trial = self.next_trial, self.next_trial + 1
-        self.groups[group].trials.append(number)
-        self.write("trial", trial=number, values=values, group=group, repeat=repeat)
+        known = self.groups[group]
+        known.trials.append(number)
+        proposal = next(iter(known.proposals), None)
+        # Left out where it is the group's number, as it always was while searchers could propose values twice.
+        apart = {} if proposal == group else {"proposal": proposal}
+        self.write("trial", trial=number, values=values, group=group, repeat=repeat, **apart)
         return number, values, repeat
 
     def scores(self) -> list[float]:
@@ -128,7 +233,8 @@ class TrialSource(Searcher):  # type: ignore[misc]  # ray is not checked
         self.groups[group].bests[number] = best
         done, score = self.groups[group].score(self.repeats)
         if done:
-            self.proposer.tell(group, score)
+            for proposal in self.groups[group].proposals:
+                self.proposer.tell(proposal, score)
 
     def _group_of(self, number: int) -> int:
         return next(key for key, group in self.groups.items() if number in group.trials)
@@ -144,3 +250,16 @@ class TrialSource(Searcher):  # type: ignore[misc]  # ray is not checked
 
     def restore(self, checkpoint_path: str) -> None:
         """Read nothing."""
+
+
+def _text(values: object) -> str:
+    """Return values as text, equal for equal numbers: 8 and 8.0, 0.0 and -0.0."""
+    return json.dumps(_plain(values), sort_keys=True, default=str)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
