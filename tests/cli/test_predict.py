@@ -144,4 +144,5 @@ def test_runs_are_listed_with_their_result_and_a_damaged_one_as_such(classifier:
     assert listed[2]["scores"] == classifier.scores and listed[2]["result"].startswith("test accuracy ")
     _, out, _ = call(capsys, "runs", folder)
     assert "3-done" in out and "sentiment" in out
-    assert call(capsys, "runs", tmp_path / "nowhere")[:2] == (0, f"no runs or sweeps under `{tmp_path / 'nowhere'}`\n")
+    (tmp_path / "empty").mkdir()
+    assert call(capsys, "runs", tmp_path / "empty")[:2] == (0, f"no runs or sweeps under `{tmp_path / 'empty'}`\n")

@@ -15,7 +15,7 @@ from ftr.errors import ConfigError
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Take the run, and other data if wanted."""
-    parser.add_argument("run", help="a run directory, or its name under runs/")
+    parser.add_argument("run", help="a run directory, its name under runs/, or a sweep (its winner)")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="other data: dataset=FILE, dataset.*, data.*")
     parser.add_argument("--split", choices=("train", "validation", "test"), help="which rows (default: test, else validation)")
     parser.add_argument(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Take the run, the input, and options of the file as settings."""
-    parser.add_argument("run", help="a run directory, its name under runs/, or a model directory written by ftr")
+    parser.add_argument("run", help="a run directory, its name under runs/, a sweep (its winner), or a model directory written by ftr")
     parser.add_argument("input", nargs="?", default="-", help="a file of any kind `ftr run` reads; - or nothing: stdin")
     parser.add_argument("settings", nargs="*", metavar="key=value", help="how to read the file, such as dataset.text=review")
     parser.add_argument(
@@ -61,12 +61,12 @@ def execute(args: argparse.Namespace) -> Answer:
 
 
 def _lines(predictor: Predictor, rows: Unlabelled, args: argparse.Namespace) -> Answer:
+    if args.output:
+        atomic.write_lines(Path(args.output), _records(predictor, rows))
+        return Answer(_written(args.output, rows), f"{len(rows.rows)} predictions in {args.output}")
     if args.json:
         predictions = list(_records(predictor, rows))
         return Answer(predictions, "")
-    if args.output:
-        atomic.write_lines(Path(args.output), _records(predictor, rows))
-        return Answer(None, f"{len(rows.rows)} predictions in {args.output}")
     for record in _records(predictor, rows):
         print(json.dumps(record, ensure_ascii=False))
     return Answer(None, "")
@@ -82,8 +82,13 @@ def _squad(predictor: Predictor, rows: Unlabelled, output: str | None) -> Answer
         answers[str(prediction["id"])] = prediction["answer"]
     if output:
         atomic.write_text(Path(output), json.dumps(answers, ensure_ascii=False) + "\n")
-        return Answer(answers, f"{len(answers)} answers in {output}")
+        return Answer(_written(output, rows), f"{len(answers)} answers in {output}")
     return Answer(answers, json.dumps(answers, ensure_ascii=False))
+
+
+def _written(output: str, rows: Unlabelled) -> dict[str, Any]:
+    """Return what `--json` says of a file of predictions."""
+    return {"output": output, "predictions": len(rows.rows), "errors": len(rows.rejected)}
 
 
 def _records(predictor: Predictor, rows: Unlabelled) -> Iterator[dict[str, Any]]:
@@ -94,15 +99,17 @@ def _records(predictor: Predictor, rows: Unlabelled) -> Iterator[dict[str, Any]]
 
 def _model(given: str) -> Path:
     from ftr.errors import ModelError
-    from ftr.runs.directory import RunDirectory
+    from ftr.runs.directory import SWEEP
     from ftr.runs.load import model_folder
+    from ftr.runs.sweep import run_or_winner
 
     try:
-        return model_folder(given)
+        if given.strip():
+            return model_folder(given)
     except ModelError:
-        if Path(given).exists():
+        if Path(given).exists() and not (Path(given) / SWEEP).is_file():
             raise
-        return model_folder(RunDirectory.open(given).path)
+    return model_folder(run_or_winner(given).path)
 
 
 def reading_options(settings: list[str]) -> dict[str, Setting]:

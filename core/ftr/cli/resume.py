@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ftr.cli.answer import Answer
 from ftr.cli.run import answer
-from ftr.runs.sweep import RECORD, all_sweeps
+from ftr.runs.directory import SWEEP, named
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,6 @@ def execute(args: argparse.Namespace) -> Answer:
 
 
 def is_sweep(given: str, output: str = "runs") -> bool:
-    """Whether a directory, or the start of a name under `output`, is that of a sweep."""
-    return (Path(given).expanduser() / RECORD).is_file() or any(
-        sweep.path.name.startswith(given) for sweep in all_sweeps(Path(output).expanduser())
-    )
+    """Whether a directory, or the start of a name under `output`, is that of a sweep. Raises `RequestError` where it may be several."""
+    found = named(given, output)
+    return found is not None and (found / SWEEP).is_file()

@@ -4,82 +4,92 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ftr.cli.answer import Answer
 from ftr.cli.table import table
 from ftr.errors import RequestError
-from ftr.runs.directory import RunDirectory, all_runs
+from ftr.runs.directory import all_runs
 from ftr.runs.lock import is_held
 from ftr.runs.several_card import several_result
-from ftr.runs.sweep import SweepDirectory, all_sweeps
+from ftr.runs.sweep import all_sweeps
 from ftr.runs.table import decimals, number
+from ftr.suggest import did_you_mean
+
+Record = dict[str, Any]
+SHOWN = ("run", "status", "task", "model", "dataset", "result", "created")
+USUAL = "runs"
+DAMAGED = (RequestError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError, OSError)
+"""What a record of another form may raise where it is read: one of them must not hide all others."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Take the folder."""
-    parser.add_argument("folder", nargs="?", default="runs", help="where the run directories are (default: runs)")
+    parser.add_argument("folder", nargs="?", help=f"where the run directories are (default: {USUAL})")
 
 
 def execute(args: argparse.Namespace) -> Answer:
-    """List runs and sweeps, oldest first; `stopped` ones were killed, and can be resumed as `interrupted` ones can."""
-    folder = Path(args.folder).expanduser()
-    rows = sorted([*map(_summary, all_runs(folder)), *map(_sweep, all_sweeps(folder))], key=lambda row: row["run"])
+    """List runs and sweeps, oldest first; `stopped` ones were killed, and can be resumed as `interrupted` ones can.
+
+    A record that cannot be read is listed as `unreadable`.
+    """
+    folder = Path(USUAL if args.folder is None else args.folder).expanduser()
+    if args.folder is not None:
+        _check_folder(args.folder, folder)
+    rows = [_row(run.path, run.read, _summary) for run in all_runs(folder)]
+    rows += [_row(sweep.path, sweep.read, _sweep) for sweep in all_sweeps(folder)]
+    rows.sort(key=lambda row: str(row["run"]))
     if not rows:
-        return Answer([], f"no runs or sweeps under `{args.folder}`")
+        return Answer([], f"no runs or sweeps under `{args.folder or USUAL}`")
     header = ("run", "status", "task", "model", "dataset", "result", "trained")
-    cells = [(r["run"], r["status"], r["task"], r["model"], r["dataset"], r["result"], r["created"]) for r in rows]
-    return Answer(rows, table(header, cells))
+    return Answer(rows, table(header, [tuple(row[key] for key in SHOWN) for row in rows]))
 
 
-def _sweep(sweep: SweepDirectory) -> dict[str, Any]:
+def _check_folder(given: str, folder: Path) -> None:
+    if not given.strip():
+        raise RequestError("the name of the folder is empty: give the folder that holds run directories.")
+    if folder.is_dir():
+        return
+    problem = "is a file" if folder.exists() else "does not exist"
+    beside = sorted(entry.name for entry in folder.parent.iterdir() if entry.is_dir()) if folder.parent.is_dir() else []
+    raise RequestError(f"the folder `{given}` {problem}.{did_you_mean(folder.name, beside)} Give one that holds run directories.")
+
+
+def _row(path: Path, read: Callable[[], Record], summary: Callable[[Path, Record], Record]) -> Record:
     try:
-        record = sweep.read()
-    except RequestError:
-        return _unreadable(sweep.path)
-    status = "stopped" if record["status"] == "running" and not is_held(sweep.path) else record["status"]
+        row = {"run": path.name, **summary(path, read())}
+        if not all(isinstance(row[key], str) for key in SHOWN):
+            raise TypeError("a name is no text")
+    except DAMAGED as error:
+        empty = dict.fromkeys(("task", "model", "dataset", "result", "created"), "-")
+        return {"run": path.name, "status": "unreadable", **empty, "scores": {}, "error": str(error)}
+    return row
+
+
+def _common(path: Path, record: Record) -> Record:
+    config = record["config"]
+    return {
+        "status": "stopped" if record["status"] == "running" and not is_held(path) else record["status"],
+        "task": config["task"] or config["head"]["name"],
+        "model": config["model"]["name"],
+        "dataset": config["dataset"]["name"],
+        "created": time.strftime("%Y-%m-%d %H:%M", time.localtime(record["created"])),
+    }
+
+
+def _sweep(path: Path, record: Record) -> Record:
     best = record.get("best") or {}
     value = best.get("value")
-    return {
-        "run": sweep.path.name,
-        "status": status,
-        "task": record["config"]["task"] or record["config"]["head"]["name"],
-        "model": record["config"]["model"]["name"],
-        "dataset": record["config"]["dataset"]["name"],
-        "result": "-" if value is None else f"best validation {record['primary']} {number(value, decimals([value]))}",
-        "created": time.strftime("%Y-%m-%d %H:%M", time.localtime(record["created"])),
-        "scores": {} if value is None else {record["primary"]: value},
-    }
+    result = "-" if value is None else f"best validation {record['primary']} {number(value, decimals([value]))}"
+    return {**_common(path, record), "result": result, "scores": {} if value is None else {record["primary"]: value}}
 
 
-def _unreadable(path: Path) -> dict[str, Any]:
-    return {
-        "run": path.name,
-        "status": "unreadable",
-        **dict.fromkeys(("task", "model", "dataset", "result", "created"), "-"),
-        "scores": {},
-    }
-
-
-def _summary(run: RunDirectory) -> dict[str, Any]:
-    try:
-        record = run.read()
-    except RequestError:
-        return _unreadable(run.path)
-    config = record["config"]
+def _summary(path: Path, record: Record) -> Record:
     scores = record.get("scores", {}).get(record.get("heldout"), {})
     primary = record.get("primary", "")
     result = f"{record['heldout']} {primary} {number(scores.get(primary), decimals(scores.values()))}" if scores else "-"
     if "several" in record and "summary" in record:
         result = several_result(record)
-    return {
-        "run": run.path.name,
-        "status": "stopped" if record["status"] == "running" and not is_held(run.path) else record["status"],
-        "task": config["task"] or config["head"]["name"],
-        "model": config["model"]["name"],
-        "dataset": config["dataset"]["name"],
-        "result": result,
-        "created": time.strftime("%Y-%m-%d %H:%M", time.localtime(record["created"])),
-        "scores": scores,
-    }
+    return {**_common(path, record), "result": result, "scores": scores}

@@ -16,6 +16,7 @@ from ftr.errors import RequestError, RunError
 from ftr.train.folder import read_json
 
 RECORD = "run.json"
+SWEEP = "sweep.json"
 ERROR_LOG = "error.log"
 
 
@@ -52,17 +53,15 @@ class RunDirectory:
     def open(cls, given: str | Path, output: str = "runs") -> RunDirectory:
         """Find a run by its directory, or by its name (or the start of it) under `output`.
 
-        Raises `RequestError` naming the runs there are when it is not found or not the only one.
+        Raises `RequestError` naming the runs there are when it is not found, or several runs or sweeps are called so.
         """
-        path = Path(given).expanduser()
-        if (path / RECORD).is_file():
-            return cls(path)
-        matches = [run for run in all_runs(Path(output)) if run.path.name.startswith(str(given))]
-        if len(matches) == 1:
-            return matches[0]
-        known = ", ".join(f"`{run.path}`" for run in (matches or all_runs(Path(output)))[-5:]) or "none"
-        problem = f"`{given}` is the start of several runs" if matches else f"`{given}` is no run directory: it has no `{RECORD}`"
-        raise RequestError(f"{problem}. Runs under `{output}`: {known}.")
+        found = named(given, output)
+        if found is not None and (found / RECORD).is_file():
+            return cls(found)
+        if found is not None:
+            raise RequestError(f"`{given}` is the sweep `{found}`, and no run: its trials are in `{found / 'trials'}`.")
+        known = ", ".join(f"`{run.path}`" for run in all_runs(Path(output))[-5:]) or "none"
+        raise RequestError(f"`{given}` is no run directory: it has no `{RECORD}`. Runs under `{output}`: {known}.")
 
     def read(self) -> dict[str, Any]:
         """Return the record. Raises `RequestError` when it is damaged."""
@@ -72,8 +71,7 @@ class RunDirectory:
             raise RequestError(f"`{self.record}` cannot be read: {error}. Restore the file, or train again.") from error
         if not isinstance(record, dict) or not {"status", "created", "config"} <= record.keys():
             raise RequestError(f"`{self.record}` is not the record of a run: it has no `status`, `created` and `config`.")
-        if not isinstance(record["config"], dict):
-            raise RequestError(f"`{self.record}` is not the record of a run: its `config` is no mapping.")
+        check_types(self.record, record, {"status": str, "created": (int, float), "config": dict, "components": dict, "data": dict})
         return record
 
     def write(self, record: dict[str, Any]) -> None:
@@ -98,6 +96,36 @@ class RunDirectory:
 def all_runs(output: Path) -> list[RunDirectory]:
     """Return the runs under `output`, oldest first."""
     return [RunDirectory(record.parent) for record in sorted(output.glob(f"*/{RECORD}"))]
+
+
+def named(given: str | Path, output: str = "runs") -> Path | None:
+    """Find a run or sweep by its directory, or by its name (or the start of it) under `output`; None: there is none.
+
+    Raises `RequestError` naming those that it may be where there are several.
+    """
+    if not str(given).strip():
+        raise RequestError(f"the name is empty: give the directory of a run or sweep, or the start of its name under `{output}`.")
+    path, folder = Path(given).expanduser(), Path(output).expanduser()
+    if any((path / name).is_file() for name in (RECORD, SWEEP)):
+        return path
+    found = sorted((record.parent, name) for name in (RECORD, SWEEP) for record in folder.glob(f"*/{name}"))
+    matches = [(place, name) for place, name in found if place.name == str(given)]
+    matches = matches or [(place, name) for place, name in found if place.name.startswith(str(given))]
+    if len(matches) < 2:
+        return matches[0][0] if matches else None
+    kinds = {"runs" if name == RECORD else "sweeps" for _, name in matches}
+    of_kinds = " and ".join(sorted(kinds))
+    known = ", ".join(f"`{place}`" for place, _ in matches[-5:])
+    raise RequestError(
+        f"`{given}` is the start of several {of_kinds}. {of_kinds.capitalize()} under `{output}`: {known}. Give more of the name."
+    )
+
+
+def check_types(path: Path, record: dict[str, Any], types: dict[str, Any]) -> None:
+    """Raise `RequestError` naming the first key of a record whose value is of another type; a key that is missing is none."""
+    for key, wanted in types.items():
+        if key in record and (not isinstance(record[key], wanted) or isinstance(record[key], bool)):
+            raise RequestError(f"`{path}` is damaged: `{key}` is {str(record[key])[:60]!r}. Restore the file.")
 
 
 def _safe(label: str) -> str:

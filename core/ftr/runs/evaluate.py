@@ -16,9 +16,10 @@ from ftr.data.load import load_rows
 from ftr.data.prepare import prepare_rows
 from ftr.errors import ConfigError, DataError
 from ftr.registry import Registry
-from ftr.runs.directory import RECORD, RunDirectory
+from ftr.runs.directory import RECORD
 from ftr.runs.load import Predictor, load, model_folder
 from ftr.runs.record import recorded_registry
+from ftr.runs.sweep import run_or_winner
 from ftr.train.scoring import Scorer
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def evaluate(
     the model's own label map. `predictions` is a file to write. With `tune` the state is chosen anew on
     the validation rows of that data first, and with `save_state` the model keeps it. Raises `DataError`, `ConfigError`, `ModelError`.
     """
-    directory = RunDirectory.open(run)
+    directory = run_or_winner(run)
     record = directory.read()
     known = registry or recorded_registry(record)
     predictor = load(model_folder(directory.path), registry=known)

@@ -10,13 +10,20 @@ from typing import Any
 
 from ftr import atomic
 from ftr.errors import RequestError, RunError
-from ftr.runs.directory import RunDirectory
+from ftr.runs.directory import SWEEP as RECORD
+from ftr.runs.directory import RunDirectory, check_types, named
 from ftr.runs.journal import Journal
 from ftr.runs.lock import hold
 from ftr.train.folder import read_json
 
-RECORD = "sweep.json"
 FORMAT = 1
+TYPES = {
+    **dict.fromkeys(("status", "primary", "mode"), str),
+    "created": (int, float),
+    **dict.fromkeys(("config", "sweep", "space"), dict),
+    # Not in every record.
+    **dict.fromkeys(("origins", "components", "data", "counts"), dict),
+}
 NEEDED = frozenset({"status", "created", "config", "sweep", "space", "primary", "mode"})
 
 
@@ -59,18 +66,13 @@ class SweepDirectory:
     def open(cls, given: str | Path, output: str = "runs") -> SweepDirectory:
         """Find a sweep by its directory, or by its name (or the start of it) under `output`.
 
-        Raises `RequestError` naming the sweeps there are when it is not found or not the only one.
+        Raises `RequestError` naming the sweeps there are when it is not found, or several runs or sweeps are called so.
         """
-        path = Path(given).expanduser()
-        if (path / RECORD).is_file():
-            return cls(path)
-        sweeps = all_sweeps(Path(output).expanduser())
-        matches = [sweep for sweep in sweeps if sweep.path.name.startswith(str(given))]
-        if len(matches) == 1:
-            return matches[0]
-        known = ", ".join(f"`{sweep.path}`" for sweep in (matches or sweeps)[-5:]) or "none"
-        problem = f"`{given}` is the start of several sweeps" if matches else f"`{given}` is no sweep directory: it has no `{RECORD}`"
-        raise RequestError(f"{problem}. Sweeps under `{output}`: {known}.")
+        found = named(given, output)
+        if found is not None and (found / RECORD).is_file():
+            return cls(found)
+        known = ", ".join(f"`{sweep.path}`" for sweep in all_sweeps(Path(output).expanduser())[-5:]) or "none"
+        raise RequestError(f"`{given}` is no sweep directory: it has no `{RECORD}`. Sweeps under `{output}`: {known}.")
 
     def read(self) -> dict[str, Any]:
         """Return the record. Raises `RequestError` when it is damaged, or of another version of the format."""
@@ -85,6 +87,7 @@ class SweepDirectory:
         missing = sorted(NEEDED - record.keys())
         if missing:
             raise RequestError(f"`{self.record}` is not the record of a sweep: it has no {', '.join(f'`{key}`' for key in missing)}.")
+        check_types(self.record, record, TYPES)
         return record
 
     def write(self, record: dict[str, Any]) -> None:
@@ -98,6 +101,17 @@ class SweepDirectory:
     def lock(self) -> AbstractContextManager[Any]:
         """Hold the sweep for this process. Raises `RequestError` when another living process drives it."""
         return hold(self.path)
+
+
+def run_or_winner(given: str | Path, output: str = "runs") -> RunDirectory:
+    """Find a run as `RunDirectory.open` does; a sweep stands for its winner. Raises `RequestError`."""
+    found = named(given, output)
+    if found is None or not (found / RECORD).is_file():
+        return RunDirectory.open(given, output)
+    best = RunDirectory(SweepDirectory(found).best)
+    if not best.record.is_file():
+        raise RequestError(f"the sweep `{found}` has no winner yet: go on with `ftr resume {found}`, or name one of its `trials`.")
+    return best
 
 
 def all_sweeps(output: Path) -> list[SweepDirectory]:
