@@ -155,7 +155,9 @@ def _tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str:
         # How the last call cut and padded is part of the state as well; each call of a head sets it anew.
         state = {**json.loads(backend.to_str()), "truncation": None, "padding": None}
         text = json.dumps(state, sort_keys=True)
-    return hashlib.sha256(f"{type(tokenizer).__name__}\n{text}\n{tokenizer.special_tokens_map}".encode()).hexdigest()
+    # Whether it gives token types is no part of the backend.
+    more = f"{tokenizer.special_tokens_map}\n{tokenizer.model_input_names}"
+    return hashlib.sha256(f"{type(tokenizer).__name__}\n{text}\n{more}".encode()).hexdigest()
 
 
 def code_identity(head: type[Head], options: dict[str, Any], version: str) -> str:

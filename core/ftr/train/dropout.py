@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 LANES = 4
 LEVELS = 1 << 16
 CPU_ATTENTION = "ftr_cpu"
+SPECIAL = ("softcap", "s_aux", "cache")
+"""What some models ask of attention besides, which is not written out here."""
 
 
 def scaled_mask(shape: torch.Size, p: float, dtype: torch.dtype) -> Tensor:
@@ -87,14 +89,16 @@ def cpu_attention(
     """
     from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 
-    if dropout == 0.0 or query.device.type != "cpu":
+    special = any(kwargs.get(name) is not None for name in SPECIAL)
+    if dropout == 0.0 or query.device.type != "cpu" or special:
         output, weights = sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
         return output, weights
     groups = getattr(module, "num_key_value_groups", 1)
     key, value = repeat_kv(key, groups), repeat_kv(value, groups)
     scores = torch.matmul(query, key.transpose(2, 3)) * (query.size(-1) ** -0.5 if scaling is None else scaling)
-    if attention_mask is not None:
-        scores = scores + attention_mask[..., : key.shape[-2]]
+    for bias in (attention_mask, kwargs.get("position_bias")):
+        if bias is not None:
+            scores = scores + bias[..., : key.shape[-2]]
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(value.dtype)
     output = torch.matmul(cheap_dropout(weights, dropout, True), value)
     return output.transpose(1, 2).contiguous(), None

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ftr.errors import ConfigError
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from ftr.config.training import TrainConfig
 
 CPU_BF16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+AS_ASKED = "as asked"
 WORTHWHILE = 1.3
 """How many times faster than fp32 a bf16 matrix product must be on a CPU before `auto` takes it."""
 
@@ -36,8 +39,8 @@ def choose_numerics(train: TrainConfig) -> Numerics:
     machine with avx512_bf16, at 205 beside 375 on another, at 46 beside 160 on one without. So both are timed, in a tenth of a second.
     """
     device = device_name()
-    precision, why_precision = (train.precision, "as asked") if train.precision != "auto" else _precision(device)
-    attention, why_attention = (train.attention, "as asked") if train.attention != "auto" else _attention(device)
+    precision, why_precision = (train.precision, AS_ASKED) if train.precision != "auto" else _precision(device)
+    attention, why_attention = (train.attention, AS_ASKED) if train.attention != "auto" else _attention(device)
     if precision == "fp16" and device == "cpu":
         raise ConfigError("`train.precision=fp16` needs a GPU: fp16 training on a CPU has no loss scaling. Use `bf16`, `fp32` or `auto`.")
     if attention == "flash_attention_2" and device == "cpu":
@@ -48,6 +51,14 @@ def choose_numerics(train: TrainConfig) -> Numerics:
         attention=attention,
         reasons={"precision": why_precision, "attention": why_attention},
     )
+
+
+def numerics_for(model: PreTrainedModel, numerics: Numerics) -> Numerics:
+    """Return the numerics with `eager` where `auto` chose a kernel that transformers has not for this kind of model, such as Gemma 2."""
+    if numerics.reasons["attention"] == AS_ASKED or model.get_correct_attn_implementation(None) != "eager":
+        return numerics
+    reason = f"transformers has no sdpa for a `{model.config.model_type}`"
+    return replace(numerics, attention="eager", reasons={**numerics.reasons, "attention": reason})
 
 
 def device_name() -> str:

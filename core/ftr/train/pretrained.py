@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from ftr import trust
 from ftr.config.pretrained import PretrainedOptions
 from ftr.errors import ModelError
+from ftr.train.architecture import check_padding, in_body, positions, reads_token_types, summarize_last, without_token_types
 from ftr.train.folder import check_folder, check_size, read_json
-from ftr.train.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter, with_adapters
+from ftr.train.heads import Names, follow_names
+from ftr.train.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter, settings_of, with_adapters
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
 
 HIDDEN_DROPOUT = ("hidden_dropout_prob", "hidden_dropout", "dropout", "resid_pdrop", "embd_pdrop")
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
-OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet")
-"""Architectures that count positions from `pad_token_id + 1`, so that many of their positions are never used."""
 
 
 class Pretrained:
@@ -63,69 +63,124 @@ class Pretrained:
             raise ModelError(
                 f"model `{self.name}` has no fast tokenizer (`tokenizer.json`), which ftr needs for offsets. Save one beside it."
             )
-        set_pad_token(tokenizer)
-        tokenizer.padding_side = tokenizer.truncation_side = "right"
+        settings = self.settings if self.base is None else None
+        set_pad_token(tokenizer, getattr(settings and settings.get_text_config(), "vocab_size", None))
+        if settings is not None and not reads_token_types(settings, tokenizer):
+            without_token_types(tokenizer)
+        tokenizer.truncation_side = "right"
+        # Batches are padded on the right here; the side is for those who use the saved tokenizer.
+        tokenizer.padding_side = "left" if getattr(settings, "summary_type", None) == "last" else "right"
         return tokenizer
+
+    @cached_property
+    def settings(self) -> PretrainedConfig:
+        """The config of the checkpoint as it is. Raises `ModelError`."""
+        return self._settings()
 
     def load(self, auto_class: type[Any], **config: Any) -> PreTrainedModel:
         """Return `auto_class` with the pretrained weights; `config` values override those of the checkpoint.
 
         The pad token of the tokenizer is set on the model's config, so that decoders find the end of each row.
-        Raises `ModelError` when the weights are missing, not in safetensors, or of another architecture.
+        A head that was trained before follows the class names in `id2label`: its rows come into their order, and where
+        the names are others it is drawn anew; `head_note` of the model says which. Raises `ModelError` when the weights
+        are missing, not in safetensors, or of another architecture.
         """
-        from safetensors import SafetensorError
-        from transformers import AutoConfig
-
         self._check_folder()
+        if "num_labels" in config or "id2label" in config:
+            # What the checkpoint was trained for would choose the loss, and what a pipeline makes of the outputs.
+            config = {"problem_type": None, **config}
         if self.base is not None:
             return self._with_adapters(self.base, auto_class, **config)
+        self.check_kind(auto_class)
         tokenizer = self.tokenizer()
-        model: PreTrainedModel
-        try:
-            settings: PretrainedConfig = AutoConfig.from_pretrained(self.source, **self._common(), **config)
-            settings.pad_token_id = tokenizer.pad_token_id
-            _set_all(settings, HIDDEN_DROPOUT, self.dropout)
-            _set_all(settings, ATTENTION_DROPOUT, self.attention_dropout)
-            self._check_settings(settings, auto_class)
-            model, report = auto_class.from_pretrained(
-                self.source,
-                config=settings,
-                use_safetensors=True,
-                dtype="float32",
-                # Reported below by name; a new head in place of one for other classes is what fine-tuning is.
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-                **self._common(),
-            )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            if str(error).startswith("Unrecognized configuration class"):
-                kind, wanted = settings.model_type, auto_class.__name__
-                raise ModelError(
-                    f"{self._described()} is a `{kind}`, and transformers has no `{wanted}` of that kind. Give another model."
-                ) from error
-            raise self._unreadable("weights", error) from error
+        settings = self._settings(**config)
+        settings.pad_token_id = settings.get_text_config().pad_token_id = tokenizer.pad_token_id
+        if getattr(settings, "attention_type", None) == "block_sparse":
+            # BigBird draws the blocks at random, by the length with padding, and leaves them for good at the first short batch.
+            settings.attention_type = "original_full"
+        _set_all(settings, HIDDEN_DROPOUT, self.dropout)
+        _set_all(settings, ATTENTION_DROPOUT, self.attention_dropout)
+        self._check_vocabulary(settings, tokenizer)
+        model, report = self._from_pretrained(auto_class, settings)
         self._check_weights(model, report)
+        other = {name for name, *_ in report["mismatched_keys"]}
         # Drawn at random: these train with the head, whatever of the backbone is frozen.
-        model.new_weights = frozenset(report["missing_keys"])
-        self._check_vocabulary(model, tokenizer)
+        model.new_weights, model.head_note = frozenset({*report["missing_keys"], *other}), None
+        summarize_last(model)
+        if not self.complete:
+            if "id2label" in config:
+                model = follow_names(model, Names.of(self.settings), config["id2label"], mismatched=bool(other))
+            check_padding(model, tokenizer, self._described())
         return model
+
+    def check_kind(self, auto_class: type[Any]) -> None:
+        """Raise `ModelError` where transformers has no `auto_class` of the checkpoint's kind; no weights are read."""
+        if self.base is not None:
+            return
+        known = getattr(auto_class, "_model_mapping", None)
+        remote = self.options.trust_remote_code and hasattr(self.settings, "auto_map")
+        if known is not None and not remote and type(self.settings) not in known:
+            raise ModelError(
+                f"{self._described()} is a `{self.settings.model_type}`, and transformers has no `{auto_class.__name__}` of that kind. "
+                "Give another model."
+            )
 
     @cached_property
     def base(self) -> Model | None:
         """The model that the adapters in a directory are for; None for what is a checkpoint of its own. Raises `ModelError`."""
         return base_model(Path(self.source)) if is_adapter(Path(self.source)) else None
 
+    def _from_pretrained(self, auto_class: type[Any], settings: PretrainedConfig) -> tuple[PreTrainedModel, dict[str, Any]]:
+        from safetensors import SafetensorError
+
+        try:
+            self._check_settings(settings, auto_class)
+            model, report = auto_class.from_pretrained(
+                self.source,
+                config=settings,
+                use_safetensors=True,
+                dtype="float32",
+                # Reported by name; a new head in place of one for other classes is what fine-tuning is.
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **self._common(),
+            )
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise self._unreadable("weights", error) from error
+        return model, report
+
+    def _settings(self, **config: Any) -> PretrainedConfig:
+        from transformers import AutoConfig
+
+        try:
+            settings: PretrainedConfig = AutoConfig.from_pretrained(self.source, **self._common(), **config)
+        except Exception as error:  # a damaged `config.json` raises whatever its reader met
+            raise self._unreadable("config", error) from error
+        if getattr(settings, "quantization_config", None) is not None:
+            raise ModelError(f"{self._described()} has quantized weights, which ftr does not train. Give the model in fp32, bf16 or fp16.")
+        return settings
+
     def _with_adapters(self, base: Model, auto_class: type[Any], **config: Any) -> PreTrainedModel:
         from safetensors import SafetensorError
 
         if isinstance(base, Pretrained):
             base.dropout, base.attention_dropout = self.dropout, self.attention_dropout
+        # The head that was saved with them has its classes, whose order may be another than that of the data.
+        known = None if self.complete or "id2label" not in config else self._adapted_names()
+        own = config if known is None else {**config, **known.config}
         try:
-            model = with_adapters(base.load(auto_class, **config), Path(self.source))
+            model = with_adapters(base.load(auto_class, **own), Path(self.source))
         except (OSError, ValueError, RuntimeError, TypeError, AttributeError, KeyError, SafetensorError) as error:
             raise self._unreadable("adapters", error) from error
-        model.new_weights = frozenset()
-        return model
+        model.new_weights, model.head_note = frozenset(), None
+        return model if known is None else follow_names(model, known, config["id2label"])
+
+    def _adapted_names(self) -> Names | None:
+        """Return the classes of the model that adapters make, None where their folder does not say."""
+        from transformers import PretrainedConfig
+
+        found = settings_of(Path(self.source))
+        return Names.of(PretrainedConfig(id2label=found["id2label"])) if found.get("id2label") else None
 
     def _check_settings(self, settings: PretrainedConfig, auto_class: type[Any]) -> None:
         """Take from the config of a checkpoint what the weights do not account for, and what ftr itself chooses."""
@@ -141,39 +196,39 @@ class Pretrained:
         odd = dict.fromkeys(report["missing_keys"], "missing")
         for name, found, wanted in report["mismatched_keys"]:
             odd[name] = f"of shape {list(found)}, not {list(wanted)}"
-        body = f"{model.base_model_prefix}."
         # Checkpoints of masked language models come without a pooler.
-        odd = {name: problem for name, problem in odd.items() if self.complete or (name.startswith(body) and ".pooler." not in name)}
-        if odd:
-            first = min(odd)
+        odd = {name: problem for name, problem in odd.items() if self.complete or (in_body(model, name) and ".pooler." not in name)}
+        if not odd:
+            return
+        kind, first = type(model).__name__, min(odd)
+        body = [name for name, _ in model.named_parameters() if in_body(model, name)]
+        others = sorted({name.split(".")[0] for name in report["unexpected_keys"]})
+        if others and set(body) <= odd.keys():
+            wanted, given = body[0].partition(".")[0], ".`, `".join(others[:3])
             raise ModelError(
-                f"{self._described()}: its weights do not fit its config, a `{model.config.model_type}`: "
-                f"{len(odd)} missing or of another shape, the first `{first}`: {odd[first]}. Check `config.json`, or give another model."
+                f"{self._described()}: `{kind}` of transformers finds none of its weights: it looks for the body under `{wanted}.`, "
+                f"the checkpoint has `{given}.`. Save the body alone, with `AutoModel.from_pretrained(...).save_pretrained(...)`, "
+                "or give another model."
             )
+        raise ModelError(
+            f"{self._described()}: its weights do not fit its config, a `{model.config.model_type}`: "
+            f"{len(odd)} missing or of another shape, the first `{first}`: {odd[first]}. Check `config.json`, or give another model."
+        )
 
-    def _check_vocabulary(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        rows = model.get_input_embeddings().weight.shape[0]
-        if tokenizer.vocab_size > rows:
+    def _check_vocabulary(self, settings: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Refuse a tokenizer with words, or with special tokens that stand in every row, which the model has no embedding for."""
+        rows = getattr(settings.get_text_config(), "vocab_size", None)
+        highest = max(tokenizer.vocab_size - 1, *tokenizer("a", "b")["input_ids"])
+        if rows is not None and highest >= rows:
             raise ModelError(
-                f"{self._described()}: its tokenizer has {tokenizer.vocab_size} tokens and the model only {rows}: "
+                f"{self._described()}: its tokenizer has {highest + 1} tokens and the model only {rows}: "
                 "the two are not of the same model. Check the tokenizer's files."
             )
 
     def max_length(self) -> int | None:
         """Return the longest input in tokens that the model has positions for, or None when it does not say."""
-        from transformers import AutoConfig
-
         self._check_folder()
-        if self.base is not None:
-            return self.base.max_length()
-        try:
-            settings = AutoConfig.from_pretrained(self.source, **self._common())
-        except (OSError, ValueError) as error:
-            raise self._unreadable("config", error) from error
-        positions: int | None = getattr(settings, "max_position_embeddings", None)
-        if positions is not None and settings.model_type in OFFSET_POSITIONS:
-            positions -= settings.pad_token_id + 1
-        return positions
+        return positions(self.settings) if self.base is None else self.base.max_length()
 
     def describe(self) -> dict[str, Any]:
         """Return the source, revision and whether remote code was allowed."""
@@ -267,12 +322,18 @@ def base_model(folder: Path) -> Model:
     return Pretrained(name, PretrainedOptions(revision=revision))
 
 
-def set_pad_token(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give a tokenizer without a pad token (GPT-2) its end-of-text token for it; masks keep the two apart."""
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-    if tokenizer.pad_token is None:
+def set_pad_token(tokenizer: PreTrainedTokenizerBase, rows: int | None = None) -> None:
+    """Give a tokenizer without a pad token (GPT-2) its end-of-text token for it; masks keep the two apart.
+
+    A pad token that was added to the tokenizer but has no embedding, for the model has `rows` of them, is none.
+    """
+    given = ("pad_token", "eos_token", "unk_token", "sep_token")
+    ids = {name: getattr(tokenizer, f"{name}_id") for name in given if getattr(tokenizer, name) is not None}
+    usable = [name for name, number in ids.items() if rows is None or number < rows]
+    if not usable:
         raise ModelError("the tokenizer has no pad, end-of-text or unknown token to pad with: set `pad_token` in its files.")
+    if usable[0] != "pad_token":
+        tokenizer.pad_token = getattr(tokenizer, usable[0])
 
 
 def _set_all(settings: PretrainedConfig, names: tuple[str, ...], value: float | None) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ftr.errors import ConfigError, in_one_line
 from ftr.train.dropout import register_cpu_attention, use_cheap_dropout
+from ftr.train.hardware import numerics_for
 from ftr.train.inference import Engine
 from ftr.train.lora import adapted
 from ftr.train.warm import build_parts
@@ -33,10 +35,11 @@ def build_engine(registry: Registry, config: RunConfig, labels: tuple[str, ...],
 
 def ready(model: PreTrainedModel, numerics: Numerics) -> PreTrainedModel:
     """Set attention and dropout of a model for this machine and move it to its device."""
-    attention = numerics.attention
-    if attention == "cpu":
-        attention = register_cpu_attention()
-    model.set_attn_implementation(attention)
+    attention = numerics_for(model, numerics).attention
+    try:
+        model.set_attn_implementation(register_cpu_attention() if attention == "cpu" else attention)
+    except (ValueError, ImportError) as error:
+        raise ConfigError(f"`train.attention={attention}`: {in_one_line(error)}. Use `eager` or `auto`.") from error
     if numerics.device == "cpu":
         use_cheap_dropout(model)
     return model.to(numerics.device)

@@ -18,7 +18,7 @@ from ftr.data.encode import StoredSplit
 from ftr.registry import Registry, get_registry
 from ftr.train.components import encode_targets
 from ftr.train.export import ModelCard
-from ftr.train.hardware import Numerics, choose_numerics, describe_hardware, device_name
+from ftr.train.hardware import Numerics, choose_numerics, describe_hardware, device_name, numerics_for
 from ftr.train.history import METRICS, begin_history, evaluations, keep_history
 from ftr.train.kept import Best, Kept
 from ftr.train.lora import merged
@@ -79,6 +79,10 @@ class Session:
             check_requests(self.config)
         self.numerics = self._go_on() if trains else choose_numerics(self.config.train)
         self.engine = build_engine(self.registry, self.config, self.card.labels, self.numerics, warm=spec.warm)
+        self.numerics = numerics_for(self.engine.model, self.numerics)
+        self.head_note: str | None = getattr(self.engine.model, "head_note", None)
+        if trains and self.head_note and self.snapshots.found is None:
+            self.line.say(self.head_note)
         self.trains = Trains(self.engine.model, self.config)
         self.memory = Memory(top_of_ladder(self.config.train, self.numerics.device), self.engine.fitting)
         if trains and self.snapshots.found is not None:
@@ -244,6 +248,7 @@ class Session:
             "hardware": describe_hardware(),
             **self.trains.record(self.trains.last),
             "stopped_early": self.stopping.stopped,
+            "head_note": self.head_note,
             "workers": self.world,
             "memory": self.memory.record,
             **({"weighting": self.weighting.record} if self.weighting.record else {}),

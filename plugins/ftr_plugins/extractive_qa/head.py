@@ -52,7 +52,8 @@ class ExtractiveQAHead:
         from transformers import AutoModelForQuestionAnswering, set_seed
 
         set_seed(seed)
-        return model.load(AutoModelForQuestionAnswering)
+        # Some kinds have as many outputs as labels, and the checkpoint may be a classifier's.
+        return model.load(AutoModelForQuestionAnswering, num_labels=2)
 
     def encode(self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings) -> dict[str, list[Any]]:
         """Turn rows into windows: see `ftr_plugins.extractive_qa.encode.encode_rows`."""
