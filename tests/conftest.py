@@ -49,7 +49,7 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixty questions in SQuAD v2 form, a third of them unanswerable, and one whose offset is wrong."""
+    """Sixty questions in SQuAD v2 form, a third of them unanswerable, and one whose answer is not in its passage."""
     return trainings.write_squad(tmp_path_factory.mktemp("questions") / "questions.json")
 
 

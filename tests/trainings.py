@@ -77,11 +77,11 @@ def write_csv(path: Path, header: Iterable[object], rows: Iterable[Iterable[obje
 
 
 def write_squad(path: Path, passages: int = 20, broken: int = 1, seed: int = 0) -> Path:
-    """Write `passages` of very different lengths with three questions each, the third unanswerable, and `broken` wrong offsets."""
+    """Write `passages` of very different lengths with three questions each, the third unanswerable, and `broken` wrong answers."""
     rng = random.Random(seed)
     articles = [_article(number, rng) for number in range(passages)]
     for number in range(broken):
-        articles[number]["paragraphs"][0]["qas"][0]["answers"][0]["answer_start"] += 3
+        articles[number]["paragraphs"][0]["qas"][0]["answers"][0]["text"] = "nobody at all"
     path.write_text(json.dumps({"version": "v2.0", "data": articles}), encoding="utf-8")
     return path
 

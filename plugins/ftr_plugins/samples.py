@@ -45,6 +45,7 @@ class QASample:
         table = read_squad(json.loads(_read("qa.json")), "qa.json", "train")
         rows: list[Row] = [dict(zip(table.columns, record, strict=True)) for record in table.records]
         for row in rows:
+            row.pop("is_impossible", None)
             found = row["answers"] if isinstance(row["answers"], list) else []
             row["answers"] = {key: [answer[key] for answer in found] for key in ("text", "answer_start")}
         titles = {title: number for number, title in enumerate(dict.fromkeys(row["title"] for row in rows), start=1)}

@@ -36,7 +36,7 @@ def test_faulty_questions_are_rejected_at_their_place(tmp_path: Path) -> None:
     document = squad(
         question(1),
         question(1),
-        question(2, answers=[{"text": "Bo", "answer_start": 7}]),
+        question(2, answers=[{"text": "Cy", "answer_start": 7}]),
         question(3, is_impossible=True),
         question(4, is_impossible=False, answers=[]),
         question(5, question=" "),

@@ -158,7 +158,7 @@ def test_answers_in_a_csv_are_found_in_their_context(tmp_path: Path) -> None:
         "Who?,Ada met Ada,Ada,8",
         "Who?,Ada met Ada,Ada,",
         "Who?,Ada,Cy,",
-        "Who?,Ada met Bo,Bo,1",
+        "Who?,Bo or Bo,Bo,3",
         "Why?,Ada met Bo,,",
     ]
     prepared = prepare(write(tmp_path / "a.csv", "\n".join(lines)), QA, answers="answer")

@@ -6,7 +6,7 @@ import json
 import math
 from typing import TYPE_CHECKING
 
-from ftr.data.answers import canonical_answers
+from ftr.data.answers import canonical_answers, contradiction
 
 if TYPE_CHECKING:
     from ftr.data.rows import Row
@@ -20,7 +20,8 @@ def check_cell(value: object, column: Column, raw: Row) -> Checked:
     """Return a cell as its column's type wants it; `raw` is the row it stands in."""
     value = blank_as_none(value)
     if column.type == "answers":
-        return canonical_answers(value, blank_as_none(raw.get("answer_start")), raw.get("context"))
+        answers, cause = canonical_answers(value, blank_as_none(raw.get("answer_start")), raw.get("context"))
+        return answers, cause or contradiction(blank_as_none(raw.get("is_impossible")), answers)
     if column.type == "value":
         return value, None
     if column.type in ("tokens", "labels"):

@@ -8,7 +8,13 @@ from ftr.data.tables import few_values
 from ftr.errors import DataError
 
 ID = Column(name="id", type="value", aliases=("textid", "text_id", "question_id", "qid", "guid", "uid", "idx"), required=False)
-START = Column(name="answer_start", type="value", aliases=("answer_offset", "start_char"), required=False)
+START = Column(
+    name="answer_start",
+    type="value",
+    aliases=("answer_offset", "start_char", "answers.answer_start", "answer.answer_start", "answers_answer_start", "answer_starts"),
+    required=False,
+)
+IMPOSSIBLE = Column(name="is_impossible", type="value", required=False)
 
 _SAMPLE = 1000
 
@@ -49,8 +55,8 @@ def is_needed(column: Column, *, labelled: bool) -> bool:
 
 
 def _wanted(schema: RowSchema) -> list[Column]:
-    starts = [START] if any(column.type == "answers" for column in schema.columns) else []
-    return [*schema.columns, *starts, ID]
+    beside = [START, IMPOSSIBLE] if any(column.type == "answers" for column in schema.columns) else []
+    return [*schema.columns, *beside, ID]
 
 
 def _is_none(name: str, choice: str | int | None) -> bool:

@@ -7,6 +7,7 @@ from ftr.data.json_tables import read_json, read_jsonl
 from ftr.data.options import FileOptions, Format, column_choices
 from ftr.data.rows import SourceFile, Table
 from ftr.data.schema import RowSchema
+from ftr.data.squad import unnested
 from ftr.data.tables import read_delimited
 from ftr.data.text_labels import labelled_text
 from ftr.errors import DataError
@@ -28,7 +29,7 @@ def read_table(path: Path, split: str, options: FileOptions, schema: RowSchema) 
     form = options.format if options.format != "auto" else format_of(path)
     content, source = read_bytes(path)
     if form == "parquet":
-        return _parquet(content, path), [source]
+        return unnested(_parquet(content, path), split), [source]
     text = decode(content, path, options.encoding)
     if form == "text":
         table, more = labelled_text(text, path, options, schema)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ftr.data.columns import map_columns
 from ftr.data.options import HubOptions, column_choices
 from ftr.data.rows import SPLITS, Loaded, SourceFile, Table
+from ftr.data.squad import unnested
 from ftr.errors import DataError, PluginError
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def from_splits(splits: Mapping[str, Dataset], schema: RowSchema, given: Mapping
         raise PluginError(f"{source} returned the split `{strange[0]}`; splits are {', '.join(SPLITS)}")
     for split in SPLITS:
         if split in splits:
-            table = _table(splits[split], split)
+            table = unnested(_table(splits[split], split), split)
             mapping = map_columns(table, schema, given, source)
             add_table(loaded, split, table, mapping, f"{source} {split}".replace("`", ""))
             loaded.sources.append(_fingerprint(table, f"{source} {split}".replace("`", "")))

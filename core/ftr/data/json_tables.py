@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from ftr.data.rows import Rejected, Table
-from ftr.data.squad import is_squad, read_squad
+from ftr.data.squad import is_squad, nest_questions, read_nested, read_squad
 from ftr.errors import DataError
 
 
@@ -40,8 +40,21 @@ def read_jsonl(text: str, name: str, split: str) -> Table:
         try:
             items.append((f"{name}:{number}", json.loads(line)))
         except json.JSONDecodeError as error:
+            if not items and (document := _whole(text)) is not None:
+                return read_squad(document, name, split)
             _broken(name, error, number)
+    if nest_questions([item for _, item in items]):
+        return read_nested(items, split)
     return _table(items, split)
+
+
+def _whole(text: str) -> object:
+    """Return the SQuAD document that takes all lines of `text`, or None."""
+    try:
+        document: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return document if is_squad(document) else None
 
 
 def _table(items: Sequence[tuple[str, object]], split: str) -> Table:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ftr.data import duplicates
+from ftr.data.answer_rows import settle_answers
 from ftr.data.augment import Augmenter
 from ftr.data.check import check_rows, check_share
 from ftr.data.cleaner import LEFT_ALONE, STOP_WORDS, Cleaner, clean_split
@@ -80,7 +81,10 @@ def prepare_rows(
 def _checked(loaded: Loaded, head: Head, data: DataConfig) -> Work:
     work = Work({}, list(loaded.rejected), dict(loaded.origins))
     for split, rows in loaded.splits.items():
-        work.splits[split], rejected = check_rows(rows, split, head)
+        settled, done, notes = settle_answers(rows, head.schema)
+        work.notes += [f"{split}: {note}" for note in notes]
+        work.record(split, "answers", {what: count for what, count in done.items() if count})
+        work.splits[split], rejected = check_rows(settled, split, head)
         work.rejected += rejected
         unread = [item for item in loaded.rejected if item.split == split]
         work.read[split] = len(rows) + len(unread)

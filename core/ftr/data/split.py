@@ -40,16 +40,18 @@ def stratified(classes: Sequence[Hashable], shares: Mapping[str, float], seed: i
     return _sorted(split)
 
 
-def grouped(groups: Sequence[Hashable], shares: Mapping[str, float], seed: int) -> Split:
+def grouped(groups: Sequence[Hashable], shares: Mapping[str, float], seed: int, by: str = "group") -> Split:
     """Divide rows so that no group is in two splits; shares are met as nearly as the sizes of the groups allow.
 
-    Raises `DataError` when there are fewer groups than splits.
+    Raises `DataError` when there are fewer groups than splits; it calls them `by`.
     """
     sizes = Counter(groups)
     order = sorted(sizes, key=str)
     if len(order) <= len(shares):
         raise DataError(
-            f"{len(order)} groups cannot be divided over {len(shares) + 1} splits; set `data.test_share=0` or give the splits as files"
+            f"the {len(groups)} training rows have {len(order)} different `{by}`, too few to divide over {len(shares) + 1} splits: "
+            f"rows of one `{by}` stay together. Set {' and '.join(f'`data.{name}_share=0`' for name in shares)}, give the splits as "
+            "files, or raise `data.limit` if it is set"
         )
     random.Random(seed).shuffle(order)
     owner: dict[Hashable, str] = {}

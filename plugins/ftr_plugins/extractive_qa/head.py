@@ -30,7 +30,11 @@ class ExtractiveQAHead:
         columns=(
             Column(name="question", aliases=("query",)),
             Column(name="context", aliases=("passage", "paragraph")),
-            Column(name="answers", type="answers", aliases=("answer",)),
+            Column(
+                name="answers",
+                type="answers",
+                aliases=("answer", "answers.text", "answer.text", "answers_text", "answer_text", "answer_texts"),
+            ),
             Column(name="title", type="value", required=False),
         ),
         group="title",
