@@ -51,7 +51,8 @@ class ExtractiveQAHead:
         """Return the question-answering model on the pretrained weights; the two output rows follow from `seed`."""
         from transformers import AutoModelForQuestionAnswering, set_seed
 
-        set_seed(seed)
+        if not getattr(model, "complete", False):  # a trained model has all its weights, and others draw random numbers too
+            set_seed(seed)
         return model.load(AutoModelForQuestionAnswering)
 
     def encode(self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings) -> dict[str, list[Any]]:
