@@ -29,7 +29,10 @@ def __getattr__(name: str) -> object:
     if name in _LAZY:
         from importlib import import_module
 
-        return getattr(import_module(_LAZY[name]), name)
+        from ftr.isolation import loading
+
+        with loading():
+            return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module `ftr` has no attribute `{name}`")
 
 

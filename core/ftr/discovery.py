@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import time
 import traceback as tracebacks
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ from ftr.suggest import did_you_mean
 __all__ = ["GROUP", "OWN", "PluginRecord", "Status", "complaints", "discover", "own_version"]
 
 GROUP = "ftr.plugins"
+BEGAN = time.time()
+"""When this process first asked for plugins: code that is changed on disk later is not what runs here."""
 _GROUP = re.compile(rf"{re.escape(GROUP)}(\.v\d+)?")
 _MODULE_PATH = re.compile(r"[\w.]+\s*(:\s*[\w.]+\s*)?(\[.*\]\s*)?")
 Status = Literal["loaded", "failed", "skipped", "disabled"]
@@ -60,6 +63,11 @@ class PluginRecord:
     def faulty(self) -> bool:
         """Whether it should have loaded and did not."""
         return self.status in ("failed", "skipped")
+
+    @property
+    def one_file(self) -> bool:
+        """Whether it is a Python file that was named, and not an entry point."""
+        return self.distribution == Path(self.origin).name
 
     @property
     def packages(self) -> frozenset[str]:

@@ -1,14 +1,20 @@
-"""Loading somebody's module without letting it change this process: what it changed is put back, and told in one line."""
+"""Loading somebody's module without letting it change this process: what it changed is put back, and told in one line.
 
-import builtins
-import io
+Threads load one after another (`loading`). The others go on meanwhile: what they print and import is not touched.
+"""
+
 import os
 import sys
+import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ftr.errors import RequestError
 
 if TYPE_CHECKING:
     import logging
@@ -100,30 +106,108 @@ class Isolation:
         return state
 
 
-class _Tape(io.TextIOBase):
-    """Takes what is printed while the module loads; afterwards stderr does, for whoever kept this stream."""
+_locks: dict[int, threading.RLock] = {}
+"""The lock of `loading`, by the id of the process: the thread that holds one is not in a forked process."""
 
-    encoding = "utf-8"
 
-    def __init__(self) -> None:
-        self.text: list[str] | None = []
+@contextmanager
+def loading() -> Iterator[None]:
+    """Let one thread of this process at a time load plugins, libraries and models.
+
+    Python lets two threads that import packages with circular imports, such as transformers, see each other's half
+    of them: names are then missing.
+    """
+    with _locks.setdefault(os.getpid(), threading.RLock()):
+        yield
+
+
+_training: dict[int, list[int]] = {}
+"""The thread that trains in this process, by the id of the process: a forked one does not train yet."""
+
+
+@contextmanager
+def one_training() -> Iterator[None]:
+    """Let one thread of this process train: random numbers, threads of torch and signals belong to the whole process.
+
+    Raises `RequestError` while another training is under way.
+    """
+    own = [threading.get_ident()]
+    if _training.setdefault(os.getpid(), own) is not own:
+        raise RequestError(
+            "another training is under way in this process, and the two would draw from the same random numbers: "
+            "wait until it ends, or start this one in a process of its own (`ftr run`)."
+        )
+    try:
+        yield
+    finally:
+        del _training[os.getpid()]
+
+
+def is_training() -> bool:
+    """Whether a training is under way in another thread of this process."""
+    return _training.get(os.getpid(), [threading.get_ident()]) != [threading.get_ident()]
+
+
+class _Tape:
+    """Stands for `sys.stdout` or `sys.stderr`, and takes what the thread that made it prints until `end`.
+
+    Everything else goes to the stream. Whoever kept this object writes to stderr with it afterwards.
+    """
+
+    def __init__(self, name: str, text: list[str]) -> None:
+        self.name, self.text, self.thread = name, text, threading.get_ident()
+        self.stream: Any = getattr(sys, name)
+        setattr(sys, name, self)
 
     def write(self, text: str) -> int:
-        if self.text is None:
-            return sys.stderr.write(text)
-        self.text.append(text)
+        if self.thread == threading.get_ident():
+            self.text.append(text)
+            return len(text)
+        # Another thread that redirected the stream may have put this object back in its place.
+        stream = self.stream if self.thread or getattr(sys, self.name) is self else sys.stderr
+        if stream is not None:
+            stream.write(text)
         return len(text)
 
-    def flush(self) -> None:
-        if self.text is None:
-            sys.stderr.flush()
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
 
-    def fileno(self) -> int:
-        return super().fileno() if sys.__stderr__ is None else sys.__stderr__.fileno()
+    def isatty(self) -> bool:
+        return self.thread != threading.get_ident() and bool(self.stream.isatty())
 
-    def end(self) -> str:
-        text, self.text = "".join(self.text or ()), None
-        return text
+    def end(self) -> None:
+        """Take the tape out of the place of the stream, also from behind the tape of another thread."""
+        self.thread = 0
+        outer = getattr(sys, self.name)
+        if outer is self:
+            setattr(sys, self.name, self.stream)
+        while isinstance(outer, _Tape):
+            if outer.stream is self:
+                outer.stream = self.stream
+            outer = outer.stream
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "buffer" and self.thread == threading.get_ident():
+            raise AttributeError("text only can be printed here: there is no `buffer`")
+        return getattr(self.stream, name)
+
+
+_taping = threading.Lock()
+
+
+@contextmanager
+def prints_caught(*names: str) -> Iterator[list[str]]:
+    """Collect what this thread prints on the streams `names` (`stdout`, `stderr`); what others print is printed."""
+    text: list[str] = []
+    with _taping:
+        tapes = [_Tape(name, text) for name in names]
+    try:
+        yield text
+    finally:
+        with _taping:
+            for tape in tapes:
+                tape.end()
 
 
 @contextmanager
@@ -133,37 +217,77 @@ def isolated(own: str) -> Iterator[Isolation]:
     `own` is the top-level package whose code runs. What other packages set up when it imports them stays: numpy adds
     warnings filters, torch loggers.
     """
-    found, tape = Isolation(own), _Tape()
-    try:
-        with redirect_stdout(tape), redirect_stderr(tape), _imports_seen(found):
-            yield found
-    finally:
-        found.undo()
-        found.printed = tape.end()
+    with loading():
+        found = Isolation(own)
+        with prints_caught("stdout", "stderr") as text:
+            try:
+                with _imports_seen(found):
+                    yield found
+            finally:
+                found.undo()
+                found.printed = "".join(text)
 
 
 @contextmanager
 def _imports_seen(found: Isolation) -> Iterator[None]:
-    """Tell what the plugin does from what the packages do that it imports: Python hands every import statement to one function."""
-    plain, inside = builtins.__import__, False
-
-    def seen(name: str, *where: Any, **how: Any) -> ModuleType:
-        nonlocal inside
-        level = where[3] if len(where) > 3 else how.get("level", 0)
-        if inside or level or name.partition(".")[0] in (found.own, *_KNOWN):
-            return plain(name, *where, **how)
-        before, inside = found.look(), True
-        try:
-            return plain(name, *where, **how)
-        finally:
-            inside = False
-            found.forgive(before)
-
-    builtins.__import__ = seen
+    """Tell what the plugin does from what the packages do that it imports."""
+    watch = _Imports(found)
+    # Another list, and not an entry more: a thread that imports now would miss a finder when the entry goes again.
+    plain, watched = sys.meta_path, [watch, *sys.meta_path]
+    sys.meta_path = watched
     try:
         yield
     finally:
-        builtins.__import__ = plain
+        watch.inside = True
+        plain[:] = [finder for finder in watched if finder is not watch]
+        if sys.meta_path is watched:
+            sys.meta_path = plain
+
+
+class _Imports:
+    """Finds every module as Python would without it, and looks at the process before and after the module runs."""
+
+    def __init__(self, found: Isolation) -> None:
+        self.found, self.thread, self.inside = found, threading.get_ident(), False
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Return the spec that the other finders give, with a loader that looks where another package begins to be imported."""
+        mine = self.thread == threading.get_ident() and not self.inside
+        if not mine or name.partition(".")[0] in (self.found.own, *_KNOWN):
+            return None
+        finders = [finder for finder in sys.meta_path if finder is not self]
+        specs = (finder.find_spec(name, path, target) for finder in finders)
+        spec = next((spec for spec in specs if spec is not None), None)
+        if spec is not None and hasattr(spec.loader, "exec_module"):
+            spec.loader = _Watched(spec.loader, self)
+        return spec
+
+
+class _Watched(Loader):
+    """Runs a module with its own loader, and forgives what changed meanwhile."""
+
+    def __init__(self, loader: Any, watch: _Imports) -> None:
+        self.loader, self.watch = loader, watch
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Make the module as its own loader does."""
+        module: ModuleType | None = self.loader.create_module(spec)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module, which sees its own loader only."""
+        if module.__spec__ is not None:
+            module.__spec__.loader = self.loader
+        module.__loader__ = self.loader
+        before, self.watch.inside = self.watch.found.look(), True
+        try:
+            self.loader.exec_module(module)
+        finally:
+            self.watch.inside = False
+            self.watch.found.forgive(before)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
 
 
 _KNOWN = ("ftr", "__future__", "collections", "os", "sys", "typing", "warnings")

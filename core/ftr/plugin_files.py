@@ -8,9 +8,10 @@ import keyword
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.machinery import SourceFileLoader
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from ftr import trust
 from ftr.errors import PluginError, RequestError
@@ -100,6 +101,12 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def hashes() -> dict[str, str]:
+    """Return the hash of each named file as it is now, "" for one that cannot be a plugin."""
+    files = named()
+    return {str(path): "" if fault(path, files[:place]) else sha256(path) for place, path in enumerate(files)}
+
+
 def forget(before: str | None) -> None:
     """Name again what `FTR_PLUGIN_FILES` was before, None for nothing, and drop the modules of all other files."""
     if before is not None:
@@ -133,25 +140,43 @@ def fault(path: Path, others: Sequence[Path] = ()) -> str | None:
     return None
 
 
+class _Checked(SourceFileLoader):
+    """Compiles what has the hash that the plugin is known by.
+
+    Compiled code in `__pycache__` may be of a file of the same size and second, or somebody else's.
+    """
+
+    def __init__(self, path: Path, digest: str) -> None:
+        super().__init__(path.stem, str(path))
+        self.digest = digest
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Read and compile the file. Raises `PluginError` when it changed since it was hashed."""
+        source = self.get_data(self.path)
+        if hashlib.sha256(source).hexdigest() != self.digest:
+            raise PluginError(f"`{self.path}` changed while it was loaded: try again.")
+        code: CodeType = self.source_to_code(source, self.path)
+        return code
+
+
 def load(path: Path, digest: str) -> ModuleType:
     """Run the file as the module of its name, unless what has this hash is loaded, and return the module.
 
-    Raises `PluginError` when it cannot be a plugin, and whatever it raises; a module that failed is gone again.
+    Raises `PluginError` when it cannot be a plugin or is another by now, and whatever it raises; a module that failed is gone again.
     """
     present = sys.modules.get(path.stem)
     if present is not None and _loaded.get(path) == digest:
         return present
-    spec = spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
+    loader = _Checked(path, digest)
+    spec = spec_from_file_location(path.stem, path, loader=loader)
+    if spec is None:
         raise PluginError(f"`{path}` cannot be read as a Python file.")
-    source = path.read_bytes()
-    if hashlib.sha256(source).hexdigest() != digest or _recorded.get(path, digest) != digest:
+    if _recorded.get(path, digest) != digest:
         raise PluginError(f"`{path}` changed while it was loaded: start the command again.")
     module = module_from_spec(spec)
     sys.modules[path.stem] = module
     try:
-        # What has the hash is what runs: the file's loader would take a `__pycache__` beside it, which anybody may have made.
-        exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
+        loader.exec_module(module)
     except BaseException:
         del sys.modules[path.stem]
         raise

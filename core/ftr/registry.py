@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypeGuard
 from ftr import plugin_files
 from ftr.discovery import PluginRecord, complaints, discover
 from ftr.errors import PluginError, UnknownComponentError, in_one_line
+from ftr.isolation import is_training, loading
 from ftr.specs import AnySpec, Kind, MetricSpec, TaskSpec
 from ftr.suggest import did_you_mean
 
@@ -172,16 +173,42 @@ def registry_again(recorded: Mapping[str, str]) -> Registry:
 
 @cache
 def get_registry() -> Registry:
-    """Return the registry of this process, built on first use; says on stderr, a line each and once, which plugins are faulty.
+    """Return the registry of this process, built on first use; prints on stderr, a line each and once, which plugins are faulty.
 
     Raises `PluginError` when `FTR_STRICT_PLUGINS` is set and a plugin is faulty.
     """
-    records = discover()
-    for line in complaints(records):
-        if line not in _said and not os.environ.get(SAID):
-            print(f"ftr: {line}", file=sys.stderr)
-        _said.add(line)
-    return Registry(records)
+    with loading():
+        if get_registry.cache_info().currsize:  # another thread was first
+            return get_registry()
+        records = discover()
+        for line in complaints(records):
+            print_once(line)
+        return Registry(records)
+
+
+def print_once(line: str) -> None:
+    """Print a line on stderr, unless this process, or the command that started it, has printed it before."""
+    if line not in _said and not os.environ.get(SAID):
+        print(f"ftr: {line}", file=sys.stderr)
+    _said.add(line)
+
+
+def refresh() -> None:
+    """Load plugins of one file again that changed on disk, and print which other loaded plugins did; for the start of a command.
+
+    While a training is under way nothing is loaded again: it goes on with the code that it began with.
+    """
+    if not get_registry.cache_info().currsize or is_training():
+        return
+    from ftr.source import changed
+
+    plugins = get_registry().plugins
+    for plugin in plugins:
+        file = changed(plugin) if plugin.status == "loaded" else None
+        if file is not None:
+            print_once(f"plugin {plugin.described}: `{file}` changed since this process loaded it: start Python again to use it")
+    if plugin_files.hashes() != {plugin.origin: plugin.sha256 for plugin in plugins if plugin.one_file}:
+        get_registry.cache_clear()
 
 
 def registry_with(files: Iterable[str | Path]) -> Registry:
@@ -189,9 +216,11 @@ def registry_with(files: Iterable[str | Path]) -> Registry:
 
     Raises `RequestError` for a file that is not there or cannot be a plugin.
     """
-    if plugin_files.name(files):
-        get_registry.cache_clear()
-    return get_registry()
+    with loading():
+        if plugin_files.name(files):
+            get_registry.cache_clear()
+        refresh()
+        return get_registry()
 
 
 def _qualifier(plugin: PluginRecord, owners: Sequence[PluginRecord]) -> str:

@@ -225,3 +225,32 @@ def test_a_decoder_is_trained_and_answers_in_a_batch_as_alone(task: str, reviews
         (alone,) = predictor.predict([row])
         assert one["score"] == pytest.approx(alone["score"], abs=1e-5)
         assert one.get("label", one.get("answer")) == alone.get("label", alone.get("answer"))
+
+
+def test_a_second_run_in_the_process_is_refused_at_once_and_models_load_while_the_first_trains(
+    classifier: RunResult, tiny_bert: Path, reviews: Path, tmp_path: Path
+) -> None:
+    refused, predictions, ended = [], [], threading.Event()
+
+    def second(line: str) -> None:
+        if not refused:
+            with pytest.raises(RequestError, match="another training is under way in this process") as found:
+                ftr.run(task="sentiment", dataset=str(reviews), model=str(tiny_bert), output=str(tmp_path / "second"))
+            refused.append(found)
+            answering.start()
+
+    def answer() -> None:
+        while not ended.is_set():
+            predictions.append(ftr.load(classifier.path).predict(["good"]))
+
+    answering = threading.Thread(target=answer)
+    asked = {**REVIEWS, "dataset": str(reviews), "model": str(tiny_bert), "output": str(tmp_path / "first")}
+    try:
+        first = ftr.run(asked, say=second)
+    finally:
+        ended.set()
+        answering.join()
+    assert predictions and all(one == predictions[0] for one in predictions)
+    assert not (tmp_path / "second").exists()
+    weights = [(run.model / "model.safetensors").read_bytes() for run in (classifier, first)]
+    assert weights[0] == weights[1], "what the other thread loaded changed the training"

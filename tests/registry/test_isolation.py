@@ -3,15 +3,17 @@
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from ftr.isolation import isolated
+from ftr.isolation import isolated, loading, prints_caught
 
 Installer = Callable[..., None]
 Ftr = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -103,3 +105,77 @@ def test_what_an_imported_library_sets_up_stays_and_is_not_laid_at_the_plugins_d
         assert len(logger.handlers) == 1 and logger.level == 0
     assert found.note == f"changed logging (chatter) and `os.environ` (OWN) {UNDONE}"
     del sys.modules["chatter"]
+
+
+def in_thread(work: Callable[[], object]) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def test_other_threads_print_and_import_meanwhile_as_ever(
+    site: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (site / "elsewhere.py").write_text("loader = type(__loader__).__name__, type(__spec__.loader).__name__\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(site))
+    place = sys.stdout, sys.stderr, sys.meta_path, list(sys.meta_path)
+    with isolated("guest") as found:
+        in_thread(lambda: (print("mine"), print("too", file=sys.stderr), __import__("elsewhere")))
+        print("the guest's")
+    assert (found.printed, capsys.readouterr()) == ("the guest's\n", ("mine\n", "too\n"))
+    assert sys.modules.pop("elsewhere").loader == ("SourceFileLoader", "SourceFileLoader")
+    with isolated("guest"):
+        import elsewhere  # type: ignore[import-not-found]
+    assert elsewhere.loader == ("SourceFileLoader", "SourceFileLoader"), "a module sees no other loader than its own"
+    del sys.modules["elsewhere"]
+    assert (sys.stdout, sys.stderr, sys.meta_path, list(sys.meta_path)) == place
+    assert sys.meta_path is place[2]
+
+
+def test_threads_that_catch_prints_at_once_leave_the_streams_as_they_were(capsys: pytest.CaptureFixture[str]) -> None:
+    streams, inner, outer = (sys.stdout, sys.stderr), threading.Event(), threading.Event()
+    caught: list[str] = []
+
+    def late() -> None:
+        with prints_caught("stdout", "stderr") as text:
+            inner.set()
+            outer.wait(10)
+            print("late")
+        caught.extend(text)
+
+    thread = threading.Thread(target=late)
+    with prints_caught("stdout", "stderr") as text:
+        thread.start()
+        inner.wait(10)
+        print("early")
+    print("between")
+    outer.set()
+    thread.join()
+    assert ("".join(text), "".join(caught), capsys.readouterr().out) == ("early\n", "late\n", "between\n")
+    assert (sys.stdout, sys.stderr) == streams
+
+
+def test_one_thread_at_a_time_loads_and_a_forked_process_does_not_wait_for_it() -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with loading():
+            order.append("second")
+
+    with loading(), loading():
+        thread = threading.Thread(target=second)
+        thread.start()
+        in_thread(lambda: order.append(f"the fork left with {forked(second)}"))
+        order.append("first")
+    thread.join(10)
+    assert order == ["the fork left with 0", "first", "second"]
+
+
+def forked(work: Callable[[], None]) -> int:
+    """Return the exit code of a forked process that does `work`, or of SIGALRM when it takes long."""
+    child = os.fork()
+    if not child:
+        signal.alarm(10)
+        work()
+        os._exit(0)
+    return os.waitpid(child, 0)[1]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,3 +106,61 @@ def test_weights_that_are_gone_are_named(classifier: RunResult, tmp_path: Path) 
     (tmp_path / "model" / "model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"has no weights, no `\*\.safetensors` file"):
         ftr.load(tmp_path)
+
+
+FIRST = """
+import builtins, json, sys, threading
+
+kept = sys.stdout, sys.stderr, builtins.__import__, sys.meta_path, list(sys.meta_path)
+import ftr
+
+start, answers = threading.Barrier(8), {}
+
+def work(number):
+    start.wait()
+    answers[number] = ftr.load(sys.argv[1]).predict(sys.argv[2:])
+
+threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert kept[:4] == (sys.stdout, sys.stderr, builtins.__import__, sys.meta_path)
+assert all(any(finder is one for one in sys.meta_path) for finder in kept[4])
+print(json.dumps([answers[number] for number in range(8)]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attempt", range(2))
+def test_eight_threads_that_load_as_the_first_thing_a_process_does_all_get_the_right_answers(classifier: RunResult, attempt: int) -> None:
+    command = [sys.executable, "-c", FIRST, str(classifier.path), *TEXTS]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, "Error" in done.stderr) == (0, False), done.stderr
+    expected = ftr.load(classifier.path).predict(TEXTS)
+    for answers in json.loads(done.stdout):
+        assert [one["label"] for one in answers] == [one["label"] for one in expected]
+        assert [one["score"] for one in answers] == pytest.approx([one["score"] for one in expected], abs=1e-5)
+
+
+def test_threads_share_a_model_and_get_what_one_alone_gets(reader: RunResult, questions: Path) -> None:
+    predictor, rows = ftr.load(reader.path), contexts(questions)[:12]
+    expected = [predictor.predict([row]) for row in rows]
+    with ThreadPoolExecutor(8) as pool:
+        for answers in pool.map(lambda _: [predictor.predict([row]) for row in rows], range(8)):
+            assert answers == expected
+
+
+def test_loading_a_model_leaves_the_random_numbers_of_the_program_alone(classifier: RunResult) -> None:
+    import random
+
+    import numpy as np
+    import torch
+
+    def draws() -> list[float]:
+        return [random.random(), float(np.random.rand()), float(torch.rand(1))]
+
+    ftr.load(classifier.path)
+    random.seed(5), np.random.seed(5), torch.manual_seed(5)
+    expected = draws()
+    random.seed(5), np.random.seed(5), torch.manual_seed(5)
+    ftr.load(classifier.path).predict(TEXTS)
+    assert draws() == expected

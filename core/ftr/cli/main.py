@@ -84,6 +84,10 @@ def _run(arguments: list[str]) -> int:
 
 
 def _answer(arguments: list[str]) -> int:
+    if "ftr.registry" in sys.modules:  # a program that runs several commands
+        from ftr.registry import refresh
+
+        refresh()
     files, arguments = _plugins_before(arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         return _print(Answer(None, _help()), as_json=False)

@@ -8,7 +8,7 @@ from ftr.config.overrides import Layer
 from ftr.config.settings import read_settings
 from ftr.config.validate import shown
 from ftr.errors import ConfigError
-from ftr.registry import Registry, get_registry, registry_with
+from ftr.registry import Registry, registry_with
 
 
 def registry_for(arguments: Sequence[str] | Mapping[str, object]) -> Registry:
@@ -16,8 +16,7 @@ def registry_for(arguments: Sequence[str] | Mapping[str, object]) -> Registry:
 
     Raises `ConfigError` where they cannot be read, and `RequestError` for a file that cannot be a plugin.
     """
-    files = plugin_files(read_settings(arguments))
-    return registry_with(files) if files else get_registry()
+    return registry_with(plugin_files(read_settings(arguments)))
 
 
 def plugin_files(settings: Layer) -> list[str]:

@@ -6,21 +6,23 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftr.compatible import own_version
 from ftr.data.cleaner import GIVEN
 from ftr.errors import DataError, RunError
+from ftr.source import code_hash
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
+    from ftr.discovery import PluginRecord
     from ftr.protocols import EncodeSettings, Head, Row
 
 ROWS_PER_CALL = 1000
@@ -155,16 +157,15 @@ def _tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str:
         # How the last call cut and padded is part of the state as well; each call of a head sets it anew.
         state = {**json.loads(backend.to_str()), "truncation": None, "padding": None}
         text = json.dumps(state, sort_keys=True)
+    else:
+        text += json.dumps(tokenizer.get_vocab(), sort_keys=True)
     # Whether it gives token types is no part of the backend.
     more = f"{tokenizer.special_tokens_map}\n{tokenizer.model_input_names}"
-    return hashlib.sha256(f"{type(tokenizer).__name__}\n{text}\n{more}".encode()).hexdigest()
+    parts = [type(tokenizer).__qualname__, code_hash([type(tokenizer)]), text, more]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def code_identity(head: type[Head], options: dict[str, Any], version: str) -> str:
-    """Name the code behind an encoding: head, options, plugin version, and the source files beside the head's."""
-    source = sys.modules[head.__module__].__file__
-    digest = hashlib.sha256()
-    if source:
-        for path in sorted(Path(source).parent.glob("*.py")):
-            digest.update(path.read_bytes())
-    return json.dumps([head.__module__, head.__qualname__, options, version, digest.hexdigest()], sort_keys=True)
+def code_identity(head: type[Head], options: dict[str, Any], version: str, plugin: PluginRecord | None = None) -> str:
+    """Name the code behind an encoding: head, options, versions, and the source of the head's classes and of its whole plugin."""
+    digest = code_hash([head], plugin)
+    return json.dumps([head.__module__, head.__qualname__, options, version, own_version(), digest], sort_keys=True)

@@ -107,7 +107,7 @@ def encode_splits(
     """Encode each split, training rows with what the loss needs, the others with what decoding needs."""
     tokenizer = model.tokenizer()
     entry = registry.find("head", config.head.name)
-    identity = code_identity(type(head), config.head.options, entry.plugin.version)
+    identity = code_identity(type(head), config.head.options, entry.plugin.version, entry.plugin)
     folder = cache_folder(config.data.cache)
     return {
         name: store_split(rows, head, tokenizer, replace(settings, targets=name == "train"), folder, identity)

@@ -15,6 +15,7 @@ from ftr.config.models import RunConfig
 from ftr.config.overrides import merge, parse_mapping, parse_words, read_file
 from ftr.config.resolve import flat, resolve
 from ftr.errors import ConfigError, FtrError, RequestError
+from ftr.isolation import one_training
 from ftr.jobs.failed import note_beginning, traceback_kept
 from ftr.jobs.run import RunResult, Say, carry_out, check_same_data, found, prepared_aloud, result_of
 from ftr.jobs.say import shown_path, to_stderr
@@ -43,7 +44,7 @@ def resume(
     """
     speak = say or to_stderr
     directory = RunDirectory.open(run)
-    with STOP.listening(), hold(directory.path):
+    with one_training(), STOP.listening(), hold(directory.path):
         record = directory.read()
         if "member" in record and record["status"] != "done":
             whole = shown_path(directory.path.parent.parent)

@@ -14,6 +14,7 @@ from ftr.config.models import RunConfig
 from ftr.config.plugins import registry_for
 from ftr.config.resolve import Resolved, flat, resolve
 from ftr.errors import DataError, PluginError, RequestError, RunError
+from ftr.isolation import one_training
 from ftr.jobs.baselines import with_baselines
 from ftr.jobs.failed import close_failed, leave_failed, traceback_kept
 from ftr.jobs.launch import Outcome, launch
@@ -63,10 +64,11 @@ def run(
     asked: Mapping[str, object] | Sequence[str] = {**settings, **keys} if isinstance(settings, Mapping) else settings or keys
     if keys and not isinstance(settings, Mapping | None):
         raise RequestError("give settings as `key=value` strings or as keywords, not both")
-    known = registry or registry_for(asked)
-    resolved = resolve(asked, known)
-    remember(resolved.config, known)
-    return execute(resolved, known, say or to_stderr)
+    with one_training():
+        known = registry or registry_for(asked)
+        resolved = resolve(asked, known)
+        remember(resolved.config, known)
+        return execute(resolved, known, say or to_stderr)
 
 
 def execute(resolved: Resolved, registry: Registry, say: Say) -> RunResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from ftr.config.training import TrainConfig
 from ftr.data.check import clean_row
 from ftr.data.cleaner import GIVEN, as_given, cleaned_row
 from ftr.errors import DataError, ModelError, RequestError
+from ftr.isolation import loading
 from ftr.protocols import EncodeSettings
 from ftr.registry import Registry, registry_again
 from ftr.runs.directory import RECORD, RunDirectory
@@ -51,21 +53,29 @@ def model_folder(path: str | Path) -> Path:
 def load(path: str | Path, *, registry: Registry | None = None, precision: str = "fp32") -> Predictor:
     """Load a trained model. `path` is a run directory or a model directory; raises `ModelError`, and `RequestError` for a lost plugin file.
 
-    `precision` is fp32 (what plain transformers computes), bf16, fp16 or auto.
+    `precision` is fp32 (what plain transformers computes), bf16, fp16 or auto. Threads may call it: one loads at a time.
     """
     folder = model_folder(path)
-    return Predictor(folder, registry or registry_again(read_card(folder).plugins), precision)
+    with loading():
+        return Predictor(folder, registry or registry_again(read_card(folder).plugins), precision)
 
 
 class Predictor:
-    """A trained model, or an ensemble, with its head: texts or rows in, predictions out, exactly as the run itself made them."""
+    """A trained model, or an ensemble, with its head: texts or rows in, predictions out, exactly as the run itself made them.
+
+    Threads may share one: it answers one chunk of rows at a time.
+    """
 
     def __init__(self, folder: Path, registry: Registry, precision: str = "fp32") -> None:
         """Load the checkpoint, or the members of the ensemble, in `folder`."""
+        import datasets  # noqa: F401 (needed at the first answer, which several threads may ask for)
+
         from ftr.train.ensemble import load_engine, member_folders, member_votes
         from ftr.train.hardware import choose_numerics
         from ftr.train.pretrained import Pretrained
 
+        # A tokenizer holds how it cuts and pads, and a head may hold anything.
+        self._asked = threading.Lock()
         self.folder = folder
         self.card: ModelCard = read_card(folder)
         self.head = make_head(registry, Component(name=self.card.head, options=self.card.head_options))
@@ -110,10 +120,13 @@ class Predictor:
         write_card(self.folder, self.card)
 
     def _records(self, rows: Sequence[Row]) -> list[list[Any]]:
-        return self.engine.records(self._encode(rows))
+        with self._asked:
+            return self.engine.records(self._encode(rows))
 
     def _answer(self, rows: Sequence[Row], restore: bool) -> list[Prediction]:
-        predictions = self.engine.decode(rows, self._records(rows), self.card.state)
+        records = self._records(rows)
+        with self._asked:
+            predictions = self.engine.decode(rows, records, self.card.state)
         return as_given(self.head, rows, predictions, self.cleaner) if restore else predictions
 
     def _encode(self, rows: Sequence[Row]) -> EncodedSplit:

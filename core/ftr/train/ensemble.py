@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
 from ftr.errors import ModelError
+from ftr.isolation import is_training
 from ftr.train.checkpoint import link_files
 from ftr.train.export import ModelCard, read_card, write_card
 from ftr.train.folder import read_json
@@ -86,7 +89,8 @@ def write_ensemble(folder: Path, checkpoints: Sequence[Path], described: Sequenc
 def load_engine(folders: Sequence[Path], head: Head, card: ModelCard, numerics: Numerics, votes: tuple[float, ...] = ()) -> Engine:
     """Load trained checkpoints, the first with its tokenizer, into one engine. Raises `ModelError`, `PluginError`."""
     sources = [Pretrained(str(folder), complete=True) for folder in folders]
-    models = [ready(head.build(source, card.labels, 0), numerics).eval() for source in sources]
+    with _random_kept():
+        models = [ready(head.build(source, card.labels, 0), numerics).eval() for source in sources]
     return Engine(
         model=models[0],
         head=head,
@@ -96,6 +100,24 @@ def load_engine(folders: Sequence[Path], head: Head, card: ModelCard, numerics: 
         others=tuple(models[1:]),
         votes=votes,
     )
+
+
+@contextmanager
+def _random_kept() -> Iterator[None]:
+    """Put the random numbers back that a head seeds where it builds, unless a training in another thread draws from them."""
+    import numpy as np
+    import torch
+
+    if is_training():
+        yield
+        return
+    python, arrays = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(arrays)
 
 
 def judge(

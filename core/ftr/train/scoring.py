@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ftr.errors import FtrError, PluginError, ScoreError
+from ftr.isolation import prints_caught
 from ftr.suggest import did_you_mean
 from ftr.train.components import call_target
 
@@ -86,7 +85,7 @@ class Scorer:
 
     def _compute(self, name: str, module: evaluate.EvaluationModule, inputs: dict[str, list[Any]]) -> Scores:
         try:
-            with contextlib.redirect_stdout(io.StringIO()):
+            with prints_caught("stdout"):
                 return dict(module.compute(**inputs) or {})
         except FtrError:
             raise

@@ -48,7 +48,8 @@ class SequenceClassificationHead:
         """Return an `AutoModelForSequenceClassification` with the label names in its config."""
         from transformers import AutoModelForSequenceClassification, set_seed
 
-        set_seed(seed)
+        if not getattr(model, "complete", False):  # a trained model has all its weights, and others draw random numbers too
+            set_seed(seed)
         built = model.load(
             AutoModelForSequenceClassification,
             num_labels=len(labels),

@@ -55,7 +55,8 @@ class ExtractiveQAHead:
         """Return the question-answering model on the pretrained weights; the two output rows follow from `seed`."""
         from transformers import AutoModelForQuestionAnswering, set_seed
 
-        set_seed(seed)
+        if not getattr(model, "complete", False):  # a trained model has all its weights, and others draw random numbers too
+            set_seed(seed)
         # Some kinds have as many outputs as labels, and the checkpoint may be a classifier's.
         return model.load(AutoModelForQuestionAnswering, num_labels=2)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ftr.config.dimension import grid_size
 from ftr.config.sweep import PBT_KEYS, ResolvedSweep, trial_config
 from ftr.errors import ConfigError, RunError, ScoreError
+from ftr.isolation import one_training
 from ftr.jobs.prepare import split_lines
 from ftr.jobs.say import shown_path
 from ftr.jobs.sweep.budget import Budget, Ending
@@ -68,7 +69,7 @@ class Driver:
 
     def begin(self) -> SweepResult:
         """Start a new sweep."""
-        with connected(self.config.compute, self.registry, self.say), STOP.listening():
+        with one_training(), connected(self.config.compute, self.registry, self.say), STOP.listening():
             trials = room(self.config.compute, self.sweep, self.say)
             prepared, encoded = self._encoded()
             directory = SweepDirectory.create(self.config.output, self.config.task or self.config.head.name)
@@ -84,7 +85,7 @@ class Driver:
 
     def go_on(self, directory: SweepDirectory, record: dict[str, Any], events: list[dict[str, Any]]) -> SweepResult:
         """Run the rest of a sweep whose lock is held."""
-        with connected(self.config.compute, self.registry, self.say), STOP.listening():
+        with one_training(), connected(self.config.compute, self.registry, self.say), STOP.listening():
             trials = room(self.config.compute, self.sweep, self.say)
             _, encoded = self._encoded()
             check_same_data(record, encoded[data_key(self.config)])
