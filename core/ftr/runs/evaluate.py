@@ -18,7 +18,7 @@ from ftr.errors import ConfigError, DataError
 from ftr.registry import Registry
 from ftr.runs.directory import RECORD
 from ftr.runs.load import Predictor, load, model_folder
-from ftr.runs.record import recorded_registry
+from ftr.runs.record import recorded_registry, stored_config
 from ftr.runs.sweep import run_or_winner
 from ftr.train.scoring import Scorer
 
@@ -64,7 +64,8 @@ def evaluate(
     record = directory.read()
     known = registry or recorded_registry(record)
     predictor = load(model_folder(directory.path), registry=known)
-    config, other = _config(_reading(record), settings, known)
+    stored = stored_config({"config": _reading(record)}, directory.record)
+    config, other = _config(stored, settings, known)
     rows = _rows(config, known, predictor.head, predictor.card.labels if other else None)
     if record.get("several") == "folds" and not other:
         _leave_out_folds(rows, directory.path, split)
@@ -104,9 +105,9 @@ def _leave_out_folds(rows: PreparedRows, run: Path, split: str | None) -> None:
         rows.splits.pop(name, None)
 
 
-def _config(stored: dict[str, Any], settings: Sequence[str], registry: Registry) -> tuple[RunConfig, bool]:
+def _config(stored: RunConfig, settings: Sequence[str], registry: Registry) -> tuple[RunConfig, bool]:
     """Return the run's configuration with `settings` on top, and whether they name other data."""
-    base = flat(RunConfig.model_validate(stored))
+    base = flat(stored)
     asked = {key: setting.value for key, setting in parse_words(settings).items()}
     other = any(key.partition(".")[0] == "dataset" for key in asked)
     for key in asked:

@@ -84,6 +84,9 @@ class Predictor:
         longest = Pretrained(str(folders[0]), complete=True).max_length()
         if longest is not None and 0 < longest < self.card.max_length:
             raise ModelError(f"`max_length` in `{folder / FTR_JSON}` is {self.card.max_length}, and the model takes {longest} tokens.")
+        # Each label has a row of weights; too many would be laid out before the weights are found not to fit.
+        if 8 * len(self.card.labels) > sum(path.stat().st_size for path in folders[0].glob("*.safetensors")):
+            raise ModelError(f"`{folder / FTR_JSON}` has {len(self.card.labels)} labels, more than its weights can have.")
         self.engine = load_engine(folders, self.head, self.card, numerics, member_votes(folder))
         self.cleaner = self.card.cleaner
         self.settings = EncodeSettings(max_length=self.card.max_length, stride=self.card.stride, labels=self.card.labels, targets=False)

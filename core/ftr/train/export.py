@@ -104,7 +104,7 @@ def _check_card(card: ModelCard) -> None:
     kinds: dict[str, type | tuple[type, ...]] = {"head": str, "head_options": dict, "metrics": list, "labels": list, "state": dict}
     kinds |= {"stop_words": (str, type(None)), "base": (dict, type(None)), "task": (str, type(None)), "ftr": str, "plugins": dict}
     odd = [name for name, kind in kinds.items() if not isinstance(getattr(card, name), kind)]
-    words = {"metrics": card.metrics, "labels": card.labels, "clean": card.clean, "plugins": [*card.plugins, *card.plugins.values()]}
+    words = {"metrics": card.metrics, "labels": card.labels, "clean": card.clean, "plugins": card.plugins}
     odd += [name for name, value in words.items() if name not in odd and not all(isinstance(word, str) for word in value)]
     odd += [name for name, least in (("max_length", 1), ("stride", 0)) if not _is_count(getattr(card, name), least)]
     if not odd and (not card.metrics or len(set(card.labels)) < len(card.labels)):

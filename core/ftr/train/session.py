@@ -39,6 +39,7 @@ from ftr.train.weighting import Weighting
 
 if TYPE_CHECKING:
     from ftr.protocols import Prediction, State
+    from ftr.train.checkpoint import Checkpoint
     from ftr.train.inference import EncodedSplit
 
 Report = Callable[[dict[str, Any]], None]
@@ -106,6 +107,10 @@ class Session:
             if self.world > 1:  # `auto` is measured, and may come out differently
                 torch.distributed.broadcast_object_list(numerics, src=0)
             return numerics[0]
+        with self.snapshots.readable():
+            return self._take_over(found)
+
+    def _take_over(self, found: Checkpoint) -> Numerics:
         known = found.state["session"]
         self.kept.go_on(known["kept"], found.path)
         self.meter.go_on(known["meter"])

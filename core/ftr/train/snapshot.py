@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,8 +80,20 @@ class Snapshots:
         self._share(found)
         self.found = found[0]
         if self.found is not None:
-            self._check(self.found)
+            with self.readable():
+                self._check(self.found)
         return self.found
+
+    @contextlib.contextmanager
+    def readable(self) -> Iterator[None]:
+        """Name the checkpoint in errors that its content causes: it is whole, but not what ftr writes. Raises `DataError`."""
+        from safetensors import SafetensorError
+
+        try:
+            yield
+        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+            cause = f"{type(error).__name__}: {error}"
+            raise DataError(f"checkpoint `{self._path}` is not one that ftr wrote ({cause}): remove it, then resume.") from error
 
     def due(self, step: int) -> bool:
         """Whether a checkpoint is to be written after `step`; the first process decides for all."""
@@ -145,12 +158,17 @@ class Snapshots:
 
     def load_model(self, trainer: StepTrainer) -> None:
         """Load the weights, and their averages."""
-        load_weights(trainer.model, self._path / WEIGHTS)
-        if trainer.averages is not None:
-            trainer.averages.load(self._path / AVERAGES)
+        with self.readable():
+            load_weights(trainer.model, self._path / WEIGHTS)
+            if trainer.averages is not None:
+                trainer.averages.load(self._path / AVERAGES)
 
     def load_optimizer(self, trainer: StepTrainer) -> None:
         """Load the states of optimizer, schedule and loss scaler."""
+        with self.readable():
+            self._load_optimizer(trainer)
+
+    def _load_optimizer(self, trainer: StepTrainer) -> None:
         from safetensors.torch import load_file
 
         tensors = load_file(self._path / OPTIMIZER)
@@ -165,7 +183,8 @@ class Snapshots:
 
     def load_rng(self, trainer: StepTrainer) -> None:
         """Set this process's random generators."""
-        set_rng_state(self._own(), trainer.args.device.type)
+        with self.readable():
+            set_rng_state(self._own(), trainer.args.device.type)
 
     def load_logged(self, trainer: StepTrainer) -> None:
         """Take over the loss summed up since the last log line, which the trainer has just set to nothing."""
