@@ -65,8 +65,8 @@ def _lines(predictor: Predictor, rows: Unlabelled, args: argparse.Namespace) -> 
         predictions = list(_records(predictor, rows))
         return Answer(predictions, "")
     if args.output:
-        atomic.write_lines(Path(args.output), _records(predictor, rows))
-        return Answer(None, f"{len(rows.rows)} predictions in {args.output}")
+        is_file = atomic.write_output(Path(args.output), atomic.json_lines(_records(predictor, rows)))
+        return Answer(None, f"{len(rows.rows)} predictions in {args.output}" if is_file else "")
     for record in _records(predictor, rows):
         print(json.dumps(record, ensure_ascii=False))
     return Answer(None, "")
@@ -81,8 +81,8 @@ def _squad(predictor: Predictor, rows: Unlabelled, output: str | None) -> Answer
             )
         answers[str(prediction["id"])] = prediction["answer"]
     if output:
-        atomic.write_text(Path(output), json.dumps(answers, ensure_ascii=False) + "\n")
-        return Answer(answers, f"{len(answers)} answers in {output}")
+        is_file = atomic.write_output(Path(output), json.dumps(answers, ensure_ascii=False) + "\n")
+        return Answer(answers, f"{len(answers)} answers in {output}" if is_file else "")
     return Answer(answers, json.dumps(answers, ensure_ascii=False))
 
 

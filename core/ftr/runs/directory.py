@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import shutil
 import time
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ftr import atomic
-from ftr.errors import RequestError, RunError
+from ftr.errors import ModelError, RequestError, RunError
+from ftr.train.checkpoint import sha256
 
 RECORD = "run.json"
 ERROR_LOG = "error.log"
@@ -46,6 +48,8 @@ class RunDirectory:
             raise RunError(
                 f"cannot make the run directory `{path}`: {error.strerror or error}. Give another place with `output=`."
             ) from error
+        for above in path.absolute().parents[:2]:
+            atomic.sync(above)
         return cls(path)
 
     @classmethod
@@ -78,6 +82,49 @@ class RunDirectory:
         """Replace the record."""
         atomic.write_json(self.path / RECORD, record)
 
+    def sync(self) -> None:
+        """Return when all files of the run would survive a power cut; before that it is not done. Raises `RunError`."""
+        try:
+            atomic.to_disk(self.path)
+        except OSError as error:
+            raise RunError(f"cannot write `{error.filename or self.path}`: {error.strerror or error}. Free space, then resume.") from error
+
+    def check_weights(self) -> None:
+        """Raise `ModelError` naming the first weight file in `model/` that is not the one the record knows by its sha256."""
+        try:
+            known = json.loads(self.record.read_text(encoding="utf-8"))["weights"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return  # of an older version, of a run that is not done, or of none
+        now = weights_of(self.model)
+        for name in sorted(now.keys() | known.keys()) if isinstance(known, dict) else ():
+            if name not in now:
+                raise ModelError(f"`{self.model}` has no weights `{name}`, which this run saved. Restore the file, or train again.")
+            if now[name] != known.get(name):
+                raise ModelError(
+                    f"`{self.model / name}` is not the file that this run saved (its sha256 is another). Restore it, or train again."
+                )
+
+    def is_whole(self) -> bool:
+        """Whether the weights are those that the record knows."""
+        try:
+            self.check_weights()
+        except ModelError:
+            return False
+        return True
+
+    def check_links(self) -> None:
+        """Raise `RequestError` where something in the directory is a link that leads out of it: it would be written through."""
+        top = os.path.realpath(self.path)
+        for where, folders, files in os.walk(self.path):
+            for path in (Path(where, name) for name in (*folders, *files)):
+                target = os.path.realpath(path)
+                if path.is_symlink() and os.path.commonpath((top, target)) != top:
+                    raise RequestError(
+                        f"`{path}` is a link to `{target}`, and files in this directory are written. Replace it by the file itself."
+                    )
+                if path.exists() and not (path.is_file() or path.is_dir()):
+                    raise RequestError(f"`{path}` is a pipe or a device, not a file of a run. Remove it.")
+
     def keep_traceback(self, error: BaseException) -> Path | None:
         """Write where an error came from into `error.log` and return that; None where the disk refuses, which may be the error."""
         if not self.path.is_dir():
@@ -96,6 +143,11 @@ class RunDirectory:
 def all_runs(output: Path) -> list[RunDirectory]:
     """Return the runs under `output`, oldest first."""
     return [RunDirectory(record.parent) for record in sorted(output.glob(f"*/{RECORD}"))]
+
+
+def weights_of(model: Path) -> dict[str, str]:
+    """Return the sha256 of each weight file of a model directory, those of its members included, by its path there."""
+    return {path.relative_to(model).as_posix(): sha256(path) for path in sorted(model.rglob("*.safetensors")) if path.is_file()}
 
 
 def _safe(label: str) -> str:

@@ -52,6 +52,8 @@ def load(path: str | Path, *, registry: Registry | None = None, precision: str =
     `precision` is fp32 (what plain transformers computes), bf16, fp16 or auto.
     """
     folder = model_folder(path)
+    if folder.name == "model":
+        RunDirectory(folder.parent).check_weights()
     return Predictor(folder, registry or registry_again(read_card(folder).plugins), precision)
 
 

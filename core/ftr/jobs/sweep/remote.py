@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftr import atomic
 from ftr.data.encode import StoredSplit, cache_folder
 from ftr.errors import RequestError
 from ftr.jobs.share import local_splits, share_splits
@@ -109,6 +110,6 @@ def fetch_sweep(uri: str, output: Path) -> Path:
     folder = output / name
     if not (folder / RECORD).is_file() or len(journal) > (folder / JOURNAL).stat().st_size:
         (folder / "trials").mkdir(parents=True, exist_ok=True)
-        (folder / JOURNAL).write_bytes(journal)
-        (folder / RECORD).write_bytes(record)
+        atomic.write_bytes(folder / JOURNAL, journal)
+        atomic.write_bytes(folder / RECORD, record)
     return folder
