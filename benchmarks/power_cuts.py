@@ -44,7 +44,7 @@ class Trial:
             if process.returncode != 0:
                 raise SystemExit((folder / "log").read_text())
             self.seconds = time.monotonic() - began
-            self.whole = digests(next((disk.path / "runs").iterdir()) / result)
+            self.whole = digests(next((disk.path / "runs").iterdir()))
 
     def cut(self, moments: Sequence[float], *, after: bool) -> int:
         """Cut at `moments` (seconds after the start, or after the exit), and return how many lost nothing."""
@@ -87,14 +87,15 @@ class Trial:
         )
         if answer.returncode != 0:
             return f"LOST: `ftr {words[0]}` {answer.stderr.decode()[-300:]}"
-        now = digests(run / self.result)
+        now = digests(run)
         other = sorted(name for name in self.whole.keys() | now.keys() if self.whole.get(name) != now.get(name))
         return f"LOST: other bytes in {', '.join(other)}" if other else f"same bytes, {'resumed' if resumed else 'answered'}"
 
 
 def digests(run: Path) -> dict[str, str]:
-    """Return the sha256 of each file of a model and of the predictions that were made with it."""
-    files = [path for name in ("model", "predictions") for path in (run / name).rglob("*") if path.is_file()]
+    """Return the sha256 of each file of the models that a run or sweep hands on, and of the predictions made with them."""
+    folders = [folder / name for folder in (run, run / "best", run / "ensemble") for name in ("model", "predictions")]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
@@ -119,7 +120,7 @@ def main() -> int:
         if args.sweep:
             searched = ["learning_rate=choice(1e-3,5e-3)", "trials=2", "ensemble=top2", "searcher=grid", "scheduler=fifo", "concurrent=1"]
             sweep = Trial(folder, ["sweep", *settings, f"epochs={args.epochs}", *searched], "best")
-            good += sweep.cut([rng.uniform(-0.2, 0.1) * sweep.seconds + sweep.seconds for _ in range(args.sweep // 2)], after=False)
+            good += sweep.cut([sweep.seconds * rng.uniform(0.5, 0.95) for _ in range(args.sweep // 2)], after=False)
             good += sweep.cut([rng.uniform(0, SECONDS) for _ in range(args.sweep - args.sweep // 2)], after=True)
         asked = args.after + args.during + args.sweep
         print(f"{good} of {asked} power cuts lost nothing")
