@@ -82,7 +82,7 @@ def test_lines_are_appended_whole_by_several_processes(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def umask() -> Iterator[Callable[[int], None]]:
+def umask() -> Iterator[Callable[[int], int]]:
     """Set the umask, and bring it back."""
     before = os.umask(0o022)
     yield os.umask
@@ -95,7 +95,7 @@ def mode(path: Path) -> int:
 
 
 @pytest.mark.parametrize(("mask", "expected"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
-def test_new_files_follow_the_umask_whoever_wrote_them(mask: int, expected: int, umask: Callable[[int], None], tmp_path: Path) -> None:
+def test_new_files_follow_the_umask_whoever_wrote_them(mask: int, expected: int, umask: Callable[[int], int], tmp_path: Path) -> None:
     umask(mask)
     atomic.write_text(tmp_path / "a", "")
     atomic.write_output(tmp_path / "b", "")
