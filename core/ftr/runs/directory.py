@@ -89,14 +89,19 @@ class RunDirectory:
         except OSError as error:
             raise RunError(f"cannot write `{error.filename or self.path}`: {error.strerror or error}. Free space, then resume.") from error
 
-    def check_weights(self) -> None:
-        """Raise `ModelError` naming the first weight file in `model/` that is not the one the record knows by its sha256."""
+    def check_weights(self, *, missing: bool = True) -> None:
+        """Raise `ModelError` naming the first weight file in `model/` that is not the one the record knows by its sha256.
+
+        With `missing` false those that are gone are left to who loads them.
+        """
         try:
             known = json.loads(self.record.read_text(encoding="utf-8"))["weights"]
         except (OSError, ValueError, KeyError, TypeError):
             return  # of an older version, of a run that is not done, or of none
         now = weights_of(self.model)
         for name in sorted(now.keys() | known.keys()) if isinstance(known, dict) else ():
+            if name not in now and not missing:
+                continue
             if name not in now:
                 raise ModelError(f"`{self.model}` has no weights `{name}`, which this run saved. Restore the file, or train again.")
             if now[name] != known.get(name):
