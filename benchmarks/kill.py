@@ -177,9 +177,9 @@ class Watch:
         if run is None or not entries:
             return "the start"
         # What an earlier process left has another number.
-        if any(run.glob(f"checkpoints/*.new-{self.process}")):
+        if any(run.glob(f"checkpoints/*.new-*-{self.process}-*")):
             return "the writing of a checkpoint"
-        if any(run.glob(f"model.new-{self.process}")) or any(run.glob(f"model.old-{self.process}")):
+        if any(run.glob(f"model.new-*-{self.process}-*")):
             return "the saving of the best weights"
         if self.final():
             return "the final predictions"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftr.jobs.sweep.ensemble import add_ensemble
 from ftr.registry import get_registry
+from ftr.runs.directory import weights_of
 from ftr.runs.leaderboard import Entry, rank
 from ftr.runs.sweep import SweepDirectory
 from ftr.runs.trials import Result, Trial
@@ -55,7 +56,7 @@ def sweep_of(run: RunResult, folder: Path, changes: Sequence[Change]) -> tuple[S
         shutil.copytree(run.path, path)
         weights = path / "model" / "model.safetensors"
         save_file(change(load_file(weights)), weights, metadata={"format": "pt"})
-        alter(path / "run.json", trial=number)
+        alter(path / "run.json", trial=number, weights=weights_of(path / "model"))
         trials.append(Trial(number, {"learning_rate": number / 100}, number, 0, status="done"))
         trials[-1].add(Result(1.0, 1, 0.9 - number / 100, 1.0, {}), "max")
     shutil.copytree(directory.trial_path(0), directory.best)

@@ -1,27 +1,57 @@
-"""Writing files so that a crash leaves the old one or the new one, never a half."""
+"""Writing files and folders so that a crash or a power cut leaves the old one or the new one, never a half.
+
+There is one way to write. The new content goes into a file or folder beside the place it will take, under a name nobody can
+guess (`model.new-HOST-PROCESS-RANDOM`), made for it alone and locked by this process. It is synced, renamed, and the folder that
+holds it is synced. The kernel releases the lock when a process dies, so `clear_leftovers` knows what a killed process left.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import functools
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+import re
+import secrets
+import shutil
+import socket
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ftr.errors import RunError
 
+_HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+_UNFINISHED = re.compile(r"\.(?:new|old)-(?:([0-9a-f]{8})-)?(\d+)(?:-[0-9a-z_]+)?$")
+_YOUNG = 60.0
+"""Seconds within which what a living process made may not be locked yet."""
+
 
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by `text`. Raises `RunError` naming the file when the disk refuses."""
-    fresh = path.with_name(f"{path.name}.new-{os.getpid()}")
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace `path` by `content`; a link is replaced, not followed. A file keeps its mode. Raises `RunError` naming the file."""
+    fresh = _fresh(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with fresh.open("w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb") as stream:
+            _lock(stream.fileno())
+            if path.is_file() and not path.is_symlink():
+                os.fchmod(stream.fileno(), stat.S_IMODE(path.stat().st_mode))
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         fresh.replace(path)
+        sync(path.parent)
     except OSError as error:
         raise _refused(path, error) from error
     finally:
@@ -37,7 +67,12 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Replace `path` by one JSON object a line."""
-    write_text(path, "".join(json.dumps(record, ensure_ascii=False, default=str) + "\n" for record in records))
+    write_text(path, json_lines(records))
+
+
+def json_lines(records: Iterable[Mapping[str, Any]]) -> str:
+    """Return one JSON object a line."""
+    return "".join(json.dumps(record, ensure_ascii=False, default=str) + "\n" for record in records)
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:
@@ -47,6 +82,221 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
             stream.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
     except OSError as error:
         raise _refused(path, error) from error
+
+
+def write_output(path: Path, text: str) -> bool:
+    """Write a file that the user named, as other tools do; returns whether it is a file, and not a device or a pipe.
+
+    Links are followed. A device, a pipe or this process's own output is written into. A file is replaced whole and keeps its mode
+    and owner; where it has other names, or its folder or owner does not allow that, it is overwritten in place.
+    """
+    content = text.encode()
+    try:
+        known = path.stat() if path.exists() else None
+        if known is not None and not stat.S_ISREG(known.st_mode):
+            with path.open("wb") as stream:
+                stream.write(content)
+            return False
+        if known is not None and os.path.samestat(known, os.fstat(1)):
+            # Opened anew it would have a position of its own, and what is printed later would overwrite it.
+            sys.stdout.write(text)
+            return False
+        target = path.resolve()
+        if known is not None and (
+            known.st_nlink > 1 or (known.st_uid, known.st_gid) != (os.geteuid(), os.getegid()) or not os.access(target.parent, os.W_OK)
+        ):
+            target.write_bytes(content)
+            return True
+    except OSError as error:
+        raise _refused(path, error) from error
+    write_bytes(target, content)
+    return True
+
+
+@contextlib.contextmanager
+def workroom(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`, of this process alone; unless it is renamed, it is removed in the end."""
+    fresh = _fresh(path)
+    fresh.mkdir(parents=True)
+    handle = os.open(fresh, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        _lock(handle)
+        yield fresh
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def new_folder(path: Path, *, synced: bool = True) -> Iterator[Path]:
+    """Yield an empty folder that takes the place of `path` when the block ends, and is removed when the block raises.
+
+    It is on the disk by then, unless `synced` is false: whoever needs it later calls `to_disk`. Raises `OSError`.
+    """
+    with workroom(path) as fresh:
+        yield fresh
+        follow_umask(fresh)
+        if synced:
+            to_disk(fresh)
+        old = _fresh(path)
+        there = os.path.lexists(path)
+        if there:
+            path.rename(old)
+        try:
+            fresh.rename(path)
+        except OSError:
+            if there:
+                old.rename(path)
+            raise
+        if synced:
+            sync(path.parent)
+        remove(old)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes that do the same, waiting for them; where there are no locks, without."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def scratch(kind: str) -> Iterator[str]:
+    """Yield an empty folder `ftr-KIND…` for temporary files, where `TMPDIR` says; what killed processes left there is removed."""
+    _clear_temporary()
+    with tempfile.TemporaryDirectory(prefix=f"ftr-{kind}.new-{_HOST}-{os.getpid()}-", ignore_cleanup_errors=True) as folder:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            _lock(handle)
+            yield folder
+        finally:
+            os.close(handle)
+
+
+def follow_umask(folder: Path) -> None:
+    """Give files below `folder` the mode any new file has: safetensors makes its own 0600, whatever the umask."""
+    allowed = folder.stat().st_mode & 0o666
+    for path in folder.rglob("*"):
+        status = path.lstat()
+        if stat.S_ISREG(status.st_mode) and allowed & ~status.st_mode:
+            path.chmod(stat.S_IMODE(status.st_mode) | allowed)
+
+
+def to_disk(folder: Path) -> None:
+    """Return when all below `folder`, and its name in the folders above it, would survive a power cut. Raises `OSError`."""
+    for top, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            sync(Path(top, name))
+        sync(Path(top))
+    for above in folder.absolute().parents[:2]:
+        sync(above)
+
+
+def sync(path: Path) -> None:
+    """Return when a file, or the list of names in a folder, is on the disk. Raises `OSError`."""
+    # What is not ours to read, a link or a pipe was not written here; some file systems cannot sync a folder.
+    with contextlib.suppress(PermissionError, FileNotFoundError):
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            if path.is_symlink():
+                return
+            raise
+        try:
+            os.fsync(handle)
+        except OSError:
+            if stat.S_ISREG(os.fstat(handle).st_mode):
+                raise
+        finally:
+            os.close(handle)
+
+
+def clear_leftovers(folder: Path, *, held: bool = False, deep: bool = True) -> None:
+    """Remove unfinished files and folders of dead processes from `folder` and, if `deep`, all below it.
+
+    What a living process works on stays, whatever its host. Names of older versions of ftr say no host: those are removed where
+    this process has `held` the folder, and else when no process of that number runs here.
+    """
+    for top, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(top, name)
+            found = _UNFINISHED.search(name)
+            if found and _is_dead(path, found[1], int(found[2]), held):
+                remove(path)
+        folders[:] = [name for name in folders if deep and not _UNFINISHED.search(name)]
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder, as far as it is there and can be removed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+@functools.cache
+def _clear_temporary() -> None:
+    with contextlib.suppress(OSError):
+        clear_leftovers(Path(tempfile.gettempdir()), deep=False)
+
+
+def _fresh(path: Path) -> Path:
+    # Names are at most 255 bytes long.
+    return path.with_name(f"{path.name[:50]}.new-{_HOST}-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def _lock(handle: int) -> None:
+    # Not every network file system has locks; there the process number in the name decides.
+    with contextlib.suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_dead(path: Path, host: str | None, process: int, held: bool) -> bool:
+    if host is None:
+        return held or not _runs(process)
+    if host != _HOST:
+        return False
+    locked = _is_locked(path)
+    if locked is None:
+        return not _runs(process)
+    try:
+        young = time.time() - path.lstat().st_mtime < _YOUNG
+    except OSError:
+        return False
+    # In a container that starts again the number may be that of another process, or of this one.
+    return not locked and not (young and _runs(process))
+
+
+def _is_locked(path: Path) -> bool | None:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
+    return False
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _refused(path: Path, error: OSError) -> RunError:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,6 +11,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
+from ftr import atomic
 from ftr.config.values import read_value
 from ftr.discovery import own_version
 from ftr.errors import RequestError, RunError
@@ -77,17 +76,13 @@ def new_package(name: str, kind: Kind, into: Path, registry: Registry) -> NewPac
     if folder.exists() or folder.is_symlink():
         raise RequestError(f"`{folder}` exists: remove it, or give another name, or another place with `--into FOLDER`.")
     contents = render(name, kind)
-    fresh = into / f".ftr-{name}.new-{os.getpid()}"
     try:
-        for path, content in contents.items():
-            (fresh / path).parent.mkdir(parents=True, exist_ok=True)
-            (fresh / path).write_bytes(content)
-        fresh.rename(folder)
+        with atomic.new_folder(folder) as fresh:
+            for path, content in contents.items():
+                (fresh / path).parent.mkdir(parents=True, exist_ok=True)
+                (fresh / path).write_bytes(content)
     except OSError as error:
         raise RunError(f"cannot write `{folder}`: {error.strerror or error}. Give another place with `--into FOLDER`.") from error
-    finally:
-        # Gone when all went well.
-        shutil.rmtree(fresh, ignore_errors=True)
     return NewPackage(name, kind, folder, tuple(contents), _steps(name, kind, folder))
 
 

@@ -146,3 +146,20 @@ def test_runs_are_listed_with_their_result_and_a_damaged_one_as_such(classifier:
     assert "3-done" in out and "sentiment" in out
     (tmp_path / "empty").mkdir()
     assert call(capsys, "runs", tmp_path / "empty")[:2] == (0, f"no runs or sweeps under `{tmp_path / 'empty'}`\n")
+
+
+@pytest.mark.parametrize("words", [("predict", "--output"), ("evaluate", "--predictions")])
+def test_a_file_that_the_user_named_is_written_behind_links_and_keeps_its_mode(
+    words: tuple[str, str], classifier: RunResult, texts: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    command, option = words
+    (tmp_path / "there").write_text("old")
+    (tmp_path / "there").chmod(0o600)
+    (tmp_path / "link").symlink_to("there")
+    given = [texts] if command == "predict" else []
+    code, _, err = call(capsys, command, classifier.path, *given, option, tmp_path / "link")
+    assert code == 0, err
+    assert (tmp_path / "link").is_symlink() and len(lines(tmp_path / "there")) > 2
+    assert (tmp_path / "there").stat().st_mode & 0o777 == 0o600
+    code, out, err = call(capsys, command, classifier.path, *given, option, "/dev/null")
+    assert code == 0 and Path("/dev/null").is_char_device() and "predictions in" not in out, err

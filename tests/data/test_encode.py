@@ -132,6 +132,27 @@ print(split.features, sum(split.open()[1]["length"]))
     assert sorted(path.name for path in place.iterdir()) == ["features.arrow", "rows.arrow", "split.json"]
 
 
+@pytest.mark.parametrize("damage", ["empty", "torn", "missing", "one byte"])
+@pytest.mark.parametrize("name", ["split.json", "rows.arrow", "features.arrow"])
+def test_a_damaged_split_is_discarded_aloud_and_encoded_again(
+    name: str, damage: str, tmp_path: Path, tokenizer: PreTrainedTokenizerBase, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = store(tmp_path, tokenizer)
+    path = Path(first.rows).with_name(name)
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        place = content.index(b'"rows.arrow": [') + 15 if name == "split.json" else len(content) // 2
+        changed = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+        path.write_bytes({"empty": b"", "torn": content[: len(content) // 2], "one byte": changed}[damage])
+    again = store(tmp_path, tokenizer)
+    assert again == first and again.open()[0].to_list() == ROWS
+    assert capsys.readouterr().err == f"ftr: `{path.parent}` is damaged, and is encoded again\n"
+    assert store(tmp_path, tokenizer).from_cache
+    assert list((tmp_path / "encoded").iterdir()) == [path.parent]
+
+
 def test_a_folder_that_cannot_be_written_is_a_run_error_naming_the_key(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     (tmp_path / "cache").write_text("")
     with pytest.raises(RunError, match=r"cannot write encoded rows to `.*cache/encoded/.*`: Not a directory.*`data.cache="):

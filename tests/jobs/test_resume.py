@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ftr.errors import ConfigError, DataError, RequestError, RunError
+from ftr.errors import ConfigError, DataError, ModelError, RequestError, RunError
 from ftr.jobs.resume import resume
 from ftr.runs.lock import LOCK, hold
 from ftr.train.kept import Kept
@@ -19,6 +23,17 @@ from ftr.train.trainer import StepTrainer
 from interruptions import command, cut_off, interrupted, outcome, resumed
 from trainings import QUESTIONS, REVIEWS, Settings, train, write_reviews
 
+if TYPE_CHECKING:
+    from ftr.jobs.run import RunResult
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ftr import atomic
+run = Path(sys.argv[1])
+with atomic.workroom(run / "model"), atomic.workroom(run / "predictions" / "test.jsonl"):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
 EVERY_TWO: Settings = {"epochs": 3, "train.checkpoint_steps": 2}
 Place = tuple[type, str, int]
 STEP: Place = (StepTrainer, "training_step", 9)
@@ -230,3 +245,62 @@ def test_a_run_that_failed_is_resumed_and_one_that_never_began_starts_over(
     resume(early, say=said.append)
     assert "no checkpoint was written: starting over" in capfd.readouterr().err
     assert outcome(early) == undisturbed
+
+
+LINKED = ("metrics.jsonl", "run.json", "model", "checkpoints", "predictions", "README.md", "error.log", ".lock", "model/ftr.json")
+
+
+@pytest.mark.parametrize("name", LINKED)
+@pytest.mark.parametrize("status", ["done", "interrupted"])
+def test_a_received_run_with_a_link_to_elsewhere_is_refused_and_nothing_is_written_there(
+    status: str, name: str, classifier: RunResult, tmp_path: Path
+) -> None:
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    shutil.copytree(classifier.path, run)
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "status": status}))
+    if (run / name).exists():
+        (run / name).rename(outside)
+    else:
+        outside.mkdir() if name == "checkpoints" else outside.write_text("theirs")
+    (run / name).symlink_to(outside)
+    before = {path: path.stat() for path in (outside, *outside.rglob("*"))}
+    with pytest.raises(RequestError, match=rf"`.*{name}` is a link to `{outside}`, and files in this directory are written\. Replace it"):
+        resume(run, say=lambda line: None)
+    assert {path: path.stat().st_mtime_ns for path in before} == {path: known.st_mtime_ns for path, known in before.items()}
+
+
+def test_a_pipe_in_a_received_run_is_refused(classifier: RunResult, tmp_path: Path) -> None:
+    run = shutil.copytree(classifier.path, tmp_path / "run")
+    (run / "metrics.jsonl").unlink()
+    os.mkfifo(run / "metrics.jsonl")
+    with pytest.raises(RequestError, match=r"metrics.jsonl` is a pipe or a device, not a file of a run"):
+        resume(run)
+
+
+def test_resume_removes_what_a_killed_process_left(classifier: RunResult, tmp_path: Path) -> None:
+    run = shutil.copytree(classifier.path, tmp_path / "run")
+    dead = subprocess.Popen([sys.executable, "-c", KILLED, str(run)])
+    dead.wait()
+    assert len(list(run.rglob("*.new-*"))) == 2
+    resumed(run)
+    assert not list(run.rglob("*.new-*"))
+
+
+def test_a_checkpoint_of_a_newer_version_is_refused_before_anything_is_written(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
+    run = interrupted({**REVIEWS, **EVERY_TWO}, *STEP, dataset=reviews, model=tiny_bert, output=tmp_path)
+    manifest = sorted(run.glob("checkpoints/step-*/manifest.json"))[-1]
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 99, "ftr": "9.1"}))
+    before = (run / "run.json").read_bytes()
+    with pytest.raises(RequestError, match=r"has format 99, written by ftr 9\.1; this is ftr .*, which reads format 1"):
+        resumed(run)
+    assert manifest.is_file() and (run / "run.json").read_bytes() == before
+
+
+def test_changed_weights_of_a_run_that_is_done_are_noticed(classifier: RunResult, tmp_path: Path) -> None:
+    run = shutil.copytree(classifier.path, tmp_path / "run")
+    weights = run / "model" / "model.safetensors"
+    assert json.loads((run / "run.json").read_text())["weights"] == {weights.name: hashlib.sha256(weights.read_bytes()).hexdigest()}
+    weights.write_bytes(b"")
+    with pytest.raises(ModelError, match=r"model.safetensors` is not the file that this run saved"):
+        resumed(run)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import ftr
+from ftr.cli.main import main
 from ftr.errors import DataError, ModelError
 from trainings import CLASSES, lines
 
@@ -164,3 +165,26 @@ def test_loading_a_model_leaves_the_random_numbers_of_the_program_alone(classifi
     random.seed(5), np.random.seed(5), torch.manual_seed(5)
     ftr.load(classifier.path).predict(TEXTS)
     assert draws() == expected
+
+
+@pytest.mark.parametrize("change", ["one byte", "cut", "another model"])
+def test_weights_that_were_changed_are_noticed_wherever_they_are_used(
+    change: str, classifier: RunResult, tiny_bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = shutil.copytree(classifier.path, tmp_path / "run")
+    weights = run / "model" / "model.safetensors"
+    content = weights.read_bytes()
+    changed = {
+        "one byte": content[:9000] + bytes([content[9000] ^ 1]) + content[9001:],
+        "cut": content[:9000],
+        "another model": (tiny_bert / "model.safetensors").read_bytes(),
+    }
+    weights.write_bytes(changed[change])
+    for given in (run, run / "model"):
+        with pytest.raises(ModelError, match=r"run/model/model.safetensors` is not the file that this run saved \(its sha256 is another"):
+            ftr.load(given)
+    (tmp_path / "in.txt").write_text("good film\n")
+    for words in (["predict", str(run), str(tmp_path / "in.txt")], ["evaluate", str(run)], ["resume", str(run)]):
+        assert main(words) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("ftr: error: `") and "Restore it, or train again." in line

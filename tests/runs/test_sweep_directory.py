@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import ftr
-from ftr.errors import RequestError, RunError
+from ftr.errors import DataError, RequestError, RunError
+from ftr.runs.directory import RunDirectory
 from ftr.runs.sweep import FORMAT, SweepDirectory, all_sweeps
 
 RECORD: dict[str, Any] = {
@@ -111,3 +112,23 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"cannot make the run directory .*Give another place with `output=`"):
         SweepDirectory.create(str(tmp_path / "file"), "qa")
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"rubbish", b"rubbish\n", b"\x00" * 4096, b'{"event": "trial", "trial": 0}\n', b'{"event": "op'])
+def test_a_journal_that_is_none_is_refused_and_not_begun_anew(rubbish: bytes, tmp_path: Path) -> None:
+    sweep = SweepDirectory.create(str(tmp_path), "x")
+    sweep.journal.path.write_bytes(rubbish)
+    with pytest.raises(DataError, match=r"journal.jsonl` is not the journal of this sweep: it does not begin .*Restore the file"):
+        sweep.events()
+    assert sweep.journal.path.read_bytes() == rubbish
+
+
+def test_a_journal_that_lost_trials_is_refused(tmp_path: Path) -> None:
+    sweep = SweepDirectory.create(str(tmp_path), "x")
+    for number in (0, 1):
+        sweep.journal.append("trial", trial=number, values={}, group=number, repeat=0)
+        RunDirectory(sweep.trial_path(number)).write({})
+    assert len(sweep.events()) == 3
+    RunDirectory(sweep.trial_path(2)).write({})
+    with pytest.raises(DataError, match="it does not tell of trial 2, which is there"):
+        sweep.events()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ftr.errors import RunError
+from ftr.errors import RequestError, RunError
 from ftr.train.checkpoint import Damaged, find_checkpoint, folders, last_step, link_files, remove_checkpoints, verified, write_checkpoint
 
 FILES = ("state.json", "model.safetensors", "best/model.safetensors")
@@ -93,3 +93,11 @@ def test_linked_files_outlive_their_first_name(tmp_path: Path) -> None:
     link_files(tmp_path / "model", tmp_path / "deep" / "best")
     shutil.rmtree(tmp_path / "model")
     assert (tmp_path / "deep" / "best" / "weights").read_text() == "w"
+
+
+def test_checkpoints_of_a_newer_version_are_refused_and_not_removed(root: Path) -> None:
+    manifest = root / "step-00000006" / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 99, "ftr": "9.1"}))
+    with pytest.raises(RequestError, match=r"step-00000006` has format 99, written by ftr 9\.1; this is ftr .*reads format 1\. Resume"):
+        find_checkpoint(root)
+    assert len(folders(root)) == 3

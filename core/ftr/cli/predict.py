@@ -62,8 +62,8 @@ def execute(args: argparse.Namespace) -> Answer:
 
 def _lines(predictor: Predictor, rows: Unlabelled, args: argparse.Namespace) -> Answer:
     if args.output:
-        atomic.write_lines(Path(args.output), _records(predictor, rows))
-        return Answer(_written(args.output, rows), f"{len(rows.rows)} predictions in {args.output}")
+        is_file = atomic.write_output(Path(args.output), atomic.json_lines(_records(predictor, rows)))
+        return Answer(_written(args.output, rows), f"{len(rows.rows)} predictions in {args.output}" if is_file else "")
     if args.json:
         predictions = list(_records(predictor, rows))
         return Answer(predictions, "")
@@ -81,8 +81,8 @@ def _squad(predictor: Predictor, rows: Unlabelled, output: str | None) -> Answer
             )
         answers[str(prediction["id"])] = prediction["answer"]
     if output:
-        atomic.write_text(Path(output), json.dumps(answers, ensure_ascii=False) + "\n")
-        return Answer(_written(output, rows), f"{len(answers)} answers in {output}")
+        is_file = atomic.write_output(Path(output), json.dumps(answers, ensure_ascii=False) + "\n")
+        return Answer(_written(output, rows), f"{len(answers)} answers in {output}" if is_file else "")
     return Answer(answers, json.dumps(answers, ensure_ascii=False))
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftr import atomic
 from ftr.compatible import own_version
 from ftr.data.cleaner import GIVEN
 from ftr.errors import DataError, RunError
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from ftr.protocols import EncodeSettings, Head, Row
 
 ROWS_PER_CALL = 1000
+RECORD, ROWS, FEATURES = "split.json", "rows.arrow", "features.arrow"
+FORMAT = 2
+"""Of the folder of a split; since 2 its record has the sha256 of its files."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,39 +66,66 @@ def store_split(
     """
     table = _table(rows)
     digest = _digest(table)
-    key = hashlib.sha256("\n".join([digest, _tokenizer_identity(tokenizer), repr(settings), identity]).encode()).hexdigest()[:32]
-    place = folder / "encoded" / key
-    record = place / "split.json"
-    from_cache = record.is_file()
+    parts = [digest, _tokenizer_identity(tokenizer), repr(settings), identity, str(FORMAT)]
+    place = folder / "encoded" / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
     try:
-        if not from_cache:
-            _write(table, rows, head, tokenizer, settings, place, digest)
-        known = json.loads(record.read_text(encoding="utf-8"))
-        return StoredSplit(rows=str(place / "rows.arrow"), features=str(place / "features.arrow"), from_cache=from_cache, **known)
+        found = stored(place)
+        if found is not None:
+            return found
+        discard(place)
+        _write(table, rows, head, tokenizer, settings, place, digest)
+        found = stored(place)
+        if found is None:
+            raise RunError(f"encoded rows were written to `{place}` and cannot be read back: set another folder with `data.cache=`.")
+        return replace(found, from_cache=False)
     except OSError as error:
         raise RunError(
             f"cannot write encoded rows to `{place}`: {error.strerror or error}. Free space, or set another folder with `data.cache=`."
         ) from error
 
 
+def stored(place: Path) -> StoredSplit | None:
+    """Return the split in a folder that was written before; None where there is none, or its files are not those that were written."""
+    try:
+        record = json.loads((place / RECORD).read_text(encoding="utf-8"))
+        files = record.pop("files")
+        if any((place / name).stat().st_size != files[name][0] or _sha256(place / name) != files[name][1] for name in (ROWS, FEATURES)):
+            return None
+        return StoredSplit(rows=str(place / ROWS), features=str(place / FEATURES), from_cache=True, **record)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return None
+
+
+def discard(place: Path) -> None:
+    """Remove a folder of encoded rows that is damaged, and say so; one that another process has just made anew stays."""
+    if not os.path.lexists(place):
+        return
+    with atomic.locked(place.parent):
+        if stored(place) is None and os.path.lexists(place):
+            print(f"ftr: `{place}` is damaged, and is encoded again", file=sys.stderr)
+            with atomic.workroom(place) as old:
+                place.rename(old / place.name)
+
+
 def _write(
     table: pa.Table, rows: Sequence[Row], head: Head, tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings, place: Path, digest: str
 ) -> None:
     notes: Counter[str] = Counter()
-    fresh = place.with_name(f"{place.name}.new-{os.getpid()}")
-    try:
-        fresh.mkdir(parents=True, exist_ok=True)
-        _write_stream(fresh / "rows.arrow", [table])
-        count = _write_stream(fresh / "features.arrow", _encode(rows, head, tokenizer, settings, notes))
-        record = {"row_count": len(rows), "feature_count": count, "sha256": digest, "notes": dict(notes)}
-        (fresh / "split.json").write_text(json.dumps(record), encoding="utf-8")
-        fresh.rename(place)
-    except OSError:
-        # Another process may have finished the same content first; its files are the same.
-        if not (place / "split.json").is_file():
-            raise
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    atomic.clear_leftovers(place.parent, deep=False)
+    with atomic.workroom(place) as fresh:
+        _write_stream(fresh / ROWS, [table])
+        count = _write_stream(fresh / FEATURES, _encode(rows, head, tokenizer, settings, notes))
+        files = {name: [(fresh / name).stat().st_size, _sha256(fresh / name)] for name in (ROWS, FEATURES)}
+        record = {"row_count": len(rows), "feature_count": count, "sha256": digest, "notes": dict(notes), "files": files}
+        (fresh / RECORD).write_text(json.dumps(record), encoding="utf-8")
+        atomic.to_disk(fresh)
+        try:
+            fresh.rename(place)
+        except OSError:
+            # Another process may have finished the same content first; its files are the same.
+            if not place.is_dir():
+                raise
+        atomic.sync(place.parent)
 
 
 def _encode(
@@ -139,6 +170,11 @@ def _write_stream(path: Path, tables: Sequence[pa.Table] | Iterator[pa.Table]) -
     if writer is not None:
         writer.close()
     return count
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _digest(table: pa.Table) -> str:

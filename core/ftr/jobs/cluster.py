@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from ftr import atomic
 from ftr.config.models import ComputeConfig
 from ftr.errors import ConfigError, RunError
 from ftr.jobs import look, ship
@@ -47,7 +47,7 @@ def connect(compute: ComputeConfig, registry: Registry, say: Say, settings: Mapp
     lacking = {node: names for node, report in _ask_nodes(look.look, wanted).items() if (names := ship.differences(here, report, node))}
     ray.shutdown()
     names = sorted({name for missing in lacking.values() for name in missing})
-    with tempfile.TemporaryDirectory(prefix="ftr-ship-") as folder:
+    with atomic.scratch("ship") as folder:
         staged = ship.stage(names, here, Path(folder))
         staged += ship.stage_files(registry, Path(folder))
         _init(address, compute.address, _environment(registry, staged, settings))
@@ -71,7 +71,7 @@ def _start_here(registry: Registry) -> None:
     import ray
 
     try:
-        with tempfile.TemporaryDirectory(prefix="ftr-ship-") as folder:
+        with atomic.scratch("ship") as folder:
             ray.init(
                 # Without it Ray joins any cluster it finds traces of on this machine.
                 address="local",

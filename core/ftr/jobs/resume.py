@@ -25,7 +25,7 @@ from ftr.runs.directory import RunDirectory
 from ftr.runs.lock import hold
 from ftr.runs.record import check_reach, package_versions, recorded_registry, remember
 from ftr.runs.several_card import several_card
-from ftr.train.checkpoint import remove_checkpoints
+from ftr.train.checkpoint import CHECKPOINTS, check_format, remove_checkpoints
 from ftr.train.stop import STOP
 
 
@@ -44,7 +44,10 @@ def resume(
     """
     speak = say or to_stderr
     directory = RunDirectory.open(run)
+    directory.check_links()
+    check_format(directory.path / CHECKPOINTS)
     with one_training(), STOP.listening(), hold(directory.path):
+        atomic.clear_leftovers(directory.path, held=True)
         record = directory.read()
         if "member" in record and record["status"] != "done":
             whole = shown_path(directory.path.parent.parent)
@@ -105,6 +108,7 @@ def _check_settings(settings: Mapping[str, object] | Sequence[str], config: RunC
 
 
 def _done(directory: RunDirectory, record: dict[str, Any], say: Say) -> RunResult:
+    directory.check_weights()
     say(f"`{directory.path}` is done: there is nothing to resume")
     # A crash may have come between the record and these.
     if not (directory.path / "README.md").is_file():

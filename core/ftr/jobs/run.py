@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -136,6 +135,7 @@ def finish_run(directory: RunDirectory, registry: Registry, say: Say = to_stderr
     the first metric. Raises `DataError` when the data changed since.
     """
     record = directory.read()
+    directory.check_weights()
     config = RunConfig.model_validate(record["config"])
     check_reach(flat(config), (), directory.record)
     quiet_libraries()
@@ -164,7 +164,7 @@ def session_spec(directory: RunDirectory, config: RunConfig, prepared: Prepared,
 
 def train(directory: RunDirectory, config: RunConfig, prepared: Prepared, weights: Path | None = None) -> Outcome:
     """Train in `directory`, on rows that weigh what the file `weights` says, if given, and return the outcome."""
-    with tempfile.TemporaryDirectory(prefix="ftr-ray-") as scratch:
+    with atomic.scratch("ray") as scratch:
         return launch(session_spec(directory, config, prepared, weights), config.compute, scratch)
 
 
@@ -199,6 +199,8 @@ def close(directory: RunDirectory, record: dict[str, Any]) -> RunResult:
     closed.pop("error", None)
     if "baseline_seconds" in closed:
         closed["timings"] = {**closed["timings"], "baselines": closed.pop("baseline_seconds")}
+    # All before `done`, and before the checkpoints go: a power cut must not leave a run that is done and has no model.
+    directory.sync()
     directory.write(closed)
     atomic.write_text(directory.path / "README.md", model_card(closed))
     remove_checkpoints(directory.path)
@@ -240,7 +242,7 @@ def check_writable(output: Path) -> None:
         if not present.is_dir():
             raise NotADirectoryError(f"`{present}` is a file")
         # In /proc and its like a file cannot be made, a folder neither.
-        with tempfile.TemporaryDirectory(dir=present):
-            pass
+        with atomic.workroom(present / "ftr"):
+            atomic.clear_leftovers(present, deep=False)
     except OSError as error:
         raise RunError(f"`output={output}` cannot be written to: {error.strerror or error}. Give another place with `output=`.") from error

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftr.data.encode import StoredSplit
+from ftr.data.encode import StoredSplit, discard, stored
 from ftr.errors import RunError
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def local_splits(storage: Storage, places: Mapping[str, Mapping[str, Any]], fold
     for name, place in places.items():
         split = StoredSplit(**place["split"])
         own = Path(split.rows).parent
-        here = own if (own / "split.json").is_file() else folder / FOLDER / own.name
-        if not (here / "split.json").is_file():
+        here = own if stored(own) else folder / FOLDER / own.name
+        if here != own and not stored(here):
             _fetch_once(storage, place["shared"], here)
         found[name] = asdict(replace(split, rows=str(here / Path(split.rows).name), features=str(here / Path(split.features).name)))
     return found
@@ -64,5 +64,6 @@ def _fetch_once(storage: Storage, name: str, here: Path) -> None:
         ) from error
     with stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        if not (here / "split.json").is_file():
+        if not stored(here):
+            discard(here)
             storage.fetch(name, here)

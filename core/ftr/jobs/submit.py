@@ -6,14 +6,13 @@ import hashlib
 import json
 import secrets
 import shlex
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ftr import __version__, trust
+from ftr import __version__, atomic, trust
 from ftr.errors import RunError
 from ftr.jobs import look, results, ship
 from ftr.jobs.jobserver import JobServer
@@ -50,7 +49,7 @@ def submit(words: Sequence[str], server: JobServer, registry: Registry, say: Say
     own = look.look(wanted)
     lacking = ship.differences(own, _look_there(server, wanted), urlsplit(server.address).hostname or "?", python=False)
     notes = {"ftr": __version__, "ftr_command": shlex.join(packed.words), "ftr_output": packed.output or "", "ftr_here": str(here or "")}
-    with tempfile.TemporaryDirectory(prefix="ftr-submit-") as scratch:
+    with atomic.scratch("submit") as scratch:
         folder = Path(scratch)
         put(packed, folder, say)
         ship.stage(lacking, own, folder)
@@ -83,7 +82,7 @@ def fetch_results(job: Job) -> list[Path]:
     details = job.server.details(job.id)
     helper = f"{job.id}-results-{secrets.token_hex(2)}"
     words = ["--output", job.output, "--since", str((details.start_time or 0) / 1000 - 1)]
-    with tempfile.TemporaryDirectory(prefix="ftr-fetch-") as scratch:
+    with atomic.scratch("fetch") as scratch:
         # The standard library is all it takes there, besides Ray.
         (Path(scratch) / "ftr_results.py").write_bytes(Path(results.__file__).read_bytes())
         job.server.submit(f"{PYTHON} ftr_results.py {shlex.join(words)}", helper, Path(scratch), {}, {"ftr": __version__})
@@ -98,6 +97,8 @@ def fetch_results(job: Job) -> list[Path]:
                 if hashlib.file_digest(stream, "sha256").hexdigest() != offered["sha256"]:
                     raise RunError(f"the results of `{job.id}` came back damaged; they lie on the head in `{job.output}`.")
             results.unpack(archive, job.here)
+            for name in offered["names"]:
+                atomic.to_disk(job.here / name)
         finally:
             job.server.stop(helper)
     return [job.here / name for name in offered["names"]]
@@ -106,7 +107,7 @@ def fetch_results(job: Job) -> list[Path]:
 def _look_there(server: JobServer, wanted: ship.Wanted) -> look.Report:
     """Ask the head what is installed there."""
     name = f"ftr-look-{secrets.token_hex(4)}"
-    with tempfile.TemporaryDirectory(prefix="ftr-look-") as scratch:
+    with atomic.scratch("look") as scratch:
         (Path(scratch) / "look.py").write_bytes(Path(look.__file__).read_bytes())
         server.submit(f"{PYTHON} look.py {shlex.quote(json.dumps(wanted))}", name, Path(scratch), {}, {"ftr": __version__})
         try:

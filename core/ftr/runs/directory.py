@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shutil
 import time
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ftr import atomic
-from ftr.errors import RequestError, RunError
+from ftr.errors import ModelError, RequestError, RunError
+from ftr.train.checkpoint import sha256
 from ftr.train.folder import read_json
 
 RECORD = "run.json"
@@ -47,6 +49,8 @@ class RunDirectory:
             raise RunError(
                 f"cannot make the run directory `{path}`: {error.strerror or error}. Give another place with `output=`."
             ) from error
+        for above in path.absolute().parents[:2]:
+            atomic.sync(above)
         return cls(path)
 
     @classmethod
@@ -77,6 +81,54 @@ class RunDirectory:
     def write(self, record: dict[str, Any]) -> None:
         """Replace the record."""
         atomic.write_json(self.path / RECORD, record)
+
+    def sync(self) -> None:
+        """Return when all files of the run would survive a power cut; before that it is not done. Raises `RunError`."""
+        try:
+            atomic.to_disk(self.path)
+        except OSError as error:
+            raise RunError(f"cannot write `{error.filename or self.path}`: {error.strerror or error}. Free space, then resume.") from error
+
+    def check_weights(self, *, missing: bool = True) -> None:
+        """Raise `ModelError` naming the first weight file in `model/` that is not the one the record knows by its sha256.
+
+        With `missing` false those that are gone are left to who loads them.
+        """
+        try:
+            known = read_json(self.record)["weights"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return  # of an older version, of a run that is not done, or of none
+        now = weights_of(self.model)
+        for name in sorted(now.keys() | known.keys()) if isinstance(known, dict) else ():
+            if name not in now and not missing:
+                continue
+            if name not in now:
+                raise ModelError(f"`{self.model}` has no weights `{name}`, which this run saved. Restore the file, or train again.")
+            if now[name] != known.get(name):
+                raise ModelError(
+                    f"`{self.model / name}` is not the file that this run saved (its sha256 is another). Restore it, or train again."
+                )
+
+    def is_whole(self) -> bool:
+        """Whether the weights are those that the record knows."""
+        try:
+            self.check_weights()
+        except ModelError:
+            return False
+        return True
+
+    def check_links(self) -> None:
+        """Raise `RequestError` where something in the directory is a link that leads out of it: it would be written through."""
+        top = os.path.realpath(self.path)
+        for where, folders, files in os.walk(self.path):
+            for path in (Path(where, name) for name in (*folders, *files)):
+                target = os.path.realpath(path)
+                if path.is_symlink() and os.path.commonpath((top, target)) != top:
+                    raise RequestError(
+                        f"`{path}` is a link to `{target}`, and files in this directory are written. Replace it by the file itself."
+                    )
+                if path.exists() and not (path.is_file() or path.is_dir()):
+                    raise RequestError(f"`{path}` is a pipe or a device, not a file of a run. Remove it.")
 
     def keep_traceback(self, error: BaseException) -> Path | None:
         """Write where an error came from into `error.log` and return that; None where the disk refuses, which may be the error."""
@@ -126,6 +178,11 @@ def check_types(path: Path, record: dict[str, Any], types: dict[str, Any]) -> No
     for key, wanted in types.items():
         if key in record and (not isinstance(record[key], wanted) or isinstance(record[key], bool)):
             raise RequestError(f"`{path}` is damaged: `{key}` is {str(record[key])[:60]!r}. Restore the file.")
+
+
+def weights_of(model: Path) -> dict[str, str]:
+    """Return the sha256 of each weight file of a model directory, those of its members included, by its path there."""
+    return {path.relative_to(model).as_posix(): sha256(path) for path in sorted(model.rglob("*.safetensors")) if path.is_file()}
 
 
 def _safe(label: str) -> str:

@@ -62,6 +62,8 @@ def evaluate(
     """
     directory = run_or_winner(run)
     record = directory.read()
+    if save_state:
+        directory.check_links()
     known = registry or recorded_registry(record)
     predictor = load(model_folder(directory.path), registry=known)
     stored = stored_config({"config": _reading(record)}, directory.record)
@@ -79,7 +81,7 @@ def evaluate(
     scores = Scorer.of(known, predictor.card.metrics).score(predictor.head, chosen, answers, predictor.card.labels)
     answers = as_given(predictor.head, chosen, answers, predictor.cleaner)
     if predictions is not None:
-        atomic.write_lines(predictions, answers)
+        atomic.write_output(predictions, atomic.json_lines(answers))
     left_out = sum(item.split == name for item in rows.rejected)
     return Evaluation(
         split=name, rows=len(chosen), scores=scores, predictions=answers, rejected=left_out, notes=rows.notes, state=predictor.card.state

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ftr import atomic
 from ftr.errors import DataError, RunError
 
 UNSYNCED = frozenset({"result"})
@@ -73,7 +74,7 @@ class Journal:
         """Cut half a line off the end, and make the file and its name in the folder last."""
         if not self.path.exists():
             self.path.touch()
-            _sync_folder(self.path.parent)
+            atomic.sync(self.path.parent)
         data = self.path.read_bytes()
         lines = data.split(b"\n")
         kept = _whole_lines(lines)
@@ -84,7 +85,7 @@ class Journal:
 
     def _write(self, line: bytes, *, sync: bool) -> None:
         # O_APPEND and one write: a reader beside us sees the whole line or, for a moment, a part of the last one.
-        opened = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        opened = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
         try:
             written = os.write(opened, line)
             if written < len(line):
@@ -141,11 +142,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return value
-
-
-def _sync_folder(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

@@ -57,6 +57,8 @@ def load(path: str | Path, *, registry: Registry | None = None, precision: str =
     """
     folder = model_folder(path)
     with loading():
+        if folder.name == "model":
+            RunDirectory(folder.parent).check_weights(missing=False)
         return Predictor(folder, registry or registry_again(read_card(folder).plugins), precision)
 
 

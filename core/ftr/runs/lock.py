@@ -41,7 +41,7 @@ def hold(folder: Path) -> Iterator[None]:
 def is_held(folder: Path) -> bool:
     """Whether a living process holds a directory."""
     try:
-        with (folder / LOCK).open("rb") as stream:
+        with os.fdopen(os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -54,7 +54,8 @@ def _acquire(path: Path) -> BinaryIO:
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
-            stream = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+b")
+            # In a folder from elsewhere it may be a link, which must not be written through, or a pipe.
+            stream = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666), "r+b")
         except OSError as error:
             raise RunError(f"cannot write `{path}`: {error.strerror or error}.") from error
         try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ftr import atomic
 from ftr.errors import ConfigError, FtrError, RunError
 from ftr.runs.reach import advice, explained, first_line, reach
 
@@ -90,6 +91,7 @@ class Place:
                 with self._output(fresh) as stream:
                     stream.write(content)
                 Path(self._path(fresh)).replace(self._path(key))
+                atomic.sync(Path(self._path(key)).parent)
 
     def upload(self, source: BinaryIO, key: str) -> tuple[int, str]:
         """Write a stream to `key`, block by block; return its size and sha256."""
@@ -162,11 +164,13 @@ class Place:
         path = self._path(key)
         if self.local is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            with Path(path).open("wb") as stream:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666)
+            with os.fdopen(handle, "wb") as stream:
                 yield stream
                 # What a manifest names must outlive a power cut, as the manifest itself does.
                 stream.flush()
                 os.fsync(stream.fileno())
+            atomic.sync(Path(path).parent)
         else:
             if self.kind not in OBJECT_STORES:
                 self.filesystem.create_dir(path.rpartition("/")[0], recursive=True)

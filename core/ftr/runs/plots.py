@@ -5,14 +5,12 @@ from __future__ import annotations
 import io
 import itertools
 import math
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ftr import atomic
-from ftr.errors import RunError
 from ftr.runs.expected import expected_best
 
 INK, BLUE, GREY = "#222222", "#1f6fb2", "#8a8f98"
@@ -106,11 +104,4 @@ def _save(figure: Any, path: Path) -> None:
         # A letter the font lacks becomes a box; the numbers beside the picture have it.
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(drawn, format="png")
-    fresh = path.with_name(f"{path.name}.new-{os.getpid()}")
-    try:
-        fresh.write_bytes(drawn.getvalue())
-        fresh.replace(path)
-    except OSError as error:
-        raise RunError(f"cannot write `{path}`: {error.strerror or error}. Free space, or give another place.") from error
-    finally:
-        fresh.unlink(missing_ok=True)
+    atomic.write_bytes(path, drawn.getvalue())

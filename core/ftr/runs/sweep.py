@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ftr import atomic
-from ftr.errors import RequestError, RunError
+from ftr.errors import DataError, RequestError, RunError
+from ftr.runs.directory import RECORD as RUN
 from ftr.runs.directory import SWEEP as RECORD
 from ftr.runs.directory import RunDirectory, check_types, named
-from ftr.runs.journal import Journal
+from ftr.runs.journal import Event, Journal
 from ftr.runs.lock import hold
 from ftr.train.folder import read_json
 
@@ -93,6 +94,25 @@ class SweepDirectory:
     def write(self, record: dict[str, Any]) -> None:
         """Replace the record; `format` is added."""
         atomic.write_json(self.record, {"format": FORMAT, **record})
+
+    def events(self) -> list[Event]:
+        """Return what the journal tells.
+
+        Raises `DataError` when it is not that of this sweep: without it trials that ended would be trained again.
+        """
+        events = self.journal.read()
+        told = {event.get("trial") for event in events}
+        lost = [
+            path.parent.name
+            for path in self.path.glob(f"trials/*/{RUN}")
+            if path.parent.name.isdigit() and int(path.parent.name) not in told
+        ]
+        cause = f"it does not tell of trial {int(min(lost))}, which is there" if lost else None
+        if not events or events[0]["event"] != "open":
+            cause = "it does not begin with the event `open`"
+        if cause:
+            raise DataError(f"`{self.journal.path}` is not the journal of this sweep: {cause}. Restore the file from a copy.")
+        return events
 
     def trial_path(self, number: int) -> Path:
         """Return the run directory of a trial."""

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftr.errors import RunError
+from ftr import __version__, atomic
+from ftr.errors import RequestError, RunError
 
 CHECKPOINTS = "checkpoints"
 FORMAT = 1
@@ -42,34 +43,32 @@ def write_checkpoint(root: Path, step: int, fill: Callable[[Path], Mapping[str, 
     from safetensors import SafetensorError
 
     folder = root / f"step-{step:08d}"
-    fresh = root / f"{folder.name}.new-{os.getpid()}"
     try:
-        fresh.mkdir(parents=True)
-        known = fill(fresh)
-        files = {str(path.relative_to(fresh)): path for path in sorted(fresh.rglob("*")) if path.is_file()}
-        manifest = {name: {"sha256": known.get(name) or sha256(path), "bytes": path.stat().st_size} for name, path in files.items()}
-        (fresh / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": manifest}, indent=2), encoding="utf-8")
-        for path in (*files.values(), fresh / MANIFEST, *(path for path in fresh.rglob("*") if path.is_dir()), fresh):
-            _to_disk(path)
-        shutil.rmtree(folder, ignore_errors=True)
-        fresh.rename(folder)
-        _to_disk(root)
+        with atomic.new_folder(folder) as fresh:
+            _fill(fresh, fill(fresh))
     except (OSError, SafetensorError) as error:  # a disk that fills up under tensors is the latter
         cause = (isinstance(error, OSError) and error.strerror) or error
         raise RunError(f"cannot write the checkpoint `{folder}`: {cause}. Free space, then resume.") from error
-    finally:
-        # Gone when all went well.
-        shutil.rmtree(fresh, ignore_errors=True)
     for old in folders(root)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return folder
 
 
+def _fill(fresh: Path, known: Mapping[str, str]) -> None:
+    files = {str(path.relative_to(fresh)): path for path in sorted(fresh.rglob("*")) if path.is_file()}
+    manifest = {name: {"sha256": known.get(name) or sha256(path), "bytes": path.stat().st_size} for name, path in files.items()}
+    content = {"format": FORMAT, "ftr": __version__, "files": manifest}
+    (fresh / MANIFEST).write_text(json.dumps(content, indent=2), encoding="utf-8")
+
+
 def find_checkpoint(root: Path) -> tuple[Checkpoint | None, list[str]]:
-    """Return the newest good checkpoint under `root`, and a line on each newer one that is damaged; those are removed."""
+    """Return the newest good checkpoint under `root`, and a line on each newer one that is damaged; those are removed.
+
+    Raises `RequestError` where a newer version of ftr wrote one.
+    """
+    check_format(root)
     notes: list[str] = []
-    for leftover in root.glob("*.new-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    atomic.clear_leftovers(root, held=True)
     for folder in reversed(folders(root)):
         try:
             return verified(folder), notes
@@ -77,6 +76,19 @@ def find_checkpoint(root: Path) -> tuple[Checkpoint | None, list[str]]:
             notes.append(f"checkpoint `{folder}` is left out: {damage}")
             shutil.rmtree(folder, ignore_errors=True)
     return None, notes
+
+
+def check_format(root: Path) -> None:
+    """Raise `RequestError` where a checkpoint under `root` is of a newer format than this version of ftr reads: none is removed."""
+    for folder in folders(root):
+        with contextlib.suppress(Damaged):
+            manifest = _json(folder / MANIFEST)
+            known = manifest.get("format")
+            if isinstance(known, int) and known > FORMAT:
+                raise RequestError(
+                    f"checkpoint `{folder}` has format {known}, written by ftr {manifest.get('ftr', 'of a newer version')}; this is ftr "
+                    f"{__version__}, which reads format {FORMAT}. Resume the run with the version that began it."
+                )
 
 
 def verified(folder: Path) -> Checkpoint:
@@ -102,7 +114,7 @@ def verified(folder: Path) -> Checkpoint:
 
 def folders(root: Path) -> list[Path]:
     """Return the checkpoint folders under `root`, oldest first, good or not."""
-    return sorted(path for path in root.glob("step-*") if path.is_dir() and ".new-" not in path.name)
+    return sorted(path for path in root.glob("step-*") if path.is_dir() and path.name.removeprefix("step-").isdigit())
 
 
 def last_step(run: Path) -> int | None:
@@ -124,7 +136,7 @@ def sha256(path: Path) -> str:
 
 def link_files(source: Path, target: Path) -> None:
     """Make `target` a folder of the same files as `source`: as links where the file system has them, else as copies."""
-    target.mkdir(parents=True)
+    target.mkdir(parents=True, exist_ok=True)
     for path in source.iterdir():
         if path.is_file():
             try:
@@ -143,13 +155,3 @@ def _json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Damaged(f"`{path.name}` is not one")
     return value
-
-
-def _to_disk(path: Path) -> None:
-    # Folders cannot be opened for that everywhere.
-    with contextlib.suppress(PermissionError, IsADirectoryError):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,28 +55,24 @@ class ModelCard:
 def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: ModelCard) -> None:
     """Write the checkpoint to `folder` as one step: what stood there is whole until the new one is.
 
-    Of a model with adapters these alone are written. Raises `RunError` when the disk is full or not writable.
+    It is not synced: a checkpoint that has it and the end of a run do that. Of a model with adapters these alone are
+    written. Raises `RunError` when the disk is full or not writable.
     """
     from safetensors import SafetensorError
 
-    fresh = folder.with_name(f"{folder.name}.new-{os.getpid()}")
     try:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if is_adapted(model):
-            save_adapters(model, fresh)
-            card = replace(card, base={**(card.base or {}), "config": json.loads(model.config.to_json_string())})
-        else:
-            model.save_pretrained(fresh)
-            card = replace(card, base=None)
-        tokenizer.save_pretrained(fresh)
-        write_card(fresh, card)
-        _swap(fresh, folder)
+        with atomic.new_folder(folder, synced=False) as fresh:
+            if is_adapted(model):
+                save_adapters(model, fresh)
+                card = replace(card, base={**(card.base or {}), "config": json.loads(model.config.to_json_string())})
+            else:
+                model.save_pretrained(fresh)
+                card = replace(card, base=None)
+            tokenizer.save_pretrained(fresh)
+            write_card(fresh, card)
     except (OSError, SafetensorError) as error:  # a disk that fills up under the weights is the latter
         cause = (isinstance(error, OSError) and error.strerror) or error
         raise RunError(f"cannot write the model to `{folder}`: {cause}. Free space or give another `output=`.") from error
-    finally:
-        # Gone when all went well.
-        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def write_card(folder: Path, card: ModelCard) -> None:
@@ -118,11 +112,3 @@ def _check_card(card: ModelCard) -> None:
 
 def _is_count(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= 2**31
-
-
-def _swap(fresh: Path, folder: Path) -> None:
-    old = folder.with_name(f"{folder.name}.old-{os.getpid()}")
-    if folder.exists():
-        folder.rename(old)
-    fresh.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

@@ -29,6 +29,7 @@ def begin_history(run: Path, found: Checkpoint | None) -> bool:
     cut_metrics(run / METRICS, found.step if found else None)
     (run / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
     atomic.append_line(run / CHECKPOINTS / ATTEMPTS, {"time": time.time(), "process": os.getpid(), "step": step})
+    atomic.sync(run / CHECKPOINTS / ATTEMPTS)
     return bool(before)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftr import atomic
 from ftr.errors import RunError
 from ftr.train.checkpoint import link_files, sha256
 from ftr.train.export import ModelCard, read_card, save_model, write_card
@@ -108,18 +107,15 @@ class Kept:
     def go_on(self, state: dict[str, Any], checkpoint: Path) -> None:
         """Take over what `state` returned, and bring `model/` back to what it was in the checkpoint."""
         self.best, self.last = Best(**state["best"]), Best(**state["last"])
-        if self.rank == 0 and self.best.value is not None and weight_files(self.model) != self.best.files:
-            shutil.rmtree(self.model, ignore_errors=True)
-            fresh = self.model.with_name(f"{MODEL}.new-{os.getpid()}")
-            link_files(checkpoint / BEST, fresh)
-            fresh.rename(self.model)
+        if self.rank == 0 and self.best.value is not None:
+            # Always: after a power cut the weights may be there and the tokenizer beside them torn.
+            with atomic.new_folder(self.model) as fresh:
+                link_files(checkpoint / BEST, fresh)
 
     def clean(self) -> None:
         """Remove what a process that was killed in the middle of `save` left beside `model/`."""
         if self.rank == 0:
-            for pattern in (f"{MODEL}.new-*", f"{MODEL}.old-*"):
-                for leftover in self.model.parent.glob(pattern):
-                    shutil.rmtree(leftover, ignore_errors=True)
+            atomic.clear_leftovers(self.model.parent, held=True)
 
 
 def weight_files(folder: Path) -> dict[str, str]:

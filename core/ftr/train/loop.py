@@ -84,6 +84,7 @@ def _outcome(session: Session, best: Best, scores: dict[str, Any]) -> Outcome:
         "best": best.place,
         "last": session.kept.last.place,
         "state": best.state,
+        "weights": best.files,
         "steps": session.meter.step,
         "examples_per_second": session.meter.rate,
         "timings": {**session.timings, "save": session.kept.seconds, "train": session.meter.seconds, "total": session.seconds},

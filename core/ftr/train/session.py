@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -186,7 +185,7 @@ class Session:
 
     def train(self) -> None:
         """Train for the configured epochs, evaluating on validation and saving the best weights."""
-        with tempfile.TemporaryDirectory(prefix="ftr-") as scratch:
+        with atomic.scratch("train") as scratch:
             self.trainer = make_trainer(self, Path(scratch))
             # Workers draw different dropout masks; which rows they see does not depend on this generator.
             torch.manual_seed(self.config.seed + self.rank)

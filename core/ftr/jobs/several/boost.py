@@ -7,14 +7,15 @@ rows it got wrong are multiplied by exp(alpha) for the next.
 
 from __future__ import annotations
 
+import io
 import math
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ftr import atomic
 from ftr.config.training import TrainConfig
 from ftr.errors import PluginError
 from ftr.jobs.prepare import Prepared, encode_splits
@@ -92,12 +93,9 @@ def _write_weights(directory: RunDirectory, member: Member, weights: Array | Non
     """Put the weights of the rows, of mean 1, where the training of a member finds them."""
     if weights is None:
         return
-    folder = member_directory(directory, member).path
-    folder.mkdir(parents=True, exist_ok=True)
-    fresh = folder / f"{WEIGHTS}.new-{os.getpid()}"
-    with fresh.open("wb") as stream:
-        np.save(stream, weights * len(weights))
-    fresh.replace(folder / WEIGHTS)
+    content = io.BytesIO()
+    np.save(content, weights * len(weights))
+    atomic.write_bytes(member_directory(directory, member).path / WEIGHTS, content.getvalue())
 
 
 def _right(run: Several, member: Member) -> Right:

@@ -19,7 +19,7 @@ from ftr.jobs.several.plan import MEMBERS, Member, Plan, check_plan, plan_of
 from ftr.jobs.several.summary import entry, in_words, summary
 from ftr.jobs.several.together import at_once, ray_up, train_together
 from ftr.jobs.several.training import Data, done_record, train_here
-from ftr.runs.directory import ERROR_LOG, RunDirectory
+from ftr.runs.directory import ERROR_LOG, RunDirectory, weights_of
 from ftr.runs.lock import LOCK, hold
 from ftr.runs.several_card import several_card
 from ftr.runs.storage import Storage, checked_storage
@@ -183,6 +183,8 @@ class Several:
             "seconds": self.seconds,
         }
         closed["timings"] = {**closed["timings"], "total": self.seconds}
+        closed["weights"] = weights_of(self.directory.model)
+        self.directory.sync()
         self.directory.write(closed)
         atomic.write_text(self.directory.path / "README.md", several_card(closed))
         (self.directory.path / ERROR_LOG).unlink(missing_ok=True)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -48,7 +45,7 @@ def join(run: Several, members: Sequence[Member]) -> dict[str, Any]:
     state: State = {}
     if run.plan.joined is not None:
         run.say(f"joining {len(members)} members")
-        with fresh(run.directory.path) as folder:
+        with atomic.workroom(run.directory.path / "joined") as folder:
             scores, state, about = joining.ensemble(folder)
             joining.keep(folder)
     elif run.plan.same_rows:
@@ -166,7 +163,7 @@ class Joining:
     def keep(self, folder: Path) -> None:
         """Put what was made in its place."""
         for name in (MODEL, PREDICTIONS):
-            shutil.rmtree(self.run.directory.path / name, ignore_errors=True)
+            atomic.remove(self.run.directory.path / name)
             if (folder / name).exists():
                 (folder / name).rename(self.run.directory.path / name)
 
@@ -174,7 +171,7 @@ class Joining:
         """Make `model/` and `predictions/` those of the best member, and return its state."""
         number = self.best
         source = member_directory(self.run.directory, next(one for one in self.members if one.number == number)).path
-        with fresh(self.run.directory.path) as folder:
+        with atomic.workroom(self.run.directory.path / "joined") as folder:
             for name in (MODEL, PREDICTIONS):
                 if (source / name).is_dir():
                     link_files(source / name, folder / name)
@@ -228,16 +225,3 @@ class Joining:
             each = summary([{"scores": record["baselines"][name]} for record in self.records if name in record.get("baselines", {})])
             means[name] = {split: {score: one["mean"] for score, one in scores.items()} for split, scores in each.items()}
         return means
-
-
-@contextmanager
-def fresh(run: Path) -> Iterator[Path]:
-    """Yield an empty folder for what is being made, beside where it will stand; what a killed process left of one is removed."""
-    for leftover in run.glob("joined.new-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    folder = run / f"joined.new-{os.getpid()}"
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

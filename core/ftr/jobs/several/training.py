@@ -69,10 +69,13 @@ def member_directory(run: RunDirectory, member: Member) -> RunDirectory:
 
 
 def done_record(run: RunDirectory, member: Member) -> dict[str, Any] | None:
-    """Return the record of a member that is done, or None."""
+    """Return the record of a member that is done, or None. Raises `ModelError` when its weights were changed."""
     directory = member_directory(run, member)
     record = directory.read() if directory.record.is_file() else None
-    return record if record is not None and record["status"] == "done" else None
+    if record is None or record["status"] != "done":
+        return None
+    directory.check_weights()
+    return record
 
 
 @contextmanager

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from typing import TYPE_CHECKING
+
+from ftr import atomic
 
 if TYPE_CHECKING:
     from ftr.runs.directory import RunDirectory
@@ -20,14 +21,11 @@ def adopt(directory: RunDirectory, donor: int, step: int) -> list[dict[str, int]
         return before
     source = directory.path.with_name(f"{donor:04d}")
     for folder in reversed([folder for folder in folders(source / CHECKPOINTS) if folder.name <= f"step-{step:08d}"]):
-        fresh = directory.path / f"{CHECKPOINTS}.new-{os.getpid()}"
-        shutil.rmtree(fresh, ignore_errors=True)
         try:
-            shutil.copytree(folder, fresh / folder.name)
+            with atomic.new_folder(directory.path / CHECKPOINTS) as fresh:
+                shutil.copytree(folder, fresh / folder.name)
+                atomic.write_bytes(directory.path / "metrics.jsonl", (source / "metrics.jsonl").read_bytes())
         except (OSError, shutil.Error):  # pruned by the donor just now
             continue
-        shutil.copyfile(source / "metrics.jsonl", directory.path / "metrics.jsonl")
-        shutil.rmtree(directory.path / CHECKPOINTS, ignore_errors=True)
-        fresh.rename(directory.path / CHECKPOINTS)
         return [*before, place]
     return before

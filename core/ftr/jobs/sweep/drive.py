@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ftr import atomic
 from ftr.jobs.cluster import connect
 from ftr.jobs.launch import RAY_SETTINGS
 from ftr.jobs.sweep.budget import Ending
@@ -86,7 +86,7 @@ def drive(
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(ahead or "auto")
     limit = Limit(board)
     place = None if storage is None else below(storage, "tune")
-    with tempfile.TemporaryDirectory(prefix="ftr-tune-") as scratch:
+    with atomic.scratch("tune") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(run_trial, shared=shared), trials.resources),
             tune_config=tune.TuneConfig(

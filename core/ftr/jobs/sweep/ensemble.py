@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +18,7 @@ from ftr.errors import FtrError
 from ftr.jobs.prepare import prepare
 from ftr.jobs.run import check_same_data
 from ftr.jobs.sweep.members import Chosen, Member, choose, of_weights
-from ftr.runs.directory import RunDirectory
+from ftr.runs.directory import RunDirectory, weights_of
 from ftr.runs.ensemble_card import ensemble_card
 from ftr.train.components import encode_targets
 from ftr.train.export import save_model, write_card
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from ftr.train.inference import EncodedSplit, Engine
     from ftr.train.soup import Soup
 
-FOLDER, FRESH = "ensemble", "ensemble.new"
+FOLDER = "ensemble"
 FROM_BEST = ("ftr", "command", "origins", "components", "packages", "config", "model_source", "labels", "data", "notes", "untrained")
 """What the record of an ensemble has from that of the best trial."""
 Say = Callable[[str], None]
@@ -56,9 +55,6 @@ def add_ensemble(
         summary = {"asked": asked, "cause": str(error)}
     except Exception as error:
         summary = {"asked": asked, "cause": f"{type(error).__name__}: {error}"}
-    finally:
-        # Gone when all went well.
-        shutil.rmtree(directory.path / FRESH, ignore_errors=True)
     if "cause" in summary:
         say(f"no ensemble was made (`ensemble={asked}`): {summary['cause']}")
     return summary
@@ -88,7 +84,10 @@ class Joining:
         if count < most:
             self.say(f"`ensemble={self.asked}`: only {count} finished trials can be joined")
         target = RunDirectory(self.directory.path / FOLDER)
-        record = self._known(target, chosen) or self._build(target, chosen)
+        record = self._known(target, chosen)
+        if record is None:
+            with atomic.new_folder(target.path) as fresh:
+                record = self._build(RunDirectory(fresh), chosen)
         return self._summary(record)
 
     @cached_property
@@ -123,11 +122,10 @@ class Joining:
         record = target.read()
         about = record["ensemble"]
         same = (about["asked"], about["candidates"]) == (self.asked, _numbers(chosen.members))
-        return record if same else None
+        return record if same and target.is_whole() else None
 
-    def _build(self, target: RunDirectory, chosen: Chosen) -> dict[str, Any]:
-        began, fresh = time.time(), RunDirectory(self.directory.path / FRESH)
-        shutil.rmtree(fresh.path, ignore_errors=True)
+    def _build(self, fresh: RunDirectory, chosen: Chosen) -> dict[str, Any]:
+        began = time.time()
         self.say(f"joining trials {', '.join(map(str, _numbers(chosen.members)))}")
         engine, members, left_out = (self._soup if of_weights(self.asked) else self._average)(chosen.members, fresh.model)
         scores, state = self._score(engine, fresh.path, chosen.members[0])
@@ -144,6 +142,7 @@ class Joining:
             "mode": self.scorer.mode,
             "scores": scores,
             "state": state,
+            "weights": weights_of(fresh.model),
             "numerics": asdict(self.numerics),
             "parameters": sum(p.numel() for model in (engine.model, *engine.others) for p in model.parameters()),
             "ensemble": {
@@ -158,8 +157,6 @@ class Joining:
         }
         fresh.write(record)
         atomic.write_text(fresh.path / "README.md", ensemble_card(record))
-        shutil.rmtree(target.path, ignore_errors=True)
-        fresh.path.rename(target.path)
         return record
 
     def _average(self, members: list[Member], folder: Path) -> tuple[Engine, list[Member], dict[int, str]]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from ftr import atomic
 from ftr.jobs.run import finish_run
 from ftr.jobs.sweep.ensemble import add_ensemble
 from ftr.runs.directory import RunDirectory
@@ -72,12 +73,10 @@ def finish(
 def export_winner(directory: SweepDirectory, entry: Entry, registry: Registry, say: Callable[[str], None], ranked: tuple[str, str]) -> None:
     """Copy the winner's run to `best/` and complete it as an ordinary run: baselines, predictions, scores on test rows, model card."""
     best = directory.best
-    if best.is_dir() and (best / "run.json").is_file() and RunDirectory(best).read().get("trial") == entry.trial:
+    done = RunDirectory(best)
+    if best.is_dir() and done.record.is_file() and done.read().get("trial") == entry.trial and done.is_whole():
         return
-    fresh = best.with_name("best.new")
-    shutil.rmtree(fresh, ignore_errors=True)
     source = directory.trial_path(entry.trial)
-    shutil.copytree(source, fresh, ignore=shutil.ignore_patterns("checkpoints", ".lock", "*.new-*", "*.old-*"))
-    finish_run(RunDirectory(fresh), registry, say, ranked)
-    shutil.rmtree(best, ignore_errors=True)
-    fresh.rename(best)
+    with atomic.new_folder(best) as fresh:
+        shutil.copytree(source, fresh, ignore=shutil.ignore_patterns("checkpoints", ".lock", "*.new-*", "*.old-*"), dirs_exist_ok=True)
+        finish_run(RunDirectory(fresh), registry, say, ranked)

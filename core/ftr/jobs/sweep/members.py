@@ -113,6 +113,8 @@ def choose(
 def _unfit(best: Member | None, member: Member, rows: Sequence[Row], weights: bool) -> str | None:
     if not (member.run.model / FTR_JSON).is_file():
         return "it kept no model (`train.keep=last` keeps none of a trial that was stopped)"
+    if not member.run.is_whole():
+        return "its weights are not those it was trained to"
     return None if best is None else _other_rows(best, member) or _other_reading(best, member, rows) or _other_kind(best, member, weights)
 
 

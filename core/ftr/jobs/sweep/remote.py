@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftr import atomic
 from ftr.data.encode import StoredSplit, cache_folder
-from ftr.errors import RequestError
+from ftr.errors import RequestError, RunError
 from ftr.jobs.share import local_splits, share_splits
 from ftr.runs.lock import LOCK
 from ftr.runs.storage import Storage
@@ -41,7 +42,12 @@ class RemoteTrial:
     def open(cls, uri: str, sweep: str, trial: int) -> RemoteTrial:
         """Bring what is known of the trial to this node: an earlier process of it may have run elsewhere."""
         storage, name = Storage.of(uri), remote_name(sweep, trial)
-        folder = Path(tempfile.gettempdir()) / f"ftr-trials-{os.getuid()}" / sweep / f"{trial:04d}"
+        top = Path(tempfile.gettempdir()) / f"ftr-trials-{os.getuid()}"
+        top.mkdir(exist_ok=True)
+        if top.is_symlink() or top.stat().st_uid != os.getuid():
+            # Anyone may write there, and may have put it there before us.
+            raise RunError(f"`{top}` belongs to somebody else. Remove it, or set `TMPDIR` to another folder.")
+        folder = top / sweep / f"{trial:04d}"
         if storage.exists(name):
             storage.fetch(name, folder, exclude=(LOCK,))
         return cls(storage, name, folder)
@@ -109,6 +115,6 @@ def fetch_sweep(uri: str, output: Path) -> Path:
     folder = output / name
     if not (folder / RECORD).is_file() or len(journal) > (folder / JOURNAL).stat().st_size:
         (folder / "trials").mkdir(parents=True, exist_ok=True)
-        (folder / JOURNAL).write_bytes(journal)
-        (folder / RECORD).write_bytes(record)
+        atomic.write_bytes(folder / JOURNAL, journal)
+        atomic.write_bytes(folder / RECORD, record)
     return folder

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftr import atomic
 from ftr.errors import RequestError
 from ftr.runs.lock import hold
 
@@ -62,7 +62,7 @@ def sender(set_aside: bool) -> Callable[[dict[str, Any]], None]:
         return tune.report  # type: ignore[no-any-return]  # ray is not checked
 
     def send(result: dict[str, Any]) -> None:
-        with tempfile.TemporaryDirectory(prefix="ftr-") as folder:
+        with atomic.scratch("train") as folder:
             (Path(folder) / "empty").touch()
             tune.report(result, checkpoint=tune.Checkpoint.from_directory(folder))
 

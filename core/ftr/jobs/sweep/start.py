@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ftr import atomic
 from ftr.config.keys import check_keys
 from ftr.config.overrides import parse_words
 from ftr.config.plugins import registry_for
@@ -20,6 +21,7 @@ from ftr.jobs.say import to_stderr
 from ftr.jobs.sweep.driver import Driver, SweepResult
 from ftr.jobs.sweep.members import check_ensemble
 from ftr.registry import Registry
+from ftr.runs.directory import RunDirectory
 from ftr.runs.record import check_reach, recorded_registry, remember
 from ftr.runs.sweep import SweepDirectory
 
@@ -72,13 +74,15 @@ def resume_sweep(
     """
     speak = say or to_stderr
     directory = SweepDirectory.open(given)
+    RunDirectory(directory.path).check_links()
     with directory.lock():
+        atomic.clear_leftovers(directory.path, held=True)
         record = directory.read()
         known = registry or recorded_registry(record)
         resolved = _resolved_again(record, settings, known)
         check_reach({**flat(resolved.base.config), **record["space"]}, parse_words(settings).keys(), directory.record)
         remember(resolved.base.config, known, _searched(resolved))
-        events = directory.journal.read()
+        events = directory.events()
         if directory.journal.torn:
             speak(f"{directory.journal.path.name} ended in half a line, which is left out: {directory.journal.torn[:60]}")
         return Driver(resolved, known, speak).go_on(directory, record, events)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftr import atomic
 from ftr.errors import FtrError, ScoreError
 from ftr.jobs.launch import launch_in_trial
 from ftr.jobs.prepare import card_fields, prepare
@@ -95,18 +95,20 @@ def _trained(directory: RunDirectory, config: dict[str, Any], shared: Shared, re
     try:
         spec = _spec(directory, run_config, shared, prepared)
         if run_config.compute.workers:
-            with tempfile.TemporaryDirectory(prefix="ftr-ray-") as scratch:
+            with atomic.scratch("ray") as scratch:
                 outcome = launch_in_trial(spec, run_config.compute, scratch)
             found = evaluations(directory, shared.primary)
             reports.last = found[-1] if found else reports.last
         else:
             outcome = train_loop(spec, report=reports)
     except SystemExit:
+        directory.sync()
         directory.write({**record, "status": "stopped", "finished": time.time()})
         if not shared.checkpoint_always:  # such a scheduler may only have set the trial aside
             remove_checkpoints(directory.path)
             reports.keep()
         raise
+    directory.sync()
     directory.write({**record, "status": "done", "finished": time.time(), "seconds": time.time() - began, **outcome})
     remove_checkpoints(directory.path)
     return evaluations(directory, shared.primary)
