@@ -145,3 +145,9 @@ def test_a_damaged_record_of_a_sweep_is_named_when_it_is_resumed(classifier: Run
         (tmp_path / "sweep.json").write_text(json.dumps({**whole, **change}), encoding="utf-8")
         code, _, err = call(capsys, "resume", tmp_path)
         assert code == 2 and len(err.splitlines()) == 1 and "sweep.json" in err, err
+
+
+def test_a_closed_standard_input_is_a_wrong_request(classifier: RunResult, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    code, out, err = call(capsys, "predict", classifier.path)
+    assert (code, out, len(err.splitlines())) == (2, "", 1) and "stdin is closed" in err
