@@ -129,3 +129,25 @@ def test_predictions_go_to_the_file_with_json_too_and_the_answer_is_about_it(
     code, out, _ = call(capsys, "predict", reader.path, asked, "--format", form, "--output", told, "--json")
     assert code == 0 and told.read_bytes() == plain.read_bytes() != b""
     assert json.loads(out) == {"output": str(told), "predictions": 1, "errors": 1}
+
+
+def test_a_damaged_record_of_a_sweep_is_named_when_it_is_resumed(classifier: RunResult, tmp_path: Path, capsys: Capture) -> None:
+    whole = {
+        **classifier.record,
+        "format": 1,
+        "sweep": {"trials": 2},
+        "space": {"epochs": "choice(1,2)"},
+        "primary": "accuracy",
+        "mode": "max",
+    }
+    changes: list[dict[str, object]] = [{"sweep": {"trials": "x"}}, {"config": {"epochs": []}}, {"origins": {}}, {"space": {"epochs": 3}}]
+    for change in changes:
+        (tmp_path / "sweep.json").write_text(json.dumps({**whole, **change}), encoding="utf-8")
+        code, _, err = call(capsys, "resume", tmp_path)
+        assert code == 2 and len(err.splitlines()) == 1 and "sweep.json" in err, err
+
+
+def test_a_closed_standard_input_is_a_wrong_request(classifier: RunResult, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    code, out, err = call(capsys, "predict", classifier.path)
+    assert (code, out, len(err.splitlines())) == (2, "", 1) and "stdin is closed" in err

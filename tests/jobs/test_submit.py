@@ -245,3 +245,47 @@ class TestPack:
         (place / "runs" / "a-run").mkdir(parents=True)
         with pytest.raises(RequestError, match="`runs/a-run` lies on this machine"):
             pack(["resume", "runs/a-run"], "job")
+
+    @pytest.mark.parametrize(
+        ("words", "sent"),
+        [
+            (["model=choice(minilm,./ck)"], {"ck"}),
+            (["model=choice(minilm, './ck', tiny)"], {"ck", "tiny"}),
+            (["model=grid(ck,tiny)", "dataset=choice(reviews.csv,b.csv)"], {"ck", "tiny", "reviews.csv", "b.csv"}),
+            (["dataset={train: reviews.csv, validation: 'choice(b.csv,other/b.csv)'}"], {"reviews.csv", "b.csv", "other/b.csv"}),
+            (["dataset=choice(2024,reviews.csv)"], {"2024", "reviews.csv"}),
+            (["dataset=2024"], {"2024"}),
+            (["model='\"./ck\"'".replace("'", "")], {"ck"}),
+            (["head.vocabulary=[b.csv,{file: ck}]"], {"b.csv", "ck"}),
+            (["trainer.fsdp_config=b.csv", "data.cache=other"], {"b.csv"}),
+            (["config=search.yaml"], {"search.yaml", "ck", "reviews.csv", "b.csv"}),
+            (["model=choice(minilm,~/ck,/shared/ck)", "dataset=sentiment-sample"], set()),
+        ],
+    )
+    def test_files_inside_expressions_lists_and_mappings(self, words: list[str], sent: set[str], place: Path) -> None:
+        (place / "other").mkdir()
+        for name in ("b.csv", "other/b.csv"):
+            write_reviews(place / name)
+        for folder in ("ck", "2024"):
+            (place / folder).mkdir()
+        text = "model: choice(minilm,./ck)\ndataset: {name: 'choice(reviews.csv,b.csv)'}\ntrials: 2\n"
+        (place / "search.yaml").write_text(text, encoding="utf-8")
+        packed = pack(["sweep", "task=sentiment", *words], "job")
+        assert set(packed.files) == sent
+        assert packed.words[:-2] == ("sweep", "task=sentiment", *words), "nothing changes in what is below this folder"
+
+    def test_paths_inside_expressions_that_lead_out_get_new_places(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (place / "below").mkdir()
+        (place / "below" / "ck").mkdir()
+        text = "dataset: {train: ../reviews.csv, text: review}\nmodel: choice(../tiny,ck)\n"
+        (place / "search.yaml").write_text(text, encoding="utf-8")
+        monkeypatch.chdir(place / "below")
+        packed = pack(["sweep", "model=choice(minilm,../tiny,ck)", "dataset={train: '../reviews.csv', text: review}"], "job")
+        assert packed.files == {"sent/0/tiny": Path("../tiny"), "ck": Path("ck"), "sent/2/reviews.csv": Path("../reviews.csv")}
+        assert packed.words[1:4] == ("model=choice(minilm,sent/0/tiny,ck)", "dataset.train=sent/2/reviews.csv", "dataset.text=review")
+        packed = pack(["sweep", "config=../search.yaml", "learning_rate=choice(1e-3,3e-3)"], "job")
+        sources = {str(source): there for there, source in packed.files.items()}
+        assert set(sources) == {"../search.yaml", "../reviews.csv", "../tiny", "ck"}
+        assert f"config={sources['../search.yaml']}" in packed.words
+        assert f"dataset.train={sources['../reviews.csv']}" in packed.words
+        assert f"model=choice({sources['../tiny']},ck)" in packed.words

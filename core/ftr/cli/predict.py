@@ -44,6 +44,8 @@ def execute(args: argparse.Namespace) -> Answer:
     if "=" in args.input and not Path(args.input).exists():
         settings, args.input = [args.input, *settings], "-"
     given = reading_options(settings)
+    if args.input == "-" and sys.stdin is None:
+        raise RequestError("there is no input: stdin is closed. Give a file, or rows on stdin.")
     predictor = load(_model(args.run))
     schema = predictor.head.schema
     values = {key.removeprefix("dataset."): setting.value for key, setting in given.items()}

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from ftr.config.components import component_options, head_schema
 from ftr.config.corners import check_space
 from ftr.config.dimension import grid_size
@@ -78,13 +80,26 @@ class ResolvedSweep:
 
 
 def recorded_sweep(record: Mapping[str, Any], registry: Registry) -> ResolvedSweep:
-    """Return a sweep from its `record()`; further keys of `record` are left alone."""
+    """Return a sweep from its `record()`; further keys of `record` are left alone. Raises `RequestError` where it is damaged."""
+    try:
+        return _recorded(record, registry)
+    except ValidationError as error:
+        first = error.errors()[0]
+        wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    except (LookupError, TypeError, AttributeError) as error:
+        wrong = f"{type(error).__name__}: {error}"
+    raise RequestError(f"the record `sweep.json` of this sweep cannot be used ({wrong}). Restore the file, or start the sweep anew.")
+
+
+def _recorded(record: Mapping[str, Any], registry: Registry) -> ResolvedSweep:
     config = RunConfig.model_validate(record["config"])
     schema = head_schema(config.head.name, component_options("head", config.head, registry), registry)
     origins: dict[str, str] = record["origins"]
     # `ensemble` is a key of both: in a sweep it is the sweep's.
     base = Resolved(config, {key: DEFAULT if key in SWEEP_KEYS else origins.get(key, DEFAULT) for key in flat(config)}, schema)
-    space, _ = split_space({key: Setting(text, origins[key]) for key, text in record["space"].items()})
+    space, others = split_space({key: Setting(text, origins[key]) for key, text in record["space"].items()})
+    if others:
+        raise LookupError(f"`{next(iter(others))}` is no expression")
     return ResolvedSweep(base=base, sweep=SweepConfig.model_validate(record["sweep"]), space=space, origins=origins)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ftr.config.overrides import PLUGINS, Layer, parse_words
+from ftr.config.overrides import COMPONENTS, PLUGINS, Layer, Setting, parse_words
 from ftr.config.plugins import plugin_files
 from ftr.config.settings import read_settings
-from ftr.errors import ConfigError, RequestError
+from ftr.config.space import read_dimension
+from ftr.config.values import write_value
+from ftr.errors import RequestError
 
 LIMIT = 200 * 2**20
 """Bytes that are sent with a command; Ray's own limit is 500 MiB, kept in the memory of the head."""
@@ -19,6 +21,8 @@ HOME = "~/ftr-jobs"
 """Folder on the head for what a submitted command makes, unless it says where: one folder a job."""
 TRAINING = ("run", "sweep")
 _NAMING = ("config", "dataset", "model", "head")
+_WITH_FILES = ("data", "train", "trainer")
+"""Groups of keys that may name a file, such as `trainer.fsdp_config`, and never a folder to be sent."""
 _SENT = "sent"
 
 
@@ -51,10 +55,8 @@ def pack(words: Sequence[str], job: str, plugins: Sequence[str] = ()) -> Packed:
     command, *rest = words
     files: dict[str, Path] = {}
     settings = [word for word in rest if "=" in word and not word.startswith("-")]
-    extra: list[str] = []
-    for key, path in _named(settings):
-        if (place := _send(path, files)) != path:
-            extra.append(f"{key}={place}")
+    rest = [part for word in rest for part in (_rewritten(word, files) if word in settings else [word])]
+    extra = [f"{key}={_word(value)}" for key, value in _of_files(settings, files)]
     if plugins and PLUGINS in _all(settings):
         extra.append(f"{PLUGINS}=[{','.join(plugins)}]")
     others = [word if "=" in word or word.startswith("-") else _bare(command, word, files) for word in rest]
@@ -94,16 +96,48 @@ def _all(settings: Sequence[str]) -> Layer:
     return read_settings(settings) if all(Path(str(path)).is_file() for path in paths) else given
 
 
-def _named(settings: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield the keys that may name files, with each path they name that is relative and is here."""
-    merged = {**_all(settings), **parse_words(settings)}
-    for key, setting in merged.items():
-        if key.partition(".")[0] in _NAMING:
-            values = setting.value if isinstance(setting.value, list | tuple) else [setting.value]
-            found = [value for value in values if isinstance(value, str) and _is_here(value)]
-            if len(values) > 1 and any(_leads_out(value) for value in found):
-                raise ConfigError(f"`{key}`: several files can be sent only from below this folder; copy them here, or give one.")
-            yield from ((key, value) for value in found)
+def _rewritten(word: str, files: dict[str, Path]) -> list[str]:
+    """Take along what a word names, and return it with the places there; a mapping that changes becomes a word for each of its keys."""
+    layer = parse_words([word])
+    placed = {key: _placed(key, setting, files) for key, setting in layer.items()}
+    if all(placed[key] in (setting.value, setting.text) for key, setting in layer.items()):
+        return [word]
+    return [f"{key}={_word(value)}" for key, value in placed.items()]
+
+
+def _of_files(settings: Sequence[str], files: dict[str, Path]) -> Iterator[tuple[str, object]]:
+    """Take along what the files of `config` name, and yield the settings in them that name another place there."""
+    words = parse_words(settings)
+    for key, setting in _all(settings).items():
+        if key not in words and (value := _placed(key, setting, files)) != setting.value:
+            yield key, value
+
+
+def _placed(key: str, setting: Setting, files: dict[str, Path]) -> object:
+    """Return the value of a setting with the places of the files that it names, inside expressions, lists and mappings too."""
+    if key.partition(".")[0] in _NAMING:
+        # A folder may be called 2024.
+        value = setting.text if key in COMPONENTS and setting.text is not None else setting.value
+        return _value(key, value, setting.origin, lambda path: _send(path, files) if _is_here(path) else path)
+    if key.partition(".")[0] in _WITH_FILES:
+        return _value(key, setting.value, setting.origin, lambda path: _send(path, files) if _is_here(path, a_file=True) else path)
+    return setting.value
+
+
+def _value(key: str, value: object, origin: str, place: Callable[[str], str]) -> object:
+    dimension = read_dimension(key, value, origin)
+    if dimension is not None:
+        values = tuple(_value(f"{key}.", item, origin, place) for item in dimension.values)
+        return value if values == dimension.values else replace(dimension, values=values).text
+    if isinstance(value, Mapping):
+        return {name: _value(f"{key}.{name}", item, origin, place) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_value(f"{key}.", item, origin, place) for item in value)
+    return place(value) if isinstance(value, str) else value
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) else write_value(value)
 
 
 def _bare(command: str, word: str, files: dict[str, Path]) -> str:
@@ -116,8 +150,14 @@ def _bare(command: str, word: str, files: dict[str, Path]) -> str:
     return _send(word, files)
 
 
-def _is_here(path: str) -> bool:
-    return bool(path) and not path.startswith("~") and not Path(path).is_absolute() and Path(path).exists()
+def _is_here(path: str, *, a_file: bool = False) -> bool:
+    """Whether a path is one of this machine: `~` and what is absolute are those of the cluster."""
+    if not path or path.startswith("~") or "\0" in path or Path(path).is_absolute():
+        return False
+    try:
+        return Path(path).is_file() if a_file else Path(path).exists()
+    except OSError:  # a text that is too long for a name
+        return False
 
 
 def _leads_out(path: str) -> bool:
@@ -127,8 +167,11 @@ def _leads_out(path: str) -> bool:
 def _send(path: str, files: dict[str, Path]) -> str:
     """Take a file or folder along and return its place: its own, or a new one where it lies outside this folder."""
     place = os.path.normpath(path)
+    known = next((place for place, source in files.items() if source == Path(path)), None)
+    if known is not None:
+        return known if _leads_out(path) else path
     if _leads_out(path):
-        place = f"{_SENT}/{len(files)}/{Path(path).resolve().name}"
+        place = f"{_SENT}/{len(files)}/{os.path.basename(os.path.abspath(path))}"  # noqa: PTH100, PTH119 (a link keeps its name)
     files[place] = Path(path)
     return place if _leads_out(path) else path
 

@@ -108,3 +108,26 @@ def test_a_member_that_fails_lets_those_under_way_end_and_no_other_begin(tiny_be
     record = json.loads((run / "run.json").read_text())
     assert record["status"] == "failed" and [one["status"] for one in record["members"]] == ["done", "waiting", "waiting"]
     assert said[-2:] == ["failed: 1 of 3 members are done, it will go on with", f"  ftr resume {run}"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("ray_here")
+def test_an_interrupt_while_a_member_is_being_opened_stops_it_within_seconds(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
+    heard: list[float] = []
+
+    def say(line: str) -> None:
+        if line.startswith("member 0 (") and not heard:
+            # In the thread that opens the member: its task has not begun.
+            heard.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1.0)
+
+    settings = {**SEEDS, "members": 2, "epochs": 300, "dataset": str(reviews), "model": str(tiny_bert), "output": str(tmp_path)}
+    with pytest.raises(KeyboardInterrupt):
+        ftr.run({**settings, "compute.cpus": len(os.sched_getaffinity(0)) / 2}, say=say)
+    assert heard and time.monotonic() - heard[0] < 30
+    (run,) = tmp_path.iterdir()
+    records = [json.loads(path.read_text()) for path in [run / "run.json", *run.glob("members/*/run.json")]]
+    assert {record["status"] for record in records} == {"interrupted"}
+    assert not list(run.glob("members/*/model"))

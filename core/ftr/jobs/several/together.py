@@ -8,8 +8,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,14 +105,18 @@ class Together:
     several: int
     under_way: dict[int, Any] = field(default_factory=dict)
     ending: threading.Event = field(default_factory=threading.Event)
+    stopped: threading.Event = field(default_factory=threading.Event)
     at_once: threading.Event = field(default_factory=threading.Event)
+    beginning: threading.Lock = field(default_factory=threading.Lock)
 
     def train(self, members: Sequence[Member]) -> None:
         """Train all, and raise the cause of the first that failed when none is under way any more."""
         failure: BaseException | None = None
+        watched: dict[Future[dict[str, Any] | None], Member] = {}
         with ThreadPoolExecutor(self.several) as pool:
-            watched = {pool.submit(self._one, member): member for member in members}
             try:
+                for member in members:
+                    watched[pool.submit(self._one, member)] = member
                 for future in as_completed(watched):
                     error = future.exception()
                     if error is not None:
@@ -120,21 +124,31 @@ class Together:
                     elif (record := future.result()) is not None:
                         self.run.finished(watched[future], record)
             except BaseException:
-                self._stop()
-                try:
-                    wait(watched)
-                except KeyboardInterrupt:
-                    self.at_once.set()
+                self._end(watched)
                 raise
         if failure is not None:
             raise failure
+
+    def _end(self, watched: Iterable[Future[Any]]) -> None:
+        """Stop all members and wait for them; Ctrl-C meanwhile tells them again, which stops them at once."""
+        while True:
+            try:
+                self._stop()
+                wait(watched)
+            except KeyboardInterrupt:
+                self.at_once.set()
+            else:
+                return
 
     def _stop(self) -> None:
         """Begin no other member, and tell those under way to finish their step."""
         import ray
 
         self.ending.set()
-        for task in list(self.under_way.values()):
+        self.stopped.set()
+        with self.beginning:
+            tasks = list(self.under_way.values())
+        for task in tasks:
             ray.cancel(task)
 
     def _one(self, member: Member) -> dict[str, Any] | None:
@@ -158,9 +172,14 @@ class Together:
     def _outcome(self, member: Member, spec: dict[str, Any]) -> Outcome:
         import ray
 
-        self.under_way[member.number] = self._task().remote(spec)
+        task = self._task()
+        with self.beginning:
+            # A member that was only being opened when the others were stopped is in nobody's list.
+            if self.stopped.is_set():
+                raise KeyboardInterrupt
+            begun = self.under_way[member.number] = task.remote(spec)
         try:
-            outcome: Outcome = ray.get(self.under_way[member.number])
+            outcome: Outcome = ray.get(begun)
             return outcome
         except ray.exceptions.TaskCancelledError as cancelled:
             self._await_rest(Path(spec["folder"]))
@@ -200,6 +219,8 @@ class Together:
 
 def train_task(spec: dict[str, Any]) -> Outcome:
     """Train a member in a process of Ray. Raises `RunError` on a node that does not see the run's directory."""
+    # Ray lets its processes ignore it, and cancels a task by it: before the imports, which take seconds.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     from ftr.train.loop import train_loop
     from ftr.train.stop import STOP
 
@@ -208,8 +229,6 @@ def train_task(spec: dict[str, Any]) -> Outcome:
             f"this node does not see `{spec['folder']}`: members of a run train on nodes that share `output` and `data.cache`. "
             "Without `compute.address` they train here."
         )
-    # Ray lets its processes ignore it, and cancels a task by it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     checkpoints = Path(spec["folder"]) / CHECKPOINTS
     checkpoints.mkdir(exist_ok=True)
     with STOP.listening(), hold(checkpoints):
