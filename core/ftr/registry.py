@@ -237,7 +237,8 @@ def _imported(entry: Registered, field: str, path: str) -> object:
         for attribute in attributes.split("."):
             found = getattr(found, attribute)
     except (Exception, SystemExit) as error:
-        raise PluginError(f"{_whose(entry)}: its {field} `{path}` cannot be imported: {in_one_line(error)}") from error
+        lacks = f"; {entry.plugin.lacks}" if entry.plugin.lacks else ""
+        raise PluginError(f"{_whose(entry)}: its {field} `{path}` cannot be imported: {in_one_line(error)}{lacks}") from error
     return found
 
 
