@@ -147,3 +147,11 @@ def test_a_plugin_that_has_what_it_requires_is_not_mentioned(install: Installer,
     install("happy", "", requires=["numpy", "pluggy>=1", "Typing_Extensions"])
     result = ftr("plugins")
     assert result.stderr == "" and "see note" not in result.stdout
+
+
+@pytest.mark.parametrize("call", ["ftr.run(task='sentiment')", "from ftr.registry import get_registry; get_registry()"])
+def test_a_plugin_that_trains_or_asks_for_plugins_when_it_is_imported_is_not_loaded(install: Installer, ftr: Ftr, call: str) -> None:
+    install("eager", call)
+    result = ftr("list", "heads")
+    assert result.returncode == 0
+    assert "it asks for the plugins while they are loaded: a hook module only registers. Put the call into a function" in result.stderr
