@@ -13,7 +13,7 @@ from typing import Literal
 
 from ftr import plugin_files
 from ftr.collect import CONTRACTS, Contract, Specs, collect, deprecations
-from ftr.compatible import OWN, own_version, unmet
+from ftr.compatible import OWN, installed, lacking, own_version, unmet
 from ftr.errors import PluginError, in_one_line
 from ftr.isolation import isolated
 from ftr.specs import TaskSpec
@@ -35,8 +35,8 @@ class PluginRecord:
 
     `origin` is the module's file once loaded, before that the folder its distribution is installed in. `cause` is one
     line, empty when loaded; `traceback` is there when code of the plugin failed. `notes` are one line each on what a
-    loaded one should not do. A plugin that is one file has its `sha256`; the distribution is then the file's name, and the
-    version begins the hash.
+    loaded one should not do; `lacks` is one on what it requires and does not find. A plugin that is one file has its
+    `sha256`; the distribution is then the file's name, and the version begins the hash.
     """
 
     name: str
@@ -53,6 +53,7 @@ class PluginRecord:
     module: str = ""
     sha256: str = ""
     notes: tuple[str, ...] = ()
+    lacks: str = ""
 
     @property
     def described(self) -> str:
@@ -111,6 +112,7 @@ def discover(contracts: Mapping[str, Contract] = CONTRACTS) -> tuple[PluginRecor
     `PluginError` for the first faulty plugin when `FTR_STRICT_PLUGINS` is set.
     """
     chosen = _chosen(os.environ.get("FTR_PLUGINS"))
+    installed.cache_clear()
     records = [found if isinstance(found, PluginRecord) else _load(*found, contracts, chosen) for found in _entry_points(contracts)]
     records.sort(key=lambda record: (not record.builtin, _canonical(record.distribution), record.name))
     files = plugin_files.named()
@@ -186,6 +188,7 @@ def _load(source: _Source, point: EntryPoint, contracts: Mapping[str, Contract],
         return replace(record, cause="not named in `FTR_PLUGINS`")
     try:
         trouble = None if record.builtin else unmet(source.requires, point.extras)
+        lacks = "" if record.builtin else lacking(source.requires, point.extras)
     except Exception as error:  # it says what it requires in no words that can be read
         return replace(record, status="failed", cause=in_one_line(error), traceback="".join(tracebacks.format_exception(error)))
     if trouble is None and point.group not in contracts:
@@ -196,7 +199,7 @@ def _load(source: _Source, point: EntryPoint, contracts: Mapping[str, Contract],
         return replace(
             record, status="failed", cause=f"its entry point is `{point.value}`: it must be `package.module` or `package.module:attribute`."
         )
-    return _collected(record, point.load, contracts[point.group])
+    return _collected(replace(record, lacks=lacks), point.load, contracts[point.group])
 
 
 def _load_file(path: Path, others: Sequence[Path], group: str, contract: Contract) -> PluginRecord:
@@ -221,8 +224,9 @@ def _collected(record: PluginRecord, load: Callable[[], object], contract: Contr
             hooks, specs = collect(load(), contract)
         except (Exception, SystemExit) as error:
             trace = "".join(tracebacks.format_exception(error))
-            return replace(record, status="failed", cause=in_one_line(error), traceback=trace)
-    notes = (*([found.note] if found.note else []), *deprecations(contract, hooks, specs))
+            cause = f"{in_one_line(error)}; {record.lacks}" if record.lacks else in_one_line(error)
+            return replace(record, status="failed", cause=cause, traceback=trace)
+    notes = (*filter(None, [found.note, record.lacks]), *deprecations(contract, hooks, specs))
     origin = getattr(sys.modules.get(record.module), "__file__", None) or record.origin
     return replace(record, status="loaded", origin=origin, hooks=hooks, specs=specs, notes=notes)
 

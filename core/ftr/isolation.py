@@ -106,19 +106,35 @@ class Isolation:
         return state
 
 
-_locks: dict[int, threading.RLock] = {}
-"""The lock of `loading`, by the id of the process: the thread that holds one is not in a forked process."""
+class ProcessLock:
+    """A lock for the threads of a process: a forked process has its own, and it pickles as a new one."""
+
+    def __init__(self) -> None:
+        """Nobody holds it."""
+        # By the id of the process: the thread that holds one is not in a forked process.
+        self._locks: dict[int, threading.RLock] = {}
+
+    def __enter__(self) -> None:
+        self._locks.setdefault(os.getpid(), threading.RLock()).acquire()
+
+    def __exit__(self, *error: object) -> None:
+        if os.getpid() in self._locks:
+            self._locks[os.getpid()].release()
+
+    def __reduce__(self) -> tuple[type["ProcessLock"], tuple[()]]:
+        return ProcessLock, ()
 
 
-@contextmanager
-def loading() -> Iterator[None]:
+_LOADING = ProcessLock()
+
+
+def loading() -> ProcessLock:
     """Let one thread of this process at a time load plugins, libraries and models.
 
     Python lets two threads that import packages with circular imports, such as transformers, see each other's half
     of them: names are then missing.
     """
-    with _locks.setdefault(os.getpid(), threading.RLock()):
-        yield
+    return _LOADING
 
 
 _training: dict[int, list[int]] = {}

@@ -27,6 +27,7 @@ BareName = Literal["reachable", "shadowed", "ambiguous"]
 SAID = "FTR_PLUGINS_SAID"
 """Set for processes that a command starts: what there is to say of plugins, the command has said."""
 _said: set[str] = set()
+_discovering: list[bool] = []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,7 +181,13 @@ def get_registry() -> Registry:
     with loading():
         if get_registry.cache_info().currsize:  # another thread was first
             return get_registry()
-        records = discover()
+        if _discovering:
+            raise PluginError("it asks for the plugins while they are loaded: a hook module only registers. Put the call into a function.")
+        _discovering.append(True)
+        try:
+            records = discover()
+        finally:
+            _discovering.clear()
         for line in complaints(records):
             print_once(line)
         return Registry(records)
@@ -239,7 +246,8 @@ def _imported(entry: Registered, field: str, path: str) -> object:
         for attribute in attributes.split("."):
             found = getattr(found, attribute)
     except (Exception, SystemExit) as error:
-        raise PluginError(f"{_whose(entry)}: its {field} `{path}` cannot be imported: {in_one_line(error)}") from error
+        lacks = f"; {entry.plugin.lacks}" if entry.plugin.lacks else ""
+        raise PluginError(f"{_whose(entry)}: its {field} `{path}` cannot be imported: {in_one_line(error)}{lacks}") from error
     return found
 
 

@@ -25,8 +25,7 @@ def code_hash(classes: Iterable[type], plugin: PluginRecord | None = None) -> st
     files = {label: file for name in own for label, file in _package(name).items()}
     for name in {kind.__module__ for one in classes for kind in one.__mro__}:
         if name.partition(".")[0] not in {*own, *sys.stdlib_module_names}:
-            package = _package(name)
-            files.update(package if len(package) <= MOST else {name: Path(str(sys.modules[name].__file__))})
+            files.update({name: Path(str(sys.modules[name].__file__))} if _is_library(name.partition(".")[0]) else _package(name))
     lines = [f"{label} {_hash(file, *_state(file))}" for label, file in sorted(files.items())]
     if plugin is not None and changed(plugin):
         lines.append(f"changed while process {os.getpid()} of {BEGAN} ran")
@@ -57,6 +56,11 @@ def _package(name: str) -> Mapping[str, Path]:
         return {file.name: file for file in Path(str(found.__file__)).parent.glob("*.py")}
     walked = [(folder, Path(place), files) for folder in folders for place, _, files in os.walk(folder) if "__pycache__" not in place]
     return {f"{found.__name__}/{(place / file).relative_to(folder)}": place / file for folder, place, files in walked for file in files}
+
+
+@cache
+def _is_library(name: str) -> bool:
+    return len(_package(name)) > MOST
 
 
 def _state(file: Path) -> tuple[int, int]:

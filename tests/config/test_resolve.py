@@ -9,6 +9,7 @@ from ftr.config.models import RunConfig
 from ftr.config.resolve import flat, resolve
 from ftr.errors import ConfigError, DataError, ModelError, PluginError, RequestError, UnknownComponentError
 from ftr.registry import Registry
+from ftr.train.components import make_model
 
 
 def failure(registry: Registry, *words: str) -> str:
@@ -247,3 +248,42 @@ def test_groups_within_groups_are_read_nested_and_dotted(registry: Registry) -> 
     assert (config.train.lora.rank, config.data.augment.delete, config.cv.fold) == (4, 0.1, 1)
     assert resolve(flat(config), registry).config == config
     assert not config.several and resolve(["task=qa", "cv.folds=3"], registry).config.several
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_registered_name_that_hides_a_file_or_folder_is_printed_once_with_the_way_to_it(
+    registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str], folder: bool
+) -> None:
+    names = {kind: registry.names(kind)[0] for kind in ("dataset", "model")}
+    for name in names.values():
+        (tmp_path / name).mkdir() if folder else (tmp_path / name).write_text("text,label\n")
+    for _ in range(2):
+        config = resolve(["task=qa", *(f"{kind}={name}" for kind, name in names.items())], registry).config
+    assert (config.dataset.name, config.model.name) == (names["dataset"], names["model"])
+    what, told = "folder" if folder else "file", capsys.readouterr().err.splitlines()
+    assert len(told) == 2, "each once"
+    for (kind, name), line in zip(sorted(names.items(), reverse=True), told, strict=True):
+        assert line.startswith(f"ftr: `{kind}={name}` is the {kind} of plugin `"), line
+        assert line.endswith(f"not the {what} `{tmp_path / name}`: for the {what} write `{kind}=./{name}`")
+    if folder:
+        asked = ["task=qa", f"dataset=./{names['dataset']}", f"model=./{names['model']}"]
+        config = resolve(asked, registry).config
+        assert (config.dataset.name, config.model.name) == (str(tmp_path / names["dataset"]), str(tmp_path / names["model"]))
+    assert capsys.readouterr().err == ""
+
+
+def test_files_named_by_options_are_those_and_not_the_folder_called_files(
+    registry: Registry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "a.csv").write_text("text,label\n")
+    assert resolve(["task=qa", "dataset.train=a.csv"], registry).config.dataset.name == "files"
+    assert f"not the folder `{tmp_path / 'files'}`: for the folder write `dataset=./files`" in capsys.readouterr().err
+    assert resolve(["task=qa", "dataset=./files"], registry).config.dataset.name == str(tmp_path / "files")
+
+
+def test_a_hub_id_does_not_become_a_folder_that_appeared_later(registry: Registry, tmp_path: Path) -> None:
+    config = resolve(["task=qa", "model=somebody/small-bert"], registry).config
+    (tmp_path / "somebody" / "small-bert").mkdir(parents=True)
+    with pytest.raises(ModelError, match=r"is a model of the Hub, and a folder of this name is here .*`model=\./somebody/small-bert`"):
+        make_model(registry, config.model)

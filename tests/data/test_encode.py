@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from ftr.data.encode import StoredSplit, cache_folder, code_identity, store_split
 from ftr.errors import ConfigError, DataError, RunError
 from ftr.protocols import EncodeSettings
+from ftr.registry import get_registry
 from ftr.testing.tiny import tiny_tokenizer
 from ftr_plugins.classification.head import SequenceClassificationHead
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
@@ -101,6 +103,55 @@ def test_the_identity_of_the_code_has_options_version_and_source() -> None:
         code_identity(ExtractiveQAHead, {"dropout": None}, "0.1"),
     ]
     assert len({one, *others}) == 4
+
+
+PACKAGES = {
+    "grove/__init__.py": "",
+    "grove/heads/__init__.py": "",
+    "grove/heads/own.py": "from trunk import Base\nclass Own(Base): pass\n",
+    "grove/text/__init__.py": "",
+    "grove/text/clean.py": "",
+    "grove/text/words.txt": "the\n",
+    "trunk/__init__.py": "from trunk.base import Base\n",
+    "trunk/base.py": "class Base: pass\n",
+    "trunk/deep/__init__.py": "",
+    "strange/__init__.py": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [
+        ("grove/heads/own.py", True),
+        ("grove/text/clean.py", True),
+        ("grove/text/words.txt", True),
+        ("grove/text/more.py", True),
+        ("trunk/base.py", True),
+        ("trunk/deep/__init__.py", True),
+        ("strange/__init__.py", False),
+    ],
+)
+def test_an_edit_anywhere_in_the_package_of_a_head_or_of_its_base_makes_another_identity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, counts: bool
+) -> None:
+    for name, source in PACKAGES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    head = importlib.import_module("grove.heads.own").Own
+    before = code_identity(head, {}, "1")
+    (tmp_path / file).write_text("# more\n", encoding="utf-8")
+    assert (code_identity(head, {}, "1") != before) is counts
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("grove", "trunk")]:
+        del sys.modules[name]
+
+
+def test_a_plugin_that_changed_since_it_was_loaded_has_an_identity_in_this_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = get_registry().find("head", "sequence-classification").plugin
+    whole = code_identity(SequenceClassificationHead, {}, "1", plugin)
+    assert whole == code_identity(SequenceClassificationHead, {}, "1", plugin)
+    monkeypatch.setattr("ftr.source.BEGAN", 0.0)
+    assert code_identity(SequenceClassificationHead, {}, "1", plugin) != whole
 
 
 def test_several_processes_may_store_the_same_rows_at_once(tmp_path: Path) -> None:

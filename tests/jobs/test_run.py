@@ -230,7 +230,7 @@ def test_a_decoder_is_trained_and_answers_in_a_batch_as_alone(task: str, reviews
 def test_a_second_run_in_the_process_is_refused_at_once_and_models_load_while_the_first_trains(
     classifier: RunResult, tiny_bert: Path, reviews: Path, tmp_path: Path
 ) -> None:
-    refused: list[pytest.ExceptionInfo[RequestError]] = []
+    refused: list[object] = []
     predictions: list[object] = []
     ended = threading.Event()
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,48 @@ def test_one_entry_point_name_in_two_distributions_loads_both(install: Installer
     install("same", source, distribution="two-dist", version="2.0")
     entries = json.loads(ftr("list", "heads", "--json").stdout)
     assert [entry["qualified"] for entry in entries if entry["name"] == "x"] == ["one-dist:x", "two-dist:x"]
+
+
+MISSING = [
+    "nosuch-thing>=2",
+    "pluggy<1",
+    "pluggy>=1",
+    "elsewhere; sys_platform == 'nowhere'",
+    "unasked; extra == 'more'",
+    "numpy",
+    "bare-name",
+]
+LACKS = f"it requires `nosuch-thing>=2`, which is not installed, and `pluggy<1`, but {version('pluggy')} is installed, and "
+
+
+def test_a_plugin_that_loads_without_what_it_requires_is_reported_with_what_is_missing(install: Installer, ftr: Ftr) -> None:
+    install("needy", "@ftr.hookimpl\ndef ftr_heads(): return [ftr.HeadSpec(name='kept', target='nosuch_thing:B')]", requires=MISSING)
+    told = f"{LACKS}`bare-name`, which is not installed"
+    result = ftr("plugins")
+    assert (result.returncode, result.stderr) == (0, f"ftr: plugin `needy` (needy-dist 1.0): {told}\n")
+    assert "loaded, see note" in result.stdout and f"  note: {told}\n" in result.stdout
+    (record,) = [record for record in json.loads(ftr("plugins", "--json").stdout) if record["name"] == "needy"]
+    assert (record["status"], record["lacks"], record["notes"]) == ("loaded", told, [told])
+    failed = ftr("show", "task=sentiment", "head=kept")
+    assert failed.returncode == 1 and f"No module named 'nosuch_thing'; {told}" in failed.stderr
+
+
+def test_a_plugin_that_fails_for_want_of_a_requirement_names_it(install: Installer, ftr: Ftr) -> None:
+    install("needy", "import nosuch_thing", requires=["nosuch-thing>=2", "=nonsense="])
+    result = ftr("list", "heads")
+    cause = "ModuleNotFoundError: No module named 'nosuch_thing'; it requires `nosuch-thing>=2`, which is not installed, and `=nonsense=`"
+    assert f"not loaded: {cause}, which cannot be read" in result.stderr
+
+
+def test_a_plugin_that_has_what_it_requires_is_not_mentioned(install: Installer, ftr: Ftr) -> None:
+    install("happy", "", requires=["numpy", "pluggy>=1", "Typing_Extensions"])
+    result = ftr("plugins")
+    assert result.stderr == "" and "see note" not in result.stdout
+
+
+@pytest.mark.parametrize("call", ["ftr.run(task='sentiment')", "from ftr.registry import get_registry; get_registry()"])
+def test_a_plugin_that_trains_or_asks_for_plugins_when_it_is_imported_is_not_loaded(install: Installer, ftr: Ftr, call: str) -> None:
+    install("eager", call)
+    result = ftr("list", "heads")
+    assert result.returncode == 0
+    assert "it asks for the plugins while they are loaded: a hook module only registers. Put the call into a function" in result.stderr

@@ -6,6 +6,7 @@ import os
 import py_compile
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -252,3 +253,47 @@ def test_a_relative_name_in_the_environment_is_looked_for_along_the_path(here: P
     monkeypatch.setenv(plugin_files.VARIABLE, os.pathsep.join(["ftr-plugins-1/my_task.py", ""]))
     assert plugin_files.named() == (here / "sent" / "ftr-plugins-1" / "my_task.py",)
     assert [plugin.status for plugin in get_registry().plugins if not plugin.builtin] == ["loaded"]
+
+
+def test_a_file_that_changed_is_loaded_again_by_the_next_command_of_the_process(
+    here: Path, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = registry_with([file])
+    edited = SOURCE.replace("cones = 3", "cones = 4")
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    file.write_text(edited, encoding="utf-8")
+    os.utime(file, ns=times)  # of the same size and second: compiled code of before would be taken for it
+    for again in (registry_for({"task": "cones"}), registry_with([file])):
+        assert again is not before and again.target("metric", "pine").cones == 4  # type: ignore[attr-defined]
+    assert before.target("metric", "pine").cones == 4, "one module of a name is in a process"  # type: ignore[attr-defined]
+    file.write_text(f"{edited}\ndef broken(:\n", encoding="utf-8")
+    asked = {"task": "cones", "plugins": [str(file)]}
+    with pytest.raises(RequestError, match=r"unknown task `cones`.* `my_task` \(my_task.py .*\) failed: SyntaxError: invalid syntax"):
+        resolve(asked, registry_for(asked))
+    assert "my_task" not in sys.modules
+    assert main(["list", "metrics"]) == 0
+    assert "pine" not in capsys.readouterr().out
+    file.write_text(SOURCE.replace("pine", "fir"), encoding="utf-8")
+    assert main(["list", "metrics"]) == 0
+    assert "fir" in capsys.readouterr().out
+
+
+def test_a_module_that_a_file_imported_and_that_changed_is_reported_once(
+    here: Path, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = here / "cone_helper.py"
+    helper.write_text("cones = 3\n", encoding="utf-8")
+    os.utime(helper, (1, 1))
+    monkeypatch.syspath_prepend(str(here))
+    monkeypatch.setattr("ftr.source.BEGAN", time.time() + 1)
+    file.write_text(f"import cone_helper\n{SOURCE}", encoding="utf-8")
+    registry_with([file])
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("ftr.source.BEGAN", time.time() - 60)
+    helper.write_text("cones = 4\n", encoding="utf-8")
+    for _ in range(2):
+        registry_with([file])
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert f"`{helper}` changed since this process loaded it: start Python again to use it" in message
+    del sys.modules["cone_helper"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -145,6 +146,7 @@ def test_eight_threads_that_load_as_the_first_thing_a_process_does_all_get_the_r
 def test_threads_share_a_model_and_get_what_one_alone_gets(reader: RunResult, questions: Path) -> None:
     predictor, rows = ftr.load(reader.path), contexts(questions)[:12]
     expected = [predictor.predict([row]) for row in rows]
+    assert pickle.loads(pickle.dumps(predictor)).predict(rows[:1]) == expected[0]
     with ThreadPoolExecutor(8) as pool:
         for answers in pool.map(lambda _: [predictor.predict([row]) for row in rows], range(8)):
             assert answers == expected

@@ -24,9 +24,13 @@ def execute(args: Namespace) -> Answer:
     if not registry.plugins:
         return Answer([], "no plugin is installed, not even the built-in ones: install `ftr` itself (`pip install -e .` in its project)")
     header = ("PLUGIN", "DISTRIBUTION", "VERSION", "STATUS", "REGISTERS")
-    rows = [(record.name, record.distribution, record.version, record.status, _counts(record)) for record in registry.plugins]
+    rows = [(record.name, record.distribution, record.version, _status(record), _counts(record)) for record in registry.plugins]
     details = [_details(registry, record) for record in registry.plugins]
     return Answer([_record(registry, record) for record in registry.plugins], "\n\n".join([table(header, rows), *details]))
+
+
+def _status(record: PluginRecord) -> str:
+    return f"{record.status}, see note" if record.notes else record.status
 
 
 def _traceback(registry: Registry, name: str) -> Answer:
@@ -52,6 +56,7 @@ def _record(registry: Registry, record: PluginRecord) -> dict[str, object]:
         "status": record.status,
         "cause": record.cause,
         "notes": list(record.notes),
+        "lacks": record.lacks,
         "builtin": record.builtin,
         "origin": record.origin,
         "sha256": record.sha256 or None,

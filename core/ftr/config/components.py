@@ -15,7 +15,7 @@ from ftr.config.validate import validated
 from ftr.data.options import file_options, hub_options
 from ftr.data.schema import RowSchema
 from ftr.errors import ConfigError, DataError, FtrError, ModelError, PluginError
-from ftr.registry import Registry
+from ftr.registry import Registry, print_once
 from ftr.suggest import did_you_mean
 
 ComponentKind = Literal["dataset", "model", "head"]
@@ -31,7 +31,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 def locate(kind: ComponentKind, name: str, registry: Registry, origin: str) -> tuple[Place, str]:
     """Return where a component comes from, and its name with paths made absolute, so that workers and later commands find it.
 
-    A registered name wins over a file of the same name; `./name` is always the file. Raises `UnknownComponentError`,
+    A registered name wins over a file of the same name, which is printed; `./name` is always the file. Raises `UnknownComponentError`,
     or `DataError` and `ModelError` for a path that is not there.
     """
     if not registry.has(kind, name):
@@ -39,7 +39,9 @@ def locate(kind: ComponentKind, name: str, registry: Registry, origin: str) -> t
             return _dataset(name, registry, origin)
         if kind == "model":
             return _model(name, registry, origin)
-    registry.find(kind, name)
+    entry = registry.find(kind, name)
+    if kind != "head":
+        _say_hidden(kind, name, f"the {kind} of plugin {entry.plugin.described}")
     return "registered", name
 
 
@@ -100,16 +102,25 @@ def option_names(model: type[BaseModel] | None) -> list[str]:
     return [] if model is None else [field.alias or name for name, field in model.model_fields.items()]
 
 
+def _say_hidden(kind: ComponentKind, name: str, meant: str) -> None:
+    """Print that a name which is taken for something else is also that of a file or folder here."""
+    path = Path(name)
+    if path.exists():
+        what = "folder" if path.is_dir() else "file"
+        print_once(f"`{kind}={name}` is {meant}, not the {what} `{_absolute(path)}`: for the {what} write `{kind}=./{name}`")
+
+
 def _dataset(name: str, registry: Registry, origin: str) -> tuple[Place, str]:
     if name.startswith(HUB):
         if not HUB_ID.fullmatch(name.removeprefix(HUB).partition(":")[0]):
             raise ConfigError(f"`dataset` is `{name}` ({origin}): write `hub:owner/name` or `hub:owner/name:config`.")
         return "hub", name
+    if name == FILES:
+        _say_hidden("dataset", name, "the files that `dataset.train`, `dataset.validation` and `dataset.test` name")
+        return "path", name
     path = Path(name).expanduser()
     if path.exists():
         return "path", _absolute(path)
-    if name == FILES:
-        return "path", name
     if _looks_like_path(name) or path.suffix.lower() in DATA_SUFFIXES:
         raise DataError(_no_such_file(name, path, origin))
     registry.find("dataset", name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from ftr.config.training import TrainConfig
 from ftr.data.check import clean_row
 from ftr.data.cleaner import GIVEN, as_given, cleaned_row
 from ftr.errors import DataError, ModelError, RequestError
-from ftr.isolation import loading
+from ftr.isolation import ProcessLock, loading
 from ftr.protocols import EncodeSettings
 from ftr.registry import Registry, registry_again
 from ftr.runs.directory import RECORD, RunDirectory
@@ -77,7 +76,7 @@ class Predictor:
         from ftr.train.pretrained import Pretrained
 
         # A tokenizer holds how it cuts and pads, and a head may hold anything.
-        self._asked = threading.Lock()
+        self._asked = ProcessLock()
         self.folder = folder
         self.card: ModelCard = read_card(folder)
         self.head = make_head(registry, Component(name=self.card.head, options=self.card.head_options))

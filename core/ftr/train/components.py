@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -10,7 +11,7 @@ from ftr.config.models import Component, RunConfig
 from ftr.config.pretrained import PretrainedOptions
 from ftr.config.training import TrainConfig
 from ftr.data.encode import StoredSplit, cache_folder, code_identity, store_split
-from ftr.errors import ConfigError, PluginError
+from ftr.errors import ConfigError, ModelError, PluginError
 from ftr.protocols import EncodeSettings
 from ftr.suggest import did_you_mean
 from ftr.train.pretrained import Pretrained
@@ -39,6 +40,12 @@ def make_model(registry: Registry, component: Component, train: TrainConfig | No
     """Return the named model, or any checkpoint by directory or hub id, with the dropout of `train` when given."""
     if registry.has("model", component.name):
         model: Model = _made(registry, "model", component)
+    elif not Path(component.name).is_absolute() and Path(component.name).is_dir():
+        # A configuration holds absolute paths: this is a Hub id, and transformers would read the folder.
+        raise ModelError(
+            f"`model={component.name}` is a model of the Hub, and a folder of this name is here (`{Path(component.name).absolute()}`): "
+            f"rename the folder, or start another run with `model=./{component.name}`."
+        )
     else:
         model = Pretrained(
             component.name,
