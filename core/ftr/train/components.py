@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ftr.config.models import Component, RunConfig
 from ftr.config.pretrained import PretrainedOptions
@@ -44,6 +45,29 @@ def make_model(registry: Registry, component: Component, train: TrainConfig | No
             raise ConfigError(f"`train.dropout`: model `{component.name}` sets its own dropout. Leave the key out.")
         model.dropout, model.attention_dropout = train.dropout, train.attention_dropout
     return model
+
+
+def check_kind(head: Head, model: Model, labels: Sequence[str]) -> None:
+    """Raise `ModelError` before anything is encoded where transformers has no model of this kind for the head."""
+    if isinstance(model, Pretrained):
+        with contextlib.suppress(_Asked):
+            head.build(_KindOnly(model), labels, 0)
+
+
+class _Asked(Exception):  # noqa: N818 - the way out of `build` before any weights are read
+    """What the head wants is known."""
+
+
+class _KindOnly:
+    """A model whose `load` looks at the kind alone."""
+
+    def __init__(self, model: Pretrained) -> None:
+        self._model = model
+        self.tokenizer, self.max_length, self.describe = model.tokenizer, model.max_length, model.describe
+
+    def load(self, auto_class: type[Any], **config: Any) -> NoReturn:
+        self._model.check_kind(auto_class)
+        raise _Asked
 
 
 def encode_settings(config: RunConfig, model: Model, labels: Sequence[str], notes: list[str]) -> EncodeSettings:

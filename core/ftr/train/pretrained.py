@@ -43,8 +43,11 @@ class Pretrained:
 
     @cached_property
     def source(self) -> str:
-        """What `locate` found, looked up once."""
-        return self.locate()
+        """What `locate` found, looked up once; of the folder of a run the checkpoint in it."""
+        found = self.locate()
+        inside = Path(found) / "model"
+        run = not (Path(found) / "config.json").is_file() and (inside / "ftr.json").is_file()
+        return str(inside) if run else found
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Return the fast tokenizer, padding on the right, with a pad token. Raises `ModelError`."""
@@ -150,6 +153,7 @@ class Pretrained:
     def _settings(self, **config: Any) -> PretrainedConfig:
         from transformers import AutoConfig
 
+        self._check_folder()
         try:
             settings: PretrainedConfig = AutoConfig.from_pretrained(self.source, **self._common(), **config)
         except Exception as error:  # a damaged `config.json` raises whatever its reader met
@@ -234,6 +238,9 @@ class Pretrained:
             if not (folder / ADAPTER_WEIGHTS).is_file():
                 raise ModelError(f"the adapters in `{folder}` have no weights in safetensors (`{ADAPTER_WEIGHTS}`): save them again so.")
             return
+        if (folder / "ensemble.json").is_file():
+            member = folder / "members" / "0"
+            raise ModelError(f"model directory `{folder}` is an ensemble of several models: give one of them, such as `model={member}`.")
         if not (folder / "config.json").is_file():
             raise ModelError(f"model directory `{folder}` has no `config.json`: give a directory written by `save_pretrained`.")
         if not any(folder.glob("*.safetensors")):
