@@ -202,3 +202,13 @@ def test_a_config_that_cannot_be_used_is_refused_in_a_line(
     assert main(["run", "task=sentiment", f"dataset={reviews}", f"model={path.parent}", f"output={tmp_path / 'runs'}"]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert f"model directory `{path.parent}`" in error and ("config" in error or "quantized" in error)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"output_attentions": True}, {"return_dict": False}, {"_attn_implementation": "flash_attention_2"}, {"output_hidden_states": True}],
+)
+def test_how_a_model_was_called_elsewhere_makes_no_difference(change: dict[str, Any], tmp_path: Path, reviews: Path) -> None:
+    path = checkpoint("bert", tmp_path / "model") / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **change}), encoding="utf-8")
+    assert train(REVIEWS, **SHORT, dataset=reviews, model=path.parent, output=tmp_path / "runs").record["status"] == "done"

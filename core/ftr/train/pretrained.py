@@ -97,6 +97,8 @@ class Pretrained:
         tokenizer = self.tokenizer()
         settings = self._settings(**config)
         settings.pad_token_id = settings.get_text_config().pad_token_id = tokenizer.pad_token_id
+        # How the one who saved it liked the outputs of a call is nothing a head can read.
+        settings.return_dict, settings.output_hidden_states, settings.output_attentions = True, False, False
         if getattr(settings, "attention_type", None) == "block_sparse":
             # BigBird draws the blocks at random, by the length with padding, and leaves them for good at the first short batch.
             settings.attention_type = "original_full"
@@ -141,6 +143,8 @@ class Pretrained:
                 config=settings,
                 use_safetensors=True,
                 dtype="float32",
+                # The kernel that a config names is not to be loaded: which one is used is chosen for this machine, later.
+                attn_implementation="eager",
                 # Reported by name; a new head in place of one for other classes is what fine-tuning is.
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
@@ -258,7 +262,8 @@ class Pretrained:
         return f"model `{self.name}`" if self.name == self.source else f"model `{self.name}` (`{self.source}`)"
 
     def _unreadable(self, what: str, error: Exception) -> ModelError:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+        # A message about a field has the field in one line and what is wrong with it in the next.
+        first = next(iter(str(error).strip().replace(":\n", ":").splitlines()), type(error).__name__).rstrip(".")
         mend = (
             "Check the files in it."
             if Path(self.source).is_dir()
