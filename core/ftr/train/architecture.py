@@ -102,7 +102,8 @@ def check_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, de
         ) from error
     finally:
         model.eval()
-    apart = max(_apart(both[place], mine[0]) for place, outputs in enumerate(alone) for both, mine in zip(together, outputs, strict=True))
+    pairs = [(both[place], mine[0]) for place, outputs in enumerate(alone) for both, mine in zip(together, outputs, strict=True)]
+    apart = max((_apart(both, mine) for both, mine in pairs), default=0.0)
     if not apart <= TOLERANCE:
         raise ModelError(
             f"{described}: the outputs of this `{kind}` for a text change with the texts beside it in a batch, by {apart:.1g} of their "
