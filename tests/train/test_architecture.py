@@ -147,6 +147,7 @@ def test_a_model_with_one_token_type_reads_pairs_without_them(tmp_path: Path, qu
         ("bert", {"max_position_embeddings": 0}, None),
         ("bert", {"max_position_embeddings": 10**30}, None),
         ("roberta", {"max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ("luke", {"max_position_embeddings": 40, "pad_token_id": 1}, 38),
         ("xlnet", {}, None),
         ("t5", {}, None),
         ("mpt", {"max_seq_len": 64}, 64),

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 POSITIONS = ("max_position_embeddings", "max_encoder_position_embeddings", "max_seq_len")
 """Where configs say how many positions a model has; others, such as T5's and Funnel's, have relative ones without end."""
-OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet")
+OFFSET_POSITIONS = (
+    *("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet", "data2vec-text", "ibert"),
+    *("roberta-prelayernorm", "luke", "xmod", "esm", "markuplm", "lilt", "layoutlmv3"),
+)
 """Architectures that count positions from `pad_token_id + 1`, so that many of their positions are never used."""
 ANY_TOKEN_TYPES = ("xlnet", "funnel")
 """Architectures that compare token types with each other and look none up in a table."""
