@@ -47,7 +47,8 @@ def reads_token_types(settings: PretrainedConfig, tokenizer: PreTrainedTokenizer
     if settings.model_type in ANY_TOKEN_TYPES:
         return True
     known = getattr(settings.get_text_config(), "type_vocab_size", None) or 0
-    return bool(max(tokenizer("a", "b", return_token_type_ids=True)["token_type_ids"], default=0) < known)
+    # One type alone says nothing.
+    return known > 1 and bool(max(tokenizer("a", "b", return_token_type_ids=True)["token_type_ids"], default=0) < known)
 
 
 def without_token_types(tokenizer: PreTrainedTokenizerBase) -> None:
