@@ -11,7 +11,7 @@ from ftr.data.encode import StoredSplit, cache_folder, code_identity, store_spli
 from ftr.data.load import load_rows
 from ftr.data.prepare import prepare_rows
 from ftr.registry import get_registry
-from ftr.train.components import encode_settings, make_head, make_model
+from ftr.train.components import check_kind, encode_settings, make_head, make_model
 from ftr.train.requests import check_splits
 from ftr.train.weighting import check_weighting, weighting_notes
 
@@ -56,6 +56,7 @@ def _prepared(config: RunConfig, registry: Registry) -> Prepared:
     untuned = None if "validation" in rows.splits else head.untuned(rows.splits["train"])
     if untuned is not None:
         notes.append(untuned)
+    check_kind(head, model, rows.labels)
     settings = encode_settings(config, model, rows.labels, notes)
     splits = encode_splits(config, registry, head, model, settings, rows.splits)
     for name, split in splits.items():

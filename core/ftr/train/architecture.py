@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 POSITIONS = ("max_position_embeddings", "max_encoder_position_embeddings", "max_seq_len")
 """Where configs say how many positions a model has; others, such as T5's and Funnel's, have relative ones without end."""
-OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet")
+OFFSET_POSITIONS = (
+    *("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet", "data2vec-text", "ibert"),
+    *("roberta-prelayernorm", "luke", "xmod", "esm", "markuplm", "lilt", "layoutlmv3"),
+)
 """Architectures that count positions from `pad_token_id + 1`, so that many of their positions are never used."""
 ANY_TOKEN_TYPES = ("xlnet", "funnel")
 """Architectures that compare token types with each other and look none up in a table."""
@@ -44,7 +47,8 @@ def reads_token_types(settings: PretrainedConfig, tokenizer: PreTrainedTokenizer
     if settings.model_type in ANY_TOKEN_TYPES:
         return True
     known = getattr(settings.get_text_config(), "type_vocab_size", None) or 0
-    return bool(max(tokenizer("a", "b", return_token_type_ids=True)["token_type_ids"], default=0) < known)
+    # One type alone says nothing.
+    return known > 1 and bool(max(tokenizer("a", "b", return_token_type_ids=True)["token_type_ids"], default=0) < known)
 
 
 def without_token_types(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -102,7 +106,8 @@ def check_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, de
         ) from error
     finally:
         model.eval()
-    apart = max(_apart(both[place], mine[0]) for place, outputs in enumerate(alone) for both, mine in zip(together, outputs, strict=True))
+    pairs = [(both[place], mine[0]) for place, outputs in enumerate(alone) for both, mine in zip(together, outputs, strict=True)]
+    apart = max((_apart(both, mine) for both, mine in pairs), default=0.0)
     if not apart <= TOLERANCE:
         raise ModelError(
             f"{described}: the outputs of this `{kind}` for a text change with the texts beside it in a batch, by {apart:.1g} of their "

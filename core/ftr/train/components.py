@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import ValidationError
 
@@ -59,6 +60,29 @@ def make_model(registry: Registry, component: Component, train: TrainConfig | No
     return model
 
 
+def check_kind(head: Head, model: Model, labels: Sequence[str]) -> None:
+    """Raise `ModelError` before anything is encoded where transformers has no model of this kind for the head."""
+    if isinstance(model, Pretrained):
+        with contextlib.suppress(_Asked):
+            head.build(_KindOnly(model), labels, 0)
+
+
+class _Asked(Exception):  # noqa: N818 - the way out of `build` before any weights are read
+    """What the head wants is known."""
+
+
+class _KindOnly:
+    """A model whose `load` looks at the kind alone."""
+
+    def __init__(self, model: Pretrained) -> None:
+        self._model = model
+        self.tokenizer, self.max_length, self.describe = model.tokenizer, model.max_length, model.describe
+
+    def load(self, auto_class: type[Any], **config: Any) -> NoReturn:
+        self._model.check_kind(auto_class)
+        raise _Asked
+
+
 def encode_settings(config: RunConfig, model: Model, labels: Sequence[str], notes: list[str]) -> EncodeSettings:
     """Return lengths for encoding: `data.max_length`, no more than the model can take (said in `notes`)."""
     limit = model.max_length()
@@ -75,7 +99,8 @@ def encode_targets(
 ) -> StoredSplit:
     """Encode held-out rows as rows to train on are, or find them encoded: with what the loss needs."""
     settings = EncodeSettings(max_length=card.max_length, stride=card.stride, labels=tuple(card.labels))
-    identity = code_identity(type(head), config.head.options, registry.find("head", config.head.name).plugin.version)
+    plugin = registry.find("head", config.head.name).plugin
+    identity = code_identity(type(head), config.head.options, plugin.version, plugin)
     return store_split(rows, head, tokenizer, settings, cache_folder(config.data.cache), identity)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ftr.train.architecture import in_body
+from ftr.train.architecture import in_body, summarize_last
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -28,17 +28,12 @@ class Names:
 
     @classmethod
     def of(cls, settings: PretrainedConfig) -> Names:
-        """Return what `id2label` of a config names, else `label2id`; numbers where both are transformers' own `LABEL_0`, ..."""
+        """Return what `id2label` of a config names; numbers where these are transformers' own `LABEL_0`, `LABEL_1`, ..."""
         by_id: dict[int, Any] = settings.id2label or {}
-        names = [str(by_id[number]) for number in range(len(by_id)) if number in by_id]
-        if len(names) == len(by_id) and not _unnamed(names):
-            return cls(tuple(names), given=True)
-        ids: dict[str, int] = settings.label2id or {}
-        back = {number: str(name) for name, number in ids.items()}
-        listed = [back[number] for number in range(len(ids)) if number in back]
-        if len(listed) == len(by_id) and not _unnamed(listed):
-            return cls(tuple(listed), given=True)
-        return cls(tuple(map(str, range(len(by_id)))), given=False)
+        names = tuple(str(by_id[number]) for number in range(len(by_id)) if number in by_id)
+        if len(names) < len(by_id) or _unnamed(names):
+            return cls(tuple(map(str, range(len(by_id)))), given=False)
+        return cls(names, given=True)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -121,6 +116,7 @@ def _redrawn(model: PreTrainedModel, rows: Collection[str], asked: Mapping[int, 
     settings.id2label = dict(asked)
     weights = {name: weight for name, weight in model.state_dict().items() if name not in rows}
     again: PreTrainedModel = type(model).from_pretrained(None, config=settings, state_dict=weights, dtype="float32")
+    summarize_last(again)
     return again
 
 

@@ -44,8 +44,11 @@ class Pretrained:
 
     @cached_property
     def source(self) -> str:
-        """What `locate` found, looked up once."""
-        return self.locate()
+        """What `locate` found, looked up once; of the folder of a run the checkpoint in it."""
+        found = self.locate()
+        inside = Path(found) / "model"
+        run = not (Path(found) / "config.json").is_file() and (inside / "ftr.json").is_file()
+        return str(inside) if run else found
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Return the fast tokenizer, padding on the right, with a pad token. Raises `ModelError`."""
@@ -95,6 +98,8 @@ class Pretrained:
         tokenizer = self.tokenizer()
         settings = self._settings(**config)
         settings.pad_token_id = settings.get_text_config().pad_token_id = tokenizer.pad_token_id
+        # How the one who saved it liked the outputs of a call is nothing a head can read.
+        settings.return_dict, settings.output_hidden_states, settings.output_attentions = True, False, False
         if getattr(settings, "attention_type", None) == "block_sparse":
             # BigBird draws the blocks at random, by the length with padding, and leaves them for good at the first short batch.
             settings.attention_type = "original_full"
@@ -110,7 +115,8 @@ class Pretrained:
         if not self.complete:
             if "id2label" in config:
                 model = follow_names(model, Names.of(self.settings), config["id2label"], mismatched=bool(other))
-            check_padding(model, tokenizer, self._described())
+            if hasattr(auto_class, "_model_mapping"):  # the class of a plugin is for the checks of `ftr.testing`
+                check_padding(model, tokenizer, self._described())
         return model
 
     def check_kind(self, auto_class: type[Any]) -> None:
@@ -140,6 +146,8 @@ class Pretrained:
                 config=settings,
                 use_safetensors=True,
                 dtype="float32",
+                # The kernel that a config names is not to be loaded: which one is used is chosen for this machine, later.
+                attn_implementation="eager",
                 # Reported by name; a new head in place of one for other classes is what fine-tuning is.
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
@@ -152,6 +160,7 @@ class Pretrained:
     def _settings(self, **config: Any) -> PretrainedConfig:
         from transformers import AutoConfig
 
+        self._check_folder()
         try:
             settings: PretrainedConfig = AutoConfig.from_pretrained(self.source, **self._common(), **config)
         except Exception as error:  # a damaged `config.json` raises whatever its reader met
@@ -246,6 +255,9 @@ class Pretrained:
             if not (folder / ADAPTER_WEIGHTS).is_file():
                 raise ModelError(f"the adapters in `{folder}` have no weights in safetensors (`{ADAPTER_WEIGHTS}`): save them again so.")
             return
+        if (folder / "ensemble.json").is_file():
+            member = folder / "members" / "0"
+            raise ModelError(f"model directory `{folder}` is an ensemble of several models: give one of them, such as `model={member}`.")
         if not (folder / "config.json").is_file():
             raise ModelError(f"model directory `{folder}` has no `config.json`: give a directory written by `save_pretrained`.")
         if not any(folder.glob("*.safetensors")):
@@ -263,7 +275,8 @@ class Pretrained:
         return f"model `{self.name}`" if self.name == self.source else f"model `{self.name}` (`{self.source}`)"
 
     def _unreadable(self, what: str, error: Exception) -> ModelError:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+        # A message about a field has the field in one line and what is wrong with it in the next.
+        first = next(iter(str(error).strip().replace(":\n", ":").splitlines()), type(error).__name__).rstrip(".")
         mend = (
             "Check the files in it."
             if Path(self.source).is_dir()

@@ -39,7 +39,8 @@ def ready(model: PreTrainedModel, numerics: Numerics) -> PreTrainedModel:
     try:
         model.set_attn_implementation(register_cpu_attention() if attention == "cpu" else attention)
     except (ValueError, ImportError) as error:
-        raise ConfigError(f"`train.attention={attention}`: {in_one_line(error)}. Use `eager` or `auto`.") from error
+        cause = in_one_line(error).partition(". ")[0].removesuffix(" yet")
+        raise ConfigError(f"`train.attention={attention}`: {cause}. Use `eager` or `auto`.") from error
     if numerics.device == "cpu":
         use_cheap_dropout(model)
     return model.to(numerics.device)
