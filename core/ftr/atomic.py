@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ftr.errors import RunError
+from ftr.masking import masked
 
 
 def write_text(path: Path, text: str) -> None:
@@ -31,8 +32,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace `path` by `value` as indented JSON."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    """Replace `path` by `value` as indented JSON, its secrets masked."""
+    write_text(path, json.dumps(masked(value), indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:

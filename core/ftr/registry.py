@@ -15,6 +15,7 @@ from ftr.discovery import PluginRecord, complaints, discover
 from ftr.errors import PluginError, UnknownComponentError, in_one_line
 from ftr.specs import AnySpec, Kind, MetricSpec, TaskSpec
 from ftr.suggest import did_you_mean
+from ftr.terminal import show
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -177,7 +178,7 @@ def get_registry() -> Registry:
     records = discover()
     for line in complaints(records):
         if line not in _said and not os.environ.get(SAID):
-            print(f"ftr: {line}", file=sys.stderr)
+            show(f"ftr: {line}")
         _said.add(line)
     return Registry(records)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ftr.cli.answer import Answer
 from ftr.cli.run import answer
+from ftr.paths import expanded
 from ftr.runs.sweep import RECORD, all_sweeps
 
 
@@ -39,6 +40,4 @@ def execute(args: argparse.Namespace) -> Answer:
 
 def is_sweep(given: str, output: str = "runs") -> bool:
     """Whether a directory, or the start of a name under `output`, is that of a sweep."""
-    return (Path(given).expanduser() / RECORD).is_file() or any(
-        sweep.path.name.startswith(given) for sweep in all_sweeps(Path(output).expanduser())
-    )
+    return (expanded(given, "run") / RECORD).is_file() or any(sweep.path.name.startswith(given) for sweep in all_sweeps(expanded(output)))

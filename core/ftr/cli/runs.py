@@ -10,6 +10,7 @@ from typing import Any
 from ftr.cli.answer import Answer
 from ftr.cli.table import table
 from ftr.errors import RequestError
+from ftr.paths import expanded
 from ftr.runs.directory import RunDirectory, all_runs
 from ftr.runs.lock import is_held
 from ftr.runs.several_card import several_result
@@ -24,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Answer:
     """List runs and sweeps, oldest first; `stopped` ones were killed, and can be resumed as `interrupted` ones can."""
-    folder = Path(args.folder).expanduser()
+    folder = expanded(args.folder, "folder")
     rows = sorted([*map(_summary, all_runs(folder)), *map(_sweep, all_sweeps(folder))], key=lambda row: row["run"])
     if not rows:
         return Answer([], f"no runs or sweeps under `{args.folder}`")

@@ -4,14 +4,15 @@ import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ftr.config.components import component_options, head_schema
 from ftr.config.corners import check_space
 from ftr.config.dimension import grid_size
 from ftr.config.keys import check_keys
-from ftr.config.models import RunConfig
 from ftr.config.overrides import Layer, Setting, parse_mapping
+from ftr.config.recorded import recorded_config, recorded_model
 from ftr.config.resolve import DEFAULT, Resolved, flat, resolve
 from ftr.config.settings import read_settings
 from ftr.config.space import Dimension, function_meant, split_space
@@ -74,15 +75,15 @@ class ResolvedSweep:
         }
 
 
-def recorded_sweep(record: Mapping[str, Any], registry: Registry) -> ResolvedSweep:
-    """Return a sweep from its `record()`; further keys of `record` are left alone."""
-    config = RunConfig.model_validate(record["config"])
+def recorded_sweep(record: Mapping[str, Any], registry: Registry, file: Path | str = "sweep.json") -> ResolvedSweep:
+    """Return a sweep from its `record()`, which stands in `file`; further keys of `record` are left alone. Raises `ConfigError`."""
+    config = recorded_config(record, file)
     schema = head_schema(config.head.name, component_options("head", config.head, registry), registry)
     origins: dict[str, str] = record["origins"]
     # `ensemble` is a key of both: in a sweep it is the sweep's.
     base = Resolved(config, {key: DEFAULT if key in SWEEP_KEYS else origins.get(key, DEFAULT) for key in flat(config)}, schema)
     space, _ = split_space({key: Setting(text, origins[key]) for key, text in record["space"].items()})
-    return ResolvedSweep(base=base, sweep=SweepConfig.model_validate(record["sweep"]), space=space, origins=origins)
+    return ResolvedSweep(base=base, sweep=recorded_model(SweepConfig, record["sweep"], record, file), space=space, origins=origins)
 
 
 def resolve_sweep(arguments: Sequence[str] | Mapping[str, object], registry: Registry) -> ResolvedSweep:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftr.data.cleaner import GIVEN
 from ftr.errors import DataError, RunError
+from ftr.paths import expanded, writable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from ftr.protocols import EncodeSettings, Head, Row
 
 ROWS_PER_CALL = 1000
+OWN_CACHE = "~/.cache/ftr"
+BESIDE_RUNS = ".ftr-cache"
+"""The cache folder within `output` where the home folder is read-only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,9 +49,10 @@ class StoredSplit:
         return Dataset.from_file(self.rows), Dataset.from_file(self.features)
 
 
-def cache_folder(asked: str | None) -> Path:
-    """Return the cache folder: `data.cache`, else `FTR_CACHE`, else `~/.cache/ftr`."""
-    return Path(asked or os.environ.get("FTR_CACHE") or Path.home() / ".cache" / "ftr").expanduser()
+def cache_folder(asked: str | None, output: str) -> Path:
+    """Return the cache folder: `data.cache`, else `FTR_CACHE`, else `~/.cache/ftr`, or one in `output` where that cannot be written."""
+    chosen = asked or os.environ.get("FTR_CACHE") or (OWN_CACHE if writable(OWN_CACHE) else None)
+    return expanded(chosen, "`data.cache`:") if chosen else expanded(output, "`output`:") / BESIDE_RUNS
 
 
 def store_split(

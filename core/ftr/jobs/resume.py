@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from ftr import atomic
 from ftr.config.difference import differences
 from ftr.config.models import RunConfig
-from ftr.config.overrides import merge, parse_mapping, parse_words, read_file
+from ftr.config.overrides import Layer
+from ftr.config.recorded import recorded_config
 from ftr.config.resolve import flat, resolve
+from ftr.config.settings import read_settings
 from ftr.errors import ConfigError, FtrError, RequestError
 from ftr.jobs.failed import note_beginning, traceback_kept
 from ftr.jobs.run import RunResult, Say, carry_out, check_same_data, found, prepared_aloud, result_of
@@ -49,8 +49,11 @@ def resume(
             whole = shown_path(directory.path.parent.parent)
             raise RequestError(f"`{directory.path}` is a member of a run of several, which goes on as a whole: `ftr resume {whole}`.")
         known = registry or recorded_registry(record)
-        config = _config_of(directory, record)
-        _check_settings(settings, config, known)
+        given = read_settings(settings)
+        if record["status"] == "done" and not given:
+            return _done(directory, record, speak)
+        config = recorded_config(record, directory.record)
+        _check_settings(given, config, known)
         if record["status"] == "done":
             return _done(directory, record, speak)
         if config.several:
@@ -70,22 +73,8 @@ def resume(
         return carry_out(directory, opened, config, prepared, speak)
 
 
-def _config_of(directory: RunDirectory, record: dict[str, Any]) -> RunConfig:
-    try:
-        return RunConfig.model_validate(record["config"])
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise RequestError(f"`{directory.record}`: its configuration cannot be used ({place}: {first['msg']}). Restore the file.") from None
-
-
-def _check_settings(settings: Mapping[str, object] | Sequence[str], config: RunConfig, registry: Registry) -> None:
+def _check_settings(given: Layer, config: RunConfig, registry: Registry) -> None:
     """Refuse settings that differ from the run's; they are compared as the run would have read them."""
-    given = parse_mapping(settings) if isinstance(settings, Mapping) else parse_words(settings)
-    files = given.pop("config", None)
-    if files is not None:
-        names = files.value if isinstance(files.value, list | tuple) else [files.text]
-        given = merge([*(read_file(Path(str(name)).expanduser()) for name in names), given])
     known = flat(config)
     asked = {key: setting.value for key, setting in given.items()}
     try:

@@ -12,6 +12,7 @@ from typing import Any
 from ftr import atomic
 from ftr.config.models import RunConfig
 from ftr.config.plugins import registry_for
+from ftr.config.recorded import recorded_config
 from ftr.config.resolve import Resolved, resolve
 from ftr.errors import DataError, PluginError, RequestError, RunError
 from ftr.jobs.baselines import with_baselines
@@ -19,6 +20,7 @@ from ftr.jobs.failed import close_failed, leave_failed, traceback_kept
 from ftr.jobs.launch import Outcome, launch
 from ftr.jobs.prepare import Prepared, card_fields, prepare, split_lines
 from ftr.jobs.say import to_stderr
+from ftr.paths import expanded
 from ftr.registry import Registry
 from ftr.runs.card import model_card
 from ftr.runs.directory import ERROR_LOG, RunDirectory
@@ -75,7 +77,7 @@ def execute(resolved: Resolved, registry: Registry, say: Say) -> RunResult:
 
         return begin(resolved, registry, say)
     with STOP.listening():
-        check_writable(Path(config.output).expanduser())
+        check_writable(expanded(config.output, "`output`:"))
         checked_storage(config.compute.storage)
         begun = opening(resolved, registry)
         try:
@@ -131,7 +133,7 @@ def finish_run(directory: RunDirectory, registry: Registry, say: Say = to_stderr
     What its record says already, of timings for instance, stays. Raises `DataError` when the data changed since.
     """
     record = directory.read()
-    config = RunConfig.model_validate(record["config"])
+    config = recorded_config(record, directory.record)
     quiet_libraries()
     prepared = prepare(config, registry)
     check_same_data(record, prepared)
@@ -229,6 +231,10 @@ def _reported(record: dict[str, Any]) -> dict[str, Any]:
 
 def check_writable(output: Path) -> None:
     """Raise `RunError` now rather than after an hour when no run directory can be made under `output`."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise RunError(f"no folder for temporary files can be written: {error.strerror}. Name one with `TMPDIR`.") from error
     present = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
     try:
         if not present.is_dir():

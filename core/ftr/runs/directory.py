@@ -14,6 +14,8 @@ from typing import Any
 
 from ftr import atomic
 from ftr.errors import RequestError, RunError
+from ftr.masking import mask
+from ftr.paths import expanded
 
 RECORD = "run.json"
 ERROR_LOG = "error.log"
@@ -39,7 +41,7 @@ class RunDirectory:
     def create(cls, output: str, label: str) -> RunDirectory:
         """Make `<output>/<time>-<label>-<random>`. Raises `RunError` when the place cannot be written to."""
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{_safe(label)}-{secrets.token_hex(2)}"
-        path = Path(output).expanduser() / name
+        path = expanded(output, "`output`:") / name
         try:
             path.mkdir(parents=True)
         except OSError as error:
@@ -54,7 +56,7 @@ class RunDirectory:
 
         Raises `RequestError` naming the runs there are when it is not found or not the only one.
         """
-        path = Path(given).expanduser()
+        path = expanded(given, "run")
         if (path / RECORD).is_file():
             return cls(path)
         matches = [run for run in all_runs(Path(output)) if run.path.name.startswith(str(given))]
@@ -84,7 +86,7 @@ class RunDirectory:
             return None
         text = getattr(error, "trace", "") or "".join(traceback.format_exception(error))
         with contextlib.suppress(RunError):
-            atomic.write_text(self.path / ERROR_LOG, text)
+            atomic.write_text(self.path / ERROR_LOG, mask(text))
             return self.path / ERROR_LOG
         return None
 

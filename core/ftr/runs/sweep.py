@@ -11,6 +11,7 @@ from typing import Any
 
 from ftr import atomic
 from ftr.errors import RequestError, RunError
+from ftr.paths import expanded
 from ftr.runs.directory import RunDirectory
 from ftr.runs.journal import Journal
 from ftr.runs.lock import hold
@@ -61,10 +62,10 @@ class SweepDirectory:
 
         Raises `RequestError` naming the sweeps there are when it is not found or not the only one.
         """
-        path = Path(given).expanduser()
+        path = expanded(given, "sweep")
         if (path / RECORD).is_file():
             return cls(path)
-        sweeps = all_sweeps(Path(output).expanduser())
+        sweeps = all_sweeps(expanded(output))
         matches = [sweep for sweep in sweeps if sweep.path.name.startswith(str(given))]
         if len(matches) == 1:
             return matches[0]

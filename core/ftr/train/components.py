@@ -8,6 +8,7 @@ from ftr.config.models import Component, RunConfig
 from ftr.config.pretrained import PretrainedOptions
 from ftr.config.training import TrainConfig
 from ftr.errors import ConfigError, PluginError
+from ftr.masking import MASK, unmasked
 from ftr.protocols import EncodeSettings
 from ftr.suggest import did_you_mean
 from ftr.train.pretrained import Pretrained
@@ -58,8 +59,13 @@ def encode_settings(config: RunConfig, model: Model, labels: Sequence[str], note
 
 
 def _made(registry: Registry, kind: Kind, component: Component) -> Any:
+    values, lost = unmasked({kind: component.options})
+    if lost:
+        raise ConfigError(
+            f"`{lost[0]}` was stored as `{MASK}`, as all secrets are: the {kind} `{component.name}` cannot be made without it."
+        )
     options = registry.options_model(kind, component.name)
-    return call_target(registry, kind, component.name, options.model_validate(component.options) if options is not None else None)
+    return call_target(registry, kind, component.name, options.model_validate(values[kind]) if options is not None else None)
 
 
 def call_target(registry: Registry, kind: Kind, name: str, *arguments: object) -> Any:

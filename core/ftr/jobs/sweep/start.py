@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ftr.config.keys import check_keys
-from ftr.config.overrides import parse_words
 from ftr.config.plugins import registry_for
 from ftr.config.resolve import flat
+from ftr.config.settings import read_settings
 from ftr.config.space import read_dimension
 from ftr.config.sweep import ResolvedSweep, SweepConfig, recorded_sweep, resolve_sweep
 from ftr.config.validate import shown, validated
@@ -19,6 +19,7 @@ from ftr.jobs.run import check_writable
 from ftr.jobs.say import to_stderr
 from ftr.jobs.sweep.driver import Driver, SweepResult
 from ftr.jobs.sweep.members import check_ensemble
+from ftr.paths import expanded
 from ftr.registry import Registry
 from ftr.runs.record import recorded_registry
 from ftr.runs.sweep import SweepDirectory
@@ -47,7 +48,7 @@ def sweep(
     resolved = resolve_sweep(asked, known)
     check_kept(resolved)
     check_ensemble(resolved.sweep.ensemble, resolved.base.config, known)
-    check_writable(Path(resolved.base.config.output).expanduser())
+    check_writable(expanded(resolved.base.config.output, "`output`:"))
     return Driver(resolved, known, say or to_stderr).begin()
 
 
@@ -74,17 +75,17 @@ def resume_sweep(
     with directory.lock():
         record = directory.read()
         known = registry or recorded_registry(record)
-        resolved = _resolved_again(record, settings, known)
+        resolved = _resolved_again(record, settings, known, directory.record)
         events = directory.journal.read()
         if directory.journal.torn:
             speak(f"{directory.journal.path.name} ended in half a line, which is left out: {directory.journal.torn[:60]}")
         return Driver(resolved, known, speak).go_on(directory, record, events)
 
 
-def _resolved_again(record: dict[str, Any], settings: Sequence[str], registry: Registry) -> ResolvedSweep:
+def _resolved_again(record: dict[str, Any], settings: Sequence[str], registry: Registry, file: Path) -> ResolvedSweep:
     """Return the sweep of a record, with what `settings` change of its budget."""
-    resolved = recorded_sweep(record, registry)
-    asked = parse_words(settings)
+    asked = read_settings(settings)
+    resolved = recorded_sweep(record, registry, file)
     check_keys(asked, sweep=True)
     known = {**flat(resolved.base.config), **record["sweep"], **record["space"]}
     for key, setting in asked.items():
