@@ -14,7 +14,7 @@ from ftr.config.models import RunConfig
 from ftr.config.plugins import registry_for
 from ftr.config.recorded import recorded_config
 from ftr.config.resolve import Resolved, resolve
-from ftr.errors import DataError, PluginError, RequestError, RunError
+from ftr.errors import ConfigError, DataError, PluginError, RequestError, RunError
 from ftr.jobs.baselines import with_baselines
 from ftr.jobs.failed import close_failed, leave_failed, traceback_kept
 from ftr.jobs.launch import Outcome, launch
@@ -230,7 +230,7 @@ def _reported(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_writable(output: Path) -> None:
-    """Raise `RunError` now rather than after an hour when no run directory can be made under `output`."""
+    """Raise `RunError` now rather than after an hour when no run directory can be made under `output`, `ConfigError` under a file."""
     try:
         tempfile.gettempdir()
     except FileNotFoundError as error:
@@ -238,7 +238,7 @@ def check_writable(output: Path) -> None:
     present = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
     try:
         if not present.is_dir():
-            raise NotADirectoryError(f"`{present}` is a file")
+            raise ConfigError(f"`output={output}` cannot be written to: `{present}` is a file. Give another place with `output=`.")
         # In /proc and its like a file cannot be made, a folder neither.
         with tempfile.TemporaryDirectory(dir=present):
             pass

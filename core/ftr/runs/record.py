@@ -63,8 +63,9 @@ def recorded_registry(record: Mapping[str, Any]) -> Registry:
 
     Raises `RequestError` for a file that is missing or changed.
     """
-    entries = record.get("components", {}).values()
-    return registry_again({entry["origin"]: entry["sha256"] for entry in entries if entry.get("sha256")})
+    entries = record.get("components")
+    known = [entry for entry in entries.values() if isinstance(entry, dict)] if isinstance(entries, dict) else []
+    return registry_again({str(entry.get("origin")): str(entry["sha256"]) for entry in known if entry.get("sha256")})
 
 
 def _origin(registry: Registry, kind: Kind, name: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ftr.config.models import Component, RunConfig
 from ftr.config.pretrained import PretrainedOptions
 from ftr.config.training import TrainConfig
+from ftr.config.validate import validated
 from ftr.errors import ConfigError, PluginError
 from ftr.masking import MASK, unmasked
 from ftr.protocols import EncodeSettings
@@ -65,7 +66,7 @@ def _made(registry: Registry, kind: Kind, component: Component) -> Any:
             f"`{lost[0]}` was stored as `{MASK}`, as all secrets are: the {kind} `{component.name}` cannot be made without it."
         )
     options = registry.options_model(kind, component.name)
-    return call_target(registry, kind, component.name, options.model_validate(values[kind]) if options is not None else None)
+    return call_target(registry, kind, component.name, validated(options, values[kind], {}, f"{kind}.") if options is not None else None)
 
 
 def call_target(registry: Registry, kind: Kind, name: str, *arguments: object) -> Any:
