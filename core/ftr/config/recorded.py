@@ -49,15 +49,15 @@ def _fault(error: ValidationError, record: Mapping[str, Any], file: Path | str) 
     key = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
         return _unknown(key, record, file)
-    return f"`{file}`: `{key}` cannot be used: {sentence(first['msg'])}. {_version(record)}, or restore the file."
+    return f"`{file}`: `{key}` cannot be used: {sentence(first['msg'])}. {_version(record)}."
 
 
 def _unknown(key: str, record: Mapping[str, Any], file: Path | str) -> str:
-    return f"`{file}`: ftr {__version__} does not know the key `{key}`. {_version(record)}, or restore the file."
+    return f"`{file}`: ftr {__version__} does not know the key `{key}`. {_version(record)}."
 
 
 def _version(record: Mapping[str, Any]) -> str:
     written = record.get("ftr")
     if isinstance(written, str) and written and written != __version__:
-        return f"ftr {written} wrote the file: use that version (`pip install ftr=={written}`)"
-    return "This version wrote the file, and it was changed since: take the change back"
+        return f"ftr {written} wrote the file: use that version (`pip install ftr=={written}`), or restore the file"
+    return "This version wrote the file, and it was changed since: restore the file"
