@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from ftr.errors import RunError
+from ftr.masking import masked
 
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 _UNFINISHED = re.compile(r"\.(?:new|old)-(?:([0-9a-f]{8})-)?(\d+)(?:-[0-9a-z_]+)?$")
@@ -61,8 +62,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace `path` by `value` as indented JSON."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+    """Replace `path` by `value` as indented JSON, its secrets masked."""
+    write_text(path, json.dumps(masked(value), indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:

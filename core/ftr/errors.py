@@ -1,10 +1,18 @@
 """Every error ftr raises on purpose, and the exit code it ends a command with."""
 
+import re
+
+_TWO_STOPS = re.compile(r"(?<=[^.\s/`])\.\.(?=\s|$)")
+
 
 class FtrError(Exception):
     """The machine or a component failed: exit code 1. The message says what and where."""
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        """Take a message; where it quotes one that ends in a full stop, one of the two goes."""
+        super().__init__(_TWO_STOPS.sub(".", message))
 
 
 class RequestError(FtrError):

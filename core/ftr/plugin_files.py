@@ -15,7 +15,9 @@ from types import CodeType, ModuleType
 
 from ftr import trust
 from ftr.errors import PluginError, RequestError
+from ftr.paths import expanded, no_file
 from ftr.suggest import did_you_mean
+from ftr.terminal import show
 
 VARIABLE = "FTR_PLUGIN_FILES"
 SENT = "ftr-plugins-"
@@ -32,7 +34,7 @@ def named() -> tuple[Path, ...]:
     A relative one is looked for in this folder, then along Python's path, where Ray puts what is sent with a program.
     """
     words = os.environ.get(VARIABLE, "").split(os.pathsep)
-    return tuple(dict.fromkeys(_found(Path(word).expanduser()) for word in words if word))
+    return tuple(dict.fromkeys(_found(expanded(word, "plugin file")) for word in words if word))
 
 
 def _found(given: Path) -> Path:
@@ -51,7 +53,7 @@ def name(given: Iterable[str | Path]) -> bool:
     """
     known = named()
     more: list[Path] = []
-    for path in (_absolute(Path(word).expanduser()) for word in given):
+    for path in (_absolute(expanded(word, "plugin file")) for word in given):
         _recorded.pop(path, None)
         if path in known or path in more:
             continue
@@ -82,7 +84,7 @@ def name_again(recorded: Mapping[str, str]) -> bool:
             change = f"`{path}` is not the plugin file that this was made with (sha256 {now[:12]}…, was {str(known)[:12]}…)"
             if path.name not in own:
                 raise RequestError(f"{change}: restore it, or use it as it is with `--plugin {path}`.")
-            print(f"ftr: {change}", file=sys.stderr)
+            show(f"ftr: {change}")
         if path.name not in own:
             if not trust.is_trusted(trust.plugin(now)):
                 raise RequestError(
@@ -123,6 +125,8 @@ def forget(before: str | None) -> None:
 def fault(path: Path, others: Sequence[Path] = ()) -> str | None:
     """Return why a file cannot be a plugin beside `others`, and the mend, or None. Nothing of it is run."""
     if not path.is_file():
+        if kind := no_file(path):
+            return f"it is {kind}: a plugin of one file is a Python file, `NAME.py`."
         near = did_you_mean(path.name, sorted(entry.name for entry in path.parent.glob("*.py"))) if path.parent.is_dir() else ""
         return f"there is no such file.{near}"
     if path.suffix != ".py":

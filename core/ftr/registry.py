@@ -16,6 +16,7 @@ from ftr.errors import PluginError, UnknownComponentError, in_one_line
 from ftr.isolation import is_training, loading
 from ftr.specs import AnySpec, Kind, MetricSpec, TaskSpec
 from ftr.suggest import did_you_mean
+from ftr.terminal import show
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,7 +197,7 @@ def get_registry() -> Registry:
 def print_once(line: str) -> None:
     """Print a line on stderr, unless this process, or the command that started it, has printed it before."""
     if line not in _said and not os.environ.get(SAID):
-        print(f"ftr: {line}", file=sys.stderr)
+        show(f"ftr: {line}")
     _said.add(line)
 
 

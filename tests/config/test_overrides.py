@@ -94,7 +94,7 @@ def test_a_bad_file_says_what_is_wrong(tmp_path: Path, content: bytes, message: 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"there is no file `.*nowhere.yaml`"):
         read_file(tmp_path / "nowhere.yaml")
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+    with pytest.raises(ConfigError, match="is a folder, not a file"):
         read_file(tmp_path)
 
 

@@ -7,7 +7,7 @@ import pytest
 from ftr.config.keys import KNOWN_KEYS
 from ftr.config.overrides import parse_mapping
 from ftr.config.resolve import flat, resolve
-from ftr.config.trainer import OWN_KEYS, SET_BY_FTR, check_trainer
+from ftr.config.trainer import OWN_KEYS, PASSED, SET_BY_FTR, check_trainer
 from ftr.errors import ConfigError
 from ftr.registry import Registry
 
@@ -20,6 +20,11 @@ from ftr.registry import Registry
         ("trainer.output_dir", "use `output`"),
         ("trainer.bf16", "use `train.precision`"),
         ("trainer.remove_unused_columns", "cannot be set: heads read columns that the model does not"),
+        ("trainer.push_to_hub", "cannot be set: a run uploads nothing"),
+        ("trainer.hub_token", "cannot be set: a run uploads nothing"),
+        ("trainer.report_to", "experiment trackers are not supported yet, only `none`"),
+        ("trainer.dataloader_num_workers", "cannot be set: encoded rows are read from memory-mapped files"),
+        ("trainer.dropout", "has no field `dropout`. Did you mean `train.dropout`?"),
         ("trainer.adam_beta", "`transformers.TrainingArguments` has no field `adam_beta`. Did you mean `adam_beta"),
     ],
 )
@@ -43,3 +48,11 @@ def test_the_tables_name_real_keys_and_fields() -> None:
     earlier_versions = {"warmup_ratio", "group_by_length"}
     assert set(OWN_KEYS) | set(SET_BY_FTR) <= fields | earlier_versions
     assert {key for keys in OWN_KEYS.values() for key in keys} <= set(KNOWN_KEYS)
+
+
+def test_every_field_of_the_installed_transformers_is_ftr_s_own_or_refused_or_has_an_effect() -> None:
+    from transformers import TrainingArguments
+
+    tables = [set(OWN_KEYS), set(SET_BY_FTR), set(PASSED)]
+    fields = [field.name for field in dataclasses.fields(TrainingArguments) if field.init]
+    assert {name: sum(name in table for table in tables) for name in fields} == dict.fromkeys(fields, 1)

@@ -232,7 +232,7 @@ def test_a_head_that_fails_leaves_nothing_half_written(tmp_path: Path, tokenizer
 
 def test_the_cache_lies_where_the_key_or_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FTR_CACHE", str(tmp_path / "env"))
-    assert cache_folder(None) == tmp_path / "env" and cache_folder(str(tmp_path / "key")) == tmp_path / "key"
+    assert cache_folder(None, "runs") == tmp_path / "env" and cache_folder(str(tmp_path / "key"), "runs") == tmp_path / "key"
     monkeypatch.delenv("FTR_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_folder(None) == tmp_path / ".cache" / "ftr" and cache_folder("~/x") == tmp_path / "x"
+    assert cache_folder(None, "runs") == tmp_path / ".cache" / "ftr" and cache_folder("~/x", "runs") == tmp_path / "x"

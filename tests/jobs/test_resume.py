@@ -183,7 +183,7 @@ def test_settings_must_be_those_of_the_run(tiny_bert: Path, reviews: Path, tmp_p
     with pytest.raises(ConfigError, match=r"checkpoint `.*step-00000008` is of another configuration: `learning_rate` was 0.005, is 0.001"):
         resumed(run)
     (run / "run.json").write_text(json.dumps({**record, "config": {**record["config"], "epochs": -1}}))
-    with pytest.raises(RequestError, match=r"run.json`: its configuration cannot be used \(epochs: .*Restore the file"):
+    with pytest.raises(RequestError, match=r"run.json`: `epochs` cannot be used: it should be greater than 0.*restore the file"):
         resumed(run)
     (run / "run.json").write_text(json.dumps(record))
     monkeypatch.chdir(reviews.parent)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from ftr.cli.answer import Answer
 from ftr.cli.table import table
 from ftr.errors import ConfigError
+from ftr.terminal import show
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,9 +35,9 @@ def execute(args: argparse.Namespace) -> Answer:
     quiet_libraries()
     result = evaluate(args.run, args.settings, split=args.split, predictions=args.predictions, tune=args.tune, save_state=args.save_state)
     for note in result.notes:
-        print(note, file=sys.stderr)
+        show(note)
     if result.rejected:
-        print(f"{result.split}: {result.rejected} rows rejected", file=sys.stderr)
+        show(f"{result.split}: {result.rejected} rows rejected")
     data = {"split": result.split, "rows": result.rows, "rejected": result.rejected, "state": result.state, "scores": result.scores}
     lines = [f"{result.split}: {result.rows} rows", table(("score", "value"), _flat(result.scores))]
     lines += [f"{key}: {value}" for key, value in result.state.items()]

@@ -1,6 +1,7 @@
 """The `ftr` command: finds the command, prints its answer, and turns every error into one message and an exit code."""
 
 import argparse
+import errno
 import io
 import os
 import select
@@ -11,16 +12,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
+from ftr import terminal
 from ftr.cli.answer import Answer, dumps
 from ftr.cli.commands import COMMANDS, load_command
 from ftr.errors import FtrError, PluginError, RequestError
+from ftr.masking import mask
+from ftr.paths import fault
 from ftr.suggest import did_you_mean
+from ftr.terminal import show
 
 INTERRUPTED = 130
 _PLUGIN = "--plugin"
 _FILES = "FTR_PLUGIN_FILES"
 _BASES = "FTR_BASES"
 _HOW = " `FTR_TRACEBACK=1` shows the traceback."
+_OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
 _HELP = """\
 usage: ftr COMMAND [key=value ...] [--json]
 
@@ -66,7 +72,7 @@ def _run(arguments: list[str]) -> int:
         try:
             return _answer(arguments)
         except KeyboardInterrupt:
-            print("ftr: interrupted", file=sys.stderr)
+            show("ftr: interrupted")
             return INTERRUPTED
         except SystemExit as left:
             message = f"a component left the program (SystemExit: {left.code}) before the command was done"
@@ -77,13 +83,17 @@ def _run(arguments: list[str]) -> int:
         except Exception as error:
             if isinstance(error, BrokenPipeError) and _reader_left():
                 return 0
-            return _fail(error, _unexpected(error), 1, "--json" in arguments)
+            asked = _unusable_path(error)
+            return _fail(error, asked or _unexpected(error), 2 if asked else 1, "--json" in arguments)
     except BrokenPipeError:
         _reader_left()
         return 0
 
 
 def _answer(arguments: list[str]) -> int:
+    for word in arguments:
+        if trouble := fault(word):
+            raise RequestError(f"`{word}` {trouble}.")
     if "ftr.registry" in sys.modules:  # a program that runs several commands
         from ftr.registry import refresh
 
@@ -156,23 +166,30 @@ def _help() -> str:
 def _print(answer: Answer, *, as_json: bool) -> int:
     text = answer.json() if as_json else answer.text
     if text:
-        print(text)
+        terminal.answer(text)
     sys.stdout.flush()
     return answer.exit_code
 
 
 def _fail(error: BaseException, message: str, exit_code: int, as_json: bool) -> int:
     if os.environ.get("FTR_TRACEBACK"):
-        print(getattr(error, "trace", "") or "".join(traceback.format_exception(error)), file=sys.stderr)
-    print(f"ftr: error: {message}", file=sys.stderr)
+        show(getattr(error, "trace", "") or "".join(traceback.format_exception(error)))
+    show(f"ftr: error: {message}")
     if as_json:
-        print(dumps({"error": message, "exit_code": exit_code}), flush=True)
+        terminal.answer(dumps({"error": mask(message), "exit_code": exit_code}))
     return exit_code
 
 
 def _unexpected(error: Exception) -> str:
     text = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
-    return f"{_blamed(error) or text}.{_HOW}"
+    return f"{(_blamed(error) or text).rstrip('.')}.{_HOW}"
+
+
+def _unusable_path(error: Exception) -> str | None:
+    """Return what to say of a path that the system takes for none, or does not let this user see, wherever it was first met."""
+    if not isinstance(error, OSError) or error.errno not in _OF_PATHS or not error.filename or _blamed(error):
+        return None
+    return f"`{error.filename}` cannot be used: {error.strerror}. Give another path, or mend this one."
 
 
 def _blamed(error: BaseException) -> str | None:

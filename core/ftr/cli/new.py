@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ftr.cli.answer import Answer
 from ftr.errors import RequestError
+from ftr.paths import expanded
 from ftr.registry import get_registry
 from ftr.scaffold import LAYERS, NewPackage, new_package
 from ftr.specs import Kind
@@ -20,7 +21,7 @@ def configure(parser: ArgumentParser) -> None:
 
 def execute(args: Namespace) -> Answer:
     """Write the package, and answer with its files and what to do next. Raises `RequestError` and `RunError`."""
-    made = new_package(args.name, _kind(args.kind), args.into.expanduser(), get_registry())
+    made = new_package(args.name, _kind(args.kind), expanded(args.into, "`--into`:"), get_registry())
     data = {"name": made.name, "kind": made.kind, "folder": str(made.folder), "files": list(made.files), "next": list(made.steps)}
     return Answer(data, _text(made))
 

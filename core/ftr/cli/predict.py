@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftr import atomic
+from ftr import atomic, terminal
 from ftr.cli.answer import Answer
 from ftr.errors import RequestError
+from ftr.terminal import show
 
 if TYPE_CHECKING:
     from ftr.config.overrides import Setting
@@ -52,11 +53,9 @@ def execute(args: argparse.Namespace) -> Answer:
     options = checked_options("dataset", args.input, file_options(schema), values, given)
     rows = clean_unlabelled(read_unlabelled(args.input, schema, FileOptions.model_validate(options)), schema, predictor.cleaner)
     for note in rows.notes:
-        print(note, file=sys.stderr)
+        show(note)
     if rows.rejected:
-        print(
-            f"{len(rows.rejected)} of {len(rows.rejected) + len(rows.rows)} rows cannot be used; each has an `error` line", file=sys.stderr
-        )
+        show(f"{len(rows.rejected)} of {len(rows.rejected) + len(rows.rows)} rows cannot be used; each has an `error` line")
     if args.format == "squad":
         return _squad(predictor, rows, args.output)
     return _lines(predictor, rows, args)
@@ -70,7 +69,7 @@ def _lines(predictor: Predictor, rows: Unlabelled, args: argparse.Namespace) -> 
         predictions = list(_records(predictor, rows))
         return Answer(predictions, "")
     for record in _records(predictor, rows):
-        print(json.dumps(record, ensure_ascii=False))
+        terminal.answer(json.dumps(record, ensure_ascii=False))
     return Answer(None, "")
 
 

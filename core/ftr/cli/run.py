@@ -7,6 +7,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from ftr.cli.answer import Answer
+from ftr.masking import masked
 
 if TYPE_CHECKING:
     from ftr.jobs.run import RunResult
@@ -35,7 +36,7 @@ def answer(result: RunResult) -> Answer:
     if "several" in record:
         model = f"{shown}/model" if has_model(record) else None
         data = {"run": shown, "model": model, "scores": result.scores, "summary": record["summary"], "record": record}
-        return Answer(data, "\n".join(several_lines(record, shown)))
+        return Answer(masked(data), "\n".join(several_lines(record, shown)))
     lines = [
         "",
         *score_table(record),
@@ -47,4 +48,4 @@ def answer(result: RunResult) -> Answer:
         f"next:   ftr predict {shlex.quote(shown)} FILE",
         f"        ftr evaluate {shlex.quote(shown)}",
     ]
-    return Answer({"run": shown, "model": f"{shown}/model", "scores": result.scores, "record": record}, "\n".join(lines))
+    return Answer({"run": shown, "model": f"{shown}/model", "scores": result.scores, "record": masked(record)}, "\n".join(lines))

@@ -11,6 +11,7 @@ from typing import Any
 from ftr.cli.answer import Answer
 from ftr.cli.table import table
 from ftr.errors import RequestError
+from ftr.paths import expanded
 from ftr.runs.directory import all_runs
 from ftr.runs.lock import is_held
 from ftr.runs.several_card import several_result
@@ -35,7 +36,7 @@ def execute(args: argparse.Namespace) -> Answer:
 
     A record that cannot be read is listed as `unreadable`.
     """
-    folder = Path(USUAL if args.folder is None else args.folder).expanduser()
+    folder = expanded(USUAL if args.folder is None else args.folder, "folder")
     if args.folder is not None:
         _check_folder(args.folder, folder)
     rows = [_row(run.path, run.read, _summary) for run in all_runs(folder)]

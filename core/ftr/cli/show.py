@@ -7,6 +7,7 @@ from ftr.cli.answer import Answer
 from ftr.cli.table import table
 from ftr.config.plugins import registry_for
 from ftr.config.resolve import flat, resolve
+from ftr.masking import masked
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -17,8 +18,8 @@ def configure(parser: ArgumentParser) -> None:
 def execute(args: Namespace) -> Answer:
     """Return every value and its origin. Raises what `ftr.config.resolve.resolve` raises."""
     resolved = resolve(args.settings, registry_for(args.settings))
-    values = flat(resolved.config)
-    data = {"config": resolved.config.model_dump(mode="json"), "values": values, "origins": resolved.origins}
+    values = masked(flat(resolved.config))
+    data = {"config": masked(resolved.config.model_dump(mode="json")), "values": values, "origins": resolved.origins}
     return Answer(data, table(("KEY", "VALUE", "ORIGIN"), [(key, _shown(value), resolved.origins[key]) for key, value in values.items()]))
 
 

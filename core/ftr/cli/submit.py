@@ -12,6 +12,7 @@ from ftr.cli.commands import COMMANDS
 from ftr.errors import RequestError
 from ftr.jobs.say import to_stderr
 from ftr.suggest import did_you_mean
+from ftr.terminal import show
 
 if TYPE_CHECKING:
     from ftr.jobs.submit import Job
@@ -93,7 +94,7 @@ def _asked_to_stop() -> bool:
         return False
     try:
         while True:
-            print("\nstop the job, or detach? [s/d] ", end="", file=sys.stderr, flush=True)
+            show("\nstop the job, or detach? [s/d] ", end="")
             answer = sys.stdin.readline()
             if answer.strip().lower()[:1] in ("s", "d") or not answer:
                 return answer.strip().lower().startswith("s")
@@ -107,8 +108,8 @@ def _ways(job: Job) -> str:
 
 
 def _to_stdout(text: str) -> None:
-    print(text, end="", flush=True)
+    show(text, sys.stdout, end="")
 
 
 def _to_stderr(text: str) -> None:
-    print(text, end="", file=sys.stderr, flush=True)
+    show(text, end="")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftr.cli.answer import Answer
 from ftr.cli.table import table
+from ftr.masking import masked
 
 if TYPE_CHECKING:
     from ftr.jobs.sweep.driver import SweepResult
@@ -71,7 +72,7 @@ def sweep_answer(result: SweepResult) -> Answer:
         "stopped_by": result.ending.reason,
         "leaderboard": places,
         "scores": (best or {}).get("scores"),
-        "record": record,
+        "record": masked(record),
     }
     return Answer(data, "\n".join(lines), 0 if best else 1)
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
+from ftr.config.keys import SECTION_KEYS
 from ftr.config.models import Component
 from ftr.config.overrides import Setting
 from ftr.config.pretrained import PretrainedOptions
@@ -15,6 +16,7 @@ from ftr.config.validate import validated
 from ftr.data.options import file_options, hub_options
 from ftr.data.schema import RowSchema
 from ftr.errors import ConfigError, DataError, FtrError, ModelError, PluginError
+from ftr.paths import expanded
 from ftr.registry import Registry, print_once
 from ftr.suggest import did_you_mean
 
@@ -118,7 +120,7 @@ def _dataset(name: str, registry: Registry, origin: str) -> tuple[Place, str]:
     if name == FILES:
         _say_hidden("dataset", name, "the files that `dataset.train`, `dataset.validation` and `dataset.test` name")
         return "path", name
-    path = Path(name).expanduser()
+    path = expanded(name, f"`dataset` ({origin}):")
     if path.exists():
         return "path", _absolute(path)
     if _looks_like_path(name) or path.suffix.lower() in DATA_SUFFIXES:
@@ -128,7 +130,7 @@ def _dataset(name: str, registry: Registry, origin: str) -> tuple[Place, str]:
 
 
 def _model(name: str, registry: Registry, origin: str) -> tuple[Place, str]:
-    path = Path(name).expanduser()
+    path = expanded(name, f"`model` ({origin}):")
     if path.is_dir():
         return "path", _absolute(path)
     if path.is_file():
@@ -166,6 +168,9 @@ def _no_such_file(name: str, path: Path, origin: str) -> str:
 def _unknown_option(kind: ComponentKind, name: str, option: str, known: list[str], settings: Mapping[str, Setting]) -> str:
     setting = settings.get(f"{kind}.{option}")
     origin = f" ({setting.origin})" if setting is not None else ""
+    same = [key for key in SECTION_KEYS if key.rpartition(".")[2] == option]
+    if same:
+        return f"`{kind}.{option}`{origin}: {kind} `{name}` has no option `{option}`. Did you mean `{same[0]}`?"
     if not known:
         return f"`{kind}.{option}`{origin}: {kind} `{name}` takes no options. Leave it out."
     listed = ", ".join(f"`{word}`" for word in known)

@@ -23,7 +23,9 @@ Rate = Annotated[float, Field(ge=0, le=1), NUMBER]
 class AugmentConfig(Section):
     """`data.augment.*`: changed copies of training rows, as in Wei and Zou 2019, "EDA"; words are changed at random."""
 
-    copies: Count = Field(default=1, description="Changed copies that join each training row, where any of the rates is above 0.")
+    copies: Annotated[int, Field(ge=1, le=100), NUMBER] = Field(
+        default=1, description="Changed copies that join each training row, where any of the rates is above 0."
+    )
     delete: Rate = Field(default=0.0, description="Share of the words of a copy that are left out.")
     swap: Rate = Field(default=0.0, description="Share of its words that change places with another one.")
     replace: Rate = Field(default=0.0, description="Share of its words that become another word of the training rows.")

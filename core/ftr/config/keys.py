@@ -12,8 +12,9 @@ from ftr.config.models import ComputeConfig, CvConfig, RunConfig
 from ftr.config.overrides import COMPONENTS, GROUPS, Setting
 from ftr.config.space import looks_like_expression
 from ftr.config.sweep_keys import SWEEP_KEYS
-from ftr.config.trainer import OWN_KEYS
+from ftr.config.trainer import OWN_KEYS, PASSED
 from ftr.config.training import LoraConfig, TrainConfig
+from ftr.data.options import FileOptions
 from ftr.errors import ConfigError
 from ftr.suggest import did_you_mean, near
 
@@ -123,7 +124,7 @@ def _nearest(key: str, group: str, more: tuple[str, ...]) -> str:
     leaf = key.rpartition(".")[2]
     known_keys = (*more, *KNOWN_KEYS)
     synonyms = {**SYNONYMS, **SWEEP_SYNONYMS} if more else SYNONYMS
-    same = [known for known in known_keys if known.rpartition(".")[2] == leaf] or [*synonyms.get(leaf, ())]
+    same = [known for known in known_keys if known.rpartition(".")[2] == leaf] or [*synonyms.get(leaf, ()), *_elsewhere(leaf)]
     if same:
         return f" Did you mean {' or '.join(f'`{name}`' for name in same)}?"
     if key in SWEEP_KEYS:
@@ -137,6 +138,11 @@ def _nearest(key: str, group: str, more: tuple[str, ...]) -> str:
         or _through_leaf(leaf, leaves)
         or f" Keys are {_listed(known_keys)}; fields of `transformers.TrainingArguments` go under `trainer.`."
     )
+
+
+def _elsewhere(leaf: str) -> list[str]:
+    """Return the key of that name in the groups whose keys are not ftr's own."""
+    return ([f"trainer.{leaf}"] if leaf in PASSED else []) + ([f"dataset.{leaf}"] if leaf in FileOptions.model_fields else [])
 
 
 def _through_leaf(leaf: str, leaves: Mapping[str, str]) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from ftr.config.data import DataConfig
-from ftr.config.sections import NUMBER, Count, Name, Natural, NotNegative, Positive, Section, Seed, comma_list
+from ftr.config.sections import NUMBER, Count, Name, Natural, NotNegative, Positive, Section, Seed, Several, comma_list
 from ftr.config.training import TrainConfig
 
 
@@ -36,7 +36,7 @@ class ComputeConfig(Section):
 class CvConfig(Section):
     """`cv.*`: cross-validation."""
 
-    folds: Annotated[int, Field(ge=2), NUMBER] | None = Field(
+    folds: Several | None = Field(
         default=None,
         description="Train once for each of so many parts of the training rows, which it validates on; null: once, on a split.",
     )
@@ -55,12 +55,14 @@ class RunConfig(Section):
     )
     learning_rate: Positive = Field(default=5e-5, description="Peak learning rate.")
     batch_size: Count = Field(default=32, description="Examples per optimizer step over all workers; micro-batches follow from it.")
-    epochs: Positive = Field(default=3.0, description="Passes over the training rows; may be a fraction.")
+    epochs: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False), NUMBER] = Field(
+        default=3.0, description="Passes over the training rows; may be a fraction."
+    )
     seed: Seed = Field(default=0, description="Seed of new weights, batch order and dropout.")
     init_seed: Seed | None = Field(
         default=None, description="Seed of new weights alone, such as the head's; null: `seed`. The members of a soup share it."
     )
-    seeds: Count = Field(
+    seeds: Annotated[int, Field(ge=1, le=10_000), NUMBER] = Field(
         default=1, description="Train so many times, with `seed`, `seed`+1, ...: mean, standard deviation, and each of them."
     )
     cv: CvConfig = Field(default_factory=CvConfig, description="Cross-validation.")
@@ -71,11 +73,11 @@ class RunConfig(Section):
             "or seeds' weights (`soup`)."
         ),
     )
-    boosting: Annotated[int, Field(ge=2), NUMBER] | None = Field(
+    boosting: Several | None = Field(
         default=None,
         description="Train so many in turn, each on rows weighted by what the ones before got wrong (SAMME), and let them vote.",
     )
-    members: Annotated[int, Field(ge=2), NUMBER] | None = Field(
+    members: Several | None = Field(
         default=None, description="How many `ensemble` joins; null: `seeds`, or `cv.folds`, where they say; else 3, and 5 folds."
     )
     baselines: bool = Field(

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import yaml
 
-from ftr.config.values import read_value, read_yaml
+from ftr.config.values import LARGEST, read_value, read_yaml
 from ftr.errors import ConfigError
+from ftr.masking import is_secret, remember
+from ftr.paths import expanded, fault, no_file
 
 COMPONENTS = ("dataset", "model", "head")
 GROUPS = (*COMPONENTS, "data", "data.augment", "train", "train.lora", "trainer", "compute", "cv")
@@ -70,8 +72,11 @@ def parse_mapping(values: Mapping[str, object], origin: str = "argument") -> Lay
 def read_file(path: Path) -> Layer:
     """Return the settings of a YAML file. Raises `ConfigError` naming file, line and column."""
     origin = f"config file {path}"
+    if kind := no_file(path):
+        raise ConfigError(f"`config`: `{path}` is {kind}, not a file.")
     try:
-        values = read_yaml(path.read_text(encoding="utf-8-sig"))
+        with path.open(encoding="utf-8-sig") as stream:
+            values = read_yaml(stream.read(LARGEST + 1))
     except FileNotFoundError:
         raise ConfigError(f"`config`: there is no file `{path}`.") from None
     except OSError as error:
@@ -96,7 +101,7 @@ def _beside(path: Path, value: object) -> object:
     """Return paths that stand in a file as seen from its folder."""
     if isinstance(value, list | tuple):
         return [_beside(path, item) for item in value]
-    return str(path.absolute().parent / Path(value).expanduser()) if isinstance(value, str) and value else value
+    return str(path.absolute().parent / expanded(value, f"`{PLUGINS}`:")) if isinstance(value, str) and value else value
 
 
 def merge(layers: Iterable[Layer]) -> Layer:
@@ -134,9 +139,20 @@ def _plain(value: object) -> object:
 
 def _add(layer: Layer, settings: Iterable[tuple[str, Setting]], origin: str) -> None:
     for key, setting in settings:
+        if trouble := _text_fault([key, setting.value, setting.word]):
+            raise ConfigError(f"`{key}` ({origin}) {trouble}.")
+        remember(key, setting.word if is_secret(key) and setting.word else setting.value)
         if key in layer:
             raise ConfigError(f"`{key}` is given twice ({origin}): keep one.")
         layer[key] = setting
+
+
+def _text_fault(value: object) -> str | None:
+    """Return what is wrong with the first text in a value that can be none."""
+    if isinstance(value, str):
+        return fault(value)
+    parts = [*value, *value.values()] if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return next((trouble for part in parts if (trouble := _text_fault(part))), None)
 
 
 def _problem(error: yaml.YAMLError) -> str:

@@ -20,6 +20,7 @@ def comma_list(value: object) -> object:
 # The constraints come first: behind a validator pydantic leaves them out of the JSON Schema.
 NUMBER = BeforeValidator(_no_bool)
 Count = Annotated[int, Field(ge=1), NUMBER]
+Several = Annotated[int, Field(ge=2, le=10_000), NUMBER]
 Natural = Annotated[int, Field(ge=0), NUMBER]
 Seed = Annotated[int, Field(ge=0, lt=2**32), NUMBER]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), NUMBER]

@@ -1,11 +1,11 @@
 """All that was written for one command: the words or the mapping, over the files that `config` names."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from ftr.config.overrides import Layer, merge, parse_mapping, parse_words, read_file
 from ftr.config.validate import shown
 from ftr.errors import ConfigError
+from ftr.paths import expanded
 
 
 def read_settings(arguments: Sequence[str] | Mapping[str, object]) -> Layer:
@@ -18,7 +18,7 @@ def read_settings(arguments: Sequence[str] | Mapping[str, object]) -> Layer:
     if setting is None:
         return given
     named = setting.value if isinstance(setting.value, list | tuple) else [setting.text]
-    paths = [Path(name).expanduser() for name in named if isinstance(name, str) and name]
+    paths = [expanded(name, "`config`:") for name in named if isinstance(name, str) and name]
     if not paths or len(paths) < len(named):
         raise ConfigError(f"`config` is {shown(setting.value)} ({setting.origin}): give the path of a YAML file.")
     return merge([*map(read_file, paths), given])

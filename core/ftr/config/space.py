@@ -176,6 +176,8 @@ def _whole(name: str, low: float, high: float) -> Dimension:
 def _quantized(name: str, low: float, high: float, step: float) -> Dimension:
     if step <= 0:
         raise _WrongError("`q`, the distance of neighbouring values, must be above 0")
+    if max(abs(low), abs(high)) / step > 2**53:
+        raise _WrongError(f"{write_value(step)} is so small that neighbouring values cannot be told apart")
     for bound in (low, high):
         if not math.isclose(bound / step, round(bound / step), abs_tol=1e-9):
             raise _WrongError(f"{write_value(bound)} is no multiple of {write_value(step)}, and all values are")

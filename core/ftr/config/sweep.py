@@ -4,16 +4,15 @@ import importlib.util
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-
-from pydantic import ValidationError
 
 from ftr.config.components import component_options, head_schema
 from ftr.config.corners import check_space
 from ftr.config.dimension import grid_size
 from ftr.config.keys import check_keys
-from ftr.config.models import RunConfig
 from ftr.config.overrides import Layer, Setting, parse_mapping
+from ftr.config.recorded import recorded_config, recorded_model
 from ftr.config.resolve import DEFAULT, Resolved, flat, resolve
 from ftr.config.settings import read_settings
 from ftr.config.space import Dimension, function_meant, split_space
@@ -79,20 +78,20 @@ class ResolvedSweep:
         }
 
 
-def recorded_sweep(record: Mapping[str, Any], registry: Registry) -> ResolvedSweep:
-    """Return a sweep from its `record()`; further keys of `record` are left alone. Raises `RequestError` where it is damaged."""
+def recorded_sweep(record: Mapping[str, Any], registry: Registry, file: Path | str = "sweep.json") -> ResolvedSweep:
+    """Return a sweep from its `record()`, which stands in `file`; further keys of `record` are left alone.
+
+    Raises `RequestError` where the record is damaged or of another version.
+    """
     try:
-        return _recorded(record, registry)
-    except ValidationError as error:
-        first = error.errors()[0]
-        wrong = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return _recorded(record, registry, file)
     except (LookupError, TypeError, AttributeError) as error:
         wrong = f"{type(error).__name__}: {error}"
-    raise RequestError(f"the record `sweep.json` of this sweep cannot be used ({wrong}). Restore the file, or start the sweep anew.")
+    raise RequestError(f"the record `{file}` of this sweep cannot be used ({wrong}). Restore the file, or start the sweep anew.")
 
 
-def _recorded(record: Mapping[str, Any], registry: Registry) -> ResolvedSweep:
-    config = RunConfig.model_validate(record["config"])
+def _recorded(record: Mapping[str, Any], registry: Registry, file: Path | str) -> ResolvedSweep:
+    config = recorded_config(record, file)
     schema = head_schema(config.head.name, component_options("head", config.head, registry), registry)
     origins: dict[str, str] = record["origins"]
     # `ensemble` is a key of both: in a sweep it is the sweep's.
@@ -100,7 +99,7 @@ def _recorded(record: Mapping[str, Any], registry: Registry) -> ResolvedSweep:
     space, others = split_space({key: Setting(text, origins[key]) for key, text in record["space"].items()})
     if others:
         raise LookupError(f"`{next(iter(others))}` is no expression")
-    return ResolvedSweep(base=base, sweep=SweepConfig.model_validate(record["sweep"]), space=space, origins=origins)
+    return ResolvedSweep(base=base, sweep=recorded_model(SweepConfig, record["sweep"], record, file), space=space, origins=origins)
 
 
 def resolve_sweep(arguments: Sequence[str] | Mapping[str, object], registry: Registry) -> ResolvedSweep:

@@ -7,6 +7,7 @@ from typing import get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from ftr.config.overrides import Setting
+from ftr.config.training import TrainConfig
 from ftr.config.validate import sentence, shown
 from ftr.errors import ConfigError
 from ftr.suggest import did_you_mean
@@ -37,6 +38,8 @@ OWN_KEYS: Mapping[str, tuple[str, ...]] = {
     "label_smoothing_factor": ("train.label_smoothing",),
     "gradient_checkpointing": ("train.activation_checkpointing",),
     "activation_checkpointing": ("train.activation_checkpointing",),
+    "gradient_checkpointing_kwargs": ("train.activation_checkpointing",),
+    "activation_checkpointing_kwargs": ("train.activation_checkpointing",),
     "load_best_model_at_end": ("train.keep",),
     "save_strategy": ("train.keep",),
     "save_steps": ("train.keep",),
@@ -65,7 +68,91 @@ SET_BY_FTR: Mapping[str, str] = {
     "group_by_length": "batches are always drawn from length-sorted pools",
     "length_column_name": "batches are always drawn from length-sorted pools",
     "local_rank": "the worker group decides it",
+    "ddp_backend": "the worker group decides it",
+    "ddp_timeout": "the worker group decides it",
+    "average_tokens_across_devices": "a step's loss is the mean over the examples of all workers",
+    "include_num_input_tokens_seen": "steps are cut into passes, which are not counted in tokens",
+    "logging_nan_inf_filter": "a loss that is no number ends the run",
+    "torch_empty_cache_steps": "memory is managed by `train.micro_batch`",
+    "skip_memory_metrics": "`run.json` has what memory was used",
+    **dict.fromkeys(
+        (
+            "dataloader_num_workers",
+            "dataloader_pin_memory",
+            "dataloader_persistent_workers",
+            "dataloader_prefetch_factor",
+            "dataloader_multiprocessing_context",
+            "dataloader_in_order",
+        ),
+        "encoded rows are read from memory-mapped files, without processes of their own",
+    ),
+    **dict.fromkeys(
+        (
+            "save_only_model",
+            "save_on_each_node",
+            "enable_jit_checkpoint",
+            "ignore_data_skip",
+            "restore_callback_states_from_checkpoint",
+        ),
+        "checkpoints are ftr's own; `train.checkpoint_steps` says how often one is written",
+    ),
+    "resume_from_checkpoint": "`ftr resume RUN` goes on from the last checkpoint",
+    **dict.fromkeys(
+        (
+            "push_to_hub",
+            "hub_token",
+            "hub_private_repo",
+            "hub_model_id",
+            "hub_strategy",
+            "hub_always_push",
+            "hub_revision",
+        ),
+        "a run uploads nothing; `hf upload NAME RUN/model` does when it is done",
+    ),
+    **dict.fromkeys(
+        ("run_name", "project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"),
+        "no experiment tracker is supported; `metrics.jsonl` has every logged number",
+    ),
 }
+
+PASSED = frozenset(
+    {
+        "max_steps",
+        "lr_scheduler_kwargs",
+        "optim_args",
+        "optim_target_modules",
+        "adam_beta1",
+        "adam_beta2",
+        "adam_epsilon",
+        "tf32",
+        "torch_compile",
+        "torch_compile_backend",
+        "torch_compile_mode",
+        "use_liger_kernel",
+        "liger_kernel_config",
+        "use_cache",
+        "neftune_noise_alpha",
+        "logging_first_step",
+        "log_level",
+        "log_level_replica",
+        "log_on_each_node",
+        "disable_tqdm",
+        "report_to",
+        "eval_delay",
+        "full_determinism",
+        "accelerator_config",
+        "parallelism_config",
+        "ddp_find_unused_parameters",
+        "ddp_bucket_cap_mb",
+        "ddp_broadcast_buffers",
+        "ddp_static_graph",
+        "fsdp",
+        "fsdp_config",
+        "deepspeed",
+        "debug",
+    }
+)
+"""The other fields, which have an effect: a test checks that each field of the installed transformers stands in one of the tables."""
 
 
 def check_trainer(settings: Mapping[str, Setting]) -> None:
@@ -80,6 +167,11 @@ def check_trainer(settings: Mapping[str, Setting]) -> None:
             raise ConfigError(f"`{key}` ({setting.origin}): use {own}, ftr's own key for it.")
         if field in SET_BY_FTR:
             raise ConfigError(f"`{key}` ({setting.origin}) cannot be set: {SET_BY_FTR[field]}. Leave it out.")
+        if field == "report_to" and setting.value not in (None, "none", [], ["none"], ()):
+            raise ConfigError(
+                f"`{key}` ({setting.origin}) is {shown(setting.value)}: experiment trackers are not supported yet, only `none`; "
+                "`metrics.jsonl` of the run has every logged number. Leave it out."
+            )
     if settings:
         _check_fields(settings, sorted(set(_fields()) - OWN_KEYS.keys() - SET_BY_FTR.keys()))
         _check_types(settings)
@@ -91,8 +183,13 @@ def _check_fields(settings: Mapping[str, Setting], fields: Iterable[str]) -> Non
         field = key.split(".")[1]
         if field not in known:
             raise ConfigError(
-                f"`{key}` ({setting.origin}): `transformers.TrainingArguments` has no field `{field}`.{did_you_mean(field, known)}"
+                f"`{key}` ({setting.origin}): `transformers.TrainingArguments` has no field `{field}`."
+                f"{_relative(field) or did_you_mean(field, known)}"
             )
+
+
+def _relative(field: str) -> str:
+    return f" Did you mean `train.{field}`?" if field in TrainConfig.model_fields else ""
 
 
 def _check_types(settings: Mapping[str, Setting]) -> None:

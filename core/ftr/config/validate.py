@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from ftr.config.overrides import COMPONENTS, Setting
 from ftr.errors import ConfigError
+from ftr.masking import MASK, is_secret
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -69,7 +70,7 @@ def _message(key: str, details: "list[ErrorDetails]", settings: Mapping[str, Set
     if first["type"] == "extra_forbidden":
         return f"`{key}`{origin} is unknown."
     wanted = " or ".join(dict.fromkeys(sentence(detail["msg"]) for detail in details))
-    found = "empty" if setting is not None and setting.word == "" else shown(first["input"])
+    found = MASK if is_secret(key) else "empty" if setting is not None and setting.word == "" else shown(first["input"])
     return f"`{key}` is {found}{origin}: {wanted}."
 
 

@@ -16,6 +16,10 @@ _SCALARS = (
     ("tag:yaml.org,2002:float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+."),
     ("tag:yaml.org,2002:merge", r"<<", "<"),
 )
+LARGEST = 200_000
+MOST_VALUES = 100_000
+DEEPEST = 40
+LONGEST_NUMBER = 300
 _OPENERS = ("[", "{", '"', "'")
 _UNPRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 
@@ -38,7 +42,10 @@ class Loader(yaml.SafeLoader):
 
 def _int(loader: Loader, node: yaml.ScalarNode) -> int:
     """Read decimals only: YAML 1.1 takes `010` for eight."""
-    return int(loader.construct_scalar(node))
+    text = str(loader.construct_scalar(node))
+    if len(text) > LONGEST_NUMBER:
+        raise yaml.constructor.ConstructorError(None, None, f"a number of {len(text)} digits", node.start_mark)
+    return int(text)
 
 
 for _tag, _pattern, _first in _SCALARS:
@@ -47,8 +54,33 @@ Loader.add_constructor("tag:yaml.org,2002:int", _int)
 
 
 def read_yaml(text: str) -> object:
-    """Return what a YAML document holds. Raises `yaml.YAMLError`."""
-    return yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
+    """Return what a YAML document holds. Raises `yaml.YAMLError`, also for one that is too large once its aliases are written out."""
+    if len(text) > LARGEST:
+        raise yaml.YAMLError(f"it has more than {LARGEST} characters")
+    loader = Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _size(node, {}) > MOST_VALUES:
+            raise yaml.YAMLError(f"it holds more than {MOST_VALUES} values once its aliases (`*name`) are written out")
+        value: object = loader.construct_document(node)
+        return value
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    finally:
+        loader.dispose()
+
+
+def _size(node: yaml.Node, known: dict[int, int], depth: int = 1) -> int:
+    """Return how many values a node stands for, each alias counted as what it repeats."""
+    if depth > DEEPEST:
+        raise yaml.YAMLError(f"it is nested more than {DEEPEST} levels deep, or an alias (`*name`) holds itself")
+    if id(node) not in known:
+        within = node.value if isinstance(node, yaml.CollectionNode) else []
+        parts = [part for item in within for part in (item if isinstance(item, tuple) else (item,))]
+        known[id(node)] = 1 + sum(_size(part, known, depth + 1) for part in parts)
+    return known[id(node)]
 
 
 def read_value(text: str) -> object:

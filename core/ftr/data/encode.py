@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,9 @@ from ftr import atomic
 from ftr.compatible import own_version
 from ftr.data.cleaner import GIVEN
 from ftr.errors import DataError, RunError
+from ftr.paths import expanded, writable
 from ftr.source import code_hash
+from ftr.terminal import show
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +31,9 @@ ROWS_PER_CALL = 1000
 RECORD, ROWS, FEATURES = "split.json", "rows.arrow", "features.arrow"
 FORMAT = 2
 """Of the folder of a split; since 2 its record has the sha256 of its files."""
+OWN_CACHE = "~/.cache/ftr"
+BESIDE_RUNS = ".ftr-cache"
+"""The cache folder within `output` where the home folder is read-only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,9 +55,10 @@ class StoredSplit:
         return Dataset.from_file(self.rows), Dataset.from_file(self.features)
 
 
-def cache_folder(asked: str | None) -> Path:
-    """Return the cache folder: `data.cache`, else `FTR_CACHE`, else `~/.cache/ftr`."""
-    return Path(asked or os.environ.get("FTR_CACHE") or Path.home() / ".cache" / "ftr").expanduser()
+def cache_folder(asked: str | None, output: str) -> Path:
+    """Return the cache folder: `data.cache`, else `FTR_CACHE`, else `~/.cache/ftr`, or one in `output` where that cannot be written."""
+    chosen = asked or os.environ.get("FTR_CACHE") or (OWN_CACHE if writable(OWN_CACHE) else None)
+    return expanded(chosen, "`data.cache`:") if chosen else expanded(output, "`output`:") / BESIDE_RUNS
 
 
 def store_split(
@@ -102,7 +107,7 @@ def discard(place: Path) -> None:
         return
     with atomic.locked(place.parent):
         if stored(place) is None and os.path.lexists(place):
-            print(f"ftr: `{place}` is damaged, and is encoded again", file=sys.stderr)
+            show(f"ftr: `{place}` is damaged, and is encoded again")
             with atomic.workroom(place) as old:
                 place.rename(old / place.name)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ftr.data.rows import SourceFile
 from ftr.errors import ConfigError, DataError
+from ftr.paths import no_file
 from ftr.suggest import near
 
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -23,6 +24,8 @@ _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 def read_bytes(path: Path) -> tuple[bytes, SourceFile]:
     """Return the content of `path`, unpacked if it is gzip, and its record. Raises `DataError`."""
+    if kind := no_file(path):
+        raise DataError(f"`{path}` is {kind}, not a file: write the rows to one, or pipe them to `ftr predict RUN -`")
     try:
         packed = path.read_bytes()
     except FileNotFoundError:

@@ -10,6 +10,7 @@ from ftr.data.options import FileOptions
 from ftr.data.rows import SPLITS
 from ftr.data.text_labels import is_labels_file
 from ftr.errors import ConfigError, DataError
+from ftr.paths import expanded
 
 FILES = "files"
 _WORDS = {
@@ -26,7 +27,7 @@ def find_files(name: str, options: FileOptions, notes: list[str]) -> dict[str, P
     Files of a folder that are not used are noted. Raises `DataError` when none is found or two could be one split.
     """
     given = {split: value for split in SPLITS if (value := getattr(options, split)) is not None}
-    base = Path(name).expanduser()
+    base = expanded(name, "dataset")
     if name == FILES and not base.exists():
         if "train" not in given and not given:
             raise ConfigError("`dataset=files` needs the files: give `dataset.train=...` (and `dataset.validation=`, `dataset.test=`)")
@@ -83,6 +84,6 @@ def _is_data(path: Path) -> bool:
 
 
 def _resolve(value: str, base: Path) -> Path:
-    path = Path(value).expanduser()
+    path = expanded(value, "file")
     inside = base / path
     return inside if not path.exists() and base.is_dir() and inside.exists() else path

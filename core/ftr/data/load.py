@@ -94,4 +94,4 @@ def _validated(model: type[M], options: Mapping[str, object], name: str) -> M:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"`dataset.{key}` of dataset `{name}`: {first['msg']}") from None
+        raise ConfigError(f"`dataset.{key}` of dataset `{name}`: {first['msg'].replace('Input should', 'it should')}") from None

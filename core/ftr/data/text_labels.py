@@ -8,6 +8,7 @@ from ftr.data.options import FileOptions
 from ftr.data.rows import SourceFile, Table
 from ftr.data.schema import RowSchema
 from ftr.errors import DataError
+from ftr.paths import expanded
 
 _MAPPING = "mapping.txt"
 
@@ -34,7 +35,7 @@ def labelled_text(text: str, path: Path, options: FileOptions, schema: RowSchema
     table = text_table(text, path.name, texts[0].name)
     if options.labels_file and options.labels_file.lower() == "none":
         return table, []
-    labels = Path(options.labels_file).expanduser() if options.labels_file else labels_beside(path)
+    labels = expanded(options.labels_file, "`dataset.labels_file`:") if options.labels_file else labels_beside(path)
     if labels is None or schema.label is None:
         return table, []
     return table, _add_labels(table, path, labels, schema.label, options.encoding)

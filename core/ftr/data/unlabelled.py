@@ -13,6 +13,7 @@ from ftr.data.rows import Rejected, Table, Unlabelled
 from ftr.data.schema import RowSchema
 from ftr.data.text_labels import text_table
 from ftr.errors import DataError
+from ftr.paths import expanded
 
 STDIN = "-"
 SPLIT = "predict"
@@ -30,7 +31,7 @@ def read_unlabelled(
         table = _read_stdin((stdin or sys.stdin).read(), schema, options)
     else:
         alone = options.model_copy(update={"labels_file": "none"})
-        table, _ = read_table(Path(source).expanduser(), SPLIT, alone, schema)
+        table, _ = read_table(expanded(source, "file"), SPLIT, alone, schema)
     name = "standard input" if str(source) == STDIN else f"`{Path(source).name}`"
     mapping = map_columns(table, schema, column_choices(options, schema), name, labelled=False)
     result = Unlabelled(rejected=list(table.rejected), notes=table.notes)

@@ -112,7 +112,7 @@ def _check_head(address: str, asked: str) -> None:
 
 def token_trouble() -> str:
     """Return what is wrong with the token of this process, and the mend."""
-    given = _token_source()
+    given = token_source()
     wrong = f"the token in {given} is not the cluster's" if given else "the cluster asks for a token, and there is none here"
     mode = os.environ.get("RAY_AUTH_MODE")
     if mode is not None and mode != "token":
@@ -120,7 +120,8 @@ def token_trouble() -> str:
     return f"{wrong}. Copy the one of the head (`ray get-auth-token` prints it) to `RAY_AUTH_TOKEN` or `~/.ray/auth_token`."
 
 
-def _token_source() -> str | None:
+def token_source() -> str | None:
+    """Return where this process has a token for Ray from, or None."""
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         if os.environ.get(name):
             return f"`{name}`"

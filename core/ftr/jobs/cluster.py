@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -13,7 +14,8 @@ from ftr import atomic
 from ftr.config.models import ComputeConfig
 from ftr.errors import ConfigError, RunError
 from ftr.jobs import look, ship
-from ftr.jobs.address import probe
+from ftr.jobs.address import probe, token_source
+from ftr.paths import writable
 from ftr.registry import Registry
 
 Say = Callable[[str], None]
@@ -35,6 +37,7 @@ def connect(compute: ComputeConfig, registry: Registry, say: Say, settings: Mapp
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     if compute.address is None:
+        _own_token()
         _start_here(registry)
         return
     address = probe(compute.address)
@@ -82,9 +85,21 @@ def _start_here(registry: Registry) -> None:
                 runtime_env=_environment(registry, ship.stage_files(registry, Path(folder))),
             )
     except Exception as error:  # Ray raises bare ones when its processes do not start
-        raise RunError(
-            f"Ray cannot start its processes on this machine: {_first_line(error)} Set `compute.workers=0` to train without it."
-        ) from error
+        raise RunError(f"Ray cannot start its processes on this machine: {_first_line(error).rstrip('.')}. {_mend(error)}") from error
+
+
+def _own_token() -> None:
+    """Give Ray a token for this process alone where it has none and could not keep one in the home folder."""
+    if token_source() is None and "RAY_AUTH_MODE" not in os.environ and not writable("~/.ray"):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _mend(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        if ".ray" in Path(error.filename).parts:
+            return "Ray keeps its token there: set `RAY_AUTH_TOKEN` to any secret of 32 letters or more instead."
+        return "Ray keeps its sessions there: name a folder of your own, with a short path, in `RAY_TMPDIR`."
+    return "A run with `compute.workers=0` needs no Ray."
 
 
 def _init(address: str, asked: str, runtime_env: dict[str, Any]) -> None:

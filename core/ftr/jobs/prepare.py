@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftr import __version__
 from ftr.blame import plugin_errors
-from ftr.data.encode import StoredSplit, cache_folder, code_identity, store_split
+from ftr.data.encode import BESIDE_RUNS, OWN_CACHE, StoredSplit, cache_folder, code_identity, store_split
 from ftr.data.load import load_rows
 from ftr.data.prepare import prepare_rows
 from ftr.registry import get_registry
@@ -58,6 +58,11 @@ def _prepared(config: RunConfig, registry: Registry) -> Prepared:
         notes.append(untuned)
     check_kind(head, model, rows.labels)
     settings = encode_settings(config, model, rows.labels, notes)
+    folder = cache_folder(config.data.cache, config.output)
+    if folder.name == BESIDE_RUNS:
+        notes.append(
+            f"encoded rows go to `{folder}`, for `{OWN_CACHE}` cannot be written; `data.cache` or `FTR_CACHE` names another folder"
+        )
     splits = encode_splits(config, registry, head, model, settings, rows.splits)
     for name, split in splits.items():
         notes += [f"{name}: {note}: {count} of {split.feature_count}" for note, count in split.notes.items()]
@@ -109,7 +114,7 @@ def encode_splits(
     tokenizer = model.tokenizer()
     entry = registry.find("head", config.head.name)
     identity = code_identity(type(head), config.head.options, entry.plugin.version, entry.plugin)
-    folder = cache_folder(config.data.cache)
+    folder = cache_folder(config.data.cache, config.output)
     return {
         name: store_split(rows, head, tokenizer, replace(settings, targets=name == "train"), folder, identity)
         for name, rows in splits.items()

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from ftr import atomic
 from ftr.config.difference import differences
 from ftr.config.models import RunConfig
-from ftr.config.overrides import merge, parse_mapping, parse_words, read_file
+from ftr.config.overrides import Layer
+from ftr.config.recorded import recorded_config
 from ftr.config.resolve import flat, resolve
+from ftr.config.settings import read_settings
 from ftr.errors import ConfigError, FtrError, RequestError
 from ftr.isolation import one_training
 from ftr.jobs.failed import note_beginning, traceback_kept
@@ -53,11 +53,14 @@ def resume(
             whole = shown_path(directory.path.parent.parent)
             raise RequestError(f"`{directory.path}` is a member of a run of several, which goes on as a whole: `ftr resume {whole}`.")
         known = registry or recorded_registry(record)
-        config = _config_of(directory, record)
-        asked = _check_settings(settings, config, known)
+        given = read_settings(settings)
+        if record["status"] == "done" and not given:
+            return _done(directory, record, speak)
+        config = recorded_config(record, directory.record)
+        _check_settings(given, config, known)
         if record["status"] == "done":
             return _done(directory, record, speak)
-        check_reach(flat(config), asked, directory.record)
+        check_reach(flat(config), given, directory.record)
         remember(config, known)
         if config.several:
             from ftr.jobs.several.drive import go_on
@@ -76,22 +79,8 @@ def resume(
         return carry_out(directory, opened, config, prepared, speak)
 
 
-def _config_of(directory: RunDirectory, record: dict[str, Any]) -> RunConfig:
-    try:
-        return RunConfig.model_validate(record["config"])
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise RequestError(f"`{directory.record}`: its configuration cannot be used ({place}: {first['msg']}). Restore the file.") from None
-
-
-def _check_settings(settings: Mapping[str, object] | Sequence[str], config: RunConfig, registry: Registry) -> set[str]:
-    """Refuse settings that differ from the run's; they are compared as the run would have read them. Returns their keys."""
-    given = parse_mapping(settings) if isinstance(settings, Mapping) else parse_words(settings)
-    files = given.pop("config", None)
-    if files is not None:
-        names = files.value if isinstance(files.value, list | tuple) else [files.text]
-        given = merge([*(read_file(Path(str(name)).expanduser()) for name in names), given])
+def _check_settings(given: Layer, config: RunConfig, registry: Registry) -> None:
+    """Refuse settings that differ from the run's; they are compared as the run would have read them."""
     known = flat(config)
     asked = {key: setting.value for key, setting in given.items()}
     try:
@@ -104,7 +93,6 @@ def _check_settings(settings: Mapping[str, object] | Sequence[str], config: RunC
     other = differences({key: known.get(key) for key in asked}, {key: read.get(key, value) for key, value in asked.items()})
     if other:
         raise ConfigError(f"this run has other settings: {'; '.join(other)}. A run is resumed as it began; start another one for that.")
-    return set(asked)
 
 
 def _done(directory: RunDirectory, record: dict[str, Any], say: Say) -> RunResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,14 +12,16 @@ from typing import Any
 from ftr import atomic
 from ftr.config.models import RunConfig
 from ftr.config.plugins import registry_for
+from ftr.config.recorded import recorded_config
 from ftr.config.resolve import Resolved, flat, resolve
-from ftr.errors import DataError, PluginError, RequestError, RunError
+from ftr.errors import ConfigError, DataError, PluginError, RequestError, RunError
 from ftr.isolation import one_training
 from ftr.jobs.baselines import with_baselines
 from ftr.jobs.failed import close_failed, leave_failed, traceback_kept
 from ftr.jobs.launch import Outcome, launch
 from ftr.jobs.prepare import Prepared, card_fields, prepare, split_lines
 from ftr.jobs.say import to_stderr
+from ftr.paths import expanded
 from ftr.registry import Registry
 from ftr.runs.card import model_card
 from ftr.runs.directory import ERROR_LOG, RunDirectory
@@ -78,7 +81,7 @@ def execute(resolved: Resolved, registry: Registry, say: Say) -> RunResult:
 
         return begin(resolved, registry, say)
     with STOP.listening():
-        check_writable(Path(config.output).expanduser())
+        check_writable(expanded(config.output, "`output`:"))
         checked_storage(config.compute.storage)
         begun = opening(resolved, registry)
         try:
@@ -136,7 +139,7 @@ def finish_run(directory: RunDirectory, registry: Registry, say: Say = to_stderr
     """
     record = directory.read()
     directory.check_weights()
-    config = RunConfig.model_validate(record["config"])
+    config = recorded_config(record, directory.record)
     check_reach(flat(config), (), directory.record)
     quiet_libraries()
     prepared = prepare(config, registry)
@@ -236,11 +239,15 @@ def _reported(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_writable(output: Path) -> None:
-    """Raise `RunError` now rather than after an hour when no run directory can be made under `output`."""
+    """Raise `RunError` now rather than after an hour when no run directory can be made under `output`, `ConfigError` under a file."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise RunError(f"no folder for temporary files can be written: {error.strerror}. Name one with `TMPDIR`.") from error
     present = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
     try:
         if not present.is_dir():
-            raise NotADirectoryError(f"`{present}` is a file")
+            raise ConfigError(f"`output={output}` cannot be written to: `{present}` is a file. Give another place with `output=`.")
         # In /proc and its like a file cannot be made, a folder neither.
         with atomic.workroom(present / "ftr"):
             atomic.clear_leftovers(present, deep=False)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
+
+from ftr.terminal import show
 
 
 def to_stderr(line: str) -> None:
     """Print a line for a person, at once."""
-    print(line, file=sys.stderr, flush=True)
+    show(line)
 
 
 def shown_path(path: Path) -> str:

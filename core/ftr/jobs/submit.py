@@ -13,10 +13,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ftr import __version__, atomic, trust
-from ftr.errors import RunError
+from ftr.errors import ConfigError, RunError
 from ftr.jobs import look, results, ship
 from ftr.jobs.jobserver import JobServer
 from ftr.jobs.pack import TRAINING, pack, put
+from ftr.masking import mask
 from ftr.registry import Registry
 
 Say = Callable[[str], None]
@@ -40,6 +41,7 @@ def submit(words: Sequence[str], server: JobServer, registry: Registry, say: Say
 
     `fetch` is where results shall go, if not to `output`. Raises `RequestError` before anything is started.
     """
+    _check_secrets(words)
     name = f"ftr-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
     packed = pack(words, name, list(ship.places(registry).values()))
     if words[0] in TRAINING:
@@ -63,6 +65,16 @@ def submit(words: Sequence[str], server: JobServer, registry: Registry, say: Say
         environment = {**ship.environment(registry, silent=False), "PYTHONUNBUFFERED": "1"}
         server.submit(f"{PYTHON} -m ftr {notes['ftr_command']}", name, folder, environment, notes)
     return Job(server, name, packed.output, here)
+
+
+def _check_secrets(words: Sequence[str]) -> None:
+    """Refuse secrets in a command: Ray shows it to all who see the cluster, and keeps it in its logs."""
+    for word in words:
+        if mask(word) != word:
+            raise ConfigError(
+                f"`{mask(word)}` has a secret, and Ray shows a submitted command to all who see the cluster: write the setting into a "
+                "file and give `config=FILE`, or let the nodes have it in their environment (S3: `AWS_ACCESS_KEY_ID`, …)."
+            )
 
 
 def find(server: JobServer, job: str, fetch: Path | None = None) -> Job:

@@ -14,6 +14,8 @@ from typing import Any
 
 from ftr import atomic
 from ftr.errors import ModelError, RequestError, RunError
+from ftr.masking import mask
+from ftr.paths import expanded
 from ftr.train.checkpoint import sha256
 from ftr.train.folder import read_json
 
@@ -42,7 +44,7 @@ class RunDirectory:
     def create(cls, output: str, label: str) -> RunDirectory:
         """Make `<output>/<time>-<label>-<random>`. Raises `RunError` when the place cannot be written to."""
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{_safe(label)}-{secrets.token_hex(2)}"
-        path = Path(output).expanduser() / name
+        path = expanded(output, "`output`:") / name
         try:
             path.mkdir(parents=True)
         except OSError as error:
@@ -136,7 +138,7 @@ class RunDirectory:
             return None
         text = getattr(error, "trace", "") or "".join(traceback.format_exception(error))
         with contextlib.suppress(RunError):
-            atomic.write_text(self.path / ERROR_LOG, text)
+            atomic.write_text(self.path / ERROR_LOG, mask(text))
             return self.path / ERROR_LOG
         return None
 
@@ -157,7 +159,7 @@ def named(given: str | Path, output: str = "runs") -> Path | None:
     """
     if not str(given).strip():
         raise RequestError(f"the name is empty: give the directory of a run or sweep, or the start of its name under `{output}`.")
-    path, folder = Path(given).expanduser(), Path(output).expanduser()
+    path, folder = expanded(given, "run"), expanded(output)
     if any((path / name).is_file() for name in (RECORD, SWEEP)):
         return path
     found = sorted((record.parent, name) for name in (RECORD, SWEEP) for record in folder.glob(f"*/{name}"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ftr import atomic
 from ftr.config.models import RunConfig
 from ftr.config.overrides import parse_words
+from ftr.config.recorded import recorded_config
 from ftr.config.resolve import flat, resolve
 from ftr.data.cleaner import as_given
 from ftr.data.load import load_rows
@@ -18,7 +19,7 @@ from ftr.errors import ConfigError, DataError
 from ftr.registry import Registry
 from ftr.runs.directory import RECORD
 from ftr.runs.load import Predictor, load, model_folder
-from ftr.runs.record import recorded_registry, stored_config
+from ftr.runs.record import recorded_registry
 from ftr.runs.sweep import run_or_winner
 from ftr.train.scoring import Scorer
 
@@ -66,8 +67,7 @@ def evaluate(
         directory.check_links()
     known = registry or recorded_registry(record)
     predictor = load(model_folder(directory.path), registry=known)
-    stored = stored_config({"config": _reading(record)}, directory.record)
-    config, other = _config(stored, settings, known)
+    config, other = _config(_reading(record), settings, known, directory.record)
     rows = _rows(config, known, predictor.head, predictor.card.labels if other else None)
     if record.get("several") == "folds" and not other:
         _leave_out_folds(rows, directory.path, split)
@@ -89,11 +89,12 @@ def evaluate(
 
 
 def _reading(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the configuration that divides a run's own data as its training did: `ensemble=folds` alone names no `cv.folds`."""
+    """Return the record so that its configuration divides the data as the training did: `ensemble=folds` alone names no `cv.folds`."""
     config: dict[str, Any] = record["config"]
     if record.get("several") != "folds":
-        return config
-    return {**config, "ensemble": None, "members": None, "cv": {"folds": len(record["members"]), "fold": 0}}
+        return record
+    own = {**config, "ensemble": None, "members": None, "cv": {"folds": len(record["members"]), "fold": 0}}
+    return {**record, "config": own}
 
 
 def _leave_out_folds(rows: PreparedRows, run: Path, split: str | None) -> None:
@@ -107,9 +108,8 @@ def _leave_out_folds(rows: PreparedRows, run: Path, split: str | None) -> None:
         rows.splits.pop(name, None)
 
 
-def _config(stored: RunConfig, settings: Sequence[str], registry: Registry) -> tuple[RunConfig, bool]:
+def _config(record: dict[str, Any], settings: Sequence[str], registry: Registry, file: Path) -> tuple[RunConfig, bool]:
     """Return the run's configuration with `settings` on top, and whether they name other data."""
-    base = flat(stored)
     asked = {key: setting.value for key, setting in parse_words(settings).items()}
     other = any(key.partition(".")[0] == "dataset" for key in asked)
     for key in asked:
@@ -121,8 +121,9 @@ def _config(stored: RunConfig, settings: Sequence[str], registry: Registry) -> t
             raise ConfigError(f"`{key}`: what is cleaned from texts is part of the model. Leave the key out, or train again to change it.")
         if not other and key not in ("data.limit_test", "data.limit_validation"):
             raise ConfigError(f"`{key}` would divide the run's own data anew and score rows it was trained on: give `dataset=` as well.")
-    if other:
-        base = {key: value for key, value in base.items() if not _replaced(key)}
+    # What is evaluated is the model in the run's folder, on this machine.
+    base = flat(recorded_config(record, file, unused=("model", "compute", "trainer", *(["dataset"] if other else []))))
+    base = {key: value for key, value in base.items() if not key.startswith("trainer.") and not (other and _replaced(key))}
     return resolve({**base, **asked}, registry).config, other
 
 

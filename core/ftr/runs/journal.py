@@ -11,6 +11,7 @@ from typing import Any
 
 from ftr import atomic
 from ftr.errors import DataError, RunError
+from ftr.masking import masked
 
 UNSYNCED = frozenset({"result"})
 """Events that are not worth waiting for the disk: after a power cut the trial evaluates that epoch again."""
@@ -37,7 +38,7 @@ class Journal:
         `time` is now unless given. Numbers JSON has no word for (NaN, infinity) are written as `null`.
         Raises `RunError` naming the file when the disk refuses; what it took of the line is cut off again.
         """
-        text = _json({"event": event, "time": time.time(), **fields})
+        text = _json(masked({"event": event, "time": time.time(), **fields}))
         line = f"{text}\n".encode()
         try:
             if not self._whole:

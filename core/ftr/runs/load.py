@@ -14,6 +14,7 @@ from ftr.data.check import clean_row
 from ftr.data.cleaner import GIVEN, as_given, cleaned_row
 from ftr.errors import DataError, ModelError, RequestError
 from ftr.isolation import ProcessLock, loading
+from ftr.paths import expanded
 from ftr.protocols import EncodeSettings
 from ftr.registry import Registry, registry_again
 from ftr.runs.directory import RECORD, RunDirectory
@@ -30,7 +31,7 @@ CHUNK = 2048
 
 def model_folder(path: str | Path) -> Path:
     """Return the checkpoint directory of a run directory, or the directory itself. Raises `ModelError`."""
-    given = Path(path).expanduser()
+    given = expanded(path, "run")
     for folder in (given / "model", given):
         if (folder / FTR_JSON).is_file():
             if folder != given and not folder.resolve().is_relative_to(given.resolve()):

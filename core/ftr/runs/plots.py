@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import logging
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -77,6 +78,8 @@ def _best_so_far(values: Sequence[float], mode: str) -> list[float]:
 
 def _canvas() -> tuple[Any, Any]:
     """Return a figure of 800 x 500 pixels and its axes, outside of pyplot's global state."""
+    # Of a home folder that cannot be written, which does no harm.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import re
-from pathlib import Path
 from typing import Any
+
+from ftr.paths import expanded
 
 CONNECT_SECONDS = 3
 GCS_RETRY_SECONDS = 30  # pyarrow's own default is a quarter of an hour
@@ -36,7 +37,7 @@ def reach(uri: str) -> tuple[Any, str]:
 
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", uri)
     if scheme is None:
-        return fs.LocalFileSystem(), str(Path(uri).expanduser().absolute())
+        return fs.LocalFileSystem(), str(expanded(uri).absolute())
     if scheme[1] in {"gs", "gcs"} and "retry_limit_seconds=" not in uri:
         uri += f"{'&' if '?' in uri else '?'}retry_limit_seconds={GCS_RETRY_SECONDS}"
     try:

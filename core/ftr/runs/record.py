@@ -11,8 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from ftr import __version__, trust
 from ftr.config.resolve import flat
 from ftr.errors import RequestError
@@ -62,18 +60,6 @@ def provenance(config: RunConfig, registry: Registry) -> dict[str, Any]:
         used.append(("task", config.task))
     files = {f"plugin:{plugin.name}": _from(plugin) for plugin in registry.files}
     return {f"{kind}:{name}": _origin(registry, kind, name) for kind, name in used} | files
-
-
-def stored_config(record: Mapping[str, Any], place: Path) -> RunConfig:
-    """Return the configuration in a record. Raises `RequestError` naming the key that cannot be used."""
-    from ftr.config.models import RunConfig
-
-    try:
-        return RunConfig.model_validate(record["config"])
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise RequestError(f"`{place}`: its configuration cannot be used (`{key}`: {first['msg']}). Restore the file.") from None
 
 
 def recorded_registry(record: Mapping[str, Any]) -> Registry:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ftr import atomic
 from ftr.errors import DataError, RequestError, RunError
+from ftr.paths import expanded
 from ftr.runs.directory import RECORD as RUN
 from ftr.runs.directory import SWEEP as RECORD
 from ftr.runs.directory import RunDirectory, check_types, named
@@ -72,7 +73,7 @@ class SweepDirectory:
         found = named(given, output)
         if found is not None and (found / RECORD).is_file():
             return cls(found)
-        known = ", ".join(f"`{sweep.path}`" for sweep in all_sweeps(Path(output).expanduser())[-5:]) or "none"
+        known = ", ".join(f"`{sweep.path}`" for sweep in all_sweeps(expanded(output))[-5:]) or "none"
         raise RequestError(f"`{given}` is no sweep directory: it has no `{RECORD}`. Sweeps under `{output}`: {known}.")
 
     def read(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any, TextIO
 from ftr.runs.leaderboard import Entry, rank
 from ftr.runs.table import decimals, number
 from ftr.runs.trials import Status, SweepState, Trial
+from ftr.terminal import show, visible
 from ftr.train.progress import clock
 
 REFRESH_SECONDS = 0.5
@@ -73,14 +74,14 @@ class LiveTable:
     def event(self, text: str) -> None:
         """Print what the table shows by itself, where there is no table."""
         if self.enabled and not self.live:
-            print(text, file=self.stream, flush=True)
+            show(text, self.stream)
 
     def say(self, text: str) -> None:
         """Print a line that stays, above the table."""
         if self.live:
             drawn = self._drawn
             self._draw([])
-            print(text, file=self.stream)
+            show(text, self.stream)
             self._draw(drawn)
         else:
             self.event(text)
@@ -99,7 +100,7 @@ class LiveTable:
     def _draw(self, lines: list[str]) -> None:
         """Rewrite line by line rather than clear all: a cleared table flickers."""
         up = f"\x1b[{len(self._drawn)}A" if self._drawn else ""
-        self.stream.write("".join([up, "\r", *(f"{line}\x1b[K\n" for line in lines), "\x1b[J"]))
+        self.stream.write("".join([up, "\r", *(f"{visible(line)}\x1b[K\n" for line in lines), "\x1b[J"]))
         self.stream.flush()
         self._drawn = lines
 

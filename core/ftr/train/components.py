@@ -6,13 +6,13 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from pydantic import ValidationError
-
 from ftr.config.models import Component, RunConfig
 from ftr.config.pretrained import PretrainedOptions
 from ftr.config.training import TrainConfig
+from ftr.config.validate import validated
 from ftr.data.encode import StoredSplit, cache_folder, code_identity, store_split
 from ftr.errors import ConfigError, ModelError, PluginError
+from ftr.masking import MASK, unmasked
 from ftr.protocols import EncodeSettings
 from ftr.suggest import did_you_mean
 from ftr.train.pretrained import Pretrained
@@ -101,18 +101,17 @@ def encode_targets(
     settings = EncodeSettings(max_length=card.max_length, stride=card.stride, labels=tuple(card.labels))
     plugin = registry.find("head", config.head.name).plugin
     identity = code_identity(type(head), config.head.options, plugin.version, plugin)
-    return store_split(rows, head, tokenizer, settings, cache_folder(config.data.cache), identity)
+    return store_split(rows, head, tokenizer, settings, cache_folder(config.data.cache, config.output), identity)
 
 
 def _made(registry: Registry, kind: Kind, component: Component) -> Any:
+    values, lost = unmasked({kind: component.options})
+    if lost:
+        raise ConfigError(
+            f"`{lost[0]}` was stored as `{MASK}`, as all secrets are: the {kind} `{component.name}` cannot be made without it."
+        )
     options = registry.options_model(kind, component.name)
-    try:
-        given = options.model_validate(component.options) if options is not None else None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ConfigError(f"the options of {kind} `{component.name}` cannot be used (`{where}`: {first['msg']}).") from None
-    return call_target(registry, kind, component.name, given)
+    return call_target(registry, kind, component.name, validated(options, values[kind], {}, f"{kind}.") if options is not None else None)
 
 
 def call_target(registry: Registry, kind: Kind, name: str, *arguments: object) -> Any:

@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
+from ftr.terminal import show, visible
+
 REFRESH_SECONDS = 0.2
 PLAIN_SECONDS = 30.0
 FALLBACK_COLUMNS = 80
@@ -43,14 +45,14 @@ class ProgressLine:
         if self.live:
             self._rewrite(text)
         else:
-            print(text, file=self.stream, flush=True)
+            show(text, self.stream)
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
         if not self.enabled:
             return
         self.clear()
-        print(text, file=self.stream, flush=True)
+        show(text, self.stream)
 
     def clear(self) -> None:
         """Wipe the live line."""
@@ -61,7 +63,7 @@ class ProgressLine:
 
     def _rewrite(self, text: str) -> None:
         # A line that wraps cannot be rewritten: each update would leave its first part behind.
-        text = text[: self._width() - 1]
+        text = visible(text)[: self._width() - 1]
         self.stream.write("\r" + text.ljust(self._shown))
         self.stream.flush()
         self._shown = len(text)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import math
+import shutil
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr.errors import FtrError, PluginError, ScoreError
 from ftr.isolation import prints_caught
+from ftr.paths import writable
 from ftr.suggest import did_you_mean
 from ftr.train.components import call_target
 
@@ -43,6 +49,9 @@ class Scorer:
         Raises `UnknownComponentError` or `PluginError`.
         """
         first = registry.metric(names[0])
+        for name in names:
+            registry.target("metric", name)
+        _metrics_cache()
         primary, mode = ranked or (first.key or first.name, first.mode)
         main = {spec.key or spec.name for spec in map(registry.metric, names)}
         return cls(
@@ -91,6 +100,14 @@ class Scorer:
             raise
         except Exception as error:
             raise PluginError(f"metric `{name}` ({self.owners[name]}) failed: {type(error).__name__}: {error}") from error
+
+
+def _metrics_cache() -> None:
+    """Let `evaluate` use a temporary folder where its own (`HF_METRICS_CACHE`) cannot be written: every metric makes one there."""
+    config: Any = sys.modules.get("evaluate.config")
+    if config is not None and not writable(config.HF_METRICS_CACHE):
+        config.HF_METRICS_CACHE = Path(tempfile.mkdtemp(prefix="ftr-metrics-"))
+        atexit.register(shutil.rmtree, config.HF_METRICS_CACHE, ignore_errors=True)
 
 
 def headline(scores: Scores) -> dict[str, float]:

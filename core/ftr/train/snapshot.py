@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ftr.config.difference import differences
 from ftr.config.resolve import flat
 from ftr.errors import ConfigError, DataError
+from ftr.masking import masked
 from ftr.train.checkpoint import CHECKPOINTS, FORMAT, STATE, Checkpoint, find_checkpoint, write_checkpoint
 from ftr.train.lora import load_weights, save_weights
 from ftr.train.pace import Pace
@@ -148,7 +149,7 @@ class Snapshots:
             "max_steps": trainer.state.max_steps,
             "logged": trainer._globalstep_last_logged,
             "world": self.world,
-            "config": flat(self.config),
+            "config": masked(flat(self.config)),
             "data": self.data,
             **self.facts(),
         }
@@ -213,7 +214,7 @@ class Snapshots:
             torch.distributed.broadcast_object_list(values, src=0)
 
     def _check(self, found: Checkpoint) -> None:
-        old, new = found.state["config"], json.loads(json.dumps(flat(self.config)))
+        old, new = found.state["config"], json.loads(json.dumps(masked(flat(self.config))))
         other = differences(*({key: value for key, value in values.items() if key not in self.free} for values in (old, new)))
         if found.state["world"] != self.world:
             other.append(f"the number of processes was {found.state['world']}, is {self.world}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
@@ -19,6 +18,7 @@ from ftr.jobs.several.plan import MEMBERS, Member, Plan, check_plan, plan_of
 from ftr.jobs.several.summary import entry, in_words, summary
 from ftr.jobs.several.together import at_once, ray_up, train_together
 from ftr.jobs.several.training import Data, done_record, train_here
+from ftr.paths import expanded
 from ftr.runs.directory import ERROR_LOG, RunDirectory, weights_of
 from ftr.runs.lock import LOCK, hold
 from ftr.runs.several_card import several_card
@@ -38,7 +38,7 @@ def begin(resolved: Resolved, registry: Registry, say: Say) -> RunResult:
     config = resolved.config
     plan = _checked(config, registry)
     with STOP.listening():
-        check_writable(Path(config.output).expanduser())
+        check_writable(expanded(config.output, "`output`:"))
         checked_storage(config.compute.storage)
         begun = opening(resolved, registry)
         try:

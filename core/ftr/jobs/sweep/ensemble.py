@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
-from ftr.config.models import RunConfig
+from ftr.config.recorded import recorded_config
 from ftr.config.training import TrainConfig
 from ftr.data.cleaner import Cleaner, as_given
 from ftr.data.rows import HELD_OUT
@@ -100,7 +100,7 @@ class Joining:
         """The encoded rows, as the winner reads them. Raises `DataError` where they changed."""
         from ftr.train.inference import EncodedSplit
 
-        prepared = prepare(RunConfig.model_validate(self.best["config"]), self.registry)
+        prepared = prepare(recorded_config(self.best, RunDirectory(self.directory.best).record), self.registry)
         check_same_data(self.best, prepared)
         return {name: EncodedSplit(*split.open()) for name, split in prepared.splits.items()}
 
@@ -192,7 +192,10 @@ class Joining:
 
         if not self.scorer.loss:
             return None
-        config, tokenizer = RunConfig.model_validate(self.best["config"]), Pretrained(str(member.run.model)).tokenizer()
+        config, tokenizer = (
+            recorded_config(self.best, RunDirectory(self.directory.best).record),
+            Pretrained(str(member.run.model)).tokenizer(),
+        )
         rows = self.splits[name].rows.to_list()
         return EncodedSplit(*encode_targets(self.registry, config, member.head, tokenizer, member.card, rows).open())
 
@@ -202,7 +205,7 @@ class Joining:
 
         scores: dict[str, Any] = {}
         state: dict[str, Any] | None = None
-        data = RunConfig.model_validate(self.best["config"]).data
+        data = recorded_config(self.best, RunDirectory(self.directory.best).record).data
         for name in HELD_OUT:
             if name in self.splits:
                 predictions, scores[name], state = judge(engine, self.splits[name], self.scorer, state, self._targets(name, member))

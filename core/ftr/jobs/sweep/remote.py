@@ -69,7 +69,7 @@ def shared_data(uri: str, encoded: dict[str, dict[str, Any]]) -> dict[str, dict[
 
 def splits_here(uri: str, prepared: dict[str, Any], config: RunConfig) -> dict[str, dict[str, Any]]:
     """Return where the encoded splits lie on this node, fetching what is not here."""
-    return local_splits(Storage.of(uri), prepared["splits"], cache_folder(config.data.cache))
+    return local_splits(Storage.of(uri), prepared["splits"], cache_folder(config.data.cache, config.output))
 
 
 @dataclass(slots=True)

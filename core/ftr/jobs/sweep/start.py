@@ -9,9 +9,9 @@ from typing import Any
 
 from ftr import atomic
 from ftr.config.keys import check_keys
-from ftr.config.overrides import parse_words
 from ftr.config.plugins import registry_for
 from ftr.config.resolve import flat
+from ftr.config.settings import read_settings
 from ftr.config.space import read_dimension
 from ftr.config.sweep import ResolvedSweep, SweepConfig, recorded_sweep, resolve_sweep
 from ftr.config.validate import shown, validated
@@ -20,6 +20,7 @@ from ftr.jobs.run import check_writable
 from ftr.jobs.say import to_stderr
 from ftr.jobs.sweep.driver import Driver, SweepResult
 from ftr.jobs.sweep.members import check_ensemble
+from ftr.paths import expanded
 from ftr.registry import Registry
 from ftr.runs.directory import RunDirectory
 from ftr.runs.record import check_reach, recorded_registry, remember
@@ -49,7 +50,7 @@ def sweep(
     resolved = resolve_sweep(asked, known)
     check_kept(resolved)
     check_ensemble(resolved.sweep.ensemble, resolved.base.config, known)
-    check_writable(Path(resolved.base.config.output).expanduser())
+    check_writable(expanded(resolved.base.config.output, "`output`:"))
     remember(resolved.base.config, known, _searched(resolved))
     return Driver(resolved, known, say or to_stderr).begin()
 
@@ -79,8 +80,8 @@ def resume_sweep(
         atomic.clear_leftovers(directory.path, held=True)
         record = directory.read()
         known = registry or recorded_registry(record)
-        resolved = _resolved_again(record, settings, known)
-        check_reach({**flat(resolved.base.config), **record["space"]}, parse_words(settings).keys(), directory.record)
+        resolved = _resolved_again(record, settings, known, directory.record)
+        check_reach({**flat(resolved.base.config), **record["space"]}, read_settings(settings).keys(), directory.record)
         remember(resolved.base.config, known, _searched(resolved))
         events = directory.events()
         if directory.journal.torn:
@@ -93,10 +94,10 @@ def _searched(resolved: ResolvedSweep) -> dict[str, list[object]]:
     return {key: [dimension.text, *dimension.values] for key, dimension in resolved.space.items()}
 
 
-def _resolved_again(record: dict[str, Any], settings: Sequence[str], registry: Registry) -> ResolvedSweep:
+def _resolved_again(record: dict[str, Any], settings: Sequence[str], registry: Registry, file: Path) -> ResolvedSweep:
     """Return the sweep of a record, with what `settings` change of its budget."""
-    resolved = recorded_sweep(record, registry)
-    asked = parse_words(settings)
+    asked = read_settings(settings)
+    resolved = recorded_sweep(record, registry, file)
     check_keys(asked, sweep=True)
     known = {**flat(resolved.base.config), **record["sweep"], **record["space"]}
     for key, setting in asked.items():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftr import atomic
+from ftr import atomic, masking
 from ftr.errors import FtrError, ScoreError
 from ftr.jobs.launch import launch_in_trial
 from ftr.jobs.prepare import card_fields, prepare
@@ -86,6 +86,7 @@ def _trained(directory: RunDirectory, config: dict[str, Any], shared: Shared, re
     if _is_done(directory):
         return evaluations(directory, shared.primary)
     run_config = RunConfig.model_validate(config["config"])
+    masking.remember("", config["config"])
     prepared = _prepared(run_config, shared)
     record = _opening(config, run_config, shared, prepared)
     if "adopt" in config:

@@ -1,0 +1,52 @@
+"""What strangers wrote reaches a terminal as letters, never as commands to it; JSON stays what it was."""
+
+import ast
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+import ftr
+from ftr.cli.main import main
+from ftr.jobs.say import to_stderr
+from ftr.train.progress import ProgressLine
+
+NASTY = "\x1b[2J\x07\x9b31m\r\u202eevil\x7f"
+PLAIN = r"\u001b[2J\u0007\u009b31m\u000d\u202eevil\u007f"
+
+
+@pytest.mark.parametrize("command", ["show", "run", "sweep", "runs", "resume", "predict", "evaluate", "list", NASTY])
+def test_no_message_obeys_what_it_quotes(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    words = [command, f"dataset={NASTY}", "task=sentiment"] if command in ("show", "run", "sweep") else [command, f"nowhere{NASTY}"]
+    main(words)
+    printed = "".join(capfd.readouterr())
+    assert "\\u001b" in printed and not set(printed) & set("\x1b\x07\x9b\r\u202e\x7f")
+
+
+def test_lines_of_jobs_and_the_live_line_are_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    to_stderr(f"class `{NASTY}`\tis rare")
+    stream = io.StringIO()
+    ProgressLine(stream=stream).say(NASTY)
+    assert capsys.readouterr().err == f"class `{PLAIN}`\tis rare\n"
+    assert stream.getvalue() == f"{PLAIN}\n"
+
+
+def test_json_reads_back_exactly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = tmp_path / "x\x9b\u202e.csv"
+    name.write_text("text,label\na,b\n", encoding="utf-8")
+    assert main(["show", "task=sentiment", f"dataset={name}", "--json"]) == 0
+    printed = capsys.readouterr().out
+    assert json.loads(printed)["values"]["dataset"] == str(name) and "\x9b" not in printed
+
+
+def test_all_printing_goes_through_one_module() -> None:
+    package = Path(ftr.__file__).parent
+    calls = {
+        str(file.relative_to(package))
+        for file in package.rglob("*.py")
+        if "testing" not in file.parts and "_template" not in file.parts
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    }
+    assert calls == {"terminal.py"}
