@@ -35,7 +35,7 @@ def _article(article: object, place: str, split: str, table: Table) -> None:
             answers, cause = _answers(question)
             record = [question.get("id"), title, context, question.get("question"), answers]
             if cause:
-                table.rejected.append(Rejected(spot, split, cause, dict(zip(COLUMNS, record, strict=True))))
+                table.rejected.append(Rejected(spot, split, cause, dict(zip(COLUMNS, record, strict=True)), len(table.records)))
             else:
                 table.records.append(record)
                 table.places.append(spot)
@@ -44,14 +44,14 @@ def _article(article: object, place: str, split: str, table: Table) -> None:
 def _items(node: object, key: str, place: str, split: str, table: Table) -> Iterator[tuple[str, Mapping[str, object]]]:
     items = node.get(key) if isinstance(node, Mapping) else None
     if not isinstance(items, list):
-        table.rejected.append(Rejected(place, split, f"no list `{key}`", {"value": str(node)[:200]}))
+        table.rejected.append(Rejected(place, split, f"no list `{key}`", {"value": str(node)[:200]}, len(table.records)))
         return
     for index, item in enumerate(items):
         spot = f"{place}.{key}[{index}]"
         if isinstance(item, Mapping):
             yield spot, item
         else:
-            table.rejected.append(Rejected(spot, split, "not a JSON object", {"value": item}))
+            table.rejected.append(Rejected(spot, split, "not a JSON object", {"value": item}, len(table.records)))
 
 
 def _answers(question: Mapping[str, object]) -> tuple[object, str | None]:
