@@ -169,7 +169,10 @@ class Baselines(Protocol):
     def baselines(
         self, train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Sequence[str]
     ) -> dict[str, dict[str, list[Prediction]]]:
-        """Return, by the name of the baseline, the predictions for each of the `heldout` splits, learned from `train` alone."""
+        """Return, by the name of the baseline, the predictions for each of the `heldout` splits, learned from `train` alone.
+
+        What it warns of (`warnings.warn`), such as a baseline that this data cannot give, becomes a note of the run.
+        """
         ...
 
 

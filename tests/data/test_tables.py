@@ -105,8 +105,8 @@ def test_a_semicolon_file_is_recognised_and_said_so(tmp_path: Path) -> None:
 def test_a_headerless_file_of_text_and_label_is_guessed_and_said_so(tmp_path: Path) -> None:
     loaded = load(write(tmp_path / "a.tsv", "a film\t1\nb film\t0\nc film\t1\nd film\t0\ne film\t1\n"))
     assert loaded.splits["train"].rows[0]["text"] == "a film"
-    assert "a.tsv: no header row (guessed)" in loaded.notes
-    assert "`a.tsv`: columns guessed: text=`0`, label=`1`" in loaded.notes
+    assert "a.tsv: no header row (guessed; otherwise: `dataset.header=true`)" in loaded.notes
+    assert "`a.tsv`: columns guessed: text=`0`, label=`1` (others: `dataset.text=`, `dataset.label=`)" in loaded.notes
 
 
 def test_a_headerless_test_file_follows_the_training_file(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_headerless_test_file_follows_the_training_file(tmp_path: Path) -> Non
 
 def test_columns_are_guessed_by_their_aliases(tmp_path: Path) -> None:
     loaded = load(write(tmp_path / "a.csv", "review,sentiment\na,positive\nb,negative\n"))
-    assert "`a.csv`: columns guessed: text=`review`, label=`sentiment`" in loaded.notes
+    assert "`a.csv`: columns guessed: text=`review`, label=`sentiment` (others: `dataset.text=`, `dataset.label=`)" in loaded.notes
 
 
 def test_columns_are_named_by_option_or_number(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_an_unknown_column_lists_the_columns_there_are(tmp_path: Path) -> None:
 
 
 def test_a_missing_column_names_the_option_to_give(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no column `label` .*Its columns: `review`, `a`, `b`\. Name it with `dataset\.label=\.\.\.`"):
+    with pytest.raises(DataError, match=r"no column `label` .*Its columns: `review`, `a`, `b`.*Name it with `dataset\.label=\.\.\.`"):
         load(write(tmp_path / "a.csv", "review,a,b\none,x,y\ntwo,y,x\n"))
 
 

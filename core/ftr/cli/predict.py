@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,14 +52,15 @@ def execute(args: argparse.Namespace) -> Answer:
     schema = predictor.head.schema
     values = {key.removeprefix("dataset."): setting.value for key, setting in given.items()}
     options = checked_options("dataset", args.input, file_options(schema), values, given)
-    rows = clean_unlabelled(read_unlabelled(args.input, schema, FileOptions.model_validate(options)), schema, predictor.cleaner)
+    read = read_unlabelled(args.input, schema, FileOptions.model_validate(options), check=predictor.head.check)
+    rows = clean_unlabelled(read, schema, predictor.cleaner)
     for note in rows.notes:
         show(note)
     if rows.rejected:
         show(f"{len(rows.rejected)} of {len(rows.rejected) + len(rows.rows)} rows cannot be used; each has an `error` line")
-    if args.format == "squad":
-        return _squad(predictor, rows, args.output)
-    return _lines(predictor, rows, args)
+    answer = _squad(predictor, rows, args.output) if args.format == "squad" else _lines(predictor, rows, args)
+    # Where no row at all could be used, the request was wrong.
+    return answer if rows.rows else replace(answer, exit_code=RequestError.exit_code)
 
 
 def _lines(predictor: Predictor, rows: Unlabelled, args: argparse.Namespace) -> Answer:
@@ -93,9 +95,13 @@ def _written(output: str, rows: Unlabelled) -> dict[str, Any]:
 
 
 def _records(predictor: Predictor, rows: Unlabelled) -> Iterator[dict[str, Any]]:
-    yield from predictor.stream(rows.rows)
-    for item in rows.rejected:
-        yield {"id": item.row.get("id"), "error": item.cause, "place": item.place}
+    from ftr.data.rows import Rejected, harmless
+
+    for item in rows.in_order(predictor.stream(rows.rows)):
+        if isinstance(item, Rejected):
+            yield {"id": harmless(item.row.get("id")), "error": item.cause, "place": item.place}
+        else:
+            yield item
 
 
 def _model(given: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 Checked = tuple[object, str | None]
 """A cell in its one form, and why it cannot be used, or None."""
+_ESCAPED = range(0xDC80, 0xDD00)
+"""Characters that `surrogateescape` decodes single bytes to: what cannot be UTF-8."""
 
 
 def check_cell(value: object, column: Column, raw: Row) -> Checked:
@@ -30,11 +33,66 @@ def check_cell(value: object, column: Column, raw: Row) -> Checked:
         return "", f"empty {column.name}" if column.required else None
     if column.type == "number":
         return _number(value, column)
+    if column.type == "label":
+        value, cause = _one_class(value, column)
+        if cause:
+            return "", cause
     if isinstance(value, (list, dict)) or (column.type == "text" and isinstance(value, bool)):
         return "", f"{column.name} is not {'a text' if column.type == 'text' else 'a class'}"
     if column.type == "label":
         return value.strip() if isinstance(value, str) else value, None
     return as_text(value), None
+
+
+def decoded(value: object, name: str) -> Checked:
+    """Return a cell with its bytes as text, and that something in it is no text that UTF-8 can hold, or None."""
+    if isinstance(value, str):
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                return "", f"{name} is not UTF-8 text: it has {_what(error.object[error.start])}"
+        return value, None
+    if isinstance(value, bytes):
+        try:
+            return value.decode(), None
+        except UnicodeDecodeError:
+            return "", f"{name} is not UTF-8 text: it has a broken byte"
+    if isinstance(value, dict):
+        items, cause = decoded([*value, *value.values()], name)
+        return (dict(zip(items[: len(value)], items[len(value) :], strict=True)) if isinstance(items, list) and not cause else value), cause
+    if isinstance(value, (list, tuple)):
+        found = [decoded(item, name) for item in value]
+        return [item for item, _ in found], next((cause for _, cause in found if cause), None)
+    return value, None
+
+
+def _what(letter: str) -> str:
+    return "a broken byte" if ord(letter) in _ESCAPED else "half a surrogate pair"
+
+
+def _literal(text: str) -> object:
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return text
+
+
+def _one_class(value: object, column: Column) -> Checked:
+    """Return the class that a list of one label, or a mapping of classes to truth values, holds."""
+    if isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"):
+        parsed = _literal(value.strip())
+        value = parsed if isinstance(parsed, list) and len(parsed) == 1 else value
+    if isinstance(value, dict) and value and all(isinstance(share, (bool, int, float, type(None))) for share in value.values()):
+        value = [name for name, share in value.items() if share is not None and share > 0.5]
+    if not isinstance(value, (list, tuple)):
+        return value, None
+    if len(value) > 1:
+        return value, f"{column.name} is a list of several classes"
+    one = blank_as_none(value[0]) if value else None
+    return one, f"empty {column.name}" if one is None else None
 
 
 def blank_as_none(value: object) -> object:

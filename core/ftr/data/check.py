@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from ftr.data.cells import as_text, blank_as_none, check_cell
+from ftr.data.cells import as_text, blank_as_none, check_cell, decoded
+from ftr.data.labels import MULTI_LABEL
 from ftr.data.rows import Rejected, Row, Rows
-from ftr.errors import DataError
+from ftr.errors import RejectedRowsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,25 +38,61 @@ def clean_row(raw: Row, schema: RowSchema, made_id: str, *, labelled: bool = Tru
 
     Without `labelled` the cells that are to be learned are left out.
     """
-    given = blank_as_none(raw.get("id"))
+    targets = {column.name for column in schema.columns if column.target} if not labelled else ()
+    cells: Row = {}
+    cause: str | None = None
+    for name, cell in raw.items():
+        if name not in targets:
+            cells[name], fault = decoded(cell, name)
+            cause = cause or fault
+    given = blank_as_none(cells.get("id"))
     row: Row = {"id": made_id if given is None else as_text(given)}
+    if cause:
+        return row, cause
     for column in schema.columns:
-        if column.name not in raw or (column.target and not labelled):
+        if column.name not in cells:
             continue
-        value, cause = check_cell(raw[column.name], column, raw)
+        value, cause = check_cell(cells[column.name], column, cells)
         if cause:
             return row, cause
         row[column.name] = value
     return row, None
 
 
-def check_share(rejected: Sequence[Rejected], read: int, limit: float, origin: str) -> None:
-    """Raise `DataError` when more than `limit` of the `read` rows of a file were rejected, or all of them."""
+WAYS_OUT = {
+    "wrong number of cells": "`dataset.delimiter=` or `dataset.quoting=none` reads cells otherwise",
+    "empty ": "`dataset.{}=COLUMN` names another column",
+    "duplicate id": "`dataset.id=none` numbers the rows",
+    " is not UTF-8 text": "`dataset.encoding=` names the encoding of a text file",
+    "label not in train": "`dataset.label=COLUMN` names another column",
+    "list of several classes": MULTI_LABEL,
+    "answer": "`dataset.answers=COLUMN` and `dataset.answer_start=COLUMN` name other columns",
+}
+"""By a part of the cause why rows were rejected: the option that helps where the rows are right."""
+
+
+def check_share(rejected: Sequence[Rejected], read: int, limit: float, origin: str, detail: str = "") -> None:
+    """Raise `RejectedRowsError` when more than `limit` of the `read` rows of a file were rejected, or all of them.
+
+    It names the three commonest causes, each with its first place and the option that helps; `detail` is said besides.
+    """
     if not rejected or (len(rejected) <= limit * read and len(rejected) < read):
         return
-    causes = ", ".join(f"{cause}: {count}" for cause, count in Counter(item.cause for item in rejected).most_common())
-    first = rejected[0]
-    raise DataError(
-        f"`{origin}`: {len(rejected)} of {read} rows cannot be used, more than `data.max_rejected={limit:g}` allows ({causes}). "
-        f"The first is `{first.place}` ({first.cause}). Mend the rows, or allow more"
+    causes = Counter(item.cause for item in rejected).most_common()
+    shown = [f"{cause}: {count}, first `{_first(rejected, cause)}`{_way_out(cause)}" for cause, count in causes[:3]]
+    more = f"; and {len(causes) - 3} other causes" if len(causes) > 3 else ""
+    raise RejectedRowsError(
+        f"`{origin}`: {len(rejected)} of {read} rows cannot be used, more than `data.max_rejected={limit:g}` allows "
+        f"({'; '.join(shown)}{more}). "
+        f"{detail}{'. ' if detail else ''}Correct the rows, or allow more with `data.max_rejected=`",
+        rejected,
     )
+
+
+def _first(rejected: Sequence[Rejected], cause: str) -> str:
+    return next(item.place for item in rejected if item.cause == cause)
+
+
+def _way_out(cause: str) -> str:
+    way = next((way.format(cause.removeprefix("empty ")) for part, way in WAYS_OUT.items() if part in cause), None)
+    return f" ({way})" if way else ""

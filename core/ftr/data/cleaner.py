@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ftr.data.clean import SPELLING, passes
@@ -145,11 +145,15 @@ def clean_split(rows: Rows, split: str, head: Head, cleaner: Cleaner) -> tuple[R
 
 def clean_unlabelled(rows: Unlabelled, schema: RowSchema, cleaner: Cleaner) -> Unlabelled:
     """Return rows to predict with cleaned texts; those of which nothing is left join the rejected."""
-    cleaned = Unlabelled(rejected=list(rows.rejected), notes=rows.notes)
-    for row, place in zip(rows.rows, rows.places, strict=True):
+    cleaned = Unlabelled(notes=rows.notes)
+    for item in rows.in_order(zip(rows.rows, rows.places, strict=True)):
+        if isinstance(item, Rejected):
+            cleaned.rejected.append(replace(item, after=len(cleaned)))
+            continue
+        row, place = item
         new, cause = cleaned_row(row, schema, cleaner)
         if cause:
-            cleaned.rejected.append(Rejected(place, "predict", cause, row))
+            cleaned.rejected.append(Rejected(place, "predict", cause, row, len(cleaned)))
         else:
             cleaned.rows.append(new)
             cleaned.places.append(place)

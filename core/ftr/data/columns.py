@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ftr.data.labels import shown
 from ftr.data.rows import Row, Table
 from ftr.data.schema import Column, RowSchema
 from ftr.data.tables import few_values
@@ -19,14 +20,26 @@ IMPOSSIBLE = Column(name="is_impossible", type="value", required=False)
 _SAMPLE = 1000
 
 
-def map_columns(table: Table, schema: RowSchema, given: Mapping[str, str | int], source: str, *, labelled: bool = True) -> dict[str, int]:
+def map_columns(
+    table: Table,
+    schema: RowSchema,
+    given: Mapping[str, str | int],
+    source: str,
+    *,
+    labelled: bool = True,
+    like: Mapping[str, str] | None = None,
+) -> dict[str, int]:
     """Return canonical name -> index of the file's column, and add what was guessed to the table's notes.
 
-    Without `labelled` the columns that are to be learned may be absent. Raises `DataError` that lists the
+    Without `labelled` the columns that are to be learned may be absent. `like` has the names of the columns in a file of another
+    split, which come before other names. Raises `DataError` that lists the
     file's columns and the option to give.
     """
     columns = _wanted(schema)
     found = {name: _given(name, choice, table, source) for name, choice in given.items() if not _is_none(name, choice)}
+    for name, other in (like or {}).items():
+        if name not in found and table.columns.count(other) == 1 and table.columns.index(other) not in found.values():
+            found[name] = table.columns.index(other)
     for column in columns:
         if column.name not in found and not _is_none(column.name, given.get(column.name)):
             _by_name(column, table, found, source)
@@ -39,7 +52,8 @@ def map_columns(table: Table, schema: RowSchema, given: Mapping[str, str | int],
     found = {column.name: found[column.name] for column in columns if column.name in found}
     guessed = [f"{name}=`{table.columns[index]}`" for name, index in found.items() if name not in given and not _same(name, table, index)]
     if guessed:
-        table.notes.append(f"{source}: columns guessed: {', '.join(guessed)}")
+        names = ", ".join(f"`dataset.{name}=`" for name in dict.fromkeys(one.partition("=")[0] for one in guessed))
+        table.notes.append(f"{source}: columns guessed: {', '.join(guessed)} (others: {names})")
     return found
 
 
@@ -110,8 +124,10 @@ def _sample(table: Table, index: int) -> list[object]:
 def _not_found(column: Column, table: Table, source: str) -> str:
     known = ", ".join(f"`{name}`" for name in (column.name, *column.aliases))
     hint = "" if table.header else " (the first row was taken for data; if it is the header give `dataset.header=true`)"
-    if column.type == "label" and table.columns == ["text"]:
-        hint += " (one text a line: give the labels with `dataset.labels_file=...`)"
+    if table.guessed_header:
+        hint += " (the first row was taken for the header: if it is data, give `dataset.header=false`)"
+    if len(table.columns) == 1:
+        hint += " (cells are divided by `dataset.delimiter=`: a character, `tab` or `space`)"
     return f"{source} has no column `{column.name}` (looked for {known}). {_listed(table)}{hint}. Name it with `dataset.{column.name}=...`"
 
 
@@ -122,5 +138,20 @@ def _listed(table: Table) -> str:
     return f"It has {len(table.columns)} columns without names, numbered from 0; the first row holds " + _ticks(first)
 
 
+def set_aside(split: str, origin: str, rows: int) -> str:
+    """Return the note on a held-out split without labels."""
+    return (
+        f"{split}: the {rows} rows of {origin} have no labels, so they are set aside; `ftr predict RUN FILE` labels them. "
+        f"Others: `dataset.{split}=FILE`"
+    )
+
+
+def has_column(table: Table, choice: str | int) -> bool:
+    """Whether the table has the column that an option names."""
+    return str(choice).lower() in {column.lower() for column in table.columns} or (
+        str(choice).isdigit() and int(choice) < len(table.columns)
+    )
+
+
 def _ticks(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+    return ", ".join(f"`{shown(name)}`" for name in names)

@@ -1,8 +1,12 @@
 """Bytes and text of files, packed or not, with errors that name the file, the byte and the line."""
 
+import bz2
 import codecs
 import gzip
 import hashlib
+import io
+import lzma
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -11,19 +15,21 @@ from ftr.errors import ConfigError, DataError
 from ftr.paths import no_file
 from ftr.suggest import near
 
-_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_MAGIC, _ZIP_MAGIC, _BZIP2_MAGIC, _XZ_MAGIC = b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ\x00"
+PACKED = (".gz", ".bz2", ".xz", ".zip")
+_EXCEL = "an Excel file: save it as CSV (UTF-8), and give that"
+_SPREADSHEETS = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")
 _BINARY_MARKS = {
     b"PAR1": "a Parquet file: give `dataset.format=parquet`",
-    b"PK\x03\x04": "a zip archive (or an Excel file): unpack it, or save it as CSV",
-    b"BZh": "packed with bzip2: unpack it, or pack it with gzip",
-    b"\xfd7zXZ": "packed with xz: unpack it, or pack it with gzip",
+    b"ARROW1": "an Arrow file: give `dataset.format=arrow`",
+    b"\xd0\xcf\x11\xe0": _EXCEL,
     b"\x28\xb5\x2f\xfd": "packed with zstd: unpack it, or pack it with gzip",
 }
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read_bytes(path: Path) -> tuple[bytes, SourceFile]:
-    """Return the content of `path`, unpacked if it is gzip, and its record. Raises `DataError`."""
+def read_bytes(path: Path) -> tuple[bytes, SourceFile, str]:
+    """Return the content of `path`, unpacked, its record, and the name of the file in it if it is a zip archive. Raises `DataError`."""
     if kind := no_file(path):
         raise DataError(f"`{path}` is {kind}, not a file: write the rows to one, or pipe them to `ftr predict RUN -`")
     try:
@@ -33,20 +39,25 @@ def read_bytes(path: Path) -> tuple[bytes, SourceFile]:
     except OSError as error:
         raise DataError(f"file `{path}` cannot be read: {error.strerror or error}") from None
     source = SourceFile(str(path), hashlib.sha256(packed).hexdigest(), len(packed))
-    content = _unpack(packed, path) if packed.startswith(_GZIP_MAGIC) else packed
+    content, inner = _unpack(packed, path)
     if not content.strip():
         raise DataError(f"file `{path}` is empty")
-    return content, source
+    return content, source, inner
 
 
-def decode(content: bytes, path: Path, encoding: str) -> str:
-    """Return the text, without a byte order mark. Raises `DataError` with byte and line, `ConfigError` for an unknown encoding."""
+def decode(content: bytes, path: Path, encoding: str, *, by_row: bool = False) -> str:
+    """Return the text, without a byte order mark. Raises `DataError` with byte and line, `ConfigError` for an unknown encoding.
+
+    With `by_row` bytes that are not UTF-8 are kept as escapes, for the check of the row that they stand in.
+    """
     try:
         name = codecs.lookup(encoding).name
-    except LookupError:
+        "".encode(name)
+    except (LookupError, ValueError):
         raise ConfigError(f"`dataset.encoding={encoding}` is no encoding Python knows; examples: utf-8, cp1252, utf-16") from None
+    kept = by_row and name == "utf-8" and b"\0" not in content
     try:
-        return content.decode("utf-8-sig" if name == "utf-8" else name).removeprefix("\ufeff")
+        return content.decode("utf-8-sig" if name == "utf-8" else name, "surrogateescape" if kept else "strict").removeprefix("\ufeff")
     except UnicodeError as error:
         offset = error.start if isinstance(error, UnicodeDecodeError) else 0
         line = content.count(b"\n", 0, offset) + 1
@@ -66,19 +77,49 @@ def _decoding_hint(content: bytes) -> str:
 
 
 def bare_name(path: Path) -> str:
-    """Return the file name without `.gz`, in lower case."""
-    return path.name.lower().removesuffix(".gz")
+    """Return the file name without `.gz` and its like, in lower case."""
+    name = path.name.lower()
+    return name.removesuffix(next((ending for ending in PACKED if name.endswith(ending)), ""))
 
 
-def _unpack(packed: bytes, path: Path) -> bytes:
+def _unpack(packed: bytes, path: Path) -> tuple[bytes, str]:
+    if path.suffix.lower() in (".xlsx", ".xls", ".xlsm", ".ods"):
+        raise DataError(f"file `{path}` is {_EXCEL}")
+    if packed.startswith(_ZIP_MAGIC):
+        return _only_member(packed, path)
     try:
-        return gzip.decompress(packed)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        whole = _unpacked_size(packed)
-        raise DataError(
-            f"file `{path}` is a damaged or truncated gzip file: {len(packed)} bytes hold {whole} bytes of content before it breaks off "
-            f"({error}). Fetch or pack it again"
-        ) from None
+        if packed.startswith(_GZIP_MAGIC):
+            packed = gzip.decompress(packed)
+        elif packed.startswith(_BZIP2_MAGIC) and packed[4:10] == b"1AY&SY":
+            packed = bz2.decompress(packed)
+        elif packed.startswith(_XZ_MAGIC):
+            packed = lzma.decompress(packed)
+    except (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
+        whole = (
+            f": {len(packed)} bytes hold {_unpacked_size(packed)} bytes of content before it breaks off"
+            if packed[:2] == _GZIP_MAGIC
+            else ""
+        )
+        kind = "gzip" if packed[:2] == _GZIP_MAGIC else "bzip2" if packed[:3] == _BZIP2_MAGIC else "xz"
+        raise DataError(f"file `{path}` is a damaged or truncated {kind} file{whole} ({error}). Fetch or pack it again") from None
+    if packed[257:262] == b"ustar":
+        raise DataError(f"file `{path}` is a tar archive: unpack it, and give the folder")
+    return packed, ""
+
+
+def _only_member(packed: bytes, path: Path) -> tuple[bytes, str]:
+    """Return the one file in a zip archive, and its name; what macOS adds does not count."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            names = [name for name in archive.namelist() if not name.endswith("/")]
+            if any(name in _SPREADSHEETS for name in names):
+                raise DataError(f"file `{path}` is {_EXCEL}")
+            own = [name for name in names if not name.startswith("__MACOSX/") and not Path(name).name.startswith(".")]
+            if len(own) != 1:
+                raise DataError(f"file `{path}` is a zip archive of {len(own)} files: unpack it, and give the folder or one of the files")
+            return archive.read(own[0]), own[0]
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        raise DataError(f"file `{path}` is a zip archive that cannot be read ({error}). Unpack it, or fetch it again") from None
 
 
 def _unpacked_size(packed: bytes) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ftr.data.arrow_tables import class_cells
 from ftr.data.columns import map_columns
 from ftr.data.options import HubOptions, column_choices
 from ftr.data.rows import SPLITS, Loaded, SourceFile, Table
@@ -76,7 +77,7 @@ def from_splits(splits: Mapping[str, Dataset], schema: RowSchema, given: Mapping
         if split in splits:
             table = unnested(_table(splits[split], split), split)
             mapping = map_columns(table, schema, given, source)
-            add_table(loaded, split, table, mapping, f"{source} {split}".replace("`", ""))
+            add_table(loaded, split, table, mapping, f"{source} {split}".replace("`", ""), schema)
             loaded.sources.append(_fingerprint(table, f"{source} {split}".replace("`", "")))
     return loaded
 
@@ -85,19 +86,18 @@ def _table(dataset: Dataset, split: str) -> Table:
     from datasets import ClassLabel
 
     columns = dict(dataset.with_format(None)[:])
+    classes: dict[str, Sequence[str]] = {}
     for name, feature in dataset.features.items():
-        if isinstance(feature, ClassLabel):
-            columns[name] = _named(columns[name], feature.names)
-        elif isinstance(inner := getattr(feature, "feature", None), ClassLabel):  # a list, with a class for every token
-            columns[name] = [None if values is None else _named(values, inner.names) for values in columns[name]]
+        inner = getattr(feature, "feature", feature)  # of a list: with a class for every token
+        if isinstance(inner, ClassLabel):
+            classes[name] = inner.names
+            columns[name] = class_cells(columns[name], inner.names)
     records = [list(cells) for cells in zip(*columns.values(), strict=True)]
-    return Table(list(columns), records, [f"{split}[{index}]" for index in range(len(records))])
-
-
-def _named(values: Iterable[int | None], names: Sequence[str]) -> list[str | None]:
-    return [names[value] if value is not None and 0 <= value < len(names) else None for value in values]
+    return Table(list(columns), records, [f"{split}[{index}]" for index in range(len(records))], classes=classes)
 
 
 def _fingerprint(table: Table, name: str) -> SourceFile:
-    content = "\n".join(json.dumps(record, ensure_ascii=False, default=str) for record in [table.columns, *table.records]).encode()
+    content = "\n".join(json.dumps(record, ensure_ascii=False, default=str) for record in [table.columns, *table.records]).encode(
+        errors="backslashreplace"
+    )
     return SourceFile(name, hashlib.sha256(content).hexdigest(), len(content))

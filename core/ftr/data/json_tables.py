@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NoReturn
 
-from ftr.data.rows import Rejected, Table
+from ftr.data.rows import PREDICT, Rejected, Table
 from ftr.data.squad import is_squad, nest_questions, read_nested, read_squad
 from ftr.errors import DataError
 
@@ -13,8 +14,8 @@ def read_json(text: str, name: str, split: str) -> Table:
     """Return the table in a JSON document, whatever its form; JSONL under a `.json` name is seen. Raises `DataError`."""
     try:
         document: object = json.loads(text)
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data" and text.lstrip().startswith("{"):
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data" and text.lstrip().startswith("{"):
             return read_jsonl(text, name, split)
         _broken(name, error)
     if is_squad(document):
@@ -39,10 +40,12 @@ def read_jsonl(text: str, name: str, split: str) -> Table:
             continue
         try:
             items.append((f"{name}:{number}", json.loads(line)))
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             if not items and (document := _whole(text)) is not None:
                 return read_squad(document, name, split)
-            _broken(name, error, number)
+            if split != PREDICT:
+                _broken(name, error, number)
+            items.append((f"{name}:{number}", Rejected(f"{name}:{number}", split, "not valid JSON", {"line": line[:200]})))
     if nest_questions([item for _, item in items]):
         return read_nested(items, split)
     return _table(items, split)
@@ -65,7 +68,8 @@ def _table(items: Sequence[tuple[str, object]], split: str) -> Table:
             table.records.append([item.get(column) for column in columns])
             table.places.append(place)
         else:
-            table.rejected.append(Rejected(place, split, "not a JSON object", {"value": item}))
+            bad = item if isinstance(item, Rejected) else Rejected(place, split, "not a JSON object", {"value": item})
+            table.rejected.append(replace(bad, after=len(table.records)))
     return table
 
 
@@ -81,7 +85,11 @@ def _from_columns(document: Mapping[str, object]) -> list[dict[str, object]] | N
     return [dict(zip(lists, cells, strict=True)) for cells in zip(*lists.values(), strict=True)]
 
 
-def _broken(name: str, error: json.JSONDecodeError, line: int | None = None) -> NoReturn:
+def _broken(name: str, error: ValueError | RecursionError, line: int | None = None) -> NoReturn:
+    if not isinstance(error, json.JSONDecodeError):
+        where = f" at line {line}" if line else ""
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).partition(";")[0]
+        raise DataError(f"file `{name}` cannot be read as JSON{where}: {why}") from None
     cut = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated string")
     raise DataError(
         f"file `{name}` is not valid JSON at line {line or error.lineno}, column {error.colno}: {error.msg}"

@@ -3,11 +3,12 @@
 from functools import cache
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 
 from ftr.data.schema import RowSchema
 
-Format = Literal["auto", "csv", "tsv", "json", "jsonl", "parquet", "squad", "text"]
+Format = Literal["auto", "csv", "tsv", "json", "jsonl", "parquet", "arrow", "squad", "text", "conll"]
+LabelFrom = Literal["auto", "column", "folder", "file"]
 Quoting = Literal["auto", "standard", "lenient", "none"]
 
 
@@ -20,14 +21,29 @@ class FileOptions(BaseModel):
     validation: str | None = Field(None, description="file of the validation split; `none` leaves it out")
     test: str | None = Field(None, description="file of the test split; `none` leaves it out")
     labels_file: str | None = Field(None, description="file with one label a line, for a text file with one text a line")
+    label_from: LabelFrom = Field(
+        "auto", description="whether each folder, or each file, of a folder holds the texts of one class, by its name; column: neither"
+    )
     format: Format = Field("auto", description="format of the files; auto goes by the name and the content")
     encoding: str = Field("utf-8", description="encoding of text files, by its Python name; a byte order mark is taken off")
-    delimiter: str | None = Field(None, min_length=1, max_length=1, description="cell delimiter of CSV files; guessed if not given")
+    delimiter: str | None = Field(
+        None,
+        description="cell delimiter of CSV files, and between text and label of text files: one character, `tab` or `space`; else guessed",
+    )
     quoting: Quoting = Field(
         "auto", description="how CSV cells are quoted: none takes quotes as text, lenient allows quotes inside cells that are not doubled"
     )
     header: Literal["auto"] | bool = Field("auto", description="whether the first row of a CSV file names the columns")
     id: str | int | None = Field(None, description="column of the row ids, by name or 0-based number; `none` numbers the rows")
+
+    @field_validator("delimiter", mode="before")
+    @classmethod
+    def _one_character(cls, value: object) -> object:
+        """Return the character that a word stands for: the shell and YAML lose a blank or a tab."""
+        found = {"tab": "\t", "\\t": "\t", "space": " ", "blank": " "}.get(value, value) if isinstance(value, str) else value
+        if found is not None and (not isinstance(found, str) or len(found) != 1 or found in '\r\n"'):
+            raise ValueError("give one character, `tab` or `space`")
+        return found
 
 
 class HubOptions(BaseModel):

@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING
 from ftr.data import duplicates
 from ftr.data.answer_rows import settle_answers
 from ftr.data.augment import Augmenter
+from ftr.data.cells import blank_as_none
 from ftr.data.check import check_rows, check_share
 from ftr.data.cleaner import LEFT_ALONE, STOP_WORDS, Cleaner, clean_split
-from ftr.data.labelling import class_names, strangers, with_ids
+from ftr.data.columns import set_aside
+from ftr.data.labelling import both_sets, class_names, counted, strangers, with_ids
+from ftr.data.labels import ClassIds, class_notes, label_name, listed
 from ftr.data.made_splits import make_splits
 from ftr.data.resample import bootstrap
 from ftr.data.rows import SPLITS, Loaded, Rejected, Rows
@@ -61,7 +64,7 @@ def prepare_rows(
     training = known_labels is None
     if training and "train" not in work.splits:
         raise DataError(f"there are no training rows, only {', '.join(work.splits) or 'nothing'}: give `dataset.train=FILE`")
-    labels = _label(work, head.schema, data, known_labels)
+    labels = _label(work, head.schema, data, known_labels, loaded)
     _limit(work, "train", data.limit, data)
     if training:
         make_splits(work, head.schema, data, cv, labels)
@@ -74,6 +77,7 @@ def prepare_rows(
     work.check_used(head.schema, labels, training=training)
     if training:
         _resample(work, head.schema, data)
+        _note_classes(work, head.schema, labels, loaded)
     splits: dict[str, Sequence[Row]] = {name: work.splits[name].rows for name in SPLITS if name in work.splits}
     return PreparedRows(splits, labels, work.report(head.schema, labels), work.rejected, work.notes)
 
@@ -81,6 +85,10 @@ def prepare_rows(
 def _checked(loaded: Loaded, head: Head, data: DataConfig) -> Work:
     work = Work({}, list(loaded.rejected), dict(loaded.origins))
     for split, rows in loaded.splits.items():
+        if split != "train" and _is_unlabelled(rows, loaded.splits.get("train"), head.schema):
+            work.notes.append(set_aside(split, loaded.origins.get(split, split), len(rows)))
+            work.rejected = [item for item in work.rejected if item.split != split]
+            continue
         settled, done, notes = settle_answers(rows, head.schema)
         work.notes += [f"{split}: {note}" for note in notes]
         work.record(split, "answers", {what: count for what, count in done.items() if count})
@@ -122,25 +130,67 @@ def _clean(work: Work, head: Head, data: DataConfig) -> None:
         work.notes.append(f"cleaned: {total[LEFT_ALONE]} contexts are left as they are, for cleaning would damage their answers")
 
 
-def _label(work: Work, schema: RowSchema, data: DataConfig, known: Sequence[str] | None) -> tuple[str, ...]:
+def _label(work: Work, schema: RowSchema, data: DataConfig, known: Sequence[str] | None, loaded: Loaded) -> tuple[str, ...]:
     """Put class ids into the rows; reject rows of classes that the training rows do not have."""
     column = schema.classes
     if column is None:
         return ()
-    origin = f"`{work.origins.get('train', 'train')}`"
-    labels = class_names(work.splits["train"].rows, column, origin) if known is None else tuple(known)
-    ids = {name: number for number, name in enumerate(labels)}
+    if known is None:
+        rows = work.splits["train"]
+        labels, notes = class_names(rows.rows, column, f"`{work.origins.get('train', 'train')}`", loaded.classes)
+        work.notes += notes
+        present = {labels[number] for number in counted([with_ids(row, column, ClassIds(labels)) for row in rows.rows], column)}
+    else:
+        labels, present = tuple(known), set(known)
+    ids = ClassIds(labels)
+    usable = ClassIds([name if name in present else "" for name in labels]) if len(present) < len(labels) else ids
+    cause, whose = ("label not in train", "classes of train") if known is None else ("label not known to the model", "classes of the model")
     for split, rows in work.splits.items():
-        strange = strangers(rows, column, labels)
-        cause = "label not in train" if known is None else "label not known to the model"
-        new = [Rejected(rows.places[index], split, cause, rows.rows[index]) for index in strange]
-        check_share(new, len(rows), data.max_rejected, work.origins.get(split, split))
-        work.rejected += new
+        strange = strangers(rows, column, usable)
+        if strange:
+            detail = both_sets(rows, strange, column, usable, [name for name in labels if name in present], whose)
+            new = [Rejected(rows.places[index], split, cause, rows.rows[index]) for index in strange]
+            check_share(new, len(rows), data.max_rejected, work.origins.get(split, split), detail)
+            work.rejected += new
+            work.notes.append(f"{split}: {len(strange)} rows: {cause}. {detail[0].upper()}{detail[1:]}")
         left_out = set(strange)
         kept = rows.take([index for index in range(len(rows)) if index not in left_out])
         kept.rows = [with_ids(row, column, ids) for row in kept.rows]
         work.splits[split] = kept
     return labels
+
+
+def _note_classes(work: Work, schema: RowSchema, labels: Sequence[str], loaded: Loaded) -> None:
+    """Note the classes in id order with their numbers of training rows, and what is strange about them."""
+    if schema.classes is None:
+        return
+    found = counted(work.splits["train"].rows, schema.classes)
+    counts = {name: found.get(number, 0) for number, name in enumerate(labels)}
+    order = f"in the order of {loaded.classes_from}" if loaded.classes and len(loaded.classes) == len(labels) else "sorted by name"
+    work.notes.append(f"{len(counts)} classes of `{schema.label}`, {order}, with their training rows: {listed(counts)}")
+    work.notes += class_notes(counts, schema.classes.name)
+
+
+def _is_unlabelled(rows: Rows, train: Rows | None, schema: RowSchema) -> bool:
+    """Whether no row has its target: all are blank, or -1 where -1 is no class of the training rows."""
+    columns = [column for column in schema.columns if column.target and column.required]
+    if not rows.rows or not columns:
+        return False
+    names = [column.name for column in columns]
+    if all(blank_as_none(row.get(name)) is None for row in rows.rows for name in names):
+        return True
+    classes = schema.classes
+    if classes is None or not classes.required:
+        return False
+    if any(not _is_minus_one(row.get(classes.name)) for row in rows.rows):
+        return False
+    return train is None or not any(_is_minus_one(row.get(classes.name)) for row in train.rows)
+
+
+def _is_minus_one(value: object) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(map(_is_minus_one, value))
+    return blank_as_none(value) is None or (isinstance(value, (str, int, float)) and label_name(value) == "-1")
 
 
 def _limit(work: Work, split: str, limit: int | None, data: DataConfig) -> None:

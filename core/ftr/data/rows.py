@@ -1,11 +1,16 @@
 """What reading gives: rows with their places, the rows left out with their causes, and the files behind them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+T = TypeVar("T")
 
 Row = dict[str, object]
 
 SPLITS = ("train", "validation", "test")
+PREDICT = "predict"
+"""The split of rows that are to be predicted: there a bad row gives an error record and ends nothing."""
 HELD_OUT = SPLITS[1:]
 """Splits that are not trained on: validation first, which sets the state that test is scored with."""
 
@@ -27,6 +32,23 @@ class Rejected:
     split: str
     cause: str
     row: Mapping[str, object]
+    after: int = 0
+    """How many rows of its table that are not rejected stand before it."""
+
+    def record(self) -> dict[str, object]:
+        """Return what `rejected.jsonl` says of it, as plain values that can be written as UTF-8."""
+        return {"place": self.place, "split": self.split, "cause": self.cause, "row": harmless(self.row)}
+
+
+def harmless(value: object) -> object:
+    """Return a value as it can be written: bytes decoded, what is not UTF-8 and halves of surrogate pairs escaped."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, Mapping):
+        return {str(harmless(key)): harmless(item) for key, item in value.items()}
+    return [harmless(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 @dataclass(slots=True)
@@ -51,6 +73,19 @@ class Unlabelled(Rows):
     rejected: list[Rejected] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def in_order(self, items: Iterable[T]) -> Iterator[T | Rejected]:
+        """Yield `items`, one for each usable row, and the rejected rows, all in the order of the input."""
+        waiting = iter(self.rejected)
+        held = next(waiting, None)
+        for number, item in enumerate(items):
+            while held is not None and held.after <= number:
+                yield held
+                held = next(waiting, None)
+            yield item
+        while held is not None:
+            yield held
+            held = next(waiting, None)
+
 
 @dataclass(slots=True)
 class Loaded:
@@ -61,18 +96,25 @@ class Loaded:
     rejected: list[Rejected] = field(default_factory=list)
     sources: list[SourceFile] = field(default_factory=list)
     origins: dict[str, str] = field(default_factory=dict)
+    classes: Sequence[str] = ()
+    classes_from: str = ""
+    """The classes in the order of a mapping that came with the data, and what that is; empty where none did."""
 
 
 @dataclass(slots=True)
 class Table:
     """One file, before its columns are named canonically: `records` are as wide as `columns`.
 
-    `header` is false when the columns are numbers because the file names none.
+    `header` is false when the columns are numbers because the file names none, and `guessed_header` true when the first row was taken
+    for it unasked.
     """
 
     columns: list[str]
     records: list[list[object]] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     header: bool = True
+    guessed_header: bool = False
     rejected: list[Rejected] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    classes: dict[str, Sequence[str]] = field(default_factory=dict)
+    """Of columns that came with a mapping of class ids: the names of the classes in id order."""

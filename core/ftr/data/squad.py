@@ -1,6 +1,7 @@
 """SQuAD's nested JSON, v1.1 and v2.0, and what is nested like it, flattened to one record per question."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from ftr.data.rows import Rejected, Table
 from ftr.errors import DataError
@@ -40,7 +41,9 @@ def read_nested(items: list[tuple[str, object]], split: str) -> Table:
     """Return one record per question in documents given with their places. Raises `DataError` as `read_squad` does."""
     table = Table([*COLUMNS, *EXTRA])
     for place, document in items:
-        if not (isinstance(document, Mapping) and set(document) == {"header"}):  # the first line of MRQA's files
+        if isinstance(document, Rejected):
+            table.rejected.append(replace(document, after=len(table.records)))
+        elif not (isinstance(document, Mapping) and set(document) == {"header"}):  # the first line of MRQA's files
             _walk(document, place, None, split, table)
     for column in reversed(EXTRA):
         at = table.columns.index(column)
@@ -96,7 +99,7 @@ def _walk(node: object, place: str, title: object, split: str, table: Table) -> 
 
 
 def _reject(table: Table, place: str, split: str, cause: str, value: object) -> None:
-    table.rejected.append(Rejected(place, split, cause, {"value": value}))
+    table.rejected.append(Rejected(place, split, cause, {"value": value}, len(table.records)))
 
 
 def _inside(place: str, key: str) -> str:

@@ -2,7 +2,9 @@
 
 import csv
 import io
+import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -14,6 +16,7 @@ Line = tuple[int, list[str]]
 
 _DELIMITERS = (",", "\t", ";", "|")
 _FEW = 20
+_SEP_LINE = re.compile(r"\"?sep=([^\r\n\"])\"?\r?\n", re.IGNORECASE)
 
 
 def read_delimited(text: str, name: str, split: str, options: FileOptions, known: frozenset[str], *, tabs: bool) -> Table:
@@ -21,22 +24,31 @@ def read_delimited(text: str, name: str, split: str, options: FileOptions, known
 
     Rows of another width than the first are rejected. Raises `DataError` for quotes that do not close.
     """
-    delimiter = options.delimiter or ("\t" if tabs else _guess_delimiter(text))
-    quoting = _tab_quoting(text, delimiter) if options.quoting == "auto" and delimiter == "\t" else options.quoting
-    lines = list(_lines(text, name, delimiter, quoting))
+    text, hinted = _without_sep_line(text)
+    first = 2 if hinted else 1
+    delimiter = options.delimiter or hinted or ("\t" if tabs else guess_delimiter(text))
+    guessed_quoting = options.quoting == "auto" and delimiter == "\t"
+    quoting = _tab_quoting(text, delimiter) if guessed_quoting else options.quoting
+    lines = list(_lines(text, name, delimiter, quoting, first))
     rows = [(number, cells) for number, cells in lines if any(cell.strip() for cell in cells)]
     if not rows:
         raise DataError(f"file `{name}` holds no rows")
     header = _is_header(rows, known) if options.header == "auto" else options.header
-    first = rows[0][1]
-    table = Table(columns=[cell.strip() for cell in first] if header else [str(n) for n in range(len(first))], header=header)
+    top = rows[0][1]
+    width = len(top) if header else Counter(len(cells) for _, cells in rows).most_common(1)[0][0]
+    table = Table(columns=[cell.strip() for cell in top] if header else [str(n) for n in range(width)], header=header)
+    table.guessed_header = header and options.header == "auto"
     _fill(table, rows[1:] if header else rows, name, split)
     if len(lines) > len(rows):
         table.notes.append(f"{name}: {len(lines) - len(rows)} blank lines skipped")
     if options.delimiter is None and not tabs and delimiter != ",":
-        table.notes.append(f"{name}: delimiter {delimiter!r} guessed")
+        how = "from its `sep=` line" if hinted else "guessed (otherwise: `dataset.delimiter=`)"
+        table.notes.append(f"{name}: delimiter {delimiter!r} {how}")
+    if guessed_quoting and '"' in text:
+        how = "taken as text" if quoting == "none" else "taken as quoting cells"
+        table.notes.append(f"{name}: quotes {how} (otherwise: `dataset.quoting={'standard' if quoting == 'none' else 'none'}`)")
     if not header:
-        table.notes.append(f"{name}: no header row" + (" (guessed)" if options.header == "auto" else ""))
+        table.notes.append(f"{name}: no header row" + (" (guessed; otherwise: `dataset.header=true`)" if options.header == "auto" else ""))
     return table
 
 
@@ -55,22 +67,28 @@ def _fill(table: Table, rows: list[Line], name: str, split: str) -> None:
             table.records.append(list(cells))
             table.places.append(place)
         else:
-            table.rejected.append(Rejected(place, split, "wrong number of cells", {"cells": cells, "expected": width}))
+            table.rejected.append(Rejected(place, split, "wrong number of cells", {"cells": cells, "expected": width}, len(table.records)))
 
 
-def _lines(text: str, name: str, delimiter: str, quoting: Quoting) -> Iterator[Line]:
+def _without_sep_line(text: str) -> tuple[str, str | None]:
+    """Return the text without the line that Excel puts above a header (`sep=;`), and the delimiter in it."""
+    match = _SEP_LINE.match(text)
+    return (text[match.end() :], match[1]) if match else (text, None)
+
+
+def _lines(text: str, name: str, delimiter: str, quoting: Quoting, start: int = 1) -> Iterator[Line]:
     if quoting == "none":
-        for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
+        for number, line in enumerate(text.removesuffix("\n").split("\n"), start=start):
             yield number, line.removesuffix("\r").split(delimiter)
         return
     csv.field_size_limit(sys.maxsize)
     # newline="" leaves line ends inside cells alone and splits at \n, \r and \r\n only: U+0085 is text.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=quoting != "lenient")
-    start = 1
+    before = start - 1
     try:
         for cells in reader:
             yield start, cells
-            start = reader.line_num + 1
+            start = before + reader.line_num + 1
     except csv.Error as error:
         raise DataError(
             f"file `{name}`, row beginning on line {start}: {error}. A quote inside a quoted cell must be doubled; "
@@ -78,17 +96,19 @@ def _lines(text: str, name: str, delimiter: str, quoting: Quoting) -> Iterator[L
         ) from None
 
 
-def _guess_delimiter(text: str) -> str:
-    widths: dict[str, int] = {}
+def guess_delimiter(text: str) -> str:
+    """Return the delimiter that gives most of the first rows one number of cells, above 1; the comma where none does better."""
+    csv.field_size_limit(sys.maxsize)
+    best, most = ",", 0.5
     for delimiter in _DELIMITERS:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        csv.field_size_limit(sys.maxsize)
-        seen = {len(cells) for cells in islice(reader, 50) if cells}
-        widths[delimiter] = seen.pop() if len(seen) == 1 else 0
-    if widths[","] > 1:
-        return ","
-    best = max(_DELIMITERS, key=lambda delimiter: widths[delimiter])
-    return best if widths[best] > 1 else ","
+        try:
+            rows = [len(cells) for cells in islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), 50) if cells]
+        except csv.Error:
+            continue
+        width, count = Counter(rows).most_common(1)[0] if rows else (0, 0)
+        if width > 1 and count / len(rows) > most:
+            best, most = delimiter, count / len(rows)
+    return best
 
 
 def _tab_quoting(text: str, delimiter: str) -> Quoting:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +38,17 @@ def with_baselines(record: dict[str, Any], config: RunConfig, prepared: Prepared
             if not isinstance(head, Baselines):
                 return record
             scorer = Scorer.of(registry, config.metrics)
-            scores = _scored(head, scorer, prepared, splits)
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
+                scores = _scored(head, scorer, prepared, splits)
     except Exception as error:
         note = f"no baselines: {in_one_line(error)}"
         say(note)
         return {**record, "notes": [*record.get("notes", ()), note]}
+    notes = [str(one.message) for one in warned if one.category is UserWarning]
+    for note in notes:
+        say(note)
+    record = {**record, "notes": [*record.get("notes", ()), *notes]}
     seconds = time.monotonic() - began
     digits = decimals([one for by_split in scores.values() for found in by_split.values() for one in found.values()])
     shown = splits[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import __version__
@@ -11,6 +12,7 @@ from ftr.data.encode import BESIDE_RUNS, OWN_CACHE, StoredSplit, cache_folder, c
 from ftr.data.load import load_rows
 from ftr.data.prepare import prepare_rows
 from ftr.registry import get_registry
+from ftr.runs.rejected import refused_rows_kept
 from ftr.train.components import check_kind, encode_settings, make_head, make_model
 from ftr.train.requests import check_splits
 from ftr.train.weighting import check_weighting, weighting_notes
@@ -39,8 +41,11 @@ class Prepared:
 
 
 def prepare(config: RunConfig, registry: Registry) -> Prepared:
-    """Read, check, split and encode the data of `config`. Raises `DataError`, `ConfigError`, `ModelError`, `PluginError`."""
-    with plugin_errors(registry):
+    """Read, check, split and encode the data of `config`. Raises `DataError`, `ConfigError`, `ModelError`, `PluginError`.
+
+    Where too many rows are refused they are written to `output`, and the error names the file.
+    """
+    with plugin_errors(registry), refused_rows_kept(Path(config.output).expanduser()):
         return _prepared(config, registry)
 
 

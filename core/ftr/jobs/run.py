@@ -27,6 +27,7 @@ from ftr.runs.card import model_card
 from ftr.runs.directory import ERROR_LOG, RunDirectory
 from ftr.runs.lock import LOCK, hold
 from ftr.runs.record import beginning, check_reach, package_versions, provenance, remember
+from ftr.runs.rejected import REJECTED, write_rejected
 from ftr.runs.storage import Storage, checked_storage
 from ftr.train.checkpoint import last_step, remove_checkpoints
 from ftr.train.history import attempts
@@ -95,7 +96,7 @@ def execute(resolved: Resolved, registry: Registry, say: Say) -> RunResult:
             try:
                 directory.write(record)
                 if prepared.rejected:
-                    atomic.write_lines(directory.path / "rejected.jsonl", [asdict(row) for row in prepared.rejected])
+                    write_rejected(directory.path / REJECTED, prepared.rejected)
                 return carry_out(directory, record, config, prepared, say)
             except RequestError:
                 if not (directory.model.exists() or last_step(directory.path)):

@@ -20,6 +20,7 @@ from ftr.registry import Registry
 from ftr.runs.directory import RECORD
 from ftr.runs.load import Predictor, load, model_folder
 from ftr.runs.record import recorded_registry
+from ftr.runs.rejected import refused_rows_kept
 from ftr.runs.sweep import run_or_winner
 from ftr.train.scoring import Scorer
 
@@ -68,7 +69,8 @@ def evaluate(
     known = registry or recorded_registry(record)
     predictor = load(model_folder(directory.path), registry=known)
     config, other = _config(_reading(record), settings, known, directory.record)
-    rows = _rows(config, known, predictor.head, predictor.card.labels if other else None)
+    with refused_rows_kept(directory.path.parent):
+        rows = _rows(config, known, predictor.head, predictor.card.labels if other else None)
     if record.get("several") == "folds" and not other:
         _leave_out_folds(rows, directory.path, split)
     name = split or next((part for part in ("test", "validation", "train") if part in rows.splits), "test")

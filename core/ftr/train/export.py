@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
+from ftr.config.recorded import check_fields
 from ftr.data.cleaner import Cleaner
 from ftr.errors import ModelError, RunError
 from ftr.train.folder import read_json
@@ -84,7 +85,11 @@ def read_card(folder: Path) -> ModelCard:
     """Read `ftr.json` of a model directory, which somebody else may have written. Raises `ModelError`."""
     path = folder / FTR_JSON
     try:
-        card = ModelCard(**read_json(path))
+        values = read_json(path)
+        if not isinstance(values, dict):
+            raise ValueError("it is no mapping")
+        check_fields(ModelCard.__dataclass_fields__, values, values, path)
+        card = ModelCard(**values)
         _check_card(card)
     except FileNotFoundError as error:
         raise ModelError(f"`{folder}` has no `{FTR_JSON}`: it was not written by ftr. Give a run directory or its `model/`.") from error

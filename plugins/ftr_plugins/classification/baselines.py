@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ftr.protocols import Prediction, Row
 
 MAJORITY, TFIDF = "majority", "tf-idf"
+TEXTS = ("text", "text_pair")
 MOST_ROWS = 50_000
 """Training rows that the regression learns from at most, a seeded sample: bounds its time."""
 MOST_FEATURES, MOST_WEIGHTS = 200_000, 2_000_000
@@ -28,11 +30,13 @@ Probabilities = NDArray[np.float64]
 
 
 def baselines(train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Sequence[str]) -> dict[str, dict[str, list[Prediction]]]:
-    """Return the predictions of both baselines for each split: see `majority` and `tfidf`."""
-    return {
-        MAJORITY: {split: _decoded(rows, majority(train, rows, labels), labels) for split, rows in heldout.items()},
-        TFIDF: {split: _decoded(heldout[split], found, labels) for split, found in tfidf(train, heldout, labels).items()},
-    }
+    """Return the predictions of both baselines for each split: see `majority` and `tfidf`; warns where the texts have no words."""
+    most = {split: _decoded(rows, majority(train, rows, labels), labels) for split, rows in heldout.items()}
+    if not any(re.search(WORD, str(row.get(name) or "")) for row in train for name in TEXTS):
+        warnings.warn(f"no baseline `{TFIDF}`: the training texts have no words (letters or digits) to count", stacklevel=2)
+        return {MAJORITY: most}
+    words = {split: _decoded(heldout[split], found, labels) for split, found in tfidf(train, heldout, labels).items()}
+    return {MAJORITY: most, TFIDF: words}
 
 
 def majority(train: Sequence[Row], rows: Sequence[Row], labels: Sequence[str]) -> Probabilities:
@@ -55,7 +59,7 @@ def tfidf(train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Se
     from sklearn.linear_model import LogisticRegression
 
     chosen = random.Random(0).sample(list(train), MOST_ROWS) if len(train) > MOST_ROWS else train
-    columns = [name for name in ("text", "text_pair") if any(row.get(name) for row in chosen)]
+    columns = [name for name in TEXTS if any(re.search(WORD, str(row.get(name) or "")) for row in chosen)]
     most = min(MOST_FEATURES, MOST_WEIGHTS // len(labels))
     settings: dict[str, Any] = {"ngram_range": (1, 2), "sublinear_tf": True, "token_pattern": WORD.pattern, "max_features": most}
     vectorizers = {name: TfidfVectorizer(**settings) for name in columns}

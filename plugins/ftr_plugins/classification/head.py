@@ -30,7 +30,9 @@ class SequenceClassificationHead:
             ),
             Column(name="text_pair", aliases=("text_b", "sentence2", "hypothesis"), required=False),
             Column(
-                name="label", type="label", aliases=("labels", "sentiment", "class", "category", "target", "polarity", "stars", "rating")
+                name="label",
+                type="label",
+                aliases=("labels", "sentiment", "class", "category", "target", "polarity", "stars", "rating", "cats"),
             ),
         ),
         stratify="label",

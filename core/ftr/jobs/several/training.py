@@ -7,11 +7,10 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftr import atomic
 from ftr.jobs.baselines import with_baselines
 from ftr.jobs.failed import note_beginning, traceback_kept, write_ending
 from ftr.jobs.prepare import Prepared, prepare
@@ -20,6 +19,7 @@ from ftr.jobs.several.plan import MEMBERS, Member
 from ftr.runs.directory import RunDirectory
 from ftr.runs.lock import hold
 from ftr.runs.record import beginning
+from ftr.runs.rejected import REJECTED, write_rejected
 from ftr.train.history import attempts
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def opened(run: RunDirectory, opening: Mapping[str, Any], member: Member, data: 
         record = with_baselines(record, member.config, prepared, say)
         directory.write(record)
         if prepared.rejected:
-            atomic.write_lines(directory.path / "rejected.jsonl", [asdict(row) for row in prepared.rejected])
+            write_rejected(directory.path / REJECTED, prepared.rejected)
         weights = directory.path / WEIGHTS
         try:
             with traceback_kept(directory, say):

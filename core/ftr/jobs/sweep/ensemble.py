@@ -192,10 +192,8 @@ class Joining:
 
         if not self.scorer.loss:
             return None
-        config, tokenizer = (
-            recorded_config(self.best, RunDirectory(self.directory.best).record),
-            Pretrained(str(member.run.model)).tokenizer(),
-        )
+        config = recorded_config(self.best, RunDirectory(self.directory.best).record)
+        tokenizer = Pretrained(str(member.run.model)).tokenizer()
         rows = self.splits[name].rows.to_list()
         return EncodedSplit(*encode_targets(self.registry, config, member.head, tokenizer, member.card, rows).open())
 
