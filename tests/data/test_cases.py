@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,8 +40,8 @@ GERMAN = {"encoding": "cp1252", "text": "Bewertung", "label": "Sterne"}
         ("plain-text-forms/file_per_class", {}, ("neg", "pos"), {"train": 60}),
     ],
 )
-def test_a_case_is_read(source: str, options: dict[str, str], labels: tuple[str, ...] | None, used: dict[str, int]) -> None:
-    prepared = prepare_rows(load(CASES / source, **options), head_of(TEXT), ALL)
+def test_a_case_is_read(source: str, options: dict[str, Any], labels: tuple[str, ...] | None, used: dict[str, int]) -> None:
+    prepared = prepare_rows(load(CASES / source, TEXT, **options), head_of(TEXT), ALL)
     assert {name: len(rows) for name, rows in prepared.splits.items()} == used
     assert labels is None or prepared.labels == labels
 

@@ -7,10 +7,7 @@ import lzma
 import zipfile
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
-from pyarrow import parquet
 
 from ftr.data.labels import ClassIds, label_key, label_name, label_names
 from ftr.data.prepare import prepare_rows
@@ -74,6 +71,8 @@ def test_what_is_strange_about_classes_is_noted(tmp_path: Path, labels: list[str
 def test_class_ids_follow_the_mapping_that_came_with_the_data(tmp_path: Path) -> None:
     data = folder(tmp_path, train_csv="text,label\n" + ROWS, mapping_txt="1\tbad\n0\tworse\n")
     assert prepare(data).labels == ("worse", "bad")
+    from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+
     features = Features({"text": Value("string"), "label": ClassLabel(names=["pos", "neg"])})
     dataset = Dataset.from_dict({"text": [f"t{n}" for n in range(8)], "label": [n % 2 for n in range(8)]}, features=features)
     dataset.save_to_disk(str(tmp_path / "one"))
@@ -85,6 +84,9 @@ def test_class_ids_follow_the_mapping_that_came_with_the_data(tmp_path: Path) ->
 
 
 def test_binary_text_is_decoded_and_broken_text_rejects_its_row(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
     labels = pa.array([b"x", b"y", b"x", b"y"], pa.binary())
     cells = pa.array(["å".encode(), b"b", b"\xff", b"d"], pa.binary())
     for name, column in (("binary", cells), ("string", cells.view(pa.string()))):

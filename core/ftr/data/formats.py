@@ -72,7 +72,7 @@ def parse(text: str, name: str, split: str, options: FileOptions, schema: RowSch
     if form == "jsonl":
         return read_jsonl(text, name, split)
     if form == "tsv" and looks_conll(text):
-        raise DataError(f"file `{name}` has {WAY_OUT}: give `dataset.format=conll`")
+        raise DataError(f"file `{name}` has {WAY_OUT}" + (": give `dataset.format=conll`" if reads_tokens(schema) else ""))
     if form == "conll":
         return read_conll(text, name, split, options, schema)
     return read_delimited(text, name, split, options, known_names(schema, options), tabs=form == "tsv")
