@@ -41,11 +41,17 @@ def ftr_heads() -> list[ftr.HeadSpec]:
 
 @ftr.hookimpl
 def ftr_metrics() -> list[ftr.MetricSpec]:
-    """Return the metric."""
+    """Return the metrics."""
     return [
         ftr.MetricSpec(
             name="squad", target="ftr_plugins.extractive_qa.metrics:Squad", key="f1", summary="exact match and F1, as the SQuAD script"
-        )
+        ),
+        ftr.MetricSpec(
+            name="squad_characters",
+            target="ftr_plugins.extractive_qa.metrics:SquadCharacters",
+            key="characters_f1",
+            summary="the same, with characters for words in scripts without spaces",
+        ),
     ]
 
 

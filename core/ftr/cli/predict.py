@@ -35,6 +35,7 @@ def execute(args: argparse.Namespace) -> Answer:
     from ftr.config.components import checked_options
     from ftr.data.cleaner import clean_unlabelled
     from ftr.data.options import FileOptions, file_options
+    from ftr.data.unknown import unknown_note
     from ftr.data.unlabelled import read_unlabelled
     from ftr.runs.load import load
     from ftr.train.quiet import quiet_libraries
@@ -55,9 +56,10 @@ def execute(args: argparse.Namespace) -> Answer:
         print(
             f"{len(rows.rejected)} of {len(rows.rejected) + len(rows.rows)} rows cannot be used; each has an `error` line", file=sys.stderr
         )
-    if args.format == "squad":
-        return _squad(predictor, rows, args.output)
-    return _lines(predictor, rows, args)
+    answer = _squad(predictor, rows, args.output) if args.format == "squad" else _lines(predictor, rows, args)
+    if note := unknown_note("input", predictor.tokens):
+        print(note, file=sys.stderr)
+    return answer
 
 
 def _lines(predictor: Predictor, rows: Unlabelled, args: argparse.Namespace) -> Answer:

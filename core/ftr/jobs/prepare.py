@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,11 @@ from ftr.blame import plugin_errors
 from ftr.data.encode import StoredSplit, cache_folder, code_identity, store_split
 from ftr.data.load import load_rows
 from ftr.data.prepare import prepare_rows
+from ftr.data.unknown import TOKENS, UNKNOWN, unknown_note
 from ftr.registry import get_registry
 from ftr.train.components import encode_settings, make_head, make_model
 from ftr.train.requests import check_splits
+from ftr.train.scoring import remarks
 from ftr.train.weighting import check_weighting, weighting_notes
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ def _prepared(config: RunConfig, registry: Registry) -> Prepared:
     check_splits(config, rows.splits)
     model = make_model(registry, config.model, config.train)
     notes = [*loaded.notes, *rows.notes]
+    notes += remarks(head, rows.splits, config.metrics)
     notes += weighting_notes(config.train, head, rows.labels, rows.splits["train"])
     untuned = None if "validation" in rows.splits else head.untuned(rows.splits["train"])
     if untuned is not None:
@@ -59,7 +63,10 @@ def _prepared(config: RunConfig, registry: Registry) -> Prepared:
     settings = encode_settings(config, model, rows.labels, notes)
     splits = encode_splits(config, registry, head, model, settings, rows.splits)
     for name, split in splits.items():
-        notes += [f"{name}: {note}: {count} of {split.feature_count}" for note, count in split.notes.items()]
+        notes += [
+            f"{name}: {note}: {count} of {split.feature_count}" for note, count in split.notes.items() if note not in (TOKENS, UNKNOWN)
+        ]
+        notes += [note for note in [unknown_note(name, Counter(split.notes))] if note]
     return Prepared(
         splits=splits,
         labels=rows.labels,

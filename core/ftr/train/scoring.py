@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ftr.data.rows import HELD_OUT
 from ftr.errors import FtrError, PluginError, ScoreError
+from ftr.protocols import Remarks
 from ftr.suggest import did_you_mean
 from ftr.train.components import call_target
 
@@ -81,6 +83,13 @@ class Scorer:
             raise
         except Exception as error:
             raise PluginError(f"metric `{name}` ({self.owners[name]}) failed: {type(error).__name__}: {error}") from error
+
+
+def remarks(head: Head, splits: Mapping[str, Sequence[Row]], metrics: Sequence[str]) -> list[str]:
+    """Return what the head remarks on rows that are scored: see `ftr.protocols.Remarks`."""
+    if not isinstance(head, Remarks):
+        return []
+    return [f"{name}: {line}" for name in HELD_OUT if name in splits for line in head.remarks(splits[name], metrics)]
 
 
 def headline(scores: Scores) -> dict[str, float]:
