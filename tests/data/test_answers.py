@@ -104,7 +104,7 @@ def test_answers_flattened_into_two_columns_use_the_given_offsets(tmp_path: Path
 
 
 def test_impossible_questions_in_all_spellings(tmp_path: Path) -> None:
-    empty = {"text": [], "answer_start": []}
+    empty: dict[str, list[object]] = {"text": [], "answer_start": []}
     good = [
         *(qa(is_impossible=flag) for flag in ("false", "False", 0, 0.0, "no", "0", None, "")),
         *(qa(is_impossible=flag, answers=empty, plausible_answers=[{"text": "Bo"}]) for flag in (True, "true", "True", 1, 1.0, "yes")),

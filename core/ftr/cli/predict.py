@@ -57,8 +57,9 @@ def execute(args: argparse.Namespace) -> Answer:
             f"{len(rows.rejected)} of {len(rows.rejected) + len(rows.rows)} rows cannot be used; each has an `error` line", file=sys.stderr
         )
     answer = _squad(predictor, rows, args.output) if args.format == "squad" else _lines(predictor, rows, args)
-    if note := unknown_note("input", predictor.tokens):
-        print(note, file=sys.stderr)
+    unknown = unknown_note("input", predictor.tokens)
+    if unknown is not None:
+        print(unknown, file=sys.stderr)
     return answer
 
 

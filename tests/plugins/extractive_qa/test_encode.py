@@ -204,7 +204,7 @@ def test_a_context_that_gives_no_tokens_gives_one_window_with_only_a_null_token(
     assert (window["offset_start"], window["start_positions"]) == ([], window["null_position"])
 
 
-def byte_level(whitespace: bool, prefix: bool, trim: bool, normalizer: object = None) -> PreTrainedTokenizerBase:
+def byte_level(whitespace: bool, prefix: bool, trim: bool, normalizer: Any = None) -> PreTrainedTokenizerBase:
     """Return a byte-level tokenizer whose tokens are words, with the pre-tokenizer before it or not."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
@@ -230,12 +230,12 @@ def byte_level(whitespace: bool, prefix: bool, trim: bool, normalizer: object = 
 @pytest.mark.parametrize("trim", [True, False])
 def test_answers_keep_their_first_letter_whatever_comes_before_the_bytes(whitespace: bool, prefix: bool, trim: bool) -> None:
     tokenizer = byte_level(whitespace, prefix, trim)
-    post = tokenizer.backend_tokenizer.post_processor.__getstate__()  # type: ignore[attr-defined]
+    post = tokenizer.backend_tokenizer.post_processor.__getstate__()
     context = "Été " + MILL * 2
     for answer in ("Été", "old mill", "1803", "two brothers", "It"):
         first, *_ = both(rows(("who ?", context, answer)), tokenizer, 80, 10)
         assert (target_text(first, context) or "").strip() == answer
-    assert tokenizer.backend_tokenizer.post_processor.__getstate__() == post  # type: ignore[attr-defined]
+    assert tokenizer.backend_tokenizer.post_processor.__getstate__() == post
 
 
 def test_a_tokenizer_that_drops_letters_is_reported_and_refused_where_most_answers_suffer() -> None:
