@@ -25,6 +25,9 @@ ENOUGH = 20
 """Answers from which on a tokenizer is refused when most of them do not read back."""
 _PROBE = ("Who is it?", "\u00c9mile, born in 1815 - so p. 7 says - met A.")
 
+Target = tuple[int, int, int, int]
+"""An answer in a window: its first and last token, and the characters [start, end) of the context that these stand for."""
+
 
 @dataclass(frozen=True, slots=True)
 class NullToken:
@@ -74,7 +77,7 @@ def encode_rows(
     if settings.targets:
         spans = [_answer(answers) for answers in rows["answers"]]
         found = [_target(window, spans[owner]) for window, owner in zip(windows, owners, strict=True)]
-        _check_read_back(notes, owners, spans, found, windows, rows["context"], tokenizer)
+        _check_read_back(notes, owners, spans, found, rows["context"], tokenizer)
         columns["start_positions"] = [null if span is None else span[0] for span, null in zip(found, nulls, strict=True)]
         columns["end_positions"] = [null if span is None else span[1] for span, null in zip(found, nulls, strict=True)]
         _note_lost(notes, owners, spans, found)
@@ -202,7 +205,7 @@ def _context(window: Encoding) -> tuple[int, int]:
     return (sequence.index(1) if count else 0), count
 
 
-def _target(window: Encoding, span: tuple[int, int] | None) -> tuple[int, int] | None:
+def _target(window: Encoding, span: tuple[int, int] | None) -> Target | None:
     first, count = _context(window)
     if span is None or not count:
         return None
@@ -214,7 +217,7 @@ def _target(window: Encoding, span: tuple[int, int] | None) -> tuple[int, int] |
     after, before = np.flatnonzero(offsets[:, 1] > start), np.flatnonzero(offsets[:, 0] < end)
     if after[0] > before[-1]:
         return None
-    return first + int(after[0]), first + int(before[-1])
+    return first + int(after[0]), first + int(before[-1]), int(offsets[after[0], 0]), int(offsets[before[-1], 1])
 
 
 def _offset_columns(windows: Sequence[Encoding]) -> dict[str, list[Any]]:
@@ -236,8 +239,7 @@ def _check_read_back(
     notes: list[list[str]],
     owners: Sequence[int],
     spans: Sequence[tuple[int, int] | None],
-    found: Sequence[tuple[int, int] | None],
-    windows: Sequence[Encoding],
+    found: Sequence[Target | None],
     contexts: Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
@@ -250,8 +252,7 @@ def _check_read_back(
         if span is None or place is None or owner in seen:
             continue
         seen.add(owner)
-        offsets = windows[index].offsets
-        start, end = offsets[place[0]][0], offsets[place[1]][1]
+        start, end = place[2:]
         answer, text = contexts[owner][slice(*span)], contexts[owner][start:end]
         if text.strip() != answer:
             other.append(f"`{answer}` reads back as `{text.strip()}`")
@@ -266,7 +267,7 @@ def _check_read_back(
 
 
 def _note_lost(
-    notes: list[list[str]], owners: Sequence[int], spans: Sequence[tuple[int, int] | None], found: Sequence[tuple[int, int] | None]
+    notes: list[list[str]], owners: Sequence[int], spans: Sequence[tuple[int, int] | None], found: Sequence[Target | None]
 ) -> None:
     """Note, on its first window, every row whose answer no window holds: the loss takes it for unanswerable."""
     held = {owner for owner, span in zip(owners, found, strict=True) if span is not None}
