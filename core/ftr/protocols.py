@@ -188,6 +188,15 @@ class Places(Protocol):
         ...
 
 
+@runtime_checkable
+class Remarks(Protocol):
+    """What a head may give besides: remarks on rows that the metrics of a run do not fit."""
+
+    def remarks(self, rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
+        """Return a line for each thing to tell a person who scores `rows` by `metrics`, given by their names."""
+        ...
+
+
 class Metric(Protocol):
     """The target of a `MetricSpec`, called without arguments, gives an `evaluate.EvaluationModule`."""
 

@@ -3,6 +3,9 @@
 import ftr
 
 
+SQUAD_SCORES = tuple(f"{rows}{score}" for rows in ("", "HasAns_", "NoAns_") for score in ("exact", "f1", "total"))
+
+
 @ftr.hookimpl
 def ftr_datasets() -> list[ftr.DatasetSpec]:
     """Return the question answering datasets."""
@@ -41,15 +44,22 @@ def ftr_heads() -> list[ftr.HeadSpec]:
 
 @ftr.hookimpl
 def ftr_metrics() -> list[ftr.MetricSpec]:
-    """Return the metric."""
+    """Return the metrics."""
     return [
         ftr.MetricSpec(
             name="squad",
             target="ftr_plugins.extractive_qa.metrics:Squad",
             key="f1",
             summary="exact match and F1, as the SQuAD script",
-            scores=tuple(f"{rows}{score}" for rows in ("", "HasAns_", "NoAns_") for score in ("exact", "f1", "total")),
-        )
+            scores=SQUAD_SCORES,
+        ),
+        ftr.MetricSpec(
+            name="squad_characters",
+            target="ftr_plugins.extractive_qa.metrics:SquadCharacters",
+            key="characters_f1",
+            summary="the same, with characters for words in scripts without spaces",
+            scores=tuple(f"characters_{score}" for score in SQUAD_SCORES),
+        ),
     ]
 
 

@@ -109,6 +109,11 @@ class TestSquadMetric(MetricConformance):
     }
 
 
+class TestSquadCharactersMetric(MetricConformance):
+    name, references = "squad_characters", TestSquadMetric.references
+    perfect, worse = TestSquadMetric.perfect, TestSquadMetric.worse
+
+
 class TestMiniLM(ModelConformance):
     name = "minilm"
 

@@ -37,6 +37,7 @@ def execute(args: argparse.Namespace) -> Answer:
     from ftr.config.components import checked_options
     from ftr.data.cleaner import clean_unlabelled
     from ftr.data.options import FileOptions, file_options
+    from ftr.data.unknown import unknown_note
     from ftr.data.unlabelled import read_unlabelled
     from ftr.runs.load import load
     from ftr.train.quiet import quiet_libraries
@@ -59,6 +60,9 @@ def execute(args: argparse.Namespace) -> Answer:
     if rows.rejected:
         show(f"{len(rows.rejected)} of {len(rows.rejected) + len(rows.rows)} rows cannot be used; each has an `error` line")
     answer = _squad(predictor, rows, args.output) if args.format == "squad" else _lines(predictor, rows, args)
+    unknown = unknown_note("input", predictor.tokens)
+    if unknown is not None:
+        show(unknown)
     # Where no row at all could be used, the request was wrong.
     return answer if rows.rows else replace(answer, exit_code=RequestError.exit_code)
 

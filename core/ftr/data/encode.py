@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ftr import atomic
 from ftr.compatible import own_version
 from ftr.data.cleaner import GIVEN
+from ftr.data.unknown import UNKNOWN, count_unknown
 from ftr.errors import DataError, RunError
 from ftr.paths import expanded, writable
 from ftr.source import code_hash
@@ -138,6 +139,7 @@ def _encode(
 ) -> Iterator[pa.Table]:
     import pyarrow as pa
 
+    tokens: Counter[str] = Counter()
     for start in range(0, len(rows), ROWS_PER_CALL):
         batch = rows[start : start + ROWS_PER_CALL]
         columns = head.encode({name: [row.get(name) for row in batch] for name in _names(batch) if name != GIVEN}, tokenizer, settings)
@@ -149,7 +151,11 @@ def _encode(
             )
         columns["row"] = [start + owner for owner in owners]
         columns["length"] = [len(ids) for ids in columns["input_ids"]]
-        yield pa.table(columns)
+        table = pa.table(columns)
+        tokens += count_unknown(table["input_ids"].combine_chunks().flatten().to_numpy(), tokenizer)
+        yield table
+    if tokens[UNKNOWN]:
+        notes.update(tokens)
 
 
 def _names(rows: Sequence[Row]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +12,12 @@ from ftr.blame import plugin_errors
 from ftr.data.encode import BESIDE_RUNS, OWN_CACHE, StoredSplit, cache_folder, code_identity, store_split
 from ftr.data.load import load_rows
 from ftr.data.prepare import prepare_rows
+from ftr.data.unknown import TOKENS, UNKNOWN, unknown_note
 from ftr.registry import get_registry
 from ftr.runs.rejected import refused_rows_kept
 from ftr.train.components import check_kind, encode_settings, make_head, make_model
 from ftr.train.requests import check_splits
+from ftr.train.scoring import remarks
 from ftr.train.weighting import check_weighting, weighting_notes
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ def _prepared(config: RunConfig, registry: Registry) -> Prepared:
     check_splits(config, rows.splits)
     model = make_model(registry, config.model, config.train)
     notes = [*loaded.notes, *rows.notes]
+    notes += remarks(head, rows.splits, config.metrics)
     notes += weighting_notes(config.train, head, rows.labels, rows.splits["train"])
     untuned = None if "validation" in rows.splits else head.untuned(rows.splits["train"])
     if untuned is not None:
@@ -70,7 +74,10 @@ def _prepared(config: RunConfig, registry: Registry) -> Prepared:
         )
     splits = encode_splits(config, registry, head, model, settings, rows.splits)
     for name, split in splits.items():
-        notes += [f"{name}: {note}: {count} of {split.feature_count}" for note, count in split.notes.items()]
+        notes += [
+            f"{name}: {note}: {count} of {split.feature_count}" for note, count in split.notes.items() if note not in (TOKENS, UNKNOWN)
+        ]
+        notes += [note for note in [unknown_note(name, Counter(split.notes))] if note]
     return Prepared(
         splits=splits,
         labels=rows.labels,

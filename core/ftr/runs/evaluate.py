@@ -15,6 +15,7 @@ from ftr.config.resolve import flat, resolve
 from ftr.data.cleaner import as_given
 from ftr.data.load import load_rows
 from ftr.data.prepare import prepare_rows
+from ftr.data.unknown import unknown_note
 from ftr.errors import ConfigError, DataError
 from ftr.registry import Registry
 from ftr.runs.directory import RECORD
@@ -22,7 +23,7 @@ from ftr.runs.load import Predictor, load, model_folder
 from ftr.runs.record import recorded_registry
 from ftr.runs.rejected import refused_rows_kept
 from ftr.runs.sweep import run_or_winner
-from ftr.train.scoring import Scorer
+from ftr.train.scoring import Scorer, remarks
 
 if TYPE_CHECKING:
     from ftr.data.prepare import PreparedRows
@@ -79,7 +80,10 @@ def evaluate(
     chosen: Sequence[Row] = rows.splits[name]
     if tune:
         _tune(predictor, rows, name, save_state)
+    predictor.tokens.clear()
     answers = list(predictor.stream(chosen, restore=False))
+    rows.notes += remarks(predictor.head, {name: chosen}, predictor.card.metrics)
+    rows.notes += [note for note in [unknown_note(name, predictor.tokens)] if note]
     scores = Scorer.of(known, predictor.card.metrics).score(predictor.head, chosen, answers, predictor.card.labels)
     answers = as_given(predictor.head, chosen, answers, predictor.cleaner)
     if predictions is not None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from ftr.config.models import Component
 from ftr.config.training import TrainConfig
 from ftr.data.check import clean_row
 from ftr.data.cleaner import GIVEN, as_given, cleaned_row
+from ftr.data.unknown import count_unknown
 from ftr.errors import DataError, ModelError, RequestError
 from ftr.isolation import ProcessLock, loading
 from ftr.paths import expanded
@@ -91,6 +94,8 @@ class Predictor:
             raise ModelError(f"`{folder / FTR_JSON}` has {len(self.card.labels)} labels, more than its weights can have.")
         self.engine = load_engine(folders, self.head, self.card, numerics, member_votes(folder))
         self.cleaner = self.card.cleaner
+        self.tokens: Counter[str] = Counter()
+        """What was encoded so far, in tokens: see `ftr.data.unknown`."""
         self.settings = EncodeSettings(max_length=self.card.max_length, stride=self.card.stride, labels=self.card.labels, targets=False)
 
     def predict(self, rows: Iterable[str | Mapping[str, Any]]) -> list[Prediction]:
@@ -135,6 +140,7 @@ class Predictor:
         return as_given(self.head, rows, predictions, self.cleaner) if restore else predictions
 
     def _encode(self, rows: Sequence[Row]) -> EncodedSplit:
+        import numpy as np
         from datasets import Dataset
 
         from ftr.train.inference import EncodedSplit
@@ -143,6 +149,8 @@ class Predictor:
         columns = self.head.encode({name: [row.get(name) for row in rows] for name in names}, self.engine.tokenizer, self.settings)
         columns.pop("notes", None)
         columns["length"] = [len(ids) for ids in columns["input_ids"]]
+        ids = np.fromiter(chain.from_iterable(columns["input_ids"]), np.int64)
+        self.tokens += count_unknown(ids, self.engine.tokenizer)
         return EncodedSplit(Dataset.from_dict({"index": list(range(len(rows)))}), Dataset.from_dict(columns))
 
     def _checked(self, rows: Iterable[str | Mapping[str, Any]]) -> Iterator[Row]:

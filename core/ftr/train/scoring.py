@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftr.data.rows import HELD_OUT
 from ftr.errors import FtrError, PluginError, ScoreError
 from ftr.isolation import prints_caught
 from ftr.paths import writable
+from ftr.protocols import Remarks
 from ftr.suggest import did_you_mean
 from ftr.train.components import call_target
 
@@ -108,6 +110,13 @@ def _metrics_cache() -> None:
     if config is not None and not writable(config.HF_METRICS_CACHE):
         config.HF_METRICS_CACHE = Path(tempfile.mkdtemp(prefix="ftr-metrics-"))
         atexit.register(shutil.rmtree, config.HF_METRICS_CACHE, ignore_errors=True)
+
+
+def remarks(head: Head, splits: Mapping[str, Sequence[Row]], metrics: Sequence[str]) -> list[str]:
+    """Return what the head remarks on rows that are scored: see `ftr.protocols.Remarks`."""
+    if not isinstance(head, Remarks):
+        return []
+    return [f"{name}: {line}" for name in HELD_OUT if name in splits for line in head.remarks(splits[name], metrics)]
 
 
 def headline(scores: Scores) -> dict[str, float]:

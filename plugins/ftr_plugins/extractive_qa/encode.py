@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
 QUESTION_CUT = "question cut"
 ANSWER_LOST = "answer in no window"
+ANSWER_CLIPPED = "the tokenizer's offsets leave letters of the answer out"
+ENOUGH = 20
+"""Answers from which on a tokenizer is refused when most of them do not read back."""
+_PROBE = ("Who is it?", "\u00c9mile, born in 1815 - so p. 7 says - met A.")
+
+Target = tuple[int, int, int, int]
+"""An answer in a window: its first and last token, and the characters [start, end) of the context that these stand for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,7 @@ def encode_rows(
     if settings.targets:
         spans = [_answer(answers) for answers in rows["answers"]]
         found = [_target(window, spans[owner]) for window, owner in zip(windows, owners, strict=True)]
+        _check_read_back(notes, owners, spans, found, rows["context"], tokenizer)
         columns["start_positions"] = [null if span is None else span[0] for span, null in zip(found, nulls, strict=True)]
         columns["end_positions"] = [null if span is None else span[1] for span, null in zip(found, nulls, strict=True)]
         _note_lost(notes, owners, spans, found)
@@ -83,7 +92,7 @@ def _windows(
     questions: list[str], contexts: list[str], tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings, null: NullToken
 ) -> tuple[list[Encoding], dict[str, list[Any]]]:
     """Return the windows as the tokenizer cut them, and the columns `input_ids` (null token included), `row` and token types."""
-    with _truncating_right(tokenizer):
+    with _truncating_right(tokenizer), _untrimmed(tokenizer):
         encoded = tokenizer(
             questions,
             contexts,
@@ -150,6 +159,36 @@ def _truncating_right(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
         tokenizer.truncation_side = side
 
 
+@contextmanager
+def _untrimmed(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
+    """Have offsets take in the white space before a token, where the tokenizer's own leave letters out.
+
+    Byte-level tokenizers trim one character for the space that a token begins with, also where `add_prefix_space` put that space
+    in and the text has none, as after `Whitespace`. Spans are stripped by the text itself.
+    """
+    backend = tokenizer.backend_tokenizer
+    given = backend.post_processor
+    if given is not None and _leaves_out(tokenizer):
+        changed = copy.copy(given)
+        changed.__setstate__(given.__getstate__().replace(b'"trim_offsets":true', b'"trim_offsets":false'))
+        backend.post_processor = changed
+    try:
+        yield
+    finally:
+        if backend.post_processor is not given:
+            backend.post_processor = given
+
+
+def _leaves_out(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether some letter of a text is in no token's offsets, or its first token has none."""
+    window = tokenizer(*_PROBE, return_offsets_mapping=True, verbose=False).encodings[0]
+    first, count = _context(window)
+    offsets = window.offsets[first : first + count]
+    covered = {place for start, end in offsets for place in range(start, end)}
+    missing = any(letter.isalnum() and place not in covered for place, letter in enumerate(_PROBE[1]))
+    return missing or (count > 0 and offsets[0][0] == offsets[0][1])
+
+
 def _answer(answers: Any) -> tuple[int, int] | None:
     """Return the first answer as characters [start, end) of the context, without white space around it."""
     if not answers or not len(answers["text"]):
@@ -166,7 +205,7 @@ def _context(window: Encoding) -> tuple[int, int]:
     return (sequence.index(1) if count else 0), count
 
 
-def _target(window: Encoding, span: tuple[int, int] | None) -> tuple[int, int] | None:
+def _target(window: Encoding, span: tuple[int, int] | None) -> Target | None:
     first, count = _context(window)
     if span is None or not count:
         return None
@@ -178,7 +217,7 @@ def _target(window: Encoding, span: tuple[int, int] | None) -> tuple[int, int] |
     after, before = np.flatnonzero(offsets[:, 1] > start), np.flatnonzero(offsets[:, 0] < end)
     if after[0] > before[-1]:
         return None
-    return first + int(after[0]), first + int(before[-1])
+    return first + int(after[0]), first + int(before[-1]), int(offsets[after[0], 0]), int(offsets[before[-1], 1])
 
 
 def _offset_columns(windows: Sequence[Encoding]) -> dict[str, list[Any]]:
@@ -196,8 +235,39 @@ def _firsts(owners: Sequence[int]) -> list[bool]:
     return [index == 0 or owners[index - 1] != owner for index, owner in enumerate(owners)]
 
 
+def _check_read_back(
+    notes: list[list[str]],
+    owners: Sequence[int],
+    spans: Sequence[tuple[int, int] | None],
+    found: Sequence[Target | None],
+    contexts: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    """Note, with an example, answers that lose letters as tokens. Raises `ModelError` where most answers do not read back."""
+    seen: set[int] = set()
+    clipped: list[str] = []
+    other: list[str] = []
+    for index, (owner, place) in enumerate(zip(owners, found, strict=True)):
+        span = spans[owner]
+        if span is None or place is None or owner in seen:
+            continue
+        seen.add(owner)
+        start, end = place[2:]
+        answer, text = contexts[owner][slice(*span)], contexts[owner][start:end]
+        if text.strip() != answer:
+            other.append(f"`{answer}` reads back as `{text.strip()}`")
+        if start > span[0] or end < span[1]:
+            clipped.append(other[-1])
+            notes[index].append(ANSWER_CLIPPED + (f": {clipped[0]}" if len(clipped) == 1 else ""))
+    if len(seen) >= ENOUGH and 2 * len(other) > len(seen):
+        raise ModelError(
+            f"The tokenizer `{tokenizer.name_or_path}` cannot mark answers: {len(other)} of {len(seen)} do not read back from their "
+            f"tokens; {other[0]}. Choose another model, or a tokenizer whose offsets are those of the text."
+        )
+
+
 def _note_lost(
-    notes: list[list[str]], owners: Sequence[int], spans: Sequence[tuple[int, int] | None], found: Sequence[tuple[int, int] | None]
+    notes: list[list[str]], owners: Sequence[int], spans: Sequence[tuple[int, int] | None], found: Sequence[Target | None]
 ) -> None:
     """Note, on its first window, every row whose answer no window holds: the loss takes it for unanswerable."""
     held = {owner for owner, span in zip(owners, found, strict=True) if span is not None}

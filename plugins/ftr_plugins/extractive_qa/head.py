@@ -160,6 +160,20 @@ class ExtractiveQAHead:
             "`head.threshold=0` lets it give none where no answer scores best"
         )
 
+    def remarks(self, rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
+        """Say that F1 counts words where reference answers are in a script without spaces, unless characters are counted too."""
+        from ftr_plugins.extractive_qa.text import is_spaceless
+
+        names = {name.rpartition(":")[2] for name in metrics}
+        texts = [text for row in rows for text in _texts(row)] if "squad" in names and "squad_characters" not in names else []
+        count = sum(map(is_spaceless, texts))
+        if not count:
+            return []
+        return [
+            f"{count} of {len(texts)} reference answers are in a script without spaces: the `f1` of `squad` takes what stands between "
+            "blanks for one word. `metrics=squad_characters` counts characters"
+        ]
+
     def baselines(
         self, train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Sequence[str]
     ) -> dict[str, dict[str, list[Prediction]]]:

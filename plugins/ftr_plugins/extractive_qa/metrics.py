@@ -6,7 +6,7 @@ from typing import Any
 import evaluate  # this module is imported when the metric is first used
 from datasets import Features, List, Value
 
-from ftr_plugins.extractive_qa.text import best_scores
+from ftr_plugins.extractive_qa.text import best_scores, spaced
 from ftr_plugins.metrics_base import LocalMetric
 
 CITATION = "Rajpurkar, Jia, Liang: Know What You Don't Know: Unanswerable Questions for SQuAD (2018)"
@@ -40,6 +40,19 @@ class Squad(LocalMetric):
             if part:
                 result |= _means(prefix, part)
         return result
+
+
+class SquadCharacters(Squad):
+    """As `Squad`, but scripts without spaces count by characters: `characters_exact`, `characters_f1`, and their parts.
+
+    See `ftr_plugins.extractive_qa.text.spaced`. Texts of other scripts score as they do there, but for punctuation outside ASCII,
+    which is left out.
+    """
+
+    def _compute(self, predictions: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        answers = [{**one, "prediction_text": spaced(one["prediction_text"])} for one in predictions]
+        golds = [{"answers": {"text": [spaced(text) for text in one["answers"]["text"]]}} for one in references]
+        return {f"characters_{key}": value for key, value in super()._compute(answers, golds).items()}
 
 
 def _means(prefix: str, scores: Sequence[tuple[int, float]]) -> dict[str, float]:

@@ -202,3 +202,49 @@ def test_a_tokenizer_that_truncates_left_gives_the_same_windows_and_keeps_its_si
 def test_a_context_that_gives_no_tokens_gives_one_window_with_only_a_null_token() -> None:
     window = both(rows(("who ?", "\u200b\u200b", None)), tiny_tokenizer("bert"), 64, 8)[0]
     assert (window["offset_start"], window["start_positions"]) == ([], window["null_position"])
+
+
+def byte_level(whitespace: bool, prefix: bool, trim: bool, normalizer: Any = None) -> PreTrainedTokenizerBase:
+    """Return a byte-level tokenizer whose tokens are words, with the pre-tokenizer before it or not."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.BPE())
+    level = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
+    made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), level]) if whitespace else level
+    special = ["<s>", "<pad>", "</s>", "<unk>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=900, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    made.train_from_iterator([MILL] * 4, trainer)
+    made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=trim, add_prefix_space=prefix)
+    if normalizer is not None:
+        made.normalizer = normalizer
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<pad>", cls_token="<s>", sep_token="</s>"
+    )
+
+
+@pytest.mark.parametrize("whitespace", [True, False])
+@pytest.mark.parametrize("prefix", [True, False])
+@pytest.mark.parametrize("trim", [True, False])
+def test_answers_keep_their_first_letter_whatever_comes_before_the_bytes(whitespace: bool, prefix: bool, trim: bool) -> None:
+    tokenizer = byte_level(whitespace, prefix, trim)
+    post = tokenizer.backend_tokenizer.post_processor.__getstate__()
+    context = "Été " + MILL * 2
+    for answer in ("Été", "old mill", "1803", "two brothers", "It"):
+        first, *_ = both(rows(("who ?", context, answer)), tokenizer, 80, 10)
+        assert (target_text(first, context) or "").strip() == answer
+    assert tokenizer.backend_tokenizer.post_processor.__getstate__() == post
+
+
+def test_a_tokenizer_that_drops_letters_is_reported_and_refused_where_most_answers_suffer() -> None:
+    from tokenizers import Regex, normalizers
+
+    tokenizer = byte_level(True, False, True, normalizers.Replace(Regex(r"\bm"), ""))
+    few = encode_rows(rows(("what ?", MILL, "mill"), ("when ?", MILL, "1803")), tokenizer, EncodeSettings(max_length=80, stride=8), 16)
+    assert [note for note in few["notes"] if note] == [
+        "the tokenizer's offsets leave letters of the answer out: `mill` reads back as `ill`"
+    ]
+    with pytest.raises(ModelError, match=r"cannot mark answers: 25 of 25 do not read back from their tokens; `mill` reads back as `ill`"):
+        encode_rows(rows(*[("what ?", MILL, "mill")] * 25), tokenizer, EncodeSettings(max_length=80, stride=8), 16)

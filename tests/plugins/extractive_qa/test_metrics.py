@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from ftr_plugins.extractive_qa.metrics import Squad
+from ftr_plugins.extractive_qa.head import ExtractiveQAHead
+from ftr_plugins.extractive_qa.metrics import Squad, SquadCharacters
 from squad_rules import evaluate_v1, evaluate_v2
 
 WORDS = [
@@ -87,3 +88,25 @@ def test_parts_are_given_only_where_there_are_such_questions() -> None:
     assert not [key for key in squad({"q": []}, {"q": ""}) if key.startswith("HasAns")]
     both = squad({"q": ["mill"], "r": []}, {"q": "mill", "r": "x"})
     assert (both["HasAns_exact"], both["NoAns_exact"], both["exact"], both["total"]) == (100.0, 0.0, 50.0, 2)
+
+
+def test_characters_count_where_a_script_has_no_spaces_and_words_elsewhere() -> None:
+    def score(gold: str, answer: str) -> dict[str, float]:
+        given = {"id": "q", "prediction_text": answer, "no_answer_probability": 0.0}
+        result: dict[str, float] = SquadCharacters().compute(
+            predictions=[given], references=[{"id": "q", "answers": {"text": [gold], "answer_start": [0]}}]
+        )
+        return result
+
+    assert score("北京大学", "北京")["characters_f1"] == pytest.approx(200 / 3)
+    assert score("北京大学", "《北京大学》")["characters_exact"] == 100.0
+    assert score("the old mill", "old mill wheel")["characters_f1"] == pytest.approx(80.0)
+    assert score("กรุงเทพ", "ในกรุงเทพ")["characters_f1"] > 80
+    assert "f1" not in score("a", "b")
+
+
+def test_answers_without_spaces_are_remarked_on_unless_characters_count() -> None:
+    rows = [{"answers": {"text": [text], "answer_start": [0]}} for text in ("北京", "Rome", "서울")]
+    (line,) = ExtractiveQAHead().remarks(rows, ["qa:squad"])
+    assert line.startswith("1 of 3 reference answers are in a script without spaces")
+    assert ExtractiveQAHead().remarks(rows, ["squad", "squad_characters"]) == []
