@@ -2,7 +2,6 @@
 
 import ftr
 
-
 SQUAD_SCORES = tuple(f"{rows}{score}" for rows in ("", "HasAns_", "NoAns_") for score in ("exact", "f1", "total"))
 
 
