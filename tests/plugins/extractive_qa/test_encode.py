@@ -243,8 +243,6 @@ def test_a_tokenizer_that_drops_letters_is_reported_and_refused_where_most_answe
 
     tokenizer = byte_level(True, False, True, normalizers.Replace(Regex(r"\bm"), ""))
     few = encode_rows(rows(("what ?", MILL, "mill"), ("when ?", MILL, "1803")), tokenizer, EncodeSettings(max_length=80, stride=8), 16)
-    assert [note for note in few["notes"] if note] == [
-        "the tokenizer's offsets leave letters of the answer out: `mill` reads back as `ill`"
-    ]
-    with pytest.raises(ModelError, match=r"cannot mark answers: 25 of 25 do not read back from their tokens; `mill` reads back as `ill`"):
+    assert [note for note in few["notes"] if note] == ["the tokenizer's offsets leave out letters of the answer"]
+    with pytest.raises(ModelError, match=r"leave out letters of 25 of 25 answers: `mill` becomes `ill`"):
         encode_rows(rows(*[("what ?", MILL, "mill")] * 25), tokenizer, EncodeSettings(max_length=80, stride=8), 16)
