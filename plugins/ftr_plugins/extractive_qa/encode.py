@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from ftr.errors import ConfigError, ModelError
+from ftr_plugins.extractive_qa.spans import stripped
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
@@ -19,6 +22,11 @@ if TYPE_CHECKING:
 
 QUESTION_CUT = "question cut"
 ANSWER_LOST = "answer in no window"
+ANSWER_CLIPPED = "the tokenizer's offsets leave out letters of the answer"
+ANSWER_WIDENED = "the answer is only part of its tokens"
+ENOUGH = 20
+"""Answers from which on those that do not read back are taken for a fault of the tokenizer."""
+_PROBE = ("Who is it?", '\u00c9mile (A), born in 1815-16, so p.7 says: met "Ann" A. B.')
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,8 @@ def encode_rows(
     notes = [[QUESTION_CUT] if cut[owner] and first else [] for owner, first in zip(owners, _firsts(owners), strict=True)]
     if settings.targets:
         spans = [_answer(answers) for answers in rows["answers"]]
-        found = [_target(window, spans[owner]) for window, owner in zip(windows, owners, strict=True)]
+        found = _targets(windows, owners, spans)
+        _check_read_back(notes, owners, spans, found, rows["context"], tokenizer)
         columns["start_positions"] = [null if span is None else span[0] for span, null in zip(found, nulls, strict=True)]
         columns["end_positions"] = [null if span is None else span[1] for span, null in zip(found, nulls, strict=True)]
         _note_lost(notes, owners, spans, found)
@@ -83,7 +92,7 @@ def _windows(
     questions: list[str], contexts: list[str], tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings, null: NullToken
 ) -> tuple[list[Encoding], dict[str, list[Any]]]:
     """Return the windows as the tokenizer cut them, and the columns `input_ids` (null token included), `row` and token types."""
-    with _truncating_right(tokenizer):
+    with _truncating_right(tokenizer), _untrimmed(tokenizer):
         encoded = tokenizer(
             questions,
             contexts,
@@ -150,6 +159,44 @@ def _truncating_right(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
         tokenizer.truncation_side = side
 
 
+@contextmanager
+def _untrimmed(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
+    """Make offsets include the white space before a token, where those of the tokenizer leave out letters.
+
+    `trim_offsets` of byte-level tokenizers drops one character for the space that a token begins with. Where
+    `add_prefix_space` added that space, as after `Whitespace`, it drops a letter. Spans are stripped by the text later.
+    """
+    backend = tokenizer.backend_tokenizer
+    given = backend.post_processor
+    state: bytes = b"" if given is None else given.__getstate__()
+    if b'"trim_offsets":true' not in state or not _leaves_out(tokenizer, state):
+        yield
+        return
+    changed = copy.copy(given)
+    changed.__setstate__(state.replace(b'"trim_offsets":true', b'"trim_offsets":false'))
+    backend.post_processor = changed
+    try:
+        yield
+    finally:
+        backend.post_processor = given
+
+
+_leaving_out: MutableMapping[PreTrainedTokenizerBase, tuple[bytes, bool]] = WeakKeyDictionary()
+
+
+def _leaves_out(tokenizer: PreTrainedTokenizerBase, state: bytes) -> bool:
+    """Whether a character of a text is in no token's offsets, or the first token has none; tried once for each `state` of the post-processor."""
+    known = _leaving_out.get(tokenizer)
+    if known is None or known[0] != state:
+        window = tokenizer(*_PROBE, return_offsets_mapping=True, verbose=False).encodings[0]
+        first, count = _context(window)
+        offsets = window.offsets[first : first + count]
+        covered = {place for start, end in offsets for place in range(start, end)}
+        missing = any(place not in covered for place, letter in enumerate(_PROBE[1]) if not letter.isspace())
+        known = _leaving_out[tokenizer] = state, missing or bool(offsets and offsets[0][0] == offsets[0][1])
+    return known[1]
+
+
 def _answer(answers: Any) -> tuple[int, int] | None:
     """Return the first answer as characters [start, end) of the context, without white space around it."""
     if not answers or not len(answers["text"]):
@@ -166,19 +213,28 @@ def _context(window: Encoding) -> tuple[int, int]:
     return (sequence.index(1) if count else 0), count
 
 
-def _target(window: Encoding, span: tuple[int, int] | None) -> tuple[int, int] | None:
+def _targets(
+    windows: Sequence[Encoding], owners: Sequence[int], spans: Sequence[tuple[int, int] | None]
+) -> list[tuple[int, int, int, int] | None]:
+    firsts = _firsts(owners)
+    lasts = [*firsts[1:], True]
+    return [_target(window, spans[owner], *edges) for window, owner, *edges in zip(windows, owners, firsts, lasts, strict=True)]
+
+
+def _target(window: Encoding, span: tuple[int, int] | None, is_first: bool, is_last: bool) -> tuple[int, int, int, int] | None:
+    """Return the first and last token of the answer, and their characters [start, end); None where the window lacks some of it."""
     first, count = _context(window)
     if span is None or not count:
         return None
     start, end = span
     offsets = np.asarray(window.offsets[first : first + count])
-    # The characters of a window run on without a hole, but for white space and what the tokenizer drops.
-    if offsets[0, 0] > start or offsets[-1, 1] < end:
+    # The characters of a window run on without a hole, but for white space and what the tokenizer drops, at the ends of a text too.
+    if (offsets[0, 0] > start and not is_first) or (offsets[-1, 1] < end and not is_last):
         return None
     after, before = np.flatnonzero(offsets[:, 1] > start), np.flatnonzero(offsets[:, 0] < end)
-    if after[0] > before[-1]:
+    if not after.size or not before.size or after[0] > before[-1]:
         return None
-    return first + int(after[0]), first + int(before[-1])
+    return first + int(after[0]), first + int(before[-1]), int(offsets[after[0], 0]), int(offsets[before[-1], 1])
 
 
 def _offset_columns(windows: Sequence[Encoding]) -> dict[str, list[Any]]:
@@ -196,8 +252,42 @@ def _firsts(owners: Sequence[int]) -> list[bool]:
     return [index == 0 or owners[index - 1] != owner for index, owner in enumerate(owners)]
 
 
+def _check_read_back(
+    notes: list[list[str]],
+    owners: Sequence[int],
+    spans: Sequence[tuple[int, int] | None],
+    found: Sequence[tuple[int, int, int, int] | None],
+    contexts: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    """Note answers that lose letters as tokens, and those that gain some where most do, as in a text without spaces.
+
+    Raises `ModelError` where most answers lose letters.
+    """
+    seen, clipped, widened = set[int](), list[str](), list[int]()
+    for index, (owner, place) in enumerate(zip(owners, found, strict=True)):
+        span, text = spans[owner], contexts[owner]
+        if span is None or place is None or owner in seen:
+            continue
+        seen.add(owner)
+        start, end = stripped(text, *place[2:])
+        if start > span[0] or end < span[1]:
+            clipped.append(f"`{text[slice(*span)]}` becomes `{text[start:end]}`")
+            notes[index].append(ANSWER_CLIPPED)
+        elif (start, end) != stripped(text, *span):
+            widened.append(index)
+    if len(seen) >= ENOUGH and 2 * len(clipped) > len(seen):
+        raise ModelError(
+            f"the offsets of the tokenizer `{tokenizer.name_or_path}` leave out letters of {len(clipped)} of {len(seen)} answers: "
+            f"{clipped[0]}. Choose another model, or correct the pre-tokenizer and the normalizer in its `tokenizer.json`."
+        )
+    if len(seen) >= ENOUGH and 2 * len(widened) > len(seen):
+        for index in widened:
+            notes[index].append(ANSWER_WIDENED)
+
+
 def _note_lost(
-    notes: list[list[str]], owners: Sequence[int], spans: Sequence[tuple[int, int] | None], found: Sequence[tuple[int, int] | None]
+    notes: list[list[str]], owners: Sequence[int], spans: Sequence[tuple[int, int] | None], found: Sequence[tuple[int, ...] | None]
 ) -> None:
     """Note, on its first window, every row whose answer no window holds: the loss takes it for unanswerable."""
     held = {owner for owner, span in zip(owners, found, strict=True) if span is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -95,7 +96,7 @@ def merge(context: str, records: Sequence[WindowRecord], n_best: int) -> Answer:
     end = np.concatenate([record["end"] for record in records])
     spans: dict[tuple[int, int], float] = {}
     for index in np.argsort(-score, kind="stable"):
-        span = _strip(context, int(start[index]), int(end[index]))
+        span = stripped(context, int(start[index]), int(end[index]))
         # Windows overlap: the same span counts once, at its best score.
         if span[0] < span[1] and span not in spans:
             spans[span] = float(score[index])
@@ -115,10 +116,22 @@ def merge(context: str, records: Sequence[WindowRecord], n_best: int) -> Answer:
     }
 
 
-def _strip(context: str, start: int, end: int) -> tuple[int, int]:
-    """Leave out white space around a span: byte-level tokens carry the space before them."""
+def stripped(context: str, start: int, end: int) -> tuple[int, int]:
+    """Return a span without the white space around it, and with the marks that belong to its last letter.
+
+    Byte-level tokens carry the space before them. Normalizers join a letter and its marks, or drop the marks, and the
+    token's offsets then end at the letter.
+    """
     text = context[start:end]
-    return start + len(text) - len(text.lstrip()), end - (len(text) - len(text.rstrip()))
+    start, end = start + len(text) - len(text.lstrip()), end - (len(text) - len(text.rstrip()))
+    while start < end < len(context) and context[end] > "\u02ff" and _belongs_to_the_letter_before(context[end]):
+        end += 1
+    return start, end
+
+
+def _belongs_to_the_letter_before(letter: str) -> bool:
+    """Whether it is a combining mark, or a vowel or final of a Korean syllable that is spelled in parts."""
+    return unicodedata.category(letter).startswith("M") or "\u1160" <= letter <= "\u11ff"
 
 
 def _softmax(scores: Sequence[float]) -> NDArray[np.float64]:
