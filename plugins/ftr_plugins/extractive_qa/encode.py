@@ -185,7 +185,7 @@ _leaving_out: MutableMapping[PreTrainedTokenizerBase, tuple[bytes, bool]] = Weak
 
 
 def _leaves_out(tokenizer: PreTrainedTokenizerBase, state: bytes) -> bool:
-    """Whether a character of a text is in no token's offsets, or the first token has none; tried once for each `state` of the post-processor."""
+    """Whether a letter is in no token's offsets, or the first token has none; tried once for each `state` of the post-processor."""
     known = _leaving_out.get(tokenizer)
     if known is None or known[0] != state:
         window = tokenizer(*_PROBE, return_offsets_mapping=True, verbose=False).encodings[0]

@@ -9,11 +9,14 @@ import pytest
 
 from ftr.errors import ModelError
 from ftr.protocols import EncodeSettings
-from ftr.testing.tiny import TEXT
+from ftr.testing.tiny import TEXT, tiny_checkpoint
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
 from ftr_plugins.extractive_qa.spans import stripped
+from trainings import QUESTIONS, write_squad
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tokenizers.normalizers import Normalizer
     from tokenizers.pre_tokenizers import PreTokenizer
     from transformers import PreTrainedTokenizerFast
@@ -217,6 +220,23 @@ def test_tokens_that_reach_beyond_most_answers_are_noted() -> None:
 
     _, notes = answers_of_a_perfect_model(pieces("WordPiece", pre_tokenizers.Split(Regex("\n"), "removed"), None))
     assert "the answer is only part of its tokens" in notes
+
+
+def test_the_command_refuses_such_a_tokenizer_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from ftr.cli.main import main
+
+    file = tiny_checkpoint("bert", tmp_path / "model") / "tokenizer.json"
+    state = json.loads(file.read_text(encoding="utf-8"))
+    first_letters = {"type": "Replace", "pattern": {"Regex": r"\b[a-z0-9](?=[a-z0-9])"}, "content": ""}
+    state["normalizer"] = {"type": "Sequence", "normalizers": [state["normalizer"], first_letters]}
+    file.write_text(json.dumps(state), encoding="utf-8")
+    settings = file.with_name("tokenizer_config.json")
+    plain = json.loads(settings.read_text(encoding="utf-8")) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    settings.write_text(json.dumps(plain), encoding="utf-8")
+    keys = {**QUESTIONS, "dataset": write_squad(tmp_path / "mill.json"), "model": file.parent, "output": tmp_path / "runs"}
+    assert main(["run", *(f"{key}={value}" for key, value in keys.items())]) == 2
+    shown = capsys.readouterr().err
+    assert "leave out letters of" in shown and "Traceback" not in shown
 
 
 @pytest.mark.parametrize(
