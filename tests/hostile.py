@@ -431,6 +431,6 @@ FOLDERS: dict[str, Hostile] = {
     "run.json with a list for its config": Hostile("cut", _set("run.json", "config", value=[1]), (RESUME,)),
     "run.json with components of another type": Hostile("cut", _set("run.json", "components", value=[1]), ()),
     "run.json with a negative batch": Hostile("cut", _set("run.json", "config", "batch_size", value=-7), (RESUME,)),
-    "evaluate of a run.json with a negative batch": Hostile("done", _set("run.json", "config", "batch_size", value=-7), (EVALUATE, RESUME)),
+    "evaluate of a run.json with a negative batch": Hostile("done", _set("run.json", "config", "batch_size", value=-7), (EVALUATE,)),
     "labels with escape sequences": Hostile("done", _set("model/ftr.json", "labels", value=["\x1b]0;evil\x07", "b\x00d", "c"]), ()),
 }

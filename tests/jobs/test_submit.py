@@ -86,10 +86,10 @@ class TestJobs:
         done = submit(cluster, "run", SHORT, "seed=3")
         assert done.returncode == 0, done.stderr
         assert "epoch 1.00 · validation accuracy" in done.stdout
-        assert [line for line in done.stderr.splitlines() if line.startswith("sends ")] == [
+        assert sorted(line for line in done.stderr.splitlines() if line.startswith("sends ")) == [
+            "sends mine.yaml (0.0 MB)",
             "sends reviews.csv (0.0 MB)",
             "sends tiny (0.1 MB)",
-            "sends mine.yaml (0.0 MB)",
         ]
         assert [line for line in done.stderr.splitlines() if not line.startswith(("sends ", "job ftr-"))] == []
         (run,) = (place / "runs").iterdir()

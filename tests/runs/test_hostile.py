@@ -51,7 +51,12 @@ def sound(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: Pa
     sweep = SweepDirectory.create(str(place), "sweep")
     record = {"status": "running", "created": 1.0, "primary": "accuracy", "mode": "max", **resolved.record()}
     sweep.write({**record, "components": provenance(resolved.base.config, get_registry())})
-    return {"done": classifier.path, "adapters": adapters.path, "cut": cut, "ensemble": ensemble, "sweep": sweep.path}
+    done = Path(shutil.copytree(classifier.path, place / "done"))
+    for folder in (done, ensemble):  # who sends a folder leaves out the hashes of weights that are not those
+        known = json.loads((folder / "run.json").read_text())
+        del known["weights"]
+        (folder / "run.json").write_text(json.dumps(known))
+    return {"done": done, "adapters": adapters.path, "cut": cut, "ensemble": ensemble, "sweep": sweep.path}
 
 
 @pytest.fixture

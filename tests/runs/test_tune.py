@@ -44,7 +44,8 @@ def test_the_model_keeps_the_threshold_only_when_asked(reader: RunResult, tmp_pa
     run = tmp_path / "run"
     shutil.copytree(reader.path, run)
     validation = write_squad(tmp_path / "validation.json", passages=9, broken=0, seed=7)
-    settings = [f"dataset.validation={validation}", f"dataset.test={validation}"]
+    test = write_squad(tmp_path / "test.json", passages=9, broken=0, seed=8)
+    settings = [f"dataset.validation={validation}", f"dataset.test={test}"]
     before = read_card(run / "model").state
     result = evaluate(run, settings, tune=True)
     assert read_card(run / "model").state == before

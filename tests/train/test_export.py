@@ -90,7 +90,7 @@ def test_a_place_that_cannot_be_written_is_a_run_error(made: tuple[PreTrainedMod
 def test_a_directory_of_others_and_a_damaged_card_are_named(tiny_bert: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"has no `ftr.json`: it was not written by ftr"):
         read_card(tiny_bert)
-    for text in ("{", "[]", "{}", '{"labels": [], "metrics": [], "unknown": 1}'):
+    for text in ("{", "[]", "{}", '{"labels": [], "metrics": []}'):
         (tmp_path / FTR_JSON).write_text(text)
         with pytest.raises(ModelError, match=r"`.*ftr.json` is damaged .*: train again, or restore the file"):
             read_card(tmp_path)

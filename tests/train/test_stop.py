@@ -19,6 +19,8 @@ def test_a_step_is_finished_first_and_a_second_signal_stops_at_once(number: sign
         with stop.listening():
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(number)
+            assert stop.asked, "an interrupt that a library swallows is not lost"
+        with stop.listening():
             stop.patient = True
             signal.raise_signal(number)
             assert stop.asked and "once more to stop at once" in capfd.readouterr().err

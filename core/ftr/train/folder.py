@@ -63,10 +63,10 @@ def check_size(make: Callable[[PretrainedConfig], PreTrainedModel], settings: Pr
     `make` makes the model from the config. Raises `ModelError`.
     """
     import torch
-    from transformers.initialization import no_init_weights
 
     stored = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    with torch.random.fork_rng(devices=[]), torch.device("meta"), no_init_weights():
+    # On this device nothing is drawn. Random numbers and `torch.nn.init` are those of a training in another thread too.
+    with torch.device("meta"):
         model = make(settings)
     needed = sum(tensor.nbytes for tensors in (model.parameters(), model.buffers()) for tensor in tensors)
     if needed > GROWTH * stored + MARGIN:

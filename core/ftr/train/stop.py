@@ -16,8 +16,8 @@ NOTICE = b"\nftr: stopping after this step and its checkpoint; once more to stop
 class Stop:
     """Whether this process was asked to stop.
 
-    `patient` is set by the training while it can stop by itself soon: a signal then only sets `asked`. At any other
-    time, and the second time, it raises `KeyboardInterrupt` where the program stands.
+    A signal sets `asked`. `patient` is set by the training while it can stop by itself soon. At any other time, and the
+    second time, a signal also raises `KeyboardInterrupt` where the program stands.
     """
 
     def __init__(self) -> None:
@@ -42,9 +42,10 @@ class Stop:
             self.asked = self.patient = False
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
-        if self.asked or not self.patient:
+        once_more, self.asked = self.asked, True
+        if once_more or not self.patient:
+            # An import of a library may swallow it: `asked` then stops the training after its next step.
             raise KeyboardInterrupt
-        self.asked = True
         # Not `print`: the signal may have come in the middle of one.
         with contextlib.suppress(OSError):
             os.write(2, NOTICE)
