@@ -193,16 +193,12 @@ def _copied_base(sent: Sent) -> str:
     return str(shutil.copytree(base, sent.outside / "base"))
 
 
-def _steps(*steps: Callable[[Sent], object]) -> Callable[[Sent], object]:
-    def build(sent: Sent) -> None:
-        for step in steps:
-            step(sent)
-
-    return build
-
-
 def _adapter(**values: object) -> Callable[[Sent], object]:
-    return _steps(_allowed, lambda sent: sent.edit("model/adapter_config.json", lambda record: record.update(values)))
+    def make(sent: Sent) -> None:
+        _allowed(sent)
+        sent.edit("model/adapter_config.json", lambda record: record.update(values))
+
+    return make
 
 
 def _allowed(sent: Sent) -> None:
@@ -227,6 +223,11 @@ def _registered(**options: object) -> Callable[[Sent], object]:
     return lambda sent: sent.edit("model/ftr.json", lambda card: card.update(base=named))
 
 
+def _named_pickle(sent: Sent) -> None:
+    sent.pickle(sent.model / "evil.bin")
+    _config(transformers_weights="evil.bin")(sent)
+
+
 def _remote_model(sent: Sent) -> None:
     model = shutil.copytree(sent.outside / "models" / "bert", sent.run / "remote")
     (model / "evil.py").write_text(sent.code(), encoding="utf-8")
@@ -242,7 +243,11 @@ def _pickles_beside(sent: Sent) -> None:
 
 
 def _pickle_in_checkpoint(name: str) -> Callable[[Sent], object]:
-    return _steps(lambda sent: sent.pickle(sent.checkpoint / name), lambda sent: sent.seal())
+    def make(sent: Sent) -> None:
+        sent.pickle(sent.checkpoint / name)
+        sent.seal()
+
+    return make
 
 
 def _deep(name: str) -> Callable[[Sent], object]:
@@ -313,9 +318,7 @@ FOLDERS: dict[str, Hostile] = {
     "weights that are a pickle": Hostile("done", _pickled("pytorch_model.bin"), MODEL),
     "pickle under the name of safetensors": Hostile("done", _pickled("model.safetensors"), MODEL),
     "index that names a pickle": Hostile("done", _index(lambda sent: "evil.bin"), MODEL),
-    "transformers_weights that is a pickle": Hostile(
-        "done", _steps(lambda sent: sent.pickle(sent.model / "evil.bin"), _config(transformers_weights="evil.bin")), MODEL
-    ),
+    "transformers_weights that is a pickle": Hostile("done", _named_pickle, MODEL),
     "adapters that are a pickle": Hostile("adapters", _pickled("adapter_model.bin"), MODEL),
     "adapters that load a pickle": Hostile("adapters", _covariance, ()),
     "adapters that import a module": Hostile("adapters", _imported, MODEL),

@@ -106,9 +106,10 @@ def _check_value(folder: Path, name: str, key: str, value: object) -> None:
     if name == "tokenizer_config.json" and key.endswith("_file") and isinstance(value, str) and Path(value).name != value:
         raise _refused(folder, f"{where} is `{value[:100]}`, a path that leads out of it. Remove it")
     if isinstance(value, int) and name == "config.json":
-        most = {"label": LABELS, "layer": max(LAYERS, _tensors(folder)) if value > LAYERS else LAYERS, "": NUMBERS}
         kind = next((kind for kind in ("label", "layer") if re.search(rf"^(num|n|max)_.*{kind}|{kind}s$", key)), "")
-        if value > most[kind] and (kind or not key):
+        most = {"label": LABELS, "layer": LAYERS, "": value if key else NUMBERS}[kind]
+        # The weights have at least a tensor a layer, unless layers share them.
+        if value > most and (kind != "layer" or value > _tensors(folder)):
             raise _refused(folder, f"{where} is {value}, more than its weights can have. Check the file")
 
 
