@@ -196,7 +196,7 @@ def test_a_model_directory_that_cannot_be_used_is_refused_with_the_reason(ftr: D
     assert "`pytorch_model.bin` is a pickle, which ftr does not load: save it again" in refused("bare")
     weights = broken("cut") / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
-    assert "cut`: its weights cannot be read (" in refused("cut")
+    assert "cut`: cannot read its weights: " in refused("cut")
     (broken("mute") / "tokenizer.json").unlink()
     (ftr.folder / "mute" / "tokenizer_config.json").unlink()
     assert "has no tokenizer: save its files" in refused("mute")
