@@ -181,6 +181,10 @@ def test_a_dataset_may_be_a_path_a_hub_id_or_files_by_option(registry: Registry,
     ("word", "message"),
     [
         ("dataset=review.csv", "dataset `review.csv` (command line): there is no such file or folder. Did you mean `reviews.csv`?"),
+        *[
+            (f"dataset=missing{end}", f"dataset `missing{end}` (command line): there is no such file")
+            for end in (".conll", ".CSV.xz", ".zip", ".xlsx")
+        ],
         ("dataset=nowhere/x", "and no folder `nowhere`. For the hub write `dataset=hub:nowhere/x`."),
     ],
 )

@@ -9,8 +9,9 @@ from ftr.config.data import DataConfig
 from ftr.data.answers import canonical_answers
 from ftr.data.prepare import PreparedRows, prepare_rows
 from ftr.data.unlabelled import read_unlabelled
-from ftr.errors import DataError
-from readers import QA, causes, head_of, load, prepare
+from ftr.errors import DataError, RejectedRowsError
+from ftr.runs.rejected import refused_rows_kept
+from readers import ALL, QA, causes, head_of, load, prepare
 
 CONTEXT = "Ada met Bo in Rome."
 BO = {"text": ["Bo"], "answer_start": [8]}
@@ -197,3 +198,22 @@ def test_one_passage_is_not_divided_and_the_message_says_what_to_set(tmp_path: P
         DataError, match=r"30 training rows have 1 different `context`, too few to divide over 3 splits.*validation_share=0"
     ):
         made(tmp_path, [{"context": CONTEXT}] * 30)
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ({"text": ["Nobody"], "answer_start": [None]}, r"is not in the context: 3, .*copied from its context, letter for letter"),
+        ({"text": ["Ada"], "answer_start": [900]}, r"does not point at the answer: 3, .*without an offset"),
+        ({"text": ["Ada"], "answer_start": ["x"]}, r"is not a whole number: 3, .*`dataset\.answer_start=COLUMN`"),
+        ({"text": ["e"], "answer_start": [None]}, r"occurs more than once .*: 3, .*`dataset\.answer_start=COLUMN`"),
+    ],
+)
+def test_refused_answers_are_told_with_what_helps_and_their_rows_are_kept(tmp_path: Path, answers: object, said: str) -> None:
+    rows = [{"question": f"who {n}?", "context": "Ada built the engine there.", "answers": answers} for n in range(3)]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    with pytest.raises(RejectedRowsError, match=said + r".*`data\.max_rejected=`.*refused-rows\.jsonl"), refused_rows_kept(tmp_path):
+        prepare(path, QA, ALL.model_copy(update={"max_rejected": 0.05}))
+    kept = [json.loads(line) for line in (tmp_path / "refused-rows.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["place"] for row in kept] == ["a.json:[0]", "a.json:[1]", "a.json:[2]"]

@@ -1,6 +1,7 @@
 """Forms in which people have classification data, and the names of classes in them."""
 
 import bz2
+import gzip
 import io
 import json
 import lzma
@@ -179,7 +180,8 @@ def test_a_blank_can_be_the_delimiter_and_a_sep_line_names_one(tmp_path: Path) -
     data = folder(
         tmp_path, a_csv="text label\n" + ROWS.replace("text ", "t").replace(",", " "), b_csv="sep=;\n" + "text;label\na;x\nb;y;z\nc;y\n"
     )
-    assert len(load(data / "a.csv", delimiter="space").splits["train"]) == 12
+    for blank in ("space", " "):
+        assert len(load(data / "a.csv", delimiter=blank).splits["train"]) == 12
     assert causes(prepare(data / "b.csv")) == {"b.csv:4": "wrong number of cells"}
 
 
@@ -214,3 +216,61 @@ def test_rows_for_which_data_is_refused_are_written_and_the_file_is_named(tmp_pa
     ):
         prepare_rows(load(path), head_of(TEXT), ALL.model_copy(update={"max_rejected": 0.05}))
     assert len((tmp_path / "refused-rows.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+
+
+@pytest.mark.parametrize("label", [["a", "b"], {"a": 1.0, "b": 1.0}])
+def test_a_list_of_several_classes_points_to_a_multi_label_head(tmp_path: Path, label: object) -> None:
+    rows = [{"text": f"t{n}", "label": label if n % 2 else ["a"]} for n in range(6)]
+    path = folder(tmp_path, a_jsonl="\n".join(map(json.dumps, rows))) / "a.jsonl"
+    with pytest.raises(RejectedRowsError, match=r"list of several classes: 3, first `a\.jsonl:2` .*`multi-label` of .*`ftr-toxic-labels`"):
+        prepare(path, data=ALL.model_copy(update={"max_rejected": 0.05}))
+
+
+def test_parquet_shards_in_the_folder_data_are_one_split(tmp_path: Path) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    (tmp_path / "data").mkdir()
+    folder(tmp_path, README_md="---\n---\n")
+    for number in range(2):
+        rows = pa.table({"text": [f"{number} {n}" for n in range(8)], "label": [n % 2 for n in range(8)]})
+        parquet.write_table(rows, tmp_path / "data" / f"train-0000{number}-of-00002.parquet")
+    loaded = load(tmp_path)
+    assert [len(rows) for rows in loaded.splits.values()] == [16] and any("its folder `data`" in note for note in loaded.notes)
+
+
+def test_a_class_of_the_mapping_without_rows_is_not_put_down_to_a_limit(tmp_path: Path) -> None:
+    data = folder(tmp_path, train_csv="text,label\n" + ROWS, mapping_txt="0\tbad\n1\tgood\n2\tnone\n")
+    notes = prepare(data).notes
+    assert "train: no row has the class `none`" in notes
+    assert any("3 classes of `label`, in the order of `mapping.txt`" in note and "`none` 0" in note for note in notes)
+    limited = prepare(data, data=ALL.model_copy(update={"limit": 6})).notes
+    assert "train: no row that `data.limit` leaves has the class `none`" in limited
+
+
+def test_a_header_that_is_repeated_is_no_row(tmp_path: Path) -> None:
+    part = "text,label\n" + ROWS
+    prepared = prepare(folder(tmp_path, a_csv=part + part.replace("text ", "other ")) / "a.csv")
+    assert prepared.labels == ("0", "1") and causes(prepared) == {"a.csv:14": "repeats the header"}
+
+
+def test_rows_below_two_keys_are_found_and_rows_without_names_are_refused(tmp_path: Path) -> None:
+    rows = [{"text": f"t{n}", "label": n % 2} for n in range(6)]
+    lists = [[f"t{n}", n % 2] for n in range(6)]
+    folder(tmp_path, a_json=json.dumps({"data": {"rows": rows}}), b_json=json.dumps(lists), c_jsonl="\n".join(map(json.dumps, lists)))
+    assert len(load(tmp_path / "a.json").splits["train"]) == 6
+    for name in ("b.json", "c.jsonl"):
+        with pytest.raises(DataError, match="Write each row as an object that names its cells"):
+            load(tmp_path / name)
+
+
+def test_a_file_that_is_packed_twice_is_refused_as_such(tmp_path: Path) -> None:
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(gzip.compress(("text,label\n" + ROWS).encode())))
+    with pytest.raises(DataError, match="packed twice: unpack it"):
+        load(tmp_path / "a.csv.gz")
+
+
+def test_many_columns_are_not_all_listed(tmp_path: Path) -> None:
+    path = folder(tmp_path, a_json=json.dumps({str(n): {"text": "t", "label": n % 2} for n in range(500)})) / "a.json"
+    with pytest.raises(DataError, match=r"`49`, and 450 more\. Name it"):
+        load(path)

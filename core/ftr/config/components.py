@@ -13,6 +13,8 @@ from ftr.config.models import Component
 from ftr.config.overrides import Setting
 from ftr.config.pretrained import PretrainedOptions
 from ftr.config.validate import validated
+from ftr.data.files import EXCEL, PACKED
+from ftr.data.formats import SUFFIXES
 from ftr.data.options import file_options, hub_options
 from ftr.data.schema import RowSchema
 from ftr.errors import ConfigError, DataError, FtrError, ModelError, PluginError
@@ -26,7 +28,7 @@ Place = Literal["registered", "path", "hub"]
 HUB = "hub:"
 FILES = "files"
 SPLITS = ("train", "validation", "test")
-DATA_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".txt", ".gz")
+DATA_SUFFIXES = (*SUFFIXES, *PACKED, *EXCEL)
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 

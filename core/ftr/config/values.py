@@ -89,6 +89,8 @@ def read_value(text: str) -> object:
     A plain word never meets the YAML parser, so `;`, `|`, `@x` and `a: b.csv` are themselves. Raises `yaml.YAMLError`.
     """
     stripped = text.strip()
+    if text and not stripped:
+        return text  # blanks were quoted in the shell on purpose: a delimiter
     if stripped.startswith(_OPENERS):
         return read_yaml(stripped)
     loader = Loader("")

@@ -66,6 +66,11 @@ WAYS_OUT = {
     " is not UTF-8 text": "`dataset.encoding=` names the encoding of a text file",
     "label not in train": "`dataset.label=COLUMN` names another column",
     "list of several classes": MULTI_LABEL,
+    "marked ": "without the column `is_impossible`, questions without answers are those that have none",
+    "answer_start is not": "`dataset.answer_start=COLUMN` names another column",
+    "does not point at": "without an offset, the answer is used where the context has it once",
+    "occurs more than once": "`dataset.answer_start=COLUMN` names the column of its offset",
+    "is not in the context": "an answer is copied from its context, letter for letter; `dataset.answers=COLUMN` names another column",
     "answer": "`dataset.answers=COLUMN` and `dataset.answer_start=COLUMN` name other columns",
 }
 """By a part of the cause why rows were rejected: the option that helps where the rows are right."""
@@ -80,7 +85,7 @@ def check_share(rejected: Sequence[Rejected], read: int, limit: float, origin: s
         return
     causes = Counter(item.cause for item in rejected).most_common()
     shown = [f"{cause}: {count}, first `{_first(rejected, cause)}`{_way_out(cause)}" for cause, count in causes[:3]]
-    more = f"; and {len(causes) - 3} other causes" if len(causes) > 3 else ""
+    more = f"; and {len(causes) - 3} more" if len(causes) > 3 else ""
     raise RejectedRowsError(
         f"`{origin}`: {len(rejected)} of {read} rows cannot be used, more than `data.max_rejected={limit:g}` allows "
         f"({'; '.join(shown)}{more}). "

@@ -18,6 +18,7 @@ START = Column(
 IMPOSSIBLE = Column(name="is_impossible", type="value", required=False)
 
 _SAMPLE = 1000
+_SHOWN = 50
 
 
 def map_columns(
@@ -126,7 +127,7 @@ def _not_found(column: Column, table: Table, source: str) -> str:
     hint = "" if table.header else " (the first row was taken for data; if it is the header give `dataset.header=true`)"
     if table.guessed_header:
         hint += " (the first row was taken for the header: if it is data, give `dataset.header=false`)"
-    if len(table.columns) == 1:
+    if len(table.columns) == 1 and (table.guessed_header or not table.header):
         hint += " (cells are divided by `dataset.delimiter=`: a character, `tab` or `space`)"
     return f"{source} has no column `{column.name}` (looked for {known}). {_listed(table)}{hint}. Name it with `dataset.{column.name}=...`"
 
@@ -154,4 +155,6 @@ def has_column(table: Table, choice: str | int) -> bool:
 
 
 def _ticks(names: Iterable[str]) -> str:
-    return ", ".join(f"`{shown(name)}`" for name in names)
+    several = [f"`{shown(name)}`" for name in names]
+    more = f", and {len(several) - _SHOWN} more" if len(several) > _SHOWN else ""
+    return ", ".join(several[:_SHOWN]) + more

@@ -17,12 +17,14 @@ from ftr.suggest import near
 
 _GZIP_MAGIC, _ZIP_MAGIC, _BZIP2_MAGIC, _XZ_MAGIC = b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ\x00"
 PACKED = (".gz", ".bz2", ".xz", ".zip")
+EXCEL = (".xlsx", ".xls", ".xlsm", ".ods")
 _EXCEL = "an Excel file: save it as CSV (UTF-8), and give that"
 _SPREADSHEETS = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")
 _BINARY_MARKS = {
     b"PAR1": "a Parquet file: give `dataset.format=parquet`",
     b"ARROW1": "an Arrow file: give `dataset.format=arrow`",
     b"\xd0\xcf\x11\xe0": _EXCEL,
+    **dict.fromkeys((_GZIP_MAGIC, _ZIP_MAGIC, _XZ_MAGIC), "packed twice: unpack it, and give the file that is in it"),
     b"\x28\xb5\x2f\xfd": "packed with zstd: unpack it, or pack it with gzip",
 }
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -83,7 +85,7 @@ def bare_name(path: Path) -> str:
 
 
 def _unpack(packed: bytes, path: Path) -> tuple[bytes, str]:
-    if path.suffix.lower() in (".xlsx", ".xls", ".xlsm", ".ods"):
+    if path.suffix.lower() in EXCEL:
         raise DataError(f"file `{path}` is {_EXCEL}")
     if packed.startswith(_ZIP_MAGIC):
         return _only_member(packed, path)

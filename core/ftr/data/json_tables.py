@@ -9,6 +9,8 @@ from ftr.data.rows import PREDICT, Rejected, Table
 from ftr.data.squad import is_squad, nest_questions, read_nested, read_squad
 from ftr.errors import DataError
 
+_OBJECTS = 'Write each row as an object that names its cells, such as `{"text": "...", "label": "..."}`'
+
 
 def read_json(text: str, name: str, split: str) -> Table:
     """Return the table in a JSON document, whatever its form; JSONL under a `.json` name is seen. Raises `DataError`."""
@@ -17,14 +19,20 @@ def read_json(text: str, name: str, split: str) -> Table:
     except (ValueError, RecursionError) as error:
         if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data" and text.lstrip().startswith("{"):
             return read_jsonl(text, name, split)
+        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
+            raise DataError(f"file `{name}` holds a JSON list on each line. {_OBJECTS}") from None
         _broken(name, error)
     if is_squad(document):
         return read_squad(document, name, split)
     if isinstance(document, Mapping):
+        inner = next(iter(document.values()), None)
+        if len(document) == 1 and isinstance(inner, Mapping) and any(map(_is_records, inner.values())):
+            document = inner  # {"data": {"rows": [...]}}
         document = _from_columns(document) or next((value for value in document.values() if _is_records(value)), document)
     if not _is_records(document):
         raise DataError(
-            f"file `{name}` is JSON, but neither a list of objects, nor SQuAD's form (`data[].paragraphs[].qas[]`), nor columns of lists"
+            f"file `{name}` is JSON, but neither a list of objects, nor SQuAD's form (`data[].paragraphs[].qas[]`), nor columns of lists. "
+            f"{_OBJECTS}"
         )
     assert isinstance(document, list)
     return _table([(f"{name}:[{index}]", item) for index, item in enumerate(document)], split)

@@ -128,7 +128,7 @@ def _in_folder(folder: Path, given: Mapping[str, str], options: FileOptions, not
         return _in_folder(below, given, options, notes)
     raise DataError(
         f"folder `{folder}` holds no data files (known endings: {', '.join(SUFFIXES)}, each also packed), and no folders "
-        " that are classes. Give a file, or say with `dataset.label_from=file` or `=folder` that each file or folder is a class"
+        "that are classes. Give a file, or say with `dataset.label_from=file` or `=folder` that each file or folder is a class"
     )
 
 

@@ -104,6 +104,7 @@ def _name_classes(table: Table, path: Path, mapping: Mapping[str, int], schema: 
         table.notes.append(f"{path.name}: {MAPPING} is not used, for it does not have every label")
         return []
     table.classes[table.columns[place]] = list(names.values())
+    table.classes_from = f"`{MAPPING}`"
     return [found[1]]
 
 
@@ -131,7 +132,7 @@ def add_table(loaded: Loaded, split: str, table: Table, mapping: Mapping[str, in
     names = () if place is None else table.classes.get(table.columns[place], ())
     if names and not loaded.classes:
         loaded.classes = names
-        loaded.classes_from = "the mapping that came with the data"
+        loaded.classes_from = table.classes_from
 
 
 def _registered(name: str, options: Mapping[str, object], registry: Registry, schema: RowSchema) -> Loaded:

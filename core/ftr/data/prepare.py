@@ -198,6 +198,7 @@ def _limit(work: Work, split: str, limit: int | None, data: DataConfig) -> None:
     if rows is None or limit is None or limit >= len(rows):
         return
     work.splits[split] = rows.take(sample(len(rows), limit, data.seed, data.sample))
+    work.limited.add(split)
     work.notes.append(f"{split}: {limit} of {len(rows)} usable rows ({data.sample})")
 
 

@@ -118,3 +118,4 @@ class Table:
     notes: list[str] = field(default_factory=list)
     classes: dict[str, Sequence[str]] = field(default_factory=dict)
     """Of columns that came with a mapping of class ids: the names of the classes in id order."""
+    classes_from: str = "the mapping that came with the data"

@@ -38,7 +38,7 @@ def read_delimited(text: str, name: str, split: str, options: FileOptions, known
     width = len(top) if header else Counter(len(cells) for _, cells in rows).most_common(1)[0][0]
     table = Table(columns=[cell.strip() for cell in top] if header else [str(n) for n in range(width)], header=header)
     table.guessed_header = header and options.header == "auto"
-    _fill(table, rows[1:] if header else rows, name, split)
+    _fill(table, rows[1:] if header else rows, name, split, top if header else [])
     if len(lines) > len(rows):
         table.notes.append(f"{name}: {len(lines) - len(rows)} blank lines skipped")
     if options.delimiter is None and not tabs and delimiter != ",":
@@ -59,15 +59,17 @@ def few_values(values: Sequence[object]) -> bool:
     return bool(present) and len(distinct) <= min(_FEW, len(present) // 2) and max(map(len, distinct)) <= 40
 
 
-def _fill(table: Table, rows: list[Line], name: str, split: str) -> None:
+def _fill(table: Table, rows: list[Line], name: str, split: str, header: list[str]) -> None:
     width = len(table.columns)
     for number, cells in rows:
         place = f"{name}:{number}"
-        if len(cells) == width:
+        if len(cells) == width and cells != header:
             table.records.append(list(cells))
             table.places.append(place)
         else:
-            table.rejected.append(Rejected(place, split, "wrong number of cells", {"cells": cells, "expected": width}, len(table.records)))
+            # Files that were joined have the header of each.
+            cause = "repeats the header" if cells == header else "wrong number of cells"
+            table.rejected.append(Rejected(place, split, cause, {"cells": cells, "expected": width}, len(table.records)))
 
 
 def _without_sep_line(text: str) -> tuple[str, str | None]:

@@ -114,7 +114,7 @@ def _with_labels(table: Table, name: str, split: str, options: FileOptions, colu
             found.rejected.append(
                 Rejected(place, split, "no label on the line" if line.strip() else "empty text", {"line": line}, len(found.records))
             )
-    found.notes.append(f"{name}: {what} taken as labels (otherwise: `dataset.labels_file=FILE`, or `dataset.delimiter=`)")
+    found.notes.append(f"{name}: {what} is taken as its label (otherwise: `dataset.labels_file=FILE`, or `dataset.delimiter=`)")
     return found
 
 
@@ -122,10 +122,10 @@ def _clear_cut(lines: Sequence[str], delimiter: str | None) -> tuple[str, Cut] |
     """Return the one way to cut the lines into text and label that gives few labels, each of them often."""
     cuts: list[tuple[str, Cut]] = []
     if delimiter is None:
-        cuts += [("the first words", _first_word), ("the last words", _last_word)]
+        cuts += [("the first word of a line", _first_word), ("the last word of a line", _last_word)]
     for mark in _SEPARATORS if delimiter is None else (delimiter,):
-        shown = {"\t": "the tab", " ": "the blank"}.get(mark, f"`{mark}`")
-        cuts += [(f"what is behind the last {shown}", _after(mark)), (f"what is before the first {shown}", _before(mark))]
+        shown = {"\t": "tab", " ": "blank"}.get(mark, f"`{mark}`")
+        cuts += [(f"the text after the last {shown}", _after(mark)), (f"the text before the first {shown}", _before(mark))]
     words = (_first_word, _last_word)
     clear = [(what, cut) for what, cut in cuts if _is_clear([cut(line) for line in lines], word=cut in words)]
     return clear[0] if len(clear) == 1 else None

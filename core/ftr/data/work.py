@@ -27,6 +27,8 @@ class Work:
     notes: list[str] = field(default_factory=list)
     read: dict[str, int] = field(default_factory=dict)
     done: dict[str, Report] = field(default_factory=dict)
+    limited: set[str] = field(default_factory=set)
+    """Splits of which a limit left rows out."""
 
     def record(self, split: str, step: str, what: object) -> None:
         """Keep what a step did to a split, if it did anything."""
@@ -41,13 +43,14 @@ class Work:
         if training and schema.classes:
             present = set(counted(self.splits["train"].rows, schema.classes))
             absent = [name for number, name in enumerate(labels) if number not in present]
+            limited = "train" in self.limited
             if len(present) == 1 and schema.classes.required:
-                raise DataError(
-                    "all training rows left by `data.limit` have the same class: raise `data.limit`, or set `data.sample=random`"
-                    f"{self._why('train')}"
-                )
+                advice = ": raise `data.limit`, or set `data.sample=random`" if limited else ", so there is nothing to learn"
+                whose = " that `data.limit` leaves" if limited else " that are left"
+                raise DataError(f"all training rows{whose} have the same class{advice}{self._why('train')}")
             if absent:
-                self.notes.append(f"train: no rows of the class {', '.join(f'`{name}`' for name in absent)} are left by `data.limit`")
+                names = ", ".join(f"`{name}`" for name in absent)
+                self.notes.append(f"train: no row{' that `data.limit` leaves' if limited else ''} has the class {names}")
 
     def _why(self, split: str) -> str:
         removed = split == "train" and "removed" in self.done.get(split, {})

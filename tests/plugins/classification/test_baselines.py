@@ -84,3 +84,11 @@ def test_the_time_is_bounded_by_a_sample_of_the_training_rows(monkeypatch: pytes
     assert time.process_time() - began < 2
     whole = module.tfidf(random.Random(0).sample(train, 100), {"test": held}, LABELS)["test"]
     assert np.allclose(sampled, whole)
+
+
+@pytest.mark.parametrize("text", ["😀", "?!", " "])
+def test_texts_without_words_have_the_majority_and_the_other_is_explained(text: str) -> None:
+    train = [{"id": str(n), "text": text * (n + 1), "label": int(n > 5)} for n in range(8)]
+    with pytest.warns(UserWarning, match="no baseline `tf-idf`: the training texts have no words"):
+        found = SequenceClassificationHead().baselines(train, {"test": train[:3]}, ("a", "b"))
+    assert list(found) == ["majority"] and [one["label"] for one in found["majority"]["test"]] == ["a"] * 3
