@@ -145,7 +145,7 @@ def test_answers_that_do_not_stand_at_their_offset_stop_the_run_only_when_they_a
     assert ftr.run("dataset=many.json", task="qa") == (
         "`many.json`: 10 of 60 rows cannot be used, more than `data.max_rejected=0.05` allows "
         "(answer_start does not point at the answer: 10, first `many.json:data[0].paragraphs[0].qas[0]` "
-        "(`dataset.answers=COLUMN` and `dataset.answer_start=COLUMN` name other columns)). "
+        "(without an offset, the answer is used where the context has it once)). "
         "Correct the rows, or allow more with `data.max_rejected=`. All 10 rows are in `runs/refused-rows.jsonl`"
     )
     (ftr.folder / "one.json").write_text(squad(broken=1), encoding="utf-8")

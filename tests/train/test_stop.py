@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 
 import pytest
@@ -30,6 +31,23 @@ def test_a_step_is_finished_first_and_a_second_signal_stops_at_once(number: sign
     finally:
         signal.signal(signal.SIGINT, before[0])
         signal.signal(signal.SIGTERM, before[1])
+
+
+def test_an_interrupt_within_a_del_is_neither_lost_nor_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    class Slow:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    hook = sys.unraisablehook
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        stop = Stop()
+        with stop.listening():
+            Slow()
+            assert stop.asked and capfd.readouterr().err == ""
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert sys.unraisablehook is hook
 
 
 def test_signals_that_are_ignored_stay_so() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -28,15 +29,19 @@ class Stop:
     def listening(self) -> Iterator[None]:
         """Handle the signals within; elsewhere than in the main thread, and for signals that are ignored, do nothing."""
         self.asked = self.patient = False
-        old = {}
+        old, hook = {}, sys.unraisablehook
         if threading.current_thread() is threading.main_thread():
             # A command in the background of a script, or under `nohup`, is to ignore some of them.
             old = {number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN}
+        if old:
+            sys.unraisablehook = lambda lost: None if isinstance(lost.exc_value, KeyboardInterrupt) else hook(lost)
         try:
             for number in old:
                 signal.signal(number, self._heard)
             yield
         finally:
+            if old:
+                sys.unraisablehook = hook
             for number, handler in old.items():
                 signal.signal(number, handler)
             self.asked = self.patient = False
@@ -44,7 +49,7 @@ class Stop:
     def _heard(self, number: int, frame: FrameType | None) -> None:
         once_more, self.asked = self.asked, True
         if once_more or not self.patient:
-            # An import of a library may swallow it: `asked` then stops the training after its next step.
+            # A library may swallow it, in an import or a `__del__`: `asked` then stops the training after its next step.
             raise KeyboardInterrupt
         # Not `print`: the signal may have come in the middle of one.
         with contextlib.suppress(OSError):
