@@ -79,7 +79,7 @@ WAYS_OUT = {
 def check_share(rejected: Sequence[Rejected], read: int, limit: float, origin: str, detail: str = "") -> None:
     """Raise `RejectedRowsError` when more than `limit` of the `read` rows of a file were rejected, or all of them.
 
-    It names the three commonest causes, each with its first place and the option that helps; `detail` is said besides.
+    It names the three commonest causes, each with its first place and the option that helps; `detail` is added to it.
     """
     if not rejected or (len(rejected) <= limit * read and len(rejected) < read):
         return
