@@ -64,7 +64,7 @@ def outcome(run: Path) -> dict[str, Any]:
 
 def resumed(run: Path, **keys: object) -> RunResult:
     """Resume without a word."""
-    from ftr.jobs.resume import resume
+    from ftr.jobs.several.drive import resume
 
     return resume(run, {key: str(value) if isinstance(value, Path) else value for key, value in keys.items()}, say=lambda line: None)
 

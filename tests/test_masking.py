@@ -11,7 +11,7 @@ from ftr.config.models import RunConfig
 from ftr.config.recorded import recorded_config
 from ftr.config.resolve import resolve
 from ftr.errors import ConfigError, RequestError
-from ftr.jobs.resume import resume
+from ftr.jobs.several.drive import resume
 from ftr.masking import is_secret, mask, masked, remember, unmasked
 from ftr.registry import get_registry
 from ftr.runs.directory import RunDirectory

@@ -10,7 +10,7 @@ from ftr.hookspecs import hookimpl
 from ftr.specs import DatasetSpec, HeadSpec, MetricSpec, ModelSpec, TaskSpec
 
 if TYPE_CHECKING:
-    from ftr.jobs.run import run
+    from ftr.jobs.several.drive import run
     from ftr.jobs.sweep.start import sweep
     from ftr.runs.load import load
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetSpec", "HeadSpec", "MetricSpec", "ModelSpec", "TaskSpec", "__version__", "hookimpl", "load", "run", "sweep"]
 
-_LAZY = {"run": "ftr.jobs.run", "load": "ftr.runs.load", "sweep": "ftr.jobs.sweep.start"}
+_LAZY = {"run": "ftr.jobs.several.drive", "load": "ftr.runs.load", "sweep": "ftr.jobs.sweep.start"}
 
 
 def __getattr__(name: str) -> object:

@@ -1,14 +1,6 @@
 """Every error ftr raises on purpose, and the exit code it ends a command with."""
 
-from __future__ import annotations
-
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ftr.data.rows import Rejected
 
 _TWO_STOPS = re.compile(r"(?<=[^.\s/`])\.\.(?=\s|$)")
 
@@ -43,14 +35,6 @@ class UnknownComponentError(RequestError):
 
 class DataError(RequestError):
     """A data file is missing, unreadable, or does not hold what the task needs."""
-
-
-class RejectedRowsError(DataError):
-    """Too many rows of a file cannot be used; `rejected` are these rows, to be written to a file."""
-
-    def __init__(self, message: str, rejected: Sequence[Rejected] = ()) -> None:
-        super().__init__(message)
-        self.rejected = rejected
 
 
 class ModelError(RequestError):

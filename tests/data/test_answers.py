@@ -8,8 +8,9 @@ import pytest
 from ftr.config.data import DataConfig
 from ftr.data.answers import canonical_answers
 from ftr.data.prepare import PreparedRows, prepare_rows
+from ftr.data.rows import RejectedRowsError
 from ftr.data.unlabelled import read_unlabelled
-from ftr.errors import DataError, RejectedRowsError
+from ftr.errors import DataError
 from ftr.runs.rejected import refused_rows_kept
 from readers import ALL, QA, causes, head_of, load, prepare
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from ftr.data.labels import ClassIds, label_key, label_name, label_names
+from ftr.config.values import label_name
+from ftr.data.labels import ClassIds, label_key, label_names
 from ftr.data.prepare import prepare_rows
+from ftr.data.rows import RejectedRowsError
 from ftr.data.unlabelled import read_unlabelled
-from ftr.errors import DataError, RejectedRowsError
+from ftr.errors import DataError
 from ftr.runs.rejected import refused_rows_kept
 from readers import ALL, TEXT, causes, head_of, load, prepare, texts
 

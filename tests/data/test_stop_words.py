@@ -6,9 +6,8 @@ import pytest
 
 from ftr.config.data import DataConfig
 from ftr.config.resolve import resolve
-from ftr.config.texts import check_texts
+from ftr.config.texts import check_texts, stop_words
 from ftr.data.cleaner import Cleaner, Counts
-from ftr.data.stop_words import stop_words
 from ftr.errors import ConfigError
 from ftr.registry import get_registry
 from readers import QA, TEXT

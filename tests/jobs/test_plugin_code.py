@@ -14,7 +14,7 @@ import ftr
 from ftr import plugin_files
 from ftr.cli.main import main
 from ftr.errors import DataError, FtrError, PluginError, RequestError
-from ftr.jobs.resume import resume
+from ftr.jobs.several.drive import resume
 from ftr.registry import get_registry, registry_with
 from ftr.runs.evaluate import evaluate
 from trainings import REVIEWS, Settings

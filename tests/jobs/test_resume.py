@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ftr.errors import ConfigError, DataError, ModelError, RequestError, RunError
-from ftr.jobs.resume import resume
+from ftr.jobs.several.drive import resume
 from ftr.runs.lock import LOCK, hold
 from ftr.train.kept import Kept
 from ftr.train.session import Session

@@ -11,7 +11,7 @@ import torch
 
 from exhausted import Where, machine, refuse_rows
 from ftr.errors import ConfigError, RunError
-from ftr.jobs.resume import resume
+from ftr.jobs.several.drive import resume
 from ftr.train.memory import Ladder, is_out_of_memory
 from stepping import Case, trainer_of
 from trainings import QUESTIONS, REVIEWS, losses, train

@@ -110,9 +110,8 @@ def _records(predictor: Predictor, rows: Unlabelled) -> Iterator[dict[str, Any]]
 
 def _model(given: str) -> Path:
     from ftr.errors import ModelError
-    from ftr.runs.directory import SWEEP
+    from ftr.runs.directory import SWEEP, run_or_winner
     from ftr.runs.load import model_folder
-    from ftr.runs.sweep import run_or_winner
 
     try:
         if given.strip():

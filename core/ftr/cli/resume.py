@@ -35,7 +35,7 @@ def execute(args: argparse.Namespace) -> Answer:
         from ftr.jobs.sweep.start import resume_sweep
 
         return sweep_answer(resume_sweep(args.run, args.settings))
-    from ftr.jobs.resume import resume
+    from ftr.jobs.several.drive import resume
 
     return answer(resume(args.run, args.settings))
 

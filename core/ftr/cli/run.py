@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Answer:
     """Train, and answer with the scores and where the model lies."""
-    from ftr.jobs.run import run
+    from ftr.jobs.several.drive import run
 
     return answer(run(args.settings))
 

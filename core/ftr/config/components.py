@@ -13,9 +13,7 @@ from ftr.config.models import Component
 from ftr.config.overrides import Setting
 from ftr.config.pretrained import PretrainedOptions
 from ftr.config.validate import validated
-from ftr.data.files import EXCEL, PACKED
-from ftr.data.formats import SUFFIXES
-from ftr.data.options import file_options, hub_options
+from ftr.data.options import EXCEL, PACKED, SUFFIXES, file_options, hub_options
 from ftr.data.schema import RowSchema
 from ftr.errors import ConfigError, DataError, FtrError, ModelError, PluginError
 from ftr.paths import expanded

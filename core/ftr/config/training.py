@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from ftr.config.sections import NUMBER, Count, Name, Names, Natural, NotNegative, Positive, Section, Share
-from ftr.data.labels import label_name
+from ftr.config.values import label_name
 
 Schedule = Literal[
     "linear",

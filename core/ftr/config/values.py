@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Hashable, Iterator, Mapping
 from decimal import Decimal
+from functools import lru_cache
 
 import yaml
 
@@ -169,3 +170,25 @@ def _float(value: float) -> str:
     if not math.isfinite(value):
         return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
     return f"{Decimal(repr(value)).normalize():e}" if 0 < abs(value) < 1e-3 else repr(value)
+
+
+_DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")
+
+
+@lru_cache(maxsize=4096, typed=True)
+def label_name(label: object) -> str:
+    """Return the class name of a label: `true` and `false` for truth values in any case, one spelling for equal decimals (`1.0` is `1`).
+
+    Zeros in front stay, for `007` may be a code: see `label_key`.
+    """
+    name = str(label).strip()
+    if name.lower() in ("true", "false"):
+        return name.lower()
+    if not _DECIMAL.fullmatch(name):
+        return name
+    written = format(Decimal(name), "f")
+    whole, _, fraction = written.partition(".")
+    fraction = fraction.rstrip("0")
+    sign = "-" if whole.startswith("-") and (whole + fraction).strip("-0") else ""
+    digits = name.lstrip("+-") if name.lstrip("+-").isdigit() else whole.lstrip("-")
+    return f"{sign}{digits}.{fraction}" if fraction else f"{sign}{digits}"

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from ftr.data.cells import as_text, blank_as_none, check_cell, decoded
 from ftr.data.labels import MULTI_LABEL
-from ftr.data.rows import Rejected, Row, Rows
-from ftr.errors import RejectedRowsError
+from ftr.data.rows import Rejected, RejectedRowsError, Row, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

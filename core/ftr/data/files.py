@@ -10,14 +10,13 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from ftr.data.options import EXCEL, PACKED
 from ftr.data.rows import SourceFile
 from ftr.errors import ConfigError, DataError
 from ftr.paths import no_file
 from ftr.suggest import near
 
 _GZIP_MAGIC, _ZIP_MAGIC, _BZIP2_MAGIC, _XZ_MAGIC = b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ\x00"
-PACKED = (".gz", ".bz2", ".xz", ".zip")
-EXCEL = (".xlsx", ".xls", ".xlsm", ".ods")
 _EXCEL = "an Excel file: save it as CSV (UTF-8), and give that"
 _SPREADSHEETS = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")
 _BINARY_MARKS = {

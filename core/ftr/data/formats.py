@@ -9,31 +9,13 @@ from ftr.data.conll import WAY_OUT, looks_conll, read_conll, reads_tokens
 from ftr.data.files import bare_name, decode, read_bytes
 from ftr.data.folders import read_classes
 from ftr.data.json_tables import read_json, read_jsonl
-from ftr.data.options import FileOptions, Format, column_choices
+from ftr.data.options import SUFFIXES, FileOptions, Format, column_choices
 from ftr.data.rows import PREDICT, SourceFile, Table
 from ftr.data.schema import RowSchema
 from ftr.data.squad import unnested
 from ftr.data.tables import guess_delimiter, read_delimited
 from ftr.data.text_labels import labelled_text
 from ftr.errors import DataError
-
-SUFFIXES: dict[str, Format] = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".tab": "tsv",
-    ".json": "json",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-    ".txt": "text",
-    ".label": "text",
-    ".conll": "conll",
-    ".bio": "conll",
-    ".iob": "conll",
-    ".iob2": "conll",
-    ".conllu": "conll",
-}
 
 
 def read_source(

@@ -7,9 +7,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from ftr.config.values import label_name
 from ftr.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,25 +25,6 @@ _NO_ANSWER |= {"not available", "not applicable", "no answer", "no label", "-", 
 _NEARLY_ALL = 0.75
 """Share of the rows from which a class that looks like "no answer" is reported."""
 MULTI_LABEL = "a text of several classes needs a multi-label head, such as `multi-label` of the example package `ftr-toxic-labels`"
-
-
-@lru_cache(maxsize=4096, typed=True)
-def label_name(label: object) -> str:
-    """Return the class name of a label: `true` and `false` for truth values in any case, one spelling for equal decimals (`1.0` is `1`).
-
-    Zeros in front stay, for `007` may be a code: see `label_key`.
-    """
-    name = str(label).strip()
-    if name.lower() in ("true", "false"):
-        return name.lower()
-    if not _NUMBER.fullmatch(name):
-        return name
-    written = format(Decimal(name), "f")
-    whole, _, fraction = written.partition(".")
-    fraction = fraction.rstrip("0")
-    sign = "-" if whole.startswith("-") and (whole + fraction).strip("-0") else ""
-    digits = name.lstrip("+-") if name.lstrip("+-").isdigit() else whole.lstrip("-")
-    return f"{sign}{digits}.{fraction}" if fraction else f"{sign}{digits}"
 
 
 def label_key(label: object) -> str:

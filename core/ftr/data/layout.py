@@ -10,8 +10,7 @@ from pathlib import Path
 from ftr.data.arrow_tables import is_saved, saved_splits
 from ftr.data.files import bare_name
 from ftr.data.folders import class_files, class_folders
-from ftr.data.formats import SUFFIXES
-from ftr.data.options import FileOptions
+from ftr.data.options import SUFFIXES, FileOptions
 from ftr.data.rows import SPLITS
 from ftr.data.text_labels import is_labels_file
 from ftr.errors import ConfigError, DataError

@@ -10,6 +10,25 @@ from ftr.data.schema import RowSchema
 Format = Literal["auto", "csv", "tsv", "json", "jsonl", "parquet", "arrow", "squad", "text", "conll"]
 LabelFrom = Literal["auto", "column", "folder", "file"]
 Quoting = Literal["auto", "standard", "lenient", "none"]
+SUFFIXES: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".txt": "text",
+    ".label": "text",
+    ".conll": "conll",
+    ".bio": "conll",
+    ".iob": "conll",
+    ".iob2": "conll",
+    ".conllu": "conll",
+}
+PACKED = (".gz", ".bz2", ".xz", ".zip")
+EXCEL = (".xlsx", ".xls", ".xlsm", ".ods")
 
 
 class FileOptions(BaseModel):

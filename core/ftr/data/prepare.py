@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ftr.config.values import label_name
 from ftr.data import duplicates
 from ftr.data.answer_rows import settle_answers
 from ftr.data.augment import Augmenter
@@ -21,7 +22,7 @@ from ftr.data.check import check_rows, check_share
 from ftr.data.cleaner import LEFT_ALONE, STOP_WORDS, Cleaner, clean_split
 from ftr.data.columns import set_aside
 from ftr.data.labelling import both_sets, class_names, counted, strangers, with_ids
-from ftr.data.labels import ClassIds, class_notes, label_name, listed
+from ftr.data.labels import ClassIds, class_notes, listed
 from ftr.data.made_splits import make_splits
 from ftr.data.resample import bootstrap
 from ftr.data.rows import SPLITS, Loaded, Rejected, Rows

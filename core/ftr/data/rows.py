@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from ftr.errors import DataError
+
 T = TypeVar("T")
 
 Row = dict[str, object]
@@ -49,6 +51,14 @@ def harmless(value: object) -> object:
     if isinstance(value, Mapping):
         return {str(harmless(key)): harmless(item) for key, item in value.items()}
     return [harmless(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+class RejectedRowsError(DataError):
+    """Too many rows of a file cannot be used; `rejected` are these rows, to be written to a file."""
+
+    def __init__(self, message: str, rejected: Sequence[Rejected] = ()) -> None:
+        super().__init__(message)
+        self.rejected = rejected
 
 
 @dataclass(slots=True)

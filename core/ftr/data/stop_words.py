@@ -4,32 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from functools import cache
 
+from ftr.config.texts import stop_words
 from ftr.data.edits import Edit
-from ftr.errors import ConfigError
-from ftr.suggest import did_you_mean
 
 # As the lists have them: where words are not told apart by spaces, a list is for texts that were cut into words before.
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
-
-
-@cache
-def stop_words(language: str) -> frozenset[str]:
-    """Return the stop words of a language, in lower case, by its ISO 639-1 code, from the lists of Stopwords ISO.
-
-    Raises `ConfigError` for a language without a list.
-    """
-    import stopwordsiso
-
-    code = language.lower()
-    known = sorted(stopwordsiso.langs())
-    if code not in known:
-        raise ConfigError(
-            f"`data.stop_words={language}`: there is no list of stop words for this language.{did_you_mean(code, known)} "
-            f"Give a code of two letters: {', '.join(known)}; or leave the key out."
-        )
-    return frozenset(word.lower() for word in stopwordsiso.stopwords(code))
 
 
 def without(language: str) -> Callable[[str], Iterator[Edit]]:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ftr import atomic
 from ftr.config.models import RunConfig
-from ftr.config.plugins import registry_for
 from ftr.config.recorded import recorded_config
-from ftr.config.resolve import Resolved, flat, resolve
+from ftr.config.resolve import Resolved, flat
 from ftr.errors import ConfigError, DataError, PluginError, RequestError, RunError
-from ftr.isolation import one_training
 from ftr.jobs.baselines import with_baselines
 from ftr.jobs.failed import close_failed, leave_failed, traceback_kept
 from ftr.jobs.launch import Outcome, launch
@@ -26,7 +24,7 @@ from ftr.registry import Registry
 from ftr.runs.card import model_card
 from ftr.runs.directory import ERROR_LOG, RunDirectory
 from ftr.runs.lock import LOCK, hold
-from ftr.runs.record import beginning, check_reach, package_versions, provenance, remember
+from ftr.runs.record import beginning, check_reach, package_versions, provenance
 from ftr.runs.rejected import REJECTED, write_rejected
 from ftr.runs.storage import Storage, checked_storage
 from ftr.train.checkpoint import last_step, remove_checkpoints
@@ -51,36 +49,9 @@ class RunResult:
         return self.path / "model"
 
 
-def run(
-    settings: Mapping[str, object] | Sequence[str] | None = None,
-    *,
-    registry: Registry | None = None,
-    say: Say | None = None,
-    **keys: object,
-) -> RunResult:
-    """Fine-tune once and return the result.
-
-    Settings are those of the command, as a mapping of dotted keys (`{"data.limit": 2000}`), as `key=value` strings,
-    or as keywords (`run(task="qa", learning_rate=3e-5)`); `say` gets the lines a person would read (default: stderr).
-    Raises `RequestError` when something asked for is wrong, before anything is written, and `RunError` when it failed.
-    """
-    asked: Mapping[str, object] | Sequence[str] = {**settings, **keys} if isinstance(settings, Mapping) else settings or keys
-    if keys and not isinstance(settings, Mapping | None):
-        raise RequestError("give settings as `key=value` strings or as keywords, not both")
-    with one_training():
-        known = registry or registry_for(asked)
-        resolved = resolve(asked, known)
-        remember(resolved.config, known)
-        return execute(resolved, known, say or to_stderr)
-
-
 def execute(resolved: Resolved, registry: Registry, say: Say) -> RunResult:
     """Carry out a resolved configuration: prepare the data, train, and leave the run directory."""
     config = resolved.config
-    if config.several:
-        from ftr.jobs.several.drive import begin
-
-        return begin(resolved, registry, say)
     with STOP.listening():
         check_writable(expanded(config.output, "`output`:"))
         checked_storage(config.compute.storage)

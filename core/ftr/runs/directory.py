@@ -21,6 +21,8 @@ from ftr.train.folder import read_json
 
 RECORD = "run.json"
 SWEEP = "sweep.json"
+BEST = "best"
+"""The directory of a sweep that holds its winner, an ordinary run."""
 ERROR_LOG = "error.log"
 
 
@@ -190,3 +192,14 @@ def weights_of(model: Path) -> dict[str, str]:
 def _safe(label: str) -> str:
     kept = "".join(c if c.isalnum() or c in "._" else "-" for c in label).strip("-.")
     return kept[:40] or "run"
+
+
+def run_or_winner(given: str | Path, output: str = "runs") -> RunDirectory:
+    """Find a run as `RunDirectory.open` does; a sweep stands for its winner. Raises `RequestError`."""
+    found = named(given, output)
+    if found is None or not (found / SWEEP).is_file():
+        return RunDirectory.open(given, output)
+    best = RunDirectory(found / BEST)
+    if not best.record.is_file():
+        raise RequestError(f"the sweep `{found}` has no winner yet: go on with `ftr resume {found}`, or name one of its `trials`.")
+    return best

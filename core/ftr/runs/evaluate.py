@@ -18,11 +18,10 @@ from ftr.data.prepare import prepare_rows
 from ftr.data.unknown import unknown_note
 from ftr.errors import ConfigError, DataError
 from ftr.registry import Registry
-from ftr.runs.directory import RECORD
+from ftr.runs.directory import RECORD, run_or_winner
 from ftr.runs.load import Predictor, load, model_folder
 from ftr.runs.record import recorded_registry
 from ftr.runs.rejected import refused_rows_kept
-from ftr.runs.sweep import run_or_winner
 from ftr.train.scoring import Scorer, remarks
 
 if TYPE_CHECKING:

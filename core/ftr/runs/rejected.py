@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftr import atomic
-from ftr.errors import RejectedRowsError, RunError
+from ftr.data.rows import RejectedRowsError
+from ftr.errors import RunError
 
 if TYPE_CHECKING:
     from ftr.data.rows import Rejected

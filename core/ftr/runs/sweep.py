@@ -11,9 +11,9 @@ from typing import Any
 from ftr import atomic
 from ftr.errors import DataError, RequestError, RunError
 from ftr.paths import expanded
+from ftr.runs.directory import BEST, RunDirectory, check_types, named
 from ftr.runs.directory import RECORD as RUN
 from ftr.runs.directory import SWEEP as RECORD
-from ftr.runs.directory import RunDirectory, check_types, named
 from ftr.runs.journal import Event, Journal
 from ftr.runs.lock import hold
 from ftr.train.folder import read_json
@@ -43,7 +43,7 @@ class SweepDirectory:
     @property
     def best(self) -> Path:
         """The directory of the winner, an ordinary run."""
-        return self.path / "best"
+        return self.path / BEST
 
     @cached_property
     def journal(self) -> Journal:
@@ -122,17 +122,6 @@ class SweepDirectory:
     def lock(self) -> AbstractContextManager[Any]:
         """Hold the sweep for this process. Raises `RequestError` when another living process drives it."""
         return hold(self.path)
-
-
-def run_or_winner(given: str | Path, output: str = "runs") -> RunDirectory:
-    """Find a run as `RunDirectory.open` does; a sweep stands for its winner. Raises `RequestError`."""
-    found = named(given, output)
-    if found is None or not (found / RECORD).is_file():
-        return RunDirectory.open(given, output)
-    best = RunDirectory(SweepDirectory(found).best)
-    if not best.record.is_file():
-        raise RequestError(f"the sweep `{found}` has no winner yet: go on with `ftr resume {found}`, or name one of its `trials`.")
-    return best
 
 
 def all_sweeps(output: Path) -> list[SweepDirectory]:

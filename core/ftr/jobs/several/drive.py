@@ -5,13 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
 from ftr.config.models import RunConfig
+from ftr.config.plugins import registry_for
+from ftr.config.recorded import recorded_config
+from ftr.config.resolve import flat, resolve
+from ftr.config.settings import read_settings
 from ftr.errors import ConfigError, PluginError, RequestError
+from ftr.isolation import one_training
 from ftr.jobs.failed import leave_failed, say_how_to_resume, traceback_kept, write_ending
-from ftr.jobs.run import RunResult, Say, check_same_data, check_writable, found, opening, prepared_aloud
+from ftr.jobs.resume import check_settings, finished, resume_one
+from ftr.jobs.run import RunResult, Say, check_same_data, check_writable, execute, found, opening, prepared_aloud
+from ftr.jobs.say import shown_path, to_stderr
 from ftr.jobs.several.boost import boost
 from ftr.jobs.several.join import join
 from ftr.jobs.several.plan import MEMBERS, Member, Plan, check_plan, plan_of
@@ -21,9 +30,10 @@ from ftr.jobs.several.training import Data, done_record, train_here
 from ftr.paths import expanded
 from ftr.runs.directory import ERROR_LOG, RunDirectory, weights_of
 from ftr.runs.lock import LOCK, hold
+from ftr.runs.record import check_reach, recorded_registry, remember
 from ftr.runs.several_card import several_card
 from ftr.runs.storage import Storage, checked_storage
-from ftr.train.checkpoint import last_step
+from ftr.train.checkpoint import CHECKPOINTS, check_format, last_step
 from ftr.train.components import make_head
 from ftr.train.scoring import Scorer
 from ftr.train.stop import STOP
@@ -31,6 +41,67 @@ from ftr.train.stop import STOP
 if TYPE_CHECKING:
     from ftr.config.resolve import Resolved
     from ftr.registry import Registry
+
+
+def run(
+    settings: Mapping[str, object] | Sequence[str] | None = None,
+    *,
+    registry: Registry | None = None,
+    say: Say | None = None,
+    **keys: object,
+) -> RunResult:
+    """Fine-tune with one configuration, and return the result; `seeds`, `cv.folds`, `boosting` and `ensemble` train several models.
+
+    Settings are those of the command, as a mapping of dotted keys (`{"data.limit": 2000}`), as `key=value` strings,
+    or as keywords (`run(task="qa", learning_rate=3e-5)`); `say` gets the lines a person would read (default: stderr).
+    Raises `RequestError` when something asked for is wrong, before anything is written, and `RunError` when it failed.
+    """
+    asked: Mapping[str, object] | Sequence[str] = {**settings, **keys} if isinstance(settings, Mapping) else settings or keys
+    if keys and not isinstance(settings, Mapping | None):
+        raise RequestError("give settings as `key=value` strings or as keywords, not both")
+    with one_training():
+        known = registry or registry_for(asked)
+        resolved = resolve(asked, known)
+        remember(resolved.config, known)
+        carry_out = begin if resolved.config.several else execute
+        return carry_out(resolved, known, say or to_stderr)
+
+
+def resume(
+    run: str | Path,
+    settings: Mapping[str, object] | Sequence[str] = (),
+    *,
+    registry: Registry | None = None,
+    say: Say | None = None,
+) -> RunResult:
+    """Go on with the run in a directory from its last checkpoint, to what it would have come to undisturbed.
+
+    A run that is done is returned as it is. `settings`, if given, must be those of the run. Raises `ConfigError` naming each
+    that differs, `DataError` when the data changed since, and `RequestError` when another process works on the run or there
+    is none.
+    """
+    speak = say or to_stderr
+    directory = RunDirectory.open(run)
+    directory.check_links()
+    check_format(directory.path / CHECKPOINTS)
+    with one_training(), STOP.listening(), hold(directory.path):
+        atomic.clear_leftovers(directory.path, held=True)
+        record = directory.read()
+        if "member" in record and record["status"] != "done":
+            whole = shown_path(directory.path.parent.parent)
+            raise RequestError(f"`{directory.path}` is a member of a run of several, which goes on as a whole: `ftr resume {whole}`.")
+        known = registry or recorded_registry(record)
+        given = read_settings(settings)
+        if record["status"] == "done" and not given:
+            return finished(directory, record, speak)
+        config = recorded_config(record, directory.record)
+        check_settings(given, config, known)
+        if record["status"] == "done":
+            return finished(directory, record, speak)
+        check_reach(flat(config), given, directory.record)
+        remember(config, known)
+        carry_on = go_on if config.several else resume_one
+        return carry_on(directory, record, config, known, speak)
 
 
 def begin(resolved: Resolved, registry: Registry, say: Say) -> RunResult:

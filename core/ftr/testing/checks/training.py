@@ -80,7 +80,7 @@ class TrainingChecks(Conformance):
         )
 
     def test_an_interrupted_run_goes_on_to_the_same_result(self, ftr_task: TaskSubject) -> None:
-        from ftr.jobs.resume import resume
+        from ftr.jobs.several.drive import resume
 
         whole = ftr_task.trained
         left = _cut_off(ftr_task, whole)
@@ -128,7 +128,7 @@ class TrainingChecks(Conformance):
 
 def _cut_off(task: TaskSubject, whole: RunResult) -> Path:
     """Train until a step is interrupted and return the run directory that is left."""
-    from ftr.jobs.run import run
+    from ftr.jobs.several.drive import run
     from ftr.train.trainer import StepTrainer
 
     steps = min(CUT_AT, whole.record["steps"])

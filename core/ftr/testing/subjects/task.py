@@ -154,7 +154,7 @@ class TaskSubject(Component):
 
     def run(self, place: str, **settings: object) -> RunResult:
         """Train and return the result; run directories go to `place`."""
-        from ftr.jobs.run import run
+        from ftr.jobs.several.drive import run
 
         with must_work(f"{self} trains", "mend what the error names; `ftr run` with the same settings fails alike"):
             return run(self.words(place, **settings), registry=self.registry, say=_unheard)
