@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from ftr import __version__
 from ftr.config.models import RunConfig
 from ftr.config.validate import sentence
+from ftr.discovery import own_version
 from ftr.errors import ConfigError
 from ftr.masking import MASK, unmasked
 
@@ -53,11 +53,11 @@ def _fault(error: ValidationError, record: Mapping[str, Any], file: Path | str) 
 
 
 def _unknown(key: str, record: Mapping[str, Any], file: Path | str) -> str:
-    return f"`{file}`: ftr {__version__} does not know the key `{key}`. {_version(record)}."
+    return f"`{file}`: ftr {own_version()} does not know the key `{key}`. {_version(record)}."
 
 
 def _version(record: Mapping[str, Any]) -> str:
     written = record.get("ftr")
-    if isinstance(written, str) and written and written != __version__:
+    if isinstance(written, str) and written and written != own_version():
         return f"ftr {written} wrote the file: use that version (`pip install ftr=={written}`), or restore the file"
     return "This version wrote the file, and it was changed since: restore the file"

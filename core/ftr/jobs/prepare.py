@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftr import __version__
 from ftr.blame import plugin_errors
 from ftr.data.encode import BESIDE_RUNS, OWN_CACHE, StoredSplit, cache_folder, code_identity, store_split
 from ftr.data.load import load_rows
 from ftr.data.prepare import prepare_rows
 from ftr.data.unknown import TOKENS, UNKNOWN, unknown_note
+from ftr.discovery import own_version
 from ftr.registry import get_registry
 from ftr.runs.rejected import refused_rows_kept
 from ftr.train.components import check_kind, encode_settings, make_head, make_model
@@ -114,7 +114,7 @@ def card_fields(config: RunConfig, labels: Sequence[str], max_length: int, strid
         "base": {"model": config.model.model_dump(mode="json")} if config.train.lora.rank else None,
         "clean": list(config.data.clean),
         "stop_words": config.data.stop_words,
-        "ftr": __version__,
+        "ftr": own_version(),
         "plugins": get_registry().hashes(config.plugins),
     }
 

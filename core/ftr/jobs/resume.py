@@ -53,6 +53,7 @@ def check_settings(given: Layer, config: RunConfig, registry: Registry) -> None:
 
 
 def finished(directory: RunDirectory, record: dict[str, Any], say: Say) -> RunResult:
+    """Return the result of a run that is done, complete."""
     directory.check_weights()
     say(f"`{directory.path}` is done: there is nothing to resume")
     # A crash may have come between the record and these.

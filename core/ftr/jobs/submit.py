@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ftr import __version__, atomic, trust
+from ftr import atomic, trust
+from ftr.discovery import own_version
 from ftr.errors import ConfigError, RunError
 from ftr.jobs import look, results, ship
 from ftr.jobs.jobserver import JobServer
@@ -50,7 +51,7 @@ def submit(words: Sequence[str], server: JobServer, registry: Registry, say: Say
     wanted = ship.wanted(registry)
     own = look.look(wanted)
     lacking = ship.differences(own, _look_there(server, wanted), urlsplit(server.address).hostname or "?", python=False)
-    notes = {"ftr": __version__, "ftr_command": shlex.join(packed.words), "ftr_output": packed.output or "", "ftr_here": str(here or "")}
+    notes = {"ftr": own_version(), "ftr_command": shlex.join(packed.words), "ftr_output": packed.output or "", "ftr_here": str(here or "")}
     with atomic.scratch("submit") as scratch:
         folder = Path(scratch)
         put(packed, folder, say)
@@ -97,7 +98,7 @@ def fetch_results(job: Job) -> list[Path]:
     with atomic.scratch("fetch") as scratch:
         # The standard library is all it takes there, besides Ray.
         (Path(scratch) / "ftr_results.py").write_bytes(Path(results.__file__).read_bytes())
-        job.server.submit(f"{PYTHON} ftr_results.py {shlex.join(words)}", helper, Path(scratch), {}, {"ftr": __version__})
+        job.server.submit(f"{PYTHON} ftr_results.py {shlex.join(words)}", helper, Path(scratch), {}, {"ftr": own_version()})
         try:
             told = _marked(job.server.wait(helper, lambda log: results.MARK in log, seconds=results.KEPT_SECONDS), results.MARK)
             offered = json.loads(told)
@@ -121,7 +122,7 @@ def _look_there(server: JobServer, wanted: ship.Wanted) -> look.Report:
     name = f"ftr-look-{secrets.token_hex(4)}"
     with atomic.scratch("look") as scratch:
         (Path(scratch) / "look.py").write_bytes(Path(look.__file__).read_bytes())
-        server.submit(f"{PYTHON} look.py {shlex.quote(json.dumps(wanted))}", name, Path(scratch), {}, {"ftr": __version__})
+        server.submit(f"{PYTHON} look.py {shlex.quote(json.dumps(wanted))}", name, Path(scratch), {}, {"ftr": own_version()})
         try:
             log = server.wait(name)
         except BaseException:

@@ -11,8 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftr import __version__, trust
+from ftr import trust
 from ftr.config.resolve import flat
+from ftr.discovery import own_version
 from ftr.errors import RequestError
 from ftr.registry import registry_again
 
@@ -30,7 +31,7 @@ PACKAGES = ("torch", "transformers", "datasets", "evaluate", "accelerate", "ray"
 def beginning() -> dict[str, Any]:
     """Return what every record of a run or sweep that begins now opens with."""
     return {
-        "ftr": __version__,
+        "ftr": own_version(),
         "status": "running",
         "created": time.time(),
         "command": sys.argv if sys.argv and sys.argv[0] else [],

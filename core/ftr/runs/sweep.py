@@ -130,10 +130,10 @@ def all_sweeps(output: Path) -> list[SweepDirectory]:
 
 
 def _other_version(path: Path, record: dict[str, Any]) -> str:
-    from ftr import __version__
+    from ftr.discovery import own_version
 
     written = record.get("ftr", "unknown")
     return (
-        f"`{path}` has format {record['format']}, written by ftr {written}; this is ftr {__version__}, which reads format {FORMAT}. "
+        f"`{path}` has format {record['format']}, written by ftr {written}; this is ftr {own_version()}, which reads format {FORMAT}. "
         f"Resume the sweep with that version (`pip install ftr=={written}`), or start it anew with this one."
     )

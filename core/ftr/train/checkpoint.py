@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftr import __version__, atomic
+from ftr import atomic
+from ftr.discovery import own_version
 from ftr.errors import RequestError, RunError
 
 CHECKPOINTS = "checkpoints"
@@ -57,7 +58,7 @@ def write_checkpoint(root: Path, step: int, fill: Callable[[Path], Mapping[str, 
 def _fill(fresh: Path, known: Mapping[str, str]) -> None:
     files = {str(path.relative_to(fresh)): path for path in sorted(fresh.rglob("*")) if path.is_file()}
     manifest = {name: {"sha256": known.get(name) or sha256(path), "bytes": path.stat().st_size} for name, path in files.items()}
-    content = {"format": FORMAT, "ftr": __version__, "files": manifest}
+    content = {"format": FORMAT, "ftr": own_version(), "files": manifest}
     (fresh / MANIFEST).write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
@@ -87,7 +88,7 @@ def check_format(root: Path) -> None:
             if isinstance(known, int) and known > FORMAT:
                 raise RequestError(
                     f"checkpoint `{folder}` has format {known}, written by ftr {manifest.get('ftr', 'of a newer version')}; this is ftr "
-                    f"{__version__}, which reads format {FORMAT}. Resume the run with the version that began it."
+                    f"{own_version()}, which reads format {FORMAT}. Resume the run with the version that began it."
                 )
 
 
