@@ -1,7 +1,9 @@
-"""Kills a training 20 times at random moments, resumes it each time, and compares it with one that nobody disturbed.
+"""Kills a training 20 times at random moments, resumes it each time, and compares it with one that
+nobody disturbed.
 
-Trains undisturbed once; then once more, with `kill -9` at random moments spread over the whole of the training, each
-followed by `ftr resume`. The weights (sha256 of `model.safetensors`) and `metrics.jsonl` without its times must be the same.
+Trains undisturbed once; then once more, with `kill -9` at random moments spread over the whole of
+the training, each followed by `ftr resume`. The weights (sha256 of `model.safetensors`) and
+`metrics.jsonl` without its times must be the same.
 """
 
 import argparse
@@ -33,7 +35,10 @@ class Case:
 
 CASES = {
     "sentiment": Case("sst2/sentence_level_noheader", ("data.max_length=64", "batch_size=32")),
-    "qa": Case("squad_v2/train-mix-v2.0.json.gz", ("data.max_length=128", "data.stride=32", "batch_size=16", "data.sample=first")),
+    "qa": Case(
+        "squad_v2/train-mix-v2.0.json.gz",
+        ("data.max_length=128", "data.stride=32", "batch_size=16", "data.sample=first"),
+    ),
 }
 
 
@@ -43,9 +48,14 @@ def main() -> int:
     folder = Path(args.keep or tempfile.mkdtemp(prefix="ftr-kill-"))
     settings = _settings(args)
     began = time.monotonic()
-    whole = _finished(_start(["run", *settings, f"output={folder / 'undisturbed'}"], folder / "undisturbed.log"), folder / "undisturbed")
+    whole = _finished(
+        _start(["run", *settings, f"output={folder / 'undisturbed'}"], folder / "undisturbed.log"),
+        folder / "undisturbed",
+    )
     seconds = time.monotonic() - began
-    print(f"undisturbed: {seconds:.0f} s, {_record(whole)['steps']} steps, {_sha(whole)}", flush=True)
+    print(
+        f"undisturbed: {seconds:.0f} s, {_record(whole)['steps']} steps, {_sha(whole)}", flush=True
+    )
     cut, phases, lost = _disturbed(args.kills, settings, folder, random.Random(args.seed))
     same = {
         "model.safetensors": _sha(cut) == _sha(whole),
@@ -54,23 +64,32 @@ def main() -> int:
         "scores": _record(cut)["scores"] == _record(whole)["scores"],
     }
     shown = ", ".join(f"{count} in {phase}" for phase, count in phases.most_common())
-    verdict = "the same" if all(same.values()) else f"NOT the same: {', '.join(name for name, equal in same.items() if not equal)}"
+    verdict = (
+        "the same"
+        if all(same.values())
+        else f"NOT the same: {', '.join(name for name, equal in same.items() if not equal)}"
+    )
     print(
-        f"{args.task}: {sum(phases.values())} kills ({shown}), {len(_record(cut)['resumed'])} resumed trainings, {lost} steps done again; "
-        f"sha256 {_sha(cut)[:16]} and {_sha(whole)[:16]}: weights, metrics, predictions and scores are {verdict}"
+        f"{args.task}: {sum(phases.values())} kills ({shown}), {len(_record(cut)['resumed'])} "
+        f"resumed trainings, {lost} steps done again; sha256 {_sha(cut)[:16]} and "
+        f"{_sha(whole)[:16]}: weights, metrics, predictions and scores are {verdict}"
     )
     return 0 if all(same.values()) else 1
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Kill a training again and again, and see that nothing is lost.")
+    parser = argparse.ArgumentParser(
+        description="Kill a training again and again, and see that nothing is lost."
+    )
     parser.add_argument("--task", choices=CASES, default="sentiment")
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--rows", type=int, default=1600, help="training rows")
     parser.add_argument("--epochs", type=float, default=4)
     parser.add_argument("--every", type=int, default=5, help="steps between two checkpoints")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    parser.add_argument("--data", default=os.environ.get("FTR_DATA", str(HERE.parent.parent / "shared" / "data")))
+    parser.add_argument(
+        "--data", default=os.environ.get("FTR_DATA", str(HERE.parent.parent / "shared" / "data"))
+    )
     parser.add_argument("--keep", help="folder for both runs, which are then left there")
     return parser.parse_args()
 
@@ -92,8 +111,12 @@ def _settings(args: argparse.Namespace) -> list[str]:
     ]
 
 
-def _disturbed(kills: int, settings: list[str], folder: Path, rng: random.Random) -> tuple[Path, Counter[str], int]:
-    """Train with kills; returns the run directory, how many kills fell into which phase, and the steps that were lost."""
+def _disturbed(
+    kills: int, settings: list[str], folder: Path, rng: random.Random
+) -> tuple[Path, Counter[str], int]:
+    """Train with kills; returns the run directory, how many kills fell into which phase, and the
+    steps that were lost.
+    """
     output, log = folder / "disturbed", folder / "disturbed.log"
     phases: Counter[str] = Counter()
     lost = 0
@@ -106,7 +129,8 @@ def _disturbed(kills: int, settings: list[str], folder: Path, rng: random.Random
         if watch.run is None:
             raise SystemExit(f"the training ended before it began: see {log}")
         total = total or _steps(folder)
-        # Moments by progress, not by time: the start of each process is as long as much of the training.
+        # Moments by progress, not by time: the start of each process is as long as much of the
+        # training.
         goal = total * (sum(phases.values()) + rng.random()) / kills
         while process.poll() is None and watch.step() < goal and not watch.final():
             time.sleep(POLL)
@@ -119,16 +143,27 @@ def _disturbed(kills: int, settings: list[str], folder: Path, rng: random.Random
         phases[phase] += 1
         reached, kept = watch.step(), watch.kept()
         lost += max(reached - kept, 0)
-        print(f"kill {sum(phases.values())}: at step {reached} of {total}, in {phase}; the last checkpoint is of step {kept}", flush=True)
+        print(
+            f"kill {sum(phases.values())}: at step {reached} of {total}, in {phase}; the last "
+            f"checkpoint is of step {kept}",
+            flush=True,
+        )
         process = _start(["resume", str(watch.run)], log)
     return _finished(process, output), phases, lost
 
 
 def _wait(process: subprocess.Popen[bytes], watch: "Watch", rng: random.Random) -> None:
-    """Wait a moment; every third time for a checkpoint that is being written, every other third for an evaluation."""
+    """Wait a moment; every third time for a checkpoint that is being written, every other third for
+    an evaluation.
+    """
     wanted = rng.choice(["anything", "the writing of a checkpoint", "an evaluation"])
     deadline = time.monotonic() + 20
-    while wanted != "anything" and process.poll() is None and watch.phase() != wanted and time.monotonic() < deadline:
+    while (
+        wanted != "anything"
+        and process.poll() is None
+        and watch.phase() != wanted
+        and time.monotonic() < deadline
+    ):
         time.sleep(POLL)
     time.sleep(rng.random() * (0.01 if wanted == "the writing of a checkpoint" else 0.3))
 
@@ -146,9 +181,12 @@ class Watch:
         return next((path.parent for path in self.output.glob("*/run.json")), None)
 
     def began(self) -> bool:
-        """Whether the process is through with starting: it has read the last checkpoint, or seen that there is none."""
+        """Whether the process is through with starting: it has read the last checkpoint, or seen
+        that there is none.
+        """
         return self.run is not None and any(
-            attempt["process"] == self.process for attempt in _lines(self.run / "checkpoints" / "attempts.jsonl")
+            attempt["process"] == self.process
+            for attempt in _lines(self.run / "checkpoints" / "attempts.jsonl")
         )
 
     def entries(self) -> list[dict[str, Any]]:
@@ -164,7 +202,11 @@ class Watch:
 
     def kept(self) -> int:
         """Return the step of the last checkpoint."""
-        found = [path.name for path in self.run.glob("checkpoints/step-*") if ".new-" not in path.name] if self.run else []
+        found = (
+            [path.name for path in self.run.glob("checkpoints/step-*") if ".new-" not in path.name]
+            if self.run
+            else []
+        )
         return max((int(name.removeprefix("step-")) for name in found), default=0)
 
     def final(self) -> bool:
@@ -185,19 +227,31 @@ class Watch:
             return "the final predictions"
         last = entries[-1]
         # Every step is logged: the last of an epoch, until its evaluation is.
-        return "an evaluation" if last["kind"] == "train" and float(last["epoch"]).is_integer() else "training"
+        return (
+            "an evaluation"
+            if last["kind"] == "train" and float(last["epoch"]).is_integer()
+            else "training"
+        )
 
 
 def _start(words: list[str], log: Path) -> subprocess.Popen[bytes]:
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "ftr", *words, *(["train.log_steps=1"] if words[0] == "run" else [])]
+    command = [
+        sys.executable,
+        "-m",
+        "ftr",
+        *words,
+        *(["train.log_steps=1"] if words[0] == "run" else []),
+    ]
     with log.open("ab") as stream:
         return subprocess.Popen(command, stdout=stream, stderr=stream)
 
 
 def _finished(process: subprocess.Popen[bytes], output: Path) -> Path:
     if process.wait() != 0:
-        raise SystemExit(f"`ftr` ended with exit code {process.returncode}: see the log beside `{output}`")
+        raise SystemExit(
+            f"`ftr` ended with exit code {process.returncode}: see the log beside `{output}`"
+        )
     (record,) = output.glob("*/run.json")
     return record.parent
 
@@ -217,7 +271,10 @@ def _sha(run: Path) -> str:
 
 
 def _metrics(run: Path) -> list[dict[str, Any]]:
-    return [{key: value for key, value in entry.items() if key not in TIMES} for entry in _lines(run / "metrics.jsonl")]
+    return [
+        {key: value for key, value in entry.items() if key not in TIMES}
+        for entry in _lines(run / "metrics.jsonl")
+    ]
 
 
 def _predictions(run: Path) -> dict[str, bytes]:

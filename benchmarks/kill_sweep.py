@@ -1,8 +1,10 @@
-"""Kills the driver of a sweep ten times at random moments, resumes it each time, and compares it with one nobody disturbed.
+"""Kills the driver of a sweep ten times at random moments, resumes it each time, and compares it
+with one nobody disturbed.
 
-Trials of a tiny model are swept undisturbed once; then once more, with `kill -9` of the driver at random moments spread over
-the whole of the sweep, each followed by `ftr resume`. The leaderboard without its times must be the same, and no trial may be
-run again that had ended. `--address` lets both run on a cluster that is there; without it each starts Ray on this machine.
+Trials of a tiny model are swept undisturbed once; then once more, with `kill -9` of the driver at
+random moments spread over the whole of the sweep, each followed by `ftr resume`. The leaderboard
+without its times must be the same, and no trial may be run again that had ended. `--address` lets
+both run on a cluster that is there; without it each starts Ray on this machine.
 """
 
 import argparse
@@ -34,7 +36,10 @@ def main() -> int:
     began = time.monotonic()
     finished(begin(["-m", "ftr", "sweep", *settings, f"output={whole.output}"], folder), folder)
     total = len(whole.new())
-    print(f"undisturbed: {args.trials} trials, {total} events, {time.monotonic() - began:.0f} s", flush=True)
+    print(
+        f"undisturbed: {args.trials} trials, {total} events, {time.monotonic() - began:.0f} s",
+        flush=True,
+    )
     cut = disturbed(args, settings, folder, total)
     events = Journal(cut.parent).new()
     wrong = faults(events, args.trials)
@@ -69,7 +74,12 @@ def asked(args: argparse.Namespace, folder: Path) -> list[str]:
         "train.precision=fp32",
     ]
     settings += [f"dataset.{split}={path}" for split, path in files.items()]
-    settings += ["learning_rate=loguniform(1e-5,1e-2)", "batch_size=choice(4,8)", "epochs=choice(3,6)", "train.checkpoint_steps=10"]
+    settings += [
+        "learning_rate=loguniform(1e-5,1e-2)",
+        "batch_size=choice(4,8)",
+        "epochs=choice(3,6)",
+        "train.checkpoint_steps=10",
+    ]
     settings += ["searcher=random", "scheduler=fifo", f"trials={args.trials}", "concurrent=2"]
     return [*settings, *([f"compute.address={args.address}"] if args.address else [])]
 
@@ -107,11 +117,16 @@ def first(journal: Journal, process: "subprocess.Popen[str]", kind: str) -> int:
         if any(event["event"] == kind for event in new):
             return count
         time.sleep(POLL)
-    sys.exit(f"the sweep did not come as far as `{kind}`: exit code {process.poll()}, see {journal.output.parent / 'log.txt'}")
+    sys.exit(
+        f"the sweep did not come as far as `{kind}`: exit code {process.poll()}, see "
+        f"{journal.output.parent / 'log.txt'}"
+    )
 
 
 def faults(events: list[Event], trials: int) -> list[str]:
-    """Return what must not stand in a journal: a trial that ended twice or never, or was run again after its end."""
+    """Return what must not stand in a journal: a trial that ended twice or never, or was run again
+    after its end.
+    """
     ended: dict[int, int] = {}
     found = []
     for place, event in enumerate(events):
@@ -121,7 +136,10 @@ def faults(events: list[Event], trials: int) -> list[str]:
             ended[event["trial"]] = place
         elif event["event"] == "start" and event["trial"] in ended:
             found.append(f"trial {event['trial']} was run again")
-    return [*found, *(f"trial {number} did not end" for number in range(trials) if number not in ended)]
+    return [
+        *found,
+        *(f"trial {number} did not end" for number in range(trials) if number not in ended),
+    ]
 
 
 def leaderboard(sweep: Path) -> list[dict[str, Any]]:

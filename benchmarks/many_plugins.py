@@ -1,7 +1,9 @@
-"""What installed plugins cost a light command: `python benchmarks/many_plugins.py [COUNT] [BROKEN]`.
+"""What installed plugins cost a light command: `python benchmarks/many_plugins.py [COUNT]
+[BROKEN]`.
 
-Writes COUNT plugins (50) as pip would leave them, BROKEN of them (5) each broken in its own way, and prints for `ftr --help` and
-`ftr list`, without and with them, the median seconds of five, the lines on stderr, and whether torch was imported.
+Writes COUNT plugins (50) as pip would leave them, BROKEN of them (5) each broken in its own way,
+and prints for `ftr --help` and `ftr list`, without and with them, the median seconds of five, the
+lines on stderr, and whether torch was imported.
 """
 
 import os
@@ -36,7 +38,8 @@ FAULTS = (
     "import not_there_at_all",
     "import sys\nsys.exit(3)",
     "import ftr\n@ftr.hookimpl\ndef ftr_task(): return []",
-    "import ftr\n@ftr.hookimpl\ndef ftr_heads(): return [ftr.HeadSpec(name='No Name', target='a:B')]",
+    "import ftr\n@ftr.hookimpl\ndef ftr_heads(): return [ftr.HeadSpec(name='No Name', "
+    "target='a:B')]",
 )
 SCRIPT = """
 import sys
@@ -49,7 +52,9 @@ sys.exit(code)
 
 
 class Figures(NamedTuple):
-    """What one command took: median seconds of the whole process, lines it said on stderr, and whether it imported torch."""
+    """What one command took: median seconds of the whole process, lines it said on stderr, and
+    whether it imported torch.
+    """
 
     seconds: float
     lines: int
@@ -57,7 +62,9 @@ class Figures(NamedTuple):
 
 
 def install(site: Path, count: int, broken: int) -> None:
-    """Write plugins into a folder of packages, the broken ones spread among the others; each bounds its version of ftr."""
+    """Write plugins into a folder of packages, the broken ones spread among the others; each bounds
+    its version of ftr.
+    """
     site.mkdir(parents=True, exist_ok=True)
     faulty = {place * count // broken: FAULTS[place % len(FAULTS)] for place in range(broken)}
     for number in range(count):
@@ -65,9 +72,14 @@ def install(site: Path, count: int, broken: int) -> None:
         (site / f"many_{number}.py").write_text(source, encoding="utf-8")
         info = site / f"many_{number}-1.{number}.dist-info"
         info.mkdir()
-        metadata = f"Metadata-Version: 2.1\nName: many-{number}\nVersion: 1.{number}\nRequires-Dist: ftr>=0.0.1\n"
+        metadata = (
+            f"Metadata-Version: 2.1\nName: many-{number}\nVersion: 1.{number}\nRequires-Dist: "
+            "ftr>=0.0.1\n"
+        )
         (info / "METADATA").write_text(metadata, encoding="utf-8")
-        (info / "entry_points.txt").write_text(f"[ftr.plugins]\nmany{number} = many_{number}\n", encoding="utf-8")
+        (info / "entry_points.txt").write_text(
+            f"[ftr.plugins]\nmany{number} = many_{number}\n", encoding="utf-8"
+        )
 
 
 def measure(site: Path | None, *words: str, runs: int = RUNS) -> Figures:
@@ -78,7 +90,13 @@ def measure(site: Path | None, *words: str, runs: int = RUNS) -> Figures:
     seconds = []
     for _ in range(runs):
         began = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", SCRIPT, *words], env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, *words],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         seconds.append(time.perf_counter() - began)
     *said, light = done.stderr.splitlines()
     return Figures(statistics.median(seconds), len(said), light == "torch")
@@ -94,7 +112,10 @@ def main() -> None:
             for site, number, faulty in ((None, 0, 0), (Path(folder), count, broken)):
                 found = measure(site, *words)
                 torch = "imported" if found.torch else "no"
-                print(f"ftr {words[0]:<8}{number:>8}{faulty:>8}{found.seconds:>9.3f}{found.lines:>7}  {torch}")
+                print(
+                    f"ftr {words[0]:<8}{number:>8}{faulty:>8}{found.seconds:>9.3f}{found.lines:>7} "
+                    f" {torch}"
+                )
 
 
 if __name__ == "__main__":

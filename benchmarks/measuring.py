@@ -1,4 +1,6 @@
-"""What the benchmarks of sweeps share: rows, a tiny checkpoint, processes of their own, and what these hold in memory."""
+"""What the benchmarks of sweeps share: rows, a tiny checkpoint, processes of their own, and what
+these hold in memory.
+"""
 
 import json
 import os
@@ -20,19 +22,39 @@ from throughput import HERE, sst2_rows
 
 SLOTS = 2
 POSITIONS = 128
-WORDS = ("the", "film", "was", "and", "story", "with", "very", "good", "bad", "great", "poor", "long", "short", "funny", "boring")
+WORDS = (
+    "the",
+    "film",
+    "was",
+    "and",
+    "story",
+    "with",
+    "very",
+    "good",
+    "bad",
+    "great",
+    "poor",
+    "long",
+    "short",
+    "funny",
+    "boring",
+)
 Event = dict[str, Any]
 
 
 def write_rows(folder: Path, data: Path | None, train: int, validation: int) -> dict[str, Path]:
-    """Write the first rows of SST-2 under `data`, or made-up ones where that is None, and return the file of each split."""
+    """Write the first rows of SST-2 under `data`, or made-up ones where that is None, and return
+    the file of each split.
+    """
     files = {}
     for split, count in (("train", train), ("validation", validation)):
         rows = list(islice(made_up(split) if data is None else sst2_rows(data, split), count))
         if len(rows) < count:
             sys.exit(f"`{data}` has {len(rows)} rows of {split}, {count} are asked for")
         files[split] = folder / f"{split}.jsonl"
-        files[split].write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        files[split].write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+        )
     return files
 
 
@@ -41,48 +63,95 @@ def made_up(split: str) -> Iterator[Event]:
     draw = random.Random(split)
     number = 0
     while True:
-        yield {"id": f"{split}-{number}", "text": " ".join(draw.choices(WORDS, k=draw.randint(3, 30))), "label": number % 2}
+        yield {
+            "id": f"{split}-{number}",
+            "text": " ".join(draw.choices(WORDS, k=draw.randint(3, 30))),
+            "label": number % 2,
+        }
         number += 1
 
 
 def tiny_checkpoint(folder: Path) -> Path:
-    """Save a BERT of two layers, 32 wide, with random weights and a vocabulary of letters, and return its folder."""
+    """Save a BERT of two layers, 32 wide, with random weights and a vocabulary of letters, and
+    return its folder.
+    """
     import torch
     from transformers import BertConfig, BertModel, BertTokenizer
 
     letters = [chr(code) for code in range(33, 127) if not chr(code).isupper()]
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{letter}" for letter in letters), *WORDS]
-    tokenizer = BertTokenizer(vocab={piece: place for place, piece in enumerate(pieces)}, model_max_length=POSITIONS)
-    size = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *letters,
+        *(f"##{letter}" for letter in letters),
+        *WORDS,
+    ]
+    tokenizer = BertTokenizer(
+        vocab={piece: place for place, piece in enumerate(pieces)}, model_max_length=POSITIONS
+    )
+    size = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    }
     torch.manual_seed(0)
-    BertModel(BertConfig(vocab_size=len(pieces), max_position_embeddings=POSITIONS, **size)).save_pretrained(folder)
+    BertModel(
+        BertConfig(vocab_size=len(pieces), max_position_embeddings=POSITIONS, **size)
+    ).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
 
 def begin(words: Sequence[str], folder: Path) -> subprocess.Popen[str]:
-    """Start Python with `words`, its caches and scratch in `folder`, its stderr in `folder/log.txt`."""
+    """Start Python with `words`, its caches and scratch in `folder`, its stderr in
+    `folder/log.txt`.
+    """
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
     # Ray's sockets need a short path; how many threads a trial has is for each side to say.
-    own = {"FTR_PLUGINS": "", "TMPDIR": str(scratch), "RAY_TMPDIR": os.environ.get("RAY_TMPDIR", tempfile.gettempdir())}
+    own = {
+        "FTR_PLUGINS": "",
+        "TMPDIR": str(scratch),
+        "RAY_TMPDIR": os.environ.get("RAY_TMPDIR", tempfile.gettempdir()),
+    }
     caches = {"FTR_CACHE": str(folder / "cache"), "HF_DATASETS_CACHE": str(folder / "datasets")}
-    inherited = {key: value for key, value in os.environ.items() if key not in ("OMP_NUM_THREADS", "RAY_ADDRESS")}
+    inherited = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("OMP_NUM_THREADS", "RAY_ADDRESS")
+    }
     with (folder / "log.txt").open("a") as log:
-        return subprocess.Popen([sys.executable, *words], env={**inherited, **own, **caches}, stdout=subprocess.PIPE, stderr=log, text=True)
+        return subprocess.Popen(
+            [sys.executable, *words],
+            env={**inherited, **own, **caches},
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
 
 
 def finished(process: subprocess.Popen[str], folder: Path) -> str:
-    """Wait for a process of `begin` and return its stdout. Stops with the end of its log when it failed."""
+    """Wait for a process of `begin` and return its stdout.
+
+    Stops with the end of its log when it failed.
+    """
     answer, _ = process.communicate()
     if process.returncode:
         log = (folder / "log.txt").read_text(encoding="utf-8", errors="replace")
-        sys.exit(f"{process.args!r}\nended with {process.returncode}:\n{log[-4000:]}{answer[-1000:]}")
+        sys.exit(
+            f"{process.args!r}\nended with {process.returncode}:\n{log[-4000:]}{answer[-1000:]}"
+        )
     return answer
 
 
 def memory(pid: int) -> int:
-    """Return the bytes a process holds, its share of what it has in common with others (PSS); 0 for one that is gone."""
+    """Return the bytes a process holds, its share of what it has in common with others (PSS); 0 for
+    one that is gone.
+    """
     try:
         found = psutil.Process(pid).memory_full_info()
     except psutil.Error:
@@ -101,7 +170,9 @@ def family(pid: int) -> list[psutil.Process]:
 
 @dataclass(slots=True)
 class Peak:
-    """The most memory a process and all it started held at once, looked at every second in a thread."""
+    """The most memory a process and all it started held at once, looked at every second in a
+    thread.
+    """
 
     pid: int
     bytes: int = 0

@@ -1,7 +1,9 @@
-"""A plain `transformers.Trainer` set up as the public example scripts run_glue.py and run_qa.py are as shipped.
+"""A plain `transformers.Trainer` set up as the public example scripts run_glue.py and run_qa.py are
+as shipped.
 
-fp32, every input padded to the maximal length, random order, and the defaults of `TrainingArguments` for all else.
-`throughput.py` runs it as a process of its own; it prints one JSON object as the last line of stdout.
+fp32, every input padded to the maximal length, random order, and the defaults of
+`TrainingArguments` for all else. `throughput.py` runs it as a process of its own; it prints one
+JSON object as the last line of stdout.
 """
 
 import argparse
@@ -50,7 +52,9 @@ def main() -> None:
     args = arguments()
     set_seed(args.seed)
     raw = load_dataset("json", data_files={"train": args.train, "validation": args.validation})
-    training, trainer, score = (classification if args.case == "sst2" else question_answering)(args, raw)
+    training, trainer, score = (classification if args.case == "sst2" else question_answering)(
+        args, raw
+    )
     clock = Clock()
     trainer.add_callback(clock)
     trainer.train()
@@ -89,7 +93,13 @@ def trainer_of(args: argparse.Namespace, model: Any, tokenizer: Any, training: D
         save_strategy="no",
         report_to="none",
     )
-    return Trainer(model=model, args=settings, train_dataset=training, processing_class=tokenizer, data_collator=default_data_collator)
+    return Trainer(
+        model=model,
+        args=settings,
+        train_dataset=training,
+        processing_class=tokenizer,
+        data_collator=default_data_collator,
+    )
 
 
 def classification(args: argparse.Namespace, raw: Any) -> tuple[Dataset, Trainer, Any]:
@@ -98,14 +108,18 @@ def classification(args: argparse.Namespace, raw: Any) -> tuple[Dataset, Trainer
     model = AutoModelForSequenceClassification.from_pretrained(args.model, num_labels=2)
 
     def encode(rows: Any) -> Any:
-        return tokenizer(rows["text"], padding="max_length", max_length=args.max_length, truncation=True)
+        return tokenizer(
+            rows["text"], padding="max_length", max_length=args.max_length, truncation=True
+        )
 
     encoded = raw.map(encode, batched=True)
     trainer = trainer_of(args, model, tokenizer, encoded["train"])
 
     def score() -> dict[str, float]:
         logits = trainer.predict(encoded["validation"]).predictions
-        scores: dict[str, float] = Accuracy().compute(predictions=np.argmax(logits, axis=1), references=raw["validation"]["label"])
+        scores: dict[str, float] = Accuracy().compute(
+            predictions=np.argmax(logits, axis=1), references=raw["validation"]["label"]
+        )
         return scores
 
     return encoded["train"], trainer, score
@@ -117,15 +131,24 @@ def question_answering(args: argparse.Namespace, raw: Any) -> tuple[Dataset, Tra
     model = AutoModelForQuestionAnswering.from_pretrained(args.model)
     windows = {"tokenizer": tokenizer, "max_length": args.max_length, "stride": args.stride}
     names = raw["train"].column_names
-    training = raw["train"].map(training_features, batched=True, remove_columns=names, fn_kwargs=windows)
-    validation = raw["validation"].map(validation_features, batched=True, remove_columns=names, fn_kwargs=windows)
+    training = raw["train"].map(
+        training_features, batched=True, remove_columns=names, fn_kwargs=windows
+    )
+    validation = raw["validation"].map(
+        validation_features, batched=True, remove_columns=names, fn_kwargs=windows
+    )
     trainer = trainer_of(args, model, tokenizer, training)
 
     def score() -> dict[str, float]:
-        logits = trainer.predict(validation.remove_columns(["example_id", "offset_mapping"])).predictions
+        logits = trainer.predict(
+            validation.remove_columns(["example_id", "offset_mapping"])
+        ).predictions
         answers = best_answers(raw["validation"], validation, logits)
         references = [{"id": row["id"], "answers": row["answers"]} for row in raw["validation"]]
-        predictions = [{"id": key, "prediction_text": text, "no_answer_probability": 0.0} for key, text in answers.items()]
+        predictions = [
+            {"id": key, "prediction_text": text, "no_answer_probability": 0.0}
+            for key, text in answers.items()
+        ]
         scores: dict[str, float] = Squad().compute(predictions=predictions, references=references)
         return {key: scores[key] for key in ("exact", "f1")}
 
@@ -147,7 +170,9 @@ def tokenized(rows: Any, tokenizer: Any, max_length: int, stride: int) -> Any:
 
 
 def training_features(rows: Any, tokenizer: Any, max_length: int, stride: int) -> Any:
-    """Return windows with the positions of the answer, or of [CLS] where a window does not hold it."""
+    """Return windows with the positions of the answer, or of [CLS] where a window does not hold
+    it.
+    """
     encoded = tokenized(rows, tokenizer, max_length, stride)
     sample = encoded.pop("overflow_to_sample_mapping")
     offsets = encoded.pop("offset_mapping")
@@ -184,14 +209,19 @@ def validation_features(rows: Any, tokenizer: Any, max_length: int, stride: int)
     sample = encoded.pop("overflow_to_sample_mapping")
     encoded["example_id"] = [rows["id"][number] for number in sample]
     encoded["offset_mapping"] = [
-        [span if sequence == 1 else None for span, sequence in zip(spans, encoded.sequence_ids(window), strict=True)]
+        [
+            span if sequence == 1 else None
+            for span, sequence in zip(spans, encoded.sequence_ids(window), strict=True)
+        ]
         for window, spans in enumerate(encoded["offset_mapping"])
     ]
     return encoded
 
 
 def best_answers(rows: Any, windows: Any, logits: tuple[Any, Any]) -> dict[str, str]:
-    """Return the best span of each question, as `postprocess_qa_predictions` of the scripts does for SQuAD v1.1."""
+    """Return the best span of each question, as `postprocess_qa_predictions` of the scripts does
+    for SQuAD v1.1.
+    """
     by_question = defaultdict(list)
     for index, name in enumerate(windows["example_id"]):
         by_question[name].append(index)
@@ -208,7 +238,9 @@ def best_answers(rows: Any, windows: Any, logits: tuple[Any, Any]) -> dict[str, 
 
 
 def spans_of(starts: Any, ends: Any, offsets: Any) -> list[tuple[float, int, int]]:
-    """Return score and character offsets of the allowed pairs among the best starts and ends of one window."""
+    """Return score and character offsets of the allowed pairs among the best starts and ends of one
+    window.
+    """
     found = []
     for start in np.argsort(starts)[-1 : -N_BEST - 1 : -1].tolist():
         for end in np.argsort(ends)[-1 : -N_BEST - 1 : -1].tolist():

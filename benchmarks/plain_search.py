@@ -1,11 +1,13 @@
-"""A plain `Trainer.hyperparameter_search` as the documentation of transformers shows it: `model_init`, no checkpoints.
+"""A plain `Trainer.hyperparameter_search` as the documentation of transformers shows it:
+`model_init`, no checkpoints.
 
-`sweep.py` runs it as a process of its own; it leaves what it measured in `measured.json`. Both backends try the same list
-of configurations: Ray by `tune.grid_search` over both keys, Optuna by its `GridSampler`. Ray is started before the search,
-so that its start does not count as part of it.
+`sweep.py` runs it as a process of its own; it leaves what it measured in `measured.json`. Both
+backends try the same list of configurations: Ray by `tune.grid_search` over both keys, Optuna by
+its `GridSampler`. Ray is started before the search, so that its start does not count as part of it.
 
-A trial begins when `model_init` is called and ends with its training. What lies between the beginning and the end of the
-training loop counts as training and evaluation; so does reporting to the backend, which this side cannot tell apart.
+A trial begins when `model_init` is called and ends with its training. What lies between the
+beginning and the end of the training loop counts as training and evaluation; so does reporting to
+the backend, which this side cannot tell apart.
 """
 
 import argparse
@@ -47,7 +49,10 @@ class Clock(TrainerCallback):  # type: ignore[misc]  # transformers is not check
             "ended": now,
             "seconds": now - self.loop,
             "steps": state.global_step,
-            "values": {"learning_rate": args.learning_rate, "batch_size": args.per_device_train_batch_size},
+            "values": {
+                "learning_rate": args.learning_rate,
+                "batch_size": args.per_device_train_batch_size,
+            },
             "process": os.getpid(),
         }
         with self.path.open("a") as lines:
@@ -63,12 +68,17 @@ def main() -> None:
     search = {"ray": with_ray, "optuna": with_optuna}[args.backend](grid, args)
     began = time.time()
     best = trainer.hyperparameter_search(
-        direction="maximize", backend=args.backend, compute_objective=lambda scores: scores["eval_accuracy"], **search
+        direction="maximize",
+        backend=args.backend,
+        compute_objective=lambda scores: scores["eval_accuracy"],
+        **search,
     )
     measured = {
         "search": time.time() - began,
         "score": best.objective,
-        "trials": [json.loads(line) for line in clock.path.read_text(encoding="utf-8").splitlines()],
+        "trials": [
+            json.loads(line) for line in clock.path.read_text(encoding="utf-8").splitlines()
+        ],
         "checkpoints": len(list(args.output_dir.rglob("model.safetensors"))),
     }
     # Not on stdout: Ray prints what its processes say there, as it comes.
@@ -89,10 +99,15 @@ def arguments() -> argparse.Namespace:
 
 
 def trainer_of(args: argparse.Namespace, clock: Clock) -> Trainer:
-    """Return the trainer: evaluation after each epoch, no checkpoints, the defaults of `TrainingArguments` for all else."""
+    """Return the trainer: evaluation after each epoch, no checkpoints, the defaults of
+    `TrainingArguments` for all else.
+    """
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     raw = load_dataset("json", data_files={"train": args.train, "validation": args.validation})
-    data = raw.map(lambda rows: tokenizer(rows["text"], truncation=True, max_length=args.max_length), batched=True)
+    data = raw.map(
+        lambda rows: tokenizer(rows["text"], truncation=True, max_length=args.max_length),
+        batched=True,
+    )
     model = args.model
 
     def model_init() -> Any:
@@ -100,7 +115,9 @@ def trainer_of(args: argparse.Namespace, clock: Clock) -> Trainer:
         return AutoModelForSequenceClassification.from_pretrained(model, num_labels=2)
 
     def compute_metrics(predicted: Any) -> dict[str, float]:
-        scores: dict[str, float] = Accuracy().compute(predictions=np.argmax(predicted.predictions, axis=1), references=predicted.label_ids)
+        scores: dict[str, float] = Accuracy().compute(
+            predictions=np.argmax(predicted.predictions, axis=1), references=predicted.label_ids
+        )
         return scores
 
     settings = TrainingArguments(
@@ -123,7 +140,9 @@ def trainer_of(args: argparse.Namespace, clock: Clock) -> Trainer:
 
 
 def with_ray(grid: dict[str, list[Any]], args: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments of a search of the grid with Ray Tune, each trial on one core, as many at once as there are slots."""
+    """Return the arguments of a search of the grid with Ray Tune, each trial on one core, as many
+    at once as there are slots.
+    """
     import ray
     from ray import tune
 
@@ -138,13 +157,17 @@ def with_ray(grid: dict[str, list[Any]], args: argparse.Namespace) -> dict[str, 
 
 
 def with_optuna(grid: dict[str, list[Any]], args: argparse.Namespace) -> dict[str, Any]:
-    """Return the arguments of a search of the grid with Optuna: one trial after the other, on all slots' cores."""
+    """Return the arguments of a search of the grid with Optuna: one trial after the other, on all
+    slots' cores.
+    """
     import optuna
     import torch
 
     torch.set_num_threads(args.slots)
     return {
-        "hp_space": lambda trial: {key: trial.suggest_categorical(key, values) for key, values in grid.items()},
+        "hp_space": lambda trial: {
+            key: trial.suggest_categorical(key, values) for key, values in grid.items()
+        },
         "n_trials": int(np.prod([len(values) for values in grid.values()])),
         "sampler": optuna.samplers.GridSampler(grid, seed=args.seed),
     }

@@ -41,30 +41,44 @@ class Practice:
 
 def write_reviews(folder: Path, data: Path) -> dict[str, Path]:
     """Write 640, 200 and 1,000 reviews of IMDb, drawn with seed 42."""
-    with gzip.open(data / "imdb" / "IMDb_reviews.csv.gz", "rt", encoding="utf-8", newline="") as file:
+    with gzip.open(
+        data / "imdb" / "IMDb_reviews.csv.gz", "rt", encoding="utf-8", newline=""
+    ) as file:
         rows = list(csv.DictReader(file))
     random.Random(42).shuffle(rows)
-    named = ({"id": str(number), "text": row["review"], "label": row["sentiment"]} for number, row in enumerate(rows))
+    named = (
+        {"id": str(number), "text": row["review"], "label": row["sentiment"]}
+        for number, row in enumerate(rows)
+    )
     return _written(folder, "imdb", named, {"train": 640, "validation": 200, "test": 1000})
 
 
-def _written(folder: Path, name: str, rows: Iterable[Row], counts: dict[str, int]) -> dict[str, Path]:
+def _written(
+    folder: Path, name: str, rows: Iterable[Row], counts: dict[str, int]
+) -> dict[str, Path]:
     files, stream = {}, iter(rows)
     for split, count in counts.items():
         files[split] = folder / f"{name}-{split}.jsonl"
-        files[split].write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in islice(stream, count)), encoding="utf-8")
+        files[split].write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in islice(stream, count)),
+            encoding="utf-8",
+        )
     return files
 
 
 _ALL = ("dataset=files", "train.evaluate_untrained=false", "baselines=false")
 CASES = {
     "tweets": Case(
-        write=lambda folder, data: write_tweets(folder, data, {"train": 640, "validation": 200, "test": 1500}),
+        write=lambda folder, data: write_tweets(
+            folder, data, {"train": 640, "validation": 200, "test": 1500}
+        ),
         settings=("task=sentiment", *_ALL, "data.max_length=128", "batch_size=16", "epochs=2"),
         score="accuracy",
     ),
     "imdb": Case(
-        write=write_reviews, settings=("task=sentiment", *_ALL, "data.max_length=128", "batch_size=16", "epochs=2"), score="accuracy"
+        write=write_reviews,
+        settings=("task=sentiment", *_ALL, "data.max_length=128", "batch_size=16", "epochs=2"),
+        score="accuracy",
     ),
 }
 
@@ -75,10 +89,22 @@ PRACTICES = (
     Practice(name="frozen backbone", settings=("train.freeze=backbone", "learning_rate=1e-2")),
     Practice(name="frozen embeddings", settings=("train.freeze=embeddings",)),
     Practice(name="lowest 3 layers frozen", settings=("train.freeze=3",)),
-    Practice(name="head first, then all", settings=("train.freeze=backbone", "train.unfreeze=all", "epochs=4"), base=f"{PLAIN}, 4 epochs"),
-    Practice(name="gradual unfreezing", settings=("train.freeze=backbone", "train.unfreeze=3", "epochs=4"), base=f"{PLAIN}, 4 epochs"),
+    Practice(
+        name="head first, then all",
+        settings=("train.freeze=backbone", "train.unfreeze=all", "epochs=4"),
+        base=f"{PLAIN}, 4 epochs",
+    ),
+    Practice(
+        name="gradual unfreezing",
+        settings=("train.freeze=backbone", "train.unfreeze=3", "epochs=4"),
+        base=f"{PLAIN}, 4 epochs",
+    ),
     Practice(name="layer-wise decay", settings=("train.layer_decay=0.8",)),
-    Practice(name="LoRA", settings=("train.lora.rank=8", "learning_rate=2e-3", "epochs=4"), base=f"{PLAIN}, 4 epochs"),
+    Practice(
+        name="LoRA",
+        settings=("train.lora.rank=8", "learning_rate=2e-3", "epochs=4"),
+        base=f"{PLAIN}, 4 epochs",
+    ),
     Practice(name="cleaned: html, urls, users", settings=("data.clean=html,urls,users",)),
     Practice(name="cleaned: unicode, whitespace", settings=("data.clean=unicode,whitespace",)),
     Practice(name="stop words left out", settings=("data.stop_words=en",)),
@@ -99,7 +125,11 @@ PRACTICES = (
     Practice(name="moving average of weights", settings=("train.ema=0.95",)),
     Practice(name="validation every 25 steps", settings=("train.evaluate_every=25",)),
     Practice(name=f"{PLAIN}, 4 epochs", settings=("epochs=4",)),
-    Practice(name="early stopping, 4 epochs", settings=("epochs=4", "train.early_stopping=1"), base=f"{PLAIN}, 4 epochs"),
+    Practice(
+        name="early stopping, 4 epochs",
+        settings=("epochs=4", "train.early_stopping=1"),
+        base=f"{PLAIN}, 4 epochs",
+    ),
     Practice(name="micro-batches of 2", settings=("train.micro_batch=2",)),
     Practice(name="activations computed again", settings=("train.activation_checkpointing=true",)),
     Practice(name="bagging of 3", settings=("ensemble=bagging",)),
@@ -108,5 +138,7 @@ PRACTICES = (
     Practice(name="soup of 3 seeds", settings=("ensemble=soup",)),
     Practice(name="boosting, 3 rounds", settings=("boosting=3",)),
     Practice(name=PLAIN, case="imdb"),
-    Practice(name="cleaned: html, whitespace", settings=("data.clean=html,whitespace",), case="imdb"),
+    Practice(
+        name="cleaned: html, whitespace", settings=("data.clean=html,whitespace",), case="imdb"
+    ),
 )

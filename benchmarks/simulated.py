@@ -1,20 +1,22 @@
-"""The `ftr` command with trials that do not train: `python benchmarks/simulated.py sweep …`, or `resume …`.
+"""The `ftr` command with trials that do not train: `python benchmarks/simulated.py sweep …`, or
+`resume …`.
 
-All is as it always is (driver, searcher, scheduler, journal, Ray Tune, trial processes, the export of the winner) but for the
-one function that a trial process runs. In its place a trial leaves a copy of the run directory in `<output>/template`, which a
-real trial made, and reports made-up scores: one evaluation for each epoch, with all the scores of the real one.
-`sweep_simulated.py` runs it as a process of its own.
+All is as it always is (driver, searcher, scheduler, journal, Ray Tune, trial processes, the export
+of the winner) but for the one function that a trial process runs. In its place a trial leaves a
+copy of the run directory in `<output>/template`, which a real trial made, and reports made-up
+scores: one evaluation for each epoch, with all the scores of the real one. `sweep_simulated.py`
+runs it as a process of its own.
 """
 
 import sys
 from typing import Any
 
 from ftr.cli.main import main
-from ftr.jobs.sweep import trial
+from ftr.study import trial
 
 
 def simulated(config: dict[str, Any], shared: Any) -> None:
-    """Stand for `ftr.jobs.sweep.trial.run_trial`."""
+    """Stand for `ftr.study.trial.run_trial`."""
     import json
     import math
     import os
@@ -23,9 +25,8 @@ def simulated(config: dict[str, Any], shared: Any) -> None:
 
     from ray import tune
 
-    from ftr.jobs.sweep.reports import Reports, held
-    from ftr.jobs.sweep.trial import evaluations
     from ftr.runs.directory import RunDirectory
+    from ftr.study.trial import Reports, evaluations, held
 
     values = config["config"]
     run = RunDirectory(Path(shared.folder) / f"{config['trial']:04d}")
@@ -34,17 +35,31 @@ def simulated(config: dict[str, Any], shared: Any) -> None:
     with held(run):
         if not run.record.is_file():
             shutil.copytree(
-                template, run.path, copy_function=os.link, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".lock", "run.json")
+                template,
+                run.path,
+                copy_function=os.link,
+                dirs_exist_ok=True,
+                ignore=shutil.ignore_patterns(".lock", "run.json"),
             )
             record = json.loads((template / "run.json").read_text(encoding="utf-8"))
-            run.write({**record, "trial": config["trial"], "process": os.getpid(), "config": values})
+            run.write(
+                {**record, "trial": config["trial"], "process": os.getpid(), "config": values}
+            )
         real = evaluations(run, shared.primary)[-1]
         send, found = Reports(tune.report), []
         for epoch in range(1, math.ceil(values["epochs"]) + 1):
             # Best at a learning rate of 1e-4, and better with every epoch.
             value = 1 - 0.1 * abs(math.log10(values["learning_rate"]) + 4) - 0.2 / epoch
             scores = {**real["scores"], shared.primary: value}
-            found.append({"epoch": float(epoch), "step": epoch, "value": value, "scores": scores, "seconds": 0.0})
+            found.append(
+                {
+                    "epoch": float(epoch),
+                    "step": epoch,
+                    "value": value,
+                    "scores": scores,
+                    "seconds": 0.0,
+                }
+            )
             send(found[-1])
     tune.report({**send.last, "final": {"status": "done", "evaluations": found}})
 

@@ -1,9 +1,11 @@
-"""What a trial of a sweep costs beyond its training, and whether memory grows: a hundred trials of a tiny model on 64 rows.
+"""What a trial of a sweep costs beyond its training, and whether memory grows: a hundred trials of
+a tiny model on 64 rows.
 
-`ftr sweep` runs as a process of its own, two trials at a time, each trained to its end. The overhead of a trial is the time
-from the end of the trial before it in the same process to its own end, by the journal, less the seconds of training and
-evaluation its `run.json` tells; the first trial of each process is left out, for it starts the process. Memory is the
-proportional share (PSS) of the driver and of the processes that train, looked at when a trial ends.
+`ftr sweep` runs as a process of its own, two trials at a time, each trained to its end. The
+overhead of a trial is the time from the end of the trial before it in the same process to its own
+end, by the journal, less the seconds of training and evaluation its `run.json` tells; the first
+trial of each process is left out, for it starts the process. Memory is the proportional share (PSS)
+of the driver and of the processes that train, looked at when a trial ends.
 """
 
 import argparse
@@ -26,7 +28,9 @@ MB, KB = 1e6, 1e3
 
 @dataclass(slots=True)
 class Ends:
-    """The ends of trials as they came: their records, the driver's memory and that of the processes that train, in bytes."""
+    """The ends of trials as they came: their records, the driver's memory and that of the processes
+    that train, in bytes.
+    """
 
     times: list[float] = field(default_factory=list)
     starts: dict[int, float] = field(default_factory=dict)
@@ -42,10 +46,14 @@ class Ends:
             return
         if event["status"] != "done":
             sys.exit(f"trial {event['trial']}: {event['status']}, {event['cause']}")
-        run = json.loads((sweep / "trials" / f"{event['trial']:04d}" / "run.json").read_text(encoding="utf-8"))
+        run = json.loads(
+            (sweep / "trials" / f"{event['trial']:04d}" / "run.json").read_text(encoding="utf-8")
+        )
         self.times.append(event["time"])
         self.runs.append(run)
-        held = [memory(process) for process in {known["process"] for known in self.runs[-2 * SLOTS :]}]
+        held = [
+            memory(process) for process in {known["process"] for known in self.runs[-2 * SLOTS :]}
+        ]
         self.driver.append(memory(driver))
         self.trainers.append(fmean(found for found in held if found) if any(held) else 0.0)
 
@@ -58,7 +66,10 @@ class Ends:
         for ended, run in zip(self.times, self.runs, strict=True):
             used = run["timings"]["train"] + run["timings"]["evaluate"]
             if run["process"] in before:
-                yield ended - before[run["process"]] - used, ended - self.starts[run["trial"]] - used
+                yield (
+                    ended - before[run["process"]] - used,
+                    ended - self.starts[run["trial"]] - used,
+                )
             before[run["process"]] = ended
 
 
@@ -69,7 +80,17 @@ def main() -> None:
         ends, whole = measure(args, Path(place))
     found = figures(args, ends, whole)
     if args.json:
-        print(json.dumps({**found, "memory at each end, bytes": {"driver": ends.driver, "a process that trains": ends.trainers}}))
+        print(
+            json.dumps(
+                {
+                    **found,
+                    "memory at each end, bytes": {
+                        "driver": ends.driver,
+                        "a process that trains": ends.trainers,
+                    },
+                }
+            )
+        )
         return
     width = max(map(len, found))
     print("\n".join(f"{key:<{width}}  {value:>10.4g}" for key, value in found.items()))
@@ -79,7 +100,9 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trials", type=int, default=100)
-    parser.add_argument("--settled", type=int, default=20, help="memory is compared from this trial on")
+    parser.add_argument(
+        "--settled", type=int, default=20, help="memory is compared from this trial on"
+    )
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     if not 1 <= args.settled < args.trials:
@@ -90,10 +113,26 @@ def arguments() -> argparse.Namespace:
 def measure(args: argparse.Namespace, folder: Path) -> tuple[Ends, float]:
     """Run the sweep; return its ends and the seconds of the whole command."""
     files = write_rows(folder, None, ROWS, ROWS // 2)
-    settings = ["task=sentiment", f"model={tiny_checkpoint(folder / 'tiny')}", "epochs=1", "data.test_share=0"]
+    settings = [
+        "task=sentiment",
+        f"model={tiny_checkpoint(folder / 'tiny')}",
+        "epochs=1",
+        "data.test_share=0",
+    ]
     settings += [f"dataset.{split}={path}" for split, path in files.items()]
-    settings += ["learning_rate=loguniform(1e-5,1e-3)", "batch_size=choice(8,16,32)", "searcher=random", "scheduler=fifo"]
-    settings += [f"trials={args.trials}", f"concurrent={SLOTS}", "compute.cpus=1", f"output={folder / 'runs'}", "--json"]
+    settings += [
+        "learning_rate=loguniform(1e-5,1e-3)",
+        "batch_size=choice(8,16,32)",
+        "searcher=random",
+        "scheduler=fifo",
+    ]
+    settings += [
+        f"trials={args.trials}",
+        f"concurrent={SLOTS}",
+        "compute.cpus=1",
+        f"output={folder / 'runs'}",
+        "--json",
+    ]
     began = time.monotonic()
     process = begin(["-m", "ftr", "sweep", *settings], folder)
     ends = followed(process, Journal(folder / "runs"))
@@ -117,7 +156,8 @@ def figures(args: argparse.Namespace, ends: Ends, whole: float) -> dict[str, flo
         "trials": float(len(ends.runs)),
         "processes that trained": float(len({run["process"] for run in ends.runs})),
         "seconds of the whole command": whole,
-        "trials a second, first start to last end": len(ends.runs) / (ends.times[-1] - min(ends.starts.values())),
+        "trials a second, first start to last end": len(ends.runs)
+        / (ends.times[-1] - min(ends.starts.values())),
         "training and evaluation a trial, mean": fmean(used),
         "overhead a trial, mean": fmean(between),
         "overhead a trial, median": median(between),
@@ -128,7 +168,9 @@ def figures(args: argparse.Namespace, ends: Ends, whole: float) -> dict[str, flo
         late = held[args.settled - 1 :]
         found[f"memory of {name} at trial {args.settled}, MB"] = late[0] / MB
         found[f"memory of {name} at trial {len(held)}, MB"] = late[-1] / MB
-        found[f"growth of {name} from {args.settled} on, kB a trial"] = linear_regression(range(len(late)), late).slope / KB
+        found[f"growth of {name} from {args.settled} on, kB a trial"] = (
+            linear_regression(range(len(late)), late).slope / KB
+        )
     return found
 
 

@@ -1,7 +1,9 @@
-"""A thousand trials that do not train, through the same code: how fast the driver is, what it holds, how soon it resumes.
+"""A thousand trials that do not train, through the same code: how fast the driver is, what it
+holds, how soon it resumes.
 
-For each searcher two sweeps run, each a process of its own (`simulated.py` tells what is simulated: the training alone). One
-is left alone; the driver of the other is killed (kill -9) after seven tenths of its trials, and `ftr resume` runs the rest.
+For each searcher two sweeps run, each a process of its own (`simulated.py` tells what is simulated:
+the training alone). One is left alone; the driver of the other is killed (kill -9) after seven
+tenths of its trials, and `ftr resume` runs the rest.
 """
 
 import argparse
@@ -16,7 +18,17 @@ from pathlib import Path
 
 import psutil
 
-from measuring import SLOTS, Event, Journal, begin, family, finished, memory, tiny_checkpoint, write_rows
+from measuring import (
+    SLOTS,
+    Event,
+    Journal,
+    begin,
+    family,
+    finished,
+    memory,
+    tiny_checkpoint,
+    write_rows,
+)
 from throughput import HERE
 
 SEARCHERS = ("random", "optuna")
@@ -40,7 +52,10 @@ def main() -> None:
                 f"trials={args.trials}",
                 f"concurrent={args.at_once}",
             ]
-            found[searcher] = {**left_alone(words, template, folder, args.trials), **killed(words, template, folder, args.trials)}
+            found[searcher] = {
+                **left_alone(words, template, folder, args.trials),
+                **killed(words, template, folder, args.trials),
+            }
             print(f"{searcher}: {json.dumps(found[searcher])}", file=sys.stderr, flush=True)
     if args.json:
         print(json.dumps(found, indent=2))
@@ -65,11 +80,23 @@ def arguments() -> argparse.Namespace:
 def setup(folder: Path) -> tuple[list[str], Path]:
     """Return the settings of all sweeps, and the run directory of one real trial."""
     files = write_rows(folder, None, 64, 32)
-    settings = ["task=sentiment", f"model={tiny_checkpoint(folder / 'tiny')}", "data.test_share=0", "compute.cpus=1"]
+    settings = [
+        "task=sentiment",
+        f"model={tiny_checkpoint(folder / 'tiny')}",
+        "data.test_share=0",
+        "compute.cpus=1",
+    ]
     settings += [f"dataset.{split}={path}" for split, path in files.items()]
-    settings += ["learning_rate=loguniform(1e-5,1e-3)", "batch_size=choice(8,16,32)", "epochs=choice(1,2,3)"]
+    settings += [
+        "learning_rate=loguniform(1e-5,1e-3)",
+        "batch_size=choice(8,16,32)",
+        "epochs=choice(1,2,3)",
+    ]
     real = Journal(folder / "real")
-    finished(begin(["-m", "ftr", "sweep", *settings, "trials=1", f"output={real.output}"], folder), folder)
+    finished(
+        begin(["-m", "ftr", "sweep", *settings, "trials=1", f"output={real.output}"], folder),
+        folder,
+    )
     return settings, real.sweep / "trials" / "0000"
 
 
@@ -84,7 +111,9 @@ def left_alone(words: list[str], template: Path, folder: Path, trials: int) -> d
     """Run a sweep to its end."""
     journal = place(template, folder, "alone")
     began = time.time()
-    process = begin([str(HERE / "simulated.py"), "sweep", *words, f"output={journal.output}"], folder)
+    process = begin(
+        [str(HERE / "simulated.py"), "sweep", *words, f"output={journal.output}"], folder
+    )
     held: dict[int, float] = {}
     starts, ends, stop = [], [], 0.0
     for event in journal.follow(process):
@@ -112,7 +141,9 @@ def left_alone(words: list[str], template: Path, folder: Path, trials: int) -> d
 def killed(words: list[str], template: Path, folder: Path, trials: int) -> dict[str, float]:
     """Kill the driver of a sweep and resume it. Stops when a trial was lost, or ended twice."""
     journal = place(template, folder, "killed")
-    process = begin([str(HERE / "simulated.py"), "sweep", *words, f"output={journal.output}"], folder)
+    process = begin(
+        [str(HERE / "simulated.py"), "sweep", *words, f"output={journal.output}"], folder
+    )
     events = until(round(KILLED_AT * trials), journal, process)
     left = family(process.pid)
     process.send_signal(signal.SIGKILL)
@@ -169,7 +200,10 @@ def table(found: dict[str, dict[str, float]], args: argparse.Namespace) -> list[
     what = f"{args.trials} simulated trials, {args.at_once} at a time, scheduler {args.scheduler}"
     lines = [f"| {what} | {' | '.join(found)} |", f"|---|{'---:|' * len(found)}"]
     keys = next(iter(found.values()))
-    return lines + [f"| {key} | {' | '.join(f'{figures[key]:.4g}' for figures in found.values())} |" for key in keys]
+    return lines + [
+        f"| {key} | {' | '.join(f'{figures[key]:.4g}' for figures in found.values())} |"
+        for key in keys
+    ]
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Training throughput of `ftr run` beside that of the public example scripts, on the same rows: `make bench`.
+"""Training throughput of `ftr run` beside that of the public example scripts, on the same rows:
+`make bench`.
 
-Runs `plain.py` and `ftr run` in turn, each as a process of its own, one at a time. Both train on the same rows for the
-same number of steps, with the same effective batch, learning rate, epochs and seed; all else is each side's default.
-The unit on both sides is source rows (sentences, questions; not windows) per second of training, evaluation left out.
+Runs `plain.py` and `ftr run` in turn, each as a process of its own, one at a time. Both train on
+the same rows for the same number of steps, with the same effective batch, learning rate, epochs and
+seed; all else is each side's default. The unit on both sides is source rows (sentences, questions;
+not windows) per second of training, evaluation left out.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ftr.config.training import TrainConfig
+from ftr.config.schema import TrainConfig
 from ftr.train.hardware import choose_numerics, describe_hardware
 from ftr_plugins.models import MiniLM
 
@@ -31,7 +33,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What both sides train on, and the settings they share. `settings` are those only ftr has a word for."""
+    """What both sides train on, and the settings they share.
+
+    `settings` are those only ftr has a word for.
+    """
 
     name: str
     task: str
@@ -48,7 +53,12 @@ class Case:
 
     def shared(self, seed: int) -> dict[str, float]:
         """Return the settings both sides are given."""
-        return {"batch_size": self.batch_size, "learning_rate": self.learning_rate, "epochs": self.epochs, "seed": seed}
+        return {
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "epochs": self.epochs,
+            "seed": seed,
+        }
 
 
 CASES = (
@@ -85,7 +95,9 @@ CASES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One training: its work, the seconds of its training loop, its scores, and the whole of its process."""
+    """One training: its work, the seconds of its training loop, its scores, and the whole of its
+    process.
+    """
 
     rows: int
     windows: int
@@ -122,13 +134,30 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", choices=[case.name for case in CASES], help="one of the two comparisons")
-    parser.add_argument("--pairs", type=int, default=1, help="pairs of trainings for each comparison, each with a seed of its own")
-    parser.add_argument("--rows", type=int, help="at most this many rows of each split: to try the program, not to measure")
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("FTR_DATA", HERE.parent.parent / "shared" / "data")))
+    parser.add_argument(
+        "--only", choices=[case.name for case in CASES], help="one of the two comparisons"
+    )
+    parser.add_argument(
+        "--pairs",
+        type=int,
+        default=1,
+        help="pairs of trainings for each comparison, each with a seed of its own",
+    )
+    parser.add_argument(
+        "--rows",
+        type=int,
+        help="at most this many rows of each split: to try the program, not to measure",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(os.environ.get("FTR_DATA", HERE.parent.parent / "shared" / "data")),
+    )
     args = parser.parse_args()
     if not args.data.is_dir():
-        parser.error(f"there is no folder `{args.data}`: give the real data with `--data` or `FTR_DATA`")
+        parser.error(
+            f"there is no folder `{args.data}`: give the real data with `--data` or `FTR_DATA`"
+        )
     if args.pairs < 1 or (args.rows is not None and args.rows < 1):
         parser.error("`--pairs` and `--rows` are at least 1")
     return args
@@ -138,9 +167,12 @@ def machine() -> list[str]:
     """Return what the figures depend on."""
     hardware, numerics = describe_hardware(), choose_numerics(TrainConfig())
     return [
-        f"processor: {hardware['processor']}, {hardware['cores']} cores, {hardware['threads']} threads",
-        f"memory: {hardware['memory_bytes'] / 1e9:.1f} GB, GPUs: {', '.join(hardware['gpus']) or 'none'}",
-        f"ftr uses {numerics.precision}: {numerics.reasons['precision']}; attention: {numerics.reasons['attention']}",
+        f"processor: {hardware['processor']}, {hardware['cores']} cores, {hardware['threads']} "
+        "threads",
+        f"memory: {hardware['memory_bytes'] / 1e9:.1f} GB, GPUs: "
+        f"{', '.join(hardware['gpus']) or 'none'}",
+        f"ftr uses {numerics.precision}: {numerics.reasons['precision']}; attention: "
+        f"{numerics.reasons['attention']}",
         f"torch {version('torch')}, transformers {version('transformers')}, model minilm",
     ]
 
@@ -148,16 +180,23 @@ def machine() -> list[str]:
 def measure(case: Case, args: argparse.Namespace, folder: Path) -> list[tuple[Measured, Measured]]:
     """Run the pairs of one comparison. Stops when the two sides did not do the same work."""
     files = {split: folder / f"{case.name}-{split}.jsonl" for split in ("train", "validation")}
-    for (split, path), limit in zip(files.items(), (case.train_rows, case.validation_rows), strict=True):
+    for (split, path), limit in zip(
+        files.items(), (case.train_rows, case.validation_rows), strict=True
+    ):
         least = min((n for n in (limit, args.rows) if n is not None), default=None)
         rows = islice(READERS[case.name](args.data, split), least)
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+        path.write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
+        )
     pairs = []
     for seed in range(args.pairs):
         plain = shown(case, "plain", plain_run(case, files, seed, folder))
         ours = shown(case, "ftr", ftr_run(case, files, seed, folder))
         if plain.work != ours.work:
-            sys.exit(f"{case.name}: not the same work (rows, windows, steps): plain {plain.work}, ftr {ours.work}")
+            sys.exit(
+                f"{case.name}: not the same work (rows, windows, steps): plain {plain.work}, ftr "
+                f"{ours.work}"
+            )
         pairs.append((plain, ours))
     return pairs
 
@@ -165,7 +204,9 @@ def measure(case: Case, args: argparse.Namespace, folder: Path) -> list[tuple[Me
 def sst2_rows(data: Path, split: str) -> Iterator[Row]:
     """Yield the sentences of a split."""
     name = {"train": "train.tsv", "validation": "dev.tsv"}[split]
-    with (data / "sst2" / "sentence_level_noheader" / name).open(encoding="utf-8", newline="\n") as lines:
+    with (data / "sst2" / "sentence_level_noheader" / name).open(
+        encoding="utf-8", newline="\n"
+    ) as lines:
         for number, line in enumerate(lines):
             text, label = line.rstrip("\n").split("\t")
             yield {"id": f"{split}-{number}", "text": text, "label": int(label)}
@@ -179,8 +220,15 @@ def squad_rows(data: Path, split: str) -> Iterator[Row]:
     for article in articles:
         for paragraph in article["paragraphs"]:
             for question in paragraph["qas"]:
-                answers = {key: [answer[key] for answer in question["answers"]] for key in ("text", "answer_start")}
-                row = {"id": question["id"], "title": article["title"], "context": paragraph["context"]}
+                answers = {
+                    key: [answer[key] for answer in question["answers"]]
+                    for key in ("text", "answer_start")
+                }
+                row = {
+                    "id": question["id"],
+                    "title": article["title"],
+                    "context": paragraph["context"],
+                }
                 yield {**row, "question": question["question"], "answers": answers}
 
 
@@ -189,8 +237,17 @@ READERS = {"sst2": sst2_rows, "squad": squad_rows}
 
 def plain_run(case: Case, files: dict[str, Path], seed: int, folder: Path) -> Measured:
     """Train with `plain.py`."""
-    options = {**case.shared(seed), **files, "model": MiniLM().source, "max_length": case.max_length, "stride": case.stride}
-    words = [f"--{key.replace('_', '-')}={value}" for key, value in {**options, "output_dir": folder / "plain"}.items()]
+    options = {
+        **case.shared(seed),
+        **files,
+        "model": MiniLM().source,
+        "max_length": case.max_length,
+        "stride": case.stride,
+    }
+    words = [
+        f"--{key.replace('_', '-')}={value}"
+        for key, value in {**options, "output_dir": folder / "plain"}.items()
+    ]
     answer, wall = process([str(HERE / "plain.py"), case.name, *words], folder)
     found = json.loads(answer.splitlines()[-1])
     return Measured(
@@ -206,8 +263,14 @@ def plain_run(case: Case, files: dict[str, Path], seed: int, folder: Path) -> Me
 
 
 def ftr_run(case: Case, files: dict[str, Path], seed: int, folder: Path) -> Measured:
-    """Train with `ftr run`; the last weights are kept and nothing is scored before training, as on the plain side."""
-    settings = [f"task={case.task}", "model=minilm", *(f"{key}={value}" for key, value in case.shared(seed).items())]
+    """Train with `ftr run`; the last weights are kept and nothing is scored before training, as on
+    the plain side.
+    """
+    settings = [
+        f"task={case.task}",
+        "model=minilm",
+        *(f"{key}={value}" for key, value in case.shared(seed).items()),
+    ]
     settings += [f"dataset.{split}={path}" for split, path in files.items()]
     settings += [f"data.max_length={case.max_length}", "data.test_share=0", *case.settings]
     settings += ["train.keep=last", "train.evaluate_untrained=false", f"output={folder / 'runs'}"]
@@ -227,12 +290,28 @@ def ftr_run(case: Case, files: dict[str, Path], seed: int, folder: Path) -> Meas
 
 
 def process(words: list[str], folder: Path) -> tuple[str, float]:
-    """Run Python with `words`, with empty caches of its own; return stdout and seconds. Stops with its stderr when it fails."""
-    caches = {"FTR_CACHE": str(folder / "cache"), "HF_DATASETS_CACHE": str(folder / "datasets"), "FTR_PLUGINS": ""}
+    """Run Python with `words`, with empty caches of its own; return stdout and seconds.
+
+    Stops with its stderr when it fails.
+    """
+    caches = {
+        "FTR_CACHE": str(folder / "cache"),
+        "HF_DATASETS_CACHE": str(folder / "datasets"),
+        "FTR_PLUGINS": "",
+    }
     began = time.monotonic()
-    done = subprocess.run([sys.executable, *words], env={**os.environ, **caches}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, *words],
+        env={**os.environ, **caches},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
-        sys.exit(f"{' '.join(words)}\nended with {done.returncode}:\n{done.stderr[-4000:]}{done.stdout[-1000:]}")
+        sys.exit(
+            f"{' '.join(words)}\nended with "
+            f"{done.returncode}:\n{done.stderr[-4000:]}{done.stdout[-1000:]}"
+        )
     return done.stdout, time.monotonic() - began
 
 
@@ -240,8 +319,9 @@ def shown(case: Case, side: str, found: Measured) -> Measured:
     """Print one training and return it."""
     scores = ", ".join(f"{key} {found.scores[key]:.4g}" for key in case.scores)
     print(
-        f"{case.name:<6}{side:<6}{found.rate:8.2f} {case.unit}/s  ({found.rows} rows, {found.windows} windows, {found.steps} steps "
-        f"in {found.seconds:.1f} s)  {scores}  peak {found.memory / 1e9:.1f} GB, whole process {found.wall:.0f} s",
+        f"{case.name:<6}{side:<6}{found.rate:8.2f} {case.unit}/s  ({found.rows} rows, "
+        f"{found.windows} windows, {found.steps} steps in {found.seconds:.1f} s)  {scores}  peak "
+        f"{found.memory / 1e9:.1f} GB, whole process {found.wall:.0f} s",
         flush=True,
     )
     return found
@@ -252,11 +332,19 @@ def table(results: dict[Case, list[tuple[Measured, Measured]]]) -> list[str]:
     lines = ["| comparison | figure | example script | ftr | ratio |", "|---|---|---:|---:|---:|"]
     for case, pairs in results.items():
         plain, ours = ([pair[side] for pair in pairs] for side in (0, 1))
-        what = f"{case.name}: {plain[0].rows} {case.unit}, batch {case.batch_size}, epochs {case.epochs}, pairs {len(pairs)}"
+        what = (
+            f"{case.name}: {plain[0].rows} {case.unit}, batch {case.batch_size}, epochs "
+            f"{case.epochs}, pairs {len(pairs)}"
+        )
         slow, fast = (statistics.median(found.rate for found in side) for side in (plain, ours))
-        lines.append(f"| {what} | {case.unit} per second of training | {slow:.2f} | {fast:.2f} | {fast / slow:.1f} |")
+        lines.append(
+            f"| {what} | {case.unit} per second of training | {slow:.2f} | {fast:.2f} | "
+            f"{fast / slow:.1f} |"
+        )
         for key in case.scores:
-            theirs, own = (statistics.median(found.scores[key] for found in side) for side in (plain, ours))
+            theirs, own = (
+                statistics.median(found.scores[key] for found in side) for side in (plain, ours)
+            )
             lines.append(f"| | {key} | {theirs:.4g} | {own:.4g} | |")
         memory = [statistics.median(found.memory for found in side) / 1e9 for side in (plain, ours)]
         lines.append(f"| | peak memory, GB | {memory[0]:.1f} | {memory[1]:.1f} | |")

@@ -1,4 +1,5 @@
-"""The recipe that many start from, literally: tweets padded to the model's maximum, batches of one, gradients of four added up.
+"""The recipe that many start from, literally: tweets padded to the model's maximum, batches of one,
+gradients of four added up.
 
 One training as a process of its own; prints one line of JSON. `tweets.py` sets it beside `ftr run`.
 """
@@ -13,7 +14,12 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset, disable_progress_bars  # noqa: TID253 (a process that only trains)
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments  # noqa: TID253
+from transformers import (  # noqa: TID253
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    Trainer,
+    TrainingArguments,
+)
 
 from ftr_plugins.classification.metrics import Accuracy
 
@@ -25,7 +31,11 @@ def main() -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--epochs", type=float, default=3.0)
-    parser.add_argument("--unpadded", action="store_true", help="the same without padding, which is a matter of speed alone")
+    parser.add_argument(
+        "--unpadded",
+        action="store_true",
+        help="the same without padding, which is a matter of speed alone",
+    )
     args = parser.parse_args()
     disable_progress_bars()
 
@@ -35,10 +45,16 @@ def main() -> None:
         tokenizer.pad_token = tokenizer.eos_token
 
     def tokenize_function(examples: dict[str, Any]) -> Any:
-        return tokenizer(examples["text"], padding=False if args.unpadded else "max_length", truncation=True)
+        return tokenizer(
+            examples["text"], padding=False if args.unpadded else "max_length", truncation=True
+        )
 
-    tokenized_datasets = {split: part.map(tokenize_function, batched=True) for split, part in dataset.items()}
-    model = AutoModelForSequenceClassification.from_pretrained(args.model, num_labels=3, pad_token_id=tokenizer.pad_token_id)
+    tokenized_datasets = {
+        split: part.map(tokenize_function, batched=True) for split, part in dataset.items()
+    }
+    model = AutoModelForSequenceClassification.from_pretrained(
+        args.model, num_labels=3, pad_token_id=tokenizer.pad_token_id
+    )
     metric = Accuracy()
 
     def compute_metrics(eval_pred: Any) -> Any:
@@ -77,7 +93,8 @@ def main() -> None:
         "seconds": seconds,
         "seconds_of_evaluation": time.monotonic() - began,
         "accuracy": accuracy,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        * (1 if sys.platform == "darwin" else 1024),
     }
     print(json.dumps(found), flush=True)
 

@@ -7,16 +7,12 @@ from pathlib import Path
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from ftr.config.components import head_schema
-from ftr.config.dimension import FUNCTIONS
-from ftr.config.keys import SECTIONS
-from ftr.config.models import RunConfig
-from ftr.config.overrides import COMPONENTS
-from ftr.config.pretrained import PretrainedOptions
-from ftr.config.sweep_keys import SweepConfig
+from ftr.config.components import SECTIONS, FileOptions, HubOptions, file_options, head_schema
+from ftr.config.parse import COMPONENTS
+from ftr.config.schema import PretrainedOptions, RunConfig, SweepConfig
+from ftr.config.space import FUNCTIONS
 from ftr.config.trainer import OWN_KEYS, SET_BY_FTR
-from ftr.data.options import FileOptions, HubOptions, file_options
-from ftr.registry import Registry, get_registry
+from ftr.registry.registry import Registry, get_registry
 
 PAGE = Path(__file__).with_name("configuration.md")
 INTRODUCTION = """\
@@ -69,7 +65,11 @@ EXAMPLES = {
 def page() -> str:
     """Return the page as it should be."""
     registry = get_registry()
-    plain = {name: field for name, field in RunConfig.model_fields.items() if name not in SECTIONS and name != "trainer"}
+    plain = {
+        name: field
+        for name, field in RunConfig.model_fields.items()
+        if name not in SECTIONS and name != "trainer"
+    }
     parts = [INTRODUCTION, "## Top level\n", *table("key", "default", rows(plain, "")), ""]
     for name, section in SECTIONS.items():
         parts += [
@@ -79,17 +79,38 @@ def page() -> str:
             *table(
                 "key",
                 "default",
-                rows({key: field for key, field in section.model_fields.items() if f"{name}.{key}" not in SECTIONS}, f"{name}."),
+                rows(
+                    {
+                        key: field
+                        for key, field in section.model_fields.items()
+                        if f"{name}.{key}" not in SECTIONS
+                    },
+                    f"{name}.",
+                ),
             ),
         ]
         parts.append("")
-    parts += [*tasks(registry), "", *files(registry), "", *options("`dataset.*` of `hub:owner/name`", HubOptions, "dataset."), ""]
+    parts += [
+        *tasks(registry),
+        "",
+        *files(registry),
+        "",
+        *options("`dataset.*` of `hub:owner/name`", HubOptions, "dataset."),
+        "",
+    ]
     parts += [*options("`model.*`, of every model", PretrainedOptions, "model."), ""]
     for entry in registry.all("head"):
         if entry.plugin.builtin:
             model = registry.options_model("head", entry.qualified)
             parts += [*options(f"`head.*` of `{entry.spec.name}`", model, "head."), ""]
-    parts += [SEARCH, *table("expression", "draws", functions()), "", *spaces(registry), "", SWEEP_KEYS]
+    parts += [
+        SEARCH,
+        *table("expression", "draws", functions()),
+        "",
+        *spaces(registry),
+        "",
+        SWEEP_KEYS,
+    ]
     parts += [*table("key", "default", rows(SweepConfig, "")), ""]
     return "\n".join([*parts, TRAINER, *table("field", "instead", trainer())]) + "\n"
 
@@ -100,7 +121,9 @@ def _sentence(section: type[BaseModel]) -> str:
     return text[:1].upper() + text[1:]
 
 
-def rows(fields: type[BaseModel] | Mapping[str, FieldInfo], prefix: str) -> Iterator[tuple[str, str, str]]:
+def rows(
+    fields: type[BaseModel] | Mapping[str, FieldInfo], prefix: str
+) -> Iterator[tuple[str, str, str]]:
     """Yield key, default and description of each field."""
     for name, field in (fields if isinstance(fields, Mapping) else fields.model_fields).items():
         yield f"`{prefix}{field.alias or name}`", default(name, field), field.description or ""
@@ -110,12 +133,21 @@ def default(name: str, field: FieldInfo) -> str:
     """Return the default as it would be typed; a component has none, for the task gives it."""
     if field.is_required() or name in COMPONENTS:
         return "from the task"
-    return f"`{json.dumps(field.get_default(call_default_factory=True), default=str)}`".replace('"', "")
+    return f"`{json.dumps(field.get_default(call_default_factory=True), default=str)}`".replace(
+        '"', ""
+    )
 
 
 def options(title: str, model: type[BaseModel] | None, prefix: str) -> list[str]:
     """Return the section of a component's options."""
-    return [f"## {title}\n", *(table("key", "default", rows(model, prefix)) if model is not None else ["It takes none."])]
+    return [
+        f"## {title}\n",
+        *(
+            table("key", "default", rows(model, prefix))
+            if model is not None
+            else ["It takes none."]
+        ),
+    ]
 
 
 def tasks(registry: Registry) -> list[str]:
@@ -124,8 +156,16 @@ def tasks(registry: Registry) -> list[str]:
     for entry in registry.all("task"):
         if entry.plugin.builtin:
             spec = registry.task(entry.qualified)
-            named = {"dataset": spec.dataset, "model": spec.model, "head": spec.head, "metrics": ", ".join(spec.metrics)}
-            lines += [f"| `{spec.name}` | `{key}` | `{value}` |" for key, value in {**named, **spec.defaults}.items()]
+            named = {
+                "dataset": spec.dataset,
+                "model": spec.model,
+                "head": spec.head,
+                "metrics": ", ".join(spec.metrics),
+            }
+            lines += [
+                f"| `{spec.name}` | `{key}` | `{value}` |"
+                for key, value in {**named, **spec.defaults}.items()
+            ]
     return lines
 
 
@@ -141,12 +181,17 @@ def spaces(registry: Registry) -> list[str]:
     for entry in registry.all("task"):
         if entry.plugin.builtin:
             space = registry.task(entry.qualified).search_space
-            lines += [f"| `{entry.spec.name}` | `{key}` | `{expression}` |" for key, expression in space.items()]
+            lines += [
+                f"| `{entry.spec.name}` | `{key}` | `{expression}` |"
+                for key, expression in space.items()
+            ]
     return lines
 
 
 def files(registry: Registry) -> list[str]:
-    """Return the section of the options of files: those of every file, and a column option for each column of each head."""
+    """Return the section of the options of files: those of every file, and a column option for each
+    column of each head.
+    """
     lines = options("`dataset.*` of files and folders", FileOptions, "dataset.")
     lines += [
         "",
@@ -162,8 +207,13 @@ def files(registry: Registry) -> list[str]:
             aliases = {column.name: (column.name, *column.aliases) for column in schema.columns}
             for name in file_options(schema).model_fields.keys() - FileOptions.model_fields.keys():
                 aliases.setdefault(name, (name,))
-            known = {name: ", ".join(f"`{alias}`" for alias in names) for name, names in aliases.items()}
-            lines += [f"| `{entry.spec.name}` | `dataset.{name}` | {names} |" for name, names in known.items()]
+            known = {
+                name: ", ".join(f"`{alias}`" for alias in names) for name, names in aliases.items()
+            }
+            lines += [
+                f"| `{entry.spec.name}` | `dataset.{name}` | {names} |"
+                for name, names in known.items()
+            ]
     return lines
 
 
@@ -177,7 +227,9 @@ def trainer() -> Iterator[tuple[str, str, str]]:
 
 def table(first: str, second: str, lines: Iterable[tuple[str, str, str]]) -> list[str]:
     """Return Markdown lines."""
-    body = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in lines]
+    body = [
+        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in lines
+    ]
     return [f"| {first} | {second} | |", "|---|---|---|", *body]
 
 

@@ -39,7 +39,11 @@ from networks import Network, free_port, loopback, may_isolate, namespaces
 
 MARK = "FTR_TEST_NODE"
 # A dead node is noticed within seconds, not within the half minute that spares a busy network.
-QUICK = {"RAY_health_check_initial_delay_ms": "0", "RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "4"}
+QUICK = {
+    "RAY_health_check_initial_delay_ms": "0",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_failure_threshold": "4",
+}
 OBJECT_STORE = 100 * 2**20
 START_SECONDS = 90.0
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -70,7 +74,11 @@ class Node:
     def processes(self) -> list[int]:
         """Return the ids of the living processes that were started by this node."""
         wanted = f"{MARK}={self.mark}".encode()
-        return [number for number in _running() if _session(number) == self.process.pid or wanted in _environment(number)]
+        return [
+            number
+            for number in _running()
+            if _session(number) == self.process.pid or wanted in _environment(number)
+        ]
 
     def said(self) -> str:
         """Return what `ray start` printed."""
@@ -102,8 +110,21 @@ class Cluster:
         host = self._network.host(number)
         place = self._folder / str(number)
         place.mkdir()
-        command = [*self._network.enter(number), size.python, "-m", "ray.scripts.scripts", "start", "--block", *_resources(size)]
-        command += [f"--node-ip-address={host}", f"--temp-dir={place}", "--disable-usage-stats", "--dashboard-agent-listen-port=0"]
+        command = [
+            *self._network.enter(number),
+            size.python,
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            "--block",
+            *_resources(size),
+        ]
+        command += [
+            f"--node-ip-address={host}",
+            f"--temp-dir={place}",
+            "--disable-usage-stats",
+            "--dashboard-agent-listen-port=0",
+        ]
         command += self._as_head(host, dashboard) if number == 0 else [f"--address={self.address}"]
         command += options
         mark = f"{self._folder.name}-{number}"
@@ -166,7 +187,10 @@ class Cluster:
 
 @contextmanager
 def ray_cluster(
-    *sizes: Size, dashboard: bool = False, environment: dict[str, str] | None = None, options: Sequence[str] = ()
+    *sizes: Size,
+    dashboard: bool = False,
+    environment: dict[str, str] | None = None,
+    options: Sequence[str] = (),
 ) -> Iterator[Cluster]:
     """Start a cluster of a head and further nodes, and end it, whatever happens.
 
@@ -191,7 +215,9 @@ def ray_cluster(
         cluster = Cluster(folder, network, {**QUICK, **(environment or {})})
         stack.callback(cluster.end)
         for number, size in enumerate(sizes or (Size(),)):
-            cluster.add(size, *(options if number == 0 else ()), dashboard=dashboard and number == 0)
+            cluster.add(
+                size, *(options if number == 0 else ()), dashboard=dashboard and number == 0
+            )
         yield cluster
 
 
@@ -233,7 +259,9 @@ def _environment(process: int) -> bytes:
 def _session(process: int) -> int | None:
     """Return the session of a process that lives; what a job server starts opens one of its own."""
     try:
-        state, _, _, session, *_ = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        state, _, _, session, *_ = (
+            Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        )
     except OSError:
         return None
     return None if state == "Z" else int(session)

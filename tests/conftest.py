@@ -11,22 +11,26 @@ import pytest
 import trainings
 
 if TYPE_CHECKING:
-    from ftr.jobs.run import RunResult
+    from ftr.runs.run import RunResult
 
 pytest_plugins = ["ftr.testing"]
 
-# Read when torch is first imported, and by the processes that tests start: tiny models gain nothing from threads.
+# Read when torch is first imported, and by the processes that tests start: tiny models gain nothing
+# from threads.
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 # What the hub is asked for must fail at once and alike on every machine.
 os.environ["HF_HUB_OFFLINE"] = "1"
-# A shell makes what it runs in the background deaf to Ctrl-C, and the programs that tests start would be so too.
+# A shell makes what it runs in the background deaf to Ctrl-C, and the programs that tests start
+# would be so too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep encoded rows of tests out of the user's cache, and what they trust out of the user's folder."""
+    """Keep encoded rows of tests out of the user's cache, and what they trust out of the user's
+    folder.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FTR_CACHE", str(tmp_path_factory.mktemp("ftr-cache")))
         patch.setenv("FTR_CONFIG", str(tmp_path_factory.mktemp("ftr-config")))
@@ -49,17 +53,33 @@ def reviews(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sixty questions in SQuAD v2 form, a third of them unanswerable, and one whose answer is not in its passage."""
+    """Sixty questions in SQuAD v2 form, a third of them unanswerable, and one whose answer is not
+    in its passage.
+    """
     return trainings.write_squad(tmp_path_factory.mktemp("questions") / "questions.json")
 
 
 @pytest.fixture(scope="session")
-def classifier(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: Path) -> "RunResult":
+def classifier(
+    tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: Path
+) -> "RunResult":
     """A finished run of the classification task; not to be changed."""
-    return trainings.train(trainings.REVIEWS, dataset=reviews, model=tiny_bert, output=tmp_path_factory.mktemp("classifier"))
+    return trainings.train(
+        trainings.REVIEWS,
+        dataset=reviews,
+        model=tiny_bert,
+        output=tmp_path_factory.mktemp("classifier"),
+    )
 
 
 @pytest.fixture(scope="session")
-def reader(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, questions: Path) -> "RunResult":
+def reader(
+    tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, questions: Path
+) -> "RunResult":
     """A finished run of the question answering task; not to be changed."""
-    return trainings.train(trainings.QUESTIONS, dataset=questions, model=tiny_bert, output=tmp_path_factory.mktemp("reader"))
+    return trainings.train(
+        trainings.QUESTIONS,
+        dataset=questions,
+        model=tiny_bert,
+        output=tmp_path_factory.mktemp("reader"),
+    )

@@ -1,4 +1,6 @@
-"""A Python of its own, with a plugin that pip installed in editable mode, the way a plugin author works."""
+"""A Python of its own, with a plugin that pip installed in editable mode, the way a plugin author
+works.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
-# What an editable install needs, in as few lines as pip allows: no build tool has to be there, nor an index.
+# What an editable install needs, in as few lines as pip allows: no build tool has to be there, nor
+# an index.
 BACKEND = """
 import zipfile
 from pathlib import Path
@@ -32,7 +35,7 @@ def build_editable(wheel_directory, config_settings=None, metadata_directory=Non
 """
 PLUGIN = """
 from ftr import hookimpl
-from ftr.specs import DatasetSpec, MetricSpec
+from ftr.registry.specs import DatasetSpec, MetricSpec
 
 
 @hookimpl
@@ -52,12 +55,15 @@ class Rotten:
 
 
 def python_with_pears(folder: Path) -> Path:
-    """Make a virtual environment in `folder` that sees all packages of this one, and the plugin `ftr-pears`; return its Python."""
+    """Make a virtual environment in `folder` that sees all packages of this one, and the plugin
+    `ftr-pears`; return its Python.
+    """
     source = folder / "pears"
     package = source / "src" / "ftr_pears"
     package.mkdir(parents=True)
     files = {
-        source / "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+        source / "pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = "
+        '"backend"\nbackend-path = ["."]\n',
         source / "backend.py": BACKEND,
         package / "__init__.py": "",
         package / "plugin.py": PLUGIN,
@@ -72,23 +78,42 @@ def python_with_pears(folder: Path) -> Path:
 
 
 def new_python(folder: Path) -> Path:
-    """Make a virtual environment in `folder` that sees all packages of this one; return its Python."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
+    """Make a virtual environment in `folder` that sees all packages of this one; return its
+    Python.
+    """
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True
+    )
     python = folder / "venv" / "bin" / "python"
     asked = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     site = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
-    (Path(site) / "all.pth").write_text("\n".join([sysconfig.get_path("purelib"), *_own_sources()]) + "\n", encoding="utf-8")
+    (Path(site) / "all.pth").write_text(
+        "\n".join([sysconfig.get_path("purelib"), *_own_sources()]) + "\n", encoding="utf-8"
+    )
     return python
 
 
 def pip_install(python: Path, *words: str) -> None:
     """Install into an environment that has no pip of its own, without any index."""
     install = ["install", "--quiet", "--no-deps", "--no-index", *words]
-    subprocess.run([sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python), *install], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "--python",
+            str(python),
+            *install,
+        ],
+        check=True,
+    )
 
 
 def _own_sources() -> list[str]:
-    """Return where ftr lies: an editable install of its own is not seen from another environment."""
+    """Return where ftr lies: an editable install of its own is not seen from another
+    environment.
+    """
     import ftr
     import ftr_plugins
 

@@ -1,4 +1,6 @@
-"""A machine that runs out of memory above so many rows: what every pass of a training, or of an evaluation, then raises."""
+"""A machine that runs out of memory above so many rows: what every pass of a training, or of an
+evaluation, then raises.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +17,23 @@ if TYPE_CHECKING:
 Where = Literal["forward", "backward"]
 
 
-def refuse_rows(model: nn.Module, most: int, where: Where = "forward", checkpointed: int | None = None) -> list[int]:
-    """Let a training pass of `model` over more than `most` rows run out of memory; returns the rows of all passes, as they come.
+def refuse_rows(
+    model: nn.Module, most: int, where: Where = "forward", checkpointed: int | None = None
+) -> list[int]:
+    """Let a training pass of `model` over more than `most` rows run out of memory; returns the rows
+    of all passes, as they come.
 
-    In the backward pass it does so half way, when the upper layers have their gradients. `checkpointed` is the limit while
-    activations are computed again.
+    In the backward pass it does so half way, when the upper layers have their gradients.
+    `checkpointed` is the limit while activations are computed again.
     """
     seen: list[int] = []
 
     def too_many(module: Any) -> bool:
-        limit = checkpointed if checkpointed is not None and module.is_activation_checkpointing else most
+        limit = (
+            checkpointed
+            if checkpointed is not None and module.is_activation_checkpointing
+            else most
+        )
         return bool(seen[-1] > limit)
 
     def before(module: nn.Module, args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
@@ -38,21 +47,28 @@ def refuse_rows(model: nn.Module, most: int, where: Where = "forward", checkpoin
         if model.training and states.requires_grad and too_many(model):
 
             def fail(gradient: torch.Tensor) -> torch.Tensor:
-                raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory")
+                raise RuntimeError(
+                    "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"
+                )
 
             states.register_hook(fail)
 
     model.register_forward_pre_hook(before, with_kwargs=True)
     if where == "backward":
-        layers = next(module for module in model.modules() if isinstance(module, torch.nn.ModuleList))
+        layers = next(
+            module for module in model.modules() if isinstance(module, torch.nn.ModuleList)
+        )
         layers[-1].register_forward_hook(inside)
     return seen
 
 
 @contextmanager
 def machine(change: Callable[[nn.Module], object]) -> Iterator[list[Any]]:
-    """Change every model that a training in this process builds; yields what `change` returned for each."""
-    from ftr.train import ready, session
+    """Change every model that a training in this process builds; yields what `change` returned for
+    each.
+    """
+    from ftr.train import inference as ready
+    from ftr.train import session
 
     found: list[Any] = []
 

@@ -10,16 +10,26 @@ from pathlib import Path
 
 
 def write_wheel(
-    folder: Path, name: str, version: str, modules: Mapping[str, str], points: Mapping[str, str], requires: Sequence[str] = ()
+    folder: Path,
+    name: str,
+    version: str,
+    modules: Mapping[str, str],
+    points: Mapping[str, str],
+    requires: Sequence[str] = (),
 ) -> Path:
-    """Write a wheel and return its path: `modules` are sources by file name, `points` entry points of `ftr.plugins`."""
+    """Write a wheel and return its path: `modules` are sources by file name, `points` entry points
+    of `ftr.plugins`.
+    """
     stem = f"{name.replace('-', '_')}-{version}"
     needs = "".join(f"Requires-Dist: {line}\n" for line in requires)
     files = {
         **modules,
-        f"{stem}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
-        f"{stem}.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{stem}.dist-info/entry_points.txt": "[ftr.plugins]\n" + "".join(f"{point} = {module}\n" for point, module in points.items()),
+        f"{stem}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: "
+        f"{version}\n{needs}",
+        f"{stem}.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: "
+        "true\nTag: py3-none-any\n",
+        f"{stem}.dist-info/entry_points.txt": "[ftr.plugins]\n"
+        + "".join(f"{point} = {module}\n" for point, module in points.items()),
     }
     record = f"{stem}.dist-info/RECORD"
     lines = [f"{path},sha256={_digest(text)},{len(text.encode())}" for path, text in files.items()]

@@ -1,4 +1,6 @@
-"""Trainings that are cut off at a chosen call, and what a resumed one must share with an undisturbed one."""
+"""Trainings that are cut off at a chosen call, and what a resumed one must share with an
+undisturbed one.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,20 @@ import pytest
 from trainings import Settings, lines, train
 
 if TYPE_CHECKING:
-    from ftr.jobs.run import RunResult
+    from ftr.runs.run import RunResult
 
 TIMES = ("time", "seconds")
 Start = Callable[..., "subprocess.Popen[str]"]
 """What starts a command as `command` does, and ends it where the test fails."""
 
 
-def cut_off(patch: pytest.MonkeyPatch, owner: type, name: str, call: int, error: type[BaseException] = KeyboardInterrupt) -> None:
+def cut_off(
+    patch: pytest.MonkeyPatch,
+    owner: type,
+    name: str,
+    call: int,
+    error: type[BaseException] = KeyboardInterrupt,
+) -> None:
     """Let the `call`-th call of `owner.name` from now on raise instead."""
     inner: Callable[..., Any] = getattr(owner, name)
     calls = 0
@@ -51,22 +59,50 @@ def interrupted(settings: Settings, owner: type, name: str, call: int, **keys: o
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """Return all of a finished run that must not depend on interruptions: weights, curves, predictions, scores."""
+    """Return all of a finished run that must not depend on interruptions: weights, curves,
+    predictions, scores.
+    """
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     return {
-        "files": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((run / "model").iterdir())},
-        "metrics": [{key: value for key, value in line.items() if key not in TIMES} for line in lines(run / "metrics.jsonl")],
-        "predictions": {path.name: path.read_text(encoding="utf-8") for path in sorted((run / "predictions").glob("*"))},
-        "record": {key: record[key] for key in ("status", "scores", "untrained", "best", "last", "state", "steps", "heldout", "numerics")},
+        "files": {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted((run / "model").iterdir())
+        },
+        "metrics": [
+            {key: value for key, value in line.items() if key not in TIMES}
+            for line in lines(run / "metrics.jsonl")
+        ],
+        "predictions": {
+            path.name: path.read_text(encoding="utf-8")
+            for path in sorted((run / "predictions").glob("*"))
+        },
+        "record": {
+            key: record[key]
+            for key in (
+                "status",
+                "scores",
+                "untrained",
+                "best",
+                "last",
+                "state",
+                "steps",
+                "heldout",
+                "numerics",
+            )
+        },
         "names": sorted(path.name for path in run.iterdir()),
     }
 
 
 def resumed(run: Path, **keys: object) -> RunResult:
     """Resume without a word."""
-    from ftr.jobs.several.drive import resume
+    from ftr.study.study import resume
 
-    return resume(run, {key: str(value) if isinstance(value, Path) else value for key, value in keys.items()}, say=lambda line: None)
+    return resume(
+        run,
+        {key: str(value) if isinstance(value, Path) else value for key, value in keys.items()},
+        say=lambda line: None,
+    )
 
 
 def command(*words: object, cwd: Path | None = None) -> subprocess.Popen[str]:
@@ -81,7 +117,9 @@ def command(*words: object, cwd: Path | None = None) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(ready: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 280) -> None:
+def wait_for(
+    ready: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 280
+) -> None:
     """Wait until `ready`, or fail when the process ends or time is up."""
     deadline = time.monotonic() + seconds
     while not ready():
@@ -97,7 +135,12 @@ def words(settings: Settings, **keys: object) -> list[str]:
 
 def logged(output: Path) -> int:
     """Return the last step that a run under `output` logged."""
-    found = [line for path in output.glob("*/metrics.jsonl") for line in path.read_text().splitlines() if line.endswith("}")]
+    found = [
+        line
+        for path in output.glob("*/metrics.jsonl")
+        for line in path.read_text().splitlines()
+        if line.endswith("}")
+    ]
     return max((json.loads(line)["step"] for line in found), default=-1)
 
 

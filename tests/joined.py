@@ -8,17 +8,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftr.jobs.sweep.ensemble import add_ensemble
-from ftr.registry import get_registry
+from ftr.registry.registry import get_registry
 from ftr.runs.directory import weights_of
-from ftr.runs.leaderboard import Entry, rank
-from ftr.runs.sweep import SweepDirectory
-from ftr.runs.trials import Result, Trial
+from ftr.study.directory import SweepDirectory
+from ftr.study.ensemble import add_ensemble
+from ftr.study.trials import Entry, Result, Trial, rank
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ftr.jobs.run import RunResult
+    from ftr.runs.run import RunResult
 
 Weights = dict[str, "Tensor"]
 Change = Callable[[Weights], Weights]
@@ -30,14 +29,20 @@ def noise(amount: float, seed: int) -> Change:
 
     def add(weights: Weights) -> Weights:
         generator = torch.Generator().manual_seed(seed)
-        return {name: tensor + amount * torch.randn(tensor.shape, generator=generator) for name, tensor in weights.items()}
+        return {
+            name: tensor + amount * torch.randn(tensor.shape, generator=generator)
+            for name, tensor in weights.items()
+        }
 
     return add
 
 
 def opposite(weights: Weights) -> Weights:
     """Turn the last layer round, and strongly: what was most probable is least."""
-    return {name: tensor * (-9.0 if name.startswith("classifier") else 1.0) for name, tensor in weights.items()}
+    return {
+        name: tensor * (-9.0 if name.startswith("classifier") else 1.0)
+        for name, tensor in weights.items()
+    }
 
 
 def same(weights: Weights) -> Weights:
@@ -45,8 +50,12 @@ def same(weights: Weights) -> Weights:
     return weights
 
 
-def sweep_of(run: RunResult, folder: Path, changes: Sequence[Change]) -> tuple[SweepDirectory, list[Entry]]:
-    """Lay out a finished sweep whose trials are the run with its weights changed, ranked in that order."""
+def sweep_of(
+    run: RunResult, folder: Path, changes: Sequence[Change]
+) -> tuple[SweepDirectory, list[Entry]]:
+    """Lay out a finished sweep whose trials are the run with its weights changed, ranked in that
+    order.
+    """
     from safetensors.torch import load_file, save_file
 
     directory = SweepDirectory(folder)
@@ -68,8 +77,17 @@ def alter(path: Path, **values: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-def join(made: tuple[SweepDirectory, list[Entry]], asked: str, said: list[str] | None = None) -> dict[str, Any]:
+def join(
+    made: tuple[SweepDirectory, list[Entry]], asked: str, said: list[str] | None = None
+) -> dict[str, Any]:
     """Build the ensemble and return the summary."""
     directory, entries = made
     primary = json.loads((directory.best / "run.json").read_text())["primary"]
-    return add_ensemble(directory, entries, asked, (primary, "max"), get_registry(), (said if said is not None else []).append)
+    return add_ensemble(
+        directory,
+        entries,
+        asked,
+        (primary, "max"),
+        get_registry(),
+        (said if said is not None else []).append,
+    )

@@ -1,4 +1,6 @@
-"""Addresses for the nodes of a cluster on one machine: network namespaces where they may be made, else loopback ones."""
+"""Addresses for the nodes of a cluster on one machine: network namespaces where they may be made,
+else loopback ones.
+"""
 
 from __future__ import annotations
 
@@ -77,16 +79,26 @@ def namespaces() -> Iterator[Network]:
 
 
 def _sweep() -> None:
-    """Take away what tests that were killed left behind: names begin with the id of the process that made them."""
+    """Take away what tests that were killed left behind: names begin with the id of the process
+    that made them.
+    """
     for command in (("netns", "list"), ("-o", "link", "show", "type", "bridge")):
         for name, process in re.findall(r"\b(fr(\d+)x[0-9a-f]+(?:n\d+)?)\b", _ip(*command)):
             if not Path(f"/proc/{process}").exists():
-                subprocess.run(["ip", *(("netns",) if command[0] == "netns" else ("link",)), "del", name], check=False, capture_output=True)
+                subprocess.run(
+                    ["ip", *(("netns",) if command[0] == "netns" else ("link",)), "del", name],
+                    check=False,
+                    capture_output=True,
+                )
 
 
 def may_isolate() -> bool:
     """Whether this process may make network namespaces; `FTR_TEST_NETWORK=loopback` says no."""
-    if os.environ.get("FTR_TEST_NETWORK") == "loopback" or os.geteuid() != 0 or shutil.which("ip") is None:
+    if (
+        os.environ.get("FTR_TEST_NETWORK") == "loopback"
+        or os.geteuid() != 0
+        or shutil.which("ip") is None
+    ):
         return False
     name = f"frtry{os.getpid() % 100000}"
     try:

@@ -1,4 +1,6 @@
-"""What stands in the pages of the documentation: their fenced blocks, and the plugin that the tutorial builds."""
+"""What stands in the pages of the documentation: their fenced blocks, and the plugin that the
+tutorial builds.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,11 @@ TUTORIAL = PROJECT / "docs" / "plugins" / "tutorial.md"
 
 def blocks(page: Path, language: str) -> list[tuple[str, str]]:
     """Return title and text of the fenced blocks of a language."""
-    return re.findall(rf'^```{language}(?: title="([^"]+)")?\n(.*?)^```$', page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        rf'^```{language}(?: title="([^"]+)")?\n(.*?)^```$',
+        page.read_text(encoding="utf-8"),
+        re.MULTILINE | re.DOTALL,
+    )
 
 
 def write_tutorial(folder: Path) -> Path:

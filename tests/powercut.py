@@ -1,4 +1,6 @@
-"""Power cuts: an ext4 file system in a file, whose bytes at one moment are what a disk holds when the power goes."""
+"""Power cuts: an ext4 file system in a file, whose bytes at one moment are what a disk holds when
+the power goes.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,12 @@ def missing() -> str | None:
 
 
 class Disk:
-    """An ext4 file system at `path`, journal and all as a distribution would make it, in a file under /dev/shm.
+    """An ext4 file system at `path`, journal and all as a distribution would make it, in a file
+    under /dev/shm.
 
-    The kernel writes to that file when, and in the order in which, it would write to a disk: what a program wrote and never
-    synced stays in memory for up to 30 s, and a copy of the file does not have it.
+    The kernel writes to that file when, and in the order in which, it would write to a disk: what a
+    program wrote and never synced stays in memory for up to 30 s, and a copy of the file does not
+    have it.
     """
 
     def __init__(self, path: Path, megabytes: int = 512) -> None:
@@ -56,7 +60,9 @@ class Disk:
 
 @contextlib.contextmanager
 def powered_again(image: Path, path: Path) -> Iterator[Path]:
-    """Mount a copy that `Disk.cut` made at `path`, as a machine does that starts after a power cut; it is removed afterwards."""
+    """Mount a copy that `Disk.cut` made at `path`, as a machine does that starts after a power cut;
+    it is removed afterwards.
+    """
     path.mkdir(parents=True, exist_ok=True)
     _call("mount", "-o", "loop", str(image), str(path))
     try:

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ftr.config.data import DataConfig
-from ftr.data.load import load_rows
+from ftr.config.schema import DataConfig
 from ftr.data.prepare import PreparedRows, prepare_rows
+from ftr.data.read import load_rows
 from ftr.data.rows import Loaded
-from ftr.data.schema import RowSchema
-from ftr.protocols import Head
-from ftr.registry import Registry
+from ftr.registry.protocols import Head
+from ftr.registry.registry import Registry
+from ftr.registry.schema import RowSchema
 from ftr_plugins.classification.head import SequenceClassificationHead
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
 
@@ -29,7 +29,9 @@ def head_of(schema: RowSchema) -> Head:
     return ExtractiveQAHead() if schema is QA else SequenceClassificationHead()
 
 
-def prepare(path: Path | str, schema: RowSchema = TEXT, data: DataConfig = ALL, **options: object) -> PreparedRows:
+def prepare(
+    path: Path | str, schema: RowSchema = TEXT, data: DataConfig = ALL, **options: object
+) -> PreparedRows:
     """Read and prepare, by default without limits and made splits."""
     return prepare_rows(load(path, schema, **options), head_of(schema), data)
 

@@ -15,12 +15,18 @@ from pathlib import Path
 
 BUCKET = "trials"
 REGION = "us-east-1"
-CREDENTIALS: Mapping[str, str] = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": REGION}
+CREDENTIALS: Mapping[str, str] = {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_REGION": REGION,
+}
 
 
 @dataclass(frozen=True)
 class S3:
-    """The server's address; `environment` is what a process needs to reach it by `s3://trials/…` alone."""
+    """The server's address; `environment` is what a process needs to reach it by `s3://trials/…`
+    alone.
+    """
 
     address: str
     log: Path
@@ -35,13 +41,22 @@ class S3:
         return {**CREDENTIALS, "AWS_ENDPOINT_URL": f"http://{self.address}"}
 
     def uri(self, folder: str = "", bucket: str = BUCKET) -> str:
-        """Return a URI that names the server itself; credentials still come from the environment."""
-        return f"s3://{bucket}/{folder}?endpoint_override={self.address}&scheme=http&region={REGION}"
+        """Return a URI that names the server itself; credentials still come from the
+        environment.
+        """
+        return (
+            f"s3://{bucket}/{folder}?endpoint_override={self.address}&scheme=http&region={REGION}"
+        )
 
     def refuse_strangers(self, after: int) -> None:
-        """Let so many more requests through, then check credentials: nobody is known to the server."""
+        """Let so many more requests through, then check credentials: nobody is known to the
+        server.
+        """
         request = urllib.request.Request(
-            f"http://{self.address}/moto-api/reset-auth", data=str(after).encode(), headers={"Content-Type": "text/plain"}, method="POST"
+            f"http://{self.address}/moto-api/reset-auth",
+            data=str(after).encode(),
+            headers={"Content-Type": "text/plain"},
+            method="POST",
         )
         with urllib.request.urlopen(request, timeout=10):
             pass
@@ -49,7 +64,9 @@ class S3:
 
 @contextlib.contextmanager
 def s3_server(folder: Path) -> Iterator[S3]:
-    """Start the server, make the bucket, and end the server afterwards; its log goes to `folder`."""
+    """Start the server, make the bucket, and end the server afterwards; its log goes to
+    `folder`.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -85,5 +102,10 @@ def _make_bucket(s3: S3) -> None:
     from pyarrow.fs import S3FileSystem
 
     S3FileSystem(
-        access_key="test", secret_key="test", region=REGION, scheme="http", endpoint_override=s3.address, allow_bucket_creation=True
+        access_key="test",
+        secret_key="test",
+        region=REGION,
+        scheme="http",
+        endpoint_override=s3.address,
+        allow_bucket_creation=True,
     ).create_dir(BUCKET)

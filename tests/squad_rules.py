@@ -1,4 +1,6 @@
-"""The SQuAD authors' published evaluation rules, written out again and apart from ours, to compare with."""
+"""The SQuAD authors' published evaluation rules, written out again and apart from ours, to compare
+with.
+"""
 
 import collections
 import re
@@ -40,13 +42,17 @@ def _f1(a_gold: str, a_pred: str) -> float:
 
 
 def evaluate_v2(golds: Mapping[str, Sequence[str]], preds: Mapping[str, str]) -> dict[str, float]:
-    """Return what evaluate-v2.0.py prints: `golds` are the answer texts by question id, `preds` one text by id."""
+    """Return what evaluate-v2.0.py prints: `golds` are the answer texts by question id, `preds` one
+    text by id.
+    """
     exact, f1 = {}, {}
     for qid, texts in golds.items():
         gold_answers = [text for text in texts if normalize_answer(text)]
         if not gold_answers:
             gold_answers = [""]
-        exact[qid] = max(int(normalize_answer(a) == normalize_answer(preds[qid])) for a in gold_answers)
+        exact[qid] = max(
+            int(normalize_answer(a) == normalize_answer(preds[qid])) for a in gold_answers
+        )
         f1[qid] = max(_f1(a, preds[qid]) for a in gold_answers)
     result = {}
     has_answer = [qid for qid in golds if bool(golds[qid])]
@@ -64,12 +70,18 @@ def evaluate_v1(golds: Mapping[str, Sequence[str]], preds: Mapping[str, str]) ->
     """Return what evaluate-v1.1.py prints."""
 
     def f1_score(prediction: str, truth: str) -> float:
-        prediction_tokens, truth_tokens = normalize_answer(prediction).split(), normalize_answer(truth).split()
+        prediction_tokens, truth_tokens = (
+            normalize_answer(prediction).split(),
+            normalize_answer(truth).split(),
+        )
         common = collections.Counter(prediction_tokens) & collections.Counter(truth_tokens)
         num_same = sum(common.values())
         if num_same == 0:
             return 0
-        precision, recall = 1.0 * num_same / len(prediction_tokens), 1.0 * num_same / len(truth_tokens)
+        precision, recall = (
+            1.0 * num_same / len(prediction_tokens),
+            1.0 * num_same / len(truth_tokens),
+        )
         return (2 * precision * recall) / (precision + recall)
 
     f1 = exact_match = total = 0.0

@@ -1,4 +1,6 @@
-"""A batch of features on a tiny model that drops nothing, and a trainer that is ready for single steps."""
+"""A batch of features on a tiny model that drops nothing, and a trainer that is ready for single
+steps.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch  # noqa: TID253 - the tests that import this train
 
-from ftr.config.models import Component, RunConfig
-from ftr.config.pretrained import PretrainedOptions
-from ftr.protocols import EncodeSettings
+from ftr.config.schema import Component, PretrainedOptions, RunConfig
+from ftr.model.pretrained import Pretrained
+from ftr.registry.protocols import EncodeSettings
+from ftr.train.batches import BatchPlan, Share
 from ftr.train.losses import Objective
-from ftr.train.pretrained import Pretrained
-from ftr.train.progress import Meter
-from ftr.train.sampling import BatchPlan, Share
+from ftr.train.progress import Meter, Stop
 from ftr.train.snapshot import Snapshots
 from ftr.train.steps import Steps
-from ftr.train.stop import Stop
 from ftr.train.trainer import StepTrainer
 from ftr_plugins.classification.head import SequenceClassificationHead
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from ftr.protocols import Head
+    from ftr.registry.protocols import Head
     from ftr.train.memory import Ladder
 
 BATCH = 11
@@ -58,7 +58,9 @@ class Case:
         source.dropout = source.attention_dropout = 0.0
         self.tokenizer: PreTrainedTokenizerBase = source.tokenizer()
         self.head: Head = (
-            SequenceClassificationHead() if name == "classification" else ExtractiveQAHead(ExtractiveQAOptions(max_question_length=16))
+            SequenceClassificationHead()
+            if name == "classification"
+            else ExtractiveQAHead(ExtractiveQAOptions(max_question_length=16))
         )
         rows: dict[str, list[Any]] = TEXT_ROWS if name == "classification" else QA_ROWS
         settings = EncodeSettings(max_length=48, stride=12, labels=("x", "y", "z"))
@@ -72,18 +74,40 @@ class Case:
                 module.p = 0.0
 
     def steps(
-        self, limit: int = 1000, tokens: int | None = None, batch: int = BATCH, share: Share | None = None, weights: Any = None
+        self,
+        limit: int = 1000,
+        tokens: int | None = None,
+        batch: int = BATCH,
+        share: Share | None = None,
+        weights: Any = None,
     ) -> Steps:
         """Return the steps of the features."""
-        return Steps(self.features, BatchPlan(self.lengths, batch, 0), share or Share(), self.head, self.tokenizer, limit, tokens, weights)
+        return Steps(
+            self.features,
+            BatchPlan(self.lengths, batch, 0),
+            share or Share(),
+            self.head,
+            self.tokenizer,
+            limit,
+            tokens,
+            weights,
+        )
 
     def inputs(self, extra: int = 0) -> dict[str, torch.Tensor]:
-        """Return one batch of all features, in their order, padded to `extra` tokens more than the longest."""
+        """Return one batch of all features, in their order, padded to `extra` tokens more than the
+        longest.
+        """
         columns = self.features.to_dict()
-        items = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        items = [
+            dict(zip(columns, values, strict=True))
+            for values in zip(*columns.values(), strict=True)
+        ]
         batch = self.head.collate(items, self.tokenizer)
         widths = {key: (0, extra) for key, value in batch.items() if value.dim() == 2}
-        return {key: torch.nn.functional.pad(value, widths[key]) if key in widths else value for key, value in batch.items()}
+        return {
+            key: torch.nn.functional.pad(value, widths[key]) if key in widths else value
+            for key, value in batch.items()
+        }
 
     def whole(self) -> tuple[float, list[torch.Tensor]]:
         """Return loss and gradients of one batch of all features, as plain torch computes them."""
@@ -100,12 +124,25 @@ class Case:
         return [p.grad.clone() for p in self.model.parameters() if p.grad is not None]
 
 
-def trainer_of(case: Case, steps: Steps, folder: Path, smoothing: float = 0.0, ladder: Ladder | None = None) -> StepTrainer:
+def trainer_of(
+    case: Case, steps: Steps, folder: Path, smoothing: float = 0.0, ladder: Ladder | None = None
+) -> StepTrainer:
     """Return a trainer that is ready for `training_step`."""
     from transformers import TrainingArguments
 
-    args = TrainingArguments(output_dir=str(folder), report_to="none", use_cpu=True, disable_tqdm=True, remove_unused_columns=False)
-    config = RunConfig(dataset=Component(name="d"), model=Component(name="m"), head=Component(name="h"), metrics=("accuracy",))
+    args = TrainingArguments(
+        output_dir=str(folder),
+        report_to="none",
+        use_cpu=True,
+        disable_tqdm=True,
+        remove_unused_columns=False,
+    )
+    config = RunConfig(
+        dataset=Component(name="d"),
+        model=Component(name="m"),
+        head=Component(name="h"),
+        metrics=("accuracy",),
+    )
     return StepTrainer(
         model=case.model,
         args=args,

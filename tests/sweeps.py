@@ -9,19 +9,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftr.config.schema import SweepConfig
 from ftr.config.space import Dimension, read_dimension
-from ftr.config.sweep_keys import SweepConfig
 from ftr.errors import ConfigError
-from ftr.runs.trials import SweepState
+from ftr.study.trials import SweepState
 from trainings import REVIEWS, Settings
 
 if TYPE_CHECKING:
     import pytest
 
-    from ftr.jobs.sweep.driver import SweepResult
-    from ftr.jobs.sweep.proposers import Proposer
+    from ftr.study.search import Proposer
+    from ftr.study.sweep import SweepResult
 
-TINY: Settings = {key: value for key, value in REVIEWS.items() if key not in ("learning_rate", "epochs", "train.log_steps")}
+TINY: Settings = {
+    key: value
+    for key, value in REVIEWS.items()
+    if key not in ("learning_rate", "epochs", "train.log_steps")
+}
 """Trainings of a fraction of a second, without what is searched."""
 REPEATED: Settings = {
     **TINY,
@@ -32,7 +36,9 @@ REPEATED: Settings = {
     "learning_rate": "loguniform(3e-4,1e-2)",
     "epochs": "choice(6,8)",
 }
-"""Five configurations, each trained twice, long enough for a process to be killed in their middle."""
+"""Five configurations, each trained twice, long enough for a process to be killed in their
+middle.
+"""
 
 
 def space_of(**expressions: str) -> dict[str, Dimension]:
@@ -44,23 +50,42 @@ def space_of(**expressions: str) -> dict[str, Dimension]:
 def hidden(patch: pytest.MonkeyPatch, package: str) -> None:
     """Let a package seem not to be installed."""
     real = importlib.util.find_spec
-    patch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == package else real(name, *rest))
+    patch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == package else real(name, *rest),
+    )
 
 
 class Rehearsal:
-    """A source with a journal in memory: trials are handed out, and what becomes of them is said by the test."""
+    """A source with a journal in memory: trials are handed out, and what becomes of them is said by
+    the test.
+    """
 
     def __init__(
-        self, proposer: Proposer, *, refuses: Mapping[str, object], space: Mapping[str, Dimension] | None = None, **keys: object
+        self,
+        proposer: Proposer,
+        *,
+        refuses: Mapping[str, object],
+        space: Mapping[str, Dimension] | None = None,
+        **keys: object,
     ) -> None:
         """`refuses` are values by key that no run can have; `keys` are those of a sweep."""
-        from ftr.jobs.sweep.budget import Budget
-        from ftr.jobs.sweep.source import TrialSource
+        from ftr.study.search import Budget
+        from ftr.study.tune import TrialSource
 
         self.config = SweepConfig.model_validate(keys)
         self.refuses, self.events, self.state = refuses, list[dict[str, Any]](), SweepState("max")
         budget = Budget(self.config, self.config.trials, "max")
-        self.source = TrialSource(proposer, budget, self.write, self.check, seed=42, repeats=self.config.repeats, space=space)
+        self.source = TrialSource(
+            proposer,
+            budget,
+            self.write,
+            self.check,
+            seed=42,
+            repeats=self.config.repeats,
+            space=space,
+        )
 
     def write(self, event: str, **fields: Any) -> None:
         """Journal an event."""
@@ -114,10 +139,13 @@ class Rehearsal:
 
 def search(settings: Settings, **keys: object) -> SweepResult:
     """Sweep without a word and return the result; paths may be given as they are."""
-    from ftr.jobs.sweep.start import sweep
+    from ftr.study.sweep import sweep
 
     asked = {**settings, **keys}
-    return sweep({key: str(value) if isinstance(value, Path) else value for key, value in asked.items()}, say=lambda line: None)
+    return sweep(
+        {key: str(value) if isinstance(value, Path) else value for key, value in asked.items()},
+        say=lambda line: None,
+    )
 
 
 def events_of(sweep: Path) -> list[dict[str, Any]]:
@@ -127,9 +155,22 @@ def events_of(sweep: Path) -> list[dict[str, Any]]:
 
 
 def ranking(sweep: Path) -> list[tuple[Any, ...]]:
-    """Return what of a leaderboard must not depend on interruptions: rank, trials, values, and the metric to the last bit."""
+    """Return what of a leaderboard must not depend on interruptions: rank, trials, values, and the
+    metric to the last bit.
+    """
     entries = json.loads((sweep / "leaderboard.json").read_text(encoding="utf-8"))["entries"]
-    same = ("rank", "trial", "trials", "values", "value", "std", "best_epoch", "trained_epochs", "scores", "status")
+    same = (
+        "rank",
+        "trial",
+        "trials",
+        "values",
+        "value",
+        "std",
+        "best_epoch",
+        "trained_epochs",
+        "scores",
+        "status",
+    )
     return [tuple(entry[key] for key in same) for entry in entries]
 
 

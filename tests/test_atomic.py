@@ -28,8 +28,14 @@ def test_text_json_and_lines_are_written_as_utf_8_and_folders_made(tmp_path: Pat
     atomic.write_json(tmp_path / "c.json", {"é": [1, 2.5], "path": Path("x")})
     atomic.write_lines(tmp_path / "d.jsonl", [{"a": "x\ny"}, {"a": "\u2028"}])
     assert (tmp_path / "a" / "b.txt").read_bytes() == "é\n".encode()
-    assert json.loads((tmp_path / "c.json").read_text(encoding="utf-8")) == {"é": [1, 2.5], "path": "x"}
-    assert [json.loads(line) for line in (tmp_path / "d.jsonl").read_text(encoding="utf-8").split("\n")[:-1]] == [
+    assert json.loads((tmp_path / "c.json").read_text(encoding="utf-8")) == {
+        "é": [1, 2.5],
+        "path": "x",
+    }
+    assert [
+        json.loads(line)
+        for line in (tmp_path / "d.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    ] == [
         {"a": "x\ny"},
         {"a": "\u2028"},
     ]
@@ -59,7 +65,11 @@ def test_a_text_that_cannot_be_encoded_leaves_the_old_file_and_nothing_else(tmp_
 def test_a_place_that_cannot_be_written_is_a_run_error_naming_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for write in WRITES:
-        with pytest.raises(RunError, match=r"cannot write `.*file/x`: (File exists|Not a directory). Free space, or give another place."):
+        with pytest.raises(
+            RunError,
+            match=r"cannot write `.*file/x`: (File exists|Not a directory). Free space, or give "
+            r"another place.",
+        ):
             write(tmp_path / "file" / "x")
 
 
@@ -78,7 +88,9 @@ def test_lines_are_appended_whole_by_several_processes(tmp_path: Path) -> None:
     )
     started = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
     assert [process.wait() for process in started] == [0, 0, 0]
-    assert sorted(json.loads(line)["n"] for line in path.read_text().splitlines()) == sorted(list(range(50)) * 3)
+    assert sorted(json.loads(line)["n"] for line in path.read_text().splitlines()) == sorted(
+        list(range(50)) * 3
+    )
 
 
 @pytest.fixture
@@ -95,7 +107,9 @@ def mode(path: Path) -> int:
 
 
 @pytest.mark.parametrize(("mask", "expected"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
-def test_new_files_follow_the_umask_whoever_wrote_them(mask: int, expected: int, umask: Callable[[int], int], tmp_path: Path) -> None:
+def test_new_files_follow_the_umask_whoever_wrote_them(
+    mask: int, expected: int, umask: Callable[[int], int], tmp_path: Path
+) -> None:
     umask(mask)
     atomic.write_text(tmp_path / "a", "")
     atomic.write_output(tmp_path / "b", "")
@@ -105,13 +119,19 @@ def test_new_files_follow_the_umask_whoever_wrote_them(mask: int, expected: int,
     assert [mode(tmp_path / name) for name in ("a", "b", "model/weights")] == [expected] * 3
 
 
-def test_a_file_keeps_its_mode_and_the_file_behind_a_link_is_written_where_a_user_named_it(tmp_path: Path) -> None:
+def test_a_file_keeps_its_mode_and_the_file_behind_a_link_is_written_where_a_user_named_it(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "there").write_text("old")
     (tmp_path / "there").chmod(0o640)
     (tmp_path / "link").symlink_to("there")
     (tmp_path / "dangling").symlink_to("made")
-    assert atomic.write_output(tmp_path / "link", "new") and atomic.write_output(tmp_path / "dangling", "new")
-    assert (tmp_path / "link").is_symlink() and (tmp_path / "there").read_text() == (tmp_path / "made").read_text() == "new"
+    assert atomic.write_output(tmp_path / "link", "new") and atomic.write_output(
+        tmp_path / "dangling", "new"
+    )
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "there").read_text() == (
+        tmp_path / "made"
+    ).read_text() == "new"
     assert mode(tmp_path / "there") == 0o640
     (tmp_path / "other name").hardlink_to(tmp_path / "there")
     atomic.write_output(tmp_path / "there", "newer")
@@ -122,7 +142,9 @@ def test_a_link_in_a_folder_of_ours_is_replaced_and_not_followed(tmp_path: Path)
     (tmp_path / "outside").write_text("theirs")
     (tmp_path / "run.json").symlink_to("outside")
     atomic.write_text(tmp_path / "run.json", "ours")
-    assert (tmp_path / "outside").read_text() == "theirs" and not (tmp_path / "run.json").is_symlink()
+    assert (tmp_path / "outside").read_text() == "theirs" and not (
+        tmp_path / "run.json"
+    ).is_symlink()
 
 
 def test_a_device_and_a_pipe_are_written_into(tmp_path: Path) -> None:
@@ -148,10 +170,14 @@ def test_a_folder_that_fails_midway_leaves_the_old_one(tmp_path: Path) -> None:
 
     with pytest.raises(KeyError), atomic.new_folder(tmp_path / "model") as fresh:
         broken(fresh)
-    assert [path.name for path in tmp_path.iterdir()] == ["model"] and (tmp_path / "model" / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"] and (
+        tmp_path / "model" / "a"
+    ).read_text() == "old"
 
 
-def test_leftovers_of_dead_processes_go_and_those_of_the_living_and_of_other_hosts_stay(tmp_path: Path) -> None:
+def test_leftovers_of_dead_processes_go_and_those_of_the_living_and_of_other_hosts_stay(
+    tmp_path: Path,
+) -> None:
     host, dead = sha256(socket.gethostname().encode()).hexdigest()[:8], subprocess.Popen(["true"])
     dead.wait()
     (tmp_path / "trials" / f"model.new-{host}-{dead.pid}-0a1b").mkdir(parents=True)
@@ -164,10 +190,13 @@ def test_leftovers_of_dead_processes_go_and_those_of_the_living_and_of_other_hos
     elsewhere = tmp_path / f"model.new-{'0' * 8}-{dead.pid}-0a1b"
     elsewhere.mkdir()
     code = (
-        "import sys; from pathlib import Path; from ftr import atomic\n"
-        f"with atomic.workroom(Path({str(tmp_path)!r}) / 'joined'): print('ready', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from ftr import atomic\nwith "
+        f"atomic.workroom(Path({str(tmp_path)!r}) / 'joined'): print('ready', flush=True); "
+        "sys.stdin.read()"
     )
-    living = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    living = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert living.stdout is not None
     living.stdout.readline()
     atomic.clear_leftovers(tmp_path)
@@ -176,4 +205,6 @@ def test_leftovers_of_dead_processes_go_and_those_of_the_living_and_of_other_hos
     living.kill()
     living.communicate()
     atomic.clear_leftovers(tmp_path)
-    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(["trials", "unrelated.new-york", elsewhere.name])
+    assert sorted(path.name for path in tmp_path.rglob("*")) == sorted(
+        ["trials", "unrelated.new-york", elsewhere.name]
+    )

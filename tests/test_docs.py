@@ -1,4 +1,6 @@
-"""The documentation is true: made pages are up to date, links lead somewhere, commands parse, examples resolve, the plugin works."""
+"""The documentation is true: made pages are up to date, links lead somewhere, commands parse,
+examples resolve, the plugin works.
+"""
 
 import argparse
 import re
@@ -11,38 +13,46 @@ from pathlib import Path
 
 import pytest
 
-from ftr.cli.commands import COMMANDS, load_command
+from ftr.cli.main import COMMANDS, load_command
 from ftr.cli.predict import reading_options
-from ftr.collect import HOOKS
-from ftr.config.components import head_schema
-from ftr.config.keys import check_keys
-from ftr.config.overrides import parse_words
+from ftr.config.components import check_keys, file_options, head_schema
+from ftr.config.parse import parse_words
 from ftr.config.resolve import resolve
 from ftr.config.sweep import resolve_sweep
-from ftr.data.options import file_options
-from ftr.discovery import discover
-from ftr.protocols import Dataset, Head, Model
-from ftr.registry import Registry
+from ftr.registry.discovery import HOOKS, discover
+from ftr.registry.protocols import Dataset, Head, Model
+from ftr.registry.registry import Registry
 from ftr.runs.evaluate import READING
 from pages import PROJECT, blocks, write_tutorial
 
 PAGES = [
     PROJECT / "README.md",
-    *(page for folder in ("docs", "docs/plugins", "examples", "benchmarks") for page in sorted((PROJECT / folder).glob("*.md"))),
+    *(
+        page
+        for folder in ("docs", "docs/plugins", "examples", "benchmarks")
+        for page in sorted((PROJECT / folder).glob("*.md"))
+    ),
 ]
 EXAMPLES = [path for path in sorted((PROJECT / "examples").glob("*.yaml")) if path.stem != "sweep"]
 SEARCH = PROJECT / "examples" / "sweep.yaml"
 RESOLVED = ("run", "show", "schema")
-MADE = [("make_configuration.py", "configuration.md"), ("plugins/make_reference.py", "plugins/reference.md")]
+MADE = [
+    ("make_configuration.py", "configuration.md"),
+    ("plugins/make_reference.py", "plugins/reference.md"),
+]
 
 
 def commands(page: Path) -> Iterator[list[str]]:
-    """Yield the words of each `ftr` command line, without what stands before or after it in a pipe."""
+    """Yield the words of each `ftr` command line, without what stands before or after it in a
+    pipe.
+    """
     for _, text in blocks(page, "sh"):
         for line in text.splitlines():
             for part in line.partition(" #")[0].split(" | "):
                 words = shlex.split(part)
-                if "--plugin" in words:  # which every command takes, and is taken out before the command sees it
+                if (
+                    "--plugin" in words
+                ):  # which every command takes, and is taken out before the command sees it
                     place = words.index("--plugin")
                     words[place : place + 2] = []
                 if words[:1] == ["ftr"]:
@@ -58,9 +68,12 @@ def site(tmp_path: Path) -> Path:
     info.mkdir()
     needs = "".join(f"Requires-Dist: {line}\n" for line in project["dependencies"])
     (info / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n{needs}", encoding="utf-8"
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n{needs}",
+        encoding="utf-8",
     )
-    points = "".join(f"{name} = {target}\n" for name, target in project["entry-points"]["ftr.plugins"].items())
+    points = "".join(
+        f"{name} = {target}\n" for name, target in project["entry-points"]["ftr.plugins"].items()
+    )
     (info / "entry_points.txt").write_text(f"[ftr.plugins]\n{points}", encoding="utf-8")
     return folder
 
@@ -95,14 +108,20 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_made_pages_are_up_to_date(script: str, page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FTR_PLUGINS", "")
     made = runpy.run_path(str(PROJECT / "docs" / script))["page"]()
-    assert (PROJECT / "docs" / page).read_text(encoding="utf-8") == made, f"run `python docs/{script}`"
+    assert (PROJECT / "docs" / page).read_text(encoding="utf-8") == made, (
+        f"run `python docs/{script}`"
+    )
 
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_every_hook_is_in_the_reference_and_has_a_test(hook: str) -> None:
-    assert f"- `{hook}(" in (PROJECT / "docs" / "plugins" / "reference.md").read_text(encoding="utf-8")
+    assert f"- `{hook}(" in (PROJECT / "docs" / "plugins" / "reference.md").read_text(
+        encoding="utf-8"
+    )
     tests = [path for path in (PROJECT / "tests").rglob("*.py") if path != Path(__file__)]
-    assert any(f"def {hook}(" in path.read_text(encoding="utf-8") for path in tests), f"no test has a plugin that implements `{hook}`"
+    assert any(f"def {hook}(" in path.read_text(encoding="utf-8") for path in tests), (
+        f"no test has a plugin that implements `{hook}`"
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -140,13 +159,19 @@ def check_reading(name: str, words: list[str], registry: Registry) -> None:
     given = reading_options(words) if name == "predict" else parse_words(words)
     check_keys(given)
     assert {key.partition(".")[0] for key in given} <= set(READING)
-    options = {f"dataset.{option}" for head in registry.names("head") for option in option_names(registry, head)}
+    options = {
+        f"dataset.{option}"
+        for head in registry.names("head")
+        for option in option_names(registry, head)
+    }
     assert {key for key in given if key.startswith("dataset.")} <= options
 
 
 def option_names(registry: Registry, head: str) -> Iterator[str]:
     model = registry.options_model("head", head)
-    yield from file_options(head_schema(head, None if model is None else model(), registry)).model_fields
+    yield from file_options(
+        head_schema(head, None if model is None else model(), registry)
+    ).model_fields
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
@@ -167,5 +192,12 @@ def test_the_example_of_a_search_resolves_and_every_key_of_it_counts(registry: R
 @pytest.mark.parametrize("protocol", [Dataset, Model, Head])
 def test_the_guide_names_every_method_of_a_target(protocol: type) -> None:
     text = (PROJECT / "docs" / "plugins" / "README.md").read_text(encoding="utf-8")
-    methods = [name for name, value in vars(protocol).items() if not name.startswith("_") and callable(value)]
-    assert methods and [name for name in methods if f"`{name}`" not in text and f"`{name}(" not in text] == []
+    methods = [
+        name
+        for name, value in vars(protocol).items()
+        if not name.startswith("_") and callable(value)
+    ]
+    assert (
+        methods
+        and [name for name in methods if f"`{name}`" not in text and f"`{name}(" not in text] == []
+    )

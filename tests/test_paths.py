@@ -1,4 +1,6 @@
-"""Paths that can be none, and what lies at a path and is no file: one message, exit code 2, and nobody waits."""
+"""Paths that can be none, and what lies at a path and is no file: one message, exit code 2, and
+nobody waits.
+"""
 
 import os
 from pathlib import Path
@@ -16,7 +18,14 @@ BAD = {
     "~nosuchuser/x": "begins with the home folder of a user that this machine does not know",
 }
 COMMANDS = (
-    *("show dataset={}", "show model={}", "show config={}", "show plugins={}", "run output={}", "sweep output={} epochs=choice(1,2)"),
+    *(
+        "show dataset={}",
+        "show model={}",
+        "show config={}",
+        "show plugins={}",
+        "run output={}",
+        "sweep output={} epochs=choice(1,2)",
+    ),
     *(
         "predict {}",
         "evaluate {}",
@@ -32,7 +41,11 @@ COMMANDS = (
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("path", BAD, ids=list(BAD.values()))
 def test_a_path_that_can_be_none_is_refused(
-    command: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str,
+    path: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("blocked").write_text("")
@@ -43,23 +56,51 @@ def test_a_path_that_can_be_none_is_refused(
     assert BAD[path] in message or "labels_file" in command
 
 
-def test_paths_in_a_file_and_in_python_are_looked_at_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_paths_in_a_file_and_in_python_are_looked_at_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "c.yaml").write_text('task: sentiment\noutput: "a\\0b"\n')
     assert main(["show", f"config={tmp_path / 'c.yaml'}"]) == 2
     assert "`output` (config file" in (message := capsys.readouterr().err) and "NUL" in message
 
 
-@pytest.mark.parametrize("words", [["show", "config={}"], ["run", "dataset={}"], ["--plugin", "{}", "list"], ["run", "dataset.train={}"]])
-def test_a_pipe_without_a_writer_is_not_waited_for(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["show", "config={}"],
+        ["run", "dataset={}"],
+        ["--plugin", "{}", "list"],
+        ["run", "dataset.train={}"],
+    ],
+)
+def test_a_pipe_without_a_writer_is_not_waited_for(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pipe = tmp_path / "data.csv"
     os.mkfifo(pipe)
     given = [word.replace("{}", str(pipe)) for word in words]
-    assert main([*given, *(["task=sentiment", f"output={tmp_path / 'runs'}"] if words[0] != "--plugin" else [])]) == 2
+    assert (
+        main(
+            [
+                *given,
+                *(
+                    ["task=sentiment", f"output={tmp_path / 'runs'}"]
+                    if words[0] != "--plugin"
+                    else []
+                ),
+            ]
+        )
+        == 2
+    )
     assert "is a named pipe" in capsys.readouterr().err
 
 
 def test_devices_are_no_files_and_open_pipes_are(tmp_path: Path) -> None:
-    assert no_file(Path("/dev/zero")) == "a device" and no_file(tmp_path) == "a folder" and no_file(tmp_path / "nothing") is None
+    assert (
+        no_file(Path("/dev/zero")) == "a device"
+        and no_file(tmp_path) == "a folder"
+        and no_file(tmp_path / "nothing") is None
+    )
     read, write = os.pipe()
     try:
         assert no_file(Path(f"/dev/fd/{read}")) is None
@@ -68,7 +109,9 @@ def test_devices_are_no_files_and_open_pipes_are(tmp_path: Path) -> None:
         os.close(write)
 
 
-def test_a_read_only_home_moves_the_cache_beside_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_home_moves_the_cache_beside_the_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from ftr.data.encode import cache_folder
 
     monkeypatch.delenv("FTR_CACHE")
@@ -76,7 +119,9 @@ def test_a_read_only_home_moves_the_cache_beside_the_runs(tmp_path: Path, monkey
     assert not writable("~/.cache") and cache_folder(None, str(tmp_path)) == tmp_path / ".ftr-cache"
 
 
-BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"b{n}: &b{n} [{','.join([f'*b{n - 1}' if n else '*a'] * 9)}]\n" for n in range(9))
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"b{n}: &b{n} [{','.join([f'*b{n - 1}' if n else '*a'] * 9)}]\n" for n in range(9)
+)
 
 
 @pytest.mark.timeout(20)
@@ -90,7 +135,9 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(f"b{n}: &b{n} [{','.join([f'*b{n 
         ("epochs: " + "9" * 5000, "a number of 5000 digits"),
     ],
 )
-def test_yaml_that_grows_is_refused_at_once(text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_yaml_that_grows_is_refused_at_once(
+    text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "c.yaml").write_text(text)
     assert main(["show", f"config={tmp_path / 'c.yaml'}"]) == 2
     message = capsys.readouterr().err
@@ -109,6 +156,8 @@ def test_yaml_that_grows_is_refused_at_once(text: str, said: str, tmp_path: Path
         ("data.epochs=3", "epochs"),
     ],
 )
-def test_a_key_in_the_wrong_group_is_answered_with_the_right_one(word: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_in_the_wrong_group_is_answered_with_the_right_one(
+    word: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["show", "task=sentiment", word]) == 2
     assert f"Did you mean `{meant}`?" in capsys.readouterr().err

@@ -1,10 +1,13 @@
 """Near matches in messages."""
 
-from ftr.suggest import did_you_mean, near
+from ftr.errors import did_you_mean, near
 
 
 def test_the_best_match_comes_first_and_case_does_not_matter() -> None:
-    assert near("Learning-Rate", ["learning_rate", "batch_size", "train.learning"])[0] == "learning_rate"
+    assert (
+        near("Learning-Rate", ["learning_rate", "batch_size", "train.learning"])[0]
+        == "learning_rate"
+    )
 
 
 def test_a_word_near_nothing_suggests_nothing() -> None:

@@ -1,4 +1,6 @@
-"""What strangers wrote reaches a terminal as letters, never as commands to it; JSON stays what it was."""
+"""What strangers wrote reaches a terminal as letters, never as commands to it; JSON stays what it
+was.
+"""
 
 import ast
 import io
@@ -9,16 +11,22 @@ import pytest
 
 import ftr
 from ftr.cli.main import main
-from ftr.jobs.say import to_stderr
+from ftr.runs.prepare import to_stderr
 from ftr.train.progress import ProgressLine
 
 NASTY = "\x1b[2J\x07\x9b31m\r\u202eevil\x7f"
 PLAIN = r"\u001b[2J\u0007\u009b31m\u000d\u202eevil\u007f"
 
 
-@pytest.mark.parametrize("command", ["show", "run", "sweep", "runs", "resume", "predict", "evaluate", "list", NASTY])
+@pytest.mark.parametrize(
+    "command", ["show", "run", "sweep", "runs", "resume", "predict", "evaluate", "list", NASTY]
+)
 def test_no_message_obeys_what_it_quotes(command: str, capfd: pytest.CaptureFixture[str]) -> None:
-    words = [command, f"dataset={NASTY}", "task=sentiment"] if command in ("show", "run", "sweep") else [command, f"nowhere{NASTY}"]
+    words = (
+        [command, f"dataset={NASTY}", "task=sentiment"]
+        if command in ("show", "run", "sweep")
+        else [command, f"nowhere{NASTY}"]
+    )
     main(words)
     printed = "".join(capfd.readouterr())
     assert "\\u001b" in printed and not set(printed) & set("\x1b\x07\x9b\r\u202e\x7f")
@@ -47,6 +55,8 @@ def test_all_printing_goes_through_one_module() -> None:
         for file in package.rglob("*.py")
         if "testing" not in file.parts and "_template" not in file.parts
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "print"
     }
     assert calls == {"terminal.py"}

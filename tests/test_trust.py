@@ -1,4 +1,6 @@
-"""What this user has chosen before: kept by hash, in a file of the user's own, whatever happens to it."""
+"""What this user has chosen before: kept by hash, in a file of the user's own, whatever happens to
+it.
+"""
 
 import json
 import multiprocessing
@@ -8,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ftr import trust
+from ftr.registry import trust
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +31,13 @@ def test_what_was_chosen_is_known_to_later_processes_and_nothing_else(folder: Pa
     trust.remember(chosen)
     _forget_process()
     assert all(map(trust.is_trusted, chosen))
-    assert not trust.is_trusted(trust.setting("compute.storage", "s3://elsewhere")) and not trust.is_trusted(trust.plugin("cd" * 32))
-    assert stat.S_IMODE((folder / trust.FILE).stat().st_mode) == 0o600 and stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert not trust.is_trusted(
+        trust.setting("compute.storage", "s3://elsewhere")
+    ) and not trust.is_trusted(trust.plugin("cd" * 32))
+    assert (
+        stat.S_IMODE((folder / trust.FILE).stat().st_mode) == 0o600
+        and stat.S_IMODE(folder.stat().st_mode) == 0o700
+    )
     assert "team" not in (folder / trust.FILE).read_text(), "hashes alone"
 
 
@@ -44,7 +51,9 @@ def test_a_damaged_file_trusts_nothing_and_is_written_anew(folder: Path, content
     assert trust.is_trusted("plugin:x")
 
 
-def test_a_home_that_cannot_be_written_to_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_that_cannot_be_written_to_is_no_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FTR_CONFIG", "/proc/no-such-folder")
     trust.remember(["plugin:x"])
     assert trust.is_trusted("plugin:x"), "while this process lives"
@@ -74,5 +83,7 @@ def test_processes_that_write_at_once_lose_nothing(folder: Path) -> None:
     for worker in workers:
         worker.join()
     known = json.loads((folder / trust.FILE).read_text())["trusted"]
-    assert sorted(known) == sorted(trust.plugin(f"{number}-{count}") for number in range(4) for count in range(10))
+    assert sorted(known) == sorted(
+        trust.plugin(f"{number}-{count}") for number in range(4) for count in range(10)
+    )
     assert {path.name for path in folder.iterdir()} == {trust.FILE, f"{trust.FILE}.lock"}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ftr.jobs.run import RunResult
+    from ftr.runs.run import RunResult
 
 CLASSES = {
     "bad": ("bad", "boring", "poor", "hated"),
@@ -52,12 +52,18 @@ def train(settings: Settings, **keys: object) -> RunResult:
     import ftr
 
     asked = {**settings, **keys}
-    return ftr.run({key: str(value) if isinstance(value, Path) else value for key, value in asked.items()}, say=lambda line: None)
+    return ftr.run(
+        {key: str(value) if isinstance(value, Path) else value for key, value in asked.items()},
+        say=lambda line: None,
+    )
 
 
 def review(label: str, rng: random.Random) -> str:
     """Return a review of 3 to 30 words, half of which tell its class."""
-    words = [rng.choice(CLASSES[label]) if n % 2 == 0 else rng.choice(FILLER) for n in range(rng.randint(3, 30))]
+    words = [
+        rng.choice(CLASSES[label]) if n % 2 == 0 else rng.choice(FILLER)
+        for n in range(rng.randint(3, 30))
+    ]
     return " ".join(words)
 
 
@@ -77,7 +83,9 @@ def write_csv(path: Path, header: Iterable[object], rows: Iterable[Iterable[obje
 
 
 def write_squad(path: Path, passages: int = 20, broken: int = 1, seed: int = 0) -> Path:
-    """Write `passages` of very different lengths with three questions each, the third unanswerable, and `broken` wrong answers."""
+    """Write `passages` of very different lengths with three questions each, the third unanswerable,
+    and `broken` wrong answers.
+    """
     rng = random.Random(seed)
     articles = [_article(number, rng) for number in range(passages)]
     for number in range(broken):
@@ -89,7 +97,9 @@ def write_squad(path: Path, passages: int = 20, broken: int = 1, seed: int = 0) 
 def golds(path: Path) -> dict[str, list[str]]:
     """Return the answer texts of a SQuAD file by question id."""
     articles = json.loads(path.read_text(encoding="utf-8"))["data"]
-    asked = [qa for article in articles for paragraph in article["paragraphs"] for qa in paragraph["qas"]]
+    asked = [
+        qa for article in articles for paragraph in article["paragraphs"] for qa in paragraph["qas"]
+    ]
     return {qa["id"]: [answer["text"] for answer in qa["answers"]] for qa in asked}
 
 
@@ -100,20 +110,28 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def losses(run: RunResult) -> list[float]:
     """Return the training loss of every logged step."""
-    return [record["loss"] for record in lines(run.path / "metrics.jsonl") if record["kind"] == "train"]
+    return [
+        record["loss"] for record in lines(run.path / "metrics.jsonl") if record["kind"] == "train"
+    ]
 
 
 def _article(number: int, rng: random.Random) -> dict[str, Any]:
     year, builder = rng.randint(1800, 1999), rng.choice(("two brothers", "the bakers", "a village"))
     filler = " ".join(rng.choice(FILLER) for _ in range(rng.randint(0, 80)))
     context = f"the old mill was built by {builder} . {filler} a flood broke it in {year} ."
-    asked = [("who built the mill ?", builder), ("when did the flood come ?", str(year)), ("where is the river ?", None)]
+    asked = [
+        ("who built the mill ?", builder),
+        ("when did the flood come ?", str(year)),
+        ("where is the river ?", None),
+    ]
     qas = [
         {
             "id": f"q{number}-{place}",
             "question": question,
             "is_impossible": answer is None,
-            "answers": [] if answer is None else [{"text": answer, "answer_start": context.index(answer)}],
+            "answers": []
+            if answer is None
+            else [{"text": answer, "answer_start": context.index(answer)}],
         }
         for place, (question, answer) in enumerate(asked)
     ]

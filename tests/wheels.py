@@ -1,4 +1,6 @@
-"""The packages under `examples/` as a stranger gets them: built as wheels and installed into a Python of their own."""
+"""The packages under `examples/` as a stranger gets them: built as wheels and installed into a
+Python of their own.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +26,9 @@ from ftr.cli.main import main
 lines, answers, run = json.load(sys.stdin), [], ""
 with contextlib.ExitStack() as stack:
     if any(line[0] == "sweep" for line in lines):  # one Ray for all of them
-        from ftr.config.models import ComputeConfig
-        from ftr.jobs.sweep.drive import connected
-        from ftr.registry import get_registry
+        from ftr.config.schema import ComputeConfig
+        from ftr.study.search import connected
+        from ftr.registry.registry import get_registry
 
         stack.enter_context(connected(ComputeConfig(), get_registry(), lambda line: None))
     for line in lines:
@@ -43,16 +45,26 @@ json.dump(answers, sys.stdout)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A Python that has the wheels, and the folder its commands run in, which holds the tests of the packages."""
+    """A Python that has the wheels, and the folder its commands run in, which holds the tests of
+    the packages.
+    """
 
     python: Path
     folder: Path
 
     def call(self, *words: str, text: str | None = None) -> str:
-        """Run this Python with `words`, and `text` on stdin, and return what it printed; it must succeed."""
+        """Run this Python with `words`, and `text` on stdin, and return what it printed; it must
+        succeed.
+        """
         environment = {name: value for name, value in os.environ.items() if name != "FTR_PLUGINS"}
         done = subprocess.run(
-            [str(self.python), *words], cwd=self.folder, env=environment, input=text, capture_output=True, text=True, check=False
+            [str(self.python), *words],
+            cwd=self.folder,
+            env=environment,
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
         return done.stdout
@@ -62,18 +74,24 @@ class Place:
         return json.loads(self.call("-m", "ftr", *words, "--json"))
 
     def commands(self, *lines: Sequence[str]) -> list[Any]:
-        """Run commands of ftr one after the other in one process and return their answers; the word `RUN` is the last run's path."""
+        """Run commands of ftr one after the other in one process and return their answers; the word
+        `RUN` is the last run's path.
+        """
         answers: list[Any] = json.loads(self.call("-c", COMMANDS, text=json.dumps(lines)))
         return answers
 
 
 def place_with_wheels(folder: Path) -> Place:
-    """Build the wheels of all examples, install them into a new environment in `folder`, and lay their tests beside it."""
+    """Build the wheels of all examples, install them into a new environment in `folder`, and lay
+    their tests beside it.
+    """
     python, wheels, work = new_python(folder), folder / "wheels", folder / "work"
     work.mkdir()
     # What builds them: that which is here, else the index's.
     build = ["--no-build-isolation"] if find_spec("hatchling") else []
-    sources = [str(shutil.copytree(EXAMPLES / name, folder / "sources" / name)) for name in PACKAGES]
+    sources = [
+        str(shutil.copytree(EXAMPLES / name, folder / "sources" / name)) for name in PACKAGES
+    ]
     command = [
         sys.executable,
         "-m",

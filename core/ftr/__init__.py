@@ -1,35 +1,46 @@
 """ftr: a task, a dataset and a pretrained model become a fine-tuned checkpoint.
 
-A plugin needs `hookimpl` and the specs from here. `run`, `sweep` and `load` are imported when first used, so that
-`import ftr` stays cheap.
+A plugin needs `hookimpl` and the specs from here. `run`, `sweep` and `load` are imported when first
+used, so that `import ftr` stays cheap.
 """
 
 from typing import TYPE_CHECKING
 
-from ftr.hookspecs import hookimpl
-from ftr.specs import DatasetSpec, HeadSpec, MetricSpec, ModelSpec, TaskSpec
+from ftr.registry.hookspecs import hookimpl
+from ftr.registry.specs import DatasetSpec, HeadSpec, MetricSpec, ModelSpec, TaskSpec
 
 if TYPE_CHECKING:
-    from ftr.jobs.several.drive import run
-    from ftr.jobs.sweep.start import sweep
-    from ftr.runs.load import load
+    from ftr.runs.predictor import load
+    from ftr.study.study import run
+    from ftr.study.sweep import sweep
 
     __version__: str
 
-__all__ = ["DatasetSpec", "HeadSpec", "MetricSpec", "ModelSpec", "TaskSpec", "__version__", "hookimpl", "load", "run", "sweep"]
+__all__ = [
+    "DatasetSpec",
+    "HeadSpec",
+    "MetricSpec",
+    "ModelSpec",
+    "TaskSpec",
+    "__version__",
+    "hookimpl",
+    "load",
+    "run",
+    "sweep",
+]
 
-_LAZY = {"run": "ftr.jobs.several.drive", "load": "ftr.runs.load", "sweep": "ftr.jobs.sweep.start"}
+_LAZY = {"run": "ftr.study.study", "load": "ftr.runs.predictor", "sweep": "ftr.study.sweep"}
 
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        from ftr.discovery import own_version
+        from ftr.registry.discovery import own_version
 
         return own_version()
     if name in _LAZY:
         from importlib import import_module
 
-        from ftr.isolation import loading
+        from ftr.registry.isolation import loading
 
         with loading():
             return getattr(import_module(_LAZY[name]), name)

@@ -1,8 +1,10 @@
-"""Writing files and folders so that a crash or a power cut leaves the old one or the new one, never a half.
+"""Writing files and folders so that a crash or a power cut leaves the old one or the new one, never
+a half.
 
-There is one way to write. The new content goes into a file or folder beside the place it will take, under a name nobody can
-guess (`model.new-HOST-PROCESS-RANDOM`), made for it alone and locked by this process. It is synced, renamed, and the folder that
-holds it is synced. The kernel releases the lock when a process dies, so `clear_leftovers` knows what a killed process left.
+There is one way to write. The new content goes into a file or folder beside the place it will take,
+under a name nobody can guess (`model.new-HOST-PROCESS-RANDOM`), made for it alone and locked by
+this process. It is synced, renamed, and the folder that holds it is synced. The kernel releases the
+lock when a process dies, so `clear_leftovers` knows what a killed process left.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from ftr.errors import RunError
-from ftr.masking import masked
+from ftr.terminal import masked
 
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 _UNFINISHED = re.compile(r"\.(?:new|old)-(?:([0-9a-f]{8})-)?(\d+)(?:-[0-9a-z_]+)?$")
@@ -40,11 +42,16 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`; a link is replaced, not followed. A file keeps its mode. Raises `RunError` naming the file."""
+    """Replace `path` by `content`; a link is replaced, not followed.
+
+    A file keeps its mode. Raises `RunError` naming the file.
+    """
     fresh = _fresh(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb") as stream:
+        with os.fdopen(
+            os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb"
+        ) as stream:
             _lock(stream.fileno())
             if path.is_file() and not path.is_symlink():
                 os.fchmod(stream.fileno(), stat.S_IMODE(path.stat().st_mode))
@@ -86,10 +93,12 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def write_output(path: Path, text: str) -> bool:
-    """Write a file that the user named, as other tools do; returns whether it is a file, and not a device or a pipe.
+    """Write a file that the user named, as other tools do; returns whether it is a file, and not a
+    device or a pipe.
 
-    Links are followed. A device, a pipe or this process's own output is written into. A file is replaced whole and keeps its mode
-    and owner; where it has other names, or its folder or owner does not allow that, it is overwritten in place.
+    Links are followed. A device, a pipe or this process's own output is written into. A file is
+    replaced whole and keeps its mode and owner; where it has other names, or its folder or owner
+    does not allow that, it is overwritten in place.
     """
     content = text.encode()
     try:
@@ -99,12 +108,15 @@ def write_output(path: Path, text: str) -> bool:
                 stream.write(content)
             return False
         if known is not None and os.path.samestat(known, os.fstat(1)):
-            # Opened anew it would have a position of its own, and what is printed later would overwrite it.
+            # Opened anew it would have a position of its own, and what is printed later would
+            # overwrite it.
             sys.stdout.write(text)
             return False
         target = path.resolve()
         if known is not None and (
-            known.st_nlink > 1 or (known.st_uid, known.st_gid) != (os.geteuid(), os.getegid()) or not os.access(target.parent, os.W_OK)
+            known.st_nlink > 1
+            or (known.st_uid, known.st_gid) != (os.geteuid(), os.getegid())
+            or not os.access(target.parent, os.W_OK)
         ):
             target.write_bytes(content)
             return True
@@ -116,7 +128,9 @@ def write_output(path: Path, text: str) -> bool:
 
 @contextlib.contextmanager
 def workroom(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`, of this process alone; unless it is renamed, it is removed in the end."""
+    """Yield an empty folder beside `path`, of this process alone; unless it is renamed, it is
+    removed in the end.
+    """
     fresh = _fresh(path)
     fresh.mkdir(parents=True)
     handle = os.open(fresh, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -130,9 +144,11 @@ def workroom(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_folder(path: Path, *, synced: bool = True) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `path` when the block ends, and is removed when the block raises.
+    """Yield an empty folder that takes the place of `path` when the block ends, and is removed when
+    the block raises.
 
-    It is on the disk by then, unless `synced` is false: whoever needs it later calls `to_disk`. Raises `OSError`.
+    It is on the disk by then, unless `synced` is false: whoever needs it later calls `to_disk`.
+    Raises `OSError`.
     """
     with workroom(path) as fresh:
         yield fresh
@@ -156,7 +172,9 @@ def new_folder(path: Path, *, synced: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder against other processes that do the same, waiting for them; where there are no locks, without."""
+    """Hold a folder against other processes that do the same, waiting for them; where there are no
+    locks, without.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):
@@ -168,9 +186,13 @@ def locked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def scratch(kind: str) -> Iterator[str]:
-    """Yield an empty folder `ftr-KIND…` for temporary files, where `TMPDIR` says; what killed processes left there is removed."""
+    """Yield an empty folder `ftr-KIND…` for temporary files, where `TMPDIR` says; what killed
+    processes left there is removed.
+    """
     _clear_temporary()
-    with tempfile.TemporaryDirectory(prefix=f"ftr-{kind}.new-{_HOST}-{os.getpid()}-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix=f"ftr-{kind}.new-{_HOST}-{os.getpid()}-", ignore_cleanup_errors=True
+    ) as folder:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             _lock(handle)
@@ -180,7 +202,9 @@ def scratch(kind: str) -> Iterator[str]:
 
 
 def follow_umask(folder: Path) -> None:
-    """Give files below `folder` the mode any new file has: safetensors makes its own 0600, whatever the umask."""
+    """Give files below `folder` the mode any new file has: safetensors makes its own 0600, whatever
+    the umask.
+    """
     allowed = folder.stat().st_mode & 0o666
     for path in folder.rglob("*"):
         status = path.lstat()
@@ -189,7 +213,9 @@ def follow_umask(folder: Path) -> None:
 
 
 def to_disk(folder: Path) -> None:
-    """Return when all below `folder`, and its name in the folders above it, would survive a power cut. Raises `OSError`."""
+    """Return when all below `folder`, and its name in the folders above it, would survive a power
+    cut. Raises `OSError`.
+    """
     for top, _, files in os.walk(folder, topdown=False):
         for name in files:
             sync(Path(top, name))
@@ -200,7 +226,8 @@ def to_disk(folder: Path) -> None:
 
 def sync(path: Path) -> None:
     """Return when a file, or the list of names in a folder, is on the disk. Raises `OSError`."""
-    # What is not ours to read, a link or a pipe was not written here; some file systems cannot sync a folder.
+    # What is not ours to read, a link or a pipe was not written here; some file systems cannot sync
+    # a folder.
     with contextlib.suppress(PermissionError, FileNotFoundError):
         try:
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -218,10 +245,12 @@ def sync(path: Path) -> None:
 
 
 def clear_leftovers(folder: Path, *, held: bool = False, deep: bool = True) -> None:
-    """Remove unfinished files and folders of dead processes from `folder` and, if `deep`, all below it.
+    """Remove unfinished files and folders of dead processes from `folder` and, if `deep`, all below
+    it.
 
-    What a living process works on stays, whatever its host. Names of older versions of ftr say no host: those are removed where
-    this process has `held` the folder, and else when no process of that number runs here.
+    What a living process works on stays, whatever its host. Names of older versions of ftr say no
+    host: those are removed where this process has `held` the folder, and else when no process of
+    that number runs here.
     """
     for top, folders, files in os.walk(folder):
         for name in (*folders, *files):
@@ -301,4 +330,6 @@ def _runs(process: int) -> bool:
 
 
 def _refused(path: Path, error: OSError) -> RunError:
-    return RunError(f"cannot write `{path}`: {error.strerror or error}. Free space, or give another place.")
+    return RunError(
+        f"cannot write `{path}`: {error.strerror or error}. Free space, or give another place."
+    )

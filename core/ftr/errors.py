@@ -1,6 +1,7 @@
-"""Every error ftr raises on purpose, and the exit code it ends a command with."""
+"""Every error that ftr raises on purpose, its exit code, and near matches for unknown words."""
 
 import re
+from collections.abc import Iterable
 
 _TWO_STOPS = re.compile(r"(?<=[^.\s/`])\.\.(?=\s|$)")
 
@@ -16,7 +17,10 @@ class FtrError(Exception):
 
 
 class RequestError(FtrError):
-    """The request is wrong: exit code 2. The message names the key, file, row or plugin, and the mend."""
+    """The request is wrong: exit code 2.
+
+    The message names the key, file, row or plugin, and the mend.
+    """
 
     exit_code = 2
 
@@ -44,7 +48,8 @@ class ModelError(RequestError):
 class PluginError(FtrError):
     """A plugin failed to load, or its code failed during a run. Names plugin and version.
 
-    `trace` is the traceback as text, for it is lost on the way from another process; `log` is the file that holds it.
+    `trace` is the traceback as text, for it is lost on the way from another process; `log` is the
+    file that holds it.
     """
 
     def __init__(self, message: str, *, trace: str = "", log: str = "") -> None:
@@ -53,7 +58,11 @@ class PluginError(FtrError):
 
     def __str__(self) -> str:
         message = super().__str__()
-        return f"{message}{'' if message.endswith('.') else '.'} The traceback is in `{self.log}`." if self.log else message
+        return (
+            f"{message}{'' if message.endswith('.') else '.'} The traceback is in `{self.log}`."
+            if self.log
+            else message
+        )
 
 
 class RunError(FtrError):
@@ -69,5 +78,29 @@ def in_one_line(error: BaseException) -> str:
         message = " ".join(str(error).split())
     except Exception:
         message = "(its message cannot be shown)"
-    text = message if isinstance(error, PluginError) else f"{type(error).__name__}: {message}".removesuffix(": ")
+    text = (
+        message
+        if isinstance(error, PluginError)
+        else f"{type(error).__name__}: {message}".removesuffix(": ")
+    )
     return text if len(text) <= _LENGTH else f"{text[: _LENGTH - 1]}…"
+
+
+def near(word: str, choices: Iterable[str]) -> list[str]:
+    """Return up to three of `choices` that look like `word`, best first; upper and lower case are
+    the same.
+    """
+    from difflib import get_close_matches
+
+    folded: dict[str, str] = {}
+    for choice in choices:
+        folded.setdefault(choice.casefold(), choice)
+    return [
+        folded[match] for match in get_close_matches(word.casefold(), list(folded), n=3, cutoff=0.6)
+    ]
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return `` Did you mean `x`?`` with a leading space, or "" when nothing is near."""
+    matches = near(word, choices)
+    return f" Did you mean `{matches[0]}`?" if matches else ""

@@ -1,4 +1,6 @@
-"""Paths as people give them: which text can be none, and what a path may lead to that nobody should read from."""
+"""Paths as people give them: which text can be none, and what a path may lead to that nobody should
+read from.
+"""
 
 import os
 import stat
@@ -20,12 +22,18 @@ def fault(text: str) -> str | None:
     if "\0" in text:
         return "holds a NUL character, which no path and no text may have: leave it out"
     if any("\ud800" <= letter <= "\udfff" for letter in text):
-        return "is not UTF-8 (it holds half a character): write it anew; rename the file if it is called so"
+        return (
+            "is not UTF-8 (it holds half a character): write it anew; rename the file if it is "
+            "called so"
+        )
     return None
 
 
 def expanded(given: str | Path, what: str = "path") -> Path:
-    """Return a path with `~` replaced. Raises `RequestError` for text that can be none and for the home of an unknown user."""
+    """Return a path with `~` replaced.
+
+    Raises `RequestError` for text that can be none and for the home of an unknown user.
+    """
     text = str(given)
     trouble = fault(text)
     if trouble is None and max(map(len, os.fsencode(text).split(b"/"))) > 255:
@@ -36,13 +44,18 @@ def expanded(given: str | Path, what: str = "path") -> Path:
         try:
             return Path(text).expanduser()
         except RuntimeError:
-            trouble = "begins with the home folder of a user that this machine does not know: give the whole path"
+            trouble = (
+                "begins with the home folder of a user that this machine does not know: give the "
+                "whole path"
+            )
     shown = text if len(text) <= 60 else f"{text[:59]}…"
     raise RequestError(f"{what} `{shown}` {trouble}.")
 
 
 def writable(folder: str | Path) -> bool:
-    """Whether this user can make files in a folder (`~` is the home folder), or the folder itself where it is not there yet."""
+    """Whether this user can make files in a folder (`~` is the home folder), or the folder itself
+    where it is not there yet.
+    """
     given = os.path.expanduser(folder)  # noqa: PTH111 (`Path.expanduser` fails where nobody knows the home folder)
     place = Path(given).absolute()
     while not place.exists() and place != place.parent:
@@ -51,9 +64,12 @@ def writable(folder: str | Path) -> bool:
 
 
 def no_file(path: Path) -> str | None:
-    """Return what a path leads to instead of a file, or None for a file and for nothing at all. Never waits.
+    """Return what a path leads to instead of a file, or None for a file and for nothing at all.
 
-    A pipe that this process already has (`/dev/stdin`, `<(command)` of a shell) is as good as a file, once.
+    Never waits.
+
+    A pipe that this process already has (`/dev/stdin`, `<(command)` of a shell) is as good as a
+    file, once.
     """
     try:
         mode = path.stat().st_mode

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import ftr.testing
-from ftr import hookspecs, protocols
-from ftr.collect import HOOKS
-from ftr.data import schema
-from ftr.specs import SPEC_TYPES
+from ftr.registry import hookspecs, protocols, schema
+from ftr.registry.discovery import HOOKS
+from ftr.registry.specs import SPEC_TYPES
 
 PAGE = Path(__file__).with_name("reference.md")
 INTRODUCTION = """\
@@ -19,17 +18,35 @@ INTRODUCTION = """\
 
 <!-- made by docs/plugins/make_reference.py; a test compares -->
 
-What a plugin may implement and what its targets must do. `ftr` exports `hookimpl` and the specs; the protocols are in `ftr.protocols` (for
-type checkers: there is nothing to inherit from), the columns of rows in `ftr.data.schema`, the conformance kit in `ftr.testing`.
+What a plugin may implement and what its targets must do. `ftr` exports `hookimpl` and the specs; the protocols are in `ftr.registry.protocols` (for
+type checkers: there is nothing to inherit from), the columns of rows in `ftr.registry.schema`, the conformance kit in `ftr.testing`.
 """
-PROTOCOLS = ("EncodeSettings", "Dataset", "Model", "Head", "Combines", "Votes", "RowLosses", "Baselines", "Places", "Metric")
+PROTOCOLS = (
+    "EncodeSettings",
+    "Dataset",
+    "Model",
+    "Head",
+    "Combines",
+    "Votes",
+    "RowLosses",
+    "Baselines",
+    "Places",
+    "Metric",
+)
 ROWS = ("Column", "RowSchema")
 
 
 def page() -> str:
     """Return the page as it should be."""
-    parts = [INTRODUCTION, "## Hooks\n", "Each without arguments, marked with `@ftr.hookimpl`, in the module of the entry point.\n"]
-    parts += [f"- `{signature(name, getattr(hookspecs, name))}`: {text(getattr(hookspecs, name))}" for name in HOOKS]
+    parts = [
+        INTRODUCTION,
+        "## Hooks\n",
+        "Each without arguments, marked with `@ftr.hookimpl`, in the module of the entry point.\n",
+    ]
+    parts += [
+        f"- `{signature(name, getattr(hookspecs, name))}`: {text(getattr(hookspecs, name))}"
+        for name in HOOKS
+    ]
     parts += ["\n## Specs\n", "Frozen, keyword-only, made of strings and numbers.\n"]
     for kind in SPEC_TYPES.values():
         parts += described(kind)
@@ -50,7 +67,10 @@ def described(kind: type) -> list[str]:
     lines = [f"### `{kind.__name__}`\n", text(kind), ""]
     if is_dataclass(kind):
         lines += ["| field | type | default |", "|---|---|---|"]
-        lines += [f"| `{field.name}` | `{typed(field.type)}` | {default(field)} |" for field in fields(kind)]
+        lines += [
+            f"| `{field.name}` | `{typed(field.type)}` | {default(field)} |"
+            for field in fields(kind)
+        ]
         lines.append("")
     for name, value in methods(kind):
         lines += [f"- `{signature(name, value)}`  ", f"  {text(value)}".replace("\n", "\n  ")]
@@ -60,15 +80,21 @@ def described(kind: type) -> list[str]:
 def checked(kind: type) -> list[str]:
     """Return the section of a conformance class: what it asks, one line a check."""
     lines = [f"### `{kind.__name__}`\n", text(kind), "", "It checks that", ""]
-    names = dict.fromkeys(name for base in kind.__mro__ for name in vars(base) if name.startswith("test_"))
+    names = dict.fromkeys(
+        name for base in kind.__mro__ for name in vars(base) if name.startswith("test_")
+    )
     lines += [f"- {name.removeprefix('test_').replace('_', ' ')}" for name in names]
     return [*lines, ""]
 
 
 def methods(kind: type) -> Iterator[tuple[str, Any]]:
-    """Yield the public methods a class itself defines, in their order; of a protocol for functions the call."""
+    """Yield the public methods a class itself defines, in their order; of a protocol for functions
+    the call.
+    """
     for name, value in vars(kind).items():
-        if inspect.isfunction(value) and (not name.startswith("_") or (name == "__call__" and not is_dataclass(kind))):
+        if inspect.isfunction(value) and (
+            not name.startswith("_") or (name == "__call__" and not is_dataclass(kind))
+        ):
             yield name, value
 
 
@@ -76,12 +102,18 @@ def signature(name: str, function: Any) -> str:
     """Return the head of a function as it is written, without `self`."""
     found = inspect.signature(function)
     kept = [parameter for parameter in found.parameters.values() if parameter.name != "self"]
-    return re.sub(r"collections\.abc\.|ftr\.specs\.|'", "", f"{name}{found.replace(parameters=kept)}")
+    return re.sub(
+        r"collections\.abc\.|ftr\.specs\.|'", "", f"{name}{found.replace(parameters=kept)}"
+    )
 
 
 def typed(annotation: object) -> str:
     """Return an annotation as it is written."""
-    written = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    written = (
+        annotation
+        if isinstance(annotation, str)
+        else getattr(annotation, "__name__", str(annotation))
+    )
     if not isinstance(annotation, str) and getattr(annotation, "__args__", None):
         written = str(annotation).replace("typing.", "").replace("collections.abc.", "")
     return written.replace("|", "\\|")

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
 
 class HubDataset:
-    """A hub dataset whose splits are `splits` and whose columns get the names that `rename` gives them."""
+    """A hub dataset whose splits are `splits` and whose columns get the names that `rename` gives
+    them.
+    """
 
     hub_id: ClassVar[str]
     splits: ClassVar[tuple[str, ...]] = ("train", "validation", "test")
@@ -18,19 +20,30 @@ class HubDataset:
     columns: ClassVar[tuple[str, ...]] = ("id", "text", "label")
 
     def load(self, options: BaseModel | None = None) -> DatasetDict:
-        """Return the splits with canonical columns. Raises `DataError` when the hub cannot be reached."""
-        from ftr.data.hub import fetch
+        """Return the splits with canonical columns.
+
+        Raises `DataError` when the hub cannot be reached.
+        """
+        from ftr.data.read import fetch
 
         return self.canonical(fetch(self.hub_id))
 
     def canonical(self, fetched: DatasetDict) -> DatasetDict:
         """Return only the splits and columns that are used, renamed."""
-        kept = type(fetched)({name: dataset for name, dataset in fetched.items() if name in self.splits})
+        kept = type(fetched)(
+            {name: dataset for name, dataset in fetched.items() if name in self.splits}
+        )
         for name, dataset in kept.items():
             renamed = {old: new for old, new in self.rename.items() if old in dataset.column_names}
-            clash = [new for old, new in renamed.items() if new in dataset.column_names and new not in renamed]
+            clash = [
+                new
+                for old, new in renamed.items()
+                if new in dataset.column_names and new not in renamed
+            ]
             named = dataset.remove_columns(clash).rename_columns(renamed)
-            kept[name] = named.select_columns([column for column in self.columns if column in named.column_names])
+            kept[name] = named.select_columns(
+                [column for column in self.columns if column in named.column_names]
+            )
         return kept
 
 
@@ -42,7 +55,9 @@ class Imdb(HubDataset):
 
 
 class Sst2(HubDataset):
-    """Sentences from film reviews, two classes; the test split is left out because its labels are all -1."""
+    """Sentences from film reviews, two classes; the test split is left out because its labels are
+    all -1.
+    """
 
     hub_id = "stanfordnlp/sst2"
     splits = ("train", "validation")

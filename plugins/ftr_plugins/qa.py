@@ -1,8 +1,12 @@
-"""Plugin `qa`: extractive question answering over passages, with questions that may have no answer."""
+"""Plugin `qa`: extractive question answering over passages, with questions that may have no
+answer.
+"""
 
 import ftr
 
-SQUAD_SCORES = tuple(f"{rows}{score}" for rows in ("", "HasAns_", "NoAns_") for score in ("exact", "f1", "total"))
+SQUAD_SCORES = tuple(
+    f"{rows}{score}" for rows in ("", "HasAns_", "NoAns_") for score in ("exact", "f1", "total")
+)
 
 
 @ftr.hookimpl
@@ -11,7 +15,10 @@ def ftr_datasets() -> list[ftr.DatasetSpec]:
     columns = ("id", "title", "context", "question", "answers")
     return [
         ftr.DatasetSpec(
-            name="squad", target="ftr_plugins.hub_datasets:Squad", columns=columns, summary="SQuAD v1.1, every question answerable (hub)"
+            name="squad",
+            target="ftr_plugins.hub_datasets:Squad",
+            columns=columns,
+            summary="SQuAD v1.1, every question answerable (hub)",
         ),
         ftr.DatasetSpec(
             name="squad-v2",
@@ -74,6 +81,10 @@ def ftr_tasks() -> list[ftr.TaskSpec]:
             metrics=("squad",),
             summary="answer questions from a passage",
             defaults={"learning_rate": 2e-4, "batch_size": 16, "epochs": 3, "data.max_length": 384},
-            search_space={"learning_rate": "loguniform(5e-5,5e-4)", "batch_size": "choice(8,16,32)", "epochs": "choice(2,3,4)"},
+            search_space={
+                "learning_rate": "loguniform(5e-5,5e-4)",
+                "batch_size": "choice(8,16,32)",
+                "epochs": "choice(2,3,4)",
+            },
         )
     ]

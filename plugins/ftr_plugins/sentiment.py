@@ -16,11 +16,17 @@ METRICS = {
 def _scores(metric: str) -> tuple[str, ...]:
     if metric == "confusion_matrix":
         return ()
-    return tuple(f"{metric}{average}" for average in AVERAGES) if metric in ("f1", "precision", "recall") else (metric,)
+    return (
+        tuple(f"{metric}{average}" for average in AVERAGES)
+        if metric in ("f1", "precision", "recall")
+        else (metric,)
+    )
 
 
 def _dataset(name: str, target: str, summary: str) -> ftr.DatasetSpec:
-    return ftr.DatasetSpec(name=name, target=f"ftr_plugins.{target}", columns=("id", "text", "label"), summary=summary)
+    return ftr.DatasetSpec(
+        name=name, target=f"ftr_plugins.{target}", columns=("id", "text", "label"), summary=summary
+    )
 
 
 @ftr.hookimpl
@@ -30,7 +36,11 @@ def ftr_datasets() -> list[ftr.DatasetSpec]:
         _dataset("imdb", "hub_datasets:Imdb", "film reviews, two classes (hub)"),
         _dataset("sst2", "hub_datasets:Sst2", "sentences from film reviews, two classes (hub)"),
         _dataset("tweet-sentiment", "hub_datasets:TweetSentiment", "tweets, three classes (hub)"),
-        _dataset("sentiment-sample", "samples:SentimentSample", "a small sample of reviews, three classes (in the package)"),
+        _dataset(
+            "sentiment-sample",
+            "samples:SentimentSample",
+            "a small sample of reviews, three classes (in the package)",
+        ),
     ]
 
 
@@ -51,7 +61,12 @@ def ftr_heads() -> list[ftr.HeadSpec]:
 def ftr_metrics() -> list[ftr.MetricSpec]:
     """Return the metrics."""
     return [
-        ftr.MetricSpec(name=name, target=f"ftr_plugins.classification.metrics:{attribute}", summary=summary, scores=_scores(name))
+        ftr.MetricSpec(
+            name=name,
+            target=f"ftr_plugins.classification.metrics:{attribute}",
+            summary=summary,
+            scores=_scores(name),
+        )
         for name, (attribute, summary) in METRICS.items()
     ]
 
@@ -68,6 +83,10 @@ def ftr_tasks() -> list[ftr.TaskSpec]:
             metrics=("accuracy", "f1", "precision", "recall", "macro_recall", "confusion_matrix"),
             summary="label a text by its sentiment, or by any other set of labels",
             defaults={"learning_rate": 1e-4, "batch_size": 32, "epochs": 3, "data.max_length": 256},
-            search_space={"learning_rate": "loguniform(2e-5,3e-4)", "batch_size": "choice(16,32,64)", "epochs": "choice(2,3,4)"},
+            search_space={
+                "learning_rate": "loguniform(2e-5,3e-4)",
+                "batch_size": "choice(16,32,64)",
+                "epochs": "choice(2,3,4)",
+            },
         )
     ]

@@ -3,13 +3,18 @@
 import json
 from pathlib import Path
 
-from ftr.cli.answer import Answer
-from ftr.cli.table import table
+from ftr.cli.answer import Answer, table
 
 
 def test_json_is_strict_even_for_numbers_that_are_not_finite() -> None:
-    text = Answer({"loss": float("nan"), "scores": (1.5, float("inf")), "at": Path("runs")}, "").json()
-    assert json.loads(text, parse_constant=lambda name: f"invalid {name}") == {"loss": None, "scores": [1.5, None], "at": "runs"}
+    text = Answer(
+        {"loss": float("nan"), "scores": (1.5, float("inf")), "at": Path("runs")}, ""
+    ).json()
+    assert json.loads(text, parse_constant=lambda name: f"invalid {name}") == {
+        "loss": None,
+        "scores": [1.5, None],
+        "at": "runs",
+    }
 
 
 def test_a_table_is_aligned_and_leaves_out_empty_columns() -> None:

@@ -1,4 +1,6 @@
-"""What goes wrong on a user's side: the exit code, one message with the mend, no noise, and nothing half written."""
+"""What goes wrong on a user's side: the exit code, one message with the mend, no noise, and nothing
+half written.
+"""
 
 import gzip
 import json
@@ -22,7 +24,7 @@ from ftr.cli.main import main
 from trainings import write_csv, write_reviews
 
 if TYPE_CHECKING:
-    from ftr.jobs.run import RunResult
+    from ftr.runs.run import RunResult
 
 REQUEST, MACHINE, INTERRUPTED = 2, 1, 130
 NOISE = ("Traceback", "Warning", "warn(", "thrown while", "Retrying", "site-packages", "it/s]")
@@ -30,7 +32,9 @@ NOISE = ("Traceback", "Warning", "warn(", "thrown while", "Retrying", "site-pack
 
 @dataclass
 class Door:
-    """The `ftr` command in `folder`; every failure is checked for manners before its message is given back."""
+    """The `ftr` command in `folder`; every failure is checked for manners before its message is
+    given back.
+    """
 
     folder: Path
     model: Path
@@ -45,9 +49,13 @@ class Door:
 
     def run(self, *arguments: str, task: str = "sentiment", code: int = REQUEST) -> str:
         """Ask for a training that must be refused, and check that it leaves nothing behind."""
-        chosen = [] if any(word.startswith("model=") for word in arguments) else [f"model={self.model}"]
+        chosen = (
+            [] if any(word.startswith("model=") for word in arguments) else [f"model={self.model}"]
+        )
         before = set(self.folder.rglob("*"))
-        message = self.fails("run", f"task={task}", "train.precision=fp32", *chosen, *arguments, code=code)
+        message = self.fails(
+            "run", f"task={task}", "train.precision=fp32", *chosen, *arguments, code=code
+        )
         left = {path for path in self.folder.rglob("*") if path != self.folder / "runs"} - before
         # The rows because of which data is refused, which the message names.
         left -= {self.folder / "runs" / "refused-rows.jsonl"}
@@ -57,7 +65,9 @@ class Door:
 
 
 def one_message(err: str) -> str:
-    """Return the last line of stderr, which must be the only error there; before it stand notes on the data."""
+    """Return the last line of stderr, which must be the only error there; before it stand notes on
+    the data.
+    """
     assert not [word for word in NOISE if word in err], err
     *notes, last = err.removesuffix("\n").split("\n")
     assert last.startswith("ftr: error: "), err
@@ -66,7 +76,12 @@ def one_message(err: str) -> str:
 
 
 @pytest.fixture
-def ftr(tmp_path: Path, tiny_bert: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Door:
+def ftr(
+    tmp_path: Path,
+    tiny_bert: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Door:
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -75,14 +90,24 @@ def ftr(tmp_path: Path, tiny_bert: Path, capfd: pytest.CaptureFixture[str], monk
 
 
 def squad(broken: int) -> str:
-    """Return 60 questions on 30 passages as SQuAD JSON; the offsets of the first `broken` do not match."""
+    """Return 60 questions on 30 passages as SQuAD JSON; the offsets of the first `broken` do not
+    match.
+    """
     paragraphs: list[dict[str, Any]] = []
     for number in range(30):
-        context = f"the old mill number {number} stands by the river and was built by two brothers ."
+        context = (
+            f"the old mill number {number} stands by the river and was built by two brothers ."
+        )
         qas = []
         for part, answer in enumerate(("two brothers", "the river")):
             start = 1 if 2 * number + part < broken else context.index(answer)
-            qas.append({"id": f"{number}-{part}", "question": "what about it ?", "answers": [{"text": answer, "answer_start": start}]})
+            qas.append(
+                {
+                    "id": f"{number}-{part}",
+                    "question": "what about it ?",
+                    "answers": [{"text": answer, "answer_start": start}],
+                }
+            )
         paragraphs.append({"context": context, "qas": qas})
     return json.dumps({"version": "1.1", "data": [{"title": "mills", "paragraphs": paragraphs}]})
 
@@ -90,12 +115,18 @@ def squad(broken: int) -> str:
 FILES: dict[str, tuple[bytes, str]] = {
     "empty.csv": (b"", "empty.csv` is empty"),
     "header.csv": (b"text,label\n", "header.csv` holds no rows"),
-    "one-label.csv": (b"text,label\n" + b"fine,good\n" * 20, "`one-label.csv`: all 20 usable rows have the same `label`, `good`"),
+    "one-label.csv": (
+        b"text,label\n" + b"fine,good\n" * 20,
+        "`one-label.csv`: all 20 usable rows have the same `label`, `good`",
+    ),
     "latin.csv": (
         b"text,label\nfine,good\ncaf\xe9,bad\n",
         "latin.csv` is not utf-8: byte 24, on line 3, cannot be decoded. Give its encoding",
     ),
-    "wide.csv": ("text,label\nfine,good\n".encode("utf-16"), "for example `dataset.encoding=utf-16`"),
+    "wide.csv": (
+        "text,label\nfine,good\n".encode("utf-16"),
+        "for example `dataset.encoding=utf-16`",
+    ),
     "binary.csv": (bytes(range(256)) * 4, "It seems to be a binary file"),
     "table.csv": (b"PAR1\xff\xff\x00", "It is a Parquet file: give `dataset.format=parquet`"),
     "sheet.csv": (b"PK\x03\x04\xff\xff\x00", "is a zip archive that cannot be read"),
@@ -103,7 +134,10 @@ FILES: dict[str, tuple[bytes, str]] = {
         gzip.compress(random.Random(0).randbytes(4000))[:2000],
         "cut.csv.gz` is a damaged or truncated gzip file: 2000 bytes hold",
     ),
-    "cut.json": (b'[{"text": "fine", "label": "good"}, {"te', "`cut.json` is not valid JSON at line 1, column"),
+    "cut.json": (
+        b'[{"text": "fine", "label": "good"}, {"te',
+        "`cut.json` is not valid JSON at line 1, column",
+    ),
     "no.parquet": (b"no such thing", "no.parquet` is no readable Parquet file"),
     "quote.csv": (b'text,label\nfine,good\n"open,bad\n', "`quote.csv`, row beginning on line 3"),
     "rows.docx": (b"fine", "the ending `.docx` tells no format"),
@@ -112,45 +146,73 @@ FILES: dict[str, tuple[bytes, str]] = {
         b"id,text,label\n" + b"1,fine,good\n2,poor,bad\n" * 10,
         "(duplicate id: 18, first `twice.csv:4` (`dataset.id=none` numbers the rows))",
     ),
-    "unique.csv": (b"text,label\n" + b"".join(b"fine,%d\n" % n for n in range(40)), "`label` has 40 different values in 40 rows"),
-    "rare.csv": (b"text,label\n" + b"fine,good\npoor,bad\n" * 10 + b"odd,strange\n", "the class `strange` has 1 of 21 rows"),
+    "unique.csv": (
+        b"text,label\n" + b"".join(b"fine,%d\n" % n for n in range(40)),
+        "`label` has 40 different values in 40 rows",
+    ),
+    "rare.csv": (
+        b"text,label\n" + b"fine,good\npoor,bad\n" * 10 + b"odd,strange\n",
+        "the class `strange` has 1 of 21 rows",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_cannot_be_used_is_named_with_the_place_and_the_mend(ftr: Door, name: str) -> None:
+def test_a_file_that_cannot_be_used_is_named_with_the_place_and_the_mend(
+    ftr: Door, name: str
+) -> None:
     content, expected = FILES[name]
     (ftr.folder / name).write_bytes(content)
     assert expected in ftr.run(f"dataset={name}")
 
 
 def test_a_missing_file_or_column_or_split_is_named_with_what_is_there(ftr: Door) -> None:
-    assert ftr.run("dataset=goood.csv") == "dataset `goood.csv` (command line): there is no such file or folder. Did you mean `good.csv`?"
+    assert (
+        ftr.run("dataset=goood.csv")
+        == "dataset `goood.csv` (command line): there is no such file or folder. Did you mean "
+        "`good.csv`?"
+    )
     assert ftr.run("dataset=good.csv", "dataset.text=body") == (
         "`dataset.text=body`: `good.csv` has no such column. Its columns: `review`, `sentiment`"
     )
     assert "has no column `question`" in ftr.run("dataset=good.csv", task="qa")
-    for folder, names in {"none": [], "many": ["a.csv", "b.csv"], "twice": ["train.csv", "train.tsv"], "tests": ["test.csv"]}.items():
+    for folder, names in {
+        "none": [],
+        "many": ["a.csv", "b.csv"],
+        "twice": ["train.csv", "train.tsv"],
+        "tests": ["test.csv"],
+    }.items():
         (ftr.folder / folder).mkdir()
         for name in names:
             shutil.copy(ftr.folder / "good.csv", ftr.folder / folder / name)
     assert "holds no data files (known endings: .csv" in ftr.run("dataset=none")
-    assert "no file name says train, validation or test: `a.csv`, `b.csv`. Give `dataset.train=FILE`" in ftr.run("dataset=many")
-    assert "several files for train: `train.csv` and `train.tsv`. Choose with `dataset.train=FILE`" in ftr.run("dataset=twice")
+    assert (
+        "no file name says train, validation or test: `a.csv`, `b.csv`. Give `dataset.train=FILE`"
+        in ftr.run("dataset=many")
+    )
+    assert (
+        "several files for train: `train.csv` and `train.tsv`. Choose with `dataset.train=FILE`"
+        in ftr.run("dataset=twice")
+    )
     assert "there are no training rows, only test" in ftr.run("dataset=tests")
 
 
-def test_answers_that_do_not_stand_at_their_offset_stop_the_run_only_when_they_are_many(ftr: Door) -> None:
+def test_answers_that_do_not_stand_at_their_offset_stop_the_run_only_when_they_are_many(
+    ftr: Door,
+) -> None:
     (ftr.folder / "many.json").write_text(squad(broken=10), encoding="utf-8")
     assert ftr.run("dataset=many.json", task="qa") == (
         "`many.json`: 10 of 60 rows cannot be used, more than `data.max_rejected=0.05` allows "
-        "(answer_start does not point at the answer: 10, first `many.json:data[0].paragraphs[0].qas[0]` "
-        "(without an offset, the answer is used where the context has it once)). "
-        "Correct the rows, or allow more with `data.max_rejected=`. All 10 rows are in `runs/refused-rows.jsonl`"
+        "(answer_start does not point at the answer: 10, first "
+        "`many.json:data[0].paragraphs[0].qas[0]` (without an offset, the answer is used where "
+        "the context has it once)). Correct the rows, or allow more with `data.max_rejected=`. "
+        "All 10 rows are in `runs/refused-rows.jsonl`"
     )
     (ftr.folder / "one.json").write_text(squad(broken=1), encoding="utf-8")
     # One bad row in sixty is counted and the run goes on, here to the next thing that is wrong.
-    assert "`data.max_length` = 64 leaves no room for the context" in ftr.run("dataset=one.json", "data.max_length=64", task="qa")
+    assert "`data.max_length` = 64 leaves no room for the context" in ftr.run(
+        "dataset=one.json", "data.max_length=64", task="qa"
+    )
 
 
 VALUES = {
@@ -165,12 +227,16 @@ VALUES = {
     "dataset=hub:": "write `hub:owner/name`",
     "dataset=sst": "Did you mean `sst2`?",
     "trainer.learning_rate=1": "use `learning_rate`, ftr's own key for it",
-    "trainer.adam_beta1=much": "`trainer.adam_beta1` is 'much' (command line): it should be a valid number",
-    "trainer.torch_compile=maybe": "`trainer.torch_compile` is 'maybe' (command line): it should be a valid boolean",
-    "data.stride=64": "`data.stride` (64) must be below `data.max_length` (64): lower `data.stride` or raise `data.max_length`",
+    "trainer.adam_beta1=much": "`trainer.adam_beta1` is 'much' (command line): it should be a "
+    "valid number",
+    "trainer.torch_compile=maybe": "`trainer.torch_compile` is 'maybe' (command line): it should "
+    "be a valid boolean",
+    "data.stride=64": "`data.stride` (64) must be below `data.max_length` (64): lower "
+    "`data.stride` or raise `data.max_length`",
     "foo": "`foo` (command line) is not `key=value`",
     "config=broken.yaml": "`broken.yaml` is not YAML: line 3, column 7",
-    "config=unknown.yaml": "`epoch` (config file unknown.yaml) is not a key. Did you mean `epochs`?",
+    "config=unknown.yaml": "`epoch` (config file unknown.yaml) is not a key. Did you mean "
+    "`epochs`?",
     "config=none.yaml": "there is no file `none.yaml`",
 }
 
@@ -191,9 +257,14 @@ def test_a_model_directory_that_cannot_be_used_is_refused_with_the_reason(ftr: D
         return ftr.run("dataset=good.csv", "data.max_length=32", f"model={name}")
 
     (broken("bare") / "model.safetensors").unlink()
-    assert "has no weights, no `*.safetensors` file. Save the model there with `save_pretrained`." in refused("bare")
+    assert (
+        "has no weights, no `*.safetensors` file. Save the model there with `save_pretrained`."
+        in refused("bare")
+    )
     (ftr.folder / "bare" / "pytorch_model.bin").write_bytes(pickle.dumps({}))
-    assert "`pytorch_model.bin` is a pickle, which ftr does not load: save it again" in refused("bare")
+    assert "`pytorch_model.bin` is a pickle, which ftr does not load: save it again" in refused(
+        "bare"
+    )
     weights = broken("cut") / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
     assert "cut`: cannot read its weights: " in refused("cut")
@@ -205,11 +276,22 @@ def test_a_model_directory_that_cannot_be_used_is_refused_with_the_reason(ftr: D
     settings = json.loads((ftr.model / "config.json").read_text(encoding="utf-8"))
     for name, change, expected in (
         ("wide", {"hidden_size": 48}, "wide`: its weights do not fit its config, a `bert`: "),
-        ("deep", {"num_hidden_layers": 3}, "missing or of another shape, the first `bert.encoder.layer.2."),
-        ("seer", {"model_type": "vit"}, "seer` is a `vit`, and transformers has no `AutoModelForSequenceClassification` of that kind"),
+        (
+            "deep",
+            {"num_hidden_layers": 3},
+            "missing or of another shape, the first `bert.encoder.layer.2.",
+        ),
+        (
+            "seer",
+            {"model_type": "vit"},
+            "seer` is a `vit`, and transformers has no `AutoModelForSequenceClassification` of "
+            "that kind",
+        ),
         ("strange", {"model_type": "strange"}, "strange`: cannot read its config: "),
     ):
-        (broken(name) / "config.json").write_text(json.dumps({**settings, **change}), encoding="utf-8")
+        (broken(name) / "config.json").write_text(
+            json.dumps({**settings, **change}), encoding="utf-8"
+        )
         assert expected in refused(name)
 
 
@@ -217,14 +299,18 @@ def test_what_the_hub_does_not_give_is_a_request_that_names_the_way_out(ftr: Doo
     message = ftr.run("dataset=good.csv", "model=minilmm")
     assert message.startswith("model `minilmm`: cannot read its config: ")
     assert "can this machine reach the hub? Did you mean `minilm`?" in message
-    assert "without a network give a file instead: `dataset=FILE.csv`" in ftr.run("dataset=hub:owner/name")
+    assert "without a network give a file instead: `dataset=FILE.csv`" in ftr.run(
+        "dataset=hub:owner/name"
+    )
 
 
 def test_a_place_that_cannot_be_written_to_is_named_before_any_work(ftr: Door) -> None:
     message = ftr.run("dataset=good.csv", "output=good.csv/runs")
     assert message.endswith("good.csv` is a file. Give another place with `output=`.")
     message = ftr.run("dataset=good.csv", "data.cache=good.csv", code=MACHINE)
-    assert message.endswith("Not a directory. Free space, or set another folder with `data.cache=`.")
+    assert message.endswith(
+        "Not a directory. Free space, or set another folder with `data.cache=`."
+    )
 
 
 @pytest.fixture
@@ -232,29 +318,62 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 64 KB; only root can make one."""
     folder = tmp_path / "small"
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)], capture_output=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
+    )
     if done.returncode:
         pytest.skip("a small file system cannot be mounted here")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_ends_the_run_with_a_readable_record_and_no_half_model(ftr: Door, small_disk: Path) -> None:
-    asked = ("run", "task=sentiment", f"model={ftr.model}", "dataset=good.csv", "epochs=1", "data.max_length=32")
+def test_a_full_disk_ends_the_run_with_a_readable_record_and_no_half_model(
+    ftr: Door, small_disk: Path
+) -> None:
+    asked = (
+        "run",
+        "task=sentiment",
+        f"model={ftr.model}",
+        "dataset=good.csv",
+        "epochs=1",
+        "data.max_length=32",
+    )
     message = ftr.fails(*asked, f"output={small_disk}", code=MACHINE)
-    assert "cannot write the model to" in message and message.endswith("Free space or give another `output=`.")
+    assert "cannot write the model to" in message and message.endswith(
+        "Free space or give another `output=`."
+    )
     [run] = small_disk.iterdir()
-    assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "metrics.jsonl", "run.json"]
+    assert sorted(path.name for path in run.iterdir()) == [
+        "checkpoints",
+        "metrics.jsonl",
+        "run.json",
+    ]
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     assert record["status"] == "failed" and "No space left" in record["error"]
-    (small_disk / "rest").write_bytes(b"x" * (os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize))
-    assert "No space left on device" in ftr.run("dataset=good.csv", f"data.cache={small_disk / 'cache'}", code=MACHINE)
-    assert "No space left on device" in ftr.run("dataset=good.csv", "data.max_length=32", f"output={small_disk}", code=MACHINE)
-    assert sorted(path.name for path in small_disk.rglob("*") if path.is_file()) == ["attempts.jsonl", "metrics.jsonl", "rest", "run.json"]
+    (small_disk / "rest").write_bytes(
+        b"x" * (os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize)
+    )
+    assert "No space left on device" in ftr.run(
+        "dataset=good.csv", f"data.cache={small_disk / 'cache'}", code=MACHINE
+    )
+    assert "No space left on device" in ftr.run(
+        "dataset=good.csv", "data.max_length=32", f"output={small_disk}", code=MACHINE
+    )
+    assert sorted(path.name for path in small_disk.rglob("*") if path.is_file()) == [
+        "attempts.jsonl",
+        "metrics.jsonl",
+        "rest",
+        "run.json",
+    ]
 
 
 def test_a_file_size_limit_leaves_the_old_file_or_none(tmp_path: Path) -> None:
-    script = "from pathlib import Path; import sys; from ftr import atomic; atomic.write_text(Path(sys.argv[1]), 'x' * 100_000)"
+    script = (
+        "from pathlib import Path; import sys; from ftr import atomic; "
+        "atomic.write_text(Path(sys.argv[1]), 'x' * 100_000)"
+    )
     target = tmp_path / "file.json"
     target.write_text("old", encoding="utf-8")
 
@@ -262,35 +381,62 @@ def test_a_file_size_limit_leaves_the_old_file_or_none(tmp_path: Path) -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
-    done = subprocess.run([sys.executable, "-c", script, str(target)], preexec_fn=limit, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(target)],
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert "RunError: cannot write" in done.stderr and "File too large" in done.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["file.json"] and target.read_text(encoding="utf-8") == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file.json"] and target.read_text(
+        encoding="utf-8"
+    ) == "old"
 
 
 def test_predict_refuses_what_it_cannot_read(ftr: Door, classifier: "RunResult") -> None:
     run = str(classifier.path)
     write_csv(ftr.folder / "other.csv", ("a", "b"), [("1", "2")])
-    assert ftr.fails("predict", run, "god.csv") == "file `god.csv` does not exist. Did you mean `good.csv`?"
+    assert (
+        ftr.fails("predict", run, "god.csv")
+        == "file `god.csv` does not exist. Did you mean `good.csv`?"
+    )
     assert "`other.csv` has no column `text`" in ftr.fails("predict", run, "other.csv")
-    assert "dataset `good.csv` has no option `txt`. Did you mean `text`?" in ftr.fails("predict", run, "good.csv", "dataset.txt=a")
-    assert "`dataset.header` is 'maybe' (command line)" in ftr.fails("predict", run, "good.csv", "dataset.header=maybe")
-    assert "`--format squad` is for question answering" in ftr.fails("predict", run, "good.csv", "--format", "squad")
+    assert "dataset `good.csv` has no option `txt`. Did you mean `text`?" in ftr.fails(
+        "predict", run, "good.csv", "dataset.txt=a"
+    )
+    assert "`dataset.header` is 'maybe' (command line)" in ftr.fails(
+        "predict", run, "good.csv", "dataset.header=maybe"
+    )
+    assert "`--format squad` is for question answering" in ftr.fails(
+        "predict", run, "good.csv", "--format", "squad"
+    )
     assert "only `dataset.*` settings" in ftr.fails("predict", run, "good.csv", "epochs=3")
     assert "`nowhere` is no run directory" in ftr.fails("predict", "nowhere", "good.csv")
-    assert "cannot write" in ftr.fails("predict", run, "good.csv", "--output", "good.csv/out", code=MACHINE)
+    assert "cannot write" in ftr.fails(
+        "predict", run, "good.csv", "--output", "good.csv/out", code=MACHINE
+    )
     assert not list(ftr.folder.rglob("*.new-*"))
 
 
 def test_evaluate_refuses_what_it_cannot_score(ftr: Door, classifier: "RunResult") -> None:
     run = str(classifier.path)
     assert "invalid choice: 'tst'" in ftr.fails("evaluate", run, "--split", "tst")
-    assert "`--split validation`: the data has only `train`" in ftr.fails("evaluate", run, "dataset=good.csv", "--split", "validation")
-    assert "an evaluation can set only `dataset.*` and `data.*`" in ftr.fails("evaluate", run, "learning_rate=1")
+    assert "`--split validation`: the data has only `train`" in ftr.fails(
+        "evaluate", run, "dataset=good.csv", "--split", "validation"
+    )
+    assert "an evaluation can set only `dataset.*` and `data.*`" in ftr.fails(
+        "evaluate", run, "learning_rate=1"
+    )
     write_csv(ftr.folder / "other.csv", ("text", "label"), [("fine", "strange")] * 9)
-    assert "(label not known to the model: 9, first `other.csv:2`)" in ftr.fails("evaluate", run, "dataset=other.csv")
+    assert "(label not known to the model: 9, first `other.csv:2`)" in ftr.fails(
+        "evaluate", run, "dataset=other.csv"
+    )
 
 
-def test_a_damaged_run_is_named_by_the_file_that_is_damaged(ftr: Door, classifier: "RunResult") -> None:
+def test_a_damaged_run_is_named_by_the_file_that_is_damaged(
+    ftr: Door, classifier: "RunResult"
+) -> None:
     def damaged(name: str, path: str, content: str | None) -> str:
         run = ftr.folder / name
         shutil.copytree(classifier.path, run)
@@ -301,7 +447,10 @@ def test_a_damaged_run_is_named_by_the_file_that_is_damaged(ftr: Door, classifie
         return name
 
     no_model = damaged("no-model", "model", None)
-    assert ftr.fails("predict", no_model, "good.csv") == "run `no-model` has no model yet: its status is in `no-model/run.json`."
+    assert (
+        ftr.fails("predict", no_model, "good.csv")
+        == "run `no-model` has no model yet: its status is in `no-model/run.json`."
+    )
     no_weights = damaged("no-weights", "model/model.safetensors", None)
     assert "no-weights/model` has no weights" in ftr.fails("predict", no_weights, "good.csv")
     cut_card = damaged("cut-card", "model/ftr.json", '{"head":')
@@ -315,10 +464,27 @@ def test_a_damaged_run_is_named_by_the_file_that_is_damaged(ftr: Door, classifie
 
 
 def test_an_interrupted_training_says_so_and_leaves_a_readable_record(ftr: Door) -> None:
-    words = ["run", "task=sentiment", f"model={ftr.model}", "dataset=good.csv", "epochs=100000", "data.max_length=32", "train.log_steps=1"]
-    with subprocess.Popen([sys.executable, "-m", "ftr", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    words = [
+        "run",
+        "task=sentiment",
+        f"model={ftr.model}",
+        "dataset=good.csv",
+        "epochs=100000",
+        "data.max_length=32",
+        "train.log_steps=1",
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-m", "ftr", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         deadline = time.monotonic() + 120
-        while not list(ftr.folder.glob("runs/*/metrics.jsonl")) and process.poll() is None and time.monotonic() < deadline:
+        while (
+            not list(ftr.folder.glob("runs/*/metrics.jsonl"))
+            and process.poll() is None
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=120)

@@ -7,7 +7,17 @@ import sys
 
 import pytest
 
-HEAVY = ["torch", "transformers", "datasets", "ray", "pydantic", "evaluate", "numpy", "pandas", "pyarrow"]
+HEAVY = [
+    "torch",
+    "transformers",
+    "datasets",
+    "ray",
+    "pydantic",
+    "evaluate",
+    "numpy",
+    "pandas",
+    "pyarrow",
+]
 LIMIT = 0.25  # seconds
 SCRIPT = f"""
 import sys
@@ -18,9 +28,19 @@ sys.exit(code)
 """
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["--help"], ["plugins"], ["--version"], ["plugins", "--json"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments",
+    [["list"], ["--help"], ["plugins"], ["--version"], ["plugins", "--json"]],
+    ids=" ".join,
+)
 def test_no_heavy_module_is_loaded(arguments: list[str]) -> None:
-    result = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", SCRIPT, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert (result.returncode, result.stderr) == (0, "[]\n")
 
 
@@ -32,6 +52,12 @@ def test_it_answers_within_a_quarter_second(arguments: list[str]) -> None:
 def _processor_seconds(arguments: list[str]) -> float:
     """Processor time rather than wall time: other tests may share the cores."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "ftr", *arguments], env=os.environ, stdout=subprocess.DEVNULL, timeout=60, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "ftr", *arguments],
+        env=os.environ,
+        stdout=subprocess.DEVNULL,
+        timeout=60,
+        check=True,
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

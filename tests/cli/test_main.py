@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from ftr import __version__
-from ftr.cli.commands import COMMANDS
-from ftr.cli.main import main
+from ftr.cli.main import COMMANDS, main
 
 FAILING = """
 import sys
-from ftr.cli.commands import COMMANDS, Command
+from ftr.cli.main import COMMANDS, Command
 from ftr.cli.main import main
 COMMANDS["fail"] = Command("failing", "fails")
 sys.exit(main(["fail", *sys.argv[1:]]))
@@ -22,7 +21,7 @@ sys.exit(main(["fail", *sys.argv[1:]]))
 COMMAND = """
 from ftr.cli.answer import Answer
 from ftr.errors import DataError
-from ftr.registry import get_registry
+from ftr.registry.registry import get_registry
 def configure(parser):
     parser.add_argument("run")
     parser.add_argument("settings", nargs="*")
@@ -40,9 +39,17 @@ def execute(args):
 
 def fail(folder: Path, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
     (folder / "failing.py").write_text(COMMAND, encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH", "")])), **settings}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(
+            filter(None, [str(folder), os.environ.get("PYTHONPATH", "")])
+        ),
+        **settings,
+    }
     command = [sys.executable, "-W", "error", "-c", FAILING, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def test_help_names_every_command_and_the_grammar(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,12 +68,20 @@ def test_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str])
 def test_an_unknown_command_exits_2_with_a_near_match(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plugin"]) == 2
     captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", "ftr: error: unknown command `plugin`. Did you mean `plugins`? See `ftr --help`.\n")
+    assert (captured.out, captured.err) == (
+        "",
+        "ftr: error: unknown command `plugin`. Did you mean `plugins`? See `ftr --help`.\n",
+    )
 
 
-def test_an_unknown_option_says_how_settings_are_written(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_option_says_how_settings_are_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["list", "--epochs", "3"]) == 2
-    assert "Settings are written `key=value`, without dashes. See `ftr list --help`." in capsys.readouterr().err
+    assert (
+        "Settings are written `key=value`, without dashes. See `ftr list --help`."
+        in capsys.readouterr().err
+    )
 
 
 def test_an_unknown_kind_is_a_wrong_request_in_json_too(capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,7 +113,9 @@ def test_settings_and_options_may_stand_in_any_order(tmp_path: Path) -> None:
         ("interrupt", 130, "ftr: interrupted\n"),
     ],
 )
-def test_every_error_is_one_message_and_an_exit_code(tmp_path: Path, case: str, code: int, message: str) -> None:
+def test_every_error_is_one_message_and_an_exit_code(
+    tmp_path: Path, case: str, code: int, message: str
+) -> None:
     result = fail(tmp_path, case)
     assert (result.returncode, result.stdout, result.stderr) == (code, "", message)
 
@@ -106,7 +123,10 @@ def test_every_error_is_one_message_and_an_exit_code(tmp_path: Path, case: str, 
 def test_a_component_that_leaves_the_program_is_a_failure(tmp_path: Path) -> None:
     result = fail(tmp_path, "exit")
     assert result.returncode == 1
-    assert result.stderr == "ftr: error: a component left the program (SystemExit: 0) before the command was done\n"
+    assert (
+        result.stderr
+        == "ftr: error: a component left the program (SystemExit: 0) before the command was done\n"
+    )
 
 
 def test_a_broken_pipe_that_is_not_stdout_is_a_failure(tmp_path: Path) -> None:
@@ -118,16 +138,23 @@ def test_a_broken_pipe_that_is_not_stdout_is_a_failure(tmp_path: Path) -> None:
 def test_a_crash_in_a_plugin_names_the_plugin(tmp_path: Path) -> None:
     info = tmp_path / "crashing-1.2.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: crashing\nVersion: 1.2\n", encoding="utf-8")
-    (info / "entry_points.txt").write_text("[ftr.plugins]\ncrasher = crashing_hooks\n", encoding="utf-8")
-    hooks = "import ftr\n@ftr.hookimpl\ndef ftr_heads(): return [ftr.HeadSpec(name='crash', target='crashing:crash')]\n"
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: crashing\nVersion: 1.2\n", encoding="utf-8"
+    )
+    (info / "entry_points.txt").write_text(
+        "[ftr.plugins]\ncrasher = crashing_hooks\n", encoding="utf-8"
+    )
+    hooks = (
+        "import ftr\n@ftr.hookimpl\ndef ftr_heads(): return [ftr.HeadSpec(name='crash', "
+        "target='crashing:crash')]\n"
+    )
     (tmp_path / "crashing_hooks.py").write_text(hooks, encoding="utf-8")
     (tmp_path / "crashing.py").write_text("def crash(): return 1 / 0\n", encoding="utf-8")
     result = fail(tmp_path, "plugin")
     assert result.returncode == 1
     assert result.stderr == (
-        "ftr: error: the head `crash` of plugin `crasher` (crashing 1.2) failed in `crash`: ZeroDivisionError: division by zero."
-        " `FTR_TRACEBACK=1` shows the traceback.\n"
+        "ftr: error: the head `crash` of plugin `crasher` (crashing 1.2) failed in `crash`: "
+        "ZeroDivisionError: division by zero. `FTR_TRACEBACK=1` shows the traceback.\n"
     )
 
 
@@ -139,5 +166,7 @@ def test_the_traceback_is_shown_when_asked_for(tmp_path: Path) -> None:
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     script = f"{sys.executable} -m ftr list | true; echo ${{PIPESTATUS[0]}}"
-    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
     assert (result.stdout, result.stderr) == ("0\n", "")

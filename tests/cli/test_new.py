@@ -1,4 +1,6 @@
-"""`ftr new`: what it writes is a plugin that passes every check, and what it refuses it says in one message."""
+"""`ftr new`: what it writes is a plugin that passes every check, and what it refuses it says in one
+message.
+"""
 
 import contextlib
 import io
@@ -13,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from ftr import scaffold
+from ftr.cli import new as scaffold
 from ftr.cli.main import main
-from ftr.specs import KINDS, Kind
+from ftr.registry.specs import KINDS, Kind
 
 PROJECT = Path(__file__).resolve().parents[2]
 # The longest name there may be, and one that is no word of Python.
@@ -43,18 +45,31 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(made: Path) -> dict[str, str]:
     """The environment of a program that finds all five installed, as pip would leave them."""
     for name in NAMES.values():
-        project = tomllib.loads((made / f"ftr-{name}" / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        project = tomllib.loads(
+            (made / f"ftr-{name}" / "pyproject.toml").read_text(encoding="utf-8")
+        )["project"]
         info = made / f"{scaffold.package_name(name)}-{project['version']}.dist-info"
         info.mkdir()
         needs = "".join(f"Requires-Dist: {line}\n" for line in project["dependencies"])
         (info / "METADATA").write_text(
-            f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n{needs}", encoding="utf-8"
+            f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: "
+            f"{project['version']}\n{needs}",
+            encoding="utf-8",
         )
-        points = "".join(f"{key} = {target}\n" for key, target in project["entry-points"]["ftr.plugins"].items())
+        points = "".join(
+            f"{key} = {target}\n" for key, target in project["entry-points"]["ftr.plugins"].items()
+        )
         (info / "entry_points.txt").write_text(f"[ftr.plugins]\n{points}", encoding="utf-8")
     paths = [str(made), *(str(made / f"ftr-{name}") for name in NAMES.values())]
-    kept = {name: value for name, value in os.environ.items() if name != "FTR_PLUGINS" and not name.startswith("PYTEST_")}
-    return {**kept, "PYTHONPATH": os.pathsep.join([*paths, *filter(None, [kept.get("PYTHONPATH")])])}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "FTR_PLUGINS" and not name.startswith("PYTEST_")
+    }
+    return {
+        **kept,
+        "PYTHONPATH": os.pathsep.join([*paths, *filter(None, [kept.get("PYTHONPATH")])]),
+    }
 
 
 @pytest.fixture
@@ -65,21 +80,46 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     assert not list(tmp_path.rglob("*.new-*"))
 
 
-def program(*arguments: str, environment: dict[str, str], folder: Path) -> "subprocess.CompletedProcess[str]":
+def program(
+    *arguments: str, environment: dict[str, str], folder: Path
+) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
 
 
-def test_it_says_what_it_wrote_and_what_to_do_next(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_says_what_it_wrote_and_what_to_do_next(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["new", "spam"]) == 0
     shown = capsys.readouterr().out
-    written = sorted(path.relative_to(folder / "ftr-spam").as_posix() for path in (folder / "ftr-spam").rglob("*") if path.is_file())
+    written = sorted(
+        path.relative_to(folder / "ftr-spam").as_posix()
+        for path in (folder / "ftr-spam").rglob("*")
+        if path.is_file()
+    )
     assert re.findall(r"^  (\S+\.?\S+)$", shown.partition("next:")[0], re.MULTILINE) == written
-    steps = ["pip install -e ftr-spam", "pytest ftr-spam", "ftr run task=spam", "ftr sweep task=spam trials=4"]
+    steps = [
+        "pip install -e ftr-spam",
+        "pytest ftr-spam",
+        "ftr run task=spam",
+        "ftr sweep task=spam trials=4",
+    ]
     assert shown.partition("next:\n")[2].splitlines() == [f"  {step}" for step in steps]
     assert main(["new", "ham", "--kind", "metric", "--into", "there", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert {key: answer[key] for key in ("name", "kind", "folder")} == {"name": "ham", "kind": "metric", "folder": "there/ftr-ham"}
+    assert {key: answer[key] for key in ("name", "kind", "folder")} == {
+        "name": "ham",
+        "kind": "metric",
+        "folder": "there/ftr-ham",
+    }
     assert answer["next"][1:3] == ["pytest there/ftr-ham", "ftr run task=sentiment metrics=ham"]
     assert all((folder / "there" / "ftr-ham" / name).is_file() for name in answer["files"])
 
@@ -96,18 +136,27 @@ def test_it_says_what_it_wrote_and_what_to_do_next(folder: Path, capsys: pytest.
         ("", ""),
     ],
 )
-def test_a_name_that_no_plugin_can_have_is_refused(folder: Path, capsys: pytest.CaptureFixture[str], name: str, hint: str) -> None:
+def test_a_name_that_no_plugin_can_have_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str, hint: str
+) -> None:
     assert main(["new", name]) == 2
     message = capsys.readouterr().err
-    assert message.startswith(f"ftr: error: `{name}` cannot be the name of a plugin: it must be lower-case letters")
+    assert message.startswith(
+        f"ftr: error: `{name}` cannot be the name of a plugin: it must be lower-case letters"
+    )
     assert message.endswith(f" characters.{hint}\n")
     assert not list(folder.iterdir())
 
 
 @pytest.mark.parametrize("name", ["123", "1e5", "null", "true"])
-def test_a_name_that_a_setting_could_not_hold_is_refused(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+def test_a_name_that_a_setting_could_not_hold_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
     assert main(["new", name]) == 2
-    message = f"`{name}` cannot be the name of a plugin: in `task={name}` it is no word but a value. Choose another name."
+    message = (
+        f"`{name}` cannot be the name of a plugin: in `task={name}` it is no word but a value. "
+        "Choose another name."
+    )
     assert capsys.readouterr().err == f"ftr: error: {message}\n"
     assert not list(folder.iterdir())
 
@@ -121,38 +170,56 @@ def test_a_name_that_a_setting_could_not_hold_is_refused(folder: Path, capsys: p
         ("plugins", "a module `ftr_plugins` is installed, and the new one would hide it"),
     ],
 )
-def test_a_name_that_is_taken_is_refused(folder: Path, capsys: pytest.CaptureFixture[str], name: str, cause: str) -> None:
+def test_a_name_that_is_taken_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str, cause: str
+) -> None:
     assert main(["new", name]) == 2
-    assert capsys.readouterr().err == f"ftr: error: `{name}` is taken: {cause}. Choose another name.\n"
+    assert (
+        capsys.readouterr().err == f"ftr: error: `{name}` is taken: {cause}. Choose another name.\n"
+    )
     assert not list(folder.iterdir())
 
 
-def test_the_name_of_an_installed_plugin_is_refused_with_its_owner(environment: dict[str, str], folder: Path) -> None:
+def test_the_name_of_an_installed_plugin_is_refused_with_its_owner(
+    environment: dict[str, str], folder: Path
+) -> None:
     result = program("ftr", "new", "tagger", environment=environment, folder=folder)
     assert result.returncode == 2
     cause = "the head `tagger` is registered by plugin `tagger` (ftr-tagger 0.1.0)"
     assert result.stderr == f"ftr: error: `tagger` is taken: {cause}. Choose another name.\n"
 
 
-def test_a_folder_that_is_there_is_left_alone(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_there_is_left_alone(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "ftr-spam").mkdir()
     (folder / "ftr-spam" / "mine.txt").write_text("mine", encoding="utf-8")
     assert main(["new", "spam"]) == 2
-    assert capsys.readouterr().err.startswith("ftr: error: `ftr-spam` exists: remove it, or give another name")
+    assert capsys.readouterr().err.startswith(
+        "ftr: error: `ftr-spam` exists: remove it, or give another name"
+    )
     assert [path.name for path in (folder / "ftr-spam").iterdir()] == ["mine.txt"]
 
 
-def test_a_place_that_cannot_be_written_is_a_failure(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_place_that_cannot_be_written_is_a_failure(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "file").touch()
     assert main(["new", "spam", "--into", "file"]) == 1
     assert (
-        capsys.readouterr().err == "ftr: error: cannot write `file/ftr-spam`: Not a directory. Give another place with `--into FOLDER`.\n"
+        capsys.readouterr().err
+        == "ftr: error: cannot write `file/ftr-spam`: Not a directory. Give another place with "
+        "`--into FOLDER`.\n"
     )
 
 
-def test_an_unknown_kind_is_refused_with_a_near_match(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_kind_is_refused_with_a_near_match(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["new", "spam", "--kind", "modle"]) == 2
-    assert capsys.readouterr().err.startswith("ftr: error: unknown kind `modle`. Did you mean `model`? The kinds are `task`, ")
+    assert capsys.readouterr().err.startswith(
+        "ftr: error: unknown kind `modle`. Did you mean `model`? The kinds are `task`, "
+    )
 
 
 @pytest.mark.parametrize(
@@ -164,7 +231,9 @@ def test_an_unknown_kind_is_refused_with_a_near_match(folder: Path, capsys: pyte
         ("0+unknown", "ftr"),
     ],
 )
-def test_the_bound_is_the_minor_version_that_wrote_it(monkeypatch: pytest.MonkeyPatch, version: str, expected: str) -> None:
+def test_the_bound_is_the_minor_version_that_wrote_it(
+    monkeypatch: pytest.MonkeyPatch, version: str, expected: str
+) -> None:
     from packaging.requirements import Requirement
 
     monkeypatch.setattr(scaffold, "own_version", lambda: version)
@@ -173,30 +242,50 @@ def test_the_bound_is_the_minor_version_that_wrote_it(monkeypatch: pytest.Monkey
 
 
 def test_no_placeholder_is_left(made: Path) -> None:
-    texts = {path: path.read_text(encoding="utf-8") for path in made.rglob("*") if path.is_file() and path.suffix != ".csv"}
+    texts = {
+        path: path.read_text(encoding="utf-8")
+        for path in made.rglob("*")
+        if path.is_file() and path.suffix != ".csv"
+    }
     assert len(texts) > 40
-    assert [path for path, text in texts.items() if "$" in text or "PACKAGE" in f"{path}{text}" or path.suffix == ".tmpl"] == []
+    assert [
+        path
+        for path, text in texts.items()
+        if "$" in text or "PACKAGE" in f"{path}{text}" or path.suffix == ".tmpl"
+    ] == []
 
 
 def test_git_and_the_wheel_keep_every_template() -> None:
     """The build leaves out what git ignores."""
     if not (PROJECT / ".git").exists():
         pytest.skip("not a git checkout")
-    templates = [str(path) for path in (PROJECT / "core" / "ftr" / "_template").rglob("*") if path.is_file()]
-    ignored = subprocess.run(["git", "check-ignore", "--no-index", *templates], cwd=PROJECT, capture_output=True, text=True, check=False)
+    templates = [
+        str(path) for path in (PROJECT / "core" / "ftr" / "_template").rglob("*") if path.is_file()
+    ]
+    ignored = subprocess.run(
+        ["git", "check-ignore", "--no-index", *templates],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert len(templates) > 20 and (ignored.returncode, ignored.stdout) == (1, "")
 
 
 def test_what_is_written_is_clean_for_ruff(made: Path) -> None:
     for words in (("check", "--no-cache"), ("format", "--check", "--no-cache")):
-        result = program("ruff", *words, *map(str, made.glob("ftr-*")), environment=dict(os.environ), folder=made)
+        result = program(
+            "ruff", *words, *map(str, made.glob("ftr-*")), environment=dict(os.environ), folder=made
+        )
         assert result.returncode == 0, result.stdout
 
 
-def test_what_is_written_passes_mypy_strict_and_fits_the_protocols(made: Path, tmp_path: Path) -> None:
+def test_what_is_written_passes_mypy_strict_and_fits_the_protocols(
+    made: Path, tmp_path: Path
+) -> None:
     fits = tmp_path / "fits.py"
     fits.write_text(
-        "from ftr.protocols import Head, Model\n"
+        "from ftr.registry.protocols import Head, Model\n"
         "from ftr_shallow.model import ModelOptions, ShallowModel\n"
         "from ftr_toxicity.head import HeadOptions, TextClassifier\n"
         "head: Head = TextClassifier(HeadOptions())\n"
@@ -206,27 +295,53 @@ def test_what_is_written_passes_mypy_strict_and_fits_the_protocols(made: Path, t
     path = os.pathsep.join(str(made / f"ftr-{name}") for name in NAMES.values())
     for name, words in (*((name, ()) for name in NAMES.values()), ("toxicity", (str(fits),))):
         environment = {**os.environ, "MYPYPATH": path if words else ""}
-        result = program("mypy", "--cache-dir", str(tmp_path), *words, environment=environment, folder=made / f"ftr-{name}")
+        result = program(
+            "mypy",
+            "--cache-dir",
+            str(tmp_path),
+            *words,
+            environment=environment,
+            folder=made / f"ftr-{name}",
+        )
         assert result.returncode == 0, result.stdout + result.stderr
         assert result.stdout.startswith("Success")
 
 
-def test_every_kind_is_found_and_costs_no_heavy_import(environment: dict[str, str], folder: Path) -> None:
-    script = f"import sys; from ftr.cli.main import main; main(['list', '--json']); print(set({HEAVY}) & set(sys.modules), file=sys.stderr)"
-    result = subprocess.run([sys.executable, "-c", script], cwd=folder, env=environment, capture_output=True, text=True, check=True)
+def test_every_kind_is_found_and_costs_no_heavy_import(
+    environment: dict[str, str], folder: Path
+) -> None:
+    script = (
+        f"import sys; from ftr.cli.main import main; main(['list', '--json']); print(set({HEAVY}) "
+        "& set(sys.modules), file=sys.stderr)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert result.stderr == "set()\n"
-    found = {(entry["kind"], entry["name"], entry["distribution"], entry["bare_name"]) for entry in json.loads(result.stdout)}
+    found = {
+        (entry["kind"], entry["name"], entry["distribution"], entry["bare_name"])
+        for entry in json.loads(result.stdout)
+    }
     for kind, name in NAMES.items():
         for part in scaffold.LAYERS[kind][1:]:
             assert (part, name, f"ftr-{name}", "reachable") in found
 
 
 @pytest.mark.slow
-def test_every_kind_passes_its_conformance_tests(made: Path, environment: dict[str, str], tmp_path: Path) -> None:
+def test_every_kind_passes_its_conformance_tests(
+    made: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
     """The task's run in `tests/outsiders`, where it is installed by pip."""
     folders = [str(made / f"ftr-{NAMES[kind]}") for kind in KINDS if kind != "task"]
     words = ["--import-mode=importlib", "-p", "no:cacheprovider", "-q", "-rA", *folders]
-    result = program("pytest", *words, environment={**environment, "HF_HUB_OFFLINE": "1"}, folder=tmp_path)
+    result = program(
+        "pytest", *words, environment={**environment, "HF_HUB_OFFLINE": "1"}, folder=tmp_path
+    )
     assert result.returncode == 0, result.stdout
     passed = re.findall(r"^PASSED .*::(Test\w+)::", result.stdout, re.MULTILINE)
     assert {"TestDataset", "TestHead", "TestMetric", "TestModel"} == set(passed)

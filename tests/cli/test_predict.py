@@ -14,7 +14,7 @@ from ftr.cli.main import main
 from trainings import lines, write_csv, write_squad
 
 if TYPE_CHECKING:
-    from ftr.jobs.run import RunResult
+    from ftr.runs.run import RunResult
 
 Capture = pytest.CaptureFixture[str]
 
@@ -35,36 +35,64 @@ def records(out: str) -> list[dict[str, Any]]:
 @pytest.fixture
 def texts(tmp_path: Path) -> Path:
     """Three rows, the second without text."""
-    return write_csv(tmp_path / "texts.csv", ("id", "review"), [("a", "a good film"), ("b", " "), ("c", "boring , poor")])
+    return write_csv(
+        tmp_path / "texts.csv",
+        ("id", "review"),
+        [("a", "a good film"), ("b", " "), ("c", "boring , poor")],
+    )
 
 
-def test_every_row_of_a_file_gives_a_line_and_an_unusable_one_its_error(classifier: RunResult, texts: Path, capsys: Capture) -> None:
+def test_every_row_of_a_file_gives_a_line_and_an_unusable_one_its_error(
+    classifier: RunResult, texts: Path, capsys: Capture
+) -> None:
     code, out, err = call(capsys, "predict", classifier.path, texts)
     found = records(out)
-    expected = ftr.load(classifier.path).predict([{"id": "a", "text": "a good film"}, {"id": "c", "text": "boring , poor"}])
+    expected = ftr.load(classifier.path).predict(
+        [{"id": "a", "text": "a good film"}, {"id": "c", "text": "boring , poor"}]
+    )
     assert code == 0 and [found[0], found[2]] == expected
     assert found[1] == {"id": "b", "error": "empty text", "place": "texts.csv:3"}
-    assert "1 of 3 rows cannot be used; each has an `error` line" in err and "columns guessed" in err
+    assert (
+        "1 of 3 rows cannot be used; each has an `error` line" in err and "columns guessed" in err
+    )
 
 
-def test_json_is_one_list_alone_on_stdout(classifier: RunResult, texts: Path, capsys: Capture) -> None:
+def test_json_is_one_list_alone_on_stdout(
+    classifier: RunResult, texts: Path, capsys: Capture
+) -> None:
     plain = records(call(capsys, "predict", classifier.path, texts)[1])
     code, out, _ = call(capsys, "predict", classifier.model, texts, "--json")
     assert code == 0 and json.loads(out) == plain
 
 
-def test_predictions_go_to_a_file(classifier: RunResult, texts: Path, tmp_path: Path, capsys: Capture) -> None:
+def test_predictions_go_to_a_file(
+    classifier: RunResult, texts: Path, tmp_path: Path, capsys: Capture
+) -> None:
     plain = records(call(capsys, "predict", classifier.path, texts)[1])
-    code, out, _ = call(capsys, "predict", classifier.path, texts, "--output", tmp_path / "out" / "p.jsonl")
-    assert code == 0 and out.strip().endswith("p.jsonl") and lines(tmp_path / "out" / "p.jsonl") == plain
+    code, out, _ = call(
+        capsys, "predict", classifier.path, texts, "--output", tmp_path / "out" / "p.jsonl"
+    )
+    assert (
+        code == 0
+        and out.strip().endswith("p.jsonl")
+        and lines(tmp_path / "out" / "p.jsonl") == plain
+    )
 
 
-def test_the_columns_of_the_file_can_be_named(classifier: RunResult, tmp_path: Path, capsys: Capture) -> None:
+def test_the_columns_of_the_file_can_be_named(
+    classifier: RunResult, tmp_path: Path, capsys: Capture
+) -> None:
     data = write_csv(tmp_path / "x.csv", ("a", "b"), [("a good film", "boring"), ("bad", "good")])
     code, out, _ = call(capsys, "predict", classifier.path, data, "dataset.text=b")
-    assert code == 0 and records(out)[0]["label"] == ftr.load(classifier.path).predict(["boring"])[0]["label"]
+    assert (
+        code == 0
+        and records(out)[0]["label"] == ftr.load(classifier.path).predict(["boring"])[0]["label"]
+    )
     code, out, err = call(capsys, "predict", classifier.path, data, "learning_rate=1")
-    assert (code, out) == (2, "") and "`learning_rate`: only `dataset.*` settings say how a file is read here" in err
+    assert (code, out) == (
+        2,
+        "",
+    ) and "`learning_rate`: only `dataset.*` settings say how a file is read here" in err
 
 
 @pytest.mark.parametrize("arguments", [["-"], [], ["dataset.format=text"]])
@@ -75,36 +103,72 @@ def test_a_text_a_line_is_read_from_standard_input(
     code, out, _ = call(capsys, "predict", classifier.path, *arguments)
     expected = ftr.load(classifier.path).predict(["a good film", "boring , poor"])
     assert code == 0
-    assert [(one["label"], one["score"]) for one in records(out)] == [(one["label"], one["score"]) for one in expected]
+    assert [(one["label"], one["score"]) for one in records(out)] == [
+        (one["label"], one["score"]) for one in expected
+    ]
 
 
-def test_questions_are_read_from_standard_input(reader: RunResult, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = {"id": "q", "question": "when was it built ?", "context": "the old mill was built in 1803 ."}
+def test_questions_are_read_from_standard_input(
+    reader: RunResult, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {
+        "id": "q",
+        "question": "when was it built ?",
+        "context": "the old mill was built in 1803 .",
+    }
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(row) + "\n"))
     code, out, _ = call(capsys, "predict", reader.path, "-")
     assert code == 0 and records(out) == ftr.load(reader.path).predict([row])
     monkeypatch.setattr("sys.stdin", io.StringIO("when ?\n"))
     code, out, err = call(capsys, "predict", reader.path)
-    assert (code, out) == (2, "") and "a row needs `question`, `context`: give one JSON object a line" in err
+    assert (code, out) == (
+        2,
+        "",
+    ) and "a row needs `question`, `context`: give one JSON object a line" in err
 
 
-def test_the_official_form_is_one_object_of_answers(reader: RunResult, tmp_path: Path, capsys: Capture) -> None:
+def test_the_official_form_is_one_object_of_answers(
+    reader: RunResult, tmp_path: Path, capsys: Capture
+) -> None:
     data = write_squad(tmp_path / "q.json", passages=4, broken=0)
-    plain = {one["id"]: one["answer"] for one in records(call(capsys, "predict", reader.path, data)[1])}
+    plain = {
+        one["id"]: one["answer"] for one in records(call(capsys, "predict", reader.path, data)[1])
+    }
     code, out, _ = call(capsys, "predict", reader.path, data, "--format", "squad")
     assert code == 0 and json.loads(out) == plain and len(plain) == 12
-    assert json.loads(call(capsys, "predict", reader.path, data, "--format", "squad", "--json")[1]) == plain
-    code, out, _ = call(capsys, "predict", reader.path, data, "--format", "squad", "--output", tmp_path / "answers.json")
+    assert (
+        json.loads(call(capsys, "predict", reader.path, data, "--format", "squad", "--json")[1])
+        == plain
+    )
+    code, out, _ = call(
+        capsys,
+        "predict",
+        reader.path,
+        data,
+        "--format",
+        "squad",
+        "--output",
+        tmp_path / "answers.json",
+    )
     assert code == 0 and out.startswith("12 answers in ")
     assert json.loads((tmp_path / "answers.json").read_text(encoding="utf-8")) == plain
 
 
-def test_the_official_form_is_for_question_answering(classifier: RunResult, texts: Path, capsys: Capture) -> None:
+def test_the_official_form_is_for_question_answering(
+    classifier: RunResult, texts: Path, capsys: Capture
+) -> None:
     code, _, err = call(capsys, "predict", classifier.path, texts, "--format", "squad")
-    assert code == 2 and "`--format squad` is for question answering; head `sequence-classification` predicts id, label" in err
+    assert (
+        code == 2
+        and "`--format squad` is for question answering; head `sequence-classification` predicts "
+        "id, label"
+        in err
+    )
 
 
-def test_a_run_or_a_file_that_is_not_there_is_named(classifier: RunResult, tmp_path: Path, capsys: Capture) -> None:
+def test_a_run_or_a_file_that_is_not_there_is_named(
+    classifier: RunResult, tmp_path: Path, capsys: Capture
+) -> None:
     code, _, err = call(capsys, "predict", tmp_path / "nowhere", tmp_path / "x.csv")
     assert code == 2 and "nowhere" in err and "Traceback" not in err
     code, _, err = call(capsys, "predict", classifier.path, tmp_path / "x.csv")
@@ -112,26 +176,37 @@ def test_a_run_or_a_file_that_is_not_there_is_named(classifier: RunResult, tmp_p
 
 
 @pytest.mark.parametrize("task", ["classifier", "reader"])
-def test_evaluate_prints_every_score_to_the_last_digit(task: str, request: pytest.FixtureRequest, capsys: Capture) -> None:
+def test_evaluate_prints_every_score_to_the_last_digit(
+    task: str, request: pytest.FixtureRequest, capsys: Capture
+) -> None:
     run: RunResult = request.getfixturevalue(task)
     code, out, _ = call(capsys, "evaluate", run.path, "--json")
     answer = json.loads(out)
-    assert code == 0 and (answer["split"], answer["scores"], answer["state"]) == ("test", run.record["scores"]["test"], run.record["state"])
+    assert code == 0 and (answer["split"], answer["scores"], answer["state"]) == (
+        "test",
+        run.record["scores"]["test"],
+        run.record["state"],
+    )
     _, out, _ = call(capsys, "evaluate", run.path)
-    printed = dict(line.split(maxsplit=1) for line in out.splitlines()[1:] if not line.startswith("no_answer"))
+    printed = dict(
+        line.split(maxsplit=1) for line in out.splitlines()[1:] if not line.startswith("no_answer")
+    )
     key = "accuracy" if task == "classifier" else "HasAns_f1"
     assert printed[key] == json.dumps(run.scores[key])
     code, _, err = call(capsys, "evaluate", run.path, "data.seed=3")
     assert code == 2 and "`data.seed` would divide the run's own data anew" in err
 
 
-def test_runs_are_listed_with_their_result_and_a_damaged_one_as_such(classifier: RunResult, tmp_path: Path, capsys: Capture) -> None:
+def test_runs_are_listed_with_their_result_and_a_damaged_one_as_such(
+    classifier: RunResult, tmp_path: Path, capsys: Capture
+) -> None:
     folder = tmp_path / "runs"
     (folder / "1-broken").mkdir(parents=True)
     (folder / "1-broken" / "run.json").write_text("{")
     (folder / "2-failed").mkdir()
     (folder / "2-failed" / "run.json").write_text(
-        json.dumps({"status": "failed", "created": 0.0, "config": classifier.record["config"]}), encoding="utf-8"
+        json.dumps({"status": "failed", "created": 0.0, "config": classifier.record["config"]}),
+        encoding="utf-8",
     )
     (folder / "3-done").symlink_to(classifier.path)
     code, out, _ = call(capsys, "runs", folder, "--json")
@@ -141,11 +216,16 @@ def test_runs_are_listed_with_their_result_and_a_damaged_one_as_such(classifier:
         ("2-failed", "failed"),
         ("3-done", "done"),
     ]
-    assert listed[2]["scores"] == classifier.scores and listed[2]["result"].startswith("test accuracy ")
+    assert listed[2]["scores"] == classifier.scores and listed[2]["result"].startswith(
+        "test accuracy "
+    )
     _, out, _ = call(capsys, "runs", folder)
     assert "3-done" in out and "sentiment" in out
     (tmp_path / "empty").mkdir()
-    assert call(capsys, "runs", tmp_path / "empty")[:2] == (0, f"no runs or sweeps under `{tmp_path / 'empty'}`\n")
+    assert call(capsys, "runs", tmp_path / "empty")[:2] == (
+        0,
+        f"no runs or sweeps under `{tmp_path / 'empty'}`\n",
+    )
 
 
 @pytest.mark.parametrize("words", [("predict", "--output"), ("evaluate", "--predictions")])

@@ -1,4 +1,6 @@
-"""Finding runs and sweeps by name, listing them, and what no damaged record may do to the others."""
+"""Finding runs and sweeps by name, listing them, and what no damaged record may do to the
+others.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import pytest
 from ftr.cli.main import main
 
 if TYPE_CHECKING:
-    from ftr.jobs.run import RunResult
+    from ftr.runs.run import RunResult
 
 Capture = pytest.CaptureFixture[str]
 
@@ -45,9 +47,20 @@ DAMAGES: dict[str, object] = {
     "far": {"created": 1e300},
     "config": {"config": []},
     "no-model": {"config": {"task": "qa"}},
-    "names": {"config": {"task": ["qa"], "model": {"name": 3}, "dataset": {"name": None}, "head": {"name": "h"}}},
+    "names": {
+        "config": {
+            "task": ["qa"],
+            "model": {"name": 3},
+            "dataset": {"name": None},
+            "head": {"name": "h"},
+        }
+    },
     "scores": {"scores": [1], "heldout": "test"},
-    "text-scores": {"scores": {"test": {"accuracy": "high"}}, "heldout": "test", "primary": "accuracy"},
+    "text-scores": {
+        "scores": {"test": {"accuracy": "high"}},
+        "heldout": "test",
+        "primary": "accuracy",
+    },
     "status": {"status": 1},
     "several": {"several": "seeds", "summary": []},
     "newer": {"config": {"format": 9, "pipeline": {}}},
@@ -63,10 +76,26 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("name", ["run.json", "sweep.json"])
-def test_no_damaged_record_hides_the_others(name: str, classifier: RunResult, tmp_path: Path, capsys: Capture) -> None:
+def test_no_damaged_record_hides_the_others(
+    name: str, classifier: RunResult, tmp_path: Path, capsys: Capture
+) -> None:
     (tmp_path / "1-good").symlink_to(classifier.path)
-    whole = {**classifier.record, "format": 1, "sweep": {}, "space": {}, "primary": "accuracy", "mode": "max"}
-    texts = {**TEXTS, **{key: json.dumps({**whole, **change}) for key, change in DAMAGES.items() if isinstance(change, dict)}}
+    whole = {
+        **classifier.record,
+        "format": 1,
+        "sweep": {},
+        "space": {},
+        "primary": "accuracy",
+        "mode": "max",
+    }
+    texts = {
+        **TEXTS,
+        **{
+            key: json.dumps({**whole, **change})
+            for key, change in DAMAGES.items()
+            if isinstance(change, dict)
+        },
+    }
     for key, text in texts.items():
         (tmp_path / key).mkdir()
         (tmp_path / key / name).write_text(text, encoding="utf-8")
@@ -93,16 +122,27 @@ def test_a_name_that_may_be_a_run_or_a_sweep_is_refused_with_both(
     monkeypatch.chdir(tmp_path)
     texts = tmp_path / "texts.csv"
     texts.write_text("review\ngood film\n", encoding="utf-8")
-    for folder in ("runs/2026-a-run", "runs/2026-b-sweep", "runs/2026-b-sweep/trials", "runs/2026-b"):
+    for folder in (
+        "runs/2026-a-run",
+        "runs/2026-b-sweep",
+        "runs/2026-b-sweep/trials",
+        "runs/2026-b",
+    ):
         (tmp_path / folder).mkdir(parents=True)
-    record = json.dumps({key: value for key, value in classifier.record.items() if key != "weights"})
+    record = json.dumps(
+        {key: value for key, value in classifier.record.items() if key != "weights"}
+    )
     for folder in ("2026-a-run", "2026-b"):
         (tmp_path / "runs" / folder / "run.json").write_text(record, encoding="utf-8")
     (tmp_path / "runs/2026-b-sweep/sweep.json").write_text("{}", encoding="utf-8")
     for command in (["resume", "2026-"], ["predict", "2026-", str(texts)], ["evaluate", "2026-"]):
         code, out, err = call(capsys, *command)
         assert (code, out) == (2, "") and len(err.splitlines()) == 1
-        assert "`2026-` is the start of several runs and sweeps" in err and "`runs/2026-a-run`" in err and "`runs/2026-b-sweep`" in err
+        assert (
+            "`2026-` is the start of several runs and sweeps" in err
+            and "`runs/2026-a-run`" in err
+            and "`runs/2026-b-sweep`" in err
+        )
     for empty in ("", " "):
         for command in (["resume", empty], ["predict", empty, str(texts)], ["evaluate", empty]):
             code, _, err = call(capsys, *command)
@@ -123,15 +163,23 @@ def test_predictions_go_to_the_file_with_json_too_and_the_answer_is_about_it(
     form: str, reader: RunResult, tmp_path: Path, capsys: Capture
 ) -> None:
     asked = tmp_path / "asked.csv"
-    asked.write_text("id,question,context\na,who built the mill ?,the mill was built by two brothers\nb,,nothing asked\n", encoding="utf-8")
+    asked.write_text(
+        "id,question,context\na,who built the mill ?,the mill was built by two "
+        "brothers\nb,,nothing asked\n",
+        encoding="utf-8",
+    )
     plain, told = tmp_path / "plain", tmp_path / "told"
     assert call(capsys, "predict", reader.path, asked, "--format", form, "--output", plain)[0] == 0
-    code, out, _ = call(capsys, "predict", reader.path, asked, "--format", form, "--output", told, "--json")
+    code, out, _ = call(
+        capsys, "predict", reader.path, asked, "--format", form, "--output", told, "--json"
+    )
     assert code == 0 and told.read_bytes() == plain.read_bytes() != b""
     assert json.loads(out) == {"output": str(told), "predictions": 1, "errors": 1}
 
 
-def test_a_damaged_record_of_a_sweep_is_named_when_it_is_resumed(classifier: RunResult, tmp_path: Path, capsys: Capture) -> None:
+def test_a_damaged_record_of_a_sweep_is_named_when_it_is_resumed(
+    classifier: RunResult, tmp_path: Path, capsys: Capture
+) -> None:
     whole = {
         **classifier.record,
         "format": 1,
@@ -140,14 +188,21 @@ def test_a_damaged_record_of_a_sweep_is_named_when_it_is_resumed(classifier: Run
         "primary": "accuracy",
         "mode": "max",
     }
-    changes: list[dict[str, object]] = [{"sweep": {"trials": "x"}}, {"config": {"epochs": []}}, {"origins": {}}, {"space": {"epochs": 3}}]
+    changes: list[dict[str, object]] = [
+        {"sweep": {"trials": "x"}},
+        {"config": {"epochs": []}},
+        {"origins": {}},
+        {"space": {"epochs": 3}},
+    ]
     for change in changes:
         (tmp_path / "sweep.json").write_text(json.dumps({**whole, **change}), encoding="utf-8")
         code, _, err = call(capsys, "resume", tmp_path)
         assert code == 2 and len(err.splitlines()) == 1 and "sweep.json" in err, err
 
 
-def test_a_closed_standard_input_is_a_wrong_request(classifier: RunResult, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_standard_input_is_a_wrong_request(
+    classifier: RunResult, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.stdin", None)
     code, out, err = call(capsys, "predict", classifier.path)
     assert (code, out, len(err.splitlines())) == (2, "", 1) and "stdin is closed" in err

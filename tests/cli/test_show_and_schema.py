@@ -12,17 +12,33 @@ from ftr.cli.main import main
 
 def test_show_says_where_each_value_came_from(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "task=qa", "learning_rate=3e-5"]) == 0
-    lines = {line.split()[0]: line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()}
+    lines = {
+        line.split()[0]: line.split(maxsplit=1)[1] for line in capsys.readouterr().out.splitlines()
+    }
     assert lines["learning_rate"].split(maxsplit=1) == ["3e-05", "command line"]
     assert lines["dataset"].startswith("qa-sample")
     assert "task `qa` (ftr " in lines["dataset"]
     assert lines["seed"].split(maxsplit=1) == ["0", "built-in default"]
 
 
-def test_what_show_prints_as_json_configures_the_same_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_what_show_prints_as_json_configures_the_same_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     data = tmp_path / "reviews.csv"
     data.write_text("review,sentiment\ngood,1\n")
-    assert main(["show", "task=sentiment", f"dataset={data}", "dataset.delimiter=;", "epochs=2", "--json"]) == 0
+    assert (
+        main(
+            [
+                "show",
+                "task=sentiment",
+                f"dataset={data}",
+                "dataset.delimiter=;",
+                "epochs=2",
+                "--json",
+            ]
+        )
+        == 0
+    )
     shown = json.loads(capsys.readouterr().out)
     assert set(shown) == {"config", "values", "origins"}
     assert shown["values"]["dataset.delimiter"] == ";"
@@ -37,19 +53,27 @@ def test_schema_has_the_options_of_the_task(capsys: pytest.CaptureFixture[str], 
     assert main(["schema", f"task={task}"]) == 0
     schema = json.loads(capsys.readouterr().out)
     assert schema["properties"]["task"]["default"] == task
-    files = next(value for name, value in schema["$defs"].items() if name.startswith("dataset by path for "))
+    files = next(
+        value for name, value in schema["$defs"].items() if name.startswith("dataset by path for ")
+    )
     assert ("answers" if task == "qa" else "label") in files["properties"]
 
 
 def test_a_wrong_key_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "task=qa", "learning_rte=1"]) == 2
-    assert capsys.readouterr().err == "ftr: error: `learning_rte` (command line) is not a key. Did you mean `learning_rate`?\n"
+    assert (
+        capsys.readouterr().err
+        == "ftr: error: `learning_rte` (command line) is not a key. Did you mean `learning_rate`?\n"
+    )
 
 
 def test_show_imports_none_of_what_trains() -> None:
     code = (
-        "import sys; from ftr.cli.main import main; main(['show', 'task=qa']); main(['schema']);"
-        "print(sorted({'torch', 'transformers', 'datasets', 'ray', 'evaluate'} & set(sys.modules)), file=sys.stderr)"
+        "import sys; from ftr.cli.main import main; main(['show', 'task=qa']); "
+        "main(['schema']);print(sorted({'torch', 'transformers', 'datasets', 'ray', 'evaluate'} "
+        "& set(sys.modules)), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stderr.splitlines()[-1] == "[]"

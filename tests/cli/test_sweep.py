@@ -1,4 +1,6 @@
-"""`ftr sweep` with bad input: exit code 2 within seconds, one line that says what is wrong, and nothing written."""
+"""`ftr sweep` with bad input: exit code 2 within seconds, one line that says what is wrong, and
+nothing written.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ sys.exit(main(words))
 """
 SPACE = ("learning_rate=loguniform(1e-4,1e-2)", "epochs=choice(1,2)")
 SECONDS = 60
-"""What a refusal may take on a very busy machine; a second is usual, and four where Ray must start first."""
+"""What a refusal may take on a very busy machine; a second is usual, and four where Ray must start
+first.
+"""
 
 
 @pytest.fixture
@@ -51,7 +55,16 @@ def refused(here: Path, capfd: pytest.CaptureFixture[str], model: Path, *words: 
     """Ask for a sweep that must be refused and return the message."""
     before, began = set(here.rglob("*")), time.monotonic()
     capfd.readouterr()
-    code = main(["sweep", "task=sentiment", "dataset=good.csv", f"model={model}", "train.precision=fp32", *words])
+    code = main(
+        [
+            "sweep",
+            "task=sentiment",
+            "dataset=good.csv",
+            f"model={model}",
+            "train.precision=fp32",
+            *words,
+        ]
+    )
     took = time.monotonic() - began
     out, err = capfd.readouterr()
     assert code == 2 and out == "", err
@@ -63,11 +76,17 @@ def refused(here: Path, capfd: pytest.CaptureFixture[str], model: Path, *words: 
 
 
 WRONG = {
-    "a misspelled swept key": (("learning_rat=loguniform(1e-5,1e-4)",), r"`learning_rat`.*Did you mean `learning_rate`\?"),
+    "a misspelled swept key": (
+        ("learning_rat=loguniform(1e-5,1e-4)",),
+        r"`learning_rat`.*Did you mean `learning_rate`\?",
+    ),
     "a misspelled option": (("dataset.txt=choice(review,text)",), r"`dataset.txt`"),
     "a misspelled key of a sweep": (("trails=3", *SPACE), r"`trails`.*Did you mean `trials`\?"),
     "an empty choice": (("batch_size=choice()",), r"`batch_size`.*choice"),
-    "a reversed range": (("learning_rate=loguniform(1e-4,1e-5)",), r"`learning_rate`.*loguniform\(1e-4,1e-5\)"),
+    "a reversed range": (
+        ("learning_rate=loguniform(1e-4,1e-5)",),
+        r"`learning_rate`.*loguniform\(1e-4,1e-5\)",
+    ),
     "a value no run can have": (("batch_size=choice(8,-1)",), r"`batch_size`.*-1"),
     "no such searcher": (("searcher=magic", *SPACE), r"`searcher`.*magic"),
     "no such scheduler": (("scheduler=halving", *SPACE), r"`scheduler`.*halving"),
@@ -78,29 +97,51 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_space_is_refused_in_one_line(name: str, here: Path, tiny_bert: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_space_is_refused_in_one_line(
+    name: str, here: Path, tiny_bert: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     words, message = WRONG[name]
     assert re.search(message, refused(here, capfd, tiny_bert, *words))
 
 
-def test_an_address_nobody_listens_on_is_refused(here: Path, tiny_bert: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_address_nobody_listens_on_is_refused(
+    here: Path, tiny_bert: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     port = free_port()
     message = refused(here, capfd, tiny_bert, *SPACE, f"compute.address=127.0.0.1:{port}")
-    assert message.startswith(f"`compute.address=127.0.0.1:{port}`: nobody listens at 127.0.0.1:{port}")
+    assert message.startswith(
+        f"`compute.address=127.0.0.1:{port}`: nobody listens at 127.0.0.1:{port}"
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine has a GPU")
-def test_what_no_machine_has_is_refused_with_the_arithmetic(here: Path, tiny_bert: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_what_no_machine_has_is_refused_with_the_arithmetic(
+    here: Path, tiny_bert: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     message = refused(here, capfd, tiny_bert, *SPACE, "compute.gpus=1")
     assert "`compute.gpus=1`" in message and "GPU" in message
 
 
 @pytest.mark.parametrize("searcher", ["optuna", "hyperopt"])
-def test_a_searcher_that_is_not_installed_is_named_with_what_to_install(searcher: str, here: Path, tiny_bert: Path) -> None:
-    words = ["sweep", "task=sentiment", "dataset=good.csv", f"model={tiny_bert}", f"searcher={searcher}", *SPACE]
+def test_a_searcher_that_is_not_installed_is_named_with_what_to_install(
+    searcher: str, here: Path, tiny_bert: Path
+) -> None:
+    words = [
+        "sweep",
+        "task=sentiment",
+        "dataset=good.csv",
+        f"model={tiny_bert}",
+        f"searcher={searcher}",
+        *SPACE,
+    ]
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT, searcher, *words], env=dict(os.environ), capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", WITHOUT, searcher, *words],
+        env=dict(os.environ),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     (line,) = done.stderr.splitlines()
     assert done.returncode == 2 and done.stdout == ""

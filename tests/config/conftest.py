@@ -1,16 +1,18 @@
-"""A registry of real components in a module of their own: the built-in ones are not needed to test the rules."""
+"""A registry of real components in a module of their own: the built-in ones are not needed to test
+the rules.
+"""
 
 from pathlib import Path
 
 import pytest
 
-from ftr.discovery import PluginRecord
-from ftr.registry import Registry
-from ftr.specs import AnySpec, DatasetSpec, HeadSpec, Kind, MetricSpec, ModelSpec, TaskSpec
+from ftr.registry.discovery import PluginRecord
+from ftr.registry.registry import Registry
+from ftr.registry.specs import AnySpec, DatasetSpec, HeadSpec, Kind, MetricSpec, ModelSpec, TaskSpec
 
 CODE = """
 from pydantic import BaseModel, ConfigDict, Field
-from ftr.data.schema import Column, RowSchema
+from ftr.registry.schema import Column, RowSchema
 
 class Lora(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -40,7 +42,13 @@ class NotOptions:
 def record(name: str, *specs: tuple[Kind, AnySpec], distribution: str = "ftr") -> PluginRecord:
     """Return a loaded plugin of version 0.1."""
     return PluginRecord(
-        name=name, distribution=distribution, version="0.1", origin="here", builtin=distribution == "ftr", status="loaded", specs=specs
+        name=name,
+        distribution=distribution,
+        version="0.1",
+        origin="here",
+        builtin=distribution == "ftr",
+        status="loaded",
+        specs=specs,
     )
 
 
@@ -58,7 +66,15 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
         ("dataset", DatasetSpec(name="sample", target=f"{at}Data")),
         ("dataset", DatasetSpec(name="imdb", target=f"{at}Data")),
         ("model", ModelSpec(name="small", target=f"{at}Model", options=f"{at}ModelOptions")),
-        ("head", HeadSpec(name="label", target=f"{at}Head", options=f"{at}HeadOptions", summary="labels a text")),
+        (
+            "head",
+            HeadSpec(
+                name="label",
+                target=f"{at}Head",
+                options=f"{at}HeadOptions",
+                summary="labels a text",
+            ),
+        ),
         ("metric", MetricSpec(name="accuracy", target=f"{at}Metric")),
         ("metric", MetricSpec(name="f1", target=f"{at}Metric")),
         (
@@ -69,7 +85,12 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
                 model="small",
                 head="label",
                 metrics=("accuracy", "f1"),
-                defaults={"learning_rate": 2e-4, "data.max_length": 384, "model.lora.rank": 4, "head.n_best": 10},
+                defaults={
+                    "learning_rate": 2e-4,
+                    "data.max_length": 384,
+                    "model.lora.rank": 4,
+                    "head.n_best": 10,
+                },
             ),
         ),
     )
@@ -78,7 +99,12 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
         ("head", HeadSpec(name="broken", target=f"{at}Broken", options=f"{at}HeadOptions")),
         ("head", HeadSpec(name="odd", target=f"{at}Head", options=f"{at}NotOptions")),
         ("metric", MetricSpec(name="f1", target=f"{at}Other")),
-        ("task", TaskSpec(name="acme-task", dataset="imdb", model="small", head="label", metrics=("f1",))),
+        (
+            "task",
+            TaskSpec(
+                name="acme-task", dataset="imdb", model="small", head="label", metrics=("f1",)
+            ),
+        ),
         distribution="acme-tasks",
     )
     return Registry([core, acme])

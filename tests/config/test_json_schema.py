@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from ftr.config.keys import SECTIONS
+from ftr.config.components import SECTIONS
+from ftr.config.json_schema import json_schema
 from ftr.config.resolve import flat, resolve
-from ftr.config.schema import json_schema
-from ftr.registry import Registry
+from ftr.registry.registry import Registry
 
 jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
 
@@ -32,9 +32,18 @@ def test_the_schema_is_one_and_every_reference_holds(schema: dict[str, Any]) -> 
     "config",
     [
         {},
-        {"task": "qa", "dataset": "a.csv", "batch_size": 8, "data": {"limit": 5}, "metrics": ["f1"]},
+        {
+            "task": "qa",
+            "dataset": "a.csv",
+            "batch_size": 8,
+            "data": {"limit": 5},
+            "metrics": ["f1"],
+        },
         {"model": {"name": "small", "lora": {"rank": 2}}, "head": {"name": "label", "n_best": 3}},
-        {"dataset": {"name": "a.csv", "text": "review", "label": 1}, "trainer": {"adam_beta2": 0.9}},
+        {
+            "dataset": {"name": "a.csv", "text": "review", "label": 1},
+            "trainer": {"adam_beta2": 0.9},
+        },
     ],
 )
 def test_a_right_file_passes(schema: dict[str, Any], config: dict[str, Any]) -> None:
@@ -59,7 +68,9 @@ def test_a_wrong_file_does_not(schema: dict[str, Any], config: dict[str, Any]) -
 
 def test_a_component_that_fails_says_so_and_hides_no_other(schema: dict[str, Any]) -> None:
     assert "not a pydantic model" in schema["$defs"]["head odd"]["description"]
-    assert "cannot be made: KeyError" in schema["$defs"]["dataset by path for broken"]["description"]
+    assert (
+        "cannot be made: KeyError" in schema["$defs"]["dataset by path for broken"]["description"]
+    )
     assert "text" in schema["$defs"]["dataset by path for label"]["properties"]
 
 
@@ -75,6 +86,14 @@ def test_a_task_gives_the_defaults(registry: Registry) -> None:
 
 def test_every_key_is_described(schema: dict[str, Any], registry: Registry) -> None:
     for key in flat(resolve(["task=qa"], registry).config):
-        group, _, name = key.rpartition(".") if key.rpartition(".")[0] in SECTIONS else key.partition(".")
-        properties = schema["$defs"].get(SECTIONS[group].__name__ if group in SECTIONS else "", schema)["properties"]
-        assert properties[name or group]["description"] if group in SECTIONS else schema["properties"][group]["description"]
+        group, _, name = (
+            key.rpartition(".") if key.rpartition(".")[0] in SECTIONS else key.partition(".")
+        )
+        properties = schema["$defs"].get(
+            SECTIONS[group].__name__ if group in SECTIONS else "", schema
+        )["properties"]
+        assert (
+            properties[name or group]["description"]
+            if group in SECTIONS
+            else schema["properties"][group]["description"]
+        )

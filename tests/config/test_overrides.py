@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ftr.config.overrides import Layer, merge, parse_mapping, parse_words, read_file
+from ftr.config.parse import Layer, merge, parse_mapping, parse_words, read_file
 from ftr.errors import ConfigError
 
 
@@ -13,7 +13,10 @@ def values(layer: Layer) -> dict[str, object]:
 
 
 def test_a_word_is_split_at_the_first_equals_sign() -> None:
-    assert values(parse_words(["dataset=a=b.csv", "dataset.text=x=y"])) == {"dataset": "a=b.csv", "dataset.text": "x=y"}
+    assert values(parse_words(["dataset=a=b.csv", "dataset.text=x=y"])) == {
+        "dataset": "a=b.csv",
+        "dataset.text": "x=y",
+    }
 
 
 @pytest.mark.parametrize("word", ["epochs", "=3", ""])
@@ -22,7 +25,10 @@ def test_a_word_without_key_or_value_is_refused(word: str) -> None:
         parse_words([word])
 
 
-@pytest.mark.parametrize("words", [["seed=1", "seed=2"], ["dataset=a", "dataset.name=b"], ["data={limit: 1}", "data.limit=2"]])
+@pytest.mark.parametrize(
+    "words",
+    [["seed=1", "seed=2"], ["dataset=a", "dataset.name=b"], ["data={limit: 1}", "data.limit=2"]],
+)
 def test_a_key_given_twice_is_refused(words: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"is given twice \(command line\)"):
         parse_words(words)
@@ -60,7 +66,9 @@ def test_nested_and_dotted_keys_mix() -> None:
 
 def test_a_file_is_read_and_named(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
-    path.write_text("\ufefflearning_rate: 3e-5\ndataset: {name: a.csv, text: review}\n", encoding="utf-8")
+    path.write_text(
+        "\ufefflearning_rate: 3e-5\ndataset: {name: a.csv, text: review}\n", encoding="utf-8"
+    )
     layer = read_file(path)
     assert values(layer) == {"learning_rate": 3e-5, "dataset": "a.csv", "dataset.text": "review"}
     assert layer["learning_rate"].origin == f"config file {path}"

@@ -9,8 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ftr.config.overrides import Setting, parse_mapping, parse_words
-from ftr.config.space import Dimension, grid_points, grid_size, looks_like_expression, read_dimension, split_space
+from ftr.config.parse import Setting, parse_mapping, parse_words
+from ftr.config.space import (
+    Dimension,
+    grid_points,
+    grid_size,
+    looks_like_expression,
+    read_dimension,
+    split_space,
+)
 from ftr.config.values import read_value, split_values, write_value
 from ftr.errors import ConfigError
 
@@ -78,7 +85,9 @@ def test_any_values_survive_being_written() -> None:
             return [value(depth - 1) for _ in range(rng.randrange(4))]
         if kind == 7:
             return {text(): value(depth - 1) for _ in range(rng.randrange(4))}
-        return rng.choice([text(), rng.choice(["yes", "null", "1e5", "true", "2024", "<<", "~", "=", ""])])
+        return rng.choice(
+            [text(), rng.choice(["yes", "null", "1e5", "true", "2024", "<<", "~", "=", ""])]
+        )
 
     def text() -> str:
         return "".join(rng.choice(alphabet) for _ in range(rng.randrange(6)))
@@ -96,13 +105,26 @@ def test_the_yaml_form_is_the_same_dimension() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["data(1).csv", "choice(1).csv", "choice", "a choice(1,2)", "other(1,2)", "Choice(1,2)", 3, None, ["choice(1)"]]
+    "value",
+    [
+        "data(1).csv",
+        "choice(1).csv",
+        "choice",
+        "a choice(1,2)",
+        "other(1,2)",
+        "Choice(1,2)",
+        3,
+        None,
+        ["choice(1)"],
+    ],
 )
 def test_everything_else_is_itself(value: object) -> None:
     assert read_dimension("dataset", value, "here") is None
 
 
-@pytest.mark.parametrize("value", [{"choice": 1}, {"choice": "a"}, {"rank": [1]}, {"choice": [1], "grid": [2]}, {}])
+@pytest.mark.parametrize(
+    "value", [{"choice": 1}, {"choice": "a"}, {"rank": [1]}, {"choice": [1], "grid": [2]}, {}]
+)
 def test_a_mapping_of_an_option_is_itself(value: object) -> None:
     assert read_dimension("model.lora", value, "here") is None
 
@@ -151,9 +173,13 @@ def test_high_is_not_drawn_by_randint_and_is_by_quniform() -> None:
 
 
 def kolmogorov(shares: Sequence[float]) -> float:
-    """Return the largest distance of the empirical distribution of `shares` to the uniform one on [0, 1]."""
+    """Return the largest distance of the empirical distribution of `shares` to the uniform one on
+    [0, 1].
+    """
     ordered, count = sorted(shares), len(shares)
-    return max(max(share - at / count, (at + 1) / count - share) for at, share in enumerate(ordered))
+    return max(
+        max(share - at / count, (at + 1) / count - share) for at, share in enumerate(ordered)
+    )
 
 
 COUNT = 4000
@@ -162,17 +188,23 @@ LIMIT = 1.95 / math.sqrt(COUNT)  # one fair draw in a thousand lies further away
 
 def test_uniform_and_loguniform_are_what_they_say() -> None:
     low, high = math.log(1e-6), math.log(1e-2)
-    logarithms = [(math.log(value) - low) / (high - low) for value in draws("loguniform(1e-6,1e-2)", COUNT)]
+    logarithms = [
+        (math.log(value) - low) / (high - low) for value in draws("loguniform(1e-6,1e-2)", COUNT)
+    ]
     assert kolmogorov(logarithms) < LIMIT
     assert kolmogorov([value / 0.2 for value in draws("uniform(0,0.2)", COUNT)]) < LIMIT
     # The test can tell: what is uniform is not log-uniform.
-    assert kolmogorov([value / 1e-2 for value in draws("loguniform(1e-6,1e-2)", COUNT)]) > 10 * LIMIT
+    assert (
+        kolmogorov([value / 1e-2 for value in draws("loguniform(1e-6,1e-2)", COUNT)]) > 10 * LIMIT
+    )
 
 
 def test_normal_is_normal_up_to_three_sd() -> None:
     values = draws("normal(3,0.5)", COUNT)
     assert np.mean(values) == pytest.approx(3, abs=0.03)
-    assert np.std(values) == pytest.approx(0.5 * 0.9866, abs=0.02)  # that of a normal distribution cut at three sd
+    assert np.std(values) == pytest.approx(
+        0.5 * 0.9866, abs=0.02
+    )  # that of a normal distribution cut at three sd
     assert min(values) >= 1.5 and max(values) <= 4.5
 
 
@@ -194,16 +226,31 @@ def test_corners_and_sizes() -> None:
     assert dimension("randint(1,4)").corners() == [1, 3]
     assert dimension("randint(3,4)").corners() == [3]
     assert dimension("normal(5,1)").corners() == [5, 2, 8]
-    sizes = ["uniform(0,1)", "normal(0,1)", "randint(0,10)", "quniform(0,0.3,0.1)", "qloguniform(8,64,8)", "choice(a,b)"]
+    sizes = [
+        "uniform(0,1)",
+        "normal(0,1)",
+        "randint(0,10)",
+        "quniform(0,0.3,0.1)",
+        "qloguniform(8,64,8)",
+        "choice(a,b)",
+    ]
     assert [dimension(text).size for text in sizes] == [None, None, 10, 4, 8, 2]
     assert dimension("uniform(8,32)").probes()[2] not in (8, 20, 32)
     assert dimension("quniform(1,2,0.5)").probes() == [1, 2, 1.5]
 
 
 def test_a_grid_goes_through_every_combination_the_last_key_fastest() -> None:
-    space = {"a": dimension("grid(x,y)", "a"), "b": dimension("randint(1,3)", "b"), "c": dimension("quniform(0,0.1,0.1)", "c")}
+    space = {
+        "a": dimension("grid(x,y)", "a"),
+        "b": dimension("randint(1,3)", "b"),
+        "c": dimension("quniform(0,0.1,0.1)", "c"),
+    }
     points = list(grid_points(space))
-    assert points[:3] == [{"a": "x", "b": 1, "c": 0.0}, {"a": "x", "b": 1, "c": 0.1}, {"a": "x", "b": 2, "c": 0.0}]
+    assert points[:3] == [
+        {"a": "x", "b": 1, "c": 0.0},
+        {"a": "x", "b": 1, "c": 0.1},
+        {"a": "x", "b": 2, "c": 0.0},
+    ]
     assert len(points) == grid_size(space) == 8
     endless = {**space, "d": dimension("uniform(0,1)")}
     assert grid_size(endless) is None
@@ -216,11 +263,18 @@ def test_a_grid_goes_through_every_combination_the_last_key_fastest() -> None:
     [
         ("choice()", "it holds no value: write for example `choice(8,16,32)`"),
         ("grid( )", "it holds no value: write for example `grid(8,16,32)`"),
-        ("choice(8,,16)", "a value between two commas is missing (no value is written `null`, empty text `''`)"),
+        (
+            "choice(8,,16)",
+            "a value between two commas is missing (no value is written `null`, empty text `''`)",
+        ),
         ("choice(8,)", "a value between two commas is missing"),
         ("choice(8,16,8)", "it holds `8` twice: keep one"),
         ("choice([1,2)", "one of its values is not a YAML list, mapping or string"),
-        ("choice(8", "its parenthesis is not closed; inside the braces or brackets of YAML an expression stands in quotes"),
+        (
+            "choice(8",
+            "its parenthesis is not closed; inside the braces or brackets of YAML an expression "
+            "stands in quotes",
+        ),
         ("uniform(0.2,0)", "its range is reversed: write `uniform(0,0.2)`"),
         ("quniform(32,8,8)", "its range is reversed: write `quniform(8,32,8)`"),
         ("loguniform(1e-4,1e-5)", "its range is reversed: write `loguniform(1e-5,1e-4)`"),
@@ -254,10 +308,20 @@ def test_a_wrong_expression_names_key_origin_and_mend(text: object, message: str
 
 def test_dimensions_are_taken_out_of_nested_options() -> None:
     settings = parse_mapping(
-        {"model": {"lora": {"rank": "choice(2,4)", "alpha": 2}, "drop": {"share": {"uniform": [0, 1]}}}, "epochs": 3}, "a.yaml"
+        {
+            "model": {
+                "lora": {"rank": "choice(2,4)", "alpha": 2},
+                "drop": {"share": {"uniform": [0, 1]}},
+            },
+            "epochs": 3,
+        },
+        "a.yaml",
     )
     space, fixed = split_space(settings)
-    assert {key: one.text for key, one in space.items()} == {"model.lora.rank": "choice(2,4)", "model.drop.share": "uniform(0,1)"}
+    assert {key: one.text for key, one in space.items()} == {
+        "model.lora.rank": "choice(2,4)",
+        "model.drop.share": "uniform(0,1)",
+    }
     assert fixed == {"model.lora": Setting({"alpha": 2}, "a.yaml"), "epochs": Setting(3, "a.yaml")}
 
 
@@ -267,7 +331,8 @@ def test_what_holds_no_expression_is_left_as_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("choice(1,2)", True), (" uniform( )", True), ("a(1)", False), ("choice", False), (3, False)]
+    ("text", "expected"),
+    [("choice(1,2)", True), (" uniform( )", True), ("a(1)", False), ("choice", False), (3, False)],
 )
 def test_expressions_are_recognized(text: object, expected: bool) -> None:
     assert looks_like_expression(text) is expected

@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 
-from ftr.config.keys import KNOWN_KEYS
-from ftr.config.overrides import parse_mapping
+from ftr.config.components import KNOWN_KEYS
+from ftr.config.parse import parse_mapping
 from ftr.config.resolve import flat, resolve
 from ftr.config.trainer import OWN_KEYS, PASSED, SET_BY_FTR, check_trainer
 from ftr.errors import ConfigError
-from ftr.registry import Registry
+from ftr.registry.registry import Registry
 
 
 @pytest.mark.parametrize(
@@ -19,13 +19,22 @@ from ftr.registry import Registry
         ("trainer.per_device_train_batch_size", "use `batch_size` and `train.micro_batch`"),
         ("trainer.output_dir", "use `output`"),
         ("trainer.bf16", "use `train.precision`"),
-        ("trainer.remove_unused_columns", "cannot be set: heads read columns that the model does not"),
+        (
+            "trainer.remove_unused_columns",
+            "cannot be set: heads read columns that the model does not",
+        ),
         ("trainer.push_to_hub", "cannot be set: a run uploads nothing"),
         ("trainer.hub_token", "cannot be set: a run uploads nothing"),
         ("trainer.report_to", "experiment trackers are not supported yet, only `none`"),
-        ("trainer.dataloader_num_workers", "cannot be set: encoded rows are read from memory-mapped files"),
+        (
+            "trainer.dataloader_num_workers",
+            "cannot be set: encoded rows are read from memory-mapped files",
+        ),
         ("trainer.dropout", "has no field `dropout`. Did you mean `train.dropout`?"),
-        ("trainer.adam_beta", "`transformers.TrainingArguments` has no field `adam_beta`. Did you mean `adam_beta"),
+        (
+            "trainer.adam_beta",
+            "`transformers.TrainingArguments` has no field `adam_beta`. Did you mean `adam_beta",
+        ),
     ],
 )
 def test_a_key_that_is_not_for_trainer_is_refused(key: str, message: str) -> None:
@@ -36,7 +45,10 @@ def test_a_key_that_is_not_for_trainer_is_refused(key: str, message: str) -> Non
 
 
 def test_other_fields_pass_through(registry: Registry) -> None:
-    config = resolve(["task=qa", "trainer.adam_beta2=0.98", "trainer.lr_scheduler_kwargs={num_cycles: 2}"], registry).config
+    config = resolve(
+        ["task=qa", "trainer.adam_beta2=0.98", "trainer.lr_scheduler_kwargs={num_cycles: 2}"],
+        registry,
+    ).config
     assert config.trainer == {"adam_beta2": 0.98, "lr_scheduler_kwargs": {"num_cycles": 2}}
     assert resolve(flat(config), registry).config == config
 
@@ -50,9 +62,13 @@ def test_the_tables_name_real_keys_and_fields() -> None:
     assert {key for keys in OWN_KEYS.values() for key in keys} <= set(KNOWN_KEYS)
 
 
-def test_every_field_of_the_installed_transformers_is_ftr_s_own_or_refused_or_has_an_effect() -> None:
+def test_every_field_of_the_installed_transformers_is_ftr_s_own_or_refused_or_has_an_effect() -> (
+    None
+):
     from transformers import TrainingArguments
 
     tables = [set(OWN_KEYS), set(SET_BY_FTR), set(PASSED)]
     fields = [field.name for field in dataclasses.fields(TrainingArguments) if field.init]
-    assert {name: sum(name in table for table in tables) for name in fields} == dict.fromkeys(fields, 1)
+    assert {name: sum(name in table for table in tables) for name in fields} == dict.fromkeys(
+        fields, 1
+    )

@@ -66,7 +66,14 @@ def test_infinity_is_a_number_for_the_range_check_to_refuse() -> None:
 
 def test_files_read_scalars_as_words_do() -> None:
     text = "a: 1e-5\nb: no\nc: 2024-01-01\nd: 010\ne: true\nf:\n"
-    assert read_yaml(text) == {"a": 1e-5, "b": "no", "c": "2024-01-01", "d": 10, "e": True, "f": None}
+    assert read_yaml(text) == {
+        "a": 1e-5,
+        "b": "no",
+        "c": "2024-01-01",
+        "d": 10,
+        "e": True,
+        "f": None,
+    }
 
 
 def test_a_key_that_stands_twice_is_an_error_with_its_line() -> None:

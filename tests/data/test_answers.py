@@ -1,17 +1,19 @@
-"""Answers as converters write them, offsets that are off, and groups that made splits keep whole."""
+"""Answers as converters write them, offsets that are off, and groups that made splits keep
+whole.
+"""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from ftr.config.data import DataConfig
-from ftr.data.answers import canonical_answers
+from ftr.config.schema import DataConfig
 from ftr.data.prepare import PreparedRows, prepare_rows
+from ftr.data.read import read_unlabelled
 from ftr.data.rows import RejectedRowsError
-from ftr.data.unlabelled import read_unlabelled
+from ftr.data.squad import canonical_answers
 from ftr.errors import DataError
-from ftr.runs.rejected import refused_rows_kept
+from ftr.runs.directory import refused_rows_kept
 from readers import ALL, QA, causes, head_of, load, prepare
 
 CONTEXT = "Ada met Bo in Rome."
@@ -40,12 +42,25 @@ PARAGRAPH = {"context": CONTEXT, "qas": [qa()]}
         ([PARAGRAPH], "[0].qas[0]"),
         (PARAGRAPH, "qas[0]"),
         ({"data": [PARAGRAPH]}, "data[0].qas[0]"),
-        ({"version": 1, "set": {"data": [{"paragraphs": [PARAGRAPH]}]}}, "set.data[0].paragraphs[0].qas[0]"),
+        (
+            {"version": 1, "set": {"data": [{"paragraphs": [PARAGRAPH]}]}},
+            "set.data[0].paragraphs[0].qas[0]",
+        ),
         ([{"title": "T", "paragraphs": [PARAGRAPH]}], "[0].paragraphs[0].qas[0]"),
-        ([{"passage": CONTEXT, "qas": [{"qid": "q", "query": "Who?", "answer": "Bo", "answer_start": 8}]}], "[0].qas[0]"),
+        (
+            [
+                {
+                    "passage": CONTEXT,
+                    "qas": [{"qid": "q", "query": "Who?", "answer": "Bo", "answer_start": 8}],
+                }
+            ],
+            "[0].qas[0]",
+        ),
     ],
 )
-def test_nested_questions_are_read_whatever_they_are_nested_in(tmp_path: Path, document: object, place: str) -> None:
+def test_nested_questions_are_read_whatever_they_are_nested_in(
+    tmp_path: Path, document: object, place: str
+) -> None:
     loaded = load(dump(tmp_path / "a.json", document), QA)
     assert loaded.splits["train"].places == [f"a.json:{place}"]
     assert answers(prepare(tmp_path / "a.json", QA)) == [BO]
@@ -55,8 +70,12 @@ def test_nested_questions_are_read_from_jsonl_and_parquet(tmp_path: Path) -> Non
     import pyarrow as pa
     from pyarrow import parquet
 
-    (tmp_path / "a.jsonl").write_text(f'{{"header": {{}}}}\n{json.dumps(PARAGRAPH)}\n', encoding="utf-8")
-    (tmp_path / "b.jsonl").write_text(json.dumps({"data": [{"paragraphs": [PARAGRAPH]}]}, indent=1), encoding="utf-8")
+    (tmp_path / "a.jsonl").write_text(
+        f'{{"header": {{}}}}\n{json.dumps(PARAGRAPH)}\n', encoding="utf-8"
+    )
+    (tmp_path / "b.jsonl").write_text(
+        json.dumps({"data": [{"paragraphs": [PARAGRAPH]}]}, indent=1), encoding="utf-8"
+    )
     parquet.write_table(pa.Table.from_pylist([PARAGRAPH]), tmp_path / "c.parquet")
     for name in ("a.jsonl", "b.jsonl", "c.parquet"):
         assert answers(prepare(tmp_path / name, QA)) == [BO]
@@ -64,7 +83,9 @@ def test_nested_questions_are_read_from_jsonl_and_parquet(tmp_path: Path) -> Non
 
 
 def test_two_sets_in_one_document_are_not_mixed(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"several sets of questions, `train` and `dev`: write each to a file"):
+    with pytest.raises(
+        DataError, match=r"several sets of questions, `train` and `dev`: write each to a file"
+    ):
         load(dump(tmp_path / "a.json", {"train": [PARAGRAPH], "dev": [PARAGRAPH]}), QA)
 
 
@@ -90,18 +111,35 @@ def test_numpy_prints_no_commas_and_code_in_a_cell_is_not_run(tmp_path: Path) ->
     assert canonical_answers("['Ada' 'Bo']", "[0 8]", CONTEXT) == (both, None)
     trap = f"[__import__('pathlib').Path({str(tmp_path / 'ran')!r}).touch()]"
     assert canonical_answers(trap, None, CONTEXT)[1] == "answer is not in the context"
-    assert canonical_answers("[" * 5000 + "]" * 5000, None, CONTEXT)[1] == "answer is not in the context"
+    assert (
+        canonical_answers("[" * 5000 + "]" * 5000, None, CONTEXT)[1]
+        == "answer is not in the context"
+    )
     assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
-def test_answers_flattened_into_two_columns_use_the_given_offsets(tmp_path: Path, suffix: str) -> None:
+def test_answers_flattened_into_two_columns_use_the_given_offsets(
+    tmp_path: Path, suffix: str
+) -> None:
     context = "Bo met Bo"
     path = tmp_path / f"a.{suffix}"
     if suffix == "csv":
-        path.write_text(f"question,context,answers.text,answers.answer_start\nWho?,{context},['Bo'],[7]\n", encoding="utf-8")
+        path.write_text(
+            f"question,context,answers.text,answers.answer_start\nWho?,{context},['Bo'],[7]\n",
+            encoding="utf-8",
+        )
     else:
-        path.write_text(json.dumps({"question": "Who?", "context": context, "answers.text": ["Bo"], "answers.answer_start": [7]}))
+        path.write_text(
+            json.dumps(
+                {
+                    "question": "Who?",
+                    "context": context,
+                    "answers.text": ["Bo"],
+                    "answers.answer_start": [7],
+                }
+            )
+        )
     assert answers(prepare(path, QA)) == [{"text": ["Bo"], "answer_start": [7]}]
 
 
@@ -109,10 +147,17 @@ def test_impossible_questions_in_all_spellings(tmp_path: Path) -> None:
     empty: dict[str, list[object]] = {"text": [], "answer_start": []}
     good = [
         *(qa(is_impossible=flag) for flag in ("false", "False", 0, 0.0, "no", "0", None, "")),
-        *(qa(is_impossible=flag, answers=empty, plausible_answers=[{"text": "Bo"}]) for flag in (True, "true", "True", 1, 1.0, "yes")),
+        *(
+            qa(is_impossible=flag, answers=empty, plausible_answers=[{"text": "Bo"}])
+            for flag in (True, "true", "True", 1, 1.0, "yes")
+        ),
         qa(is_impossible=True, answers=[{"text": "", "answer_start": -1}]),
     ]
-    bad = [qa(is_impossible="True"), qa(is_impossible="False", answers=empty), qa(is_impossible="maybe")]
+    bad = [
+        qa(is_impossible="True"),
+        qa(is_impossible="False", answers=empty),
+        qa(is_impossible="maybe"),
+    ]
     items = [{**item, "id": str(number)} for number, item in enumerate([*good, *bad])]
     prepared = prepare(dump(tmp_path / "a.json", [{"context": CONTEXT, "qas": items}]), QA)
     assert answers(prepared) == [BO] * 8 + [empty] * 7
@@ -123,22 +168,40 @@ def test_impossible_questions_in_all_spellings(tmp_path: Path) -> None:
     ]
 
 
-def test_rows_of_one_answer_each_are_joined_where_id_question_and_context_agree(tmp_path: Path) -> None:
-    lines = ["id,context,question,answer,answer_start", f"a,{CONTEXT},Who?,Bo,8", f"a,{CONTEXT},Who?,Ada,0", f"b,{CONTEXT},Who?,Bo,8"]
+def test_rows_of_one_answer_each_are_joined_where_id_question_and_context_agree(
+    tmp_path: Path,
+) -> None:
+    lines = [
+        "id,context,question,answer,answer_start",
+        f"a,{CONTEXT},Who?,Bo,8",
+        f"a,{CONTEXT},Who?,Ada,0",
+        f"b,{CONTEXT},Who?,Bo,8",
+    ]
     lines += [f"b,{CONTEXT},Who?,Bo,8", f"c,{CONTEXT},Who?,Bo,8", f"c,{CONTEXT},Where?,Rome,14"]
     (tmp_path / "a.csv").write_text("\n".join(lines), encoding="utf-8")
     prepared = prepare(tmp_path / "a.csv", QA)
     assert answers(prepared)[0] == {"text": ["Bo", "Ada"], "answer_start": [8, 0]}
     assert [row["id"] for row in prepared.splits["train"]] == ["a", "b", "c"]
     assert causes(prepared) == {"a.csv:7": "duplicate id"}
-    assert any(note.startswith("train: rows joined to an earlier one: 2") for note in prepared.notes)
+    assert any(
+        note.startswith("train: rows joined to an earlier one: 2") for note in prepared.notes
+    )
 
 
 def test_one_unusable_answer_does_not_reject_a_question_that_has_another(tmp_path: Path) -> None:
-    several = [{"text": "Bo!", "answer_start": -1}, {"text": "Bo", "answer_start": 8}, {"text": "Cy", "answer_start": "x"}]
-    prepared = prepare(dump(tmp_path / "a.json", [{"context": CONTEXT, "qas": [qa(answers=several)]}]), QA)
+    several = [
+        {"text": "Bo!", "answer_start": -1},
+        {"text": "Bo", "answer_start": 8},
+        {"text": "Cy", "answer_start": "x"},
+    ]
+    prepared = prepare(
+        dump(tmp_path / "a.json", [{"context": CONTEXT, "qas": [qa(answers=several)]}]), QA
+    )
     assert answers(prepared) == [BO] and not prepared.rejected
-    assert any(note.startswith("train: answers not usable: 2 (answer is not in the context: 1, ") for note in prepared.notes)
+    assert any(
+        note.startswith("train: answers not usable: 2 (answer is not in the context: 1, ")
+        for note in prepared.notes
+    )
     assert prepared.report["splits"]["train"]["answers"]["answers not usable"] == 2  # type: ignore[index]
 
 
@@ -156,24 +219,43 @@ def test_an_offset_that_is_off_is_moved_where_the_answer_stands_once_nearby(tmp_
     assert set(causes(prepared).values()) == {"answer_start does not point at the answer"}
 
 
-@pytest.mark.parametrize(("encoding", "size", "unit"), [("utf-16-le", 2, "UTF-16 code units"), ("utf-8", 1, "UTF-8 bytes")])
-def test_offsets_in_other_units_are_recognised_and_converted(tmp_path: Path, encoding: str, size: int, unit: str) -> None:
+@pytest.mark.parametrize(
+    ("encoding", "size", "unit"),
+    [("utf-16-le", 2, "UTF-16 code units"), ("utf-8", 1, "UTF-8 bytes")],
+)
+def test_offsets_in_other_units_are_recognised_and_converted(
+    tmp_path: Path, encoding: str, size: int, unit: str
+) -> None:
     context = "\U0001f600 Bo, \U0001f600 é Bo, then Bo"
     at = [at for at in range(len(context)) if context.startswith("Bo", at)]
     rows = [
-        {"context": context, "question": f"{n}?", "answer": "Bo", "answer_start": len(context[:start].encode(encoding)) // size}
+        {
+            "context": context,
+            "question": f"{n}?",
+            "answer": "Bo",
+            "answer_start": len(context[:start].encode(encoding)) // size,
+        }
         for n, start in enumerate(at)
     ]
     prepared = prepare(dump(tmp_path / "a.json", rows), QA)
-    assert [row["answers"]["answer_start"] for row in prepared.splits["train"]] == [[start] for start in at]
+    assert [row["answers"]["answer_start"] for row in prepared.splits["train"]] == [
+        [start] for start in at
+    ]
     assert any(
-        f"answer offsets converted: 3 (most offsets of the file that are wrong in characters count {unit}" in n for n in prepared.notes
+        "answer offsets converted: 3 (most offsets of the file that are wrong in characters count "
+        f"{unit}" in n
+        for n in prepared.notes
     )
 
 
 def made(tmp_path: Path, rows: list[dict[str, object]]) -> PreparedRows:
-    path = dump(tmp_path / "a.json", [{"question": f"{n}?", "answers": "", **row} for n, row in enumerate(rows)])
-    return prepare_rows(load(path, QA), head_of(QA), DataConfig(validation_share=0.3, test_share=0.2))
+    path = dump(
+        tmp_path / "a.json",
+        [{"question": f"{n}?", "answers": "", **row} for n, row in enumerate(rows)],
+    )
+    return prepare_rows(
+        load(path, QA), head_of(QA), DataConfig(validation_share=0.3, test_share=0.2)
+    )
 
 
 def shared(prepared: PreparedRows, column: str) -> set[str]:
@@ -182,13 +264,19 @@ def shared(prepared: PreparedRows, column: str) -> set[str]:
 
 
 def test_no_passage_is_in_two_splits_even_when_most_are_distinct(tmp_path: Path) -> None:
-    rows: list[dict[str, object]] = [{"context": f"passage {n if n > 8 else n // 3}"} for n in range(40)]
+    rows: list[dict[str, object]] = [
+        {"context": f"passage {n if n > 8 else n // 3}"} for n in range(40)
+    ]
     assert not shared(made(tmp_path, rows), "context")
 
 
 def test_a_passage_under_two_titles_keeps_both_titles_together(tmp_path: Path) -> None:
-    rows: list[dict[str, object]] = [{"title": f"t{n % 20}", "context": f"passage {n}"} for n in range(60)]
-    rows += [{"title": f"t{n}", "context": "One for ALL" if n % 2 else "one for all"} for n in range(5)]
+    rows: list[dict[str, object]] = [
+        {"title": f"t{n % 20}", "context": f"passage {n}"} for n in range(60)
+    ]
+    rows += [
+        {"title": f"t{n}", "context": "One for ALL" if n % 2 else "one for all"} for n in range(5)
+    ]
     rows += [{"title": None, "context": f"alone {n}"} for n in range(10)]
     prepared = made(tmp_path, rows)
     assert not shared(prepared, "context") and shared(prepared, "title") <= {"none"}
@@ -196,7 +284,9 @@ def test_a_passage_under_two_titles_keeps_both_titles_together(tmp_path: Path) -
 
 def test_one_passage_is_not_divided_and_the_message_says_what_to_set(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"30 training rows have 1 different `context`, too few to divide over 3 splits.*validation_share=0"
+        DataError,
+        match=r"30 training rows have 1 different `context`, too few to divide over 3 "
+        r"splits.*validation_share=0",
     ):
         made(tmp_path, [{"context": CONTEXT}] * 30)
 
@@ -204,17 +294,42 @@ def test_one_passage_is_not_divided_and_the_message_says_what_to_set(tmp_path: P
 @pytest.mark.parametrize(
     ("answers", "said"),
     [
-        ({"text": ["Nobody"], "answer_start": [None]}, r"is not in the context: 3, .*copied from its context, letter for letter"),
-        ({"text": ["Ada"], "answer_start": [900]}, r"does not point at the answer: 3, .*without an offset"),
-        ({"text": ["Ada"], "answer_start": ["x"]}, r"is not a whole number: 3, .*`dataset\.answer_start=COLUMN`"),
-        ({"text": ["e"], "answer_start": [None]}, r"occurs more than once .*: 3, .*`dataset\.answer_start=COLUMN`"),
+        (
+            {"text": ["Nobody"], "answer_start": [None]},
+            r"is not in the context: 3, .*copied from its context, letter for letter",
+        ),
+        (
+            {"text": ["Ada"], "answer_start": [900]},
+            r"does not point at the answer: 3, .*without an offset",
+        ),
+        (
+            {"text": ["Ada"], "answer_start": ["x"]},
+            r"is not a whole number: 3, .*`dataset\.answer_start=COLUMN`",
+        ),
+        (
+            {"text": ["e"], "answer_start": [None]},
+            r"occurs more than once .*: 3, .*`dataset\.answer_start=COLUMN`",
+        ),
     ],
 )
-def test_refused_answers_are_told_with_what_helps_and_their_rows_are_kept(tmp_path: Path, answers: object, said: str) -> None:
-    rows = [{"question": f"who {n}?", "context": "Ada built the engine there.", "answers": answers} for n in range(3)]
+def test_refused_answers_are_told_with_what_helps_and_their_rows_are_kept(
+    tmp_path: Path, answers: object, said: str
+) -> None:
+    rows = [
+        {"question": f"who {n}?", "context": "Ada built the engine there.", "answers": answers}
+        for n in range(3)
+    ]
     path = tmp_path / "a.json"
     path.write_text(json.dumps(rows), encoding="utf-8")
-    with pytest.raises(RejectedRowsError, match=said + r".*`data\.max_rejected=`.*refused-rows\.jsonl"), refused_rows_kept(tmp_path):
+    with (
+        pytest.raises(
+            RejectedRowsError, match=said + r".*`data\.max_rejected=`.*refused-rows\.jsonl"
+        ),
+        refused_rows_kept(tmp_path),
+    ):
         prepare(path, QA, ALL.model_copy(update={"max_rejected": 0.05}))
-    kept = [json.loads(line) for line in (tmp_path / "refused-rows.jsonl").read_text(encoding="utf-8").splitlines()]
+    kept = [
+        json.loads(line)
+        for line in (tmp_path / "refused-rows.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert [row["place"] for row in kept] == ["a.json:[0]", "a.json:[1]", "a.json:[2]"]

@@ -12,7 +12,12 @@ from readers import ALL, TEXT, head_of, load, prepare
 
 CASES = Path(os.environ.get("FTR_CASES", Path(__file__).parents[3] / "shared" / "cases"))
 
-pytestmark = [pytest.mark.data, pytest.mark.skipif(not CASES.is_dir(), reason="no cases: set FTR_CASES or lay them in ../shared/cases")]
+pytestmark = [
+    pytest.mark.data,
+    pytest.mark.skipif(
+        not CASES.is_dir(), reason="no cases: set FTR_CASES or lay them in ../shared/cases"
+    ),
+]
 
 GERMAN = {"encoding": "cp1252", "text": "Bewertung", "label": "Sterne"}
 
@@ -36,17 +41,27 @@ GERMAN = {"encoding": "cp1252", "text": "Bewertung", "label": "Sterne"}
         ("plain-text-forms/label_first.txt", {}, ("0", "1"), {"train": 60}),
         ("plain-text-forms/tab_label_last.txt", {}, ("0", "1"), {"train": 60}),
         ("plain-text-forms/at_sign.txt", {}, ("negative", "positive"), {"train": 60}),
-        ("plain-text-forms/coarse_fine.label", {}, ("BLAME:long", "BLAME:short", "PRAISE:long", "PRAISE:short"), {"train": 60}),
+        (
+            "plain-text-forms/coarse_fine.label",
+            {},
+            ("BLAME:long", "BLAME:short", "PRAISE:long", "PRAISE:short"),
+            {"train": 60},
+        ),
         ("plain-text-forms/file_per_class", {}, ("neg", "pos"), {"train": 60}),
     ],
 )
-def test_a_case_is_read(source: str, options: dict[str, Any], labels: tuple[str, ...] | None, used: dict[str, int]) -> None:
+def test_a_case_is_read(
+    source: str, options: dict[str, Any], labels: tuple[str, ...] | None, used: dict[str, int]
+) -> None:
     prepared = prepare_rows(load(CASES / source, TEXT, **options), head_of(TEXT), ALL)
     assert {name: len(rows) for name, rows in prepared.splits.items()} == used
     assert labels is None or prepared.labels == labels
 
 
-@pytest.mark.parametrize(("source", "said"), [("packed/book.xlsx", "an Excel file: save it as CSV"), ("conll", "ftr-ner")])
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [("packed/book.xlsx", "an Excel file: save it as CSV"), ("conll", "ftr-ner")],
+)
 def test_a_case_is_refused_with_the_way_out(source: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         load(CASES / source)
@@ -54,5 +69,6 @@ def test_a_case_is_refused_with_the_way_out(source: str, said: str) -> None:
 
 def test_lists_of_labels_are_reported() -> None:
     assert any(
-        "look like lists of labels" in note and "ftr-toxic-labels" in note for note in prepare(CASES / "list-cells" / "emotions.csv").notes
+        "look like lists of labels" in note and "ftr-toxic-labels" in note
+        for note in prepare(CASES / "list-cells" / "emotions.csv").notes
     )

@@ -1,17 +1,19 @@
-"""Columns of lists and of numbers: tokens with a class each, sets of classes, and what is learned as a number."""
+"""Columns of lists and of numbers: tokens with a class each, sets of classes, and what is learned
+as a number.
+"""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from ftr.config.data import DataConfig
-from ftr.data.cells import check_cell
+from ftr.config.schema import DataConfig
+from ftr.data.check import check_cell
 from ftr.data.prepare import PreparedRows, prepare_rows
-from ftr.data.schema import Column, RowSchema
-from ftr.data.unlabelled import read_unlabelled
+from ftr.data.read import read_unlabelled
 from ftr.errors import DataError
-from ftr.protocols import Row
+from ftr.registry.protocols import Row
+from ftr.registry.schema import Column, RowSchema
 from ftr_plugins.classification.head import SequenceClassificationHead
 from readers import ALL, causes, load
 
@@ -27,7 +29,11 @@ RATED = RowSchema(columns=(Column(name="text"), SCORE))
 def prepare(path: Path, schema: RowSchema, data: DataConfig = ALL) -> PreparedRows:
     class Head(SequenceClassificationHead):
         def check(self, row: Row) -> str | None:
-            return "as many tags as tokens" if len(row.get("tokens", ())) != len(row.get("tags", ())) else None
+            return (
+                "as many tags as tokens"
+                if len(row.get("tokens", ())) != len(row.get("tags", ()))
+                else None
+            )
 
     Head.schema = schema
     return prepare_rows(load(path, schema), Head(), data)
@@ -87,8 +93,15 @@ def test_every_token_gets_the_id_of_its_class(tmp_path: Path) -> None:
 
 
 def test_rows_with_a_class_that_train_lacks_are_left_out(tmp_path: Path) -> None:
-    lines(tmp_path / "train.jsonl", {"text": "a", "topics": ["x", "y"]}, {"text": "b", "topics": []}, {"text": "c", "topics": ["y"]})
-    lines(tmp_path / "test.jsonl", {"text": "d", "topics": ["x", "z"]}, {"text": "e", "topics": ["x"]})
+    lines(
+        tmp_path / "train.jsonl",
+        {"text": "a", "topics": ["x", "y"]},
+        {"text": "b", "topics": []},
+        {"text": "c", "topics": ["y"]},
+    )
+    lines(
+        tmp_path / "test.jsonl", {"text": "d", "topics": ["x", "z"]}, {"text": "e", "topics": ["x"]}
+    )
     prepared = prepare(tmp_path, FILED)
     assert [row["topics"] for row in prepared.splits["train"]] == [[0, 1], [], [1]]
     assert [row["topics"] for row in prepared.splits["test"]] == [[0]]
@@ -104,15 +117,30 @@ def test_flat_cells_of_a_csv_are_split_at_the_separator(tmp_path: Path) -> None:
 
 def test_lists_that_teach_nothing_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"all `tags` are `O`: there is nothing to learn"):
-        prepare(lines(tmp_path / "a.jsonl", *({"tokens": ["a"], "tags": ["O"]} for _ in range(9))), TAGGED)
+        prepare(
+            lines(tmp_path / "a.jsonl", *({"tokens": ["a"], "tags": ["O"]} for _ in range(9))),
+            TAGGED,
+        )
     with pytest.raises(DataError, match=r"no usable row has any `topics`"):
-        prepare(lines(tmp_path / "b.jsonl", *({"text": f"t{n}", "topics": []} for n in range(9))), FILED)
-    with pytest.raises(DataError, match=r"`topics` has 60 different values in 60 places, so it does not name classes"):
-        prepare(lines(tmp_path / "c.jsonl", *({"text": f"t{n}", "topics": [f"x{n}"]} for n in range(60))), FILED)
+        prepare(
+            lines(tmp_path / "b.jsonl", *({"text": f"t{n}", "topics": []} for n in range(9))), FILED
+        )
+    with pytest.raises(
+        DataError,
+        match=r"`topics` has 60 different values in 60 places, so it does not name classes",
+    ):
+        prepare(
+            lines(
+                tmp_path / "c.jsonl", *({"text": f"t{n}", "topics": [f"x{n}"]} for n in range(60))
+            ),
+            FILED,
+        )
 
 
 def test_one_class_that_applies_or_not_can_be_learned(tmp_path: Path) -> None:
-    path = lines(tmp_path / "a.jsonl", *({"text": f"t{n}", "topics": ["x"] * (n % 2)} for n in range(20)))
+    path = lines(
+        tmp_path / "a.jsonl", *({"text": f"t{n}", "topics": ["x"] * (n % 2)} for n in range(20))
+    )
     assert prepare(path, FILED, DataConfig(validation_share=0.1, test_share=0.1)).labels == ("x",)
 
 
@@ -131,11 +159,18 @@ def test_numbers_are_floats_and_need_no_classes(tmp_path: Path) -> None:
 
 def test_rows_to_predict_come_without_what_is_learned(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("tokens\nin Rome\n", encoding="utf-8")
-    assert read_unlabelled(tmp_path / "a.csv", TAGGED).rows == [{"id": "predict-1", "tokens": ["in", "Rome"]}]
+    assert read_unlabelled(tmp_path / "a.csv", TAGGED).rows == [
+        {"id": "predict-1", "tokens": ["in", "Rome"]}
+    ]
     (tmp_path / "b.csv").write_text("text,score\nx,?\n", encoding="utf-8")
     assert read_unlabelled(tmp_path / "b.csv", RATED).rows == [{"id": "predict-1", "text": "x"}]
-    given = RowSchema(columns=(Column(name="text"), Column(name="score", type="number", given=True)))
-    assert read_unlabelled(tmp_path / "b.csv", given).rejected[0].cause == "score is not a finite number"
+    given = RowSchema(
+        columns=(Column(name="text"), Column(name="score", type="number", given=True))
+    )
+    assert (
+        read_unlabelled(tmp_path / "b.csv", given).rejected[0].cause
+        == "score is not a finite number"
+    )
 
 
 def test_a_plain_text_of_tokens_takes_its_tags_from_the_file_beside_it(tmp_path: Path) -> None:

@@ -7,13 +7,12 @@ from typing import Any, get_args
 
 import pytest
 
-from ftr.config.data import Cleaning, DataConfig
-from ftr.config.texts import check_texts
-from ftr.data.clean import PASSES
-from ftr.data.cleaner import CONTEXT, GIVEN, Cleaner, Counts, as_given, cleaned_row
+from ftr.config.resolve import check_texts
+from ftr.config.schema import Cleaning, DataConfig
+from ftr.data.clean import CONTEXT, GIVEN, PASSES, Cleaner, Counts, as_given, cleaned_row
 from ftr.data.rows import Row
-from ftr.data.schema import Column, RowSchema
 from ftr.errors import ConfigError, DataError
+from ftr.registry.schema import Column, RowSchema
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
 from readers import ALL, QA, TEXT, causes, prepare, texts
 
@@ -24,12 +23,24 @@ CASES = [
     ("html", "so <b>very</b> <a href='x' title=\"y\">good</a>", "so very good"),
     ("html", "<!-- a\nb -->x<script>if (a < b) {}</script>y<STYLE>p {}</STYLE>z", "x y z"),
     ("html", "Tom &amp; Jerry&#39;s &lt;b&gt; &eacute;&#x41;", "Tom & Jerry's <b> éA"),
-    ("html", "AT&T a <3 b, x <y and z> w, <unk>, ?a=1&copy=2 &nosuch;", "AT&T a <3 b, x <y and z> w, <unk>, ?a=1&copy=2 &nosuch;"),
-    ("urls", "see https://t.co/AbC?d=1#e, or (http://x.org/a_(b)). www.site.com!", "see http, or (http). http!"),
+    (
+        "html",
+        "AT&T a <3 b, x <y and z> w, <unk>, ?a=1&copy=2 &nosuch;",
+        "AT&T a <3 b, x <y and z> w, <unk>, ?a=1&copy=2 &nosuch;",
+    ),
+    (
+        "urls",
+        "see https://t.co/AbC?d=1#e, or (http://x.org/a_(b)). www.site.com!",
+        "see http, or (http). http!",
+    ),
     ("urls", "http me, a.b.c, no www. here", "http me, a.b.c, no www. here"),
     ("users", "@anna_1 and @Bo: mail a@b.org", "@user and @user: mail a@b.org"),
     ("users", "@user @ user", "@user @ user"),
-    ("unicode", "ﬁne ½ ｆｕｌｌ e\u0301 a\u00ad\u200bb \ufeffc\x00d\x85e", "fine 1⁄2 full é ab cd e"),
+    (
+        "unicode",
+        "ﬁne ½ ｆｕｌｌ e\u0301 a\u00ad\u200bb \ufeffc\x00d\x85e",
+        "fine 1⁄2 full é ab cd e",
+    ),
     ("unicode", "نمی\u200cشود\t\n", "نمی\u200cشود\t\n"),
     ("unicode", "\u1112\u1161\u11ab\u1100\u1173\u11af", "한글"),
     ("whitespace", "  a \t b\u00a0c\n\nd ", "a b c d"),
@@ -37,7 +48,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "given", "expected"), CASES)
-def test_each_name_cleans_what_it_says_and_nothing_else(name: str, given: str, expected: str) -> None:
+def test_each_name_cleans_what_it_says_and_nothing_else(
+    name: str, given: str, expected: str
+) -> None:
     assert Cleaner([name]).text(given) == expected
     assert Cleaner().text(given) == given
 
@@ -79,7 +92,9 @@ def test_a_traced_text_is_the_cleaned_one_and_leads_back_to_the_characters_it_wa
         traced = cleaner.traced(text)
         assert traced.text == cleaner.text(text)
         assert len(traced.text) == len(traced.starts) == len(traced.ends)
-        assert list(traced.starts) == sorted(traced.starts) and list(traced.ends) == sorted(traced.ends)
+        assert list(traced.starts) == sorted(traced.starts) and list(traced.ends) == sorted(
+            traced.ends
+        )
         for place, letter in enumerate(traced.text):
             start, end = traced.before(place, place + 1)
             assert 0 <= start < end <= len(text)
@@ -93,10 +108,15 @@ def question(context: str, *answers: str) -> dict[str, Any]:
 
 
 def test_answers_follow_their_passage() -> None:
-    row = question("<p>In  1803</p> the <b>two\u00a0brothers</b> built&nbsp;it.", "1803", "two\u00a0brothers")
+    row = question(
+        "<p>In  1803</p> the <b>two\u00a0brothers</b> built&nbsp;it.", "1803", "two\u00a0brothers"
+    )
     counts = Counts()
     cleaned = Cleaner(EVERY).row(row, QA, counts)
-    assert cleaned["context"] == "In 1803 the two brothers built it." and cleaned["question"] == "who did it?"
+    assert (
+        cleaned["context"] == "In 1803 the two brothers built it."
+        and cleaned["question"] == "who did it?"
+    )
     assert cleaned["answers"] == {"text": ["1803", "two brothers"], "answer_start": [3, 12]}
     assert cleaned[GIVEN] == {CONTEXT: row["context"]} and counts.report()["html"] == 1
     assert ExtractiveQAHead().check(cleaned) is None
@@ -105,14 +125,19 @@ def test_answers_follow_their_passage() -> None:
 @pytest.mark.parametrize(
     ("context", "answer"),
     [
-        ("it stands at http://mill.org/built today", "http://mill.org/built"),  # changed to a placeholder
+        (
+            "it stands at http://mill.org/built today",
+            "http://mill.org/built",
+        ),  # changed to a placeholder
         ("it stands at http://mill.org/built today", "built"),  # a part of what was changed
         ("ask @miller  now", "@miller"),
         ("a <br /> b", "br"),
         ("a <b></b> c", "<b></b>"),  # nothing is left
     ],
 )
-def test_a_passage_is_left_alone_where_an_answer_would_be_damaged(context: str, answer: str) -> None:
+def test_a_passage_is_left_alone_where_an_answer_would_be_damaged(
+    context: str, answer: str
+) -> None:
     counts = Counts()
     cleaned = Cleaner(EVERY).row(question(context, answer), QA, counts)
     assert cleaned == {**question(context, answer), "question": "who did it?"}
@@ -128,7 +153,9 @@ def test_places_in_a_prediction_are_those_of_the_text_as_it_was_given() -> None:
     prediction = {"id": "q", "answer": "x", "start": start, "end": start + 21, "best_answer": "x"}
     silent = {"id": "q", "answer": "", "start": None, "end": None, "best_answer": "x"}
     found, nothing = as_given(ExtractiveQAHead(), [row, row], [prediction, silent], cleaner)
-    assert found["answer"] == given[found["start"] : found["end"]] == "two brothers</b> built&nbsp;it"
+    assert (
+        found["answer"] == given[found["start"] : found["end"]] == "two brothers</b> built&nbsp;it"
+    )
     assert nothing == silent
 
 
@@ -143,7 +170,10 @@ def test_every_split_is_cleaned_counted_and_said(tmp_path: Path) -> None:
     plain = prepare(path, data=DataConfig())
     prepared = prepare(path, data=DataConfig(clean=("html", "whitespace")))
     for split in ("train", "validation", "test"):
-        assert texts(prepared, split) == [text.replace("<b>", "").replace("</b>", "").replace("  ", " ") for text in texts(plain, split)]
+        assert texts(prepared, split) == [
+            text.replace("<b>", "").replace("</b>", "").replace("  ", " ")
+            for text in texts(plain, split)
+        ]
         rows = len(texts(plain, split))
         assert prepared.report["splits"][split]["cleaned"] == {"html": rows, "whitespace": rows}  # type: ignore[index]
     assert "cleaned, of 40 rows: html in 40, whitespace in 40" in prepared.notes
@@ -161,8 +191,13 @@ def test_a_row_of_which_nothing_is_left_is_rejected_at_its_place(tmp_path: Path)
 
 
 def test_heads_without_texts_are_refused_by_name() -> None:
-    words = RowSchema(columns=(Column(name="tokens", type="tokens"), Column(name="tags", type="labels")))
-    for data, key in ((DataConfig(clean=("html",)), "data.clean"), (DataConfig.model_validate({"augment": {"swap": 0.1}}), "data.augment")):
+    words = RowSchema(
+        columns=(Column(name="tokens", type="tokens"), Column(name="tags", type="labels"))
+    )
+    for data, key in (
+        (DataConfig(clean=("html",)), "data.clean"),
+        (DataConfig.model_validate({"augment": {"swap": 0.1}}), "data.augment"),
+    ):
         with pytest.raises(ConfigError, match=rf"`{key}` changes texts, and head `ner`"):
             check_texts(data, words, "ner")
     check_texts(DataConfig(), words, "ner")
@@ -171,4 +206,9 @@ def test_heads_without_texts_are_refused_by_name() -> None:
 
 def test_a_pair_is_cleaned_on_both_sides() -> None:
     row: Row = {"id": "1", "text": "a <br>", "text_pair": "<i>b</i>", "label": 0}
-    assert Cleaner(["html", "whitespace"]).row(row, TEXT, Counts()) == {"id": "1", "text": "a", "text_pair": "b", "label": 0}
+    assert Cleaner(["html", "whitespace"]).row(row, TEXT, Counts()) == {
+        "id": "1",
+        "text": "a",
+        "text_pair": "b",
+        "label": 0,
+    }

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ftr.config.data import DataConfig
-from ftr.data.resample import bootstrap
+from ftr.config.schema import DataConfig
 from ftr.data.rows import Rows
+from ftr.data.splits import bootstrap
 from ftr.errors import DataError
 from readers import ALL, QA, prepare, texts
 
@@ -31,9 +31,17 @@ def folder(path: Path) -> Path:
         ],
     )
     write(
-        path / "dev.jsonl", [{"text": "In validation", "label": "good"}, {"text": "new", "label": "bad"}, {"text": "new", "label": "bad"}]
+        path / "dev.jsonl",
+        [
+            {"text": "In validation", "label": "good"},
+            {"text": "new", "label": "bad"},
+            {"text": "new", "label": "bad"},
+        ],
     )
-    write(path / "test.jsonl", [{"text": "in test", "label": "good"}, {"text": "new", "label": "good"}])
+    write(
+        path / "test.jsonl",
+        [{"text": "in test", "label": "good"}, {"text": "new", "label": "good"}],
+    )
     return path
 
 
@@ -43,12 +51,18 @@ def counts(prepared: Any, split: str) -> Any:
 
 def test_they_are_counted_within_and_between_splits(tmp_path: Path) -> None:
     prepared = prepare(folder(tmp_path))
-    assert counts(prepared, "train") == {"repeated": 1, "contradicting": 2, "in_validation": 1, "in_test": 1}
+    assert counts(prepared, "train") == {
+        "repeated": 1,
+        "contradicting": 2,
+        "in_validation": 1,
+        "in_test": 1,
+    }
     assert counts(prepared, "validation") == {"repeated": 1, "in_train": 1, "in_test": 2}
     assert counts(prepared, "test") == {"in_train": 1, "in_validation": 1}
     assert len(prepared.splits["train"]) == 6
     for note in (
-        "train: 1 of 6 rows repeat an earlier one (the same text), 2 stand there with different targets",
+        "train: 1 of 6 rows repeat an earlier one (the same text), 2 stand there with different "
+        "targets",
         "test: 1 of 2 rows have the same text as a training row",
     ):
         assert note in prepared.notes
@@ -64,17 +78,30 @@ def test_they_are_removed_from_training_alone_and_the_first_stays(tmp_path: Path
 
 
 def test_what_is_cleaned_away_makes_no_difference(tmp_path: Path) -> None:
-    write(tmp_path / "train.jsonl", [{"text": "<b>a</b> b", "label": 0}, {"text": "a b", "label": 1}, {"text": "c", "label": 1}])
+    write(
+        tmp_path / "train.jsonl",
+        [
+            {"text": "<b>a</b> b", "label": 0},
+            {"text": "a b", "label": 1},
+            {"text": "c", "label": 1},
+        ],
+    )
     assert counts(prepare(tmp_path), "train") is None
-    assert counts(prepare(tmp_path, data=ALL.model_copy(update={"clean": ("html",)})), "train") == {"repeated": 1, "contradicting": 2}
+    assert counts(prepare(tmp_path, data=ALL.model_copy(update={"clean": ("html",)})), "train") == {
+        "repeated": 1,
+        "contradicting": 2,
+    }
 
 
 def test_pairs_and_questions_are_compared_whole(tmp_path: Path) -> None:
-    pairs = [{"text": "a", "text_pair": pair, "label": n % 2} for n, pair in enumerate(("b", "c", "b"))]
+    pairs = [
+        {"text": "a", "text_pair": pair, "label": n % 2} for n, pair in enumerate(("b", "c", "b"))
+    ]
     write(tmp_path / "train.jsonl", pairs)
     assert counts(prepare(tmp_path), "train") == {"repeated": 1}
     asked = [
-        {"context": "Ada met Bo.", "question": ask, "answers": answer} for ask, answer in (("who?", "Ada"), ("whom?", "Bo"), ("who?", "Bo"))
+        {"context": "Ada met Bo.", "question": ask, "answers": answer}
+        for ask, answer in (("who?", "Ada"), ("whom?", "Bo"), ("who?", "Bo"))
     ]
     write(tmp_path / "train.jsonl", asked)
     assert counts(prepare(tmp_path, QA), "train") == {"repeated": 1, "contradicting": 2}
@@ -84,7 +111,10 @@ def test_nothing_left_to_train_on_is_said_with_its_cause(tmp_path: Path) -> None
     rows = [{"text": "a", "label": 0}, {"text": "b", "label": 1}]
     write(tmp_path / "train.jsonl", rows)
     write(tmp_path / "test.jsonl", rows)
-    with pytest.raises(DataError, match=r"no usable rows are left for train; `data.duplicates=remove` took those away"):
+    with pytest.raises(
+        DataError,
+        match=r"no usable rows are left for train; `data.duplicates=remove` took those away",
+    ):
         prepare(tmp_path, data=ALL.model_copy(update={"duplicates": "remove"}))
 
 
@@ -97,7 +127,10 @@ def test_a_bootstrap_sample_is_drawn_with_replacement_and_the_same_again() -> No
     assert distinct / 300 == pytest.approx(0.632, abs=0.06)
     assert len({row["id"] for row in sample.rows}) == 300
     assert [row["text"] for row in sample.rows] == sample.places
-    assert (bootstrap(rows, 7)[0].rows, bootstrap(rows, 8)[0].rows != sample.rows) == (sample.rows, True)
+    assert (bootstrap(rows, 7)[0].rows, bootstrap(rows, 8)[0].rows != sample.rows) == (
+        sample.rows,
+        True,
+    )
 
 
 def test_only_training_rows_are_resampled_before_copies_are_made(tmp_path: Path) -> None:
@@ -106,7 +139,10 @@ def test_only_training_rows_are_resampled_before_copies_are_made(tmp_path: Path)
     plain = prepare(tmp_path / "a.jsonl", data=DataConfig())
     data = DataConfig.model_validate({"bootstrap": 3, "augment": {"delete": 0.2}})
     prepared = prepare(tmp_path / "a.jsonl", data=data)
-    assert prepared.splits["validation"] == plain.splits["validation"] and prepared.splits["test"] == plain.splits["test"]
+    assert (
+        prepared.splits["validation"] == plain.splits["validation"]
+        and prepared.splits["test"] == plain.splits["test"]
+    )
     assert len(prepared.splits["train"]) == 2 * len(plain.splits["train"])
     assert set(texts(prepared)[::2]) < set(texts(plain))
     record = prepared.report["splits"]["train"]["bootstrap"]  # type: ignore[index]

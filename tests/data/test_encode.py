@@ -1,4 +1,6 @@
-"""Encoding once per content: what makes another key, several processes at once, and folders that refuse."""
+"""Encoding once per content: what makes another key, several processes at once, and folders that
+refuse.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ import pytest
 
 from ftr.data.encode import StoredSplit, cache_folder, code_identity, store_split
 from ftr.errors import ConfigError, DataError, RunError
-from ftr.protocols import EncodeSettings
-from ftr.registry import get_registry
+from ftr.registry.protocols import EncodeSettings
+from ftr.registry.registry import get_registry
 from ftr.testing.tiny import tiny_tokenizer
 from ftr_plugins.classification.head import SequenceClassificationHead
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
@@ -24,7 +26,9 @@ from ftr_plugins.extractive_qa.head import ExtractiveQAHead
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-ROWS: list[dict[str, Any]] = [{"id": str(n), "text": f"the old mill {'river ' * n}", "label": n % 2} for n in range(5)]
+ROWS: list[dict[str, Any]] = [
+    {"id": str(n), "text": f"the old mill {'river ' * n}", "label": n % 2} for n in range(5)
+]
 SETTINGS = EncodeSettings(max_length=8, stride=2, labels=("x", "y"))
 
 
@@ -35,7 +39,12 @@ class CountingHead(SequenceClassificationHead):
         super().__init__()
         self.rows = 0
 
-    def encode(self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings) -> dict[str, list[Any]]:
+    def encode(
+        self,
+        rows: dict[str, list[Any]],
+        tokenizer: PreTrainedTokenizerBase,
+        settings: EncodeSettings,
+    ) -> dict[str, list[Any]]:
         self.rows += len(rows["text"])
         return super().encode(rows, tokenizer, settings)
 
@@ -54,10 +63,14 @@ def store(
     identity: str = "one",
 ) -> StoredSplit:
     """Store rows of the classification head."""
-    return store_split(rows, head or SequenceClassificationHead(), tokenizer, settings, folder, identity)
+    return store_split(
+        rows, head or SequenceClassificationHead(), tokenizer, settings, folder, identity
+    )
 
 
-def test_the_same_content_is_found_again_and_not_tokenised_again(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_the_same_content_is_found_again_and_not_tokenised_again(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
     head = CountingHead()
     first = store(tmp_path, tokenizer, head=head)
     again = store(tmp_path, tokenizer, head=head)
@@ -66,7 +79,11 @@ def test_the_same_content_is_found_again_and_not_tokenised_again(tmp_path: Path,
     assert (first.row_count, first.feature_count, first.notes) == (5, 5, {"text cut": 1})
     rows, features = again.open()
     assert rows.to_list() == ROWS
-    assert features["row"][:] == [0, 1, 2, 3, 4] and features["length"][:] == [5, 6, 7, 8, 8] and features["labels"][:] == [0, 1, 0, 1, 0]
+    assert (
+        features["row"][:] == [0, 1, 2, 3, 4]
+        and features["length"][:] == [5, 6, 7, 8, 8]
+        and features["labels"][:] == [0, 1, 0, 1, 0]
+    )
 
 
 def test_what_a_tokenizer_did_before_makes_no_other_key(tmp_path: Path) -> None:
@@ -76,7 +93,9 @@ def test_what_a_tokenizer_did_before_makes_no_other_key(tmp_path: Path) -> None:
     assert store(tmp_path, used).from_cache
 
 
-def test_anything_that_changes_the_features_is_another_key(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_anything_that_changes_the_features_is_another_key(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
     other = tiny_tokenizer("bert")
     other.add_tokens(["millstone"])
     stored = [
@@ -146,11 +165,13 @@ def test_an_edit_anywhere_in_the_package_of_a_head_or_of_its_base_makes_another_
         del sys.modules[name]
 
 
-def test_a_plugin_that_changed_since_it_was_loaded_has_an_identity_in_this_process_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plugin_that_changed_since_it_was_loaded_has_an_identity_in_this_process_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     plugin = get_registry().find("head", "sequence-classification").plugin
     whole = code_identity(SequenceClassificationHead, {}, "1", plugin)
     assert whole == code_identity(SequenceClassificationHead, {}, "1", plugin)
-    monkeypatch.setattr("ftr.source.BEGAN", 0.0)
+    monkeypatch.setattr("ftr.registry.registry.BEGAN", 0.0)
     assert code_identity(SequenceClassificationHead, {}, "1", plugin) != whole
 
 
@@ -159,7 +180,7 @@ def test_several_processes_may_store_the_same_rows_at_once(tmp_path: Path) -> No
 import sys, time
 from pathlib import Path
 from ftr.data.encode import store_split
-from ftr.protocols import EncodeSettings
+from ftr.registry.protocols import EncodeSettings
 from ftr_plugins.classification.head import SequenceClassificationHead
 from ftr.testing.tiny import tiny_tokenizer
 tokenizer = tiny_tokenizer("bert")
@@ -173,20 +194,33 @@ print(split.features, sum(split.open()[1]["length"]))
 """
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     started = [
-        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / f"ready-{n}")], env=env, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / f"ready-{n}")],
+            env=env,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for n in "ab"
     ]
     told = [process.communicate()[0] for process in started]
     assert [process.returncode for process in started] == [0, 0]
     assert told[0] == told[1] and told[0].split()[1].isdigit()
     (place,) = (tmp_path / "encoded").iterdir()
-    assert sorted(path.name for path in place.iterdir()) == ["features.arrow", "rows.arrow", "split.json"]
+    assert sorted(path.name for path in place.iterdir()) == [
+        "features.arrow",
+        "rows.arrow",
+        "split.json",
+    ]
 
 
 @pytest.mark.parametrize("damage", ["empty", "torn", "missing", "one byte"])
 @pytest.mark.parametrize("name", ["split.json", "rows.arrow", "features.arrow"])
 def test_a_damaged_split_is_discarded_aloud_and_encoded_again(
-    name: str, damage: str, tmp_path: Path, tokenizer: PreTrainedTokenizerBase, capsys: pytest.CaptureFixture[str]
+    name: str,
+    damage: str,
+    tmp_path: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     first = store(tmp_path, tokenizer)
     path = Path(first.rows).with_name(name)
@@ -194,9 +228,13 @@ def test_a_damaged_split_is_discarded_aloud_and_encoded_again(
     if damage == "missing":
         path.unlink()
     else:
-        place = content.index(b'"rows.arrow": [') + 15 if name == "split.json" else len(content) // 2
+        place = (
+            content.index(b'"rows.arrow": [') + 15 if name == "split.json" else len(content) // 2
+        )
         changed = content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
-        path.write_bytes({"empty": b"", "torn": content[: len(content) // 2], "one byte": changed}[damage])
+        path.write_bytes(
+            {"empty": b"", "torn": content[: len(content) // 2], "one byte": changed}[damage]
+        )
     again = store(tmp_path, tokenizer)
     assert again == first and again.open()[0].to_list() == ROWS
     assert capsys.readouterr().err == f"ftr: `{path.parent}` is damaged, and is encoded again\n"
@@ -204,35 +242,68 @@ def test_a_damaged_split_is_discarded_aloud_and_encoded_again(
     assert list((tmp_path / "encoded").iterdir()) == [path.parent]
 
 
-def test_a_folder_that_cannot_be_written_is_a_run_error_naming_the_key(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_a_folder_that_cannot_be_written_is_a_run_error_naming_the_key(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
     (tmp_path / "cache").write_text("")
-    with pytest.raises(RunError, match=r"cannot write encoded rows to `.*cache/encoded/.*`: Not a directory.*`data.cache="):
+    with pytest.raises(
+        RunError,
+        match=r"cannot write encoded rows to `.*cache/encoded/.*`: Not a directory.*`data.cache=",
+    ):
         store(tmp_path / "cache", tokenizer)
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc: a folder that even root cannot write")
+@pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="needs /proc: a folder that even root cannot write"
+)
 def test_a_read_only_folder_is_a_run_error(tokenizer: PreTrainedTokenizerBase) -> None:
-    with pytest.raises(RunError, match=r"cannot write encoded rows to `/proc/ftr/.*`: .*`data.cache="):
+    with pytest.raises(
+        RunError, match=r"cannot write encoded rows to `/proc/ftr/.*`: .*`data.cache="
+    ):
         store(Path("/proc/ftr"), tokenizer)
 
 
-def test_a_head_that_fails_leaves_nothing_half_written(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def test_a_head_that_fails_leaves_nothing_half_written(
+    tmp_path: Path, tokenizer: PreTrainedTokenizerBase
+) -> None:
     class Forgetful(SequenceClassificationHead):
-        def encode(self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings) -> dict[str, list[Any]]:
+        def encode(
+            self,
+            rows: dict[str, list[Any]],
+            tokenizer: PreTrainedTokenizerBase,
+            settings: EncodeSettings,
+        ) -> dict[str, list[Any]]:
             columns = super().encode(rows, tokenizer, settings)
             return {name: values[1:] for name, values in columns.items()}
 
-    with pytest.raises(DataError, match="must give every row at least one feature, in order: rows 0 to 4"):
+    with pytest.raises(
+        DataError, match="must give every row at least one feature, in order: rows 0 to 4"
+    ):
         store(tmp_path, tokenizer, head=Forgetful())
-    qa = [{"id": "1", "question": "who ?", "context": "the mill", "answers": {"text": [], "answer_start": []}}]
+    qa = [
+        {
+            "id": "1",
+            "question": "who ?",
+            "context": "the mill",
+            "answers": {"text": [], "answer_start": []},
+        }
+    ]
     with pytest.raises(ConfigError, match=r"data\.max_length"):
         store_split(qa, ExtractiveQAHead(), tokenizer, SETTINGS, tmp_path, "one")
     assert list((tmp_path / "encoded").iterdir()) == []
 
 
-def test_the_cache_lies_where_the_key_or_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_cache_lies_where_the_key_or_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("FTR_CACHE", str(tmp_path / "env"))
-    assert cache_folder(None, "runs") == tmp_path / "env" and cache_folder(str(tmp_path / "key"), "runs") == tmp_path / "key"
+    assert (
+        cache_folder(None, "runs") == tmp_path / "env"
+        and cache_folder(str(tmp_path / "key"), "runs") == tmp_path / "key"
+    )
     monkeypatch.delenv("FTR_CACHE")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache_folder(None, "runs") == tmp_path / ".cache" / "ftr" and cache_folder("~/x", "runs") == tmp_path / "x"
+    assert (
+        cache_folder(None, "runs") == tmp_path / ".cache" / "ftr"
+        and cache_folder("~/x", "runs") == tmp_path / "x"
+    )

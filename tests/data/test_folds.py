@@ -1,11 +1,13 @@
-"""Folds: every row in one of them, classes in their shares, groups whole, the same ones each time."""
+"""Folds: every row in one of them, classes in their shares, groups whole, the same ones each
+time.
+"""
 
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from ftr.data.folds import fold, folds
+from ftr.data.splits import fold, folds
 from ftr.errors import DataError
 from trainings import QUESTIONS, REVIEWS, lines, train, write_reviews
 
@@ -15,7 +17,10 @@ CLASSES = ["a"] * 50 + ["b"] * 21 + ["c"] * 7
 @pytest.mark.parametrize("count", [2, 3, 5, 7])
 def test_every_row_is_in_exactly_one_fold_and_classes_keep_their_shares(count: int) -> None:
     parts = folds(CLASSES, None, count, seed=4)
-    assert sorted(index for part in parts for index in part) == list(range(len(CLASSES))) and len(parts) == count
+    assert (
+        sorted(index for part in parts for index in part) == list(range(len(CLASSES)))
+        and len(parts) == count
+    )
     for name in "abc":
         inside = [sum(CLASSES[index] == name for index in part) for part in parts]
         assert max(inside) - min(inside) <= 1
@@ -33,7 +38,11 @@ def test_groups_are_never_divided_and_folds_are_as_even_as_they_allow() -> None:
 
 
 def test_folds_follow_from_the_seed_alone() -> None:
-    assert folds(CLASSES, None, 3, seed=1) == folds(CLASSES, None, 3, seed=1) != folds(CLASSES, None, 3, seed=2)
+    assert (
+        folds(CLASSES, None, 3, seed=1)
+        == folds(CLASSES, None, 3, seed=1)
+        != folds(CLASSES, None, 3, seed=2)
+    )
 
 
 def test_one_fold_is_the_validation_rows_and_the_others_are_trained_on() -> None:
@@ -51,14 +60,18 @@ def test_too_few_rows_of_a_class_or_groups_are_refused_by_name() -> None:
         folds([""] * 9, ["x", "y", "y"] * 3, 3, seed=0)
 
 
-def test_folds_above_the_rarest_class_end_before_anything_is_written(tiny_bert: Path, tmp_path: Path) -> None:
+def test_folds_above_the_rarest_class_end_before_anything_is_written(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
     rows = write_reviews(tmp_path / "few.csv", count=12, broken=0)
     with pytest.raises(DataError, match=r"`cv.folds` is 5"):
         train(REVIEWS, dataset=rows, model=tiny_bert, output=tmp_path / "runs", **{"cv.folds": 5})
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_folds_of_questions_keep_passages_together_and_cover_all(tiny_bert: Path, questions: Path, tmp_path: Path) -> None:
+def test_the_folds_of_questions_keep_passages_together_and_cover_all(
+    tiny_bert: Path, questions: Path, tmp_path: Path
+) -> None:
     settings = {**QUESTIONS, "epochs": 0.2, "cv.folds": 3}
     run = train(settings, dataset=questions, model=tiny_bert, output=tmp_path, baselines=False)
     tested = {line["id"] for line in lines(run.path / "members/0/predictions/test.jsonl")}

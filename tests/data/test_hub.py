@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ftr.config.data import DataConfig
-from ftr.data.hub import fetch, from_splits
+from ftr.config.schema import DataConfig
 from ftr.data.prepare import prepare_rows
-from ftr.data.schema import Column, RowSchema
+from ftr.data.read import fetch, from_splits
 from ftr.errors import DataError, PluginError
+from ftr.registry.schema import Column, RowSchema
 from readers import TEXT, head_of
 
 if TYPE_CHECKING:
@@ -21,13 +21,18 @@ def splits(*labels: int) -> DatasetDict:
     from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
     features = Features({"sentence": Value("string"), "label": ClassLabel(names=["neg", "pos"])})
-    train = Dataset.from_dict({"sentence": [f"s{n}" for n in range(len(labels))], "label": list(labels)}, features=features)
+    train = Dataset.from_dict(
+        {"sentence": [f"s{n}" for n in range(len(labels))], "label": list(labels)},
+        features=features,
+    )
     return DatasetDict({"train": train})
 
 
 def test_classes_keep_their_names_and_unlabelled_rows_are_rejected() -> None:
     loaded = from_splits(splits(1, 0, -1), TEXT, {}, "dataset `d`")
-    prepared = prepare_rows(loaded, head_of(TEXT), DataConfig(validation_share=0, test_share=0, max_rejected=0.5))
+    prepared = prepare_rows(
+        loaded, head_of(TEXT), DataConfig(validation_share=0, test_share=0, max_rejected=0.5)
+    )
     assert prepared.labels == ("neg", "pos")
     assert [row["label"] for row in prepared.splits["train"]] == [1, 0]
     assert [(item.place, item.cause) for item in prepared.rejected] == [("train[2]", "empty label")]
@@ -37,9 +42,19 @@ def test_classes_keep_their_names_and_unlabelled_rows_are_rejected() -> None:
 def test_a_class_for_every_token_keeps_its_name() -> None:
     from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 
-    features = Features({"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=["O", "B-PER"]))})
-    train = Dataset.from_dict({"tokens": [["Ada", "met"], ["so"], ["Bo"]], "ner_tags": [[1, 0], [0], [-1]]}, features=features)
-    schema = RowSchema(columns=(Column(name="tokens", type="tokens"), Column(name="tags", type="labels", aliases=("ner_tags",))))
+    features = Features(
+        {"tokens": List(Value("string")), "ner_tags": List(ClassLabel(names=["O", "B-PER"]))}
+    )
+    train = Dataset.from_dict(
+        {"tokens": [["Ada", "met"], ["so"], ["Bo"]], "ner_tags": [[1, 0], [0], [-1]]},
+        features=features,
+    )
+    schema = RowSchema(
+        columns=(
+            Column(name="tokens", type="tokens"),
+            Column(name="tags", type="labels", aliases=("ner_tags",)),
+        )
+    )
     loaded = from_splits(DatasetDict({"train": train}), schema, {}, "dataset `d`")
     assert [row["tags"] for row in loaded.splits["train"].rows] == [["B-PER", "O"], ["O"], [None]]
 
@@ -57,5 +72,9 @@ def test_an_unreachable_hub_says_to_give_a_file(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    with pytest.raises(DataError, match=r"`hub:nobody/nothing` cannot be had from the hub \(.*give a file instead: `dataset=FILE\.csv`"):
+    with pytest.raises(
+        DataError,
+        match=r"`hub:nobody/nothing` cannot be had from the hub \(.*give a file instead: "
+        r"`dataset=FILE\.csv`",
+    ):
         fetch("nobody/nothing")

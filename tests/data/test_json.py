@@ -16,20 +16,45 @@ def dump(path: Path, value: object) -> Path:
 
 
 def squad(*qas: dict[str, object], context: object = "Ada met Bo.") -> dict[str, object]:
-    return {"version": "v2.0", "data": [{"title": "T", "paragraphs": [{"context": context, "qas": list(qas)}]}]}
+    return {
+        "version": "v2.0",
+        "data": [{"title": "T", "paragraphs": [{"context": context, "qas": list(qas)}]}],
+    }
 
 
 def question(number: int, **more: object) -> dict[str, object]:
-    return {"id": f"q{number}", "question": "Who?", "answers": [{"text": "Bo", "answer_start": 8}], **more}
+    return {
+        "id": f"q{number}",
+        "question": "Who?",
+        "answers": [{"text": "Bo", "answer_start": 8}],
+        **more,
+    }
 
 
 def test_squad_v1_and_v2_give_one_row_a_question(tmp_path: Path) -> None:
-    document = squad(question(1), question(2, answers=[], is_impossible=True, plausible_answers=[{"text": "Ada", "answer_start": 0}]))
+    document = squad(
+        question(1),
+        question(
+            2,
+            answers=[],
+            is_impossible=True,
+            plausible_answers=[{"text": "Ada", "answer_start": 0}],
+        ),
+    )
     path = tmp_path / "a.json.gz"
     path.write_bytes(gzip.compress(json.dumps(document).encode()))
     rows = prepare(path, QA).splits["train"]
-    assert [row["answers"] for row in rows] == [{"text": ["Bo"], "answer_start": [8]}, {"text": [], "answer_start": []}]
-    assert rows[0] == {"id": "q1", "title": "T", "context": "Ada met Bo.", "question": "Who?", "answers": rows[0]["answers"]}
+    assert [row["answers"] for row in rows] == [
+        {"text": ["Bo"], "answer_start": [8]},
+        {"text": [], "answer_start": []},
+    ]
+    assert rows[0] == {
+        "id": "q1",
+        "title": "T",
+        "context": "Ada met Bo.",
+        "question": "Who?",
+        "answers": rows[0]["answers"],
+    }
 
 
 def test_faulty_questions_are_rejected_at_their_place(tmp_path: Path) -> None:
@@ -58,7 +83,11 @@ def test_faulty_questions_are_rejected_at_their_place(tmp_path: Path) -> None:
 
 def test_a_paragraph_without_questions_is_named(tmp_path: Path) -> None:
     document = squad(question(1))
-    document["data"] = [*list(document["data"]), {"title": "U"}, {"paragraphs": [{"context": "c"}, 3]}]  # type: ignore[call-overload]
+    document["data"] = [
+        *list(document["data"]),  # type: ignore[call-overload]
+        {"title": "U"},
+        {"paragraphs": [{"context": "c"}, 3]},
+    ]
     assert causes(prepare(dump(tmp_path / "a.json", document), QA)) == {
         "a.json:data[1]": "no list `paragraphs`",
         "a.json:data[2].paragraphs[0]": "no list `qas`",
@@ -81,7 +110,11 @@ def test_json_in_its_flat_forms(tmp_path: Path, document: object) -> None:
 
 def test_jsonl_rows_may_lack_keys_and_blank_lines_do_not_move_places(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    path.write_text('{"text": "a\u0085b", "label": true}\n\n{"label": false}\n[1]\n{"text": "c", "label": false}\n', encoding="utf-8")
+    path.write_text(
+        '{"text": "a\u0085b", "label": true}\n\n{"label": false}\n[1]\n{"text": "c", "label": '
+        "false}\n",
+        encoding="utf-8",
+    )
     prepared = prepare(path)
     assert prepared.labels == ("false", "true")
     assert causes(prepared) == {"a.jsonl:3": "empty text", "a.jsonl:4": "not a JSON object"}
@@ -94,7 +127,9 @@ def test_truncated_json_names_the_line(tmp_path: Path) -> None:
     path.write_text('{"data": [\n{"paragraphs": [{"cont', encoding="utf-8")
     with pytest.raises(DataError, match=r"a\.json` is not valid JSON at line 2, .*cut off"):
         load(path, QA)
-    (tmp_path / "b.jsonl").write_text('{"text": "a", "label": 1}\n{"text": "b",\n', encoding="utf-8")
+    (tmp_path / "b.jsonl").write_text(
+        '{"text": "a", "label": 1}\n{"text": "b",\n', encoding="utf-8"
+    )
     with pytest.raises(DataError, match=r"b\.jsonl` is not valid JSON at line 2"):
         load(tmp_path / "b.jsonl")
 
@@ -105,7 +140,9 @@ def test_json_of_another_form_is_refused(tmp_path: Path) -> None:
 
 
 def test_squad_given_to_a_classifier_names_the_columns(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"has no column `text` .*Its columns: `id`, `title`, `context`"):
+    with pytest.raises(
+        DataError, match=r"has no column `text` .*Its columns: `id`, `title`, `context`"
+    ):
         load(dump(tmp_path / "a.json", squad(question(1))))
 
 

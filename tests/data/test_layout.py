@@ -18,22 +18,34 @@ def folder(path: Path, *names: str) -> Path:
 
 
 def test_splits_are_known_by_the_words_of_their_names(tmp_path: Path) -> None:
-    loaded = load(folder(tmp_path, "my-train-v2.csv", "dev.csv", "x.test.csv", "README.txt", "latest.csv"))
-    assert loaded.origins == {"train": "my-train-v2.csv", "validation": "dev.csv", "test": "x.test.csv"}
+    loaded = load(
+        folder(tmp_path, "my-train-v2.csv", "dev.csv", "x.test.csv", "README.txt", "latest.csv")
+    )
+    assert loaded.origins == {
+        "train": "my-train-v2.csv",
+        "validation": "dev.csv",
+        "test": "x.test.csv",
+    }
     assert any("files not used: latest.csv" in note for note in loaded.notes)
     assert len(loaded.sources) == 3 and all(len(source.sha256) == 64 for source in loaded.sources)
 
 
 def test_two_files_for_a_split_are_an_error_that_names_both(tmp_path: Path) -> None:
     folder(tmp_path, "train.csv", "train2-train.csv")
-    with pytest.raises(DataError, match=r"several files for train: `train\.csv` and `train2-train\.csv`.*`dataset\.train=FILE`"):
+    with pytest.raises(
+        DataError,
+        match=r"several files for train: `train\.csv` and "
+        r"`train2-train\.csv`.*`dataset\.train=FILE`",
+    ):
         load(tmp_path)
     assert load(tmp_path, train="train.csv").origins == {"train": "train.csv"}
 
 
 def test_a_folder_with_one_file_is_that_file_and_with_more_it_is_refused(tmp_path: Path) -> None:
     assert load(folder(tmp_path, "reviews.csv")).origins == {"train": "reviews.csv"}
-    with pytest.raises(DataError, match=r"no file name says train, validation or test: `more\.csv`, `reviews\.csv`"):
+    with pytest.raises(
+        DataError, match=r"no file name says train, validation or test: `more\.csv`, `reviews\.csv`"
+    ):
         load(folder(tmp_path, "more.csv"))
 
 
@@ -44,8 +56,14 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 
 def test_files_can_be_named_one_by_one_or_left_out(tmp_path: Path) -> None:
     folder(tmp_path, "a.csv", "b.csv", "dev.csv")
-    assert load("files", train=str(tmp_path / "a.csv"), test=str(tmp_path / "b.csv")).origins == {"train": "a.csv", "test": "b.csv"}
-    assert load(tmp_path / "a.csv", test=str(tmp_path / "b.csv")).origins == {"train": "a.csv", "test": "b.csv"}
+    assert load("files", train=str(tmp_path / "a.csv"), test=str(tmp_path / "b.csv")).origins == {
+        "train": "a.csv",
+        "test": "b.csv",
+    }
+    assert load(tmp_path / "a.csv", test=str(tmp_path / "b.csv")).origins == {
+        "train": "a.csv",
+        "test": "b.csv",
+    }
     assert load(tmp_path, train="a.csv", validation="none").origins == {"train": "a.csv"}
     with pytest.raises(ConfigError, match="contradicts"):
         load(tmp_path / "a.csv", train="b.csv")
@@ -78,7 +96,10 @@ def test_labels_beside_a_text_are_found_and_named_by_the_mapping(tmp_path: Path)
 
 def test_labels_and_texts_must_be_as_many(tmp_path: Path) -> None:
     (tweeteval(tmp_path) / "test_labels.txt").write_text("2\n0\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"test_text\.txt` has 3 lines and its labels file `.*test_labels\.txt` has 2"):
+    with pytest.raises(
+        DataError,
+        match=r"test_text\.txt` has 3 lines and its labels file `.*test_labels\.txt` has 2",
+    ):
         load(tmp_path)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ftr.config.data import DataConfig
+from ftr.config.schema import DataConfig
 from ftr.data.labels import label_names
 from ftr.data.prepare import prepare_rows
 from ftr.errors import DataError
@@ -21,7 +21,13 @@ def reviews(path: Path, count: int = 200, labels: tuple[str, ...] = ("x", "y", "
 
 def questions(path: Path, titles: int, each: int = 5) -> Path:
     rows = [
-        {"title": f"t{n % titles}", "context": f"Ada {n % 9} met Bo.", "question": f"{n}?", "answers": []} for n in range(titles * each)
+        {
+            "title": f"t{n % titles}",
+            "context": f"Ada {n % 9} met Bo.",
+            "question": f"{n}?",
+            "answers": [],
+        }
+        for n in range(titles * each)
     ]
     path.write_text(json.dumps(rows), encoding="utf-8")
     return path
@@ -38,20 +44,31 @@ def test_label_order_is_stable_for_every_type() -> None:
 def test_made_splits_keep_class_shares_and_are_the_same_again(tmp_path: Path) -> None:
     path = reviews(tmp_path / "a.csv")
     prepared = prepare(path, data=DataConfig())
-    assert {name: len(rows) for name, rows in prepared.splits.items()} == {"train": 160, "validation": 20, "test": 20}
+    assert {name: len(rows) for name, rows in prepared.splits.items()} == {
+        "train": 160,
+        "validation": 20,
+        "test": 20,
+    }
     assert Counter(row["label"] for row in prepared.splits["test"]) == {0: 5, 1: 10, 2: 5}
     assert prepared.splits == prepare(path, data=DataConfig()).splits
     assert prepared.splits != prepare(path, data=DataConfig(seed=1)).splits
-    assert "test: 20 rows taken from a.csv, with the class shares of `label`, seed 0" in prepared.notes
+    assert (
+        "test: 20 rows taken from a.csv, with the class shares of `label`, seed 0" in prepared.notes
+    )
     everything = sorted(text for name in prepared.splits for text in texts(prepared, name))
     assert everything == sorted(f"text {n}" for n in range(200))
 
 
-def test_a_split_that_is_there_is_not_made_and_a_share_of_nothing_makes_none(tmp_path: Path) -> None:
+def test_a_split_that_is_there_is_not_made_and_a_share_of_nothing_makes_none(
+    tmp_path: Path,
+) -> None:
     reviews(tmp_path / "train.csv")
     reviews(tmp_path / "dev.csv", 8)
     prepared = prepare(tmp_path, data=DataConfig(test_share=0))
-    assert {name: len(rows) for name, rows in prepared.splits.items()} == {"train": 200, "validation": 8}
+    assert {name: len(rows) for name, rows in prepared.splits.items()} == {
+        "train": 200,
+        "validation": 8,
+    }
     assert "validation: 8 of 8 rows have the same text as a training row" in prepared.notes
 
 
@@ -70,8 +87,12 @@ def test_without_titles_questions_on_one_passage_stay_together(tmp_path: Path) -
     assert any("rows of one `context` together" in note for note in prepared.notes)
 
 
-@pytest.mark.parametrize(("sample", "expected"), [("first", ["text 0", "text 1", "text 2", "text 3"]), ("random", None)])
-def test_limits_count_usable_rows_and_keep_their_order(tmp_path: Path, sample: str, expected: list[str] | None) -> None:
+@pytest.mark.parametrize(
+    ("sample", "expected"), [("first", ["text 0", "text 1", "text 2", "text 3"]), ("random", None)]
+)
+def test_limits_count_usable_rows_and_keep_their_order(
+    tmp_path: Path, sample: str, expected: list[str] | None
+) -> None:
     reviews(tmp_path / "train.csv", 50)
     reviews(tmp_path / "dev.csv", 50)
     data = ALL.model_copy(update={"limit": 40, "limit_validation": 4, "sample": sample})
@@ -90,10 +111,14 @@ def test_a_limit_cuts_a_single_file_before_it_is_split(tmp_path: Path) -> None:
 def test_too_many_bad_rows_stop_with_counts_and_the_first_place(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("text,label\n" + "a,x\nb,y\n" * 10 + ",x\nc\n", encoding="utf-8")
-    with pytest.raises(DataError, match=r"`a\.csv`: 2 of 22 rows .*max_rejected=0\.05.*wrong number of cells: 1.*`a\.csv:23`"):
+    with pytest.raises(
+        DataError,
+        match=r"`a\.csv`: 2 of 22 rows .*max_rejected=0\.05.*wrong number of cells: 1.*`a\.csv:23`",
+    ):
         prepare(path, data=DataConfig())
     prepared = prepare(path, data=DataConfig(max_rejected=0.1))
-    assert prepared.report["splits"]["train"]["rejected"] == {"wrong number of cells": 1, "empty text": 1}  # type: ignore[index]
+    rejected = prepared.report["splits"]["train"]["rejected"]  # type: ignore[index]
+    assert rejected == {"wrong number of cells": 1, "empty text": 1}
 
 
 def test_one_label_only_is_refused(tmp_path: Path) -> None:
@@ -112,14 +137,18 @@ def test_a_label_that_train_lacks_is_rejected_by_name(tmp_path: Path) -> None:
     reviews(tmp_path / "train.csv", 8, ("x", "y"))
     reviews(tmp_path / "test.csv", 4, ("x", "y", "w", "y"))
     prepared = prepare(tmp_path)
-    assert [(item.place, item.cause) for item in prepared.rejected] == [("test.csv:4", "label not in train")]
+    assert [(item.place, item.cause) for item in prepared.rejected] == [
+        ("test.csv:4", "label not in train")
+    ]
     assert prepared.labels == ("x", "y")
 
 
 def test_a_class_too_rare_for_every_split_is_named(tmp_path: Path) -> None:
     path = reviews(tmp_path / "a.csv", 20, ("x", "y"))
     path.write_text(path.read_text() + "\nlast,rare", encoding="utf-8")
-    with pytest.raises(DataError, match="the class `rare` has 1 of 21 rows: too few to be in each of 3 splits"):
+    with pytest.raises(
+        DataError, match="the class `rare` has 1 of 21 rows: too few to be in each of 3 splits"
+    ):
         prepare(path, data=DataConfig())
 
 
@@ -131,7 +160,9 @@ def test_a_folder_without_training_rows_says_what_it_has(tmp_path: Path) -> None
 
 def test_the_classes_of_a_trained_model_are_kept(tmp_path: Path) -> None:
     loaded = load(reviews(tmp_path / "test.csv"))
-    prepared = prepare_rows(loaded, head_of(TEXT), DataConfig(max_rejected=0.5), known_labels=("z", "y"))
+    prepared = prepare_rows(
+        loaded, head_of(TEXT), DataConfig(max_rejected=0.5), known_labels=("z", "y")
+    )
     assert list(prepared.splits) == ["train"] and prepared.labels == ("z", "y")
     assert {row["label"] for row in prepared.splits["train"]} == {0, 1}
     assert Counter(item.cause for item in prepared.rejected) == {"label not known to the model": 50}
@@ -139,5 +170,11 @@ def test_the_classes_of_a_trained_model_are_kept(tmp_path: Path) -> None:
 
 def test_the_report_is_plain_data(tmp_path: Path) -> None:
     report = json.loads(json.dumps(prepare(reviews(tmp_path / "a.csv"), data=DataConfig()).report))
-    assert report["splits"]["train"] == {"read": 200, "used": 160, "rejected": {}, "from": "a.csv", "labels": {"x": 40, "y": 80, "z": 40}}
+    assert report["splits"]["train"] == {
+        "read": 200,
+        "used": 160,
+        "rejected": {},
+        "from": "a.csv",
+        "labels": {"x": 40, "y": 80, "z": 40},
+    }
     assert report["splits"]["test"]["from"] == "a.csv (10% of the training rows)"

@@ -5,12 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from ftr.data.schema import RowSchema
+from ftr.registry.schema import RowSchema
 from readers import QA, TEXT, prepare
 
 DATA = Path(os.environ.get("FTR_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
-pytestmark = [pytest.mark.data, pytest.mark.skipif(not DATA.is_dir(), reason="no real data: set FTR_DATA or lay it in ../shared/data")]
+pytestmark = [
+    pytest.mark.data,
+    pytest.mark.skipif(
+        not DATA.is_dir(), reason="no real data: set FTR_DATA or lay it in ../shared/data"
+    ),
+]
 
 
 @pytest.mark.parametrize(
@@ -26,7 +31,9 @@ pytestmark = [pytest.mark.data, pytest.mark.skipif(not DATA.is_dir(), reason="no
         ("squad_v2/train-mix-v2.0.json.gz", QA, {"train": 18297}, 0),
     ],
 )
-def test_every_row_of_the_real_data_is_used_or_accounted_for(source: str, schema: RowSchema, used: dict[str, int], rejected: int) -> None:
+def test_every_row_of_the_real_data_is_used_or_accounted_for(
+    source: str, schema: RowSchema, used: dict[str, int], rejected: int
+) -> None:
     prepared = prepare(DATA / source, schema)
     assert {name: len(rows) for name, rows in prepared.splits.items()} == used
     assert len(prepared.rejected) == rejected
@@ -39,4 +46,8 @@ def test_unanswerable_questions_are_counted_as_the_readme_says() -> None:
 
 def test_the_empty_tweet_is_rejected_at_its_line() -> None:
     (item,) = prepare(DATA / "tweet_sentiment" / "train.csv.gz").rejected
-    assert (item.place, item.cause, item.row["id"]) == ("train.csv.gz:316", "empty text", "fdb77c3752")
+    assert (item.place, item.cause, item.row["id"]) == (
+        "train.csv.gz:316",
+        "empty text",
+        "fdb77c3752",
+    )

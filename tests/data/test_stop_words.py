@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from ftr.config.data import DataConfig
-from ftr.config.resolve import resolve
-from ftr.config.texts import check_texts, stop_words
-from ftr.data.cleaner import Cleaner, Counts
+from ftr.config.resolve import check_texts, resolve, stop_words
+from ftr.config.schema import DataConfig
+from ftr.data.clean import Cleaner, Counts
 from ftr.errors import ConfigError
-from ftr.registry import get_registry
+from ftr.registry.registry import get_registry
 from readers import QA, TEXT
 
 
@@ -22,7 +21,9 @@ from readers import QA, TEXT
         ("EN", "a windmill", "windmill"),
     ],
 )
-def test_the_words_of_the_list_go_whatever_their_case(language: str, given: str, expected: str) -> None:
+def test_the_words_of_the_list_go_whatever_their_case(
+    language: str, given: str, expected: str
+) -> None:
     assert Cleaner(["whitespace"], language).text(given) == expected
 
 
@@ -39,7 +40,9 @@ def test_words_and_rows_are_counted() -> None:
 
 
 def test_an_unknown_language_is_refused_with_those_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"`data.stop_words=eng`.*Did you mean `en`\?.* de, .*leave the key out"):
+    with pytest.raises(
+        ConfigError, match=r"`data.stop_words=eng`.*Did you mean `en`\?.* de, .*leave the key out"
+    ):
         check_texts(DataConfig(stop_words="eng"), TEXT, "classifier")
     assert {"the", "and"} <= stop_words("en")
 
@@ -52,11 +55,19 @@ def test_heads_that_look_for_answers_are_refused() -> None:
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        (["task=qa", "data.stop_words=en"], "`data.stop_words` cannot go with head `extractive-qa`"),
-        (["task=sentiment", "data.stop_words=qq", "dataset.train=nowhere.csv"], "`data.stop_words=qq`"),
+        (
+            ["task=qa", "data.stop_words=en"],
+            "`data.stop_words` cannot go with head `extractive-qa`",
+        ),
+        (
+            ["task=sentiment", "data.stop_words=qq", "dataset.train=nowhere.csv"],
+            "`data.stop_words=qq`",
+        ),
     ],
 )
-def test_both_are_refused_before_any_row_is_read(settings: list[str], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_are_refused_before_any_row_is_read(
+    settings: list[str], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "nowhere.csv").write_bytes(b"\xff not read")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=named):

@@ -14,15 +14,23 @@ def write(path: Path, content: str, encoding: str = "utf-8") -> Path:
     return path
 
 
-def test_odd_line_breaks_inside_cells_stay_text_and_places_are_physical_lines(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.csv", 'text,label\r\n"one\r\ntwo",x\r\nnext\u0085 line,y\r\n"",x\r\nlast,y\r\n')
+def test_odd_line_breaks_inside_cells_stay_text_and_places_are_physical_lines(
+    tmp_path: Path,
+) -> None:
+    path = write(
+        tmp_path / "a.csv",
+        'text,label\r\n"one\r\ntwo",x\r\nnext\u0085 line,y\r\n"",x\r\nlast,y\r\n',
+    )
     prepared = prepare(path)
     assert texts(prepared) == ["one\r\ntwo", "next\u0085 line", "last"]
     assert causes(prepared) == {"a.csv:5": "empty text"}
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
-    assert texts(prepare(write(tmp_path / "a.csv", "text,label\na,x\nb,y\n", "utf-8-sig"))) == ["a", "b"]
+    assert texts(prepare(write(tmp_path / "a.csv", "text,label\na,x\nb,y\n", "utf-8-sig"))) == [
+        "a",
+        "b",
+    ]
 
 
 def test_a_packed_file_is_read_as_such_whatever_its_name(tmp_path: Path) -> None:
@@ -33,7 +41,9 @@ def test_a_packed_file_is_read_as_such_whatever_its_name(tmp_path: Path) -> None
 
 def test_bytes_that_are_not_utf8_are_named_by_byte_and_line(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "text,label\nok,x\ncaf\u00e9,y\n", "cp1252")
-    with pytest.raises(DataError, match=r"a\.csv` is not utf-8: byte 19, on line 3, .*`dataset\.encoding=cp1252`"):
+    with pytest.raises(
+        DataError, match=r"a\.csv` is not utf-8: byte 19, on line 3, .*`dataset\.encoding=cp1252`"
+    ):
         load(path)
     assert texts(prepare(path, encoding="cp1252")) == ["ok", "caf\u00e9"]
 
@@ -53,7 +63,9 @@ def test_an_unknown_encoding_is_named(tmp_path: Path) -> None:
 def test_a_truncated_gz_names_the_file_and_how_far_it_goes(tmp_path: Path) -> None:
     path = tmp_path / "a.csv.gz"
     path.write_bytes(gzip.compress(b"text,label\n" + b"a,x\n" * 1000)[:-20])
-    with pytest.raises(DataError, match=r"a\.csv\.gz` is a damaged or truncated gzip file: \d+ bytes"):
+    with pytest.raises(
+        DataError, match=r"a\.csv\.gz` is a damaged or truncated gzip file: \d+ bytes"
+    ):
         load(path)
 
 
@@ -65,23 +77,33 @@ def test_a_file_without_rows_is_refused(tmp_path: Path, content: str) -> None:
 
 def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:
     write(tmp_path / "reviews.csv", "text,label\na,x\n")
-    with pytest.raises(DataError, match=r"reveiws\.csv` does not exist\. Did you mean `.*reviews\.csv`"):
+    with pytest.raises(
+        DataError, match=r"reveiws\.csv` does not exist\. Did you mean `.*reviews\.csv`"
+    ):
         load(tmp_path / "reveiws.csv")
 
 
 def test_rows_of_another_width_are_rejected_at_their_line(tmp_path: Path) -> None:
     prepared = prepare(write(tmp_path / "a.csv", "text,label\na,x\nb,y,z\nc\nd,y\n"))
     assert texts(prepared) == ["a", "d"]
-    assert causes(prepared) == {"a.csv:3": "wrong number of cells", "a.csv:4": "wrong number of cells"}
+    assert causes(prepared) == {
+        "a.csv:3": "wrong number of cells",
+        "a.csv:4": "wrong number of cells",
+    }
 
 
 def test_blank_lines_are_skipped_and_counted(tmp_path: Path) -> None:
-    assert "a.csv: 2 blank lines skipped" in load(write(tmp_path / "a.csv", "text,label\n\na,x\n\nb,y\n")).notes
+    assert (
+        "a.csv: 2 blank lines skipped"
+        in load(write(tmp_path / "a.csv", "text,label\n\na,x\n\nb,y\n")).notes
+    )
 
 
 def test_a_quote_that_never_closes_does_not_swallow_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", 'text,label\na,x\n"b,y\nc,x\n')
-    with pytest.raises(DataError, match=r"a\.csv`, row beginning on line 3: .*dataset\.quoting=none"):
+    with pytest.raises(
+        DataError, match=r"a\.csv`, row beginning on line 3: .*dataset\.quoting=none"
+    ):
         load(path)
     assert texts(prepare(path, quoting="none")) == ["a", '"b', "c"]
 
@@ -103,10 +125,15 @@ def test_a_semicolon_file_is_recognised_and_said_so(tmp_path: Path) -> None:
 
 
 def test_a_headerless_file_of_text_and_label_is_guessed_and_said_so(tmp_path: Path) -> None:
-    loaded = load(write(tmp_path / "a.tsv", "a film\t1\nb film\t0\nc film\t1\nd film\t0\ne film\t1\n"))
+    loaded = load(
+        write(tmp_path / "a.tsv", "a film\t1\nb film\t0\nc film\t1\nd film\t0\ne film\t1\n")
+    )
     assert loaded.splits["train"].rows[0]["text"] == "a film"
     assert "a.tsv: no header row (guessed; otherwise: `dataset.header=true`)" in loaded.notes
-    assert "`a.tsv`: columns guessed: text=`0`, label=`1` (others: `dataset.text=`, `dataset.label=`)" in loaded.notes
+    assert (
+        "`a.tsv`: columns guessed: text=`0`, label=`1` (others: `dataset.text=`, `dataset.label=`)"
+        in loaded.notes
+    )
 
 
 def test_a_headerless_test_file_follows_the_training_file(tmp_path: Path) -> None:
@@ -117,7 +144,10 @@ def test_a_headerless_test_file_follows_the_training_file(tmp_path: Path) -> Non
 
 def test_columns_are_guessed_by_their_aliases(tmp_path: Path) -> None:
     loaded = load(write(tmp_path / "a.csv", "review,sentiment\na,positive\nb,negative\n"))
-    assert "`a.csv`: columns guessed: text=`review`, label=`sentiment` (others: `dataset.text=`, `dataset.label=`)" in loaded.notes
+    assert (
+        "`a.csv`: columns guessed: text=`review`, label=`sentiment` (others: `dataset.text=`, "
+        "`dataset.label=`)" in loaded.notes
+    )
 
 
 def test_columns_are_named_by_option_or_number(tmp_path: Path) -> None:
@@ -126,23 +156,39 @@ def test_columns_are_named_by_option_or_number(tmp_path: Path) -> None:
 
 
 def test_an_unknown_column_lists_the_columns_there_are(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"`dataset\.text=reviw`: `a\.csv` has no such column\. Its columns: `review`, `stars`"):
+    with pytest.raises(
+        DataError,
+        match=r"`dataset\.text=reviw`: `a\.csv` has no such column\. Its columns: `review`, "
+        r"`stars`",
+    ):
         load(write(tmp_path / "a.csv", "review,stars\na,1\nb,2\n"), text="reviw")
 
 
 def test_a_missing_column_names_the_option_to_give(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no column `label` .*Its columns: `review`, `a`, `b`.*Name it with `dataset\.label=\.\.\.`"):
+    with pytest.raises(
+        DataError,
+        match=r"no column `label` .*Its columns: `review`, `a`, `b`.*Name it with "
+        r"`dataset\.label=\.\.\.`",
+    ):
         load(write(tmp_path / "a.csv", "review,a,b\none,x,y\ntwo,y,x\n"))
 
 
 def test_two_columns_that_could_be_the_label_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"several columns that may be `label`: `sentiment` and `rating`"):
+    with pytest.raises(
+        DataError, match=r"several columns that may be `label`: `sentiment` and `rating`"
+    ):
         load(write(tmp_path / "a.csv", "text,sentiment,rating\na,x,1\n"))
 
 
 def test_null_cells_and_duplicate_ids_are_rejected_with_their_cause(tmp_path: Path) -> None:
-    prepared = prepare(write(tmp_path / "a.csv", "id,text,label\n1,a,x\n1,b,y\n2,,x\n3,c,\n4,d,y\n"))
-    assert causes(prepared) == {"a.csv:3": "duplicate id", "a.csv:4": "empty text", "a.csv:5": "empty label"}
+    prepared = prepare(
+        write(tmp_path / "a.csv", "id,text,label\n1,a,x\n1,b,y\n2,,x\n3,c,\n4,d,y\n")
+    )
+    assert causes(prepared) == {
+        "a.csv:3": "duplicate id",
+        "a.csv:4": "empty text",
+        "a.csv:5": "empty label",
+    }
     assert [row["id"] for row in prepared.splits["train"]] == ["1", "4"]
 
 
@@ -172,4 +218,7 @@ def test_answers_in_a_csv_are_found_in_their_context(tmp_path: Path) -> None:
         "a.csv:5": "answer is not in the context",
         "a.csv:6": "answer_start does not point at the answer",
     }
-    assert "train: 1 rows have an empty `answers` cell: taken as questions without an answer" in prepared.notes
+    assert (
+        "train: 1 rows have an empty `answers` cell: taken as questions without an answer"
+        in prepared.notes
+    )

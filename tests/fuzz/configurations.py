@@ -1,9 +1,11 @@
-"""Mutated configurations: whatever people write, a command ends with exit code 0 or 2, and with one message.
+"""Mutated configurations: whatever people write, a command ends with exit code 0 or 2, and with one
+message.
 
     python tests/fuzz/configurations.py --count 10000 --seed 1
 
-Words and YAML files of realistic commands are changed and given to the command line of this process. Every training is refused at
-the latest when it wants to write (its `output` is a file), or when its model is built (the checkpoint has no weights).
+Words and YAML files of realistic commands are changed and given to the command line of this
+process. Every training is refused at the latest when it wants to write (its `output` is a file), or
+when its model is built (the checkpoint has no weights).
 """
 
 from __future__ import annotations
@@ -32,7 +34,28 @@ SECRET = "fuzz-secret-4711"
 HARMFUL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 VALUES: tuple[str, ...] = (
-    *("", " ", "null", "~", "true", "False", "yes", "no", "on", "NaN", ".nan", ".inf", "-.inf", "inf", "0", "-1", "1", "2", "3.5", "-0.0"),
+    *(
+        "",
+        " ",
+        "null",
+        "~",
+        "true",
+        "False",
+        "yes",
+        "no",
+        "on",
+        "NaN",
+        ".nan",
+        ".inf",
+        "-.inf",
+        "inf",
+        "0",
+        "-1",
+        "1",
+        "2",
+        "3.5",
+        "-0.0",
+    ),
     *(
         "1e-5",
         "1e400",
@@ -51,12 +74,85 @@ VALUES: tuple[str, ...] = (
         "{}",
         "[1, 2]",
     ),
-    *("[[[[1]]]]", "{a: 1}", "{1: 2}", "{a: {b: c}}", "[1, [2, {a: 3}]]", "[", "{", '"', "'", '"open', "[1, 2", "{a: 1", "{[1]: 2}"),
-    *("{a: 1, a: 2}", "&a [1]", "*a", "[&a [1], *a]", "[&a [*a]]", "!!python/object:os.system x", "!!binary aGk=", "!!set {a}", "<<"),
-    *("{<<: 1}", "{<<: {a: 1}}", "[" * 200 + "]" * 200, "{a: " * 100 + "1" + "}" * 100, "a" * 5000, "/" + "a/" * 3000, "a" * 300),
-    *("\0", "a\0b", "\ud83d", "\udcff", "\u202e", "\x1b[31m", "\x9b2J", "\r", "a\nb", "a\tb", "\ufeff", "é", "日本", "🙂"),
-    *("~nosuchuser/x", "~", ".", "..", "/", "/dev/null", "/dev/zero", "/proc/self/mem", "./x", "-", "--json", "=", "==", "a=b", "#", "# x"),
-    *("choice(1,2)", "choice()", "choice(", "choice(1,1)", "uniform(1,2)", "uniform(2,1)", "uniform(nan,1)", "loguniform(0,1)"),
+    *(
+        "[[[[1]]]]",
+        "{a: 1}",
+        "{1: 2}",
+        "{a: {b: c}}",
+        "[1, [2, {a: 3}]]",
+        "[",
+        "{",
+        '"',
+        "'",
+        '"open',
+        "[1, 2",
+        "{a: 1",
+        "{[1]: 2}",
+    ),
+    *(
+        "{a: 1, a: 2}",
+        "&a [1]",
+        "*a",
+        "[&a [1], *a]",
+        "[&a [*a]]",
+        "!!python/object:os.system x",
+        "!!binary aGk=",
+        "!!set {a}",
+        "<<",
+    ),
+    *(
+        "{<<: 1}",
+        "{<<: {a: 1}}",
+        "[" * 200 + "]" * 200,
+        "{a: " * 100 + "1" + "}" * 100,
+        "a" * 5000,
+        "/" + "a/" * 3000,
+        "a" * 300,
+    ),
+    *(
+        "\0",
+        "a\0b",
+        "\ud83d",
+        "\udcff",
+        "\u202e",
+        "\x1b[31m",
+        "\x9b2J",
+        "\r",
+        "a\nb",
+        "a\tb",
+        "\ufeff",
+        "é",
+        "日本",
+        "🙂",
+    ),
+    *(
+        "~nosuchuser/x",
+        "~",
+        ".",
+        "..",
+        "/",
+        "/dev/null",
+        "/dev/zero",
+        "/proc/self/mem",
+        "./x",
+        "-",
+        "--json",
+        "=",
+        "==",
+        "a=b",
+        "#",
+        "# x",
+    ),
+    *(
+        "choice(1,2)",
+        "choice()",
+        "choice(",
+        "choice(1,1)",
+        "uniform(1,2)",
+        "uniform(2,1)",
+        "uniform(nan,1)",
+        "loguniform(0,1)",
+    ),
     *(
         "loguniform(1e-5,1e-3)",
         "randint(1,4)",
@@ -66,8 +162,26 @@ VALUES: tuple[str, ...] = (
         "quniform(0,1,0)",
         "quniform(0,1,1e-320)",
     ),
-    *("normal(0,1)", "normal(0,-1)", "normal(1e308,1e308)", "grid(1,2)", "grid(a,b)", "choice([1,2],{a: 1})", "lograndint(1,1e400)"),
-    *("qloguniform(1,10,1)", "uniform(1e-320,2e-320)", "choice(null,true)", "choice(&a 1,*a)", "linear", "cosine", "auto", "best", "last"),
+    *(
+        "normal(0,1)",
+        "normal(0,-1)",
+        "normal(1e308,1e308)",
+        "grid(1,2)",
+        "grid(a,b)",
+        "choice([1,2],{a: 1})",
+        "lograndint(1,1e400)",
+    ),
+    *(
+        "qloguniform(1,10,1)",
+        "uniform(1e-320,2e-320)",
+        "choice(null,true)",
+        "choice(&a 1,*a)",
+        "linear",
+        "cosine",
+        "auto",
+        "best",
+        "last",
+    ),
     *(
         "2h",
         "1h30m",
@@ -98,11 +212,39 @@ VALUES: tuple[str, ...] = (
         "s3://k:s@b/c?secret_key=x",
         "file:///x",
     ),
-    *("embeddings", "backbone", "bagging", "folds", "soup", "html,urls", "en", "xx", "de", "0.5", "0.1", "512", "1000000000", "4294967296"),
+    *(
+        "embeddings",
+        "backbone",
+        "bagging",
+        "folds",
+        "soup",
+        "html,urls",
+        "en",
+        "xx",
+        "de",
+        "0.5",
+        "0.1",
+        "512",
+        "1000000000",
+        "4294967296",
+    ),
 )
 
 KEYS = (
-    *("task", "dataset", "model", "head", "metrics", "learning_rate", "batch_size", "epochs", "seed", "init_seed", "seeds", "ensemble"),
+    *(
+        "task",
+        "dataset",
+        "model",
+        "head",
+        "metrics",
+        "learning_rate",
+        "batch_size",
+        "epochs",
+        "seed",
+        "init_seed",
+        "seeds",
+        "ensemble",
+    ),
     *(
         "boosting",
         "members",
@@ -118,14 +260,77 @@ KEYS = (
         "compute",
         "cv",
     ),
-    *("data.limit", "data.limit_validation", "data.sample", "data.validation_share", "data.test_share", "data.seed", "data.max_rejected"),
-    *("data.clean", "data.stop_words", "data.duplicates", "data.augment", "data.augment.copies", "data.augment.delete", "data.bootstrap"),
-    *("data.max_length", "data.stride", "data.cache", "train.freeze", "train.unfreeze", "train.frozen_epochs", "train.layer_decay"),
-    *("train.lora", "train.lora.rank", "train.lora.targets", "train.optimizer", "train.schedule", "train.warmup", "train.class_weights"),
-    *("train.sampler", "train.ema", "train.precision", "train.micro_batch", "train.early_stopping", "train.keep", "train.evaluate_every"),
-    *("trainer.max_steps", "trainer.adam_beta1", "trainer.report_to", "trainer.push_to_hub", "trainer.fsdp", "trainer.lr_scheduler_kwargs"),
-    *("trainer.nonsense", "trainer.deepspeed", "trainer.debug", "trainer.", "compute.gpus", "compute.memory", "compute.resources"),
-    *("compute.address", "compute.storage", "dataset.train", "dataset.validation", "dataset.test", "dataset.text", "dataset.label"),
+    *(
+        "data.limit",
+        "data.limit_validation",
+        "data.sample",
+        "data.validation_share",
+        "data.test_share",
+        "data.seed",
+        "data.max_rejected",
+    ),
+    *(
+        "data.clean",
+        "data.stop_words",
+        "data.duplicates",
+        "data.augment",
+        "data.augment.copies",
+        "data.augment.delete",
+        "data.bootstrap",
+    ),
+    *(
+        "data.max_length",
+        "data.stride",
+        "data.cache",
+        "train.freeze",
+        "train.unfreeze",
+        "train.frozen_epochs",
+        "train.layer_decay",
+    ),
+    *(
+        "train.lora",
+        "train.lora.rank",
+        "train.lora.targets",
+        "train.optimizer",
+        "train.schedule",
+        "train.warmup",
+        "train.class_weights",
+    ),
+    *(
+        "train.sampler",
+        "train.ema",
+        "train.precision",
+        "train.micro_batch",
+        "train.early_stopping",
+        "train.keep",
+        "train.evaluate_every",
+    ),
+    *(
+        "trainer.max_steps",
+        "trainer.adam_beta1",
+        "trainer.report_to",
+        "trainer.push_to_hub",
+        "trainer.fsdp",
+        "trainer.lr_scheduler_kwargs",
+    ),
+    *(
+        "trainer.nonsense",
+        "trainer.deepspeed",
+        "trainer.debug",
+        "trainer.",
+        "compute.gpus",
+        "compute.memory",
+        "compute.resources",
+    ),
+    *(
+        "compute.address",
+        "compute.storage",
+        "dataset.train",
+        "dataset.validation",
+        "dataset.test",
+        "dataset.text",
+        "dataset.label",
+    ),
     *(
         "dataset.delimiter",
         "dataset.header",
@@ -190,7 +395,9 @@ class Failure:
 
     @property
     def kind(self) -> str:
-        """What failures of one cause have in common: the last line, without what differs between them."""
+        """What failures of one cause have in common: the last line, without what differs between
+        them.
+        """
         lines = self.output.strip().splitlines() or [""]
         return f"{self.problem}: {re.sub(r'[0-9]+|`[^`]*`|/[^ ]*', '…', lines[-1])[:110]}"
 
@@ -201,7 +408,8 @@ class Fuzzer:
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder, self.rng = folder, random.Random(seed)
         (folder / "reviews.csv").write_text(
-            "text,label\n" + "".join(f"a {'good' if n % 2 else 'bad'} film {n},{n % 2}\n" for n in range(24))
+            "text,label\n"
+            + "".join(f"a {'good' if n % 2 else 'bad'} film {n},{n % 2}\n" for n in range(24))
         )
         (folder / "blocked").write_text("")
         (folder / "weightless").mkdir()
@@ -217,18 +425,50 @@ class Fuzzer:
             (20, lambda: (["sweep", *self._words(SEARCHED), "output=blocked"], {})),
             (18, self._with_file),
             (8, self._resumed),
-            (2, lambda: (["predict", "nowhere", *self._words(("reviews.csv", "dataset.text=text"))], {})),
-            (1, lambda: (["evaluate", "nowhere", *self._words(("dataset=reviews.csv", "data.limit=5"))], {})),
-            (1, lambda: ([self.rng.choice(("runs", "resume", "predict", "list", "plugins", "evaluate")), self.rng.choice(VALUES)], {})),
+            (
+                2,
+                lambda: (
+                    ["predict", "nowhere", *self._words(("reviews.csv", "dataset.text=text"))],
+                    {},
+                ),
+            ),
+            (
+                1,
+                lambda: (
+                    ["evaluate", "nowhere", *self._words(("dataset=reviews.csv", "data.limit=5"))],
+                    {},
+                ),
+            ),
+            (
+                1,
+                lambda: (
+                    [
+                        self.rng.choice(
+                            ("runs", "resume", "predict", "list", "plugins", "evaluate")
+                        ),
+                        self.rng.choice(VALUES),
+                    ],
+                    {},
+                ),
+            ),
             (5, self._deep),
         )
-        words, files = self.rng.choices([make for _, make in kinds], [weight for weight, _ in kinds])[0]()
+        words, files = self.rng.choices(
+            [make for _, make in kinds], [weight for weight, _ in kinds]
+        )[0]()
         return words + self._maybe("--json"), files
 
     def _deep(self) -> tuple[list[str], dict[str, str]]:
         """Read and encode rows, up to the model."""
-        keys = [key for key in KEYS if key.startswith(("data.", "dataset.", "train.")) and key != "data.cache"]
-        words = [f"{self.rng.choice(keys)}={self.rng.choice(VALUES)}" for _ in range(self.rng.randint(1, 2))]
+        keys = [
+            key
+            for key in KEYS
+            if key.startswith(("data.", "dataset.", "train.")) and key != "data.cache"
+        ]
+        words = [
+            f"{self.rng.choice(keys)}={self.rng.choice(VALUES)}"
+            for _ in range(self.rng.randint(1, 2))
+        ]
         return ["run", *DEEP, *words], {}
 
     def _with_file(self) -> tuple[list[str], dict[str, str]]:
@@ -236,7 +476,12 @@ class Fuzzer:
         for _ in range(self.rng.randint(1, 3)):
             text = self._changed_text(text)
         command = self.rng.choice(("show", "sweep", "run"))
-        return [command, "config=c.yaml", *self.rng.sample(SHOWN, self.rng.randint(0, 2)), "output=blocked"], {"c.yaml": text}
+        return [
+            command,
+            "config=c.yaml",
+            *self.rng.sample(SHOWN, self.rng.randint(0, 2)),
+            "output=blocked",
+        ], {"c.yaml": text}
 
     def _resumed(self) -> tuple[list[str], dict[str, str]]:
         if not self.run_record:
@@ -244,7 +489,14 @@ class Fuzzer:
             assert code == 0, output
             config = {**json.loads(output)["config"], "output": "blocked"}
             config["dataset"] = {**config["dataset"], "name": str(self.folder / "gone.csv")}
-            self.run_record = {"status": "interrupted", "created": 1.0, "ftr": "9.9", "config": config, "components": {}, "origins": {}}
+            self.run_record = {
+                "status": "interrupted",
+                "created": 1.0,
+                "ftr": "9.9",
+                "config": config,
+                "components": {},
+                "origins": {},
+            }
         record = json.loads(json.dumps(self.run_record))
         for _ in range(self.rng.randint(1, 2)):
             self._changed_node(record)
@@ -286,13 +538,20 @@ class Fuzzer:
         if choice == 3:
             return (
                 "a: &a [x,x,x,x,x,x,x,x,x]\n"
-                + "".join(f"b{n}: &b{n} [{','.join(['*' + (f'b{n - 1}' if n else 'a')] * 9)}]\n" for n in range(9))
+                + "".join(
+                    f"b{n}: &b{n} [{','.join(['*' + (f'b{n - 1}' if n else 'a')] * 9)}]\n"
+                    for n in range(9)
+                )
                 + text
             )
         if choice == 4:
             return text.replace("\n", rng.choice(("\r\n", "\n\t", "\n  ", "\n- ", " ")))
         if choice == 5:
-            return text.replace(": ", rng.choice((":", ": [", ": &a ", ": *a ", ": |\n", ": !!str ")), rng.randint(1, 3))
+            return text.replace(
+                ": ",
+                rng.choice((":", ": [", ": &a ", ": *a ", ": |\n", ": !!str ")),
+                rng.randint(1, 3),
+            )
         if choice == 6:
             lines = text.split("\n")
             lines.insert(rng.randrange(len(lines) + 1), f"{rng.choice(KEYS)}: {rng.choice(VALUES)}")
@@ -317,23 +576,67 @@ class Fuzzer:
             return
 
     def _plain(self) -> Any:
-        values: tuple[Any, ...] = (None, True, -1, 0, 3, 1e308, float("nan"), 10**30, [], {}, [1], {"a": 1}, "***", "s3://***@b", SECRET)
-        return self.rng.choice((*values, *VALUES[:40], self.rng.choice(VALUES).replace("\ud83d", "x").replace("\udcff", "x")))
+        values: tuple[Any, ...] = (
+            None,
+            True,
+            -1,
+            0,
+            3,
+            1e308,
+            float("nan"),
+            10**30,
+            [],
+            {},
+            [1],
+            {"a": 1},
+            "***",
+            "s3://***@b",
+            SECRET,
+        )
+        return self.rng.choice(
+            (
+                *values,
+                *VALUES[:40],
+                self.rng.choice(VALUES).replace("\ud83d", "x").replace("\udcff", "x"),
+            )
+        )
 
     def _maybe(self, word: str) -> list[str]:
         return [word] if self.rng.random() < 0.2 else []
 
 
 SHOWN = (
-    *("task=sentiment", "dataset=reviews.csv", "model=weightless", "epochs=2", "learning_rate=1e-4", "data.limit=20"),
+    *(
+        "task=sentiment",
+        "dataset=reviews.csv",
+        "model=weightless",
+        "epochs=2",
+        "learning_rate=1e-4",
+        "data.limit=20",
+    ),
     *("train.schedule=cosine", "trainer.adam_beta2=0.98", "data.max_length=32"),
 )
-SEARCHED = (*SHOWN[:3], "learning_rate=loguniform(1e-5,1e-3)", "epochs=choice(1,2)", "trials=3", "scheduler=asha")
-DEEP = ("task=sentiment", "dataset=reviews.csv", "model=weightless", "baselines=false", "output=runs", "train.precision=fp32")
+SEARCHED = (
+    *SHOWN[:3],
+    "learning_rate=loguniform(1e-5,1e-3)",
+    "epochs=choice(1,2)",
+    "trials=3",
+    "scheduler=asha",
+)
+DEEP = (
+    "task=sentiment",
+    "dataset=reviews.csv",
+    "model=weightless",
+    "baselines=false",
+    "output=runs",
+    "train.precision=fp32",
+)
 
 
 def fuzz(count: int, seed: int, folder: Path) -> list[Failure]:
-    """Try `count` commands and return those that end otherwise than with 0 or 2, say two things, or show what must be hidden."""
+    """Try `count` commands and return those that end otherwise than with 0 or 2, say two things, or
+    show what must be hidden.
+    """
     before, stdin = Path.cwd(), sys.stdin
     os.chdir(folder)
     failures: list[Failure] = []
@@ -356,7 +659,9 @@ def fuzz(count: int, seed: int, folder: Path) -> list[Failure]:
 
 
 def attempt(words: list[str]) -> tuple[int, str, str]:
-    """Run a command line here; return its exit code (-1: it took too long, -2: it raised), and what it printed."""
+    """Run a command line here; return its exit code (-1: it took too long, -2: it raised), and what
+    it printed.
+    """
     from ftr.cli.main import main
 
     stdout, stderr = io.StringIO(), io.StringIO()
@@ -424,7 +729,9 @@ def _checkpoint_without_weights(folder: Path) -> None:
 
 
 def main() -> int:
-    """Run the fuzzer for a while and print each kind of failure once, with a command that shows it."""
+    """Run the fuzzer for a while and print each kind of failure once, with a command that shows
+    it.
+    """
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
@@ -437,8 +744,14 @@ def main() -> int:
         kinds.setdefault(failure.kind, []).append(failure)
     for kind, found in kinds.items():
         first = min(found, key=lambda failure: len(str(failure.words)))
-        sys.stdout.write(f"{len(found):5} {kind!a}\n      {str(first.words)[:400]!a} {str(first.files)[:600]!a}\n")
-    sys.stdout.write(f"{args.count} commands, {len(failures)} failures of {len(kinds)} kinds, {time.monotonic() - began:.0f} s\n")
+        sys.stdout.write(
+            f"{len(found):5} {kind!a}\n      {str(first.words)[:400]!a} "
+            f"{str(first.files)[:600]!a}\n"
+        )
+    sys.stdout.write(
+        f"{args.count} commands, {len(failures)} failures of {len(kinds)} kinds, "
+        f"{time.monotonic() - began:.0f} s\n"
+    )
     return bool(failures)
 
 

@@ -19,12 +19,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from ftr.config.data import DataConfig
-from ftr.data.load import load_rows
+from ftr.config.schema import DataConfig
 from ftr.data.prepare import prepare_rows
-from ftr.data.unlabelled import read_unlabelled
+from ftr.data.read import load_rows, read_unlabelled
 from ftr.errors import RequestError
-from ftr.registry import Registry
+from ftr.registry.registry import Registry
 from ftr_plugins.classification.head import SequenceClassificationHead
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
 
@@ -32,9 +31,44 @@ SLOW = 20.0
 """Seconds that reading one small file may take, also on a busy machine."""
 PLACE = re.compile(r".+:.+|.+\[\d+\].*", re.DOTALL)
 ALL = DataConfig(validation_share=0, test_share=0, max_rejected=1.0)
-ODD = ["", "é", "\ud83d", "\x00", '"', "\n", "\r", "\t", ",", ";", "1.0", "True", "nan", "null", "[]", "{}", "['a']", "-1", "\u2028"]
+ODD = [
+    "",
+    "é",
+    "\ud83d",
+    "\x00",
+    '"',
+    "\n",
+    "\r",
+    "\t",
+    ",",
+    ";",
+    "1.0",
+    "True",
+    "nan",
+    "null",
+    "[]",
+    "{}",
+    "['a']",
+    "-1",
+    "\u2028",
+]
 ODD += ["9" * 5000, "[" * 100_000, "[" * 2000 + "]" * 2000]
-ODD_JSON: list[object] = [None, True, 1.5, -1, float("nan"), float("inf"), [], {}, ["a"], {"a": 1}, [[1]], "\ud83d", 10**400, ""]
+ODD_JSON: list[object] = [
+    None,
+    True,
+    1.5,
+    -1,
+    float("nan"),
+    float("inf"),
+    [],
+    {},
+    ["a"],
+    {"a": 1},
+    [[1]],
+    "\ud83d",
+    10**400,
+    "",
+]
 
 
 def one(rng: random.Random) -> tuple[str, bytes]:
@@ -46,7 +80,10 @@ def one(rng: random.Random) -> tuple[str, bytes]:
 
 
 def check(name: str, content: bytes, folder: Path) -> str:
-    """Read a file with both built-in heads, and to be predicted; returns what came out. Raises `AssertionError`, or what escaped."""
+    """Read a file with both built-in heads, and to be predicted; returns what came out.
+
+    Raises `AssertionError`, or what escaped.
+    """
     path = folder / name
     path.write_bytes(content)
     began = time.monotonic()
@@ -59,9 +96,13 @@ def check(name: str, content: bytes, folder: Path) -> str:
             assert isinstance(report, dict)
             for split in prepared.splits:
                 lost = sum(item.split == split for item in prepared.rejected)
-                assert report[split]["read"] == report[split]["used"] + lost, f"{report[split]}, {lost} rejected"
+                assert report[split]["read"] == report[split]["used"] + lost, (
+                    f"{report[split]}, {lost} rejected"
+                )
             rejected = prepared.rejected
-            json.dumps([item.record() for item in rejected], ensure_ascii=False, default=str).encode()
+            json.dumps(
+                [item.record() for item in rejected], ensure_ascii=False, default=str
+            ).encode()
             "\n".join(prepared.notes + loaded.notes).encode()
             seen.append("read")
         except RequestError as error:
@@ -85,7 +126,9 @@ def _said(error: RequestError) -> None:
 
 
 def run(count: int, seed: int, say: Callable[[str], None] = lambda line: None) -> dict[str, str]:
-    """Check `count` files; returns each distinct failure with the number of the first file that shows it."""
+    """Check `count` files; returns each distinct failure with the number of the first file that
+    shows it.
+    """
     failures: dict[str, str] = {}
     outcomes: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -96,16 +139,26 @@ def run(count: int, seed: int, say: Callable[[str], None] = lambda line: None) -
             except Exception as error:  # whatever escapes is what is looked for
                 frames, trace = [], error.__traceback__
                 while trace:
-                    frames.append(f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}")
+                    frames.append(
+                        f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+                    )
                     trace = trace.tb_next
-                failures.setdefault(f"{type(error).__name__} at {' '.join(frames[-3:])}", f"file {number} ({name}): {str(error)[:150]}")
+                failures.setdefault(
+                    f"{type(error).__name__} at {' '.join(frames[-3:])}",
+                    f"file {number} ({name}): {str(error)[:150]}",
+                )
     say(f"{count} files: {dict(outcomes)}")
     return failures
 
 
 def _rows(rng: random.Random) -> list[dict[str, object]]:
-    texts = [f"the film number {n} was {'good' if n % 2 else 'bad'}" for n in range(rng.randint(2, 12))]
-    return [{"id": f"r{n}", "text": text, "label": ["neg", "pos"][n % 2]} for n, text in enumerate(texts)]
+    texts = [
+        f"the film number {n} was {'good' if n % 2 else 'bad'}" for n in range(rng.randint(2, 12))
+    ]
+    return [
+        {"id": f"r{n}", "text": text, "label": ["neg", "pos"][n % 2]}
+        for n, text in enumerate(texts)
+    ]
 
 
 def _odd_rows(rng: random.Random, odd: list[object]) -> list[dict[str, object]]:
@@ -116,10 +169,20 @@ def _odd_rows(rng: random.Random, odd: list[object]) -> list[dict[str, object]]:
 
 
 def _csv(rng: random.Random) -> tuple[str, bytes]:
-    mark, ending = rng.choice([(",", "csv"), (";", "csv"), ("\t", "tsv"), ("|", "csv"), (",", "txt")])
+    mark, ending = rng.choice(
+        [(",", "csv"), (";", "csv"), ("\t", "tsv"), ("|", "csv"), (",", "txt")]
+    )
     rows = [mark.join(str(cell) for cell in row.values()) for row in _odd_rows(rng, list(ODD))]
-    top = rng.choice([[mark.join(["id", "text", "label"])], [], [f"sep={mark}", mark.join(["id", "text", "label"])]])
-    return f"a.{ending}", rng.choice(["\n", "\r\n"]).join([*top, *rows]).encode(rng.choice(["utf-8"] * 9 + ["utf-16"]), "replace")
+    top = rng.choice(
+        [
+            [mark.join(["id", "text", "label"])],
+            [],
+            [f"sep={mark}", mark.join(["id", "text", "label"])],
+        ]
+    )
+    return f"a.{ending}", rng.choice(["\n", "\r\n"]).join([*top, *rows]).encode(
+        rng.choice(["utf-8"] * 9 + ["utf-16"]), "replace"
+    )
 
 
 def _json(rng: random.Random) -> tuple[str, bytes]:
@@ -133,12 +196,21 @@ def _jsonl(rng: random.Random) -> tuple[str, bytes]:
 def _squad(rng: random.Random) -> tuple[str, bytes]:
     context = "Ada built a mill in Oslo in 1803."
     qas: list[dict[str, object]] = [
-        {"id": f"q{n}", "question": "Who built it?", "is_impossible": False, "answers": [{"text": "Ada", "answer_start": 0}]}
+        {
+            "id": f"q{n}",
+            "question": "Who built it?",
+            "is_impossible": False,
+            "answers": [{"text": "Ada", "answer_start": 0}],
+        }
         for n in range(5)
     ]
     for _ in range(rng.randint(0, 3)):
-        rng.choice(qas)[rng.choice(["id", "question", "is_impossible", "answers"])] = rng.choice(ODD_JSON)
-    return "a.json", json.dumps({"version": "2", "data": [{"title": "t", "paragraphs": [{"context": context, "qas": qas}]}]}).encode()
+        rng.choice(qas)[rng.choice(["id", "question", "is_impossible", "answers"])] = rng.choice(
+            ODD_JSON
+        )
+    return "a.json", json.dumps(
+        {"version": "2", "data": [{"title": "t", "paragraphs": [{"context": context, "qas": qas}]}]}
+    ).encode()
 
 
 def _parquet(rng: random.Random) -> tuple[str, bytes]:
@@ -146,7 +218,10 @@ def _parquet(rng: random.Random) -> tuple[str, bytes]:
     from pyarrow import parquet
 
     rows = _rows(rng)
-    columns = {name: pa.array([str(row[name]).encode() for row in rows], pa.binary()) for name in ("id", "text", "label")}
+    columns = {
+        name: pa.array([str(row[name]).encode() for row in rows], pa.binary())
+        for name in ("id", "text", "label")
+    }
     if rng.random() < 0.5:
         broken = [b"\xff\xfe" if rng.random() < 0.2 else str(row["text"]).encode() for row in rows]
         columns["text"] = pa.array(broken, pa.binary()).view(pa.string())
@@ -157,7 +232,9 @@ def _parquet(rng: random.Random) -> tuple[str, bytes]:
 
 def _text(rng: random.Random) -> tuple[str, bytes]:
     form = rng.choice(["{l} {t}", "{t}\t{l}", "{t}@{l}", "__label__{l} {t}", "{t}\tO\n\n{t}\tB-X"])
-    return rng.choice(["a.txt", "a.conll"]), "\n".join(form.format(t=row["text"], l=row["label"]) for row in _rows(rng)).encode()
+    return rng.choice(["a.txt", "a.conll"]), "\n".join(
+        form.format(t=row["text"], l=row["label"]) for row in _rows(rng)
+    ).encode()
 
 
 def _packed(rng: random.Random) -> tuple[str, bytes]:

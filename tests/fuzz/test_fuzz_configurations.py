@@ -1,4 +1,6 @@
-"""A short run of the fuzzer of configurations; `python tests/fuzz/configurations.py` is the long one."""
+"""A short run of the fuzzer of configurations; `python tests/fuzz/configurations.py` is the long
+one.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,6 @@
-"""Drivers on a real cluster: what they say when they cannot join it, and plugins that the nodes lack."""
+"""Drivers on a real cluster: what they say when they cannot join it, and plugins that the nodes
+lack.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,9 @@ import pytest
 
 from clusters import Cluster, Size, ray_cluster
 from editable import python_with_pears
+from ftr.cluster.connect import probe
 from ftr.errors import ConfigError
-from ftr.jobs.address import probe
-from ftr.plugin_files import sha256
+from ftr.registry.plugin_files import sha256
 from networks import free_port
 
 pytestmark = pytest.mark.slow
@@ -26,10 +28,10 @@ UNSET = "-"
 
 DRIVER = """
 import json, sys
-from ftr.config.models import ComputeConfig
+from ftr.config.schema import ComputeConfig
 from ftr.errors import FtrError
-from ftr.jobs.cluster import connect
-from ftr.registry import get_registry
+from ftr.cluster.connect import connect
+from ftr.registry.registry import get_registry
 
 said = []
 try:
@@ -45,7 +47,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 @ray.remote(num_cpus=0)
 def used(pears):
     import os
-    from ftr.registry import get_registry
+    from ftr.registry.registry import get_registry
     metric = get_registry().target("metric", "pears") if pears else None
     files = get_registry().files
     if files:
@@ -74,12 +76,21 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return python_with_pears(tmp_path_factory.mktemp("driver"))
 
 
-def drive(python: Path | str, folder: Path, *words: str, **environment: str) -> tuple[int, dict[str, object], str]:
+def drive(
+    python: Path | str, folder: Path, *words: str, **environment: str
+) -> tuple[int, dict[str, object], str]:
     """Run the driver with `python` and return its exit code, its answer and its stderr."""
     script = folder / "driver.py"
     script.write_text(DRIVER, encoding="utf-8")
     given = {name: value for name, value in {**os.environ, **environment}.items() if value != UNSET}
-    done = subprocess.run([python, script, *words], env=given, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [python, script, *words],
+        env=given,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
     assert done.stdout.strip(), done.stderr
     return done.returncode, json.loads(done.stdout.splitlines()[-1]), done.stderr
 
@@ -91,7 +102,9 @@ def test_nothing_is_sent_where_all_nodes_have_it(cluster: Cluster, tmp_path: Pat
     assert answer == {"said": [], "found": {host: [None, "yes", "", "ERROR"] for host in hosts}}
 
 
-def test_an_editable_plugin_of_the_driver_works_on_every_node(cluster: Cluster, python: Path, tmp_path: Path) -> None:
+def test_an_editable_plugin_of_the_driver_works_on_every_node(
+    cluster: Cluster, python: Path, tmp_path: Path
+) -> None:
     code, answer, err = drive(python, tmp_path, cluster.address, "pears")
     assert code == 0, (answer, err)
     hosts = {node.host for node in cluster.nodes}
@@ -100,7 +113,10 @@ def test_an_editable_plugin_of_the_driver_works_on_every_node(cluster: Cluster, 
 
 
 def test_a_plugin_of_one_file_works_on_every_node(cluster: Cluster, tmp_path: Path) -> None:
-    hooks = "import ftr\n@ftr.hookimpl\ndef ftr_metrics(): return [ftr.MetricSpec(name='pine', target='my_task:Pine')]\n"
+    hooks = (
+        "import ftr\n@ftr.hookimpl\ndef ftr_metrics(): return [ftr.MetricSpec(name='pine', "
+        "target='my_task:Pine')]\n"
+    )
     file = tmp_path / "apart" / "my_task.py"
     file.parent.mkdir()
     file.write_text(f"{hooks}class Pine:\n    basket = 'cones'\n", encoding="utf-8")
@@ -110,10 +126,14 @@ def test_a_plugin_of_one_file_works_on_every_node(cluster: Cluster, tmp_path: Pa
     assert str(answer["said"]).startswith(f"['sent my_task.py {sha256(file)[:12]} to 2 nodes: ")
 
 
-def test_another_version_on_one_node_is_refused(cluster: Cluster, python: Path, tmp_path: Path) -> None:
+def test_another_version_on_one_node_is_refused(
+    cluster: Cluster, python: Path, tmp_path: Path
+) -> None:
     info = tmp_path / "old" / "ftr_pears-0.9.dist-info"
     info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ftr-pears\nVersion: 0.9\n", encoding="utf-8")
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: ftr-pears\nVersion: 0.9\n", encoding="utf-8"
+    )
     node = cluster.add(Size(environment={"PYTHONPATH": str(info.parent)}))
     try:
         code, answer, _ = drive(python, tmp_path, cluster.address, "pears")
@@ -128,16 +148,22 @@ def test_another_version_on_one_node_is_refused(cluster: Cluster, python: Path, 
 
 
 def test_ftr_itself_is_sent_to_a_node_that_lacks_it(cluster: Cluster, tmp_path: Path) -> None:
-    # A `*.pth` file brings ftr to this Python; `-S` and a path without it leave the node everything else.
+    # A `*.pth` file brings ftr to this Python; `-S` and a path without it leave the node everything
+    # else.
     bare = tmp_path / "bare"
     bare.mkdir()
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
         if not entry.name.startswith(("ftr", "_ftr", "__editable__", "_editable_")):
             (bare / entry.name).symlink_to(entry)
     launcher = tmp_path / "python"
-    launcher.write_text(f'#!/bin/sh\nPYTHONPATH={bare} exec {sys.executable} -S "$@"\n', encoding="utf-8")
+    launcher.write_text(
+        f'#!/bin/sh\nPYTHONPATH={bare} exec {sys.executable} -S "$@"\n', encoding="utf-8"
+    )
     launcher.chmod(0o755)
-    if subprocess.run([launcher, "-c", "import ftr"], check=False, capture_output=True).returncode == 0:
+    if (
+        subprocess.run([launcher, "-c", "import ftr"], check=False, capture_output=True).returncode
+        == 0
+    ):
         pytest.skip("ftr cannot be left out here")
     node = cluster.add(Size(python=str(launcher), environment={"PYTHONPATH": str(bare)}))
     try:
@@ -154,7 +180,10 @@ class TestAddress:
 
     def test_nobody_listens(self) -> None:
         port = free_port()
-        with pytest.raises(ConfigError, match=rf"`compute.address=127.0.0.1:{port}`: nobody listens at .*Connection refused"):
+        with pytest.raises(
+            ConfigError,
+            match=rf"`compute.address=127.0.0.1:{port}`: nobody listens at .*Connection refused",
+        ):
             probe(f"127.0.0.1:{port}")
 
     @pytest.mark.parametrize(
@@ -171,27 +200,40 @@ class TestAddress:
             probe(asked)
 
     def test_auto_finds_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        script = "from ftr.jobs.address import probe; probe('auto')"
+        script = "from ftr.cluster.connect import probe; probe('auto')"
         monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=False
+        )
         assert done.stderr.splitlines()[-1].endswith("or leave the key out to use this machine.")
         assert "`compute.address=auto`: nobody listens at " in done.stderr
 
     def test_something_else_listens(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("ftr.jobs.address.ANSWER_SECONDS", 4)
-        told = r"it does not answer as the head of a Ray cluster does\. Give the port of `ray start --head`"
-        with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(ConfigError, match=told):
+        monkeypatch.setattr("ftr.cluster.connect.ANSWER_SECONDS", 4)
+        told = (
+            r"it does not answer as the head of a Ray cluster does\. Give the port of `ray start "
+            r"--head`"
+        )
+        with (
+            socket.create_server(("127.0.0.1", 0)) as other,
+            pytest.raises(ConfigError, match=told),
+        ):
             probe(f"127.0.0.1:{other.getsockname()[1]}")
 
     @pytest.mark.parametrize(
         ("environment", "told"),
         [
             ({"RAY_AUTH_TOKEN": "f" * 64}, "the token in `RAY_AUTH_TOKEN` is not the cluster's"),
-            ({"RAY_AUTH_TOKEN": UNSET, "RAY_AUTH_MODE": UNSET, "HOME": "/nowhere"}, "the cluster asks for a token, and there is none here"),
+            (
+                {"RAY_AUTH_TOKEN": UNSET, "RAY_AUTH_MODE": UNSET, "HOME": "/nowhere"},
+                "the cluster asks for a token, and there is none here",
+            ),
             ({"RAY_AUTH_MODE": "disabled"}, "`RAY_AUTH_MODE=disabled` keeps it back"),
         ],
     )
-    def test_the_token_is_not_the_clusters(self, cluster: Cluster, tmp_path: Path, environment: dict[str, str], told: str) -> None:
+    def test_the_token_is_not_the_clusters(
+        self, cluster: Cluster, tmp_path: Path, environment: dict[str, str], told: str
+    ) -> None:
         code, answer, err = drive(sys.executable, tmp_path, cluster.address, **environment)
         assert code == 2 and told in str(answer["error"]), answer
         assert err == ""

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from clusters import Size, ray_cluster
+from ftr.cluster.capacity import GB, MANY, Capacity, Kind, from_settings, trials_at_once
 from ftr.errors import ConfigError
-from ftr.jobs.fit import GB, MANY, Capacity, Kind, from_settings, trials_at_once
 
 PROJECT = Path(__file__).resolve().parents[2]
 SMALL = Kind("node", {"CPU": 2.0, "memory": 8 * GB}, 2, 2)
@@ -46,31 +46,36 @@ def test_trials_that_fit_at_once(workers: int, need: dict[str, float], trials: i
         (
             1,
             {"CPU": 1.0, "GPU": 3.0},
-            "`compute.gpus=3`: one trial needs 3 GPUs, the largest node has 2 GPUs "
-            "(2 nodes with 2 CPUs, 0 GPUs; 1 node with 8 CPUs, 2 GPUs). Lower `compute.gpus`, or add a node that has enough.",
+            "`compute.gpus=3`: one trial needs 3 GPUs, the largest node has 2 GPUs (2 nodes with "
+            "2 CPUs, 0 GPUs; 1 node with 8 CPUs, 2 GPUs). Lower `compute.gpus`, or add a node "
+            "that has enough.",
         ),
         (
             1,
             {"CPU": 1.0, "tape": 1.0},
-            "`compute.resources.tape=1`: one trial needs 1 `tape`, no node has any (2 nodes with 2 CPUs, 0 `tape`; "
-            "1 node with 8 CPUs, 2 GPUs, 0 `tape`). Lower `compute.resources.tape`, or add a node that has enough.",
+            "`compute.resources.tape=1`: one trial needs 1 `tape`, no node has any (2 nodes with "
+            "2 CPUs, 0 `tape`; 1 node with 8 CPUs, 2 GPUs, 0 `tape`). Lower "
+            "`compute.resources.tape`, or add a node that has enough.",
         ),
         (
             7,
             {"CPU": 2.0},
-            "`compute.workers=7` with `compute.cpus=2`: one trial needs 7 times 2 CPUs, the cluster has room for 6 such workers "
-            "(2 on 2 nodes with 2 CPUs; 4 on 1 node with 8 CPUs, 2 GPUs). Lower `compute.workers` or what each of them gets.",
+            "`compute.workers=7` with `compute.cpus=2`: one trial needs 7 times 2 CPUs, the "
+            "cluster has room for 6 such workers (2 on 2 nodes with 2 CPUs; 4 on 1 node with 8 "
+            "CPUs, 2 GPUs). Lower `compute.workers` or what each of them gets.",
         ),
         (
             1,
             {"CPU": 1.0, "memory": 100 * GB},
-            "`compute.memory=100`: one trial needs 100 GB of memory, the largest node has 64 GB of memory "
-            "(2 nodes with 2 CPUs, 8 GB of memory; 1 node with 8 CPUs, 2 GPUs, 64 GB of memory). "
-            "Lower `compute.memory`, or add a node that has enough.",
+            "`compute.memory=100`: one trial needs 100 GB of memory, the largest node has 64 GB "
+            "of memory (2 nodes with 2 CPUs, 8 GB of memory; 1 node with 8 CPUs, 2 GPUs, 64 GB of "
+            "memory). Lower `compute.memory`, or add a node that has enough.",
         ),
     ],
 )
-def test_the_arithmetic_of_a_trial_that_does_not_fit(workers: int, need: dict[str, float], told: str) -> None:
+def test_the_arithmetic_of_a_trial_that_does_not_fit(
+    workers: int, need: dict[str, float], told: str
+) -> None:
     with pytest.raises(ConfigError) as raised:
         trials_at_once(workers, need, MIXED)
     assert str(raised.value) == told
@@ -81,7 +86,9 @@ def settings() -> dict[str, Any]:
     """What `ray up cluster.yaml` leaves on the head."""
     from ray.autoscaler._private.util import prepare_config
 
-    prepared: dict[str, Any] = prepare_config(yaml.safe_load((PROJECT / "cluster.yaml").read_text(encoding="utf-8")))
+    prepared: dict[str, Any] = prepare_config(
+        yaml.safe_load((PROJECT / "cluster.yaml").read_text(encoding="utf-8"))
+    )
     return prepared
 
 
@@ -93,10 +100,16 @@ class TestAutoscaler:
         have = from_settings(settings, [head])
         assert trials_at_once(1, {"CPU": 1.0, "GPU": 0.5}, have) == 16
         assert trials_at_once(2, {"GPU": 1.0}, have) == 4
-        with pytest.raises(ConfigError, match=r"the largest node has 1 GPU \(up to 8 `gpu` nodes with 4 CPUs, 1 GPU; 1 node with 0 GPUs\)"):
+        with pytest.raises(
+            ConfigError,
+            match=r"the largest node has 1 GPU \(up to 8 `gpu` nodes with 4 CPUs, 1 GPU; 1 node "
+            r"with 0 GPUs\)",
+        ):
             trials_at_once(1, {"GPU": 2.0}, have)
 
-    def test_a_node_that_runs_is_not_counted_twice_and_tells_its_memory(self, settings: dict[str, Any]) -> None:
+    def test_a_node_that_runs_is_not_counted_twice_and_tells_its_memory(
+        self, settings: dict[str, Any]
+    ) -> None:
         running = Kind("node", {"CPU": 4.0, "GPU": 1.0, "memory": 14 * GB}, 2, 2)
         have = from_settings(settings, [running])
         assert trials_at_once(1, {"GPU": 1.0}, have) == 8
@@ -104,7 +117,11 @@ class TestAutoscaler:
             trials_at_once(1, {"memory": 15 * GB}, have)
 
     def test_types_of_unknown_size_leave_the_answer_open(self) -> None:
-        settings = {"max_workers": 3, "head_node_type": "head", "available_node_types": {"head": {}, "any": {"resources": {}}}}
+        settings = {
+            "max_workers": 3,
+            "head_node_type": "head",
+            "available_node_types": {"head": {}, "any": {"resources": {}}},
+        }
         assert trials_at_once(1, {"GPU": 8.0}, from_settings(settings, [SMALL])) == 1
 
     def test_no_limit_is_counted_as_many(self) -> None:
@@ -116,7 +133,7 @@ class TestAutoscaler:
 DRIVER = """
 import json, ray
 from ftr.errors import ConfigError
-from ftr.jobs.fit import check_fit
+from ftr.cluster.capacity import check_fit
 ray.init("auto", logging_level="ERROR")
 answers = [check_fit(0, 1, 0, None, {}), check_fit(1, 1, 1, None, {}), check_fit(2, 1, 0, None, {})]
 try:
@@ -128,16 +145,30 @@ print(json.dumps(answers))
 
 
 @pytest.mark.slow
-def test_the_maximum_of_a_running_autoscaler(settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray's own autoscaler, with the provider that Ray tests it with: it pretends to have a cloud."""
+def test_the_maximum_of_a_running_autoscaler(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's own autoscaler, with the provider that Ray tests it with: it pretends to have a
+    cloud.
+    """
     file = tmp_path / "autoscaler.yaml"
-    file.write_text(json.dumps({**settings, "provider": {"type": "fake_multinode"}, "file_mounts": {}}), encoding="utf-8")
-    with ray_cluster(Size(cpus=1), environment={"RAY_FAKE_CLUSTER": "1"}, options=[f"--autoscaling-config={file}"]) as cluster:
+    file.write_text(
+        json.dumps({**settings, "provider": {"type": "fake_multinode"}, "file_mounts": {}}),
+        encoding="utf-8",
+    )
+    with ray_cluster(
+        Size(cpus=1),
+        environment={"RAY_FAKE_CLUSTER": "1"},
+        options=[f"--autoscaling-config={file}"],
+    ) as cluster:
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-        done = subprocess.run([sys.executable, "-c", DRIVER], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", DRIVER], capture_output=True, text=True, timeout=60, check=False
+        )
     assert done.returncode == 0, done.stderr
     cpus, gpus, pairs, refused = json.loads(done.stdout)
     assert (cpus, gpus, pairs) == (1 + 8 * 4, 8, 16)
     assert refused.startswith(
-        "`compute.gpus=2`: one trial needs 2 GPUs, the largest node has 1 GPU (up to 8 `gpu` nodes with 4 CPUs, 1 GPU;"
+        "`compute.gpus=2`: one trial needs 2 GPUs, the largest node has 1 GPU (up to 8 `gpu` nodes "
+        "with 4 CPUs, 1 GPU;"
     )

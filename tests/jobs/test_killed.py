@@ -16,15 +16,28 @@ from ftr.train.checkpoint import last_step
 from interruptions import Start, logged, outcome, resumed, wait_for, words
 from trainings import REVIEWS, Settings, train
 
-LONG: Settings = {**REVIEWS, "batch_size": 1, "learning_rate": 1e-3, "epochs": 6, "train.checkpoint_steps": 7, "train.log_steps": 4}
+LONG: Settings = {
+    **REVIEWS,
+    "batch_size": 1,
+    "learning_rate": 1e-3,
+    "epochs": 6,
+    "train.checkpoint_steps": 7,
+    "train.log_steps": 4,
+}
 EPOCH = 36
 """Steps of an epoch: long enough to hit one in its middle."""
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny_bert: Path, reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def undisturbed(
+    tiny_bert: Path, reviews: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     """What the long training comes to."""
-    return outcome(train(LONG, dataset=reviews, model=tiny_bert, output=tmp_path_factory.mktemp("undisturbed")).path)
+    return outcome(
+        train(
+            LONG, dataset=reviews, model=tiny_bert, output=tmp_path_factory.mktemp("undisturbed")
+        ).path
+    )
 
 
 @pytest.mark.slow
@@ -54,10 +67,17 @@ def test_a_process_that_is_killed_again_and_again_loses_nothing(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_a_checkpoint_of_that_step_and_the_command_that_resumes(
-    number: signal.Signals, start: Start, undisturbed: dict[str, Any], tiny_bert: Path, reviews: Path, tmp_path: Path
+    number: signal.Signals,
+    start: Start,
+    undisturbed: dict[str, Any],
+    tiny_bert: Path,
+    reviews: Path,
+    tmp_path: Path,
 ) -> None:
     asked = words(LONG, dataset=reviews, model=tiny_bert, output="runs")
-    process = start("run", *[word.replace("steps=7", "steps=100000") for word in asked], cwd=tmp_path)
+    process = start(
+        "run", *[word.replace("steps=7", "steps=100000") for word in asked], cwd=tmp_path
+    )
     wait_for(lambda: logged(tmp_path / "runs") > EPOCH, process)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
@@ -65,7 +85,11 @@ def test_a_signal_leaves_a_checkpoint_of_that_step_and_the_command_that_resumes(
     assert process.returncode == 130 and "Traceback" not in err
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
     step = last_step(run)
-    assert step is not None and step > EPOCH and f"interrupted: it will go on from step {step} with" in err
+    assert (
+        step is not None
+        and step > EPOCH
+        and f"interrupted: it will go on from step {step} with" in err
+    )
     resuming = next(line.strip() for line in err.splitlines() if line.startswith("  ftr resume "))
     assert shlex.split(resuming) == ["ftr", "resume", f"runs/{run.name}"]
     resumed(run)

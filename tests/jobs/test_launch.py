@@ -1,4 +1,6 @@
-"""Trainings on Ray Train workers: real processes, a real process group, and what becomes of it when one fails, dies or is told to stop."""
+"""Trainings on Ray Train workers: real processes, a real process group, and what becomes of it when
+one fails, dies or is told to stop.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from interruptions import Start, logged, outcome, wait_for, words, workers_of
 from trainings import REVIEWS, Settings, lines, losses, train, write_reviews
 
 if TYPE_CHECKING:
-    from ftr.jobs.run import RunResult
+    from ftr.runs.run import RunResult
 
 ALONE: Settings = {
     **REVIEWS,
@@ -35,10 +37,15 @@ ALONE: Settings = {
     "train.early_stopping": 2,
     "train.checkpoint_steps": 7,
 }
-"""A training whose parts thaw one after the other, whose weights are averaged, and which stops early."""
+"""A training whose parts thaw one after the other, whose weights are averaged, and which stops
+early.
+"""
 SHARED: Settings = {**ALONE, "compute.workers": 2}
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two workers need two cores")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two workers need two cores"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +79,17 @@ def test_two_workers_train_thaw_average_and_stop_as_this_process_does(
 def test_an_error_in_a_worker_comes_back_as_itself_and_the_run_is_failed(
     tmp_path: Path, tiny_bert: Path, reviews: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(RunError, match=r"^the loss is nan at step \d+: lower `learning_rate`, raise `train.warmup`"):
-        train(REVIEWS, dataset=reviews, model=tiny_bert, output=tmp_path / "runs", learning_rate=1e30, **{"compute.workers": 2})
+    with pytest.raises(
+        RunError, match=r"^the loss is nan at step \d+: lower `learning_rate`, raise `train.warmup`"
+    ):
+        train(
+            REVIEWS,
+            dataset=reviews,
+            model=tiny_bert,
+            output=tmp_path / "runs",
+            learning_rate=1e30,
+            **{"compute.workers": 2},
+        )
     (record,) = (tmp_path / "runs").glob("*/run.json")
     known = json.loads(record.read_text(encoding="utf-8"))
     assert known["status"] == "failed" and known["error"].startswith("RunError: the loss is nan")
@@ -100,11 +116,20 @@ def test_a_worker_that_dies_is_replaced_and_the_training_goes_on(
 def test_a_signal_stops_a_training_with_workers_and_leaves_its_last_checkpoint(
     start: Start, odd: Path, tiny_bert: Path, tmp_path: Path
 ) -> None:
-    settings = {**REVIEWS, "batch_size": 1, "epochs": 100, "train.checkpoint_steps": 7, "compute.workers": 2}
+    settings = {
+        **REVIEWS,
+        "batch_size": 1,
+        "epochs": 100,
+        "train.checkpoint_steps": 7,
+        "compute.workers": 2,
+    }
     process = start("run", *words(settings, dataset=odd, model=tiny_bert, output=tmp_path))
     wait_for(lambda: logged(tmp_path) >= 12, process)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=100)
     (run,) = tmp_path.iterdir()
-    assert process.returncode == 130 and f"interrupted: it will go on from step {last_step(run)} with\n  ftr resume " in err
+    assert (
+        process.returncode == 130
+        and f"interrupted: it will go on from step {last_step(run)} with\n  ftr resume " in err
+    )
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"

@@ -11,21 +11,31 @@ from typing import Any
 import pytest
 
 import ftr
-from ftr import plugin_files
 from ftr.cli.main import main
 from ftr.errors import DataError, FtrError, PluginError, RequestError
-from ftr.jobs.several.drive import resume
-from ftr.registry import get_registry, registry_with
+from ftr.registry import plugin_files
+from ftr.registry.registry import get_registry, registry_with
 from ftr.runs.evaluate import evaluate
+from ftr.study.study import resume
 from trainings import REVIEWS, Settings
 
-METHODS = ("check", "build", "encode", "collate", "loss", "reduce", "decode", "tune", "score_inputs")
+METHODS = (
+    "check",
+    "build",
+    "encode",
+    "collate",
+    "loss",
+    "reduce",
+    "decode",
+    "tune",
+    "score_inputs",
+)
 SOURCE = """
 from pathlib import Path
 
 import ftr
 from ftr.errors import DataError
-from ftr.train.pretrained import Pretrained
+from ftr.model.pretrained import Pretrained
 from ftr_plugins.classification.head import SequenceClassificationHead
 from pydantic import BaseModel
 
@@ -100,8 +110,21 @@ METHOD = """
             raise RuntimeError("{name} is closed")
         return super().{name}(*given, **named)
 """
-KEYS = ("learning_rate", "batch_size", "data.max_length", "data.validation_share", "data.test_share", "train.precision")
-SHORT: Settings = {**{key: REVIEWS[key] for key in KEYS}, "metrics": "found", "head": "shaky", "epochs": 1, "data.limit": 30}
+KEYS = (
+    "learning_rate",
+    "batch_size",
+    "data.max_length",
+    "data.validation_share",
+    "data.test_share",
+    "train.precision",
+)
+SHORT: Settings = {
+    **{key: REVIEWS[key] for key in KEYS},
+    "metrics": "found",
+    "head": "shaky",
+    "epochs": 1,
+    "data.limit": 30,
+}
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +137,10 @@ def file(place: Path, tiny_bert: Path) -> Iterator[Path]:
     """A plugin that is one file, known to this process while the tests of this module run."""
     methods = "".join(METHOD.format(name=name) for name in METHODS if name != "check")
     path = place / "shaky.py"
-    path.write_text(SOURCE.format(methods=methods, tiny=str(tiny_bert), closed=str(place / "closed")), encoding="utf-8")
+    path.write_text(
+        SOURCE.format(methods=methods, tiny=str(tiny_bert), closed=str(place / "closed")),
+        encoding="utf-8",
+    )
     registry_with([path])
     yield path
     plugin_files.forget(None)
@@ -127,10 +153,21 @@ def common(file: Path, tiny_bert: Path, reviews: Path) -> dict[str, Any]:
 
 
 FAILURES: dict[str, tuple[Settings, str, str]] = {
-    **{name: ({"head.fail": name}, "head `shaky`", f"failed in `{name}`: RuntimeError: {name} is closed") for name in METHODS},
+    **{
+        name: (
+            {"head.fail": name},
+            "head `shaky`",
+            f"failed in `{name}`: RuntimeError: {name} is closed",
+        )
+        for name in METHODS
+    },
     "model": ({"model": "weak"}, "model `weak`", "failed in `load`: OSError: no weights today"),
     "metric": ({"metrics": "lost"}, "metric `lost`", "failed: ZeroDivisionError: division by zero"),
-    "dataset": ({"dataset": "rotten"}, "dataset `rotten`", "failed to load: RuntimeError: the pears are rotten"),
+    "dataset": (
+        {"dataset": "rotten"},
+        "dataset `rotten`",
+        "failed to load: RuntimeError: the pears are rotten",
+    ),
 }
 
 
@@ -144,7 +181,12 @@ def test_an_error_in_a_plugins_code_names_component_plugin_and_version_and_leave
         ftr.run({**common, **asked, "output": str(tmp_path)}, say=lambda line: None)
     message = str(caught.value)
     (run,) = tmp_path.iterdir()
-    assert component in message and "`shaky`" in message and f"shaky.py {plugin_files.sha256(file)[:12]}" in message and cause in message
+    assert (
+        component in message
+        and "`shaky`" in message
+        and f"shaky.py {plugin_files.sha256(file)[:12]}" in message
+        and cause in message
+    )
     assert len(message.splitlines()) == 1 and message.endswith("error.log`.")
     log = (run / "error.log").read_text(encoding="utf-8")
     assert str(file) in log and log.count("Traceback (most recent call last)") >= 1
@@ -153,32 +195,49 @@ def test_an_error_in_a_plugins_code_names_component_plugin_and_version_and_leave
 
 
 def test_the_command_says_it_in_one_line_and_exits_1(
-    common: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    common: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["run", *(f"{key}={value}" for key, value in common.items()), "head.fail=loss"]) == 1
+    assert (
+        main(["run", *(f"{key}={value}" for key, value in common.items()), "head.fail=loss"]) == 1
+    )
     last = capsys.readouterr().err.splitlines()[-1]
     (run,) = (tmp_path / "runs").iterdir()
     assert last.startswith("ftr: error: the head `shaky` of plugin `shaky` (shaky.py ")
-    assert last.endswith(f"RuntimeError: loss is closed. The traceback is in `runs/{run.name}/error.log`.")
+    assert last.endswith(
+        f"RuntimeError: loss is closed. The traceback is in `runs/{run.name}/error.log`."
+    )
 
 
-def test_what_a_plugin_raises_on_purpose_keeps_its_message_and_leaves_nothing(common: dict[str, Any], tmp_path: Path) -> None:
+def test_what_a_plugin_raises_on_purpose_keeps_its_message_and_leaves_nothing(
+    common: dict[str, Any], tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match=r"^this row smells$"):
         ftr.run({**common, "head.fail": "purpose", "output": str(tmp_path)}, say=lambda line: None)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_whose_data_failed_to_load_is_resumed_once_that_is_mended(common: dict[str, Any], place: Path, tmp_path: Path) -> None:
+def test_a_run_whose_data_failed_to_load_is_resumed_once_that_is_mended(
+    common: dict[str, Any], place: Path, tmp_path: Path
+) -> None:
     (place / "closed").touch()
     with pytest.raises(PluginError):
         ftr.run({**common, "dataset": "rotten", "output": str(tmp_path)}, say=lambda line: None)
     (run,) = tmp_path.iterdir()
-    with pytest.raises(PluginError, match=r"the pears are rotten\. The traceback is in `.*error\.log`\.$"):
+    with pytest.raises(
+        PluginError, match=r"the pears are rotten\. The traceback is in `.*error\.log`\.$"
+    ):
         resume(run, say=lambda line: None)
     (place / "closed").unlink()
     result = resume(run, say=lambda line: None)
-    assert result.record["status"] == "done" and set(result.record["data"]["splits"]) == {"train", "validation", "test"}
+    assert result.record["status"] == "done" and set(result.record["data"]["splits"]) == {
+        "train",
+        "validation",
+        "test",
+    }
     assert not (run / "error.log").exists() and "error" not in result.record
 
 
@@ -190,11 +249,19 @@ def finished(common: dict[str, Any], place: Path) -> Path:
 def test_the_record_says_which_file_and_what_was_in_it(finished: Path, file: Path) -> None:
     record = json.loads((finished / "run.json").read_text(encoding="utf-8"))
     digest = plugin_files.sha256(file)
-    origin = {"plugin": "shaky", "distribution": "shaky.py", "version": digest[:12], "origin": str(file), "sha256": digest}
+    origin = {
+        "plugin": "shaky",
+        "distribution": "shaky.py",
+        "version": digest[:12],
+        "origin": str(file),
+        "sha256": digest,
+    }
     assert record["components"]["plugin:shaky"] == origin
     assert record["components"]["head:shaky"] == {**origin, "target": "shaky:Shaky"}
     assert record["config"]["plugins"] == [str(file)]
-    assert json.loads((finished / "model" / "ftr.json").read_text(encoding="utf-8"))["plugins"] == {str(file): digest}
+    assert json.loads((finished / "model" / "ftr.json").read_text(encoding="utf-8"))["plugins"] == {
+        str(file): digest
+    }
 
 
 @pytest.fixture
@@ -223,19 +290,27 @@ def test_load_evaluate_and_resume_find_the_file_again(finished: Path, file: Path
 
 @pytest.mark.usefixtures("forgotten")
 def test_a_file_that_is_gone_or_changed_is_named(
-    finished: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    finished: Path,
+    file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     kept = tmp_path / "elsewhere" / "shaky.py"
     kept.parent.mkdir()
     shutil.move(file, kept)
     try:
         for again in (ftr.load, evaluate, resume):
-            with pytest.raises(RequestError, match=rf"the plugin file `{file}` that this was made with is missing"):
+            with pytest.raises(
+                RequestError, match=rf"the plugin file `{file}` that this was made with is missing"
+            ):
                 again(finished)
         assert main(["evaluate", str(finished), "--plugin", str(kept), "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["scores"].keys() == {"found"}
         file.write_text(kept.read_text(encoding="utf-8") + "\n# more\n", encoding="utf-8")
-        with pytest.raises(FtrError, match=rf"`{file}` is not the plugin file that this was made with"):
+        with pytest.raises(
+            FtrError, match=rf"`{file}` is not the plugin file that this was made with"
+        ):
             ftr.load(finished)
     finally:
         shutil.move(kept, file)

@@ -16,19 +16,23 @@ import pytest
 
 from clusters import Cluster, Size, ray_cluster
 from editable import python_with_pears
+from ftr.cluster import submit as packing
+from ftr.cluster.jobserver import JobServer
+from ftr.cluster.submit import pack
 from ftr.errors import ConfigError, RequestError
-from ftr.jobs import pack as packing
-from ftr.jobs.jobserver import JobServer
-from ftr.jobs.pack import pack
 from networks import free_port
 from trainings import write_reviews
 
 SHORT = "config=mine.yaml"
 # Enough epochs to be stopped in the middle of.
 LONG = (
-    "run task=sentiment dataset=reviews.csv model=tiny epochs=2000 batch_size=8 data.max_length=48 train.precision=fp32 compute.workers=0"
+    "run task=sentiment dataset=reviews.csv model=tiny epochs=2000 batch_size=8 data.max_length=48 "
+    "train.precision=fp32 compute.workers=0"
 )
-MINE = "task: sentiment\ndataset: reviews.csv\nmodel: tiny\nepochs: 1\nbatch_size: 8\ndata: {max_length: 48}\n"
+MINE = (
+    "task: sentiment\ndataset: reviews.csv\nmodel: tiny\nepochs: 1\nbatch_size: 8\ndata: "
+    "{max_length: 48}\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +46,9 @@ def cluster(home: Path) -> Iterator[Cluster]:
     """A head with a job server, on whose path this Python stands first."""
     pytest.importorskip("aiohttp", reason="the job server comes with `ftr[cluster]`")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    with ray_cluster(Size(cpus=2), dashboard=True, environment={"HOME": str(home), "PATH": path}) as running:
+    with ray_cluster(
+        Size(cpus=2), dashboard=True, environment={"HOME": str(home), "PATH": path}
+    ) as running:
         yield running
 
 
@@ -66,8 +72,16 @@ def command(cluster: Cluster, *words: str, python: Path | str = sys.executable) 
     return [str(python), "-m", "ftr", "submit", "--address", str(cluster.dashboard), *words]
 
 
-def submit(cluster: Cluster, *words: str, python: Path | str = sys.executable) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(cluster, *words, python=python), capture_output=True, text=True, timeout=150, check=False)
+def submit(
+    cluster: Cluster, *words: str, python: Path | str = sys.executable
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(cluster, *words, python=python),
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
 
 
 def until(ready: object, what: str, seconds: float = 90.0) -> None:
@@ -82,7 +96,9 @@ def until(ready: object, what: str, seconds: float = 90.0) -> None:
 class TestJobs:
     """Against a head that was started with `ray start --head`."""
 
-    def test_a_run_comes_back_as_if_it_had_run_here(self, cluster: Cluster, place: Path, home: Path) -> None:
+    def test_a_run_comes_back_as_if_it_had_run_here(
+        self, cluster: Cluster, place: Path, home: Path
+    ) -> None:
         done = submit(cluster, "run", SHORT, "seed=3")
         assert done.returncode == 0, done.stderr
         assert "epoch 1.00 · validation accuracy" in done.stdout
@@ -91,39 +107,77 @@ class TestJobs:
             "sends reviews.csv (0.0 MB)",
             "sends tiny (0.1 MB)",
         ]
-        assert [line for line in done.stderr.splitlines() if not line.startswith(("sends ", "job ftr-"))] == []
+        assert [
+            line for line in done.stderr.splitlines() if not line.startswith(("sends ", "job ftr-"))
+        ] == []
         (run,) = (place / "runs").iterdir()
         record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        assert (record["status"], record["config"]["seed"], record["config"]["epochs"]) == ("done", 3, 1.0)
+        assert (record["status"], record["config"]["seed"], record["config"]["epochs"]) == (
+            "done",
+            3,
+            1.0,
+        )
         (there,) = (home / "ftr-jobs").glob("*/*/model/model.safetensors")
         assert (run / "model" / "model.safetensors").read_bytes() == there.read_bytes()
         assert done.stdout.splitlines()[-1] == f"fetched: runs/{run.name}"
         # What was offered for fetching is gone from the head.
-        until(lambda: not list(Path("/tmp").glob("fr*/0/session_*/logs/ftr-results-*.tar")), "the archive stays")
+        until(
+            lambda: not list(Path("/tmp").glob("fr*/0/session_*/logs/ftr-results-*.tar")),
+            "the archive stays",
+        )
 
-    def test_a_failure_is_1_and_plugins_go_along_editable_or_of_one_file(self, cluster: Cluster, python: Path, place: Path) -> None:
-        hooks = "import ftr\n@ftr.hookimpl\ndef ftr_metrics(): return [ftr.MetricSpec(name='{0}', target='{0}:Score')]\nclass Score: pass\n"
+    def test_a_failure_is_1_and_plugins_go_along_editable_or_of_one_file(
+        self, cluster: Cluster, python: Path, place: Path
+    ) -> None:
+        hooks = (
+            "import ftr\n@ftr.hookimpl\ndef ftr_metrics(): return [ftr.MetricSpec(name='{0}', "
+            "target='{0}:Score')]\nclass Score: pass\n"
+        )
         (place / "apart").mkdir()
         (place / "apart" / "pine.py").write_text(hooks.format("pine"), encoding="utf-8")
         (place / "fir.py").write_text(hooks.format("fir"), encoding="utf-8")
         (place / "apart" / "pine.yaml").write_text("plugins: [pine.py]\n", encoding="utf-8")
-        words = ["run", "task=sentiment", "dataset=pears", "model=tiny", "metrics=pine,fir", "config=apart/pine.yaml", "--plugin", "fir.py"]
+        words = [
+            "run",
+            "task=sentiment",
+            "dataset=pears",
+            "model=tiny",
+            "metrics=pine,fir",
+            "config=apart/pine.yaml",
+            "--plugin",
+            "fir.py",
+        ]
         done = submit(cluster, *words, python=python)
         assert done.returncode == 1, done.stdout
-        assert [line.split()[1] for line in done.stderr.splitlines() if line.endswith(", a plugin")] == ["fir.py", "pine.py"]
+        assert [
+            line.split()[1] for line in done.stderr.splitlines() if line.endswith(", a plugin")
+        ] == ["fir.py", "pine.py"]
         assert "sends ftr-pears 1.0, which the head lacks" in done.stderr
         assert "the pears are rotten" in done.stdout
 
     def test_a_wrong_request_is_2(self, cluster: Cluster, place: Path) -> None:
         done = submit(cluster, "show", "task=sentiment", "epoch=3", "--json")
         assert done.returncode == 2
-        assert "ftr: error: `epoch` (command line) is not a setting" in done.stderr or "`epoch`" in done.stderr
+        assert (
+            "ftr: error: `epoch` (command line) is not a setting" in done.stderr
+            or "`epoch`" in done.stderr
+        )
         assert json.loads(done.stdout)["exit_code"] == 2
 
-    def test_ctrl_c_without_a_terminal_detaches_and_the_job_can_be_followed_again(self, cluster: Cluster, place: Path, home: Path) -> None:
+    def test_ctrl_c_without_a_terminal_detaches_and_the_job_can_be_followed_again(
+        self, cluster: Cluster, place: Path, home: Path
+    ) -> None:
         before = set((home / "ftr-jobs").glob("*/*/run.json"))
-        with subprocess.Popen(command(cluster, *LONG.split()), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            until(lambda: set((home / "ftr-jobs").glob("*/*/run.json")) - before, "the job does not start")
+        with subprocess.Popen(
+            command(cluster, *LONG.split()),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            until(
+                lambda: set((home / "ftr-jobs").glob("*/*/run.json")) - before,
+                "the job does not start",
+            )
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=60)
         assert process.returncode == 130, err
@@ -143,17 +197,23 @@ class TestJobs:
         assert "Running entrypoint for job" in followed.stdout
         assert (place / "runs" / record.parent.name / "run.json").is_file()
 
-    def test_ctrl_c_at_a_terminal_asks_and_stops(self, cluster: Cluster, place: Path, home: Path) -> None:
+    def test_ctrl_c_at_a_terminal_asks_and_stops(
+        self, cluster: Cluster, place: Path, home: Path
+    ) -> None:
         before = set((home / "ftr-jobs").glob("*/*/run.json"))
         left = submit(cluster, "--no-wait", "--json", *LONG.split())
         job = json.loads(left.stdout)["job"]
-        until(lambda: set((home / "ftr-jobs").glob("*/*/run.json")) - before, "the job does not start")
+        until(
+            lambda: set((home / "ftr-jobs").glob("*/*/run.json")) - before, "the job does not start"
+        )
         (record,) = set((home / "ftr-jobs").glob("*/*/run.json")) - before
         assert record.parts[-3] == job
         ours, theirs = pty.openpty()
         streams = {"stdin": theirs, "stdout": theirs, "stderr": theirs}
         said = ""
-        with subprocess.Popen(command(cluster, "--follow", job), **streams, start_new_session=True) as process:  # type: ignore[call-overload]
+        with subprocess.Popen(
+            command(cluster, "--follow", job), **streams, start_new_session=True
+        ) as process:  # type: ignore[call-overload]
             os.close(theirs)
             while "Running entrypoint" not in said:
                 said += os.read(ours, 4096).decode()
@@ -168,19 +228,30 @@ class TestJobs:
                     process.wait(timeout=30)
         os.close(ours)
         assert process.returncode == 130, said
-        assert "stop the job, or detach? [s/d]" in said and f"stopped; what it made lies on the head in ~/ftr-jobs/{job}" in said
+        assert (
+            "stop the job, or detach? [s/d]" in said
+            and f"stopped; what it made lies on the head in ~/ftr-jobs/{job}" in said
+        )
         driver = json.loads(record.read_text(encoding="utf-8"))["process"]
         until(lambda: not Path(f"/proc/{driver}").exists(), "the driver still runs", 20)
 
     def test_an_unknown_job_is_named(self, cluster: Cluster) -> None:
         done = submit(cluster, "--follow", "ftr-lost")
-        assert (done.returncode, done.stderr) == (2, f"ftr: error: `{cluster.dashboard}` knows no job `ftr-lost`.\n")
+        assert (done.returncode, done.stderr) == (
+            2,
+            f"ftr: error: `{cluster.dashboard}` knows no job `ftr-lost`.\n",
+        )
 
-    def test_a_wrong_token_is_named(self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_wrong_token_is_named(
+        self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("RAY_AUTH_TOKEN", "f" * 64)
         done = submit(cluster, "list")
         assert done.returncode == 2
-        assert done.stderr.startswith(f"ftr: error: `--address {cluster.dashboard}`: the token in `RAY_AUTH_TOKEN` is not the cluster's.")
+        assert done.stderr.startswith(
+            f"ftr: error: `--address {cluster.dashboard}`: the token in `RAY_AUTH_TOKEN` is not "
+            "the cluster's."
+        )
         assert len(done.stderr.splitlines()) == 1
 
 
@@ -194,15 +265,23 @@ class TestAddress:
 
     @pytest.mark.parametrize("address", ["ftp://head:8265", "http://"])
     def test_it_is_malformed(self, address: str) -> None:
-        with pytest.raises(ConfigError, match="give the address of the job server, such as `http://head:8265`"):
+        with pytest.raises(
+            ConfigError, match="give the address of the job server, such as `http://head:8265`"
+        ):
             JobServer(address)
 
     def test_the_extra_is_missing(self) -> None:
-        script = "import sys; sys.modules['aiohttp'] = None; from ftr.cli.main import main; sys.exit(main(['submit', 'list']))"
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+        script = (
+            "import sys; sys.modules['aiohttp'] = None; from ftr.cli.main import main; "
+            "sys.exit(main(['submit', 'list']))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=False
+        )
         assert (done.returncode, done.stderr) == (
             2,
-            "ftr: error: `ftr submit` needs Ray's job client, and `aiohttp` is missing: install `ftr[cluster]`.\n",
+            "ftr: error: `ftr submit` needs Ray's job client, and `aiohttp` is missing: install "
+            "`ftr[cluster]`.\n",
         )
 
 
@@ -210,7 +289,16 @@ class TestPack:
     """Relative paths are sent; absolute ones are those of the cluster."""
 
     def test_files_that_are_named_and_here(self, place: Path) -> None:
-        packed = pack(["run", "task=sentiment", "dataset=reviews.csv", "model=minilm", "dataset.labels_file=/shared/labels.txt"], "job")
+        packed = pack(
+            [
+                "run",
+                "task=sentiment",
+                "dataset=reviews.csv",
+                "model=minilm",
+                "dataset.labels_file=/shared/labels.txt",
+            ],
+            "job",
+        )
         assert packed.files == {"reviews.csv": Path("reviews.csv")}
         assert packed.words[-2:] == ("output=~/ftr-jobs/job", "compute.address=auto")
         assert (packed.output, packed.here) == ("~/ftr-jobs/job", Path("runs"))
@@ -218,12 +306,17 @@ class TestPack:
     def test_files_that_a_configuration_names(self, place: Path) -> None:
         assert set(pack(["sweep", SHORT], "job").files) == {"mine.yaml", "reviews.csv", "tiny"}
 
-    def test_a_path_that_leads_out_of_the_folder_gets_a_new_place(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_path_that_leads_out_of_the_folder_gets_a_new_place(
+        self, place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         (place / "below").mkdir()
         monkeypatch.chdir(place / "below")
         packed = pack(["run", "task=sentiment", "dataset=../reviews.csv"], "job")
         assert packed.files == {"sent/0/reviews.csv": Path("../reviews.csv")}
-        assert "dataset=sent/0/reviews.csv" in packed.words and "dataset=../reviews.csv" not in packed.words
+        assert (
+            "dataset=sent/0/reviews.csv" in packed.words
+            and "dataset=../reviews.csv" not in packed.words
+        )
 
     def test_what_the_command_says_of_output_and_address_stands(self, place: Path) -> None:
         packed = pack(["run", SHORT, "output=/shared/runs", "compute.address=head:6379"], "job")
@@ -238,7 +331,10 @@ class TestPack:
 
     def test_too_much_is_refused(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(packing, "LIMIT", 1000)
-        with pytest.raises(RequestError, match=r"most of it `tiny`; at most 0 MB are sent along\. Put it where all nodes see it"):
+        with pytest.raises(
+            RequestError,
+            match=r"most of it `tiny`; at most 0 MB are sent along\. Put it where all nodes see it",
+        ):
             pack(["run", SHORT], "job")
 
     def test_a_run_of_this_machine_cannot_be_resumed_there(self, place: Path) -> None:
@@ -251,8 +347,14 @@ class TestPack:
         [
             (["model=choice(minilm,./ck)"], {"ck"}),
             (["model=choice(minilm, './ck', tiny)"], {"ck", "tiny"}),
-            (["model=grid(ck,tiny)", "dataset=choice(reviews.csv,b.csv)"], {"ck", "tiny", "reviews.csv", "b.csv"}),
-            (["dataset={train: reviews.csv, validation: 'choice(b.csv,other/b.csv)'}"], {"reviews.csv", "b.csv", "other/b.csv"}),
+            (
+                ["model=grid(ck,tiny)", "dataset=choice(reviews.csv,b.csv)"],
+                {"ck", "tiny", "reviews.csv", "b.csv"},
+            ),
+            (
+                ["dataset={train: reviews.csv, validation: 'choice(b.csv,other/b.csv)'}"],
+                {"reviews.csv", "b.csv", "other/b.csv"},
+            ),
             (["dataset=choice(2024,reviews.csv)"], {"2024", "reviews.csv"}),
             (["dataset=2024"], {"2024"}),
             (["model='\"./ck\"'".replace("'", "")], {"ck"}),
@@ -262,27 +364,50 @@ class TestPack:
             (["model=choice(minilm,~/ck,/shared/ck)", "dataset=sentiment-sample"], set()),
         ],
     )
-    def test_files_inside_expressions_lists_and_mappings(self, words: list[str], sent: set[str], place: Path) -> None:
+    def test_files_inside_expressions_lists_and_mappings(
+        self, words: list[str], sent: set[str], place: Path
+    ) -> None:
         (place / "other").mkdir()
         for name in ("b.csv", "other/b.csv"):
             write_reviews(place / name)
         for folder in ("ck", "2024"):
             (place / folder).mkdir()
-        text = "model: choice(minilm,./ck)\ndataset: {name: 'choice(reviews.csv,b.csv)'}\ntrials: 2\n"
+        text = (
+            "model: choice(minilm,./ck)\ndataset: {name: 'choice(reviews.csv,b.csv)'}\ntrials: 2\n"
+        )
         (place / "search.yaml").write_text(text, encoding="utf-8")
         packed = pack(["sweep", "task=sentiment", *words], "job")
         assert set(packed.files) == sent
-        assert packed.words[:-2] == ("sweep", "task=sentiment", *words), "nothing changes in what is below this folder"
+        assert packed.words[:-2] == ("sweep", "task=sentiment", *words), (
+            "nothing changes in what is below this folder"
+        )
 
-    def test_paths_inside_expressions_that_lead_out_get_new_places(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_paths_inside_expressions_that_lead_out_get_new_places(
+        self, place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         (place / "below").mkdir()
         (place / "below" / "ck").mkdir()
         text = "dataset: {train: ../reviews.csv, text: review}\nmodel: choice(../tiny,ck)\n"
         (place / "search.yaml").write_text(text, encoding="utf-8")
         monkeypatch.chdir(place / "below")
-        packed = pack(["sweep", "model=choice(minilm,../tiny,ck)", "dataset={train: '../reviews.csv', text: review}"], "job")
-        assert packed.files == {"sent/0/tiny": Path("../tiny"), "ck": Path("ck"), "sent/2/reviews.csv": Path("../reviews.csv")}
-        assert packed.words[1:4] == ("model=choice(minilm,sent/0/tiny,ck)", "dataset.train=sent/2/reviews.csv", "dataset.text=review")
+        packed = pack(
+            [
+                "sweep",
+                "model=choice(minilm,../tiny,ck)",
+                "dataset={train: '../reviews.csv', text: review}",
+            ],
+            "job",
+        )
+        assert packed.files == {
+            "sent/0/tiny": Path("../tiny"),
+            "ck": Path("ck"),
+            "sent/2/reviews.csv": Path("../reviews.csv"),
+        }
+        assert packed.words[1:4] == (
+            "model=choice(minilm,sent/0/tiny,ck)",
+            "dataset.train=sent/2/reviews.csv",
+            "dataset.text=review",
+        )
         packed = pack(["sweep", "config=../search.yaml", "learning_rate=choice(1e-3,3e-3)"], "job")
         sources = {str(source): there for there, source in packed.files.items()}
         assert set(sources) == {"../search.yaml", "../reviews.csv", "../tiny", "ck"}

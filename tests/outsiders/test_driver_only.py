@@ -1,4 +1,6 @@
-"""Plugins that only the driver has, one installed and one a file: a sweep over two nodes works, and names the plugin that fails there."""
+"""Plugins that only the driver has, one installed and one a file: a sweep over two nodes works, and
+names the plugin that fails there.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ class Right:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """A sweep over a cluster: its directory, what the command said, and the addresses of the nodes."""
+    """A sweep over a cluster: its directory, what the command said, and the addresses of the
+    nodes.
+    """
 
     path: Path
     err: str
@@ -75,7 +79,9 @@ class Story:
 
     def trials(self) -> list[dict[str, Any]]:
         """Return the places of the leaderboard."""
-        entries: list[dict[str, Any]] = json.loads((self.path / "leaderboard.json").read_text(encoding="utf-8"))["entries"]
+        entries: list[dict[str, Any]] = json.loads(
+            (self.path / "leaderboard.json").read_text(encoding="utf-8")
+        )["entries"]
         return entries
 
 
@@ -83,11 +89,24 @@ class Story:
 def story(tiny_bert: Path, reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> Story:
     """Two trials, each on a worker of its own, one of which fails in the code of the plugin."""
     folder = tmp_path_factory.mktemp("driver")
-    wheel = write_wheel(folder, "ftr-lab", "1.5", {"ftr_lab/__init__.py": HOOKS, "ftr_lab/parts.py": PARTS}, {"lab": "ftr_lab"})
+    wheel = write_wheel(
+        folder,
+        "ftr-lab",
+        "1.5",
+        {"ftr_lab/__init__.py": HOOKS, "ftr_lab/parts.py": PARTS},
+        {"lab": "ftr_lab"},
+    )
     python = new_python(folder)
     pip_install(python, str(wheel))
     (folder / "my_task.py").write_text(FILE, encoding="utf-8")
-    keys = ("learning_rate", "batch_size", "data.max_length", "data.validation_share", "data.test_share", "train.precision")
+    keys = (
+        "learning_rate",
+        "batch_size",
+        "data.max_length",
+        "data.validation_share",
+        "data.test_share",
+        "train.precision",
+    )
     asked = {
         **{key: REVIEWS[key] for key in keys},
         "task": "mine",
@@ -99,9 +118,19 @@ def story(tiny_bert: Path, reviews: Path, tmp_path_factory: pytest.TempPathFacto
         "output": folder / "runs",
     }
     with ray_cluster(Size(cpus=2), Size(cpus=2)) as cluster:
-        words = [f"{key}={value}" for key, value in {**asked, "compute.address": cluster.address}.items()]
+        words = [
+            f"{key}={value}" for key, value in {**asked, "compute.address": cluster.address}.items()
+        ]
         command = [str(python), "-m", "ftr", "sweep", "--plugin", "my_task.py", *words]
-        done = subprocess.run(command, cwd=folder, env=dict(os.environ), capture_output=True, text=True, timeout=250, check=False)
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=dict(os.environ),
+            capture_output=True,
+            text=True,
+            timeout=250,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         (sweep,) = (folder / "runs").iterdir()
         return Story(sweep, done.stderr, [node.host for node in cluster.nodes])
@@ -109,17 +138,30 @@ def story(tiny_bert: Path, reviews: Path, tmp_path_factory: pytest.TempPathFacto
 
 def test_both_are_sent_to_both_nodes_and_the_sweep_has_a_winner(story: Story) -> None:
     sent = [line for line in story.err.splitlines() if line.startswith("sent ")]
-    assert len(sent) == 2 and sent[0].startswith("sent ftr-lab 1.5 to 2 nodes: ") and sent[1].startswith("sent my_task.py ")
+    assert (
+        len(sent) == 2
+        and sent[0].startswith("sent ftr-lab 1.5 to 2 nodes: ")
+        and sent[1].startswith("sent my_task.py ")
+    )
     assert all(host in line for host in story.hosts for line in sent)
     (winner,) = [trial for trial in story.trials() if trial["status"] == "done"]
     assert winner["values"] == {"head.closed": False} and 0 <= winner["value"] <= 1
     record = json.loads((story.path / "best" / "run.json").read_text(encoding="utf-8"))
-    assert record["status"] == "done" and record["components"]["plugin:my_task"]["distribution"] == "my_task.py"
+    assert (
+        record["status"] == "done"
+        and record["components"]["plugin:my_task"]["distribution"] == "my_task.py"
+    )
     assert record["components"]["head:shaky"]["distribution"] == "ftr-lab"
 
 
-def test_the_trial_that_failed_on_a_worker_names_the_plugin_and_keeps_the_traceback(story: Story) -> None:
+def test_the_trial_that_failed_on_a_worker_names_the_plugin_and_keeps_the_traceback(
+    story: Story,
+) -> None:
     (failed,) = [trial for trial in story.trials() if trial["status"] == "failed"]
-    assert failed["cause"] == "the head `shaky` of plugin `lab` (ftr-lab 1.5) failed in `loss`: RuntimeError: the lab is closed"
+    assert (
+        failed["cause"]
+        == "the head `shaky` of plugin `lab` (ftr-lab 1.5) failed in `loss`: RuntimeError: the lab "
+        "is closed"
+    )
     log = (story.path / f"trials/{failed['trial']:04d}/error.log").read_text(encoding="utf-8")
     assert "ftr_lab/parts.py" in log and log.rstrip().endswith("RuntimeError: the lab is closed")

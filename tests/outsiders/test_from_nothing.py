@@ -1,4 +1,6 @@
-"""From an empty folder to a task of one's own: written, installed, tested, trained and swept, without touching this repository."""
+"""From an empty folder to a task of one's own: written, installed, tested, trained and swept,
+without touching this repository.
+"""
 
 import json
 import os
@@ -17,7 +19,11 @@ COMMANDS = ["ftr new", "pip install", "pytest ftr-toxicity", "ftr run", "ftr swe
 @pytest.mark.timeout(900)
 def test_a_stranger_gets_from_nothing_to_a_sweep(tmp_path: Path) -> None:
     folder = tmp_path / "empty"
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("FTR_", "PYTEST_"))}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("FTR_", "PYTEST_"))
+    }
     environment["FTR_CACHE"] = str(tmp_path / "cache")
     # Workers take half a minute more; `tests/plugins` has that check run on a built-in task.
     environment["PYTEST_ADDOPTS"] = "-k 'not two_workers'"
@@ -34,12 +40,17 @@ def test_a_stranger_gets_from_nothing_to_a_sweep(tmp_path: Path) -> None:
     times = re.findall(r"^ *(\d+\.\d) s  (\S+ \S+)", done.stdout, re.MULTILINE)
     assert [command for _, command in times] == [*COMMANDS, "in all,"]
 
-    run = json.loads(next((folder / "runs").glob("*-toxicity-*/run.json")).read_text(encoding="utf-8"))
+    run = json.loads(
+        next((folder / "runs").glob("*-toxicity-*/run.json")).read_text(encoding="utf-8")
+    )
     counts = run["data"]["splits"]["test"]["labels"]
     majority = max(counts.values()) / sum(counts.values())
     assert run["scores"]["test"]["accuracy"] > majority + 0.2
     assert run["scores"]["test"]["balanced_accuracy"] > 0.75
-    owners = {kind: run["components"][f"{kind}:toxicity"]["distribution"] for kind in ("task", "dataset", "head", "metric")}
+    owners = {
+        kind: run["components"][f"{kind}:toxicity"]["distribution"]
+        for kind in ("task", "dataset", "head", "metric")
+    }
     assert set(owners.values()) == {"ftr-toxicity"}
 
     sweep = next((folder / "runs").glob("*/sweep.json")).parent

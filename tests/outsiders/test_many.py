@@ -1,4 +1,6 @@
-"""Fifty installed plugins, five of them broken: light commands stay light, and five lines say what is wrong."""
+"""Fifty installed plugins, five of them broken: light commands stay light, and five lines say what
+is wrong.
+"""
 
 import runpy
 from pathlib import Path
@@ -12,7 +14,10 @@ def test_help_and_list_stay_quick_and_say_one_line_for_each_broken_plugin(tmp_pa
     benchmark["install"](tmp_path / "site", PLUGINS, BROKEN)
     for words, lines in ((["--help"], 0), (["list"], BROKEN)):
         found = benchmark["measure"](tmp_path / "site", *words)
-        print(f"ftr {words[0]} with {PLUGINS} plugins: {found.seconds:.3f} s, {found.lines} lines on stderr")
+        print(
+            f"ftr {words[0]} with {PLUGINS} plugins: {found.seconds:.3f} s, {found.lines} lines on "
+            "stderr"
+        )
         assert (found.lines, found.torch) == (lines, False)
         # Wall time, on a machine that may be busy: about a fifth of this where it is not.
         assert found.seconds < 1.0

@@ -1,4 +1,6 @@
-"""Wheels of five outsiders in one environment: two with the same names, one broken, one too old, one that wants the name `qa`."""
+"""Wheels of five outsiders in one environment: two with the same names, one broken, one too old,
+one that wants the name `qa`.
+"""
 
 from __future__ import annotations
 
@@ -66,9 +68,18 @@ print(json.dumps(found))
 """
 COMPLAINTS = [
     "ftr: plugin `antique` (ftr-antique 0.3) not loaded: it requires `ftr<0.0.1` and this is ftr ",
-    "ftr: plugin `broken` (ftr-broken 1.2) not loaded: ValueError: boom (see `ftr plugins --traceback broken`)",
+    "ftr: plugin `broken` (ftr-broken 1.2) not loaded: ValueError: boom (see `ftr plugins "
+    "--traceback broken`)",
 ]
-MOST = {"epochs", "batch_size", "learning_rate", "data.max_length", "data.stride", "head.max_question_length", "train.precision"}
+MOST = {
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "data.max_length",
+    "data.stride",
+    "head.max_question_length",
+    "train.precision",
+}
 
 
 @pytest.fixture(scope="module")
@@ -80,15 +91,28 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
             folder,
             f"ftr-{name}",
             version,
-            {f"{name}/__init__.py": LAB.format(package=name), f"{name}/parts.py": PARTS.format(package=name)},
+            {
+                f"{name}/__init__.py": LAB.format(package=name),
+                f"{name}/parts.py": PARTS.format(package=name),
+            },
             {name: name},
             ["ftr>=0.0.1"],
         )
         for name, version in (("north", "1.0"), ("south", "2.5"))
     ]
-    wheels.append(write_wheel(folder, "ftr-broken", "1.2", {"broken_hooks.py": "raise ValueError('boom')"}, {"broken": "broken_hooks"}))
+    wheels.append(
+        write_wheel(
+            folder,
+            "ftr-broken",
+            "1.2",
+            {"broken_hooks.py": "raise ValueError('boom')"},
+            {"broken": "broken_hooks"},
+        )
+    )
     antique = {"antique.py": "raise AssertionError('it must not be imported')"}
-    wheels.append(write_wheel(folder, "ftr-antique", "0.3", antique, {"antique": "antique"}, ["ftr<0.0.1"]))
+    wheels.append(
+        write_wheel(folder, "ftr-antique", "0.3", antique, {"antique": "antique"}, ["ftr<0.0.1"])
+    )
     wheels.append(write_wheel(folder, "ftr-shady", "3.1", {"shady.py": SHADOW}, {"shady": "shady"}))
     python = new_python(folder)
     pip_install(python, *map(str, wheels))
@@ -96,8 +120,14 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def call(python: Path, folder: Path, *commands: Sequence[str]) -> list[tuple[int, str, str]]:
-    """Run commands in one process that finds the outsiders, and return exit code, stdout and stderr of each."""
-    environment = {name: value for name, value in os.environ.items() if name not in ("FTR_PLUGINS", "FTR_PLUGIN_FILES")}
+    """Run commands in one process that finds the outsiders, and return exit code, stdout and stderr
+    of each.
+    """
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("FTR_PLUGINS", "FTR_PLUGIN_FILES")
+    }
     done = subprocess.run(
         [python, "-c", SCRIPT],
         cwd=folder,
@@ -112,10 +142,20 @@ def call(python: Path, folder: Path, *commands: Sequence[str]) -> list[tuple[int
 
 
 def test_the_plugins_command_tells_the_story(python: Path, tmp_path: Path) -> None:
-    (told, as_json, trace) = call(python, tmp_path, ["plugins"], ["plugins", "--json"], ["plugins", "--traceback", "broken"])
-    assert [line for line, known in zip(told[2].splitlines(), COMPLAINTS, strict=True) if not line.startswith(known)] == []
+    (told, as_json, trace) = call(
+        python, tmp_path, ["plugins"], ["plugins", "--json"], ["plugins", "--traceback", "broken"]
+    )
+    assert [
+        line
+        for line, known in zip(told[2].splitlines(), COMPLAINTS, strict=True)
+        if not line.startswith(known)
+    ] == []
     records = {record["name"]: record for record in json.loads(as_json[1])}
-    assert {name: (record["status"], record["version"]) for name, record in records.items() if not record["builtin"]} == {
+    assert {
+        name: (record["status"], record["version"])
+        for name, record in records.items()
+        if not record["builtin"]
+    } == {
         "north": ("loaded", "1.0"),
         "south": ("loaded", "2.5"),
         "broken": ("failed", "1.2"),
@@ -127,7 +167,9 @@ def test_the_plugins_command_tells_the_story(python: Path, tmp_path: Path) -> No
         {"kind": "head", "name": "extractive-qa", "by": [f"`qa` (ftr {records['qa']['version']})"]},
         {"kind": "task", "name": "qa", "by": [f"`qa` (ftr {records['qa']['version']})"]},
     ]
-    assert {"kind": "task", "name": "qa", "of": ["`shady` (ftr-shady 3.1)"]} in records["qa"]["shadows"]
+    assert {"kind": "task", "name": "qa", "of": ["`shady` (ftr-shady 3.1)"]} in records["qa"][
+        "shadows"
+    ]
     for line in (
         "task: qa (shadows that of `shady` (ftr-shady 3.1))",
         "task: mood (another plugin uses this name, `south` (ftr-south 2.5): ask for north:mood)",
@@ -143,7 +185,11 @@ def test_every_command_works_and_both_built_in_tasks_train(
     python: Path, tmp_path: Path, tiny_bert: Path, reviews: Path, questions: Path
 ) -> None:
     def words(settings: Settings, **keys: object) -> list[str]:
-        short = {key: value for key, value in settings.items() if key in MOST} | {"model": tiny_bert, "epochs": 1, "output": "runs"}
+        short = {key: value for key, value in settings.items() if key in MOST} | {
+            "model": tiny_bert,
+            "epochs": 1,
+            "output": "runs",
+        }
         return [f"{key}={value}" for key, value in {**short, **keys}.items()]
 
     listed, clash, shown, schema, answers, moods, theirs, runs = call(
@@ -159,16 +205,36 @@ def test_every_command_works_and_both_built_in_tasks_train(
         ["runs", "runs", "--json"],
     )
     names = {entry["qualified"] for entry in json.loads(listed[1])}
-    assert {"north:films", "south:films", "north:mood", "south:mood", "shady:qa", "qa:qa", "sentiment:sentiment"} <= names
+    assert {
+        "north:films",
+        "south:films",
+        "north:mood",
+        "south:mood",
+        "shady:qa",
+        "qa:qa",
+        "sentiment:sentiment",
+    } <= names
     assert (clash[0], clash[1]) == (2, "")
-    assert "the task `mood` is registered by more than one plugin: `north` (ftr-north 1.0) and `south` (ftr-south 2.5)." in clash[2]
-    assert json.loads(shown[1])["values"]["dataset"] == "south:films", "a task takes its own plugin's dataset"
-    assert {"north:mood", "south:mood", "shady:qa", "qa"} <= set(json.loads(schema[1])["properties"]["task"]["examples"])
+    assert (
+        "the task `mood` is registered by more than one plugin: `north` (ftr-north 1.0) and "
+        "`south` (ftr-south 2.5)." in clash[2]
+    )
+    assert json.loads(shown[1])["values"]["dataset"] == "south:films", (
+        "a task takes its own plugin's dataset"
+    )
+    assert {"north:mood", "south:mood", "shady:qa", "qa"} <= set(
+        json.loads(schema[1])["properties"]["task"]["examples"]
+    )
     for code, out, err in (answers, moods, theirs):
         assert code == 0, err
         assert json.loads(out)["record"]["status"] == "done"
     components: dict[str, Any] = json.loads(answers[1])["record"]["components"]
-    assert {entry["distribution"] for entry in components.values() if entry.get("registered", True)} == {"ftr"}
-    assert json.loads(theirs[1])["record"]["components"]["dataset:south:films"]["distribution"] == "ftr-south"
+    assert {
+        entry["distribution"] for entry in components.values() if entry.get("registered", True)
+    } == {"ftr"}
+    assert (
+        json.loads(theirs[1])["record"]["components"]["dataset:south:films"]["distribution"]
+        == "ftr-south"
+    )
     assert json.loads(theirs[1])["record"]["labels"] == ["south-a", "south-b"]
     assert [run["status"] for run in json.loads(runs[1])] == ["done"] * 3

@@ -3,15 +3,23 @@
 import pytest
 
 from ftr.config.resolve import resolve
-from ftr.registry import get_registry
-from ftr.specs import KINDS, TaskSpec
+from ftr.registry.registry import get_registry
+from ftr.registry.specs import KINDS, TaskSpec
 
-COMPONENTS = [(kind, entry.qualified) for kind in KINDS if kind != "task" for entry in get_registry().all(kind) if entry.plugin.builtin]
+COMPONENTS = [
+    (kind, entry.qualified)
+    for kind in KINDS
+    if kind != "task"
+    for entry in get_registry().all(kind)
+    if entry.plugin.builtin
+]
 TASKS = [entry.spec.name for entry in get_registry().all("task") if entry.plugin.builtin]
 
 
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS)
-def test_the_target_of_every_built_in_component_imports_and_can_be_called(kind: str, name: str) -> None:
+def test_the_target_of_every_built_in_component_imports_and_can_be_called(
+    kind: str, name: str
+) -> None:
     registry = get_registry()
     target = registry.target(kind, name)  # type: ignore[arg-type]
     assert callable(target)
@@ -24,7 +32,9 @@ def test_the_target_of_every_built_in_component_imports_and_can_be_called(kind: 
 
 
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS)
-def test_the_options_of_every_built_in_component_are_a_model_that_refuses_unknown_keys(kind: str, name: str) -> None:
+def test_the_options_of_every_built_in_component_are_a_model_that_refuses_unknown_keys(
+    kind: str, name: str
+) -> None:
     options = get_registry().options_model(kind, name)  # type: ignore[arg-type]
     if options is not None:
         assert options.model_json_schema()["additionalProperties"] is False

@@ -3,16 +3,23 @@
 
 from __future__ import annotations
 
-from ftr.registry import get_registry
-from ftr.specs import KINDS
-from ftr.testing import DatasetConformance, HeadConformance, MetricConformance, ModelConformance, TaskConformance
+from ftr.registry.registry import get_registry
+from ftr.registry.specs import KINDS
+from ftr.testing import (
+    DatasetConformance,
+    HeadConformance,
+    MetricConformance,
+    ModelConformance,
+    TaskConformance,
+)
 from ftr.testing.contract import Conformance
 from ftr.testing.tiny import FAMILIES
 
 LABELS = {"predictions": [0, 1, 2, 0, 1, 2], "references": [0, 1, 2, 0, 1, 2]}
 WORSE_LABELS = {"predictions": [0, 1, 1, 2, 1, 0], "references": [0, 1, 2, 0, 1, 2]}
 MILL = (
-    "the old mill was built by two brothers in 1803 . it ground wheat for the bakers until a flood broke the wheel in the spring of 1911 ."
+    "the old mill was built by two brothers in 1803 . it ground wheat for the bakers until a flood "
+    "broke the wheel in the spring of 1911 ."
 )
 
 
@@ -60,10 +67,26 @@ class TestExtractiveQA(HeadConformance):
     options = {"max_question_length": 16}
     families = FAMILIES
     rows = (
-        {"question": "who built it ?", "context": MILL, "answers": {"text": ["two brothers"], "answer_start": [26]}},
-        {"question": "when was it built ?", "context": MILL[:48], "answers": {"text": ["1803"], "answer_start": [42]}},
-        {"question": "what broke ?", "context": MILL[49:], "answers": {"text": ["the wheel"], "answer_start": [51]}},
-        {"question": "where is the river ?", "context": MILL[:48], "answers": {"text": [], "answer_start": []}},
+        {
+            "question": "who built it ?",
+            "context": MILL,
+            "answers": {"text": ["two brothers"], "answer_start": [26]},
+        },
+        {
+            "question": "when was it built ?",
+            "context": MILL[:48],
+            "answers": {"text": ["1803"], "answer_start": [42]},
+        },
+        {
+            "question": "what broke ?",
+            "context": MILL[49:],
+            "answers": {"text": ["the wheel"], "answer_start": [51]},
+        },
+        {
+            "question": "where is the river ?",
+            "context": MILL[:48],
+            "answers": {"text": [], "answer_start": []},
+        },
     )
 
 
@@ -143,10 +166,25 @@ class TestSquadV2(DatasetConformance):
 
 
 def test_every_built_in_component_is_under_the_checks_or_a_reason_is_written_here() -> None:
-    classes = [found for found in globals().values() if isinstance(found, type) and issubclass(found, Conformance)]
+    classes = [
+        found
+        for found in globals().values()
+        if isinstance(found, type) and issubclass(found, Conformance)
+    ]
     tested = {(found.kind, found.name) for found in classes if "name" in vars(found)}
     by_task = {("dataset", "sentiment-sample"), ("dataset", "qa-sample")}
-    # No score that is one number; and models of the hub, which differ from another in their address only.
-    left_out = {("metric", "confusion_matrix"), ("model", "roberta-base"), ("model", "distilbert"), ("model", "gpt2")}
-    built_in = {(kind, entry.spec.name) for kind in KINDS for entry in get_registry().all(kind) if entry.plugin.builtin}
+    # No score that is one number; and models of the hub, which differ from another in their address
+    # only.
+    left_out = {
+        ("metric", "confusion_matrix"),
+        ("model", "roberta-base"),
+        ("model", "distilbert"),
+        ("model", "gpt2"),
+    }
+    built_in = {
+        (kind, entry.spec.name)
+        for kind in KINDS
+        for entry in get_registry().all(kind)
+        if entry.plugin.builtin
+    }
     assert tested | by_task | left_out == built_in

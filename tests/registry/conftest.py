@@ -22,7 +22,9 @@ def site(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def install(site: Path) -> Installer:
-    """Write a plugin: `install("bad", "raise ValueError", distribution="bad-dist", version="1.2", requires=["ftr>=9"])`."""
+    """Write a plugin: `install("bad", "raise ValueError", distribution="bad-dist", version="1.2",
+    requires=["ftr>=9"])`.
+    """
 
     def write(
         name: str,
@@ -40,7 +42,10 @@ def install(site: Path) -> Installer:
         info = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
         info.mkdir()
         needs = "".join(f"Requires-Dist: {line}\n" for line in requires)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n{needs}", encoding="utf-8")
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n{needs}",
+            encoding="utf-8",
+        )
         points = "".join(f"[{group}]\n{name} = {module}\n" for group in groups)
         (info / "entry_points.txt").write_text(points, encoding="utf-8")
 
@@ -56,6 +61,14 @@ def ftr(site: Path, tmp_path: Path) -> Ftr:
         paths = os.pathsep.join(filter(None, [str(site), kept.get("PYTHONPATH", "")]))
         command = [sys.executable, "-W", "error", "-m", "ftr", *arguments]
         environment = {**kept, "PYTHONPATH": paths, **settings}
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
 
     return call

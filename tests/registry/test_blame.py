@@ -8,11 +8,10 @@ from pathlib import Path
 import pluggy
 import pytest
 
-from ftr.blame import plugin_errors
-from ftr.discovery import PluginRecord
 from ftr.errors import DataError, PluginError, in_one_line
-from ftr.registry import Registry
-from ftr.specs import AnySpec, HeadSpec, Kind, MetricSpec
+from ftr.registry.discovery import PluginRecord
+from ftr.registry.registry import Registry, plugin_errors
+from ftr.registry.specs import AnySpec, HeadSpec, Kind, MetricSpec
 
 PARTS = """
 import json
@@ -43,7 +42,9 @@ def raising(error: BaseException) -> None:
 
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry]:
-    """Two plugins, one of which also names a class of the standard library and a function of the other."""
+    """Two plugins, one of which also names a class of the standard library and a function of the
+    other.
+    """
     (tmp_path / "lab_parts").mkdir()
     (tmp_path / "lab_parts" / "__init__.py").write_text("", encoding="utf-8")
     (tmp_path / "lab_parts" / "parts.py").write_text(PARTS, encoding="utf-8")
@@ -77,27 +78,45 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Regist
         sys.modules.pop(name, None)
 
 
-def test_the_component_is_named_by_its_class_also_where_a_base_class_failed(registry: Registry) -> None:
+def test_the_component_is_named_by_its_class_also_where_a_base_class_failed(
+    registry: Registry,
+) -> None:
     head = registry.target("head", "tagger")()  # type: ignore[operator]
     with pytest.raises(PluginError) as caught, plugin_errors(registry):
         head.encode({})
-    assert str(caught.value) == "the head `tagger` of plugin `lab` (lab-dist 1.5) failed in `encode`: KeyError: 'nothing'"
+    assert (
+        str(caught.value)
+        == "the head `tagger` of plugin `lab` (lab-dist 1.5) failed in `encode`: KeyError: "
+        "'nothing'"
+    )
     assert isinstance(caught.value.__cause__, KeyError)
-    assert "lab_parts/parts.py" in caught.value.trace and caught.value.trace.rstrip().endswith("KeyError: 'nothing'")
+    assert "lab_parts/parts.py" in caught.value.trace and caught.value.trace.rstrip().endswith(
+        "KeyError: 'nothing'"
+    )
     again = pickle.loads(pickle.dumps(caught.value))
-    assert (str(again), again.trace) == (str(caught.value), caught.value.trace), "it crosses processes"
+    assert (str(again), again.trace) == (str(caught.value), caught.value.trace), (
+        "it crosses processes"
+    )
 
 
 def test_a_failure_in_a_library_is_that_of_the_plugin_that_called_it(registry: Registry) -> None:
     head = registry.target("head", "tagger")()  # type: ignore[operator]
-    with pytest.raises(PluginError, match=r"head `tagger` of plugin `lab` .* failed in `check`: JSONDecodeError: Expecting value"):  # noqa: SIM117
+    with pytest.raises(  # noqa: SIM117
+        PluginError,
+        match=r"head `tagger` of plugin `lab` .* failed in `check`: JSONDecodeError: Expecting "
+        r"value",
+    ):
         with plugin_errors(registry):
             head.check("?")
 
 
 def test_a_helper_is_named_with_the_component_that_called_it(registry: Registry) -> None:
     measure = registry.target("metric", "measure")
-    with pytest.raises(PluginError, match=r"^the metric `measure` of plugin `lab` \(lab-dist 1\.5\) failed in `helper`: IndexError"):  # noqa: SIM117
+    with pytest.raises(  # noqa: SIM117
+        PluginError,
+        match=r"^the metric `measure` of plugin `lab` \(lab-dist 1\.5\) failed in `helper`: "
+        r"IndexError",
+    ):
         with plugin_errors(registry):
             measure()  # type: ignore[operator]
 
@@ -105,20 +124,30 @@ def test_a_helper_is_named_with_the_component_that_called_it(registry: Registry)
 def test_of_two_plugins_the_innermost_is_named(registry: Registry) -> None:
     mine = registry.target("head", "tagger")()  # type: ignore[operator]
     theirs = registry.target("head", "theirs")()  # type: ignore[operator]
-    with pytest.raises(PluginError, match=r"^the head `theirs` of plugin `other` \(other-dist 1\.5\) failed in `encode`"):  # noqa: SIM117
+    with pytest.raises(  # noqa: SIM117
+        PluginError,
+        match=r"^the head `theirs` of plugin `other` \(other-dist 1\.5\) failed in `encode`",
+    ):
         with plugin_errors(registry):
             mine.call(lambda: theirs.encode({}))
 
 
 def test_leaving_the_program_is_a_failure_only_of_the_plugin_that_does(registry: Registry) -> None:
     head = registry.target("head", "tagger")()  # type: ignore[operator]
-    with pytest.raises(PluginError, match=r"failed in `leave`: SystemExit: 3 \(it left the program\)"), plugin_errors(registry):
+    with (
+        pytest.raises(
+            PluginError, match=r"failed in `leave`: SystemExit: 3 \(it left the program\)"
+        ),
+        plugin_errors(registry),
+    ):
         head.leave()
     with pytest.raises(SystemExit), plugin_errors(registry):
         head.call(lambda: raising(SystemExit()))
 
 
-def test_what_is_raised_on_purpose_and_what_is_no_plugins_stay_what_they_are(registry: Registry) -> None:
+def test_what_is_raised_on_purpose_and_what_is_no_plugins_stay_what_they_are(
+    registry: Registry,
+) -> None:
     head = registry.target("head", "tagger")()  # type: ignore[operator]
 
     for error in (DataError("row 3"), MemoryError(), KeyboardInterrupt()):

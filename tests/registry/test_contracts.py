@@ -1,4 +1,6 @@
-"""Contracts change: what is deprecated is said, and a second group of entry points can be read beside the first."""
+"""Contracts change: what is deprecated is said, and a second group of entry points can be read
+beside the first.
+"""
 
 import json
 import subprocess
@@ -11,12 +13,19 @@ from types import ModuleType
 import pytest
 
 from ftr import hookimpl
-from ftr.collect import CONTRACTS, V1, Contract, collect
-from ftr.discovery import PluginRecord, complaints, discover
 from ftr.errors import PluginError
-from ftr.hookspecs import Deprecated, hookspec
-from ftr.registry import Registry
-from ftr.specs import SPEC_TYPES, AnySpec, Kind
+from ftr.registry.discovery import (
+    CONTRACTS,
+    V1,
+    Contract,
+    PluginRecord,
+    collect,
+    complaints,
+    discover,
+)
+from ftr.registry.hookspecs import Deprecated, hookspec
+from ftr.registry.registry import Registry
+from ftr.registry.specs import SPEC_TYPES, AnySpec, Kind
 
 Installer = Callable[..., None]
 Ftr = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -39,7 +48,9 @@ def ftr_components():
 
 @pytest.fixture
 def found(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Discover]:
-    """Discover with the fake plugins installed, in this process; only theirs are returned, by name."""
+    """Discover with the fake plugins installed, in this process; only theirs are returned, by
+    name.
+    """
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.delenv("FTR_PLUGINS", raising=False)
     known = set(sys.modules)
@@ -59,7 +70,10 @@ def read_components(hook: str, result: object) -> Iterator[tuple[Kind, AnySpec]]
     if not isinstance(result, Iterable):
         raise PluginError(f"`{hook}` returned `{type(result).__name__}`")
     for spec in result:
-        yield next(kind for kind, expected in SPEC_TYPES.items() if isinstance(spec, expected)), spec
+        yield (
+            next(kind for kind, expected in SPEC_TYPES.items() if isinstance(spec, expected)),
+            spec,
+        )
 
 
 def second_hooks() -> ModuleType:
@@ -75,7 +89,9 @@ def second_hooks() -> ModuleType:
 SECOND = {**CONTRACTS, V2: Contract(hookspecs=second_hooks(), read=read_components)}
 
 
-def test_a_deprecated_hook_or_field_loads_with_one_line_each(install: Installer, found: Discover) -> None:
+def test_a_deprecated_hook_or_field_loads_with_one_line_each(
+    install: Installer, found: Discover
+) -> None:
     install("late", BOTH, version="2.5")
     old = (
         Deprecated(name="ftr_heads", since="0.2", removed="0.4", instead="`ftr_tops`"),
@@ -83,10 +99,14 @@ def test_a_deprecated_hook_or_field_loads_with_one_line_each(install: Installer,
         Deprecated(name="MetricSpec.mode", since="0.3", removed="0.5", instead="nothing"),
     )
     records = found({"ftr.plugins": replace(V1, deprecated=old)})
-    assert records["late"].status == "loaded" and [spec.name for _, spec in records["late"].specs] == ["old", "score"]
+    assert records["late"].status == "loaded" and [
+        spec.name for _, spec in records["late"].specs
+    ] == ["old", "score"]
     assert list(complaints(list(records.values()))) == [
-        "plugin `late` (late-dist 2.5): `ftr_heads` is deprecated since ftr 0.2 and goes in ftr 0.4: use `ftr_tops`",
-        "plugin `late` (late-dist 2.5): `MetricSpec.key` is deprecated since ftr 0.3 and goes in ftr 0.5: use `MetricSpec.score`",
+        "plugin `late` (late-dist 2.5): `ftr_heads` is deprecated since ftr 0.2 and goes in ftr "
+        "0.4: use `ftr_tops`",
+        "plugin `late` (late-dist 2.5): `MetricSpec.key` is deprecated since ftr 0.3 and goes in "
+        "ftr 0.5: use `MetricSpec.score`",
     ]
 
 
@@ -98,11 +118,15 @@ def test_a_removed_hook_is_explained() -> None:
     plugin = ModuleType("plugin")
     plugin.ftr_tops = ftr_tops  # type: ignore[attr-defined]
     gone = (Deprecated(name="ftr_tops", since="0.0.1", removed="0.1", instead="`ftr_heads`"),)
-    with pytest.raises(PluginError, match=r"the hook `ftr_tops` was removed in ftr 0\.1: use `ftr_heads`\."):
+    with pytest.raises(
+        PluginError, match=r"the hook `ftr_tops` was removed in ftr 0\.1: use `ftr_heads`\."
+    ):
         collect(plugin, replace(V1, deprecated=gone))
 
 
-def test_a_second_group_with_other_hooks_is_read_beside_the_first(install: Installer, found: Discover) -> None:
+def test_a_second_group_with_other_hooks_is_read_beside_the_first(
+    install: Installer, found: Discover
+) -> None:
     install("first", BOTH)
     install("second", NEW, groups=[V2])
     install("misfit", BOTH, groups=[V2])
@@ -112,15 +136,26 @@ def test_a_second_group_with_other_hooks_is_read_beside_the_first(install: Insta
         "second": ("loaded", V2),
         "misfit": ("failed", V2),
     }
-    assert "unknown hook `ftr_heads`" in records["misfit"].cause and "The hooks are `ftr_components`." in records["misfit"].cause
+    assert (
+        "unknown hook `ftr_heads`" in records["misfit"].cause
+        and "The hooks are `ftr_components`." in records["misfit"].cause
+    )
     registry = Registry(list(records.values()))
-    assert registry.names("head") == ("old", "new") and registry.names("metric") == ("score", "other")
+    assert registry.names("head") == ("old", "new") and registry.names("metric") == (
+        "score",
+        "other",
+    )
 
 
-def test_of_a_distribution_with_both_groups_the_newest_known_is_read(install: Installer, found: Discover, site: Path) -> None:
+def test_of_a_distribution_with_both_groups_the_newest_known_is_read(
+    install: Installer, found: Discover, site: Path
+) -> None:
     install("both", BOTH)
     (site / "fake_newer.py").write_text(f"import ftr\n{NEW}", encoding="utf-8")
-    points = f"[ftr.plugins]\nboth = fake_both_dist\n[{V2}]\nboth = fake_newer\n[ftr.plugins.v9]\nboth = fake_newest\n"
+    points = (
+        f"[ftr.plugins]\nboth = fake_both_dist\n[{V2}]\nboth = fake_newer\n[ftr.plugins.v9]\nboth "
+        "= fake_newest\n"
+    )
     (site / "both_dist-1.0.dist-info" / "entry_points.txt").write_text(points, encoding="utf-8")
     assert [spec.name for _, spec in found()["both"].specs] == ["old", "score"]
     sys.modules.pop("fake_both_dist")
@@ -128,11 +163,19 @@ def test_of_a_distribution_with_both_groups_the_newest_known_is_read(install: In
     assert "fake_both_dist" not in sys.modules, "the older plugin is not even imported"
 
 
-def test_a_plugin_of_a_group_that_is_not_known_yet_is_skipped_with_the_reason(install: Installer, ftr: Ftr) -> None:
+def test_a_plugin_of_a_group_that_is_not_known_yet_is_skipped_with_the_reason(
+    install: Installer, ftr: Ftr
+) -> None:
     install("tomorrow", "raise AssertionError('must not be imported')", groups=["ftr.plugins.v9"])
     install("other", "raise AssertionError('must not be imported')", groups=["ftr.plugins_of_mine"])
     result = ftr("plugins", "--json")
     records = {record["name"]: record for record in json.loads(result.stdout)}
-    assert (records["tomorrow"]["status"], records["tomorrow"]["group"]) == ("skipped", "ftr.plugins.v9") and "other" not in records
+    assert (records["tomorrow"]["status"], records["tomorrow"]["group"]) == (
+        "skipped",
+        "ftr.plugins.v9",
+    ) and "other" not in records
     assert len(result.stderr.splitlines()) == 1
-    assert "(tomorrow-dist 1.0) not loaded: it offers `ftr.plugins.v9`" in result.stderr and "install a newer ftr" in result.stderr
+    assert (
+        "(tomorrow-dist 1.0) not loaded: it offers `ftr.plugins.v9`" in result.stderr
+        and "install a newer ftr" in result.stderr
+    )

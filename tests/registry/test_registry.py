@@ -6,14 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from ftr.discovery import PluginRecord, Status
 from ftr.errors import PluginError, UnknownComponentError
-from ftr.registry import Registry, get_registry
-from ftr.specs import HeadSpec, TaskSpec
+from ftr.registry.discovery import PluginRecord, Status
+from ftr.registry.registry import Registry, get_registry
+from ftr.registry.specs import HeadSpec, TaskSpec
 
 
 def record(
-    name: str, *heads: str, distribution: str = "", version: str = "1.0", status: Status = "loaded", cause: str = ""
+    name: str,
+    *heads: str,
+    distribution: str = "",
+    version: str = "1.0",
+    status: Status = "loaded",
+    cause: str = "",
 ) -> PluginRecord:
     return PluginRecord(
         name=name,
@@ -37,9 +42,13 @@ def test_a_built_in_wins_the_bare_name_and_the_outsider_keeps_its_qualified_one(
 
 
 def test_an_outsider_cannot_take_a_built_in_qualified_name() -> None:
-    registry = Registry([record("span", "span", distribution="ftr"), record("span", "span", distribution="span")])
+    registry = Registry(
+        [record("span", "span", distribution="ftr"), record("span", "span", distribution="span")]
+    )
     assert registry.find("head", "span:span").plugin.builtin
-    assert [registry.find("head", entry.qualified) for entry in registry.all("head")] == list(registry.all("head"))
+    assert [registry.find("head", entry.qualified) for entry in registry.all("head")] == list(
+        registry.all("head")
+    )
 
 
 def test_two_outsiders_clash_only_when_the_bare_name_is_asked_for() -> None:
@@ -50,14 +59,22 @@ def test_two_outsiders_clash_only_when_the_bare_name_is_asked_for() -> None:
     with pytest.raises(UnknownComponentError) as caught:
         registry.find("head", "span")
     assert str(caught.value) == (
-        "the head `span` is registered by more than one plugin: `one` (one-dist 1.0) and `two` (two-dist 2.5)."
-        " Ask for `one:span` or `two:span`."
+        "the head `span` is registered by more than one plugin: `one` (one-dist 1.0) and `two` "
+        "(two-dist 2.5). Ask for `one:span` or `two:span`."
     )
 
 
 def test_one_entry_point_name_in_two_distributions_is_qualified_by_distribution() -> None:
-    registry = Registry([record("same", "x", distribution="one"), record("same", "x", distribution="two", version="3")])
-    with pytest.raises(UnknownComponentError, match=r"`same` \(one 1\.0\) and `same` \(two 3\)\. Ask for `one:x` or `two:x`"):
+    registry = Registry(
+        [
+            record("same", "x", distribution="one"),
+            record("same", "x", distribution="two", version="3"),
+        ]
+    )
+    with pytest.raises(
+        UnknownComponentError,
+        match=r"`same` \(one 1\.0\) and `same` \(two 3\)\. Ask for `one:x` or `two:x`",
+    ):
         registry.find("head", "same:x")
     assert registry.find("head", "two:x").plugin.version == "3"
 
@@ -76,23 +93,30 @@ def test_every_qualified_name_finds_its_own_component() -> None:
 
 def test_an_unknown_name_gets_near_matches_what_there_is_and_the_plugins_that_failed() -> None:
     failed = record("broken", status="failed", cause="ImportError: no such thing")
-    registry = Registry([record("core", "extractive-qa", "sequence-classification", distribution="ftr"), failed])
+    registry = Registry(
+        [record("core", "extractive-qa", "sequence-classification", distribution="ftr"), failed]
+    )
     with pytest.raises(UnknownComponentError) as caught:
         registry.find("head", "extractive_qa")
     assert str(caught.value) == (
-        "unknown head `extractive_qa`. Did you mean `extractive-qa`? Available: `extractive-qa`, `sequence-classification`."
-        " It may belong to a plugin that is not loaded: `broken` (broken-dist 1.0) failed: ImportError: no such thing."
+        "unknown head `extractive_qa`. Did you mean `extractive-qa`? Available: `extractive-qa`, "
+        "`sequence-classification`. It may belong to a plugin that is not loaded: `broken` "
+        "(broken-dist 1.0) failed: ImportError: no such thing."
     )
 
 
 def test_without_any_built_in_the_message_says_that_ftr_is_not_installed() -> None:
     with pytest.raises(
-        UnknownComponentError, match=r"Available: none\. The built-in plugins are missing too: `ftr` itself is not installed"
+        UnknownComponentError,
+        match=r"Available: none\. The built-in plugins are missing too: `ftr` itself is not "
+        r"installed",
     ):
         Registry([]).find("task", "qa")
 
 
-def test_a_target_is_imported_when_asked_for_and_its_failure_names_the_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_is_imported_when_asked_for_and_its_failure_names_the_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "lazy_code.py").write_text("class Head: pass", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     registry = Registry([record("lazy", "x"), record("gone", "y")])
@@ -103,14 +127,24 @@ def test_a_target_is_imported_when_asked_for_and_its_failure_names_the_plugin(tm
     with pytest.raises(PluginError) as caught:
         registry.target("head", "y")
     assert str(caught.value) == (
-        "the head `y` of plugin `gone` (gone-dist 1.0): its target `gone_code:Head` cannot be imported:"
-        " ModuleNotFoundError: No module named 'gone_code'"
+        "the head `y` of plugin `gone` (gone-dist 1.0): its target `gone_code:Head` cannot be "
+        "imported: ModuleNotFoundError: No module named 'gone_code'"
     )
 
 
 def test_the_registry_pickles_with_its_names() -> None:
-    task = TaskSpec(name="t", dataset="d", model="m", head="x", metrics=("f1",), defaults={"seed": 1})
-    plugin = PluginRecord(name="p", distribution="p", version="1", origin="", builtin=False, status="loaded", specs=(("task", task),))
+    task = TaskSpec(
+        name="t", dataset="d", model="m", head="x", metrics=("f1",), defaults={"seed": 1}
+    )
+    plugin = PluginRecord(
+        name="p",
+        distribution="p",
+        version="1",
+        origin="",
+        builtin=False,
+        status="loaded",
+        specs=(("task", task),),
+    )
     copy = pickle.loads(pickle.dumps(Registry([plugin, record("other", "x")])))
     assert copy.task("t").defaults == {"seed": 1}
     assert copy.find("head", "x").qualified == "other:x"
@@ -128,24 +162,40 @@ def test_the_built_in_components_come_through_the_same_hooks() -> None:
     assert get_registry() is registry
 
 
-def test_options_that_are_no_pydantic_model_are_named_with_their_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_that_are_no_pydantic_model_are_named_with_their_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = "class Plain:\n    model_validate = 1\nTABLE = {}\n"
     (tmp_path / "optional_code.py").write_text(source, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    heads = [HeadSpec(name=name.lower(), target="optional_code:Plain", options=f"optional_code:{name}") for name in ("Plain", "TABLE")]
+    heads = [
+        HeadSpec(name=name.lower(), target="optional_code:Plain", options=f"optional_code:{name}")
+        for name in ("Plain", "TABLE")
+    ]
     registry = Registry([replace(record("lab"), specs=tuple(("head", head) for head in heads))])
-    for name, attribute, what in (("plain", "Plain", "the class `Plain`"), ("table", "TABLE", "a `dict`")):
+    for name, attribute, what in (
+        ("plain", "Plain", "the class `Plain`"),
+        ("table", "TABLE", "a `dict`"),
+    ):
         with pytest.raises(PluginError) as caught:
             registry.options_model("head", name)
         assert str(caught.value) == (
-            f"the head `{name}` of plugin `lab` (lab-dist 1.0): its options `optional_code:{attribute}` are {what},"
-            " not a pydantic model class."
+            f"the head `{name}` of plugin `lab` (lab-dist 1.0): its options "
+            f"`optional_code:{attribute}` are {what}, not a pydantic model class."
         )
 
 
 def test_nobody_can_change_what_a_task_says_for_others() -> None:
     given = {"data.things": [1, 2], "head.map": {"a": [1]}}
-    task = TaskSpec(name="t", dataset="d", model="m", head="x", metrics=("f1",), defaults=given, search_space=given)
+    task = TaskSpec(
+        name="t",
+        dataset="d",
+        model="m",
+        head="x",
+        metrics=("f1",),
+        defaults=given,
+        search_space=given,
+    )
     given["data.things"].append(3)  # type: ignore[attr-defined]
     task.defaults["data.things"].append(4)  # type: ignore[attr-defined]
     task.search_space["head.map"]["a"].append(2)  # type: ignore[index]
@@ -153,6 +203,12 @@ def test_nobody_can_change_what_a_task_says_for_others() -> None:
 
 
 def test_rivals_are_those_of_other_plugins_with_the_same_kind_and_name() -> None:
-    registry = Registry([record("core", "span", distribution="ftr"), record("other", "span", "own")])
+    registry = Registry(
+        [record("core", "span", distribution="ftr"), record("other", "span", "own")]
+    )
     builtin, outsider, own = registry.all("head")
-    assert (registry.rivals(builtin), registry.rivals(outsider), registry.rivals(own)) == ((outsider,), (builtin,), ())
+    assert (registry.rivals(builtin), registry.rivals(outsider), registry.rivals(own)) == (
+        (outsider,),
+        (builtin,),
+        (),
+    )

@@ -10,7 +10,7 @@ from statistics import fmean
 
 import pytest
 
-from ftr.runs.expected import expected_best, expected_gain
+from ftr.study.analysis import expected_best, expected_gain
 
 
 def draws(count: int, seed: int = 0) -> list[float]:
@@ -24,7 +24,9 @@ def test_it_is_the_mean_of_the_best_over_all_subsets(count: int, mode: str) -> N
     values = [*draws(count - 1), draws(count)[0]]  # the last equals the first: ties
     best = max if mode == "max" else min
     for k, found in enumerate(expected_best(values, mode), start=1):
-        assert found == pytest.approx(fmean(best(chosen) for chosen in combinations(values, k)), rel=1e-13)
+        assert found == pytest.approx(
+            fmean(best(chosen) for chosen in combinations(values, k)), rel=1e-13
+        )
 
 
 def test_it_agrees_with_exact_fractions_for_thousands_of_trials() -> None:
@@ -36,7 +38,9 @@ def test_it_agrees_with_exact_fractions_for_thousands_of_trials() -> None:
         for i in range(k, len(values) + 1):  # C(i-1, k-1), from one i to the next
             ways = ways * (i - 1) // (i - k) if i > k else 1
             total += int(exact[i - 1] * power) * ways
-        assert found[k - 1] == pytest.approx(float(Fraction(total, math.comb(3000, k) * power)), rel=1e-12)
+        assert found[k - 1] == pytest.approx(
+            float(Fraction(total, math.comb(3000, k) * power)), rel=1e-12
+        )
 
 
 def test_it_is_unbiased_where_drawing_with_replacement_is_not() -> None:
@@ -50,15 +54,23 @@ def test_it_is_unbiased_where_drawing_with_replacement_is_not() -> None:
 def test_it_rises_from_the_mean_to_the_best_with_ever_smaller_steps() -> None:
     values = draws(200)
     curve = expected_best(values, "max")
-    assert curve[0] == pytest.approx(fmean(values)) and curve[-1] == max(values) and len(curve) == 200
+    assert (
+        curve[0] == pytest.approx(fmean(values)) and curve[-1] == max(values) and len(curve) == 200
+    )
     steps = [after - before for before, after in pairwise(curve)]
-    assert all(step >= 0 for step in steps) and all(after <= before + 1e-15 for before, after in pairwise(steps))
-    assert expected_best([-value for value in values], "min") == pytest.approx([-value for value in curve])
+    assert all(step >= 0 for step in steps) and all(
+        after <= before + 1e-15 for before, after in pairwise(steps)
+    )
+    assert expected_best([-value for value in values], "min") == pytest.approx(
+        [-value for value in curve]
+    )
 
 
 def test_ten_thousand_values_neither_overflow_nor_lose_the_range() -> None:
     curve = expected_best(draws(10_000), "max")
-    assert all(math.isfinite(value) for value in curve) and all(after >= before for before, after in pairwise(curve))
+    assert all(math.isfinite(value) for value in curve) and all(
+        after >= before for before, after in pairwise(curve)
+    )
 
 
 def test_equal_and_missing_values() -> None:
@@ -69,19 +81,27 @@ def test_equal_and_missing_values() -> None:
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
-def test_the_gain_of_doubling_is_that_of_the_second_half_and_bounds_that_of_as_many_more(mode: str) -> None:
+def test_the_gain_of_doubling_is_that_of_the_second_half_and_bounds_that_of_as_many_more(
+    mode: str,
+) -> None:
     values = draws(31)
     curve = expected_best(values, mode)
     assert expected_gain(values, mode) == pytest.approx(abs(curve[30] - curve[15]))
     # What the next 8 of 16 bring is at most what the last 8 brought.
     assert abs(curve[23] - curve[15]) <= abs(curve[15] - curve[7])
-    assert expected_gain(values[:7], mode) is None and expected_gain([*values[:7], math.nan], mode) is None
+    assert (
+        expected_gain(values[:7], mode) is None
+        and expected_gain([*values[:7], math.nan], mode) is None
+    )
     assert expected_gain(values[:8], mode) is not None
 
 
 def test_the_gain_shrinks_as_a_search_goes_on() -> None:
     # Drawn evenly from [0, 1), the best of n is n / (n + 1) on average.
     for count in (8, 32, 128):
-        gains = [expected_gain([random.Random(seed * 1000 + n).random() for n in range(count)], "max") for seed in range(200)]
+        gains = [
+            expected_gain([random.Random(seed * 1000 + n).random() for n in range(count)], "max")
+            for seed in range(200)
+        ]
         expected = count / (count + 1) - count / (count + 2)
         assert fmean(gain for gain in gains if gain is not None) == pytest.approx(expected, rel=0.2)

@@ -1,4 +1,6 @@
-"""Nothing of what a stranger sends is run, nothing is written outside, and each folder is refused in one line."""
+"""Nothing of what a stranger sends is run, nothing is written outside, and each folder is refused
+in one line.
+"""
 
 from __future__ import annotations
 
@@ -12,56 +14,90 @@ from typing import TYPE_CHECKING
 import pytest
 
 import ftr
-from ftr import plugin_files, trust
 from ftr.cli.main import main
 from ftr.config.sweep import resolve_sweep
 from ftr.errors import RequestError
-from ftr.registry import get_registry
+from ftr.registry import plugin_files, trust
+from ftr.registry.registry import get_registry
 from ftr.runs.record import provenance
-from ftr.runs.sweep import SweepDirectory
+from ftr.study.directory import SweepDirectory
 from ftr.train.trainer import StepTrainer
 from hostile import COMMANDS, FOLDERS, PRECIOUS, PREDICT, RESUME, Sent
 from interruptions import interrupted
 from trainings import REVIEWS, train
 
 if TYPE_CHECKING:
-    from ftr.jobs.run import RunResult
+    from ftr.runs.run import RunResult
 
 SHORT = {**REVIEWS, "epochs": 1, "baselines": False, "train.evaluate_untrained": False}
 SECONDS, BYTES = 20.0, 700 * 2**20
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: Path, classifier: RunResult) -> dict[str, Path]:
+def sound(
+    tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: Path, classifier: RunResult
+) -> dict[str, Path]:
     """A sound directory of each kind."""
     place = tmp_path_factory.mktemp("sound")
     asked = {"dataset": reviews, "model": tiny_bert}
     adapters = train({**SHORT, "train.lora.rank": 2}, **asked, output=place / "adapters")
-    cut = interrupted({**SHORT, "train.checkpoint_steps": 1}, StepTrainer, "training_step", 4, **asked, output=place / "cut")
+    cut = interrupted(
+        {**SHORT, "train.checkpoint_steps": 1},
+        StepTrainer,
+        "training_step",
+        4,
+        **asked,
+        output=place / "cut",
+    )
     ensemble = place / "ensemble"
     shutil.copytree(classifier.path, ensemble)
     for number in range(2):
         shutil.copytree(classifier.model, ensemble / "model" / "members" / str(number))
     for path in [*(ensemble / "model").glob("*.safetensors"), ensemble / "model" / "config.json"]:
         path.unlink()
-    (ensemble / "model" / "ensemble.json").write_text(json.dumps({"format": 1, "members": [{}, {}]}))
-    words = {**SHORT, "dataset": str(reviews), "model": str(tiny_bert), "learning_rate": "choice(1e-3,3e-3)", "trials": 1}
+    (ensemble / "model" / "ensemble.json").write_text(
+        json.dumps({"format": 1, "members": [{}, {}]})
+    )
+    words = {
+        **SHORT,
+        "dataset": str(reviews),
+        "model": str(tiny_bert),
+        "learning_rate": "choice(1e-3,3e-3)",
+        "trials": 1,
+    }
     words.pop("epochs")
     resolved = resolve_sweep(words, get_registry())
     sweep = SweepDirectory.create(str(place), "sweep")
-    record = {"status": "running", "created": 1.0, "primary": "accuracy", "mode": "max", **resolved.record()}
+    record = {
+        "status": "running",
+        "created": 1.0,
+        "primary": "accuracy",
+        "mode": "max",
+        **resolved.record(),
+    }
     sweep.write({**record, "components": provenance(resolved.base.config, get_registry())})
     done = Path(shutil.copytree(classifier.path, place / "done"))
-    for folder in (done, ensemble):  # who sends a folder leaves out the hashes of weights that are not those
+    for folder in (
+        done,
+        ensemble,
+    ):  # who sends a folder leaves out the hashes of weights that are not those
         known = json.loads((folder / "run.json").read_text())
         del known["weights"]
         (folder / "run.json").write_text(json.dumps(known))
-    return {"done": done, "adapters": adapters.path, "cut": cut, "ensemble": ensemble, "sweep": sweep.path}
+    return {
+        "done": done,
+        "adapters": adapters.path,
+        "cut": cut,
+        "ensemble": ensemble,
+        "sweep": sweep.path,
+    }
 
 
 @pytest.fixture
 def stranger(tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A watched folder outside, and a user who has never trained anything, in a folder of their own."""
+    """A watched folder outside, and a user who has never trained anything, in a folder of their
+    own.
+    """
     outside = tmp_path / "outside"
     shutil.copytree(tiny_bert, outside / "models" / "bert")
     (outside / PRECIOUS).write_text("precious")
@@ -77,7 +113,11 @@ def seen(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     found = {}
     for path in sorted(folder.rglob("*")):
         about = path.lstat()
-        found[str(path)] = (about.st_mode, about.st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        found[str(path)] = (
+            about.st_mode,
+            about.st_mtime_ns,
+            path.read_bytes() if path.is_file() else b"",
+        )
     return found
 
 
@@ -90,10 +130,19 @@ def _forget_plugins() -> object:
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_hostile_folder_runs_nothing_writes_nothing_outside_and_is_refused_in_one_line(
-    name: str, sound: dict[str, Path], stranger: Path, reviews: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    name: str,
+    sound: dict[str, Path],
+    stranger: Path,
+    reviews: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     case = FOLDERS[name]
-    sent = Sent(Path(shutil.copytree(sound[case.kind], tmp_path / "received", symlinks=True)), stranger, tmp_path / "canary")
+    sent = Sent(
+        Path(shutil.copytree(sound[case.kind], tmp_path / "received", symlinks=True)),
+        stranger,
+        tmp_path / "canary",
+    )
     case.make(sent)
     before, memory = seen(stranger), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     words = {PREDICT: [str(reviews)]}
@@ -106,7 +155,9 @@ def test_a_hostile_folder_runs_nothing_writes_nothing_outside_and_is_refused_in_
         lines = told.err.splitlines()
         assert not sent.canary.exists(), f"{command} ran code"
         assert seen(stranger) == before, f"{command} wrote outside"
-        assert status in ((2,) if command in case.refused else (0, 2)), f"{command}: {status}, {told.err}"
+        assert status in ((2,) if command in case.refused else (0, 2)), (
+            f"{command}: {status}, {told.err}"
+        )
         assert "Traceback" not in told.err
         assert not {"\x1b", "\x00"} & set(told.err + (told.out if command == PREDICT else ""))
         assert time.monotonic() - began < SECONDS
@@ -122,7 +173,11 @@ def test_a_hostile_folder_runs_nothing_writes_nothing_outside_and_is_refused_in_
 
 
 def test_there_are_forty_of_them_and_what_they_are_made_from_is_sound(
-    sound: dict[str, Path], stranger: Path, tmp_path: Path, reviews: Path, capfd: pytest.CaptureFixture[str]
+    sound: dict[str, Path],
+    stranger: Path,
+    tmp_path: Path,
+    reviews: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     assert len(FOLDERS) >= 40
     for kind in ("done", "ensemble"):

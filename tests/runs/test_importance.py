@@ -10,10 +10,9 @@ import numpy as np
 import optuna
 import pytest
 
-from ftr.config.dimension import Dimension
-from ftr.config.space import read_dimension
-from ftr.runs.importance import importance
-from ftr.runs.trials import Result, SweepState, Trial
+from ftr.config.space import Dimension, read_dimension
+from ftr.study.analysis import importance
+from ftr.study.trials import Result, SweepState, Trial
 
 Score = Callable[[dict[str, Any]], float]
 
@@ -23,7 +22,12 @@ def space(**expressions: str) -> dict[str, Dimension]:
     return {key: dimension for key, dimension in found.items() if dimension is not None}
 
 
-SPACE = space(learning_rate="loguniform(1e-5,1e-3)", batch_size="choice(8,16,32)", dropout="uniform(0,0.5)", layers="randint(1,7)")
+SPACE = space(
+    learning_rate="loguniform(1e-5,1e-3)",
+    batch_size="choice(8,16,32)",
+    dropout="uniform(0,0.5)",
+    layers="randint(1,7)",
+)
 DECIDERS: dict[str, Score] = {
     "learning_rate": lambda values: -abs(math.log10(values["learning_rate"]) + 4),
     "batch_size": lambda values: {8: 1.0, 16: 0.5, 32: 0.0}[values["batch_size"]],
@@ -32,7 +36,9 @@ DECIDERS: dict[str, Score] = {
 }
 
 
-def searched(dimensions: dict[str, Dimension], score: Score, count: int, seed: int = 0, noise: float = 0.05) -> SweepState:
+def searched(
+    dimensions: dict[str, Dimension], score: Score, count: int, seed: int = 0, noise: float = 0.05
+) -> SweepState:
     rng = np.random.default_rng(seed)
     state = SweepState("max")
     for number in range(count):
@@ -41,7 +47,9 @@ def searched(dimensions: dict[str, Dimension], score: Score, count: int, seed: i
     return state
 
 
-def add(state: SweepState, number: int, values: dict[str, Any], value: float, group: int | None = None) -> None:
+def add(
+    state: SweepState, number: int, values: dict[str, Any], value: float, group: int | None = None
+) -> None:
     trial = Trial(number, values, number if group is None else group, 0, status="done")
     trial.add(Result(epoch=1.0, step=1, value=value, seconds=1.0, scores={}), state.mode)
     state.trials[number] = trial
@@ -68,7 +76,9 @@ def test_every_kind_of_dimension_is_understood() -> None:
         e="lograndint(1,100)",
         f="choice(true,1,null,x)",
     )
-    shares = importance(searched(dimensions, lambda values: -abs(values["c"]), 60), dimensions, "max")
+    shares = importance(
+        searched(dimensions, lambda values: -abs(values["c"]), 60), dimensions, "max"
+    )
     assert shares is not None and next(iter(shares)) == "c" and shares.keys() == dimensions.keys()
 
 
@@ -80,7 +90,9 @@ def test_too_little_to_tell_is_none() -> None:
     assert importance(full, two, "max") is None, "seven configurations"
     add(full, 3, {"learning_rate": 1e-4, "dropout": 0.1}, math.nan)
     assert importance(full, two, "max") is None, "one of eight without a score"
-    assert importance(searched(two, lambda values: 1.0, 20, noise=0.0), two, "max") is None, "the same score everywhere"
+    assert importance(searched(two, lambda values: 1.0, 20, noise=0.0), two, "max") is None, (
+        "the same score everywhere"
+    )
     one = {"dropout": SPACE["dropout"]}
     assert importance(searched(one, DECIDERS["dropout"], 20), one, "max") is None, "one parameter"
     assert importance(SweepState("max"), SPACE, "max") is None
@@ -98,7 +110,13 @@ def test_repeats_of_a_configuration_count_once() -> None:
     two = {key: SPACE[key] for key in ("learning_rate", "dropout")}
     state = SweepState("max")
     for number in range(21):
-        add(state, number, {"learning_rate": 1e-4 + number // 3 * 1e-5, "dropout": 0.1}, float(number), group=number // 3)
+        add(
+            state,
+            number,
+            {"learning_rate": 1e-4 + number // 3 * 1e-5, "dropout": 0.1},
+            float(number),
+            group=number // 3,
+        )
     assert importance(state, two, "max") is None, "21 trials of seven configurations"
 
 

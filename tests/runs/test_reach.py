@@ -1,4 +1,6 @@
-"""What this user chose goes on working: bases of adapters, settings that reach far, plugin files of other people once they are named."""
+"""What this user chose goes on working: bases of adapters, settings that reach far, plugin files of
+other people once they are named.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import ftr
-from ftr import trust
 from ftr.cli.main import main
 from ftr.config.resolve import flat, resolve
 from ftr.errors import ModelError, RequestError
-from ftr.registry import get_registry
+from ftr.registry import trust
+from ftr.registry.registry import get_registry
 from ftr.runs.record import check_reach, remember
 from trainings import REVIEWS, train
 
@@ -26,13 +28,27 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_own_adapters_find_their_base_again_and_those_of_others_must_be_named(
-    tiny_bert: Path, reviews: Path, tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_bert: Path,
+    reviews: Path,
+    tmp_path: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run = train({**REVIEWS, "epochs": 1, "baselines": False, "train.lora.rank": 2}, dataset=reviews, model=tiny_bert, output=tmp_path)
+    run = train(
+        {**REVIEWS, "epochs": 1, "baselines": False, "train.lora.rank": 2},
+        dataset=reviews,
+        model=tiny_bert,
+        output=tmp_path,
+    )
     trust._of_process.clear()
     expected = ftr.load(run.path).predict(["good"])
     shutil.rmtree(folder)
-    with pytest.raises(ModelError, match=rf"`{tiny_bert}`, a directory outside of it that you never trained with: .*`--base {tiny_bert}`"):
+    with pytest.raises(
+        ModelError,
+        match=rf"`{tiny_bert}`, a directory outside of it that you never trained with: .*`--base "
+        rf"{tiny_bert}`",
+    ):
         ftr.load(run.path)
     assert main(["predict", str(run.path), str(reviews), "--base", str(tiny_bert)]) == 0
     capsys.readouterr()
@@ -44,10 +60,20 @@ def test_own_adapters_find_their_base_again_and_those_of_others_must_be_named(
 def test_a_setting_that_reaches_far_must_be_chosen_by_this_user(tmp_path: Path) -> None:
     place = tmp_path / "run.json"
     registry = get_registry()
-    config = resolve({"task": "sentiment", "compute.storage": "s3://team", "model.revision": "abc", "model": "x/y"}, registry).config
+    config = resolve(
+        {
+            "task": "sentiment",
+            "compute.storage": "s3://team",
+            "model.revision": "abc",
+            "model": "x/y",
+        },
+        registry,
+    ).config
     values = flat(config)
     with pytest.raises(
-        RequestError, match=r"sets `model.revision`, `compute.storage`.*`ftr resume .* model.revision=abc compute.storage=s3://team`"
+        RequestError,
+        match=r"sets `model.revision`, `compute.storage`.*`ftr resume .* model.revision=abc "
+        r"compute.storage=s3://team`",
     ):
         check_reach(values, (), place)
     check_reach(values, ("model.revision", "compute.storage"), place)

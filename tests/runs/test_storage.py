@@ -1,4 +1,6 @@
-"""Folders kept in `compute.storage`: equal, whole after a kill at any moment, and errors that name the key."""
+"""Folders kept in `compute.storage`: equal, whole after a kill at any moment, and errors that name
+the key.
+"""
 
 import os
 import random
@@ -14,9 +16,9 @@ from typing import Any
 
 import pytest
 
+from ftr.cluster.places import Place
+from ftr.cluster.storage import Storage
 from ftr.errors import ConfigError, RequestError, RunError
-from ftr.runs.place import Place
-from ftr.runs.storage import Storage
 from s3 import CREDENTIALS, S3, s3_server
 
 
@@ -32,11 +34,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     if request.param == "s3":
         return Storage.of(request.getfixturevalue("server").uri(tmp_path.name))
-    return Storage.of(str(tmp_path / "kept") if request.param == "local" else f"memory://{tmp_path.name}")
+    return Storage.of(
+        str(tmp_path / "kept") if request.param == "local" else f"memory://{tmp_path.name}"
+    )
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def write(folder: Path, contents: dict[str, bytes]) -> Path:
@@ -52,12 +60,27 @@ def stored(storage: Storage, key: str) -> set[str]:
     """The keys of all files below `key`, manifest and leftovers included."""
     below = set()
     for name, is_folder in storage.place.entries(key).items():
-        below |= {f"{name}/{inner}" for inner in stored(storage, f"{key}/{name}")} if is_folder else {name}
+        below |= (
+            {f"{name}/{inner}" for inner in stored(storage, f"{key}/{name}")}
+            if is_folder
+            else {name}
+        )
     return below
 
 
-def test_a_mirror_equals_the_folder_through_changes_and_is_browsable(storage: Storage, tmp_path: Path) -> None:
-    run = write(tmp_path / "run", {"run.json": b"{1}", "model/a.txt": b"a", "model/sub/é b#%.txt": b"", "old/x/y": b"y", "grows": b"g"})
+def test_a_mirror_equals_the_folder_through_changes_and_is_browsable(
+    storage: Storage, tmp_path: Path
+) -> None:
+    run = write(
+        tmp_path / "run",
+        {
+            "run.json": b"{1}",
+            "model/a.txt": b"a",
+            "model/sub/é b#%.txt": b"",
+            "old/x/y": b"y",
+            "grows": b"g",
+        },
+    )
     assert storage.mirror(run, "sweep/trials/0007") == 5
     assert storage.mirror(run, "sweep/trials/0007") == 0
     (run / "grows").unlink()
@@ -76,16 +99,32 @@ def test_a_mirror_equals_the_folder_through_changes_and_is_browsable(storage: St
         assert storage.read_bytes(f"sweep/trials/0007/{path}") == content
     storage.fetch("sweep/trials/0007", tmp_path / "back")
     assert files(tmp_path / "back") == files(run)
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("back")) == ["back"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("back")) == [
+        "back"
+    ]
     storage.mirror(tmp_path / "back", "sweep/trials/0007")
     storage.fetch("sweep/trials/0007", run)
     assert files(run) == files(tmp_path / "back")
 
 
-def test_a_fetch_into_a_folder_that_is_there_makes_it_equal_but_for_what_is_excluded(storage: Storage, tmp_path: Path) -> None:
-    run = write(tmp_path / "run", {"run.json": b"new", "model/a": b"a", ".lock": b"", "checkpoints/step-1/w": b"w"})
+def test_a_fetch_into_a_folder_that_is_there_makes_it_equal_but_for_what_is_excluded(
+    storage: Storage, tmp_path: Path
+) -> None:
+    run = write(
+        tmp_path / "run",
+        {"run.json": b"new", "model/a": b"a", ".lock": b"", "checkpoints/step-1/w": b"w"},
+    )
     storage.mirror(run, "run", exclude=[".lock", "checkpoints/*"])
-    here = write(tmp_path / "here", {"run.json": b"old", ".lock": b"held", "checkpoints/step-9/w": b"9", "gone/x": b"x", "model/a": b"a"})
+    here = write(
+        tmp_path / "here",
+        {
+            "run.json": b"old",
+            ".lock": b"held",
+            "checkpoints/step-9/w": b"9",
+            "gone/x": b"x",
+            "model/a": b"a",
+        },
+    )
     same = (here / "model/a").stat().st_ino
     storage.fetch("run", here, exclude=[".lock"])
     assert files(here) == {"run.json": b"new", "model/a": b"a", ".lock": b"held"}
@@ -94,17 +133,30 @@ def test_a_fetch_into_a_folder_that_is_there_makes_it_equal_but_for_what_is_excl
 
 def test_names_exists_delete_and_small_files(storage: Storage, tmp_path: Path) -> None:
     run = write(tmp_path / "run", {"a": b"1", "b/c": b"2"})
-    assert storage.names() == [] and not storage.exists("one") and storage.read_bytes("one/journal.jsonl") is None
+    assert (
+        storage.names() == []
+        and not storage.exists("one")
+        and storage.read_bytes("one/journal.jsonl") is None
+    )
     for name in ("two", "one/trials/1", "one/trials/0", "one"):
         storage.mirror(run, name)
     storage.write_bytes("one/journal.jsonl", b"1\n")
     storage.write_bytes("one/journal.jsonl", b"1\n2\n")
     (run / "b/c").unlink()
     storage.mirror(run, "one")
-    assert storage.names() == ["one", "two"] and storage.names("one/trials") == ["one/trials/0", "one/trials/1"]
-    assert storage.exists("one/trials/0") and not storage.exists("one/trials") and storage.names("none") == []
+    assert storage.names() == ["one", "two"] and storage.names("one/trials") == [
+        "one/trials/0",
+        "one/trials/1",
+    ]
+    assert (
+        storage.exists("one/trials/0")
+        and not storage.exists("one/trials")
+        and storage.names("none") == []
+    )
     assert storage.read_bytes("one/journal.jsonl") == b"1\n2\n"
-    assert stored(storage, "one/trials/1") >= {"a", "b/c"}, "a mirror touches nothing but its own files"
+    assert stored(storage, "one/trials/1") >= {"a", "b/c"}, (
+        "a mirror touches nothing but its own files"
+    )
     storage.delete("one/trials/0")
     storage.delete("never/there")
     assert storage.names("one/trials") == ["one/trials/1"]
@@ -143,7 +195,9 @@ def test_a_damaged_or_missing_file_is_named(storage: Storage, tmp_path: Path) ->
     run = write(tmp_path / "run", {"model/a.bin": b"abc", "b": b"b"})
     storage.mirror(run, "run")
     storage.place.write("run/model/a.bin", b"abX")
-    with pytest.raises(RunError, match=r"`run/model/a.bin` in `compute.storage=.*` is damaged: its sha256"):
+    with pytest.raises(
+        RunError, match=r"`run/model/a.bin` in `compute.storage=.*` is damaged: its sha256"
+    ):
         storage.fetch("run", tmp_path / "back")
     storage.place.remove(["run/model/a.bin"])
     with pytest.raises(RunError, match=r"`run/model/a.bin` is missing in `compute.storage="):
@@ -159,30 +213,46 @@ def test_a_damaged_or_missing_file_is_named(storage: Storage, tmp_path: Path) ->
         (b'{"format": 2}', "not of format 1"),
         (b'{"format": 1}', "lacks fields"),
         (b'{"format": 1, "files": {"a": {"size": 1}}, "underway": []}', "lacks fields"),
-        (b'{"format": 1, "files": {"../a": {"size": 1, "sha256": "", "time": 1}}, "underway": []}', "`../a` leads out"),
-        (b'{"format": 1, "files": {"a": {"size": 1, "sha256": "", "time": 1, "staged": "/b"}}, "underway": []}', "`/b` leads out"),
+        (
+            b'{"format": 1, "files": {"../a": {"size": 1, "sha256": "", "time": 1}}, "underway": '
+            b"[]}",
+            "`../a` leads out",
+        ),
+        (
+            b'{"format": 1, "files": {"a": {"size": 1, "sha256": "", "time": 1, "staged": "/b"}}, '
+            b'"underway": []}',
+            "`/b` leads out",
+        ),
         (b'{"format": 1, "files": {}, "underway": ["a/../../b"]}', "leads out"),
     ],
 )
-def test_a_manifest_that_cannot_be_trusted_is_refused(text: bytes, problem: str, tmp_path: Path) -> None:
+def test_a_manifest_that_cannot_be_trusted_is_refused(
+    text: bytes, problem: str, tmp_path: Path
+) -> None:
     storage = Storage.of(str(tmp_path / "kept"))
     storage.write_bytes("run/x", b"")
     (tmp_path / "kept/run/.manifest.json").write_bytes(text)
-    with pytest.raises(RunError, match=r"`run/.manifest.json` in `compute.storage=.*` is damaged") as caught:
+    with pytest.raises(
+        RunError, match=r"`run/.manifest.json` in `compute.storage=.*` is damaged"
+    ) as caught:
         storage.fetch("run", tmp_path / "back")
     assert problem in str(caught.value)
     with pytest.raises(RunError, match="damaged"):
         storage.mirror(write(tmp_path / "run", {"a": b"1"}), "run")
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "/a", "a/../b", "a//b", "a/", ".staged/x", "a/.manifest.json"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "/a", "a/../b", "a//b", "a/", ".staged/x", "a/.manifest.json"]
+)
 def test_a_name_that_leads_elsewhere_is_refused(name: str, tmp_path: Path) -> None:
     storage = Storage.of(str(tmp_path))
     with pytest.raises(RequestError, match=r"cannot be a name in `compute.storage`"):
         storage.delete(name)
 
 
-def test_a_reader_that_is_overtaken_by_the_writer_gets_the_new_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_that_is_overtaken_by_the_writer_gets_the_new_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     storage = Storage.of(str(tmp_path / "kept"))
     run = write(tmp_path / "run", {f"file-{number}": b"old" for number in range(8)})
     storage.mirror(run, "run")
@@ -209,7 +279,10 @@ class Cut(BaseException):
 def test_a_mirror_cut_short_before_any_of_its_writes_leaves_the_old_state_or_the_new(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    steps = {name: getattr(Place, name) for name in ("write", "upload", "copy", "remove", "remove_folder")}
+    steps = {
+        name: getattr(Place, name)
+        for name in ("write", "upload", "copy", "remove", "remove_folder")
+    }
     left = 10**6
 
     def counted(name: str) -> Callable[..., Any]:
@@ -225,7 +298,14 @@ def test_a_mirror_cut_short_before_any_of_its_writes_leaves_the_old_state_or_the
     for name in steps:
         monkeypatch.setattr(Place, name, counted(name))
     old = {"run.json": b"1", "same": b"s", "gone/a": b"g", "gone/b": b"g", "turns": b"t", "x": b"1"}
-    new = {"run.json": b"22", "same": b"s", "fresh/a": b"f", "fresh/b": b"f", "turns/into": b"t", "x": b"22"}
+    new = {
+        "run.json": b"22",
+        "same": b"s",
+        "fresh/a": b"f",
+        "fresh/b": b"f",
+        "turns/into": b"t",
+        "x": b"22",
+    }
     seen = []
     for cut in range(40):
         left, storage = 10**6, Storage.of(str(tmp_path / f"kept-{cut}"))
@@ -241,16 +321,23 @@ def test_a_mirror_cut_short_before_any_of_its_writes_leaves_the_old_state_or_the
             storage.mirror(write(tmp_path / f"last-{cut}", last), "run")
             storage.fetch("run", tmp_path / f"back-{cut}")
             assert files(tmp_path / f"back-{cut}") == last
-            assert stored(storage, "run") - {".manifest.json"} == last.keys(), "a mirror that ends leaves nothing else"
+            assert stored(storage, "run") - {".manifest.json"} == last.keys(), (
+                "a mirror that ends leaves nothing else"
+            )
         else:
             break
-    assert cut > 12 and all(state in (old, new) for state in seen) and seen[0] == old and seen[-1] == new
+    assert (
+        cut > 12
+        and all(state in (old, new) for state in seen)
+        and seen[0] == old
+        and seen[-1] == new
+    )
 
 
 MIRRORS = """
 import sys
 from pathlib import Path
-from ftr.runs.storage import Storage
+from ftr.cluster.storage import Storage
 storage, folder, state = Storage.of(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 while True:
     for path in folder.rglob("*"):
@@ -267,13 +354,21 @@ while True:
 
 
 @pytest.mark.parametrize("kind", ["local", "s3"])
-def test_a_mirror_killed_at_random_moments_gives_back_one_state_whole(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_a_mirror_killed_at_random_moments_gives_back_one_state_whole(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     rng = random.Random(7)
-    uri = request.getfixturevalue("server").uri(f"killed-{tmp_path.name}") if kind == "s3" else str(tmp_path / "kept")
+    uri = (
+        request.getfixturevalue("server").uri(f"killed-{tmp_path.name}")
+        if kind == "s3"
+        else str(tmp_path / "kept")
+    )
     storage, state, fetched = Storage.of(uri), 0, []
     for _ in range(5):
         writer = subprocess.Popen(
-            [sys.executable, "-c", MIRRORS, uri, str(tmp_path / "run"), str(state + 1)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", MIRRORS, uri, str(tmp_path / "run"), str(state + 1)],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert writer.stdout is not None
         for _ in range(2):
@@ -311,22 +406,32 @@ def test_a_torn_manifest_of_a_place_without_whole_writes_is_made_up_for(tmp_path
 FETCHES = """
 import sys
 from pathlib import Path
-from ftr.runs.storage import Storage
+from ftr.cluster.storage import Storage
 Storage.of("s3://trials/shared").fetch("run", Path(sys.argv[1]))
 """
 
 
-def test_environment_names_the_server_and_another_process_reaches_the_same_place(server: S3, tmp_path: Path) -> None:
+def test_environment_names_the_server_and_another_process_reaches_the_same_place(
+    server: S3, tmp_path: Path
+) -> None:
     storage = Storage.of(server.uri("shared"))
     storage.mirror(write(tmp_path / "run", {"a": b"1"}), "run")
-    subprocess.run([sys.executable, "-c", FETCHES, str(tmp_path / "back")], check=True, env={**os.environ, **server.environment})
+    subprocess.run(
+        [sys.executable, "-c", FETCHES, str(tmp_path / "back")],
+        check=True,
+        env={**os.environ, **server.environment},
+    )
     assert files(tmp_path / "back") == {"a": b"1"}
 
 
-def test_a_relative_folder_is_made_absolute_and_home_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_folder_is_made_absolute_and_home_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert Storage.of("kept").uri == str(tmp_path / "kept") and Storage.of("~/kept").uri == str(tmp_path / "home/kept")
+    assert Storage.of("kept").uri == str(tmp_path / "kept") and Storage.of("~/kept").uri == str(
+        tmp_path / "home/kept"
+    )
     Storage.of("kept").check()
     assert list((tmp_path / "kept").iterdir()) == []
 
@@ -348,19 +453,27 @@ def test_a_uri_that_is_none_is_refused() -> None:
     assert "Unexpected query parameter in S3 URI: 'colour'" in refused("s3://bucket/x?colour=red")
     assert "Missing bucket name" in refused("s3:/bucket")
     assert "names no bucket" in refused("s3://")
-    assert "hush" not in refused("s3://key:hush%2Fhush@bucket/x?colour=red") + refused("s3://key:hush/hush@bucket/x?colour=red")
+    assert "hush" not in refused("s3://key:hush%2Fhush@bucket/x?colour=red") + refused(
+        "s3://key:hush/hush@bucket/x?colour=red"
+    )
 
 
-def test_a_bucket_that_is_not_there_a_server_that_is_not_there_and_strangers_are_named(server: S3, tmp_path: Path) -> None:
+def test_a_bucket_that_is_not_there_a_server_that_is_not_there_and_strangers_are_named(
+    server: S3, tmp_path: Path
+) -> None:
     Storage.of(server.uri("x")).check()
     assert "there is no such bucket" in refused(server.uri("x", bucket="nobody"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        assert "nobody answers there" in refused(replace(server, address=f"127.0.0.1:{probe.getsockname()[1]}").uri("x"))
+        assert "nobody answers there" in refused(
+            replace(server, address=f"127.0.0.1:{probe.getsockname()[1]}").uri("x")
+        )
     server.refuse_strangers(0)
     try:
         assert "no permission" in refused(server.uri("x"))
-        with pytest.raises(RunError, match=r"`compute.storage=s3://.*no permission .*AWS_ACCESS_KEY_ID"):
+        with pytest.raises(
+            RunError, match=r"`compute.storage=s3://.*no permission .*AWS_ACCESS_KEY_ID"
+        ):
             Storage.of(server.uri("x")).mirror(write(tmp_path / "run", {"a": b"1"}), "run")
     finally:
         server.refuse_strangers(10**9)
@@ -392,7 +505,7 @@ FULL_DISK = """
 import os, subprocess, sys
 from pathlib import Path
 from ftr.errors import RunError
-from ftr.runs.storage import Storage
+from ftr.cluster.storage import Storage
 base = Path(sys.argv[1])
 small, run = base / "small", base / "run"
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], check=True)
@@ -422,19 +535,27 @@ def test_a_full_disk_is_named_and_the_old_state_stays(tmp_path: Path) -> None:
     write(tmp_path / "run", {"a": b"1", "big": bytes(3 * 2**20), "big2": b"2"})
     (tmp_path / "small").mkdir()
     told = subprocess.run(
-        ["unshare", "-rm", sys.executable, "-c", FULL_DISK, str(tmp_path)], check=True, capture_output=True, text=True
+        ["unshare", "-rm", sys.executable, "-c", FULL_DISK, str(tmp_path)],
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout.splitlines()
-    cause = "cannot write `run/big`: No space left on device. Free space there, or give another place."
+    cause = (
+        "cannot write `run/big`: No space left on device. Free space there, or give another place."
+    )
     assert told[:2] == [f"`compute.storage={tmp_path}/small/kept`: {cause}"] * 2
     assert told[2] == "['a']"
-    assert told[3].startswith(f"cannot write `{tmp_path}/small/back") and "No space left on device. Free space" in told[3]
+    assert (
+        told[3].startswith(f"cannot write `{tmp_path}/small/back")
+        and "No space left on device. Free space" in told[3]
+    )
     assert told[4] == "['kept']"
 
 
 MEMORY = """
 import resource, sys
 from pathlib import Path
-from ftr.runs.storage import Storage
+from ftr.cluster.storage import Storage
 storage, run = Storage.of(sys.argv[1]), Path(sys.argv[2])
 storage.check()
 storage.mirror(run / "small", "small")
@@ -449,7 +570,10 @@ def test_a_large_file_is_sent_and_fetched_in_bounded_memory(server: S3, tmp_path
     write(tmp_path, {"small/a": b"1", "large/a": b""})
     os.truncate(tmp_path / "large/a", 64 * 2**20)
     told = subprocess.run(
-        [sys.executable, "-c", MEMORY, server.uri("memory"), str(tmp_path)], check=True, capture_output=True, text=True
+        [sys.executable, "-c", MEMORY, server.uri("memory"), str(tmp_path)],
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout
     assert int(told) < 48, "MiB beyond what a small folder took"
     assert (tmp_path / "back/a").stat().st_size == 64 * 2**20

@@ -14,7 +14,7 @@ import pytest
 import ftr
 from ftr.errors import DataError, RequestError, RunError
 from ftr.runs.directory import RunDirectory
-from ftr.runs.sweep import FORMAT, SweepDirectory, all_sweeps
+from ftr.study.directory import FORMAT, SweepDirectory, all_sweeps
 
 RECORD: dict[str, Any] = {
     "ftr": "0.1.0",
@@ -39,7 +39,10 @@ def test_a_new_sweep_has_a_journal_and_room_for_trials(tmp_path: Path) -> None:
     assert sweep.path.parent == tmp_path / "runs"
     assert re.fullmatch(r"\d{8}-\d{6}-sweep-sentiment-[0-9a-f]{4}", sweep.path.name)
     assert [(event["event"], event["format"]) for event in sweep.journal.read()] == [("open", 1)]
-    assert sweep.trial_path(7) == sweep.path / "trials" / "0007" and sweep.trial_path(7).parent.is_dir()
+    assert (
+        sweep.trial_path(7) == sweep.path / "trials" / "0007"
+        and sweep.trial_path(7).parent.is_dir()
+    )
     assert sweep.trial_path(12345).name == "12345" and sweep.best == sweep.path / "best"
     assert sweep.read() == {"format": FORMAT, **RECORD}
     assert SweepDirectory.create(str(tmp_path), "../../x y").path.parent == tmp_path
@@ -49,10 +52,19 @@ def test_a_sweep_is_found_by_its_path_and_by_the_start_of_its_name(tmp_path: Pat
     for name in ("2026-a-1", "2026-b-2"):
         SweepDirectory(tmp_path / name).write(RECORD)
     first, second = all_sweeps(tmp_path)
-    assert SweepDirectory.open(first.path) == first and SweepDirectory.open("2026-b", str(tmp_path)) == second
-    with pytest.raises(RequestError, match=r"`2026-` is the start of several sweeps. Sweeps under `.*`: .*2026-a-1`, `.*2026-b-2`"):
+    assert (
+        SweepDirectory.open(first.path) == first
+        and SweepDirectory.open("2026-b", str(tmp_path)) == second
+    )
+    with pytest.raises(
+        RequestError,
+        match=r"`2026-` is the start of several sweeps. Sweeps under `.*`: .*2026-a-1`, "
+        r"`.*2026-b-2`",
+    ):
         SweepDirectory.open("2026-", str(tmp_path))
-    with pytest.raises(RequestError, match=r"`2025` is no sweep directory: it has no `sweep.json`. Sweeps under"):
+    with pytest.raises(
+        RequestError, match=r"`2025` is no sweep directory: it has no `sweep.json`. Sweeps under"
+    ):
         SweepDirectory.open("2025", str(tmp_path))
     with pytest.raises(RequestError, match=r"Sweeps under `.*nowhere`: none"):
         SweepDirectory.open("x", str(tmp_path / "nowhere"))
@@ -61,7 +73,9 @@ def test_a_sweep_is_found_by_its_path_and_by_the_start_of_its_name(tmp_path: Pat
 def test_a_sweep_can_be_moved(tmp_path: Path) -> None:
     sweep = made(tmp_path / "here")
     sweep.journal.append("trial", trial=0, values={}, group=0, repeat=0)
-    assert str(tmp_path) not in "".join(path.read_text() for path in sweep.path.rglob("*") if path.is_file())
+    assert str(tmp_path) not in "".join(
+        path.read_text() for path in sweep.path.rglob("*") if path.is_file()
+    )
     (tmp_path / "there").mkdir()
     moved = SweepDirectory.open(sweep.path.rename(tmp_path / "there" / "renamed"))
     assert moved.read()["space"] == RECORD["space"]
@@ -73,10 +87,14 @@ def test_a_sweep_of_another_version_is_refused_with_both_versions(tmp_path: Path
     sweep = made(tmp_path)
     sweep.record.write_text(json.dumps({**RECORD, "format": 2, "ftr": "9.9.0"}))
     with pytest.raises(
-        RequestError, match=r"sweep.json` has format 2, written by ftr 9.9.0; this is ftr .*, which reads format 1. "
+        RequestError,
+        match=r"sweep.json` has format 2, written by ftr 9.9.0; this is ftr .*, which reads format "
+        r"1. ",
     ) as caught:
         sweep.read()
-    assert f"ftr {ftr.__version__}" in str(caught.value) and "`pip install ftr==9.9.0`" in str(caught.value)
+    assert f"ftr {ftr.__version__}" in str(caught.value) and "`pip install ftr==9.9.0`" in str(
+        caught.value
+    )
     assert caught.value.exit_code == 2
 
 
@@ -86,7 +104,10 @@ def test_a_sweep_of_another_version_is_refused_with_both_versions(tmp_path: Path
         ('{"format": 1', "cannot be read"),
         ("[]", "it has no `format`"),
         ('{"status": "done"}', "it has no `format`"),
-        ('{"format": 1, "status": "done", "created": 1, "config": {}, "primary": "f1"}', "it has no `mode`, `space`, `sweep`"),
+        (
+            '{"format": 1, "status": "done", "created": 1, "config": {}, "primary": "f1"}',
+            "it has no `mode`, `space`, `sweep`",
+        ),
     ],
 )
 def test_a_damaged_record_is_named(tmp_path: Path, text: str, named: str) -> None:
@@ -99,26 +120,54 @@ def test_a_damaged_record_is_named(tmp_path: Path, text: str, named: str) -> Non
 def test_a_second_process_that_would_drive_the_sweep_is_refused(tmp_path: Path) -> None:
     sweep = made(tmp_path)
     code = (
-        "from pathlib import Path; from ftr.runs.sweep import SweepDirectory\n"
+        "from pathlib import Path; from ftr.study.directory import SweepDirectory\n"
         f"with SweepDirectory(Path({str(sweep.path)!r})).lock(): print('held')"
     )
     with sweep.lock():
-        second = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "held" not in second.stdout and f"RequestError: `{sweep.path}` is being worked on by process" in second.stderr
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "held\n"
+        second = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=False
+        )
+    assert (
+        "held" not in second.stdout
+        and f"RequestError: `{sweep.path}` is being worked on by process" in second.stderr
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "held\n"
+    )
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match=r"cannot make the run directory .*Give another place with `output=`"):
+    with pytest.raises(
+        RunError, match=r"cannot make the run directory .*Give another place with `output=`"
+    ):
         SweepDirectory.create(str(tmp_path / "file"), "qa")
 
 
-@pytest.mark.parametrize("rubbish", [b"", b"rubbish", b"rubbish\n", b"\x00" * 4096, b'{"event": "trial", "trial": 0}\n', b'{"event": "op'])
-def test_a_journal_that_is_none_is_refused_and_not_begun_anew(rubbish: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "rubbish",
+    [
+        b"",
+        b"rubbish",
+        b"rubbish\n",
+        b"\x00" * 4096,
+        b'{"event": "trial", "trial": 0}\n',
+        b'{"event": "op',
+    ],
+)
+def test_a_journal_that_is_none_is_refused_and_not_begun_anew(
+    rubbish: bytes, tmp_path: Path
+) -> None:
     sweep = SweepDirectory.create(str(tmp_path), "x")
     sweep.journal.path.write_bytes(rubbish)
-    with pytest.raises(DataError, match=r"journal.jsonl` is not the journal of this sweep: it does not begin .*Restore the file"):
+    with pytest.raises(
+        DataError,
+        match=r"journal.jsonl` is not the journal of this sweep: it does not begin .*Restore the "
+        r"file",
+    ):
         sweep.events()
     assert sweep.journal.path.read_bytes() == rubbish
 

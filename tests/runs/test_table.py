@@ -2,13 +2,18 @@
 
 from typing import Any
 
-from ftr.runs.table import score_table
+from ftr.runs.report import score_table
 
 SCORES = {"accuracy": 0.9, "f1": 0.8, "f1_macro": 0.8, "confusion_matrix": [[1]]}
 
 
 def record(**more: Any) -> dict[str, Any]:
-    return {"heldout": "test", "untrained": SCORES, "scores": {"validation": SCORES, "test": SCORES}, **more}
+    return {
+        "heldout": "test",
+        "untrained": SCORES,
+        "scores": {"validation": SCORES, "test": SCORES},
+        **more,
+    }
 
 
 def test_without_baselines_the_header_is_one_line() -> None:
@@ -20,7 +25,10 @@ def test_without_baselines_the_header_is_one_line() -> None:
 
 
 def test_a_wide_table_names_each_split_once_above_its_columns() -> None:
-    baselines = {"majority": {"test": {"accuracy": 0.5}, "validation": SCORES}, "tf-idf": {"test": {"accuracy": 0.75, "f1": 0.7}}}
+    baselines = {
+        "majority": {"test": {"accuracy": 0.5}, "validation": SCORES},
+        "tf-idf": {"test": {"accuracy": 0.75, "f1": 0.7}},
+    }
     assert score_table(record(baselines=baselines)) == [
         "              test                              validation",
         "          majority  tf-idf  untrained  trained     trained",
@@ -28,11 +36,19 @@ def test_a_wide_table_names_each_split_once_above_its_columns() -> None:
         "f1               -  0.7000     0.8000   0.8000      0.8000",
     ]
     assert score_table(record(baselines=baselines), markdown=True)[0] == (
-        "|  | test, majority | test, tf-idf | test, untrained | test, trained | validation, trained |"
+        "|  | test, majority | test, tf-idf | test, untrained | test, trained | validation, "
+        "trained |"
     )
 
 
 def test_baselines_of_the_reported_split_alone_are_shown() -> None:
-    only = {"heldout": "validation", "untrained": None, "scores": {"validation": SCORES}, "baselines": {"majority": {"validation": SCORES}}}
+    only = {
+        "heldout": "validation",
+        "untrained": None,
+        "scores": {"validation": SCORES},
+        "baselines": {"majority": {"validation": SCORES}},
+    }
     assert score_table(only)[0].split() == ["validation,", "majority", "validation,", "trained"]
-    assert score_table({"heldout": None, "untrained": None, "scores": {}}) == ["no validation or test rows: nothing was scored"]
+    assert score_table({"heldout": None, "untrained": None, "scores": {}}) == [
+        "no validation or test rows: nothing was scored"
+    ]

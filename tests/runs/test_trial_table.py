@@ -17,22 +17,60 @@ from typing import Any, TextIO
 
 import pytest
 
-from ftr.runs.trial_table import LiveTable, short_value, table_lines
-from ftr.runs.trials import SweepState
+from ftr.study.table import LiveTable, short_value, table_lines
+from ftr.study.trials import SweepState
 
 
-def sweep(count: int, *, running: int = 2, failed: tuple[int, ...] = (), values: dict[str, Any] | None = None) -> SweepState:
+def sweep(
+    count: int,
+    *,
+    running: int = 2,
+    failed: tuple[int, ...] = (),
+    values: dict[str, Any] | None = None,
+) -> SweepState:
     """Return a sweep whose trial n scores n hundredths; the last `running` still run."""
     state = SweepState("max")
     for number in range(count):
-        given = {"learning_rate": 3.2345e-5, "batch_size": 16, "train.warmup": 0.1, **(values or {})}
-        state.take({"event": "trial", "time": 0, "trial": number, "values": given, "group": number, "repeat": 0})
+        given = {
+            "learning_rate": 3.2345e-5,
+            "batch_size": 16,
+            "train.warmup": 0.1,
+            **(values or {}),
+        }
+        state.take(
+            {
+                "event": "trial",
+                "time": 0,
+                "trial": number,
+                "values": given,
+                "group": number,
+                "repeat": 0,
+            }
+        )
         state.take({"event": "start", "time": time.time() - 60, "trial": number})
-        state.take({"event": "result", "time": time.time() - 50, "trial": number, "epoch": 2.0, "value": number / 100})
+        state.take(
+            {
+                "event": "result",
+                "time": time.time() - 50,
+                "trial": number,
+                "epoch": 2.0,
+                "value": number / 100,
+            }
+        )
         if number in failed:
-            state.take({"event": "end", "time": time.time(), "trial": number, "status": "failed", "cause": "out\nof \x1b[31mmemory"})
+            state.take(
+                {
+                    "event": "end",
+                    "time": time.time(),
+                    "trial": number,
+                    "status": "failed",
+                    "cause": "out\nof \x1b[31mmemory",
+                }
+            )
         elif number < count - running:
-            state.take({"event": "end", "time": time.time() - 45, "trial": number, "status": "done"})
+            state.take(
+                {"event": "end", "time": time.time() - 45, "trial": number, "status": "done"}
+            )
     return state
 
 
@@ -43,10 +81,30 @@ def numbers(lines: list[str]) -> list[int]:
 def test_a_row_a_trial_with_its_parameters_metric_epoch_state_and_time() -> None:
     lines = table_lines(sweep(4, running=1, failed=(1,)), "accuracy", "max", 100, 20)
     assert lines[0] == "4 trials · 1 running · 2 done · 1 failed · best accuracy 0.0300 (trial 3)"
-    assert lines[1].split() == ["trial", "learning_rate", "batch_size", "warmup", "accuracy", "epoch", "state", "time"]
+    assert lines[1].split() == [
+        "trial",
+        "learning_rate",
+        "batch_size",
+        "warmup",
+        "accuracy",
+        "epoch",
+        "state",
+        "time",
+    ]
     assert lines[2].split() == ["0", "3.2e-05", "16", "0.1", "0.0000", "2", "done", "0:15"]
-    assert lines[4].split()[0] == "2" and lines[5].split() == ["3*", "3.2e-05", "16", "0.1", "0.0300", "2", "running", "1:00"]
-    assert lines[6:] == ["trial 1 failed: out of ?[31mmemory"], "no control character of a cause reaches the terminal"
+    assert lines[4].split()[0] == "2" and lines[5].split() == [
+        "3*",
+        "3.2e-05",
+        "16",
+        "0.1",
+        "0.0300",
+        "2",
+        "running",
+        "1:00",
+    ]
+    assert lines[6:] == ["trial 1 failed: out of ?[31mmemory"], (
+        "no control character of a cause reaches the terminal"
+    )
     assert len({len(line) for line in lines[1:6]}) == 1
 
 
@@ -64,14 +122,20 @@ def test_repeats_say_that_the_best_is_a_mean() -> None:
     state = sweep(3, running=0)
     for trial in state.trials.values():
         trial.group = 0
-    assert table_lines(state, "f1", "max", 120, 20)[0].endswith("best f1 0.0100 (mean of 3, best of them trial 2)")
+    assert table_lines(state, "f1", "max", 120, 20)[0].endswith(
+        "best f1 0.0100 (mean of 3, best of them trial 2)"
+    )
 
 
 def test_more_trials_than_lines_leave_the_best_and_those_that_run() -> None:
     state = sweep(40, running=3)
     state.take({"event": "result", "time": time.time(), "trial": 5, "epoch": 3.0, "value": 0.99})
     lines = table_lines(state, "f1", "max", 100, 12)
-    assert len(lines) == 12 and numbers(lines[2:-1]) == [5, 32, 33, 34, 35, 36, 37, 38, 39] and lines[-1] == "… 31 more"
+    assert (
+        len(lines) == 12
+        and numbers(lines[2:-1]) == [5, 32, 33, 34, 35, 36, 37, 38, 39]
+        and lines[-1] == "… 31 more"
+    )
     assert [line for line in lines if "*" in line] == [lines[2]]
 
 
@@ -82,12 +146,16 @@ def test_it_never_takes_more_room_than_it_has(failed: tuple[int, ...]) -> None:
         for height in (1, 2, 3, 4, 5, 10, 40):
             lines = table_lines(state, "accuracy", "max", width, height)
             assert len(lines) <= height and all(len(line) <= width for line in lines)
-    assert "…" in table_lines(state, "accuracy", "max", 60, 40)[1].split(), "left out parameters are told"
+    assert "…" in table_lines(state, "accuracy", "max", 60, 40)[1].split(), (
+        "left out parameters are told"
+    )
     assert "model" in table_lines(state, "accuracy", "max", 100, 40)[1]
 
 
 def test_parameters_are_called_by_their_last_word_where_that_is_clear() -> None:
-    header = table_lines(sweep(1, values={"head.dropout": 0.1, "model.dropout": 0.2}), "f1", "max", 150, 9)[1].split()
+    header = table_lines(
+        sweep(1, values={"head.dropout": 0.1, "model.dropout": 0.2}), "f1", "max", 150, 9
+    )[1].split()
     assert header[1:6] == ["learning_rate", "batch_size", "warmup", "head.dropout", "model.dropout"]
 
 
@@ -157,7 +225,9 @@ class Screen:
                 row -= int(part[2:-1])
                 assert row >= 0, "moved above the first line"
             else:
-                lines[row] = lines[row][:column].ljust(column) + part + lines[row][column + len(part) :]
+                lines[row] = (
+                    lines[row][:column].ljust(column) + part + lines[row][column + len(part) :]
+                )
                 column += len(part)
                 assert column < self.width, "this line would wrap"
         return lines
@@ -173,8 +243,10 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
     os.close(leader)
 
 
-def test_on_a_terminal_the_table_is_redrawn_in_place(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ftr.runs.trial_table.REFRESH_SECONDS", 0.0)
+def test_on_a_terminal_the_table_is_redrawn_in_place(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ftr.study.table.REFRESH_SECONDS", 0.0)
     table = LiveTable("f1", "max", screen.stream)
     screen.stream.write("before\n")
     for count in [3, 8, 40, 5, *random.Random(0).sample(range(1, 60), 20)]:
@@ -184,13 +256,24 @@ def test_on_a_terminal_the_table_is_redrawn_in_place(screen: Screen, monkeypatch
         table.event("not shown: the table shows it")
         assert screen.show() == ["before", *table_lines(state, "f1", "max", 89, 19), ""]
     table.say("a line that stays")
-    assert screen.show() == ["before", "a line that stays", *table_lines(state, "f1", "max", 89, 19), ""]
+    assert screen.show() == [
+        "before",
+        "a line that stays",
+        *table_lines(state, "f1", "max", 89, 19),
+        "",
+    ]
     ended = sweep(2, running=0)
     table._next = time.monotonic() + 100
     table.update(ended)
     table.close()
     table.say("done")
-    assert screen.show() == ["before", "a line that stays", *table_lines(ended, "f1", "max", 89, 19), "done", ""]
+    assert screen.show() == [
+        "before",
+        "a line that stays",
+        *table_lines(ended, "f1", "max", 89, 19),
+        "done",
+        "",
+    ]
 
 
 def test_it_is_redrawn_no_more_often_than_people_look(screen: Screen) -> None:
@@ -202,7 +285,9 @@ def test_it_is_redrawn_no_more_often_than_people_look(screen: Screen) -> None:
     assert (len(screen.show()), len(screen.history)) == before
 
 
-def test_a_terminal_that_cannot_move_its_cursor_gets_lines(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(
+    screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TERM", "dumb")
     table = LiveTable("f1", "max", screen.stream)
     table.update(sweep(3))

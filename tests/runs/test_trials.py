@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ftr.errors import DataError
-from ftr.runs.trials import SweepState, Trial, replay
+from ftr.study.trials import SweepState, Trial, replay
 
 Events = list[dict[str, Any]]
 
@@ -18,13 +18,17 @@ def events(*given: tuple[Any, ...]) -> Events:
     found = []
     for time, event, *rest in given:
         fields = (
-            {"trial": rest[0], **(rest[1] if len(rest) > 1 else {})} if rest and isinstance(rest[0], int) else (rest[0] if rest else {})
+            {"trial": rest[0], **(rest[1] if len(rest) > 1 else {})}
+            if rest and isinstance(rest[0], int)
+            else (rest[0] if rest else {})
         )
         found.append({"event": event, "time": time, **fields})
     return found
 
 
-def result(time: float, trial: int, epoch: float, value: float | None, **more: Any) -> dict[str, Any]:
+def result(
+    time: float, trial: int, epoch: float, value: float | None, **more: Any
+) -> dict[str, Any]:
     return {
         "event": "result",
         "time": time,
@@ -38,7 +42,10 @@ def result(time: float, trial: int, epoch: float, value: float | None, **more: A
 
 
 def suggested(*numbers: int) -> Events:
-    return [{"event": "trial", "time": 0, "trial": n, "values": {"epochs": n}, "group": n, "repeat": 0} for n in numbers]
+    return [
+        {"event": "trial", "time": 0, "trial": n, "values": {"epochs": n}, "group": n, "repeat": 0}
+        for n in numbers
+    ]
 
 
 def one(*more: dict[str, Any], mode: str = "max") -> Trial:
@@ -54,7 +61,14 @@ def test_a_trial_goes_from_pending_to_its_end() -> None:
         *suggested(4),
         *events((2, "start", 4, {"attempt": 1, "node": "10.0.0.3", "process": 1234})),
         result(5, 4, 1.0, 0.8, scores={"f1": 0.7, "per label": [1, 2], "loss": 1}),
-        *events((7, "end", 4, {"status": "failed", "cause": "out of memory", "log": "trials/0004/error.log"})),
+        *events(
+            (
+                7,
+                "end",
+                4,
+                {"status": "failed", "cause": "out of memory", "log": "trials/0004/error.log"},
+            )
+        ),
     ]
     for event in story:
         state.take(event)
@@ -69,8 +83,19 @@ def test_a_trial_goes_from_pending_to_its_end() -> None:
         "10.0.0.3",
         1234,
     )
-    assert (trial.best, trial.best_epoch, trial.scores, trial.epoch, trial.step) == (0.8, 1.0, {"f1": 0.7, "loss": 1}, 1.0, 10)
-    assert (trial.cause, trial.log, trial.ended, trial.seconds) == ("out of memory", "trials/0004/error.log", True, 5.0)
+    assert (trial.best, trial.best_epoch, trial.scores, trial.epoch, trial.step) == (
+        0.8,
+        1.0,
+        {"f1": 0.7, "loss": 1},
+        1.0,
+        10,
+    )
+    assert (trial.cause, trial.log, trial.ended, trial.seconds) == (
+        "out of memory",
+        "trials/0004/error.log",
+        True,
+        5.0,
+    )
     assert (state.best_value, state.seconds, state.resumes, state.stopped_by) == (0.8, 7.0, 0, None)
     assert replay(story, "max") == state, "live and read again are the same"
 
@@ -82,7 +107,9 @@ def test_a_trial_without_a_number_has_no_best() -> None:
 
 
 @pytest.mark.parametrize(("mode", "epoch", "best"), [("max", 2, 0.9), ("min", 3, 0.1)])
-def test_the_best_is_that_of_any_epoch_and_the_first_of_equals(mode: str, epoch: float, best: float) -> None:
+def test_the_best_is_that_of_any_epoch_and_the_first_of_equals(
+    mode: str, epoch: float, best: float
+) -> None:
     values = [0.5, 0.9, 0.1, 0.9, math.nan, 0.1, 0.5]
     trial = one(*(result(at, 0, at, value) for at, value in enumerate(values, start=1)), mode=mode)
     assert (trial.best, trial.best_epoch) == (best, epoch)
@@ -90,11 +117,22 @@ def test_the_best_is_that_of_any_epoch_and_the_first_of_equals(mode: str, epoch:
 
 def test_an_epoch_evaluated_again_replaces_the_earlier() -> None:
     first = [result(2, 0, 1.0, 0.5), result(3, 0, 2.0, 0.9), result(4, 0, 3.0, 0.7)]
-    again = [*events((10, "start", 0, {"attempt": 2})), result(12, 0, 2.0000000001, 0.6), result(13, 0, 2.5, 0.65)]
+    again = [
+        *events((10, "start", 0, {"attempt": 2})),
+        result(12, 0, 2.0000000001, 0.6),
+        result(13, 0, 2.5, 0.65),
+    ]
     trial = one(*first, *again)
-    assert [(round(r.epoch, 3), r.value) for r in trial.results] == [(1, 0.5), (2, 0.6), (2.5, 0.65), (3, 0.7)]
+    assert [(round(r.epoch, 3), r.value) for r in trial.results] == [
+        (1, 0.5),
+        (2, 0.6),
+        (2.5, 0.65),
+        (3, 0.7),
+    ]
     assert (trial.best, trial.best_epoch, trial.attempts, trial.status) == (0.7, 3.0, 2, "running")
-    assert trial.seconds == 3 + 3, "the time between the death of a process and the next start is not its own"
+    assert trial.seconds == 3 + 3, (
+        "the time between the death of a process and the next start is not its own"
+    )
 
 
 def test_resuming_sets_back_what_ran_and_leaves_what_ended() -> None:
@@ -124,7 +162,9 @@ def test_values_that_change_on_the_way_are_the_last_ones() -> None:
 
 
 def test_events_of_later_versions_are_left_out() -> None:
-    assert replay([*suggested(0), *events((1, "colour", {"of": "the sky"}))], "max").trials.keys() == {0}
+    assert replay(
+        [*suggested(0), *events((1, "colour", {"of": "the sky"}))], "max"
+    ).trials.keys() == {0}
 
 
 @pytest.mark.parametrize(
@@ -139,5 +179,8 @@ def test_events_of_later_versions_are_left_out() -> None:
     ],
 )
 def test_an_event_that_makes_no_sense_is_shown(event: dict[str, Any], named: str) -> None:
-    with pytest.raises(DataError, match=rf"the journal holds an event that makes no sense \(.*{named}.*\): \{{'event'"):
+    with pytest.raises(
+        DataError,
+        match=rf"the journal holds an event that makes no sense \(.*{named}.*\): \{{'event'",
+    ):
         replay([*suggested(0), event], "max")

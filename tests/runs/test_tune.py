@@ -1,4 +1,6 @@
-"""Choosing the no-answer threshold of a finished run anew, on rows that are not those it is scored on."""
+"""Choosing the no-answer threshold of a finished run anew, on rows that are not those it is scored
+on.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +12,21 @@ import pytest
 
 from ftr.cli.main import main
 from ftr.errors import DataError
+from ftr.model.export import read_card
 from ftr.runs.evaluate import evaluate
-from ftr.runs.load import load
-from ftr.train.export import read_card
+from ftr.runs.predictor import load
 from squad_rules import evaluate_v2
 from trainings import golds, write_squad
 
 if TYPE_CHECKING:
-    from ftr.jobs.run import RunResult
+    from ftr.runs.run import RunResult
 
 THRESHOLD = "no_answer_threshold"
 
 
-def test_the_threshold_is_the_best_on_the_validation_rows_and_scores_the_test_rows(reader: RunResult, tmp_path: Path) -> None:
+def test_the_threshold_is_the_best_on_the_validation_rows_and_scores_the_test_rows(
+    reader: RunResult, tmp_path: Path
+) -> None:
     validation = write_squad(tmp_path / "validation.json", passages=9, broken=0, seed=5)
     test = write_squad(tmp_path / "test.json", passages=7, broken=0, seed=6)
     settings = [f"dataset.validation={validation}", f"dataset.test={test}"]
@@ -30,7 +34,10 @@ def test_the_threshold_is_the_best_on_the_validation_rows_and_scores_the_test_ro
     known = evaluate(reader.path, [f"dataset={validation}"]).predictions
 
     def f1(threshold: float) -> float:
-        answers = {one["id"]: "" if one["no_answer_score"] > threshold else one["best_answer"] for one in known}
+        answers = {
+            one["id"]: "" if one["no_answer_score"] > threshold else one["best_answer"]
+            for one in known
+        }
         return evaluate_v2(golds(validation), answers)["f1"]
 
     chosen = result.state[THRESHOLD]
@@ -59,6 +66,8 @@ def test_tuning_without_validation_rows_is_refused(reader: RunResult, tmp_path: 
         evaluate(reader.path, [f"dataset.test={data}"], tune=True)
 
 
-def test_keeping_a_threshold_that_was_not_chosen_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_keeping_a_threshold_that_was_not_chosen_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["evaluate", "any", "--save-state"]) == 2
     assert "`--save-state` keeps what `--tune` chooses: give both." in capsys.readouterr().err

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ftr.discovery import PluginRecord
-from ftr.registry import Registry
-from ftr.specs import AnySpec, Kind
+from ftr.registry.discovery import PluginRecord
+from ftr.registry.registry import Registry
+from ftr.registry.specs import AnySpec, Kind
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,11 +23,19 @@ def _faulty_modules() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def registered() -> Callable[..., Registry]:
-    """Return what makes a registry in which a plugin registers specs: `registered(("head", HeadSpec(...)))`."""
+    """Return what makes a registry in which a plugin registers specs: `registered(("head",
+    HeadSpec(...)))`.
+    """
 
     def make(*specs: tuple[Kind, AnySpec]) -> Registry:
         plugin = PluginRecord(
-            name="faulty", distribution="ftr-faulty", version="1.0", origin=__file__, builtin=False, status="loaded", specs=specs
+            name="faulty",
+            distribution="ftr-faulty",
+            version="1.0",
+            origin=__file__,
+            builtin=False,
+            status="loaded",
+            specs=specs,
         )
         return Registry([plugin])
 
@@ -36,14 +44,18 @@ def registered() -> Callable[..., Registry]:
 
 @pytest.fixture(scope="session")
 def said() -> Callable[..., str]:
-    """Return what runs a check that must fail and gives its message: `said(HeadConformance, "test_...", subject)`."""
+    """Return what runs a check that must fail and gives its message: `said(HeadConformance,
+    "test_...", subject)`.
+    """
 
     def run(conformance: type, check: str, *arguments: Any) -> str:
         with pytest.raises(pytest.fail.Exception) as failure:
             getattr(conformance(), check)(*arguments)
         message = str(failure.value)
         lines = message.split("\n")
-        assert [line.partition(": ")[0] for line in lines] == ["contract", "found", "change"], message
+        assert [line.partition(": ")[0] for line in lines] == ["contract", "found", "change"], (
+            message
+        )
         return message
 
     return run

@@ -14,7 +14,10 @@ WORDS = ("good", "bad", "long", "short", "funny", "boring", "sweet", "poor")
 
 def rows(first: int, count: int) -> list[dict[str, Any]]:
     """Return rows with ids from `first` on, all different."""
-    return [{"id": str(n), "text": f"{WORDS[n % 8]} film number {n}", "label": ("no", "yes")[n % 2]} for n in range(first, first + count)]
+    return [
+        {"id": str(n), "text": f"{WORDS[n % 8]} film number {n}", "label": ("no", "yes")[n % 2]}
+        for n in range(first, first + count)
+    ]
 
 
 class HealthyDataset:
@@ -27,7 +30,9 @@ class HealthyDataset:
 
 class EmptySplit(HealthyDataset):
     def load(self, options):
-        return DatasetDict(train=Dataset.from_list(rows(0, 12)), test=Dataset.from_list(rows(100, 4)).select([]))
+        return DatasetDict(
+            train=Dataset.from_list(rows(0, 12)), test=Dataset.from_list(rows(100, 4)).select([])
+        )
 
 
 class UndeclaredColumn(HealthyDataset):
@@ -37,7 +42,9 @@ class UndeclaredColumn(HealthyDataset):
 
 class MissingColumn(HealthyDataset):
     def load(self, options):
-        return self.made([{"id": row["id"], "text": row["text"]} for row in rows(0, 12)], rows(100, 4))
+        return self.made(
+            [{"id": row["id"], "text": row["text"]} for row in rows(0, 12)], rows(100, 4)
+        )
 
 
 class UnseededShuffle(HealthyDataset):
@@ -50,7 +57,10 @@ class UnseededShuffle(HealthyDataset):
 class ThroughASet(HealthyDataset):
     def load(self, options):
         texts = {row["text"] for row in rows(0, 12)}
-        return self.made([{"id": str(n), "text": text, "label": "yes"} for n, text in enumerate(texts)], rows(100, 4))
+        return self.made(
+            [{"id": str(n), "text": text, "label": "yes"} for n, text in enumerate(texts)],
+            rows(100, 4),
+        )
 
 
 class DuplicateIds(HealthyDataset):

@@ -1,6 +1,8 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-subclassing-any
 # ruff: noqa: TID253 - what stands here is imported when it is used, as targets are
-"""Heads with one fault each, made from the built-in ones; `Healthy` and `HealthyReader` have none."""
+"""Heads with one fault each, made from the built-in ones; `Healthy` and `HealthyReader` have
+none.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForSequenceClassification, BertForSequenceClassification, set_seed
 
-from ftr.data.schema import Column, RowSchema
+from ftr.registry.schema import Column, RowSchema
 from ftr_plugins.classification.head import SequenceClassificationHead as Healthy
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead as HealthyReader
 
@@ -102,21 +104,31 @@ class PadsToTheBatch(Healthy):
     def encode(self, rows, tokenizer, settings):
         columns = super().encode(rows, tokenizer, settings)
         longest = max(map(len, columns["input_ids"]))
-        columns["input_ids"] = [[*ids, *[tokenizer.pad_token_id] * (longest - len(ids))] for ids in columns["input_ids"]]
+        columns["input_ids"] = [
+            [*ids, *[tokenizer.pad_token_id] * (longest - len(ids))] for ids in columns["input_ids"]
+        ]
         return columns
 
 
 class LosesARow(Healthy):
     def encode(self, rows, tokenizer, settings):
         columns = super().encode(rows, tokenizer, settings)
-        return {name: values[:-1] for name, values in columns.items()} if len(columns["row"]) > 1 else columns
+        return (
+            {name: values[:-1] for name, values in columns.items()}
+            if len(columns["row"]) > 1
+            else columns
+        )
 
 
 class LosesTheLastWindow(HealthyReader):
     def encode(self, rows, tokenizer, settings):
         columns = super().encode(rows, tokenizer, settings)
         owners = columns["row"]
-        kept = [place for place, owner in enumerate(owners) if owners.count(owner) == 1 or owner in owners[place + 1 :]]
+        kept = [
+            place
+            for place, owner in enumerate(owners)
+            if owners.count(owner) == 1 or owner in owners[place + 1 :]
+        ]
         return {name: [values[place] for place in kept] for name, values in columns.items()}
 
 
@@ -124,13 +136,20 @@ class DoublesWindows(HealthyReader):
     def encode(self, rows, tokenizer, settings):
         columns = super().encode(rows, tokenizer, settings)
         owners = columns["row"]
-        places = [place for place, owner in enumerate(owners) for _ in range(2 if owners.count(owner) > 1 else 1)]
+        places = [
+            place
+            for place, owner in enumerate(owners)
+            for _ in range(2 if owners.count(owner) > 1 else 1)
+        ]
         return {name: [values[place] for place in places] for name, values in columns.items()}
 
 
 class DropsWordsAtRandom(Healthy):
     def encode(self, rows, tokenizer, settings):
-        texts = [" ".join(word for word in text.split() if random.random() > 0.5) or text for text in rows["text"]]
+        texts = [
+            " ".join(word for word in text.split() if random.random() > 0.5) or text
+            for text in rows["text"]
+        ]
         return super().encode({**rows, "text": texts}, tokenizer, settings)
 
 
@@ -155,7 +174,12 @@ class PeeksAtLabels(Healthy):
     def encode(self, rows, tokenizer, settings):
         hints = rows.get("label", [""] * len(rows["text"]))
         return super().encode(
-            {**rows, "text": [f"{text} {hint}" for text, hint in zip(rows["text"], hints, strict=True)]}, tokenizer, settings
+            {
+                **rows,
+                "text": [f"{text} {hint}" for text, hint in zip(rows["text"], hints, strict=True)],
+            },
+            tokenizer,
+            settings,
         )
 
 
@@ -182,16 +206,22 @@ class PassesEveryRow(Healthy):
 
 
 class NamesAColumnTwice(Healthy):
-    schema = RowSchema(columns=(Column(name="text"), Column(name="text"), Column(name="label", type="label")))
+    schema = RowSchema(
+        columns=(Column(name="text"), Column(name="text"), Column(name="label", type="label"))
+    )
 
 
 class StratifiesByNothing(Healthy):
-    schema = RowSchema(columns=(Column(name="text"), Column(name="label", type="label")), stratify="labels")
+    schema = RowSchema(
+        columns=(Column(name="text"), Column(name="label", type="label")), stratify="labels"
+    )
 
 
 class SumsTheLoss(Healthy):
     def loss(self, outputs, inputs):
-        return torch.nn.functional.cross_entropy(outputs["logits"], inputs["labels"], reduction="sum")
+        return torch.nn.functional.cross_entropy(
+            outputs["logits"], inputs["labels"], reduction="sum"
+        )
 
 
 class CountsPadding(HealthyReader):
@@ -232,12 +262,18 @@ class LearnsShuffledLabels(Healthy):
 
 class LossOfEachRow(Healthy):
     def loss(self, outputs, inputs):
-        return torch.nn.functional.cross_entropy(outputs["logits"], inputs["labels"], reduction="none")
+        return torch.nn.functional.cross_entropy(
+            outputs["logits"], inputs["labels"], reduction="none"
+        )
 
 
 class ForgetsTheSeed(Healthy):
     def build(self, model, labels, seed):
-        return model.load(AutoModelForSequenceClassification, num_labels=len(labels), id2label=dict(enumerate(labels)))
+        return model.load(
+            AutoModelForSequenceClassification,
+            num_labels=len(labels),
+            id2label=dict(enumerate(labels)),
+        )
 
 
 class AlwaysTheSameSeed(Healthy):
@@ -266,7 +302,10 @@ class BuildsAModule(Healthy):
 class HandsOverTooMuch(Healthy):
     def collate(self, features, tokenizer):
         batch = super().collate(features, tokenizer)
-        return {**batch, "lengths": torch.tensor([len(feature["input_ids"]) for feature in features])}
+        return {
+            **batch,
+            "lengths": torch.tensor([len(feature["input_ids"]) for feature in features]),
+        }
 
 
 class KeepsLogits(Healthy):
@@ -286,7 +325,10 @@ class ComparesTheBatch(Healthy):
 
 class PredictsNumpy(Healthy):
     def decode(self, row, records, state, labels):
-        return {**super().decode(row, records, state, labels), "score": np.float32(records[0].max())}
+        return {
+            **super().decode(row, records, state, labels),
+            "score": np.float32(records[0].max()),
+        }
 
 
 class PredictsAtRandom(Healthy):
@@ -304,7 +346,10 @@ class TunesByNumber(Healthy):
         return {0: 0.5}
 
     def decode(self, row, records, state, labels):
-        return {**super().decode(row, records, state, labels), "sure": bool(records[0].max() > state.get(0, 0.0))}
+        return {
+            **super().decode(row, records, state, labels),
+            "sure": bool(records[0].max() > state.get(0, 0.0)),
+        }
 
 
 class SumsModels(Healthy):
@@ -334,11 +379,16 @@ class VotesForTheLeast(Healthy):
 class GuessesTheFirstRowAlone(Healthy):
     def baselines(self, train, heldout, labels):
         found = super().baselines(train, heldout, labels)
-        return {name: {split: answers[:1] for split, answers in by_split.items()} for name, by_split in found.items()}
+        return {
+            name: {split: answers[:1] for split, answers in by_split.items()}
+            for name, by_split in found.items()
+        }
 
 
 class CountsItsBatches(Healthy):
-    """What it gives depends on how many batches there were before: an interrupted run never comes to the same result."""
+    """What it gives depends on how many batches there were before: an interrupted run never comes
+    to the same result.
+    """
 
     batches = 0
 

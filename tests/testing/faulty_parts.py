@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from transformers import GPT2ForSequenceClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from ftr.train.pretrained import Pretrained
+from ftr.model.pretrained import Pretrained
 from ftr_plugins.classification.metrics import Accuracy as HealthyMetric
 
 __all__ = ["HealthyMetric"]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from ftr.discovery import PluginRecord
-from ftr.registry import Registry, get_registry
-from ftr.specs import DatasetSpec, HeadSpec, TaskSpec
+from ftr.registry.discovery import PluginRecord
+from ftr.registry.registry import Registry, get_registry
+from ftr.registry.specs import DatasetSpec, HeadSpec, TaskSpec
 from ftr.testing import TaskConformance
 from ftr.testing.subjects import TaskSubject
 from ftr.testing.tiny import TinyModels
@@ -23,9 +23,15 @@ QUICK = {"data.limit_validation": 4, "data.limit_test": 4}
 
 @pytest.fixture
 def task(ftr_tiny_models: TinyModels, ftr_runs: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
-    """Return what makes a task of the faulty plugin, whose trainings in this process know its parts."""
+    """Return what makes a task of the faulty plugin, whose trainings in this process know its
+    parts.
+    """
 
-    def make(head: str = "Healthy", defaults: Mapping[str, Any] | None = None, space: Mapping[str, Any] | None = None) -> TaskSubject:
+    def make(
+        head: str = "Healthy",
+        defaults: Mapping[str, Any] | None = None,
+        space: Mapping[str, Any] | None = None,
+    ) -> TaskSubject:
         spec = TaskSpec(
             name="faulty",
             dataset="faulty",
@@ -45,7 +51,14 @@ def task(ftr_tiny_models: TinyModels, ftr_runs: Path, monkeypatch: pytest.Monkey
             status="loaded",
             specs=(
                 ("task", spec),
-                ("dataset", DatasetSpec(name="faulty", target="faulty_data:HealthyDataset", columns=("id", "text", "label"))),
+                (
+                    "dataset",
+                    DatasetSpec(
+                        name="faulty",
+                        target="faulty_data:HealthyDataset",
+                        columns=("id", "text", "label"),
+                    ),
+                ),
                 ("head", HeadSpec(name="faulty", target=f"faulty_heads:{head}")),
             ),
         )
@@ -56,8 +69,14 @@ def task(ftr_tiny_models: TinyModels, ftr_runs: Path, monkeypatch: pytest.Monkey
     return make
 
 
-def test_a_head_that_counts_its_batches_comes_to_another_result_when_resumed(task: Make, said: Said) -> None:
-    message = said(TaskConformance, "test_an_interrupted_run_goes_on_to_the_same_result", task("CountsItsBatches"))
+def test_a_head_that_counts_its_batches_comes_to_another_result_when_resumed(
+    task: Make, said: Said
+) -> None:
+    message = said(
+        TaskConformance,
+        "test_an_interrupted_run_goes_on_to_the_same_result",
+        task("CountsItsBatches"),
+    )
     assert re.search(r"`train at step \d` differs\n.*keep no state in the head", message), message
 
 
@@ -66,7 +85,8 @@ def test_a_healthy_task_is_run_loaded_interrupted_and_resumed(task: Make) -> Non
     checks = {
         name
         for name in dir(TaskConformance)
-        if getattr(getattr(TaskConformance, name), "__annotations__", {}).keys() == {"ftr_task", "return"}
+        if getattr(getattr(TaskConformance, name), "__annotations__", {}).keys()
+        == {"ftr_task", "return"}
     }
     assert len(checks) == 6
     for check in sorted(checks):
@@ -74,17 +94,35 @@ def test_a_healthy_task_is_run_loaded_interrupted_and_resumed(task: Make) -> Non
     subject.metrics[0].value(subject.metrics[0].perfect)
 
 
-def test_a_head_that_draws_its_weights_anew_is_caught_by_loading_a_run(task: Make, said: Said) -> None:
-    message = said(TaskConformance, "test_a_run_loads_and_predicts_what_it_did", task("DrawsTheHeadAnew"))
-    assert re.search(r"predictions differ: \[\d+\]\['(label|score|probabilities)'\]", message), message
+def test_a_head_that_draws_its_weights_anew_is_caught_by_loading_a_run(
+    task: Make, said: Said
+) -> None:
+    message = said(
+        TaskConformance, "test_a_run_loads_and_predicts_what_it_did", task("DrawsTheHeadAnew")
+    )
+    assert re.search(r"predictions differ: \[\d+\]\['(label|score|probabilities)'\]", message), (
+        message
+    )
 
 
 @pytest.mark.parametrize(
     ("fault", "check", "pattern"),
     [
-        ({"defaults": {"data.max_lenght": 3}}, "test_it_resolves_without_further_settings", r"`data.max_lenght`.*max_length"),
-        ({"space": {"learning_rate": "loguniform(1,0)"}}, "test_its_search_space_can_be_swept", r"learning_rate.*\n.*mend `search_space`"),
-        ({"space": {"head.depth": "choice(1,2)"}}, "test_its_search_space_can_be_swept", r"head.depth"),
+        (
+            {"defaults": {"data.max_lenght": 3}},
+            "test_it_resolves_without_further_settings",
+            r"`data.max_lenght`.*max_length",
+        ),
+        (
+            {"space": {"learning_rate": "loguniform(1,0)"}},
+            "test_its_search_space_can_be_swept",
+            r"learning_rate.*\n.*mend `search_space`",
+        ),
+        (
+            {"space": {"head.depth": "choice(1,2)"}},
+            "test_its_search_space_can_be_swept",
+            r"head.depth",
+        ),
         ({"head": "DropsTheLastRecord"}, "test_a_run_goes_from_data_to_predictions", r"faulty"),
     ],
 )

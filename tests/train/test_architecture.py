@@ -1,4 +1,6 @@
-"""Checkpoints of other kinds than BERT's: each works as plain transformers does, or is refused in one line."""
+"""Checkpoints of other kinds than BERT's: each works as plain transformers does, or is refused in
+one line.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,9 @@ import torch
 import ftr
 from ftr.cli.main import main
 from ftr.errors import ModelError
-from ftr.train.architecture import positions
-from ftr.train.dropout import cpu_attention
-from ftr.train.pretrained import Pretrained
+from ftr.model.architecture import positions
+from ftr.model.dropout import cpu_attention
+from ftr.model.pretrained import Pretrained
 from strangers import DECODERS, ENCODERS, checkpoint, word_tokenizer
 from trainings import QUESTIONS, REVIEWS, train
 
@@ -23,50 +25,90 @@ SHORT = {"epochs": 0.3, "baselines": False}
 TEXTS = ["good", "the film was very bad and boring and it was a poor story", "great great film"]
 KINDS = ("xlnet", "t5", "gemma2", "big_bird", "longformer", "qwen2")
 REFUSED = {"fnet": "takes padding for text", "reformer": "fails on two short texts"}
-NO_CLASSIFIER = {"splinter": "has no `AutoModelForSequenceClassification`", "led": "has no", "mamba": "has no"}
+NO_CLASSIFIER = {
+    "splinter": "has no `AutoModelForSequenceClassification`",
+    "led": "has no",
+    "mamba": "has no",
+}
 PADDED = dict.fromkeys(("fnet", "yoso", "canine", "convbert"), "takes padding for text")
 CHOSEN = (
-    [*ENCODERS, *DECODERS] if os.environ.get("FTR_ALL_KINDS") else ["deberta-v2", "albert", "mpnet", "bart", "gpt_neox", "mixtral", "mamba"]
+    [*ENCODERS, *DECODERS]
+    if os.environ.get("FTR_ALL_KINDS")
+    else ["deberta-v2", "albert", "mpnet", "bart", "gpt_neox", "mixtral", "mamba"]
 )
-"""All kinds take four minutes on two cores: `FTR_ALL_KINDS=1 pytest tests/train/test_architecture.py` runs them."""
+"""All kinds take four minutes on two cores: `FTR_ALL_KINDS=1 pytest
+tests/train/test_architecture.py` runs them.
+"""
 LENGTHS = dict.fromkeys(("reformer", "nystromformer"), "fails on two short texts")
 
 
 def classified(kind: str, folder: Path, reviews: Path) -> None:
-    """Train a classifier and check that batches, rows alone and a pipeline of transformers agree."""
+    """Train a classifier and check that batches, rows alone and a pipeline of transformers
+    agree.
+    """
     from transformers import pipeline
 
-    run = train(REVIEWS, **SHORT, dataset=reviews, model=checkpoint(kind, folder / "model"), output=folder / "runs")
+    run = train(
+        REVIEWS,
+        **SHORT,
+        dataset=reviews,
+        model=checkpoint(kind, folder / "model"),
+        output=folder / "runs",
+    )
     predictor = ftr.load(run.path)
     together, alone = predictor.predict(TEXTS), [predictor.predict([text])[0] for text in TEXTS]
     theirs = pipeline("text-classification", model=str(run.model), top_k=None, device="cpu")(TEXTS)
     for ours, one, their in zip(together, alone, theirs, strict=True):
         assert ours["probabilities"] == pytest.approx(one["probabilities"], abs=1e-5)
-        assert ours["probabilities"] == pytest.approx({item["label"]: item["score"] for item in their}, abs=1e-5)
+        assert ours["probabilities"] == pytest.approx(
+            {item["label"]: item["score"] for item in their}, abs=1e-5
+        )
 
 
 def read(kind: str, folder: Path, questions: Path) -> None:
-    """Train a reader and check that batches and rows alone agree, and plain transformers with the model."""
+    """Train a reader and check that batches and rows alone agree, and plain transformers with the
+    model.
+    """
     from transformers import AutoModelForQuestionAnswering
 
-    run = train(QUESTIONS, **SHORT, dataset=questions, model=checkpoint(kind, folder / "model"), output=folder / "runs")
+    run = train(
+        QUESTIONS,
+        **SHORT,
+        dataset=questions,
+        model=checkpoint(kind, folder / "model"),
+        output=folder / "runs",
+    )
     predictor = ftr.load(run.path)
-    asked = [{"question": "who built it ?", "context": f"it was built by {who} in 1803 ."} for who in ("two", "the two brothers " * 5)]
-    for ours, one in zip(predictor.predict(asked), [predictor.predict([row])[0] for row in asked], strict=True):
-        assert (ours["best_answer"], ours["no_answer_score"]) == (one["best_answer"], pytest.approx(one["no_answer_score"], abs=1e-4))
+    asked = [
+        {"question": "who built it ?", "context": f"it was built by {who} in 1803 ."}
+        for who in ("two", "the two brothers " * 5)
+    ]
+    for ours, one in zip(
+        predictor.predict(asked), [predictor.predict([row])[0] for row in asked], strict=True
+    ):
+        assert (ours["best_answer"], ours["no_answer_score"]) == (
+            one["best_answer"],
+            pytest.approx(one["no_answer_score"], abs=1e-4),
+        )
     encoded = predictor.engine.tokenizer("who ?", "the mill", return_tensors="pt")
     with torch.inference_mode():
         theirs = AutoModelForQuestionAnswering.from_pretrained(run.model).eval()(**encoded)
-        assert torch.allclose(predictor.engine.model(**encoded)["start_logits"], theirs["start_logits"], atol=1e-4)
+        assert torch.allclose(
+            predictor.engine.model(**encoded)["start_logits"], theirs["start_logits"], atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_classifier_of_another_kind_answers_as_transformers_does(kind: str, tmp_path: Path, reviews: Path) -> None:
+def test_a_classifier_of_another_kind_answers_as_transformers_does(
+    kind: str, tmp_path: Path, reviews: Path
+) -> None:
     classified(kind, tmp_path, reviews)
 
 
 @pytest.mark.parametrize("kind", ["xlnet", "big_bird", "splinter"])
-def test_a_reader_of_another_kind_answers_as_transformers_does(kind: str, tmp_path: Path, questions: Path) -> None:
+def test_a_reader_of_another_kind_answers_as_transformers_does(
+    kind: str, tmp_path: Path, questions: Path
+) -> None:
     read(kind, tmp_path, questions)
 
 
@@ -74,10 +116,18 @@ def test_a_reader_of_another_kind_answers_as_transformers_does(kind: str, tmp_pa
 @pytest.mark.parametrize("kind", CHOSEN)
 def test_every_kind_classifies_or_is_refused(kind: str, tmp_path: Path, reviews: Path) -> None:
     refusal = (NO_CLASSIFIER | PADDED | LENGTHS).get(kind)
-    if refusal is None or kind == "convbert":  # whose summary, at the first token, stands far enough from padding
+    if (
+        refusal is None or kind == "convbert"
+    ):  # whose summary, at the first token, stands far enough from padding
         return classified(kind, tmp_path, reviews)
     with pytest.raises(ModelError, match=refusal):
-        train(REVIEWS, **SHORT, dataset=reviews, model=checkpoint(kind, tmp_path / "model"), output=tmp_path)
+        train(
+            REVIEWS,
+            **SHORT,
+            dataset=reviews,
+            model=checkpoint(kind, tmp_path / "model"),
+            output=tmp_path,
+        )
     return None
 
 
@@ -101,19 +151,36 @@ def test_a_kind_whose_outputs_depend_on_padding_or_length_is_refused(
     kind: str, tmp_path: Path, reviews: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = checkpoint(kind, tmp_path / "model")
-    assert main(["run", "task=sentiment", f"dataset={reviews}", f"model={folder}", f"output={tmp_path / 'runs'}"]) == 2
+    assert (
+        main(
+            [
+                "run",
+                "task=sentiment",
+                f"dataset={reviews}",
+                f"model={folder}",
+                f"output={tmp_path / 'runs'}",
+            ]
+        )
+        == 2
+    )
     assert REFUSED[kind] in capsys.readouterr().err and not list((tmp_path / "runs").iterdir())
 
 
 @pytest.mark.parametrize(
     ("kind", "causal", "cause"),
     [
-        ("llama", True, "it looks for the body under `transformer.`, the checkpoint has `lm_head.`, `model.`"),
+        (
+            "llama",
+            True,
+            "it looks for the body under `transformer.`, the checkpoint has `lm_head.`, `model.`",
+        ),
         ("qwen3", True, "it looks for the body under `transformer.`, the checkpoint has"),
         ("gemma2", False, "transformers has no `AutoModelForQuestionAnswering` of that kind"),
     ],
 )
-def test_a_decoder_that_cannot_read_is_refused_for_the_cause(kind: str, causal: bool, cause: str, tmp_path: Path, questions: Path) -> None:
+def test_a_decoder_that_cannot_read_is_refused_for_the_cause(
+    kind: str, causal: bool, cause: str, tmp_path: Path, questions: Path
+) -> None:
     from transformers import AutoModelForCausalLM
 
     folder = checkpoint(kind, tmp_path / "model", AutoModelForCausalLM if causal else None)
@@ -126,19 +193,35 @@ def test_a_kind_that_transformers_lacks_is_refused_before_anything_is_encoded(
 ) -> None:
     monkeypatch.setenv("FTR_CACHE", str(tmp_path / "cache"))
     with pytest.raises(ModelError, match="has no `AutoModelForQuestionAnswering`"):
-        train(QUESTIONS, dataset=questions, model=checkpoint("gemma2", tmp_path / "model"), output=tmp_path)
+        train(
+            QUESTIONS,
+            dataset=questions,
+            model=checkpoint("gemma2", tmp_path / "model"),
+            output=tmp_path,
+        )
     assert not (tmp_path / "cache" / "encoded").exists()
 
 
-def test_a_model_with_one_token_type_reads_pairs_without_them(tmp_path: Path, questions: Path) -> None:
+def test_a_model_with_one_token_type_reads_pairs_without_them(
+    tmp_path: Path, questions: Path
+) -> None:
     from transformers import AutoTokenizer
 
     folder = checkpoint("bert", tmp_path / "one", type_vocab_size=1)
     assert "token_type_ids" in word_tokenizer()("a", "b")
-    train(QUESTIONS, **SHORT, dataset=questions, model=checkpoint("bert", tmp_path / "two"), output=tmp_path)
+    train(
+        QUESTIONS,
+        **SHORT,
+        dataset=questions,
+        model=checkpoint("bert", tmp_path / "two"),
+        output=tmp_path,
+    )
     # The cache has the rows with token types now, for a tokenizer that is the same in all else.
     run = train(QUESTIONS, **SHORT, dataset=questions, model=folder, output=tmp_path)
-    asked = {"question": "who built the mill ?", "context": "the old mill was built by two brothers ."}
+    asked = {
+        "question": "who built the mill ?",
+        "context": "the old mill was built by two brothers .",
+    }
     assert ftr.load(run.path).predict([asked])[0]["best_answer"]
     # Whoever loads the saved tokenizer gets what the model takes.
     assert "token_type_ids" not in AutoTokenizer.from_pretrained(run.model)("a", "b")
@@ -160,7 +243,9 @@ def test_a_model_with_one_token_type_reads_pairs_without_them(tmp_path: Path, qu
         ("gpt2", {"n_positions": 99}, 99),
     ],
 )
-def test_positions_are_found_under_their_names_and_no_limit_is_none(kind: str, config: dict[str, Any], expected: int | None) -> None:
+def test_positions_are_found_under_their_names_and_no_limit_is_none(
+    kind: str, config: dict[str, Any], expected: int | None
+) -> None:
     from transformers import AutoConfig
 
     assert positions(AutoConfig.for_model(kind, **config)) == expected
@@ -174,11 +259,21 @@ def test_a_pad_token_without_an_embedding_is_not_used(tmp_path: Path) -> None:
     assert Pretrained(str(folder)).tokenizer().pad_token == "[SEP]"
 
 
-def test_auto_attention_is_eager_where_transformers_has_no_sdpa_and_asked_for_is_refused(tmp_path: Path, reviews: Path) -> None:
+def test_auto_attention_is_eager_where_transformers_has_no_sdpa_and_asked_for_is_refused(
+    tmp_path: Path, reviews: Path
+) -> None:
     folder = checkpoint("gemma2", tmp_path / "model")
-    asked: dict[str, Any] = {**SHORT, "dataset": reviews, "model": folder, "output": tmp_path / "runs"}
+    asked: dict[str, Any] = {
+        **SHORT,
+        "dataset": reviews,
+        "model": folder,
+        "output": tmp_path / "runs",
+    }
     assert train(REVIEWS, **asked).record["numerics"]["attention"] == "eager"
-    with pytest.raises(ftr.errors.ConfigError, match=r"`train.attention=sdpa`: .*Gemma2ForSequenceClassification does not support"):
+    with pytest.raises(
+        ftr.errors.ConfigError,
+        match=r"`train.attention=sdpa`: .*Gemma2ForSequenceClassification does not support",
+    ):
         train(REVIEWS, **asked, **{"train.attention": "sdpa"})
 
 
@@ -204,17 +299,46 @@ def test_a_config_that_cannot_be_used_is_refused_in_a_line(
     change: dict[str, Any], tmp_path: Path, reviews: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = checkpoint("bert", tmp_path / "model") / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **change}), encoding="utf-8")
-    assert main(["run", "task=sentiment", f"dataset={reviews}", f"model={path.parent}", f"output={tmp_path / 'runs'}"]) == 2
+    path.write_text(
+        json.dumps({**json.loads(path.read_text(encoding="utf-8")), **change}), encoding="utf-8"
+    )
+    assert (
+        main(
+            [
+                "run",
+                "task=sentiment",
+                f"dataset={reviews}",
+                f"model={path.parent}",
+                f"output={tmp_path / 'runs'}",
+            ]
+        )
+        == 2
+    )
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert f"model directory `{path.parent}`" in error and ("config" in error or "quantized" in error)
+    assert f"model directory `{path.parent}`" in error and (
+        "config" in error or "quantized" in error
+    )
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"output_attentions": True}, {"return_dict": False}, {"_attn_implementation": "flash_attention_2"}, {"output_hidden_states": True}],
+    [
+        {"output_attentions": True},
+        {"return_dict": False},
+        {"_attn_implementation": "flash_attention_2"},
+        {"output_hidden_states": True},
+    ],
 )
-def test_how_a_model_was_called_elsewhere_makes_no_difference(change: dict[str, Any], tmp_path: Path, reviews: Path) -> None:
+def test_how_a_model_was_called_elsewhere_makes_no_difference(
+    change: dict[str, Any], tmp_path: Path, reviews: Path
+) -> None:
     path = checkpoint("bert", tmp_path / "model") / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **change}), encoding="utf-8")
-    assert train(REVIEWS, **SHORT, dataset=reviews, model=path.parent, output=tmp_path / "runs").record["status"] == "done"
+    path.write_text(
+        json.dumps({**json.loads(path.read_text(encoding="utf-8")), **change}), encoding="utf-8"
+    )
+    assert (
+        train(
+            REVIEWS, **SHORT, dataset=reviews, model=path.parent, output=tmp_path / "runs"
+        ).record["status"]
+        == "done"
+    )

@@ -1,4 +1,6 @@
-"""The moving average of the weights: its formula, what is evaluated and kept, and its way through a checkpoint."""
+"""The moving average of the weights: its formula, what is evaluated and kept, and its way through a
+checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from ftr.train.averaging import Averages
+from ftr.train.optim import Averages
 from ftr.train.session import Session
 from ftr.train.trainer import StepTrainer
 from interruptions import interrupted, outcome, resumed
@@ -27,7 +29,9 @@ def test_the_mean_is_the_weighted_mean_of_the_weights_after_each_step(decay: flo
             layer.weight += torch.randn(2, 3, generator=torch.Generator().manual_seed(step))
         averages.update()
         seen.append(layer.weight.detach().double().clone())
-    shares = torch.tensor([decay ** (len(seen) - 1 - step) for step in range(len(seen))], dtype=torch.float64)
+    shares = torch.tensor(
+        [decay ** (len(seen) - 1 - step) for step in range(len(seen))], dtype=torch.float64
+    )
     expected = torch.einsum("s,sij->ij", shares / shares.sum(), torch.stack(seen))
     live = layer.weight.detach().clone()
     with averages.shown():
@@ -47,7 +51,9 @@ def test_they_come_back_to_the_bit_from_a_file(tmp_path: Path) -> None:
     averages.save(tmp_path / "averages.safetensors")
     again = Averages(layer, 0.9)
     again.load(tmp_path / "averages.safetensors")
-    assert again.count == 5 and all(torch.equal(again.means[name], mean) for name, mean in averages.means.items())
+    assert again.count == 5 and all(
+        torch.equal(again.means[name], mean) for name, mean in averages.means.items()
+    )
 
 
 def test_what_never_trains_is_not_averaged() -> None:
@@ -56,26 +62,39 @@ def test_what_never_trains_is_not_averaged() -> None:
     assert set(Averages(layer, 0.9).weights) == {"weight"}
 
 
-def test_the_averages_are_evaluated_kept_and_predicted_with(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
+def test_the_averages_are_evaluated_kept_and_predicted_with(
+    tiny_bert: Path, reviews: Path, tmp_path: Path
+) -> None:
     import ftr
 
     plain = train({**EMA, "train.ema": None}, dataset=reviews, model=tiny_bert, output=tmp_path)
     mean = train(EMA, dataset=reviews, model=tiny_bert, output=tmp_path)
     one, other = (
-        torch.tensor([list(p["probabilities"].values()) for p in ftr.load(run.path).predict(["a bad film"])]) for run in (plain, mean)
+        torch.tensor(
+            [list(p["probabilities"].values()) for p in ftr.load(run.path).predict(["a bad film"])]
+        )
+        for run in (plain, mean)
     )
     assert not torch.equal(one, other)
     zero = train({**EMA, "train.ema": 0.0}, dataset=reviews, model=tiny_bert, output=tmp_path)
-    assert outcome(zero.path)["files"]["model.safetensors"] == outcome(plain.path)["files"]["model.safetensors"]
+    assert (
+        outcome(zero.path)["files"]["model.safetensors"]
+        == outcome(plain.path)["files"]["model.safetensors"]
+    )
     assert outcome(zero.path)["predictions"] == outcome(plain.path)["predictions"]
 
 
-@pytest.mark.parametrize(("owner", "name", "call", "keep"), [(StepTrainer, "training_step", 8, "best"), (Session, "settle", 1, "last")])
+@pytest.mark.parametrize(
+    ("owner", "name", "call", "keep"),
+    [(StepTrainer, "training_step", 8, "best"), (Session, "settle", 1, "last")],
+)
 def test_a_training_that_is_cut_off_ends_the_same(
     owner: type, name: str, call: int, keep: str, tiny_bert: Path, reviews: Path, tmp_path: Path
 ) -> None:
     settings = {**EMA, "train.keep": keep, "train.checkpoint_steps": 5 if name == "settle" else 2}
     whole = train(settings, dataset=reviews, model=tiny_bert, output=tmp_path / "whole")
-    run = interrupted(settings, owner, name, call, dataset=reviews, model=tiny_bert, output=tmp_path / "cut")
+    run = interrupted(
+        settings, owner, name, call, dataset=reviews, model=tiny_bert, output=tmp_path / "cut"
+    )
     resumed(run)
     assert outcome(run) == outcome(whole.path)

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from ftr.errors import RequestError, RunError
-from ftr.train.checkpoint import Damaged, find_checkpoint, folders, last_step, link_files, remove_checkpoints, verified, write_checkpoint
+from ftr.train.checkpoint import (
+    Damaged,
+    find_checkpoint,
+    folders,
+    last_step,
+    link_files,
+    remove_checkpoints,
+    verified,
+    write_checkpoint,
+)
 
 FILES = ("state.json", "model.safetensors", "best/model.safetensors")
 
@@ -44,7 +53,9 @@ def test_the_newest_is_found_and_old_ones_are_pruned(root: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["changed", "cut", "missing"])
 @pytest.mark.parametrize("name", [*FILES, "manifest.json"])
-def test_a_damaged_file_is_named_and_the_checkpoint_before_is_taken(name: str, damage: str, root: Path) -> None:
+def test_a_damaged_file_is_named_and_the_checkpoint_before_is_taken(
+    name: str, damage: str, root: Path
+) -> None:
     path = root / "step-00000006" / name
     content = path.read_bytes()
     if damage == "missing":
@@ -54,7 +65,11 @@ def test_a_damaged_file_is_named_and_the_checkpoint_before_is_taken(name: str, d
     else:
         # Of a manifest, a digit of a hash.
         place = content.index(b'"sha256": "') + 11 if name == "manifest.json" else 3
-        path.write_bytes(content[:place] + (b"0" if content[place : place + 1] != b"0" else b"1") + content[place + 1 :])
+        path.write_bytes(
+            content[:place]
+            + (b"0" if content[place : place + 1] != b"0" else b"1")
+            + content[place + 1 :]
+        )
     found, (note,) = find_checkpoint(root)
     assert found is not None and found.step == 4
     assert note.startswith(f"checkpoint `{root / 'step-00000006'}` is left out: `")
@@ -69,10 +84,21 @@ def test_what_a_process_left_half_written_is_no_checkpoint(root: Path) -> None:
     assert not (root / "step-00000008.new-77").exists()
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"format": 99, "files": {}}', '{"format": 1, "files": [1]}', '{"format": 1, "files": {}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "{}",
+        '{"format": 99, "files": {}}',
+        '{"format": 1, "files": [1]}',
+        '{"format": 1, "files": {}}',
+    ],
+)
 def test_a_manifest_that_is_none_is_damage(text: str, root: Path) -> None:
     (root / "step-00000006" / "manifest.json").write_text(text)
-    with pytest.raises(Damaged, match=r"format is|manifest.json` is not one|state.json` is missing"):
+    with pytest.raises(
+        Damaged, match=r"format is|manifest.json` is not one|state.json` is missing"
+    ):
         verified(root / "step-00000006")
 
 
@@ -81,7 +107,11 @@ def test_a_disk_that_refuses_leaves_nothing_half_written(root: Path) -> None:
         fill(folder)
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(RunError, match=r"cannot write the checkpoint `.*step-00000008`: No space left on device. Free space, then"):
+    with pytest.raises(
+        RunError,
+        match=r"cannot write the checkpoint `.*step-00000008`: No space left on device. Free "
+        r"space, then",
+    ):
         write_checkpoint(root, 8, full, keep=1)
     assert [folder.name for folder in folders(root)] == sorted(path.name for path in root.iterdir())
     assert last_step(root.parent) == 6
@@ -97,7 +127,13 @@ def test_linked_files_outlive_their_first_name(tmp_path: Path) -> None:
 
 def test_checkpoints_of_a_newer_version_are_refused_and_not_removed(root: Path) -> None:
     manifest = root / "step-00000006" / "manifest.json"
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format": 99, "ftr": "9.1"}))
-    with pytest.raises(RequestError, match=r"step-00000006` has format 99, written by ftr 9\.1; this is ftr .*reads format 1\. Resume"):
+    manifest.write_text(
+        json.dumps({**json.loads(manifest.read_text()), "format": 99, "ftr": "9.1"})
+    )
+    with pytest.raises(
+        RequestError,
+        match=r"step-00000006` has format 99, written by ftr 9\.1; this is ftr .*reads format 1\. "
+        r"Resume",
+    ):
         find_checkpoint(root)
     assert len(folders(root)) == 3

@@ -9,8 +9,16 @@ import pytest
 import torch
 from torch import nn
 
+from ftr.model.dropout import (
+    LEVELS,
+    CheapDropout,
+    cheap_dropout,
+    cpu_attention,
+    register_cpu_attention,
+    scaled_mask,
+    use_cheap_dropout,
+)
 from ftr.testing.tiny import FAMILIES, Family, tiny_config, tiny_tokenizer
-from ftr.train.dropout import LEVELS, CheapDropout, cheap_dropout, cpu_attention, register_cpu_attention, scaled_mask, use_cheap_dropout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -24,7 +32,9 @@ def share(p: float) -> float:
 
 
 @pytest.mark.parametrize("p", [0.1, 0.25, 0.5, 0.9, 1e-3])
-def test_elements_are_zeroed_with_the_probability_asked_for_and_the_rest_scaled_exactly(p: float) -> None:
+def test_elements_are_zeroed_with_the_probability_asked_for_and_the_rest_scaled_exactly(
+    p: float,
+) -> None:
     torch.manual_seed(0)
     mask = scaled_mask(torch.Size([COUNT]), p, torch.float32)
     kept = float((mask != 0).double().mean())
@@ -58,7 +68,9 @@ def test_a_seed_and_a_saved_generator_state_draw_the_same_mask() -> None:
     state = torch.get_rng_state()
     second = scaled_mask(torch.Size([999]), 0.5, torch.float32)
     torch.manual_seed(7)
-    assert torch.equal(first, scaled_mask(torch.Size([999]), 0.5, torch.float32)) and not torch.equal(first, second)
+    assert torch.equal(
+        first, scaled_mask(torch.Size([999]), 0.5, torch.float32)
+    ) and not torch.equal(first, second)
     torch.set_rng_state(state)
     assert torch.equal(second, scaled_mask(torch.Size([999]), 0.5, torch.float32))
 
@@ -75,11 +87,17 @@ def test_every_plain_dropout_of_a_model_is_replaced_and_its_checkpoint_is_the_sa
     class Other(nn.Dropout):
         pass
 
-    model = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.3), nn.Sequential(nn.Dropout(0.4), Other(0.5)))
+    model = nn.Sequential(
+        nn.Linear(2, 2), nn.Dropout(0.3), nn.Sequential(nn.Dropout(0.4), Other(0.5))
+    )
     model[1].eval()
     before = list(model.state_dict())
     use_cheap_dropout(model)
-    kinds = [(type(module), module.p, module.training) for module in model.modules() if isinstance(module, nn.Dropout)]
+    kinds = [
+        (type(module), module.p, module.training)
+        for module in model.modules()
+        if isinstance(module, nn.Dropout)
+    ]
     assert kinds == [(CheapDropout, 0.3, False), (CheapDropout, 0.4, True), (Other, 0.5, True)]
     assert list(model.state_dict()) == before
 
@@ -127,14 +145,18 @@ def test_attention_written_out_for_dropout_equals_eager_attention(model: PreTrai
     eager = hidden(model, "eager")
     # So low a probability keeps every element, yet takes the road with dropout.
     for module in model.modules():
-        if type(module).__name__.endswith("Attention") and isinstance(getattr(module, "dropout", None), nn.Dropout):
+        if type(module).__name__.endswith("Attention") and isinstance(
+            getattr(module, "dropout", None), nn.Dropout
+        ):
             module.dropout.p = 1e-9
         if isinstance(getattr(module, "attn_dropout", None), nn.Dropout):
             module.attn_dropout.p = 1e-9
     assert torch.allclose(hidden(model, name), eager, atol=1e-6)
 
 
-def test_dropped_attention_is_right_in_the_mean_and_follows_the_seed(model: PreTrainedModel) -> None:
+def test_dropped_attention_is_right_in_the_mean_and_follows_the_seed(
+    model: PreTrainedModel,
+) -> None:
     name = register_cpu_attention()
     model.train()
     use_cheap_dropout(model)

@@ -1,4 +1,6 @@
-"""What takes less memory and gives the same: activations computed again, and predictions in smaller batches."""
+"""What takes less memory and gives the same: activations computed again, and predictions in smaller
+batches.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,14 @@ from ftr.train.memory import Fitting, checkpoint_activations, is_out_of_memory
 from stepping import Case
 
 if TYPE_CHECKING:
-    from ftr.jobs.run import RunResult
+    from ftr.runs.run import RunResult
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("head", ["classification", "qa"])
-def test_activations_computed_again_change_nothing(family: Family, head: str, tmp_path: Path) -> None:
+def test_activations_computed_again_change_nothing(
+    family: Family, head: str, tmp_path: Path
+) -> None:
     case = Case(head, tiny_checkpoint(family, tmp_path / family))
     loss, gradients = case.whole()
     checkpoint_activations(case.model)
@@ -30,7 +34,9 @@ def test_activations_computed_again_change_nothing(family: Family, head: str, tm
 
 
 @pytest.mark.parametrize("most", [1, 5])
-def test_predictions_with_little_memory_are_those_with_much(classifier: RunResult, most: int) -> None:
+def test_predictions_with_little_memory_are_those_with_much(
+    classifier: RunResult, most: int
+) -> None:
     rows = [{"text": "good film " * (number % 7 + 1)} for number in range(23)]
     plain = ftr.load(classifier.path).predict(rows)
     tight = ftr.load(classifier.path)
@@ -53,7 +59,9 @@ def test_predictions_with_little_memory_are_those_with_much(classifier: RunResul
 
 
 def test_one_row_that_cannot_be_predicted_is_said() -> None:
-    with pytest.raises(RunError, match=r"out of memory in predicting one row of 48 tokens: lower `data.max_length`"):
+    with pytest.raises(
+        RunError, match=r"out of memory in predicting one row of 48 tokens: lower `data.max_length`"
+    ):
         Fitting().descend(1, 48, "auto")
 
 

@@ -1,4 +1,6 @@
-"""Training on from a checkpoint with a head: it follows the class names, whatever their order, or is drawn anew."""
+"""Training on from a checkpoint with a head: it follows the class names, whatever their order, or
+is drawn anew.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from ftr.train.heads import Names, class_rows, row_order
-from ftr.train.pretrained import Pretrained
+from ftr.model.architecture import Names, class_rows, row_order
+from ftr.model.pretrained import Pretrained
 from strangers import checkpoint
 from trainings import CLASSES, QUESTIONS, REVIEWS, train, write_reviews
 
 if TYPE_CHECKING:
-    from ftr.jobs.run import RunResult
+    from ftr.runs.run import RunResult
 
 NAMES = ["b", "c", "a"]
 ASIDE = {"epochs": 0.2, "learning_rate": 1e-9, "baselines": False}
@@ -30,17 +32,34 @@ def loaded(folder: Path, names: Sequence[str], auto: type[Any] | None = None) ->
 
     torch.manual_seed(0)
     ids = dict(enumerate(names))
-    config = {"num_labels": len(names), "id2label": ids, "label2id": {name: number for number, name in ids.items()}}
+    config = {
+        "num_labels": len(names),
+        "id2label": ids,
+        "label2id": {name: number for number, name in ids.items()},
+    }
     return Pretrained(str(folder)).load(auto or AutoModelForSequenceClassification, **config)
 
 
-def classifier_of(kind: str, folder: Path, names: Sequence[object] | None = NAMES, **config: Any) -> Path:
-    """Return a checkpoint with a head for three classes, whose names are written as they are given."""
+def classifier_of(
+    kind: str, folder: Path, names: Sequence[object] | None = NAMES, **config: Any
+) -> Path:
+    """Return a checkpoint with a head for three classes, whose names are written as they are
+    given.
+    """
     from transformers import AutoModelForSequenceClassification
 
-    path = checkpoint(kind, folder, AutoModelForSequenceClassification, num_labels=3) / "config.json"
+    path = (
+        checkpoint(kind, folder, AutoModelForSequenceClassification, num_labels=3) / "config.json"
+    )
     written = json.loads(path.read_text(encoding="utf-8"))
-    named = {} if names is None else {"id2label": {str(number): name for number, name in enumerate(names)}, "label2id": None}
+    named = (
+        {}
+        if names is None
+        else {
+            "id2label": {str(number): name for number, name in enumerate(names)},
+            "label2id": None,
+        }
+    )
     path.write_text(json.dumps({**written, **named, **config}), encoding="utf-8")
     return folder
 
@@ -59,7 +78,9 @@ def renamed(run: Path, folder: Path, names: Mapping[str, str]) -> Path:
 def rewritten(reviews: Path, path: Path, names: Mapping[str, str]) -> Path:
     """Return the reviews with other names of their classes."""
     rows = [line.rpartition(",") for line in reviews.read_text(encoding="utf-8").splitlines()]
-    path.write_text("".join(f"{text},{names.get(label, label)}\n" for text, _, label in rows), encoding="utf-8")
+    path.write_text(
+        "".join(f"{text},{names.get(label, label)}\n" for text, _, label in rows), encoding="utf-8"
+    )
     return path
 
 
@@ -79,7 +100,9 @@ def rewritten(reviews: Path, path: Path, names: Mapping[str, str]) -> Path:
         (("12345678", "12345679"), ("12345679", "12345678"), [1, 0]),
     ],
 )
-def test_the_same_classes_are_found_in_any_order_and_spelling(known: tuple[str, ...], asked: tuple[str, ...], expected: Any) -> None:
+def test_the_same_classes_are_found_in_any_order_and_spelling(
+    known: tuple[str, ...], asked: tuple[str, ...], expected: Any
+) -> None:
     assert row_order(known, asked) == expected
 
 
@@ -93,13 +116,29 @@ def test_the_same_classes_are_found_in_any_order_and_spelling(known: tuple[str, 
         ({"id2label": {"1": "x", "2": "y"}}, ("0", "1"), False),
     ],
 )
-def test_the_names_of_a_checkpoint_are_those_its_config_gives(config: Any, names: tuple[str, ...], given: bool) -> None:
+def test_the_names_of_a_checkpoint_are_those_its_config_gives(
+    config: Any, names: tuple[str, ...], given: bool
+) -> None:
     from transformers import BertConfig
 
     assert Names.of(BertConfig(**config)) == Names(names, given)
 
 
-@pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta", "gpt2", "xlnet", "t5", "deberta-v2", "electra", "albert", "mixtral"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "bert",
+        "distilbert",
+        "roberta",
+        "gpt2",
+        "xlnet",
+        "t5",
+        "deberta-v2",
+        "electra",
+        "albert",
+        "mixtral",
+    ],
+)
 def test_the_rows_of_every_kind_of_head_follow_the_names(kind: str, tmp_path: Path) -> None:
     folder = classifier_of(kind, tmp_path)
     one, other, new = (loaded(folder, names) for names in (NAMES, ["a", "b", "c"], ["x", "y", "z"]))
@@ -109,36 +148,74 @@ def test_the_rows_of_every_kind_of_head_follow_the_names(kind: str, tmp_path: Pa
     for name, weight in weights.items():
         assert torch.equal(moved[name], weight[[2, 0, 1]] if name in rows else weight)
         assert name in rows or torch.equal(drawn[name], weight)
-    assert not any(torch.equal(drawn[name], weights[name]) for name in rows if name.endswith("weight"))
-    assert new.new_weights >= set(rows) and not new.new_weights & (weights.keys() - rows.keys()) and not other.new_weights
-    assert [model.head_note.split()[1].rstrip(":") for model in (one, other, new)] == ["kept", "rows", "new"]
-    assert other.config.id2label == {0: "a", 1: "b", 2: "c"} and new.config.id2label == {0: "x", 1: "y", 2: "z"}
+    assert not any(
+        torch.equal(drawn[name], weights[name]) for name in rows if name.endswith("weight")
+    )
+    assert (
+        new.new_weights >= set(rows)
+        and not new.new_weights & (weights.keys() - rows.keys())
+        and not other.new_weights
+    )
+    assert [model.head_note.split()[1].rstrip(":") for model in (one, other, new)] == [
+        "kept",
+        "rows",
+        "new",
+    ]
+    assert other.config.id2label == {0: "a", 1: "b", 2: "c"} and new.config.id2label == {
+        0: "x",
+        1: "y",
+        2: "z",
+    }
 
 
-@pytest.mark.parametrize(("asked", "note"), [(["0", "1", "2"], "head: kept"), (["a", "b", "c"], "head: new: .*`id2label`")])
-def test_a_checkpoint_without_names_keeps_its_head_for_numbers_alone(asked: list[str], note: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("asked", "note"),
+    [(["0", "1", "2"], "head: kept"), (["a", "b", "c"], "head: new: .*`id2label`")],
+)
+def test_a_checkpoint_without_names_keeps_its_head_for_numbers_alone(
+    asked: list[str], note: str, tmp_path: Path
+) -> None:
     assert re.match(note, loaded(classifier_of("bert", tmp_path, None), asked).head_note)
 
 
-def test_other_numbers_of_classes_and_checkpoints_without_a_head_have_new_ones(tmp_path: Path, tiny_bert: Path) -> None:
+def test_other_numbers_of_classes_and_checkpoints_without_a_head_have_new_ones(
+    tmp_path: Path, tiny_bert: Path
+) -> None:
     fewer = loaded(classifier_of("bert", tmp_path), ["a", "b"])
-    assert fewer.head_note.startswith("head: new") and {"classifier.weight", "classifier.bias"} <= fewer.new_weights
+    assert (
+        fewer.head_note.startswith("head: new")
+        and {"classifier.weight", "classifier.bias"} <= fewer.new_weights
+    )
     assert loaded(tiny_bert, ["a", "b"]).head_note is None
 
 
 def test_what_a_checkpoint_was_trained_for_does_not_choose_the_loss(tmp_path: Path) -> None:
-    assert loaded(classifier_of("bert", tmp_path, problem_type="multi_label_classification"), NAMES).config.problem_type is None
+    assert (
+        loaded(
+            classifier_of("bert", tmp_path, problem_type="multi_label_classification"), NAMES
+        ).config.problem_type
+        is None
+    )
 
 
 def test_a_run_that_goes_on_from_another_order_is_as_good_as_before(
     classifier: RunResult, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = dict(zip(CLASSES, ("z", "y", "x"), strict=True))
-    asked = {**ASIDE, "dataset": rewritten(reviews, tmp_path / "named.csv", names), "output": tmp_path / "runs"}
+    asked = {
+        **ASIDE,
+        "dataset": rewritten(reviews, tmp_path / "named.csv", names),
+        "output": tmp_path / "runs",
+    }
     same = train(REVIEWS, **ASIDE, dataset=reviews, model=classifier.path, output=tmp_path / "runs")
     run = train(REVIEWS, **asked, model=renamed(classifier.path, tmp_path / "ck", names))
-    assert run.record["head_note"].startswith("head: rows reordered by name: `z`, `y`, `x` in the checkpoint, `x`, `y`, `z` in the data")
-    assert same.record["head_note"].startswith("head: kept") and same.record["untrained"]["accuracy"] > 0.8
+    assert run.record["head_note"].startswith(
+        "head: rows reordered by name: `z`, `y`, `x` in the checkpoint, `x`, `y`, `z` in the data"
+    )
+    assert (
+        same.record["head_note"].startswith("head: kept")
+        and same.record["untrained"]["accuracy"] > 0.8
+    )
     assert capsys.readouterr().err.count("head: rows reordered") == 1
     # The split is another one, by the names: what counts is that it is not upside down.
     assert run.record["untrained"]["accuracy"] > 0.8
@@ -146,26 +223,45 @@ def test_a_run_that_goes_on_from_another_order_is_as_good_as_before(
 
 def test_adapters_follow_the_names_too(tiny_bert: Path, tmp_path: Path) -> None:
     reviews = write_reviews(tmp_path / "reviews.csv", broken=0)
-    lora = {"epochs": 8, "learning_rate": 2e-2, "train.lora.rank": 4, "baselines": False, "output": tmp_path / "runs"}
+    lora = {
+        "epochs": 8,
+        "learning_rate": 2e-2,
+        "train.lora.rank": 4,
+        "baselines": False,
+        "output": tmp_path / "runs",
+    }
     before = train(REVIEWS, **lora, dataset=reviews, model=tiny_bert)
     labels, swapped = sorted(CLASSES), ["z", "y", "x"]
     card = before.model / "ftr.json"
     written = json.loads(card.read_text(encoding="utf-8"))
-    written["base"]["config"]["id2label"] = {str(number): name for number, name in enumerate(swapped)}
+    written["base"]["config"]["id2label"] = {
+        str(number): name for number, name in enumerate(swapped)
+    }
     kept, moved, fewer = (loaded(before.model, names) for names in (labels, labels, labels[:2]))
     card.write_text(json.dumps(written), encoding="utf-8")
     moved, new = loaded(before.model, swapped[::-1]), loaded(before.model, ["u", "v", "w"])
     assert torch.equal(moved.classifier.weight, kept.classifier.weight.flip(0))
     assert "rows reordered" in moved.head_note and "head: kept" in kept.head_note
-    assert fewer.classifier.out_features == 2 and fewer.new_weights == new.new_weights == {"classifier.weight", "classifier.bias"}
+    assert fewer.classifier.out_features == 2 and fewer.new_weights == new.new_weights == {
+        "classifier.weight",
+        "classifier.bias",
+    }
     assert not torch.equal(new.classifier.weight, kept.classifier.weight)
     body = dict(kept.bert.named_parameters())
     assert all(torch.equal(weight, body[name]) for name, weight in new.bert.named_parameters())
 
 
 @pytest.mark.parametrize("kind", ["bert", "xlnet"])
-def test_a_classifier_of_three_classes_becomes_a_reader(kind: str, questions: Path, tmp_path: Path) -> None:
-    run = train(QUESTIONS, **ASIDE, dataset=questions, model=classifier_of(kind, tmp_path / "model"), output=tmp_path)
+def test_a_classifier_of_three_classes_becomes_a_reader(
+    kind: str, questions: Path, tmp_path: Path
+) -> None:
+    run = train(
+        QUESTIONS,
+        **ASIDE,
+        dataset=questions,
+        model=classifier_of(kind, tmp_path / "model"),
+        output=tmp_path,
+    )
     assert run.record["head_note"] is None and run.record["status"] == "done"
 
 
@@ -175,5 +271,8 @@ def test_an_ensemble_is_no_model_to_go_on_from(tmp_path: Path, reviews: Path) ->
     (tmp_path / "model").mkdir()
     for name in ("ftr.json", "ensemble.json"):
         (tmp_path / "model" / name).write_text("{}", encoding="utf-8")
-    with pytest.raises(ModelError, match=r"is an ensemble of several models: give one of them, such as `model=.*members/0`"):
+    with pytest.raises(
+        ModelError,
+        match=r"is an ensemble of several models: give one of them, such as `model=.*members/0`",
+    ):
         train(REVIEWS, dataset=reviews, model=tmp_path, output=tmp_path / "runs")

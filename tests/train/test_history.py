@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ftr.train.checkpoint import Checkpoint
-from ftr.train.history import attempts, begin_history, evaluations
+from ftr.train.checkpoint import Checkpoint, attempts, begin_history, evaluations
 from trainings import lines
 
 ENTRIES = [

@@ -1,4 +1,6 @@
-"""A training that only leaves a model and evaluations, reports them as they come, and is completed later."""
+"""A training that only leaves a model and evaluations, reports them as they come, and is completed
+later.
+"""
 
 from __future__ import annotations
 
@@ -8,54 +10,85 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ftr.config.resolve import resolve
-from ftr.jobs.prepare import prepare
-from ftr.jobs.run import finish_run, session_spec
-from ftr.registry import get_registry
+from ftr.registry.registry import get_registry
 from ftr.runs.directory import RunDirectory
+from ftr.runs.prepare import prepare
+from ftr.runs.run import finish_run, session_spec
 from ftr.train.checkpoint import folders, last_step
 from ftr.train.loop import train_loop
 from interruptions import outcome
 from trainings import REVIEWS, lines
 
 if TYPE_CHECKING:
-    from ftr.jobs.run import RunResult
+    from ftr.runs.run import RunResult
 
 Made = tuple[RunDirectory, dict[str, Any]]
 
 
 @pytest.fixture
 def made(tiny_bert: Path, reviews: Path, tmp_path: Path) -> Made:
-    """A run directory with its record, and the spec of the training whose whole run is `classifier`."""
+    """A run directory with its record, and the spec of the training whose whole run is
+    `classifier`.
+    """
     asked = {**REVIEWS, "dataset": str(reviews), "model": str(tiny_bert), "output": str(tmp_path)}
     config = resolve(asked, get_registry()).config
     prepared = prepare(config, get_registry())
     directory = RunDirectory.create(str(tmp_path), "trial")
     spec = session_spec(directory, config, prepared)
-    splits = {name: {"sha256": split["sha256"], "row_count": 1, "feature_count": 1} for name, split in spec["splits"].items()}
-    directory.write({"status": "running", "created": 0.0, "ftr": "0", "config": spec["config"], "data": {"sources": [], "splits": splits}})
+    splits = {
+        name: {"sha256": split["sha256"], "row_count": 1, "feature_count": 1}
+        for name, split in spec["splits"].items()
+    }
+    directory.write(
+        {
+            "status": "running",
+            "created": 0.0,
+            "ftr": "0",
+            "config": spec["config"],
+            "data": {"sources": [], "splits": splits},
+        }
+    )
     return directory, {**spec, "final": False, "progress": False}
 
 
-def test_every_evaluation_is_reported_when_its_model_is_saved(made: Made, classifier: RunResult) -> None:
+def test_every_evaluation_is_reported_when_its_model_is_saved(
+    made: Made, classifier: RunResult
+) -> None:
     directory, spec = made
     reports: list[dict[str, Any]] = []
 
     def report(evaluation: dict[str, Any]) -> None:
-        assert (directory.model / "model.safetensors").is_file() and last_step(directory.path) == evaluation["step"]
+        assert (directory.model / "model.safetensors").is_file() and last_step(
+            directory.path
+        ) == evaluation["step"]
         reports.append(evaluation)
 
     result = train_loop({**spec, "checkpoint_always": True}, report)
-    known = [entry for entry in lines(classifier.path / "metrics.jsonl") if entry["kind"] == "validation"]
-    assert [(one["step"], one["epoch"], one["value"]) for one in reports] == [(e["step"], e["epoch"], e["accuracy"]) for e in known]
-    assert [one["seconds"] for one in reports] == sorted(one["seconds"] for one in reports) and reports[0]["seconds"] > 0
+    known = [
+        entry for entry in lines(classifier.path / "metrics.jsonl") if entry["kind"] == "validation"
+    ]
+    assert [(one["step"], one["epoch"], one["value"]) for one in reports] == [
+        (e["step"], e["epoch"], e["accuracy"]) for e in known
+    ]
+    assert [one["seconds"] for one in reports] == sorted(
+        one["seconds"] for one in reports
+    ) and reports[0]["seconds"] > 0
     best = max(one["value"] for one in reports)
-    assert [one["step"] for one in reports if one["best"]][-1] == result["best"]["step"] == classifier.record["best"]["step"]
+    assert (
+        [one["step"] for one in reports if one["best"]][-1]
+        == result["best"]["step"]
+        == classifier.record["best"]["step"]
+    )
     assert result["best"]["value"] == best and result["last"]["step"] == reports[-1]["step"]
-    assert (result["scores"], result["untrained"]) == ({}, None) and not (directory.path / "predictions").exists()
+    assert (result["scores"], result["untrained"]) == ({}, None) and not (
+        directory.path / "predictions"
+    ).exists()
 
 
 @pytest.mark.parametrize("stop", [SystemExit, KeyboardInterrupt])
-def test_a_report_may_end_the_training_which_goes_on_from_there(made: Made, classifier: RunResult, stop: type[BaseException]) -> None:
+def test_a_report_may_end_the_training_which_goes_on_from_there(
+    made: Made, classifier: RunResult, stop: type[BaseException]
+) -> None:
     directory, spec = made
 
     def report(evaluation: dict[str, Any]) -> None:
@@ -78,12 +111,18 @@ def test_a_finished_run_is_that_of_a_whole_training(made: Made, classifier: RunR
     directory.write({**directory.read(), "status": "done", **result})
     finished = finish_run(directory, get_registry())
     seconds = dict(finished.record["timings"])
-    assert finished.scores == classifier.scores and finished.record["baselines"] == classifier.record["baselines"]
+    assert (
+        finished.scores == classifier.scores
+        and finished.record["baselines"] == classifier.record["baselines"]
+    )
     assert seconds.pop("baselines") > 0 and seconds == result["timings"]
     ours, whole = outcome(directory.path), outcome(classifier.path)
     for part in ("files", "predictions", "record"):
         assert ours[part] == whole[part]
-    assert {key: ours["record"][key] for key in ("status", "best")} == {"status": "done", "best": classifier.record["best"]}
+    assert {key: ours["record"][key] for key in ("status", "best")} == {
+        "status": "done",
+        "best": classifier.record["best"],
+    }
     assert "| test, untrained | test, trained |" in (directory.path / "README.md").read_text()
 
 
@@ -96,8 +135,19 @@ def test_a_training_that_was_ended_early_can_be_finished_too(made: Made) -> None
 
     with pytest.raises(SystemExit):
         train_loop(spec, report)
-    best = max((entry for entry in lines(directory.path / "metrics.jsonl") if entry["kind"] == "validation"), key=lambda e: e["value"])
+    best = max(
+        (
+            entry
+            for entry in lines(directory.path / "metrics.jsonl")
+            if entry["kind"] == "validation"
+        ),
+        key=lambda e: e["value"],
+    )
     record = finish_run(directory, get_registry()).record
     assert record["best"] == {"epoch": best["epoch"], "step": best["step"], "value": best["value"]}
     assert record["steps"] == 15 and record["scores"]["validation"]["accuracy"] == best["value"]
-    assert [entry["split"] for entry in lines(directory.path / "metrics.jsonl") if entry["kind"] == "final"] == ["validation", "test"]
+    assert [
+        entry["split"]
+        for entry in lines(directory.path / "metrics.jsonl")
+        if entry["kind"] == "final"
+    ] == ["validation", "test"]

@@ -1,4 +1,6 @@
-"""Optimizers and schedules by name: each works or says what it lacks; warmup; a rate for each layer."""
+"""Optimizers and schedules by name: each works or says what it lacks; warmup; a rate for each
+layer.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,23 @@ from transformers.optimization import get_scheduler
 from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
-from ftr.config.models import RunConfig
-from ftr.config.training import Optimizer, Schedule
+from ftr.config.schema import Optimizer, RunConfig, Schedule
 from ftr.errors import ConfigError
+from ftr.model.parameters import Trains, parts_of
 from ftr.testing.tiny import tiny_config
-from ftr.train.arguments import step_count, training_arguments
 from ftr.train.hardware import Numerics
-from ftr.train.optimizer import LOW_RANK, PACKAGES, SCHEDULE_FREE, WHILE_BACKWARD, Rates, check_optimizer, rates_of, warmup_steps
-from ftr.train.parameters import Trains, parts_of
+from ftr.train.optim import (
+    LOW_RANK,
+    PACKAGES,
+    SCHEDULE_FREE,
+    WHILE_BACKWARD,
+    Rates,
+    check_optimizer,
+    rates_of,
+    step_count,
+    training_arguments,
+    warmup_steps,
+)
 from ftr.train.scoring import Scorer
 from trainings import REVIEWS, lines, train
 
@@ -61,13 +72,22 @@ def test_every_optimizer_is_of_torch_or_of_a_package_or_refused_for_good() -> No
 @pytest.mark.parametrize("name", get_args(Optimizer))
 def test_each_optimizer_takes_a_step_or_names_what_it_lacks(name: Any, tmp_path: Path) -> None:
     asked = config(optimizer=name, schedule="constant")
-    lacking = [module for module, names in PACKAGES.items() if name in names and find_spec(module) is None]
+    lacking = [
+        module for module, names in PACKAGES.items() if name in names and find_spec(module) is None
+    ]
     if name in WHILE_BACKWARD:
-        with pytest.raises(ConfigError, match=rf"`train.optimizer={name}` changes the weights within each backward pass"):
+        with pytest.raises(
+            ConfigError,
+            match=rf"`train.optimizer={name}` changes the weights within each backward pass",
+        ):
             check_optimizer(asked)
         return
     if lacking:
-        with pytest.raises(ConfigError, match=rf"`train.optimizer={name}` needs the package.*pip install .*Install that, or use another"):
+        with pytest.raises(
+            ConfigError,
+            match=rf"`train.optimizer={name}` needs the package.*pip install .*Install that, or "
+            r"use another",
+        ):
             check_optimizer(asked)
         return
     if name == "galore_adamw_8bit" and not torch.cuda.is_available():
@@ -78,22 +98,37 @@ def test_each_optimizer_takes_a_step_or_names_what_it_lacks(name: Any, tmp_path:
     settings = tiny_config("bert", 40)
     model = AutoModelForSequenceClassification.from_config(settings)
     before = model.classifier.weight.detach().clone()
-    trainer = Trainer(model=model, args=training_arguments(asked, NUMERICS, tmp_path, None, False, 3))
+    trainer = Trainer(
+        model=model, args=training_arguments(asked, NUMERICS, tmp_path, None, False, 3)
+    )
     optimizer = trainer.create_optimizer()
     for _ in range(8):
-        model(input_ids=torch.ones(2, 5, dtype=torch.long), labels=torch.tensor([0, 1])).loss.backward()
+        model(
+            input_ids=torch.ones(2, 5, dtype=torch.long), labels=torch.tensor([0, 1])
+        ).loss.backward()
         if name in SCHEDULE_FREE:
             optimizer.train()
         optimizer.step()
         optimizer.zero_grad()
-    assert not torch.equal(model.classifier.weight, before) and torch.isfinite(model.classifier.weight).all()
+    assert (
+        not torch.equal(model.classifier.weight, before)
+        and torch.isfinite(model.classifier.weight).all()
+    )
 
 
-def test_an_optimizer_is_refused_where_it_excludes_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ftr.train.optimizer.find_spec", lambda name: name)
-    with pytest.raises(ConfigError, match=r"`train.layer_decay` and `train.optimizer=galore_adamw` each make groups"):
+def test_an_optimizer_is_refused_where_it_excludes_another_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ftr.train.optim.find_spec", lambda name: name)
+    with pytest.raises(
+        ConfigError,
+        match=r"`train.layer_decay` and `train.optimizer=galore_adamw` each make groups",
+    ):
         check_optimizer(config(optimizer=LOW_RANK[0], layer_decay=0.9))
-    with pytest.raises(ConfigError, match=r"`train.optimizer=schedule_free_sgd` has no schedule.*`train.schedule=linear`"):
+    with pytest.raises(
+        ConfigError,
+        match=r"`train.optimizer=schedule_free_sgd` has no schedule.*`train.schedule=linear`",
+    ):
         check_optimizer(config(optimizer="schedule_free_sgd"))
     check_optimizer(config(optimizer="schedule_free_sgd", schedule="constant"))
 
@@ -106,7 +141,11 @@ def rates(asked: RunConfig, folder: Path, steps: int = STEPS) -> list[float]:
     args = arguments(asked, folder, steps)
     optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=asked.learning_rate)
     schedule = get_scheduler(
-        args.lr_scheduler_type, optimizer, args.get_warmup_steps(steps), steps, scheduler_specific_kwargs=args.lr_scheduler_kwargs
+        args.lr_scheduler_type,
+        optimizer,
+        args.get_warmup_steps(steps),
+        steps,
+        scheduler_specific_kwargs=args.lr_scheduler_kwargs,
     )
     found = []
     for _ in range(steps):
@@ -123,7 +162,9 @@ def test_each_schedule_works_without_further_keys(name: Any, warmup: float, tmp_
         found = rates(config(schedule=name, warmup=warmup), tmp_path, steps)
         assert all(0 <= rate <= 1e-3 + 1e-12 and math.isfinite(rate) for rate in found)
     if warmup == 7 and name not in ("constant", "reduce_lr_on_plateau"):
-        assert found[6] < found[7] == max(found) or (name == "cosine_warmup_with_min_lr" and found[6] == max(found))
+        assert found[6] < found[7] == max(found) or (
+            name == "cosine_warmup_with_min_lr" and found[6] == max(found)
+        )
     if warmup == 0.1 and name.startswith("cosine") and "min_lr" in name:
         assert found[-1] == pytest.approx(1e-4, rel=0.05), "a tenth of the peak"
     if warmup == 0.1 and name == "warmup_stable_decay":
@@ -131,14 +172,29 @@ def test_each_schedule_works_without_further_keys(name: Any, warmup: float, tmp_
 
 
 def test_what_a_schedule_is_told_goes_before_the_defaults(tmp_path: Path) -> None:
-    kept = rates(config(schedule="cosine_with_min_lr", warmup=0, trainer={"lr_scheduler_kwargs": {"min_lr": 5e-4}}), tmp_path)
+    kept = rates(
+        config(
+            schedule="cosine_with_min_lr",
+            warmup=0,
+            trainer={"lr_scheduler_kwargs": {"min_lr": 5e-4}},
+        ),
+        tmp_path,
+    )
     assert kept[-1] == pytest.approx(5e-4, rel=0.01)
-    late = rates(config(schedule="warmup_stable_decay", warmup=0, trainer={"lr_scheduler_kwargs": {"num_decay_steps": 20}}), tmp_path)
+    late = rates(
+        config(
+            schedule="warmup_stable_decay",
+            warmup=0,
+            trainer={"lr_scheduler_kwargs": {"num_decay_steps": 20}},
+        ),
+        tmp_path,
+    )
     assert late[20] == 1e-3 and late[25] < 1e-3
 
 
 @pytest.mark.parametrize(
-    ("warmup", "steps", "expected"), [(0.1, 40, 4), (0.01, 40, 1), (0, 40, 0), (1, 40, 1), (30, 40, 30), (99, 40, 39), (0.5, 1, 0)]
+    ("warmup", "steps", "expected"),
+    [(0.1, 40, 4), (0.01, 40, 1), (0, 40, 0), (1, 40, 1), (30, 40, 30), (99, 40, 39), (0.5, 1, 0)],
 )
 def test_warmup_is_a_share_or_a_number_of_steps(warmup: float, steps: int, expected: int) -> None:
     assert warmup_steps(config(warmup=warmup), steps) == expected
@@ -156,17 +212,35 @@ def test_each_layer_has_the_rate_of_the_one_above_times_the_decay() -> None:
     found = rates_of(parts_of(model), config(layer_decay=0.5))
     assert found is not None
     peaks = {part.name: found.of(part) for part in found.parts}
-    assert peaks == {"head": 1e-3, "pooler": 5e-4, "layer 1": 5e-4, "layer 0": 2.5e-4, "embeddings": 1.25e-4}
-    decayed = {id(one) for name, one in model.named_parameters() if not name.endswith("bias") and "LayerNorm" not in name}
+    assert peaks == {
+        "head": 1e-3,
+        "pooler": 5e-4,
+        "layer 1": 5e-4,
+        "layer 0": 2.5e-4,
+        "embeddings": 1.25e-4,
+    }
+    decayed = {
+        id(one)
+        for name, one in model.named_parameters()
+        if not name.endswith("bias") and "LayerNorm" not in name
+    }
     groups = found.groups(decayed)
-    assert groups[0]["lr"] == 1e-3 and [group["lr"] for group in groups] == sorted((group["lr"] for group in groups), reverse=True)
+    assert groups[0]["lr"] == 1e-3 and [group["lr"] for group in groups] == sorted(
+        (group["lr"] for group in groups), reverse=True
+    )
     in_groups = [id(one) for group in groups for one in group["params"]]
     assert sorted(in_groups) == sorted(id(one) for one in model.parameters())
     for group in groups:
-        assert all((id(one) in decayed) is (group["weight_decay"] == 0.01) for one in group["params"])
+        assert all(
+            (id(one) in decayed) is (group["weight_decay"] == 0.01) for one in group["params"]
+        )
     frozen = AutoModelForSequenceClassification.from_config(settings)
     trains = Trains(frozen, config(freeze=1, layer_decay=0.5))
-    assert [group["lr"] for group in Rates(trains.parts, 1.0, 0.5, 0.0).groups(())] == [1.0, 0.5, 0.5]
+    assert [group["lr"] for group in Rates(trains.parts, 1.0, 0.5, 0.0).groups(())] == [
+        1.0,
+        0.5,
+        0.5,
+    ]
 
 
 def test_layers_are_asked_of_a_model_that_has_none() -> None:
@@ -174,7 +248,9 @@ def test_layers_are_asked_of_a_model_that_has_none() -> None:
         rates_of(parts_of(nn.Linear(2, 2)), config(layer_decay=0.5))
 
 
-def test_a_run_with_a_rate_for_each_layer_logs_the_heads(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
+def test_a_run_with_a_rate_for_each_layer_logs_the_heads(
+    tiny_bert: Path, reviews: Path, tmp_path: Path
+) -> None:
     settings = {
         **REVIEWS,
         "epochs": 1,
@@ -184,10 +260,22 @@ def test_a_run_with_a_rate_for_each_layer_logs_the_heads(tiny_bert: Path, review
         "train.max_grad_norm": 0,
     }
     run = train(settings, dataset=reviews, model=tiny_bert, output=tmp_path)
-    assert {one["learning_rate"] for one in lines(run.path / "metrics.jsonl") if one["kind"] == "train"} == {1e-3}
+    assert {
+        one["learning_rate"] for one in lines(run.path / "metrics.jsonl") if one["kind"] == "train"
+    } == {1e-3}
 
 
-def test_what_a_run_lacks_is_said_before_it_trains(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"`train.optimizer=adalomo` changes the weights within each backward pass"):
-        train({**REVIEWS, "train.optimizer": "adalomo"}, dataset=reviews, model=tiny_bert, output=tmp_path)
+def test_what_a_run_lacks_is_said_before_it_trains(
+    tiny_bert: Path, reviews: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        ConfigError,
+        match=r"`train.optimizer=adalomo` changes the weights within each backward pass",
+    ):
+        train(
+            {**REVIEWS, "train.optimizer": "adalomo"},
+            dataset=reviews,
+            model=tiny_bert,
+            output=tmp_path,
+        )
     assert not list(tmp_path.iterdir())

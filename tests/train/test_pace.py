@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ftr.train.pace import Pace
+from ftr.train.snapshot import Pace
 
 
 def test_by_steps_also_where_a_multiple_was_passed() -> None:

@@ -1,4 +1,6 @@
-"""Optimizer states without pickle: what is packed comes back, types included; random generators too."""
+"""Optimizer states without pickle: what is packed comes back, types included; random generators
+too.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ftr.train.packing import Tensors, Unpackable, pack, unpack
-from ftr.train.rng import rng_state, set_rng_state
+from ftr.train.hardware import rng_state, set_rng_state
+from ftr.train.snapshot import Tensors, Unpackable, pack, unpack
 
 
 def through_files(value: Any, folder: Path) -> Any:
@@ -25,7 +27,11 @@ def through_files(value: Any, folder: Path) -> Any:
 
 
 def test_nested_values_keep_their_types(tmp_path: Path) -> None:
-    value = {0: {"betas": (0.9, 0.999), "lr": 1e-3, "on": True, "none": None}, "list": [1, [2.5, "x"], {}, ()], "inf": float("inf")}
+    value = {
+        0: {"betas": (0.9, 0.999), "lr": 1e-3, "on": True, "none": None},
+        "list": [1, [2.5, "x"], {}, ()],
+        "inf": float("inf"),
+    }
     back = through_files(value, tmp_path)
     assert back == value and type(back[0]["betas"]) is tuple and 0 in back
 
@@ -67,12 +73,21 @@ def test_an_object_that_cannot_be_written_is_named() -> None:
 def test_views_are_written_alone(tmp_path: Path) -> None:
     flat = torch.arange(10.0)
     back = through_files([flat[:4], flat[2:6], flat.view(5, 2).t()], tmp_path)
-    assert torch.equal(back[0], flat[:4]) and torch.equal(back[1], flat[2:6]) and torch.equal(back[2], flat.view(5, 2).t())
+    assert (
+        torch.equal(back[0], flat[:4])
+        and torch.equal(back[1], flat[2:6])
+        and torch.equal(back[2], flat.view(5, 2).t())
+    )
 
 
 def test_all_generators_come_back() -> None:
     def draw() -> tuple[Any, ...]:
-        return torch.rand(3).tolist(), np.random.normal(size=3).tolist(), random.gauss(0, 1), random.random()
+        return (
+            torch.rand(3).tolist(),
+            np.random.normal(size=3).tolist(),
+            random.gauss(0, 1),
+            random.random(),
+        )
 
     before = rng_state("cpu")
     try:

@@ -70,7 +70,10 @@ def test_on_a_terminal_the_line_rewrites_itself_and_is_wiped_before_others(time:
     assert shown == "\rstep 10\rstep 9 \r" + " " * 6 + "\rsaved\r\n"
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (-3, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3723, "1:02:03")])
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (-3, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3723, "1:02:03")],
+)
 def test_time_reads_as_a_clock(seconds: float, text: str) -> None:
     assert clock(seconds) == text
 

@@ -1,4 +1,6 @@
-"""Batches: every example once an epoch, in an order that follows from lengths, seed and epoch alone."""
+"""Batches: every example once an epoch, in an order that follows from lengths, seed and epoch
+alone.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from ftr.train.sampling import POOL_BATCHES, BatchPlan, Indices, Share, by_length, micro_batches
+from ftr.train.batches import POOL_BATCHES, BatchPlan, Indices, Share, by_length, micro_batches
 
 
 def lengths_of(count: int, seed: int = 0) -> Indices:
@@ -16,8 +18,12 @@ def lengths_of(count: int, seed: int = 0) -> Indices:
     return np.random.default_rng(seed).integers(1, 200, count, dtype=np.int64)
 
 
-@pytest.mark.parametrize(("count", "batch"), [(1, 4), (8, 4), (1001, 8), (1001, 1), (5, 5), (3, 2000)])
-def test_every_example_is_in_one_batch_of_an_epoch_and_only_the_last_is_short(count: int, batch: int) -> None:
+@pytest.mark.parametrize(
+    ("count", "batch"), [(1, 4), (8, 4), (1001, 8), (1001, 1), (5, 5), (3, 2000)]
+)
+def test_every_example_is_in_one_batch_of_an_epoch_and_only_the_last_is_short(
+    count: int, batch: int
+) -> None:
     plan = BatchPlan(lengths_of(count), batch, seed=0)
     for epoch in (0, 1, 7):
         batches = plan.epoch(epoch)
@@ -38,10 +44,12 @@ def test_the_order_is_a_function_of_seed_and_epoch() -> None:
 
 def test_the_order_is_the_same_in_another_process() -> None:
     code = (
-        "import numpy as np; np.random.seed(5); from ftr.train.sampling import BatchPlan;"
+        "import numpy as np; np.random.seed(5); from ftr.train.batches import BatchPlan;"
         "print(np.concatenate(BatchPlan(np.arange(1, 101) % 17, 8, 3).epoch(2)).tolist())"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
     assert told == str(np.concatenate(BatchPlan(np.arange(1, 101) % 17, 8, 3).epoch(2)).tolist())
 
 
@@ -61,7 +69,9 @@ def test_the_shares_of_the_workers_partition_every_batch(world: int) -> None:
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-@pytest.mark.parametrize(("limit", "tokens"), [(1, None), (3, None), (1000, 256), (2, 256), (1000, 10)])
+@pytest.mark.parametrize(
+    ("limit", "tokens"), [(1, None), (3, None), (1000, 256), (2, 256), (1000, 10)]
+)
 def test_micro_batches_stay_within_their_limits(limit: int, tokens: int | None) -> None:
     lengths = lengths_of(60)
     rows = np.arange(10, 60, dtype=np.int64)
@@ -73,7 +83,9 @@ def test_micro_batches_stay_within_their_limits(limit: int, tokens: int | None) 
 
 
 def test_an_empty_example_and_no_examples_make_no_trouble() -> None:
-    assert [part.tolist() for part in micro_batches(np.arange(2), np.zeros(2, dtype=np.int64), 8, 16)] == [[0, 1]]
+    assert [
+        part.tolist() for part in micro_batches(np.arange(2), np.zeros(2, dtype=np.int64), 8, 16)
+    ] == [[0, 1]]
     assert micro_batches(np.arange(0), np.zeros(0, dtype=np.int64), 8, 16) == []
 
 
@@ -83,4 +95,7 @@ def test_evaluation_takes_every_example_once_longest_first() -> None:
     order = np.concatenate(parts)
     assert sorted(order.tolist()) == list(range(77))
     assert np.all(np.diff(lengths[order]) <= 0)
-    assert all(len(part) <= 10 and (len(part) == 1 or len(part) * lengths[part].max() <= 500) for part in parts)
+    assert all(
+        len(part) <= 10 and (len(part) == 1 or len(part) * lengths[part].max() <= 500)
+        for part in parts
+    )

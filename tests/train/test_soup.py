@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
+from ftr.train.ensemble import Weights, greedy_soup, unlike
 from ftr.train.scoring import Scorer
-from ftr.train.soup import Weights, greedy_soup, unlike
 
 
 def scorer(mode: str = "max") -> Scorer:
@@ -30,9 +30,19 @@ def near(target: Sequence[float], sign: float = -1.0) -> Any:
 
 
 def test_the_soup_keeps_what_brings_it_nearer_and_leaves_out_what_takes_it_away() -> None:
-    candidates = [weights(0.0, 4.0), weights(9.0, 9.0), weights(4.0, 0.0), weights(-8.0, -8.0), weights(2.0, 2.0)]
+    candidates = [
+        weights(0.0, 4.0),
+        weights(9.0, 9.0),
+        weights(4.0, 0.0),
+        weights(-8.0, -8.0),
+        weights(2.0, 2.0),
+    ]
     soup = greedy_soup(candidates, near((2.0, 2.0)), scorer())
-    assert soup.kept == (0, 2, 4) and torch.equal(soup.weights["w"], torch.tensor([2.0, 2.0])) and soup.value == 0
+    assert (
+        soup.kept == (0, 2, 4)
+        and torch.equal(soup.weights["w"], torch.tensor([2.0, 2.0]))
+        and soup.value == 0
+    )
     assert soup.tried == pytest.approx((-4.0, -7.0, 0.0, -20 / 3, 0.0))
     assert int(soup.weights["seen"]) == 20
     assert torch.equal(candidates[0]["w"], torch.tensor([0.0, 4.0]))
@@ -47,14 +57,18 @@ def test_less_is_better_where_the_metric_says_so() -> None:
 def test_an_equal_score_is_kept_and_none_at_all_is_not() -> None:
     given = [weights(1.0), weights(2.0), weights(6.0)]
     assert greedy_soup(given, lambda tried: 0.5, scorer()).kept == (0, 1, 2)
-    assert greedy_soup(given, lambda tried: float("nan") if float(tried["w"]) == 1.5 else 0.5, scorer()).kept == (0, 2)
+    assert greedy_soup(
+        given, lambda tried: float("nan") if float(tried["w"]) == 1.5 else 0.5, scorer()
+    ).kept == (0, 2)
 
 
 def test_the_mean_is_of_the_members_and_not_of_means() -> None:
     torch.manual_seed(0)
     given = [{"w": torch.randn(50)} for _ in range(5)]
     soup = greedy_soup(given, lambda tried: 0.0, scorer())
-    assert torch.allclose(soup.weights["w"], torch.stack([one["w"] for one in given]).mean(dim=0), atol=1e-6)
+    assert torch.allclose(
+        soup.weights["w"], torch.stack([one["w"] for one in given]).mean(dim=0), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(

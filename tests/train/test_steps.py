@@ -1,4 +1,6 @@
-"""One optimizer step is the same step, whatever it is cut into: gradient, loss, and the curve of a whole run."""
+"""One optimizer step is the same step, whatever it is cut into: gradient, loss, and the curve of a
+whole run.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,8 @@ import pytest
 import torch
 
 from ftr.errors import PluginError
+from ftr.train.batches import Share
 from ftr.train.losses import loss_terms
-from ftr.train.sampling import Share
 from ftr.train.steps import ROWS_PER_MICRO_BATCH, MicroBatch, StepLoader, Steps, micro_limits
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
 from stepping import Case, trainer_of
@@ -24,8 +26,13 @@ def case(request: pytest.FixtureRequest, tiny_bert: Path) -> Case:
     return Case(request.param, tiny_bert)
 
 
-@pytest.mark.parametrize(("limit", "tokens"), [(1, None), (2, None), (3, None), (4, None), (10, None), (11, None), (1000, 96), (1000, 150)])
-def test_gradient_and_loss_of_a_step_are_those_of_the_whole_batch(case: Case, limit: int, tokens: int | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("limit", "tokens"),
+    [(1, None), (2, None), (3, None), (4, None), (10, None), (11, None), (1000, 96), (1000, 150)],
+)
+def test_gradient_and_loss_of_a_step_are_those_of_the_whole_batch(
+    case: Case, limit: int, tokens: int | None, tmp_path: Path
+) -> None:
     count = len(case.features)
     loss, gradients = case.whole()
     steps = case.steps(limit, tokens, batch=count)
@@ -72,7 +79,9 @@ def test_numbers_that_are_learned_are_never_ignored() -> None:
     assert loss_terms(MicroBatch({"labels": torch.tensor([-100.0, 2.5])}, 2)) == 2
 
 
-def test_a_model_without_a_loss_takes_the_heads(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_without_a_loss_takes_the_heads(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     forward = type(case.model).forward
 
     def without(self: torch.nn.Module, **inputs: torch.Tensor) -> Any:
@@ -84,7 +93,11 @@ def test_a_model_without_a_loss_takes_the_heads(case: Case, tmp_path: Path, monk
     if isinstance(case.head, ExtractiveQAHead):  # which has a loss of its own
         assert trainer.training_step(case.model, trainer.steps[0]).item() > 0
     else:
-        with pytest.raises(PluginError, match=r"gives no loss for what `collate` gave \(input_ids, .*\), and `loss` of the head"):
+        with pytest.raises(
+            PluginError,
+            match=r"gives no loss for what `collate` gave \(input_ids, .*\), and `loss` of the "
+            r"head",
+        ):
             trainer.training_step(case.model, trainer.steps[0])
 
 
@@ -126,7 +139,16 @@ def test_the_loss_curve_of_a_run_does_not_depend_on_the_micro_batch(
     settings, dataset = (REVIEWS, reviews) if task == "sentiment" else (QUESTIONS, questions)
     asked = {**settings, **STILL, "epochs": 1.5, "batch_size": 7}
     curves = [
-        losses(train(asked, dataset=dataset, model=tiny_bert, output=tmp_path, **{"train.micro_batch": cut})) for cut in ("auto", 1, 3)
+        losses(
+            train(
+                asked,
+                dataset=dataset,
+                model=tiny_bert,
+                output=tmp_path,
+                **{"train.micro_batch": cut},
+            )
+        )
+        for cut in ("auto", 1, 3)
     ]
     assert len(curves[0]) > 5 and max(curves[0]) - min(curves[0]) > 1e-3
     for curve in curves[1:]:

@@ -8,13 +8,17 @@ import threading
 
 import pytest
 
-from ftr.train.stop import STOP, Stop, stop_of_this_thread
+from ftr.train.progress import STOP, Stop, stop_of_this_thread
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_step_is_finished_first_and_a_second_signal_stops_at_once(number: signal.Signals, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_step_is_finished_first_and_a_second_signal_stops_at_once(
+    number: signal.Signals, capfd: pytest.CaptureFixture[str]
+) -> None:
     # Where tests run in the background, interrupts are ignored.
-    before = [signal.signal(each, signal.default_int_handler) for each in (signal.SIGINT, signal.SIGTERM)]
+    before = [
+        signal.signal(each, signal.default_int_handler) for each in (signal.SIGINT, signal.SIGTERM)
+    ]
     stop = Stop()
     try:
         with stop.listening():
@@ -33,7 +37,9 @@ def test_a_step_is_finished_first_and_a_second_signal_stops_at_once(number: sign
         signal.signal(signal.SIGTERM, before[1])
 
 
-def test_an_interrupt_within_a_del_is_neither_lost_nor_printed(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_within_a_del_is_neither_lost_nor_printed(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     class Slow:
         def __del__(self) -> None:
             signal.raise_signal(signal.SIGINT)

@@ -3,12 +3,10 @@
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from ftr.cli.answer import Answer
-from ftr.cli.table import table
-from ftr.errors import RequestError
-from ftr.registry import Registered, get_registry
-from ftr.specs import KINDS, Kind
-from ftr.suggest import did_you_mean
+from ftr.cli.answer import Answer, table
+from ftr.errors import RequestError, did_you_mean
+from ftr.registry.registry import Registered, get_registry
+from ftr.registry.specs import KINDS, Kind
 
 # Tasks first: they are what most people look for.
 _ORDER: tuple[Kind, ...] = ("task", *(kind for kind in KINDS if kind != "task"))
@@ -31,7 +29,10 @@ def _kind(word: str) -> Kind:
     for kind in KINDS:
         if singular == kind:
             return kind
-    raise RequestError(f"unknown kind `{word}`.{did_you_mean(singular, KINDS)} The kinds are {', '.join(f'`{kind}`' for kind in _ORDER)}.")
+    raise RequestError(
+        f"unknown kind `{word}`.{did_you_mean(singular, KINDS)} The kinds are "
+        f"{', '.join(f'`{kind}`' for kind in _ORDER)}."
+    )
 
 
 def _record(entry: Registered) -> dict[str, object]:
@@ -49,8 +50,13 @@ def _record(entry: Registered) -> dict[str, object]:
 
 def _text(entries: Sequence[Registered], kinds: Sequence[Kind]) -> str:
     if not entries:
-        return f"no {' or '.join(kinds)} is registered; `ftr plugins` says which plugins are installed"
-    rows = [(entry.kind, _shown(entry), _note(entry), entry.spec.summary, _owner(entry)) for entry in entries]
+        return (
+            f"no {' or '.join(kinds)} is registered; `ftr plugins` says which plugins are installed"
+        )
+    rows = [
+        (entry.kind, _shown(entry), _note(entry), entry.spec.summary, _owner(entry))
+        for entry in entries
+    ]
     return table(("KIND", "NAME", "NOTE", "SUMMARY", "PLUGIN"), rows)
 
 
@@ -59,10 +65,18 @@ def _shown(entry: Registered) -> str:
 
 
 def _note(entry: Registered) -> str:
-    notes = {"reachable": "", "shadowed": "shadowed by the built-in", "ambiguous": "name used twice"}
+    notes = {
+        "reachable": "",
+        "shadowed": "shadowed by the built-in",
+        "ambiguous": "name used twice",
+    }
     return notes[entry.bare_name]
 
 
 def _owner(entry: Registered) -> str:
     plugin = entry.plugin
-    return f"{plugin.name} (built-in)" if plugin.builtin else f"{plugin.name} ({plugin.distribution} {plugin.version})"
+    return (
+        f"{plugin.name} (built-in)"
+        if plugin.builtin
+        else f"{plugin.name} ({plugin.distribution} {plugin.version})"
+    )

@@ -16,31 +16,49 @@ from ftr.errors import RequestError
 from ftr.terminal import show
 
 if TYPE_CHECKING:
-    from ftr.config.overrides import Setting
+    from ftr.config.parse import Setting
     from ftr.data.rows import Unlabelled
-    from ftr.runs.load import Predictor
+    from ftr.runs.predictor import Predictor
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Take the run, the input, and options of the file as settings."""
-    parser.add_argument("run", help="a run directory, its name under runs/, a sweep (its winner), or a model directory written by ftr")
-    parser.add_argument("input", nargs="?", default="-", help="a file of any kind `ftr run` reads; - or nothing: stdin")
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="how to read the file, such as dataset.text=review")
     parser.add_argument(
-        "--format", choices=("jsonl", "squad"), default="jsonl", help="squad: one object {id: answer}, as the official script reads"
+        "run",
+        help="a run directory, its name under runs/, a sweep (its winner), or a model directory "
+        "written by ftr",
+    )
+    parser.add_argument(
+        "input",
+        nargs="?",
+        default="-",
+        help="a file of any kind `ftr run` reads; - or nothing: stdin",
+    )
+    parser.add_argument(
+        "settings",
+        nargs="*",
+        metavar="key=value",
+        help="how to read the file, such as dataset.text=review",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("jsonl", "squad"),
+        default="jsonl",
+        help="squad: one object {id: answer}, as the official script reads",
     )
     parser.add_argument("--output", metavar="FILE", help="write there instead of stdout")
 
 
 def execute(args: argparse.Namespace) -> Answer:
-    """Predict every row; a row that cannot be used gives a line with its `error`, so that no line is missing."""
-    from ftr.config.components import checked_options
-    from ftr.data.cleaner import clean_unlabelled
-    from ftr.data.options import FileOptions, file_options
-    from ftr.data.unknown import unknown_note
-    from ftr.data.unlabelled import read_unlabelled
-    from ftr.runs.load import load
-    from ftr.train.quiet import quiet_libraries
+    """Predict every row; a row that cannot be used gives a line with its `error`, so that no line
+    is missing.
+    """
+    from ftr.config.components import FileOptions, checked_options, file_options
+    from ftr.data.clean import clean_unlabelled
+    from ftr.data.encode import unknown_note
+    from ftr.data.read import read_unlabelled
+    from ftr.runs.predictor import load
+    from ftr.terminal import quiet_libraries
 
     quiet_libraries()
     settings = list(args.settings)
@@ -53,13 +71,22 @@ def execute(args: argparse.Namespace) -> Answer:
     schema = predictor.head.schema
     values = {key.removeprefix("dataset."): setting.value for key, setting in given.items()}
     options = checked_options("dataset", args.input, file_options(schema), values, given)
-    read = read_unlabelled(args.input, schema, FileOptions.model_validate(options), check=predictor.head.check)
+    read = read_unlabelled(
+        args.input, schema, FileOptions.model_validate(options), check=predictor.head.check
+    )
     rows = clean_unlabelled(read, schema, predictor.cleaner)
     for note in rows.notes:
         show(note)
     if rows.rejected:
-        show(f"{len(rows.rejected)} of {len(rows.rejected) + len(rows.rows)} rows cannot be used; each has an `error` line")
-    answer = _squad(predictor, rows, args.output) if args.format == "squad" else _lines(predictor, rows, args)
+        show(
+            f"{len(rows.rejected)} of {len(rows.rejected) + len(rows.rows)} rows cannot be used; "
+            "each has an `error` line"
+        )
+    answer = (
+        _squad(predictor, rows, args.output)
+        if args.format == "squad"
+        else _lines(predictor, rows, args)
+    )
     unknown = unknown_note("input", predictor.tokens)
     if unknown is not None:
         show(unknown)
@@ -69,8 +96,13 @@ def execute(args: argparse.Namespace) -> Answer:
 
 def _lines(predictor: Predictor, rows: Unlabelled, args: argparse.Namespace) -> Answer:
     if args.output:
-        is_file = atomic.write_output(Path(args.output), atomic.json_lines(_records(predictor, rows)))
-        return Answer(_written(args.output, rows), f"{len(rows.rows)} predictions in {args.output}" if is_file else "")
+        is_file = atomic.write_output(
+            Path(args.output), atomic.json_lines(_records(predictor, rows))
+        )
+        return Answer(
+            _written(args.output, rows),
+            f"{len(rows.rows)} predictions in {args.output}" if is_file else "",
+        )
     if args.json:
         predictions = list(_records(predictor, rows))
         return Answer(predictions, "")
@@ -84,12 +116,15 @@ def _squad(predictor: Predictor, rows: Unlabelled, output: str | None) -> Answer
     for prediction in predictor.stream(rows.rows):
         if "answer" not in prediction:
             raise RequestError(
-                f"`--format squad` is for question answering; head `{predictor.card.head}` predicts {', '.join(prediction)}."
+                f"`--format squad` is for question answering; head `{predictor.card.head}` "
+                f"predicts {', '.join(prediction)}."
             )
         answers[str(prediction["id"])] = prediction["answer"]
     if output:
         is_file = atomic.write_output(Path(output), json.dumps(answers, ensure_ascii=False) + "\n")
-        return Answer(_written(output, rows), f"{len(answers)} answers in {output}" if is_file else "")
+        return Answer(
+            _written(output, rows), f"{len(answers)} answers in {output}" if is_file else ""
+        )
     return Answer(answers, json.dumps(answers, ensure_ascii=False))
 
 
@@ -111,7 +146,7 @@ def _records(predictor: Predictor, rows: Unlabelled) -> Iterator[dict[str, Any]]
 def _model(given: str) -> Path:
     from ftr.errors import ModelError
     from ftr.runs.directory import SWEEP, run_or_winner
-    from ftr.runs.load import model_folder
+    from ftr.runs.predictor import model_folder
 
     try:
         if given.strip():
@@ -123,12 +158,18 @@ def _model(given: str) -> Path:
 
 
 def reading_options(settings: list[str]) -> dict[str, Setting]:
-    """Return the `dataset.*` settings of a command that reads a file. Raises `ConfigError` for any other key."""
-    from ftr.config.overrides import parse_words
+    """Return the `dataset.*` settings of a command that reads a file.
+
+    Raises `ConfigError` for any other key.
+    """
+    from ftr.config.parse import parse_words
     from ftr.errors import ConfigError
 
     given = parse_words(settings)
     for key in given:
         if not key.startswith("dataset."):
-            raise ConfigError(f"`{key}`: only `dataset.*` settings say how a file is read here, such as `dataset.text=review`.")
+            raise ConfigError(
+                f"`{key}`: only `dataset.*` settings say how a file is read here, such as "
+                "`dataset.text=review`."
+            )
     return given

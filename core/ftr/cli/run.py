@@ -7,45 +7,61 @@ import shlex
 from typing import TYPE_CHECKING
 
 from ftr.cli.answer import Answer
-from ftr.masking import masked
+from ftr.terminal import masked
 
 if TYPE_CHECKING:
-    from ftr.jobs.run import RunResult
+    from ftr.runs.run import RunResult
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Take settings."""
-    parser.add_argument("settings", nargs="*", metavar="key=value", help="settings; `ftr show` lists them all")
+    parser.add_argument(
+        "settings", nargs="*", metavar="key=value", help="settings; `ftr show` lists them all"
+    )
 
 
 def execute(args: argparse.Namespace) -> Answer:
     """Train, and answer with the scores and where the model lies."""
-    from ftr.jobs.several.drive import run
+    from ftr.study.study import run
 
     return answer(run(args.settings))
 
 
 def answer(result: RunResult) -> Answer:
     """Return the answer on a finished run."""
-    from ftr.jobs.say import shown_path
-    from ftr.runs.several_card import has_model, several_lines
-    from ftr.runs.table import score_table
+    from ftr.runs.prepare import shown_path
+    from ftr.runs.report import has_model, score_table, several_lines
 
     record = result.record
     shown = shown_path(result.path)
     if "several" in record:
         model = f"{shown}/model" if has_model(record) else None
-        data = {"run": shown, "model": model, "scores": result.scores, "summary": record["summary"], "record": record}
+        data = {
+            "run": shown,
+            "model": model,
+            "scores": result.scores,
+            "summary": record["summary"],
+            "record": record,
+        }
         return Answer(masked(data), "\n".join(several_lines(record, shown)))
     lines = [
         "",
         *score_table(record),
         "",
-        f"trained {record['steps']} steps in {record['timings']['train']:.0f} s ({record['examples_per_second']:.1f} examples/s), "
-        f"kept the weights after epoch {record['best']['epoch']:.2f}",
+        f"trained {record['steps']} steps in {record['timings']['train']:.0f} s "
+        f"({record['examples_per_second']:.1f} examples/s), kept the weights after epoch "
+        f"{record['best']['epoch']:.2f}",
         f"model:  {shown}/model",
         f"record: {shown}/run.json",
         f"next:   ftr predict {shlex.quote(shown)} FILE",
         f"        ftr evaluate {shlex.quote(shown)}",
     ]
-    return Answer({"run": shown, "model": f"{shown}/model", "scores": result.scores, "record": masked(record)}, "\n".join(lines))
+    return Answer(
+        {
+            "run": shown,
+            "model": f"{shown}/model",
+            "scores": result.scores,
+            "record": masked(record),
+        },
+        "\n".join(lines),
+    )

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftr.cli.answer import Answer
-from ftr.cli.commands import COMMANDS
-from ftr.errors import RequestError
-from ftr.jobs.say import to_stderr
-from ftr.suggest import did_you_mean
+from ftr.cli.main import COMMANDS
+from ftr.errors import RequestError, did_you_mean
+from ftr.runs.prepare import to_stderr
 from ftr.terminal import show
 
 if TYPE_CHECKING:
-    from ftr.jobs.submit import Job
+    from ftr.cluster.submit import Job
 
 INTERRUPTED = 130
 
@@ -23,28 +22,45 @@ INTERRUPTED = 130
 def configure(parser: argparse.ArgumentParser) -> None:
     """Take the job server, what becomes of the results, and the command."""
     parser.add_argument(
-        "words", nargs="*", metavar="COMMAND key=value", help="any command of ftr with its settings; its own options go behind `--`"
+        "words",
+        nargs="*",
+        metavar="COMMAND key=value",
+        help="any command of ftr with its settings; its own options go behind `--`",
     )
-    parser.add_argument("--address", metavar="URL", help="the job server (default: RAY_API_SERVER_ADDRESS, or http://127.0.0.1:8265)")
-    parser.add_argument("--no-wait", action="store_true", help="do not follow the job: print its id and leave")
-    parser.add_argument("--follow", metavar="JOB", help="follow a job submitted before, instead of a new one")
-    parser.add_argument("--fetch", metavar="DIR", type=Path, help="where results go on this machine (default: `output`)")
+    parser.add_argument(
+        "--address",
+        metavar="URL",
+        help="the job server (default: RAY_API_SERVER_ADDRESS, or http://127.0.0.1:8265)",
+    )
+    parser.add_argument(
+        "--no-wait", action="store_true", help="do not follow the job: print its id and leave"
+    )
+    parser.add_argument(
+        "--follow", metavar="JOB", help="follow a job submitted before, instead of a new one"
+    )
+    parser.add_argument(
+        "--fetch",
+        metavar="DIR",
+        type=Path,
+        help="where results go on this machine (default: `output`)",
+    )
     parser.add_argument("--no-fetch", action="store_true", help="leave results on the cluster")
 
 
 def execute(args: argparse.Namespace) -> Answer:
     """Submit, follow, fetch; the exit code is the job's own."""
-    from ftr.jobs.jobserver import JobServer
-    from ftr.jobs.pack import plugin_files_of
-    from ftr.jobs.submit import find, submit
-    from ftr.registry import registry_with
+    from ftr.cluster.jobserver import JobServer
+    from ftr.cluster.submit import find, plugin_files_of, submit
+    from ftr.registry.registry import registry_with
 
     _check(args)
     server = JobServer(args.address)
     if args.follow:
         job = find(server, args.follow, args.fetch)
     else:
-        job = submit(args.words, server, registry_with(plugin_files_of(args.words)), to_stderr, args.fetch)
+        job = submit(
+            args.words, server, registry_with(plugin_files_of(args.words)), to_stderr, args.fetch
+        )
     if not args.follow:
         to_stderr(f"job {job.id} at {server.address}")
     if args.no_wait:
@@ -55,7 +71,13 @@ def execute(args: argparse.Namespace) -> Answer:
         return _interrupted(job)
     code = server.exit_code(job.id)
     fetched = [] if args.no_fetch or code == RequestError.exit_code else _fetched(job)
-    data = {"job": job.id, "address": server.address, "exit_code": code, "output": job.output, "fetched": [str(path) for path in fetched]}
+    data = {
+        "job": job.id,
+        "address": server.address,
+        "exit_code": code,
+        "output": job.output,
+        "fetched": [str(path) for path in fetched],
+    }
     return Answer(data, "\n".join(f"fetched: {path}" for path in fetched), code)
 
 
@@ -68,25 +90,37 @@ def _check(args: argparse.Namespace) -> None:
         raise RequestError("name a command to submit, such as `ftr submit run task=qa`.")
     name = args.words[0]
     if name not in COMMANDS or name == "submit":
-        raise RequestError(f"`{name}` is no command that can be submitted.{did_you_mean(name, COMMANDS)}")
+        raise RequestError(
+            f"`{name}` is no command that can be submitted.{did_you_mean(name, COMMANDS)}"
+        )
     if args.fetch and args.no_fetch:
         raise RequestError("`--fetch` and `--no-fetch` exclude each other.")
 
 
 def _fetched(job: Job) -> list[Path]:
-    from ftr.jobs.submit import fetch_results
+    from ftr.cluster.submit import fetch_results
 
     return fetch_results(job)
 
 
 def _interrupted(job: Job) -> Answer:
-    """Stop the job or leave it alone, as the one at the terminal says; where there is none it goes on."""
+    """Stop the job or leave it alone, as the one at the terminal says; where there is none it goes
+    on.
+    """
     if not _asked_to_stop():
-        return Answer({"job": job.id, "address": job.server.address, "status": "detached"}, f"detached\n{_ways(job)}", INTERRUPTED)
+        return Answer(
+            {"job": job.id, "address": job.server.address, "status": "detached"},
+            f"detached\n{_ways(job)}",
+            INTERRUPTED,
+        )
     job.server.stop(job.id)
     job.server.wait(job.id)
     lies = f"; what it made lies on the head in {job.output}" if job.output else ""
-    return Answer({"job": job.id, "address": job.server.address, "status": "stopped"}, f"stopped{lies}", INTERRUPTED)
+    return Answer(
+        {"job": job.id, "address": job.server.address, "status": "stopped"},
+        f"stopped{lies}",
+        INTERRUPTED,
+    )
 
 
 def _asked_to_stop() -> bool:

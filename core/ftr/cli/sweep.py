@@ -7,12 +7,11 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ftr.cli.answer import Answer
-from ftr.cli.table import table
-from ftr.masking import masked
+from ftr.cli.answer import Answer, table
+from ftr.terminal import masked
 
 if TYPE_CHECKING:
-    from ftr.jobs.sweep.driver import SweepResult
+    from ftr.study.sweep import SweepResult
 
 SHOWN = 10
 
@@ -20,31 +19,34 @@ SHOWN = 10
 def configure(parser: argparse.ArgumentParser) -> None:
     """Take settings."""
     parser.epilog = (
-        "budgets: trials=20 time=2h epochs_total=60 patience=0.002; searcher=optuna|random|grid|hyperopt; "
-        "scheduler=asha|fifo|median|hyperband|pbt; repeats=3; ensemble=top3|soup3. docs/sweeps.md says more. "
-        "In a shell put parentheses in quotes: 'epochs=choice(1,2,3)'."
+        "budgets: trials=20 time=2h epochs_total=60 patience=0.002; "
+        "searcher=optuna|random|grid|hyperopt; scheduler=asha|fifo|median|hyperband|pbt; "
+        "repeats=3; ensemble=top3|soup3. docs/sweeps.md says more. In a shell put parentheses in "
+        "quotes: 'epochs=choice(1,2,3)'."
     )
     parser.add_argument(
         "settings",
         nargs="*",
         metavar="key=value",
-        help="as for `ftr run`; a value may be searched: learning_rate=loguniform(1e-5,1e-4) epochs=choice(1,2,3) trials=20",
+        help="as for `ftr run`; a value may be searched: learning_rate=loguniform(1e-5,1e-4) "
+        "epochs=choice(1,2,3) trials=20",
     )
 
 
 def execute(args: argparse.Namespace) -> Answer:
     """Search, and answer with the ranking and where the winner lies."""
-    from ftr.jobs.sweep.start import sweep
+    from ftr.study.sweep import sweep
 
     return sweep_answer(sweep(args.settings))
 
 
 def sweep_answer(result: SweepResult) -> Answer:
-    """Return the answer of a sweep that ended: the first places, the winner's scores, and where everything lies."""
-    from ftr.jobs.say import shown_path
-    from ftr.runs.ensemble_card import ensemble_lines
-    from ftr.runs.leaderboard import rank
-    from ftr.runs.table import score_table
+    """Return the answer of a sweep that ended: the first places, the winner's scores, and where
+    everything lies.
+    """
+    from ftr.runs.prepare import shown_path
+    from ftr.runs.report import ensemble_lines, score_table
+    from ftr.study.trials import rank
 
     record, shown = result.record, shown_path(result.path)
     entries = rank(result.state.trials.values(), record["mode"])
@@ -56,12 +58,28 @@ def sweep_answer(result: SweepResult) -> Answer:
 
         best = RunDirectory(result.best).read()
         place = f"{shown}/best"
-        lines += ["", *score_table(best), "", f"model:   {place}/model", f"ranking: {shown}/leaderboard.csv"]
-        lines += [f"next:    ftr predict {shlex.quote(place)} FILE", f"         ftr evaluate {shlex.quote(place)}"]
+        lines += [
+            "",
+            *score_table(best),
+            "",
+            f"model:   {place}/model",
+            f"ranking: {shown}/leaderboard.csv",
+        ]
+        lines += [
+            f"next:    ftr predict {shlex.quote(place)} FILE",
+            f"         ftr evaluate {shlex.quote(place)}",
+        ]
     else:
         lines.append(f"no trial has a score: the causes stand in {shown}/leaderboard.csv")
     places = [
-        {"rank": e.rank, "trial": e.trial, "value": e.value, "values": dict(e.values), "status": e.status, "cause": e.cause}
+        {
+            "rank": e.rank,
+            "trial": e.trial,
+            "value": e.value,
+            "values": dict(e.values),
+            "status": e.status,
+            "cause": e.cause,
+        }
         for e in entries
     ]
     if record.get("ensemble"):

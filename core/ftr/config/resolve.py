@@ -1,25 +1,180 @@
-"""From what was written to one `RunConfig`, with the origin of every value."""
+"""Resolve the layers of settings into one `RunConfig`, with the origin of every value."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from ftr.config.components import FILES, KINDS, SPLITS, ComponentKind, checked_options, head_schema, locate, options_model
-from ftr.config.data import DEFAULT_STRIDE
-from ftr.config.keys import SECTIONS, check_keys, search_hint
-from ftr.config.models import RunConfig
-from ftr.config.overrides import COMPONENTS, Layer, Setting, merge, parse_mapping
-from ftr.config.plugins import loaded_files
-from ftr.config.settings import read_settings
-from ftr.config.texts import check_texts
+from ftr.config.components import (
+    FILES,
+    KINDS,
+    SECTIONS,
+    SPLITS,
+    ComponentKind,
+    check_keys,
+    checked_options,
+    head_schema,
+    locate,
+    options_model,
+    search_hint,
+)
+from ftr.config.parse import (
+    COMPONENTS,
+    Layer,
+    Setting,
+    loaded_files,
+    merge,
+    parse_mapping,
+    read_settings,
+    sentence,
+    shown,
+    validated,
+)
+from ftr.config.schema import DEFAULT_STRIDE, DataConfig, RunConfig
 from ftr.config.trainer import check_trainer
-from ftr.config.validate import shown, validated
-from ftr.data.schema import RowSchema
-from ftr.errors import ConfigError
-from ftr.registry import Registered, Registry
-from ftr.specs import Kind, TaskSpec
+from ftr.errors import ConfigError, did_you_mean
+from ftr.registry.discovery import own_version
+from ftr.registry.registry import Registered, Registry
+from ftr.registry.schema import RowSchema
+from ftr.registry.specs import Kind, TaskSpec
+from ftr.terminal import MASK, unmasked
+
+
+def check_texts(data: DataConfig, schema: RowSchema, head: str) -> None:
+    """Raise `ConfigError` naming the key and the head where there is no text to clean or change, or
+    no such list of stop words.
+    """
+    asked = {
+        "data.clean": bool(data.clean),
+        "data.stop_words": data.stop_words is not None,
+        "data.augment": data.augment.wanted,
+    }
+    keys = [key for key, wanted in asked.items() if wanted]
+    if keys and not any(column.type == "text" for column in schema.columns):
+        raise ConfigError(
+            f"`{keys[0]}` changes texts, and head `{head}` reads none, but lists of tokens: leave "
+            "the key out."
+        )
+    if data.stop_words is not None:
+        if any(column.type == "answers" for column in schema.columns):
+            raise ConfigError(
+                f"`data.stop_words` cannot go with head `{head}`: answers are taken from the text "
+                "word for word, stop words included, and a question is made of them. Leave the "
+                "key out."
+            )
+        stop_words(data.stop_words)
+
+
+@cache
+def stop_words(language: str) -> frozenset[str]:
+    """Return the stop words of a language, in lower case, by its ISO 639-1 code, from the lists of
+    Stopwords ISO.
+
+    Raises `ConfigError` for a language without a list.
+    """
+    import stopwordsiso
+
+    code = language.lower()
+    known = sorted(stopwordsiso.langs())
+    if code not in known:
+        raise ConfigError(
+            f"`data.stop_words={language}`: there is no list of stop words for this "
+            f"language.{did_you_mean(code, known)} Give a code of two letters: {', '.join(known)}; "
+            "or leave the key out."
+        )
+    return frozenset(word.lower() for word in stopwordsiso.stopwords(code))
+
+
+ABSENT = object()
+
+
+def differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    """Return a few words on each key of two flat configurations whose values differ, such as
+    "`epochs` was 3, is 4".
+    """
+    keys = dict.fromkeys([*old, *new])
+    return [
+        f"`{key}` was {_shown(old, key)}, is {_shown(new, key)}"
+        for key in keys
+        if old.get(key, ABSENT) != new.get(key, ABSENT)
+    ]
+
+
+def _shown(values: Mapping[str, object], key: str) -> str:
+    return shown(values[key]) if key in values else "not set"
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def recorded_config(
+    record: Mapping[str, Any], file: Path | str, *, unused: Collection[str] = ()
+) -> RunConfig:
+    """Return the configuration that a record of a run or sweep holds, with the secrets that this
+    process was given.
+
+    Raises `ConfigError` naming `file`, key and version for a key this version does not know, and
+    each secret that is lacking, unless it stands in a group that is `unused`.
+    """
+    config = record.get("config")
+    values, lost = unmasked(config) if isinstance(config, Mapping) else ({}, [])
+    if lost := [key for key in lost if key.partition(".")[0] not in unused]:
+        words = " ".join(f"{key}=…" for key in lost)
+        raise ConfigError(
+            f"`{file}` holds no secrets, only `{MASK}`: give again what it was begun with: "
+            f"`{words}`."
+        )
+    return recorded_model(RunConfig, values, record, file)
+
+
+def recorded_model(
+    model: type[M], values: object, record: Mapping[str, Any], file: Path | str
+) -> M:
+    """Return `model` from the values in a record.
+
+    Raises `ConfigError` as `recorded_config` does.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_fault(error, record, file)) from None
+
+
+def check_fields(
+    known: Iterable[str], values: Mapping[str, Any], record: Mapping[str, Any], file: Path | str
+) -> None:
+    """Raise `ConfigError` for a key of a record that this version does not know."""
+    strange = [name for name in values if name not in set(known)]
+    if strange:
+        raise ConfigError(_unknown(strange[0], record, file))
+
+
+def _fault(error: ValidationError, record: Mapping[str, Any], file: Path | str) -> str:
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        return _unknown(key, record, file)
+    return f"`{file}`: `{key}` cannot be used: {sentence(first['msg'])}. {_version(record)}."
+
+
+def _unknown(key: str, record: Mapping[str, Any], file: Path | str) -> str:
+    return f"`{file}`: ftr {own_version()} does not know the key `{key}`. {_version(record)}."
+
+
+def _version(record: Mapping[str, Any]) -> str:
+    written = record.get("ftr")
+    if isinstance(written, str) and written and written != own_version():
+        return (
+            f"ftr {written} wrote the file: use that version (`pip install ftr=={written}`), or "
+            "restore the file"
+        )
+    return "This version wrote the file, and it was changed since: restore the file"
+
 
 DEFAULT = "built-in default"
 
@@ -37,10 +192,12 @@ class Resolved:
 
 
 def resolve(arguments: Sequence[str] | Mapping[str, object], registry: Registry) -> Resolved:
-    """Return the configuration that `key=value` words, or a mapping of nested or dotted keys, ask for.
+    """Return the configuration that `key=value` words, or a mapping of nested or dotted keys, ask
+    for.
 
-    Built-in default < task default < `config=file.yaml` < the arguments. Raises `ConfigError`, `UnknownComponentError`,
-    `DataError` for a dataset path and `ModelError` for a model path that is not there.
+    Built-in default < task default < `config=file.yaml` < the arguments. Raises `ConfigError`,
+    `UnknownComponentError`, `DataError` for a dataset path and `ModelError` for a model path that
+    is not there.
     """
     given = read_settings(arguments)
     check_keys(given)
@@ -49,14 +206,18 @@ def resolve(arguments: Sequence[str] | Mapping[str, object], registry: Registry)
     settings = _files_by_option(settings, given)
     check_keys(settings)
     try:
-        check_trainer({key: setting for key, setting in settings.items() if key.startswith("trainer.")})
+        check_trainer(
+            {key: setting for key, setting in settings.items() if key.startswith("trainer.")}
+        )
         return _built(settings, registry, task)
     except ConfigError as error:
         raise ConfigError(f"{error}{search_hint(given, str(error))}") from None
 
 
 def flat(config: RunConfig) -> dict[str, object]:
-    """Return every value by its dotted key, as JSON has it; given to `resolve` again they make an equal configuration."""
+    """Return every value by its dotted key, as JSON has it; given to `resolve` again they make an
+    equal configuration.
+    """
     return dict(_flat(config.model_dump(mode="json")))
 
 
@@ -67,13 +228,21 @@ def _task(given: Layer, registry: Registry) -> Registered | None:
     needed = [key for key in (*COMPONENTS, "metrics") if key not in given]
     if needed:
         absent = ", ".join(f"`{key}`" for key in needed)
-        tasks = ", ".join(f"`task={name}`" for name in registry.names("task")) or "none is registered, see `ftr plugins`"
-        raise ConfigError(f"nothing says which {absent} to use: set a task ({tasks}), or each of dataset, model, head and metrics.")
+        tasks = (
+            ", ".join(f"`task={name}`" for name in registry.names("task"))
+            or "none is registered, see `ftr plugins`"
+        )
+        raise ConfigError(
+            f"nothing says which {absent} to use: set a task ({tasks}), or each of dataset, model, "
+            "head and metrics."
+        )
     return None
 
 
 def _task_layer(task: Registered, given: Layer, registry: Registry) -> Layer:
-    """Return the task's components and defaults; options of a component that was replaced do not apply to the new one."""
+    """Return the task's components and defaults; options of a component that was replaced do not
+    apply to the new one.
+    """
     spec = task.spec
     if not isinstance(spec, TaskSpec):
         raise TypeError(f"`{spec.name}` is registered as a task with a `{type(spec).__name__}`")
@@ -84,14 +253,20 @@ def _task_layer(task: Registered, given: Layer, registry: Registry) -> Layer:
         "head": _own("head", spec.head, task, registry),
     }
     layer: Layer = {key: Setting(name, origin) for key, name in named.items()}
-    layer["metrics"] = Setting([_own("metric", name, task, registry) for name in spec.metrics], origin)
+    layer["metrics"] = Setting(
+        [_own("metric", name, task, registry) for name in spec.metrics], origin
+    )
     layer |= parse_mapping(spec.defaults, origin)
-    replaced = [f"{key}." for key in COMPONENTS if key in given and given[key].text != layer[key].value]
+    replaced = [
+        f"{key}." for key in COMPONENTS if key in given and given[key].text != layer[key].value
+    ]
     return {key: setting for key, setting in layer.items() if not key.startswith(tuple(replaced))}
 
 
 def _own(kind: Kind, name: str, task: Registered, registry: Registry) -> str:
-    """Return the name of the plugin's own component where another plugin holds or contests the bare name."""
+    """Return the name of the plugin's own component where another plugin holds or contests the bare
+    name.
+    """
     for entry in registry.all(kind):
         if entry.plugin == task.plugin and entry.spec.name == name:
             return name if entry.bare_name == "reachable" else entry.qualified
@@ -99,18 +274,26 @@ def _own(kind: Kind, name: str, task: Registered, registry: Registry) -> str:
 
 
 def _files_by_option(settings: Layer, given: Layer) -> Layer:
-    """Let `dataset.train=a.csv` alone replace the task's dataset: its files are then named by options only."""
+    """Let `dataset.train=a.csv` alone replace the task's dataset: its files are then named by
+    options only.
+    """
     named = [given[f"dataset.{split}"] for split in SPLITS if f"dataset.{split}" in given]
     first = next((setting for setting in named if setting.value is not None), None)
     if first is None or "dataset" in given:
         return settings
-    own = {key: setting for key, setting in settings.items() if not key.startswith("dataset.") or key in given}
+    own = {
+        key: setting
+        for key, setting in settings.items()
+        if not key.startswith("dataset.") or key in given
+    }
     return {**own, "dataset": Setting(FILES, first.origin)}
 
 
 def _name(key: str, setting: Setting) -> str:
     if setting.text is None:
-        raise ConfigError(f"`{key}` is {shown(setting.value)} ({setting.origin}): a name is needed.")
+        raise ConfigError(
+            f"`{key}` is {shown(setting.value)} ({setting.origin}): a name is needed."
+        )
     return setting.text
 
 
@@ -128,7 +311,9 @@ def _built(settings: Layer, registry: Registry, task: Registered | None) -> Reso
     config = validated(RunConfig, values, settings)
     _check_metrics(config, settings, registry)
     check_texts(config.data, schema, config.head.name)
-    return Resolved(config, {key: _origin(key, settings, config, registry) for key in flat(config)}, schema)
+    return Resolved(
+        config, {key: _origin(key, settings, config, registry) for key in flat(config)}, schema
+    )
 
 
 def _component(
@@ -137,17 +322,31 @@ def _component(
     setting = settings[kind]
     place, name = locate(kind, _name(kind, setting), registry, setting.origin)
     given = {key: option for key, option in settings.items() if key.startswith(f"{kind}.")}
-    options = checked_options(kind, name, options_model(kind, place, name, registry, schema), _nested(given).get(kind, {}), given)
+    options = checked_options(
+        kind,
+        name,
+        options_model(kind, place, name, registry, schema),
+        _nested(given).get(kind, {}),
+        given,
+    )
     dumped = {} if options is None else options.model_dump(mode="json", by_alias=True)
     return {"name": name, "options": dumped}, options
 
 
 def _values(settings: Layer) -> dict[str, Any]:
-    return _nested({key: setting for key, setting in settings.items() if key.partition(".")[0] not in COMPONENTS})
+    return _nested(
+        {
+            key: setting
+            for key, setting in settings.items()
+            if key.partition(".")[0] not in COMPONENTS
+        }
+    )
 
 
 def _nested(settings: Layer) -> dict[str, Any]:
-    """Return nested dicts from dotted keys; a deeper key completes the mapping that a shorter one gave."""
+    """Return nested dicts from dotted keys; a deeper key completes the mapping that a shorter one
+    gave.
+    """
     nested: dict[str, Any] = {}
     for key in sorted(settings, key=lambda key: key.count(".")):
         *path, last = key.split(".")
@@ -155,7 +354,10 @@ def _nested(settings: Layer) -> dict[str, Any]:
         for part in path:
             within = within.setdefault(part, {})
             if not isinstance(within, dict):
-                raise ConfigError(f"`{key}` ({settings[key].origin}): `{part}` holds a value, not keys. Set one of the two.")
+                raise ConfigError(
+                    f"`{key}` ({settings[key].origin}): `{part}` holds a value, not keys. Set one "
+                    "of the two."
+                )
         value = settings[key].value
         within[last] = dict(value) if isinstance(value, dict) else value
     return nested
@@ -166,13 +368,17 @@ def _check_metrics(config: RunConfig, settings: Layer, registry: Registry) -> No
         registry.find("metric", name)
     if len(set(config.metrics)) < len(config.metrics):
         twice = next(name for name in config.metrics if config.metrics.count(name) > 1)
-        raise ConfigError(f"`metrics` ({settings['metrics'].origin}) holds `{twice}` twice: keep one.")
+        raise ConfigError(
+            f"`metrics` ({settings['metrics'].origin}) holds `{twice}` twice: keep one."
+        )
 
 
 def _origin(key: str, settings: Layer, config: RunConfig, registry: Registry) -> str:
     if key in settings:
         return settings[key].origin
-    below = dict.fromkeys(setting.origin for name, setting in settings.items() if name.startswith(f"{key}."))
+    below = dict.fromkeys(
+        setting.origin for name, setting in settings.items() if name.startswith(f"{key}.")
+    )
     if below:
         return ", ".join(below)
     group = key.partition(".")[0]

@@ -1,18 +1,190 @@
-"""Search spaces: expressions such as `loguniform(1e-5,1e-4)` in the place of a value, and what is said about a wrong one."""
+"""Search spaces: expressions such as `loguniform(1e-5,1e-4)` in the place of a value."""
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
+from itertools import product
+from statistics import NormalDist
+from typing import TYPE_CHECKING
 
 import yaml
 
-from ftr.config.dimension import FUNCTIONS, LISTS, SPREAD, WHOLE, Dimension, grid_points, grid_size
-from ftr.config.overrides import COMPONENTS, Layer, Setting
-from ftr.config.validate import shown
+from ftr.config.parse import COMPONENTS, Layer, Setting, shown
 from ftr.config.values import read_value, split_values, write_value
-from ftr.errors import ConfigError
-from ftr.suggest import did_you_mean
+from ftr.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+
+FUNCTIONS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "choice": (("a", "b", "…"), "One of the values: numbers, words, lists or mappings."),
+    "grid": (("a", "b", "…"), "Each of the values in turn; needs `searcher=grid`."),
+    "uniform": (("low", "high"), "A number between the two."),
+    "loguniform": (
+        ("low", "high"),
+        "A number between the two, every order of magnitude equally likely.",
+    ),
+    "quniform": (("low", "high", "q"), "A multiple of `q` from `low` to `high`, both included."),
+    "qloguniform": (("low", "high", "q"), "The same, every order of magnitude equally likely."),
+    "randint": (("low", "high"), "A whole number from `low` on and below `high`."),
+    "lograndint": (("low", "high"), "The same, every order of magnitude equally likely."),
+    "normal": (
+        ("mean", "sd"),
+        "A number of the normal distribution, at most three `sd` from `mean`.",
+    ),
+}
+"""Each function: its arguments, and what it draws."""
+
+LISTS = ("choice", "grid")
+WHOLE = ("randint", "lograndint")
+SPREAD = 3
+"""How many standard deviations from the mean a `normal` may draw: what lies beyond would never have
+been checked.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dimension:
+    """The values that one key may take.
+
+    `values` are those of `choice` and `grid`. Of all others `low` and `high` are the smallest and
+    the largest value that occur: 1 and 3 for `randint(1,4)`, three `sd` on either side of `mean`
+    for `normal`. Neighbours are `step` apart; 0: there are none.
+    """
+
+    kind: str
+    values: tuple[object, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    step: float = 0
+    mean: float = 0.0
+    sd: float = 0.0
+
+    @property
+    def size(self) -> int | None:
+        """How many values there are; None: more than can be counted."""
+        if self.kind in LISTS:
+            return len(self.values)
+        return self._steps(self.high) - self._steps(self.low) + 1 if self.step else None
+
+    @property
+    def text(self) -> str:
+        """The expression; read again it gives an equal dimension."""
+        if self.kind in LISTS:
+            return f"{self.kind}({','.join(map(write_value, self.values))})"
+        if self.kind == "normal":
+            return f"normal({_short(self.mean)},{_short(self.sd)})"
+        last = self.high + 1 if self.kind in WHOLE else self.high
+        step = f",{_short(self.step)}" if self.step and self.kind not in WHOLE else ""
+        return f"{self.kind}({_short(self.low)},{_short(last)}{step})"
+
+    def at(self, share: float) -> object:
+        """Return the value that `share` of all draws do not exceed: a `share` drawn evenly from [0,
+        1) gives a draw of this dimension.
+        """
+        if self.kind in LISTS:
+            return self.values[_index(share, len(self.values))]
+        if self.kind == "normal":
+            beyond = NormalDist().cdf(-SPREAD)
+            return self._clipped(
+                self.mean + self.sd * NormalDist().inv_cdf(beyond + share * (1 - 2 * beyond))
+            )
+        log = "log" in self.kind
+        if not self.step:
+            return self._clipped(_between(self.low, self.high, share, log))
+        if log:
+            # Each value gets the part of the logarithmic line from itself to its neighbour.
+            first, last = self._steps(self.low), self._steps(self.high)
+            return self._multiple(min(int(_between(first, last + 1, share, log)), last))
+        return self._multiple(
+            self._steps(self.low)
+            + _index(share, self._steps(self.high) - self._steps(self.low) + 1)
+        )
+
+    def sample(self, rng: "Generator") -> object:
+        """Draw a value."""
+        return self.at(float(rng.random()))
+
+    def middle(self) -> object:
+        """Return a value that stands for all: the first of a list, the median of a range."""
+        return self.values[0] if self.kind in LISTS else self.at(0.5)
+
+    def corners(self) -> list[object]:
+        """Return the values at the ends, the mean besides for `normal`; of `choice` and `grid` all
+        values.
+        """
+        if self.kind in LISTS:
+            return list(self.values)
+        ends: list[object] = [self.low] if self.low == self.high else [self.low, self.high]
+        return [self.mean, *ends] if self.kind == "normal" else ends
+
+    def probes(self) -> list[object]:
+        """Return the corners, and for ranges a value between them: a key of whole numbers takes the
+        ends of `uniform(8,32)`.
+        """
+        if self.kind in LISTS or self.low == self.high:
+            return self.corners()
+        golden = 0.618  # no round number
+        return [
+            *self.corners(),
+            self._multiple(self._steps(self.low) + 1) if self.step else self.at(golden),
+        ]
+
+    def points(self) -> Iterator[object]:
+        """Yield every value, in order. Raises `ValueError` where they cannot be counted."""
+        if self.kind in LISTS:
+            yield from self.values
+        elif self.step:
+            yield from map(self._multiple, range(self._steps(self.low), self._steps(self.high) + 1))
+        else:
+            raise ValueError(f"`{self.text}` has more values than can be counted")
+
+    def _steps(self, value: float) -> int:
+        return round(value / self.step)
+
+    def _multiple(self, number: int) -> float:
+        """Return `number` steps as people write it: 3 times 0.1 is 0.3."""
+        return (
+            number * self.step
+            if isinstance(self.step, int)
+            else float(number * Decimal(repr(self.step)))
+        )
+
+    def _clipped(self, value: float) -> float:
+        return min(max(value, self.low), self.high)
+
+
+def grid_size(space: Mapping[str, Dimension]) -> int | None:
+    """Return the number of combinations; None: more than can be counted."""
+    sizes = [dimension.size for dimension in space.values()]
+    return None if None in sizes else math.prod(size for size in sizes if size is not None)
+
+
+def grid_points(space: Mapping[str, Dimension]) -> Iterator[dict[str, object]]:
+    """Yield every combination of values, the last key changing fastest.
+
+    Raises `ValueError` where they cannot be counted.
+    """
+    for values in product(*(list(dimension.points()) for dimension in space.values())):
+        yield dict(zip(space, values, strict=True))
+
+
+def _between(low: float, high: float, share: float, log: bool) -> float:
+    if log:
+        return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+    return low + share * (high - low)
+
+
+def _index(share: float, count: int) -> int:
+    return min(int(share * count), count - 1)
+
+
+def _short(number: float) -> str:
+    return write_value(int(number) if number == int(number) and abs(number) < 1e6 else number)
+
 
 __all__ = [
     "LISTS",
@@ -34,7 +206,8 @@ class _WrongError(ValueError):
 
 
 def read_dimension(key: str, value: object, origin: str) -> Dimension | None:
-    """Return the dimension that `value` describes: an expression, or in YAML also `{choice: [8, 16]}`. None: it is neither.
+    """Return the dimension that `value` describes: an expression, or in YAML also `{choice: [8,
+    16]}`. None: it is neither.
 
     Raises `ConfigError` naming key, origin and mend.
     """
@@ -53,7 +226,8 @@ def read_dimension(key: str, value: object, origin: str) -> Dimension | None:
 
 
 def split_space(settings: Layer) -> tuple[dict[str, Dimension], Layer]:
-    """Return the dimensions by dotted key, those inside the mappings of options included, and the settings that remain.
+    """Return the dimensions by dotted key, those inside the mappings of options included, and the
+    settings that remain.
 
     Raises `ConfigError` for a wrong expression.
     """
@@ -71,23 +245,32 @@ def split_space(settings: Layer) -> tuple[dict[str, Dimension], Layer]:
 
 
 def _taken_out(key: str, value: object, origin: str, inside: dict[str, Dimension]) -> object:
-    """Return `value` without the expressions in it, which go to `inside`; `inside` itself where nothing else is left."""
+    """Return `value` without the expressions in it, which go to `inside`; `inside` itself where
+    nothing else is left.
+    """
     dimension = read_dimension(key, value, origin)
     if dimension is not None:
         inside[key] = dimension
         return inside
     if not isinstance(value, Mapping) or not value:
         return value
-    items = {name: _taken_out(f"{key}.{name}", item, origin, inside) for name, item in value.items()}
+    items = {
+        name: _taken_out(f"{key}.{name}", item, origin, inside) for name, item in value.items()
+    }
     return {name: item for name, item in items.items() if item is not inside} or inside
 
 
 def function_meant(value: object) -> str:
-    """Return a hint where text looks like a call of a function whose name is misspelled, else ""."""
+    """Return a hint where text looks like a call of a function whose name is misspelled, else
+    "".
+    """
     call = _CALL.fullmatch(value) if isinstance(value, str) else None
     if call is None or call[1] in FUNCTIONS:
         return ""
-    return did_you_mean(call[1], FUNCTIONS) or f" The functions of a search space are {', '.join(f'`{name}`' for name in FUNCTIONS)}."
+    return (
+        did_you_mean(call[1], FUNCTIONS)
+        or f" The functions of a search space are {', '.join(f'`{name}`' for name in FUNCTIONS)}."
+    )
 
 
 def looks_like_expression(value: object) -> bool:
@@ -98,7 +281,10 @@ def looks_like_expression(value: object) -> bool:
 
 def _call(key: str, text: str) -> tuple[str | None, list[object]]:
     if _UNCLOSED.fullmatch(text):
-        raise _WrongError("its parenthesis is not closed; inside the braces or brackets of YAML an expression stands in quotes")
+        raise _WrongError(
+            "its parenthesis is not closed; inside the braces or brackets of YAML an expression "
+            "stands in quotes"
+        )
     call = _CALL.fullmatch(text)
     if call is None or call[1] not in FUNCTIONS:
         return None, []
@@ -129,7 +315,9 @@ def _dimension(name: str, arguments: Sequence[object], key: str) -> Dimension:
         return _of_list(name, arguments)
     wanted = FUNCTIONS[name][0]
     if len(arguments) != len(wanted):
-        raise _WrongError(f"write `{name}({','.join(wanted)})`, {len(wanted)} numbers instead of {len(arguments)}")
+        raise _WrongError(
+            f"write `{name}({','.join(wanted)})`, {len(wanted)} numbers instead of {len(arguments)}"
+        )
     numbers = [_number(argument) for argument in arguments]
     if name == "normal":
         return _normal(*numbers)
@@ -138,13 +326,24 @@ def _dimension(name: str, arguments: Sequence[object], key: str) -> Dimension:
         swapped = ",".join(map(write_value, [high, low, *rest]))
         raise _WrongError(f"its range is reversed: write `{name}({swapped})`")
     if low == high:
-        more = f"; `high` itself is not drawn, write `{name}({low},{high + 1})`" if name in WHOLE else f"; write `{key}={write_value(low)}`"
+        more = (
+            f"; `high` itself is not drawn, write `{name}({low},{high + 1})`"
+            if name in WHOLE
+            else f"; write `{key}={write_value(low)}`"
+        )
         raise _WrongError(f"its range is empty{more}")
     if "log" in name and low <= 0:
-        raise _WrongError("`low` must be above 0, for there are endless orders of magnitude between 0 and anything")
+        raise _WrongError(
+            "`low` must be above 0, for there are endless orders of magnitude between 0 and "
+            "anything"
+        )
     if name in WHOLE:
         return _whole(name, low, high)
-    return _quantized(name, low, high, rest[0]) if rest else Dimension(kind=name, low=float(low), high=float(high))
+    return (
+        _quantized(name, low, high, rest[0])
+        if rest
+        else Dimension(kind=name, low=float(low), high=float(high))
+    )
 
 
 def _of_list(name: str, values: Sequence[object]) -> Dimension:
@@ -164,7 +363,13 @@ def _normal(mean: float, sd: float) -> Dimension:
     if sd <= 0:
         raise _WrongError("`sd`, the standard deviation, must be above 0")
     centre, away = Decimal(repr(mean)), SPREAD * Decimal(repr(sd))
-    return Dimension(kind="normal", low=float(centre - away), high=float(centre + away), mean=float(mean), sd=float(sd))
+    return Dimension(
+        kind="normal",
+        low=float(centre - away),
+        high=float(centre + away),
+        mean=float(mean),
+        sd=float(sd),
+    )
 
 
 def _whole(name: str, low: float, high: float) -> Dimension:
@@ -177,10 +382,14 @@ def _quantized(name: str, low: float, high: float, step: float) -> Dimension:
     if step <= 0:
         raise _WrongError("`q`, the distance of neighbouring values, must be above 0")
     if max(abs(low), abs(high)) / step > 2**53:
-        raise _WrongError(f"{write_value(step)} is so small that neighbouring values cannot be told apart")
+        raise _WrongError(
+            f"{write_value(step)} is so small that neighbouring values cannot be told apart"
+        )
     for bound in (low, high):
         if not math.isclose(bound / step, round(bound / step), abs_tol=1e-9):
-            raise _WrongError(f"{write_value(bound)} is no multiple of {write_value(step)}, and all values are")
+            raise _WrongError(
+                f"{write_value(bound)} is no multiple of {write_value(step)}, and all values are"
+            )
     if all(number == int(number) for number in (low, high, step)):
         return Dimension(kind=name, low=int(low), high=int(high), step=int(step))
     return Dimension(kind=name, low=float(low), high=float(high), step=float(step))

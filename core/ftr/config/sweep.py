@@ -1,28 +1,124 @@
-"""From what was written to a sweep: its own keys, its search space, and the configuration that every trial starts from."""
+"""Resolve a sweep: its own keys, its search space, and the configuration each trial starts from."""
 
 import importlib.util
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, islice, product
+from math import prod
 from pathlib import Path
 from typing import Any
 
-from ftr.config.components import component_options, head_schema
-from ftr.config.corners import check_space
-from ftr.config.dimension import grid_size
-from ftr.config.keys import check_keys
-from ftr.config.overrides import Layer, Setting, parse_mapping
-from ftr.config.recorded import recorded_config, recorded_model
-from ftr.config.resolve import DEFAULT, Resolved, flat, resolve
-from ftr.config.settings import read_settings
-from ftr.config.space import Dimension, function_meant, split_space
-from ftr.config.sweep_keys import DEFAULT_TRIALS, SWEEP_KEYS, Mode, SweepConfig
-from ftr.config.validate import shown, validated
-from ftr.errors import ConfigError, PluginError, RequestError, ScoreError
-from ftr.registry import Registry
-from ftr.suggest import did_you_mean
+from ftr.config.components import check_keys, component_options, head_schema
+from ftr.config.parse import (
+    COMPONENTS,
+    Layer,
+    Setting,
+    parse_mapping,
+    read_settings,
+    shown,
+    validated,
+)
+from ftr.config.resolve import DEFAULT, Resolved, flat, recorded_config, recorded_model, resolve
+from ftr.config.schema import DEFAULT_TRIALS, SWEEP_KEYS, Mode, SweepConfig
+from ftr.config.space import Dimension, function_meant, grid_size, split_space
+from ftr.config.values import write_value
+from ftr.errors import ConfigError, PluginError, RequestError, ScoreError, did_you_mean
+from ftr.registry.registry import Registry
 
-__all__ = ["ResolvedSweep", "SweepConfig", "ranked_by", "recorded_sweep", "resolve_sweep", "trial_config"]
+ALL_COMBINATIONS = 256
+"""Up to so many combinations of corners all are tried, of larger spaces the corners of every two
+keys.
+"""
+MOST_PAIRS = 1024
+
+
+def check_space(
+    fixed: Layer, space: Mapping[str, Dimension], origins: Mapping[str, str], registry: Registry
+) -> Resolved:
+    """Return the configuration in the middle of the space, once its corners have been tried.
+
+    `origins` are those of the searched keys. Raises what `ftr.config.resolve.resolve` does, about
+    the fixed settings or the first corner that fails, with the values that make it.
+    """
+    middle = {key: dimension.middle() for key, dimension in space.items()}
+    base = _tried(middle, fixed, space, origins, registry)
+    for values in _trials(middle, space):
+        _tried(values, fixed, space, origins, registry)
+    return base
+
+
+def _trials(
+    middle: Mapping[str, object], space: Mapping[str, Dimension]
+) -> Iterator[dict[str, object]]:
+    for key, dimension in space.items():
+        yield from ({**middle, key: value} for value in dimension.probes())
+    corners = {key: dimension.corners() for key, dimension in space.items()}
+    if prod(map(len, corners.values())) <= ALL_COMBINATIONS:
+        yield from (dict(zip(space, values, strict=True)) for values in product(*corners.values()))
+    else:
+        yield from islice(_pairs(middle, corners), MOST_PAIRS)
+
+
+def _pairs(
+    middle: Mapping[str, object], corners: Mapping[str, list[object]]
+) -> Iterator[dict[str, object]]:
+    for first, second in combinations(corners, 2):
+        for one, other in product(corners[first], corners[second]):
+            yield {**middle, first: one, second: other}
+
+
+def _tried(
+    values: Mapping[str, object],
+    fixed: Layer,
+    space: Mapping[str, Dimension],
+    origins: Mapping[str, str],
+    registry: Registry,
+) -> Resolved:
+    drawn = {
+        key: Setting(value, f"{origins[key]}, from `{space[key].text}`")
+        for key, value in values.items()
+    }
+    try:
+        return resolve({**fixed, **drawn}, registry)
+    except RequestError as error:
+        text = str(error)
+        named = [key for key, setting in drawn.items() if _names(text, key, setting)]
+        if not named:
+            raise
+        pairs = " ".join(f"{key}={write_value(values[key])}" for key in named)
+        raise type(error)(
+            f"no trial can have `{pairs}`: {text}{_whole(text, named, space)}"
+        ) from None
+
+
+def _names(text: str, key: str, setting: Setting) -> bool:
+    """Whether an error is about a key: it names the key, its origin, the option it lies in, or the
+    component by its value.
+    """
+    option = ".".join(key.split(".")[:2])
+    return (
+        f"`{key}`" in text
+        or f"`{option}`" in text
+        or setting.origin in text
+        or (key in COMPONENTS and f"`{setting.value}`" in text)
+    )
+
+
+def _whole(text: str, named: list[str], space: Mapping[str, Dimension]) -> str:
+    if "valid integer" not in text or all(space[key].values for key in named):
+        return ""
+    return " Whole numbers are drawn by `randint`, `lograndint` and `choice`."
+
+
+__all__ = [
+    "ResolvedSweep",
+    "SweepConfig",
+    "ranked_by",
+    "recorded_sweep",
+    "resolve_sweep",
+    "trial_config",
+]
 
 ONE_FOR_ALL: Mapping[str, str] = {
     "task": "a task is a bundle of other keys; search those",
@@ -33,7 +129,8 @@ ONE_FOR_ALL: Mapping[str, str] = {
 }
 SEVERAL: Mapping[str, str] = {
     "seeds": "`repeats` trains each configuration with several seeds",
-    "cv.folds": "`repeats` trains each configuration several times; `cv.folds` with `cv.fold` trains on one part",
+    "cv.folds": "`repeats` trains each configuration several times; `cv.folds` with `cv.fold` "
+    "trains on one part",
     "boosting": "search first, then `ftr run boosting=…` with what was found",
 }
 PBT_KEYS = ("learning_rate", "train.weight_decay", "train.max_grad_norm")
@@ -41,16 +138,21 @@ PACKAGES = {"optuna": "optuna", "hyperopt": "ftr[hyperopt]"}
 LARGEST_GRID = 100_000
 LOSS = "loss"
 """The score of every task besides those of its metrics."""
-_NO_SPACE = "{}: give a key an expression, for example `learning_rate=loguniform(1e-5,1e-4)` or `batch_size=choice(8,16,32)`."
-_NOT_CHOSEN = re.compile(rf"{DEFAULT}.*|default of (?:dataset|model|head) `.*`|task `[^`]*` \([^()]*\)")
+_NO_SPACE = (
+    "{}: give a key an expression, for example `learning_rate=loguniform(1e-5,1e-4)` or "
+    "`batch_size=choice(8,16,32)`."
+)
+_NOT_CHOSEN = re.compile(
+    rf"{DEFAULT}.*|default of (?:dataset|model|head) `.*`|task `[^`]*` \([^()]*\)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolvedSweep:
     """A sweep ready to start.
 
-    `base` is the configuration that trials have in common, with a value of the middle of the space for each searched key.
-    `origins` has the keys of `flat(base.config)`, of `sweep` and of `space`.
+    `base` is the configuration that trials have in common, with a value of the middle of the space
+    for each searched key. `origins` has the keys of `flat(base.config)`, of `sweep` and of `space`.
     """
 
     base: Resolved
@@ -78,8 +180,11 @@ class ResolvedSweep:
         }
 
 
-def recorded_sweep(record: Mapping[str, Any], registry: Registry, file: Path | str = "sweep.json") -> ResolvedSweep:
-    """Return a sweep from its `record()`, which stands in `file`; further keys of `record` are left alone.
+def recorded_sweep(
+    record: Mapping[str, Any], registry: Registry, file: Path | str = "sweep.json"
+) -> ResolvedSweep:
+    """Return a sweep from its `record()`, which stands in `file`; further keys of `record` are left
+    alone.
 
     Raises `RequestError` where the record is damaged or of another version.
     """
@@ -87,32 +192,53 @@ def recorded_sweep(record: Mapping[str, Any], registry: Registry, file: Path | s
         return _recorded(record, registry, file)
     except (LookupError, TypeError, AttributeError) as error:
         wrong = f"{type(error).__name__}: {error}"
-    raise RequestError(f"the record `{file}` of this sweep cannot be used ({wrong}). Restore the file, or start the sweep anew.")
+    raise RequestError(
+        f"the record `{file}` of this sweep cannot be used ({wrong}). Restore the file, or start "
+        "the sweep anew."
+    )
 
 
 def _recorded(record: Mapping[str, Any], registry: Registry, file: Path | str) -> ResolvedSweep:
     config = recorded_config(record, file)
-    schema = head_schema(config.head.name, component_options("head", config.head, registry), registry)
+    schema = head_schema(
+        config.head.name, component_options("head", config.head, registry), registry
+    )
     origins: dict[str, str] = record["origins"]
     # `ensemble` is a key of both: in a sweep it is the sweep's.
-    base = Resolved(config, {key: DEFAULT if key in SWEEP_KEYS else origins.get(key, DEFAULT) for key in flat(config)}, schema)
-    space, others = split_space({key: Setting(text, origins[key]) for key, text in record["space"].items()})
+    base = Resolved(
+        config,
+        {key: DEFAULT if key in SWEEP_KEYS else origins.get(key, DEFAULT) for key in flat(config)},
+        schema,
+    )
+    space, others = split_space(
+        {key: Setting(text, origins[key]) for key, text in record["space"].items()}
+    )
     if others:
         raise LookupError(f"`{next(iter(others))}` is no expression")
-    return ResolvedSweep(base=base, sweep=recorded_model(SweepConfig, record["sweep"], record, file), space=space, origins=origins)
+    return ResolvedSweep(
+        base=base,
+        sweep=recorded_model(SweepConfig, record["sweep"], record, file),
+        space=space,
+        origins=origins,
+    )
 
 
-def resolve_sweep(arguments: Sequence[str] | Mapping[str, object], registry: Registry) -> ResolvedSweep:
+def resolve_sweep(
+    arguments: Sequence[str] | Mapping[str, object], registry: Registry
+) -> ResolvedSweep:
     """Return the sweep that `key=value` words, or a mapping of nested or dotted keys, ask for.
 
-    A value that is an expression makes its key a dimension of the space; without any the task's own space applies, less the keys that
-    were given a value. Raises what `ftr.config.resolve.resolve` does, for the settings and for every corner of the space.
+    A value that is an expression makes its key a dimension of the space; without any the task's own
+    space applies, less the keys that were given a value. Raises what `ftr.config.resolve.resolve`
+    does, for the settings and for every corner of the space.
     """
     given = read_settings(arguments)
     own = {key: setting for key, setting in given.items() if key in SWEEP_KEYS}
     space, fixed = split_space({key: setting for key, setting in given.items() if key not in own})
     origins = {key: _origin_of(key, given) for key in space}
-    check_keys({**fixed, **{key: Setting(space[key].text, origins[key]) for key in space}}, sweep=True)
+    check_keys(
+        {**fixed, **{key: Setting(space[key].text, origins[key]) for key in space}}, sweep=True
+    )
     sweep = validated(SweepConfig, {key: setting.value for key, setting in own.items()}, own)
     try:
         if not space:
@@ -125,32 +251,50 @@ def resolve_sweep(arguments: Sequence[str] | Mapping[str, object], registry: Reg
         _check_single(base)
         _check_metric(base.config.metrics, own, registry)
     except RequestError as error:
-        hint = next((function_meant(s.value) for s in fixed.values() if function_meant(s.value) and str(s.value) in str(error)), "")
+        hint = next(
+            (
+                function_meant(s.value)
+                for s in fixed.values()
+                if function_meant(s.value) and str(s.value) in str(error)
+            ),
+            "",
+        )
         raise type(error)(f"{error}{hint}") from None
     defaults = {key: own[key].origin if key in own else DEFAULT for key in SWEEP_KEYS}
-    return ResolvedSweep(base=base, sweep=sweep, space=space, origins={**origins, **base.origins, **defaults})
+    return ResolvedSweep(
+        base=base, sweep=sweep, space=space, origins={**origins, **base.origins, **defaults}
+    )
 
 
-def trial_config(base: Resolved, values: Mapping[str, object], registry: Registry, seed: int | None = None) -> Resolved:
-    """Return the checked configuration of one trial: that of `base` with `values`, by dotted key, and `seed` where one is given.
+def trial_config(
+    base: Resolved, values: Mapping[str, object], registry: Registry, seed: int | None = None
+) -> Resolved:
+    """Return the checked configuration of one trial: that of `base` with `values`, by dotted key,
+    and `seed` where one is given.
 
-    What nobody chose is not copied from `base` but follows anew from the trial's own values: options of another model, a stride that fits
-    another length. Raises what `ftr.config.resolve.resolve` does.
+    What nobody chose is not copied from `base` but follows anew from the trial's own values:
+    options of another model, a stride that fits another length. Raises what
+    `ftr.config.resolve.resolve` does.
     """
     given: dict[str, object] = {
-        key: Setting(value, base.origins[key]) for key, value in flat(base.config).items() if not _NOT_CHOSEN.fullmatch(base.origins[key])
+        key: Setting(value, base.origins[key])
+        for key, value in flat(base.config).items()
+        if not _NOT_CHOSEN.fullmatch(base.origins[key])
     }
     if seed is not None:
         given["seed"] = Setting(seed, "seed of the trial")
-    given |= {key: Setting(value, base.origins.get(key, "search space")) for key, value in values.items()}
+    given |= {
+        key: Setting(value, base.origins.get(key, "search space")) for key, value in values.items()
+    }
     return resolve(given, registry)
 
 
 def ranked_by(resolved: ResolvedSweep, registry: Registry) -> tuple[str, Mode]:
-    """Return the score that ranks trials, and whether more or less of it is better; a metric's name means its main score.
+    """Return the score that ranks trials, and whether more or less of it is better; a metric's name
+    means its main score.
 
-    Of a score that is not the main one of any of the run's metrics only the name tells: losses are minimized, all else goes as the first
-    metric does.
+    Of a score that is not the main one of any of the run's metrics only the name tells: losses are
+    minimized, all else goes as the first metric does.
     """
     specs = [registry.metric(name) for name in resolved.base.config.metrics]
     main = {spec.name: spec.key or spec.name for spec in specs}
@@ -170,7 +314,9 @@ def _origin_of(key: str, given: Layer) -> str:
 
 
 def _space_of_task(fixed: Layer, registry: Registry) -> tuple[dict[str, Dimension], dict[str, str]]:
-    """Return the task's own search space without what was fixed, and without options of a component that was replaced."""
+    """Return the task's own search space without what was fixed, and without options of a component
+    that was replaced.
+    """
     named = fixed.get("task")
     if named is None or named.text is None:
         raise ConfigError(_NO_SPACE.format("there is nothing to search"))
@@ -180,12 +326,25 @@ def _space_of_task(fixed: Layer, registry: Registry) -> tuple[dict[str, Dimensio
     space, plain = split_space(parse_mapping(spec.search_space, f"search space of {origin}"))
     if plain:
         key, setting = next(iter(plain.items()))
-        raise PluginError(f"the search space of {origin}: `{key}` is {shown(setting.value)}, and no expression such as `choice(1,2)`.")
+        raise PluginError(
+            f"the search space of {origin}: `{key}` is {shown(setting.value)}, and no expression "
+            "such as `choice(1,2)`."
+        )
     components = {"dataset": spec.dataset, "model": spec.model, "head": spec.head}
-    settled = [key for key, name in components.items() if key in fixed and fixed[key].text != name] + [key for key in fixed if "." in key]
-    free = [key for key in space if key not in fixed and not key.startswith(tuple(f"{gone}." for gone in settled))]
+    settled = [
+        key for key, name in components.items() if key in fixed and fixed[key].text != name
+    ] + [key for key in fixed if "." in key]
+    free = [
+        key
+        for key in space
+        if key not in fixed and not key.startswith(tuple(f"{gone}." for gone in settled))
+    ]
     if not free:
-        own = f"all keys of the search space of {origin} are given a value" if space else f"{origin} has no search space"
+        own = (
+            f"all keys of the search space of {origin} are given a value"
+            if space
+            else f"{origin} has no search space"
+        )
         raise ConfigError(_NO_SPACE.format(own))
     return {key: space[key] for key in free}, dict.fromkeys(free, origin)
 
@@ -194,14 +353,18 @@ def _check_searched(space: Mapping[str, Dimension], origins: Mapping[str, str]) 
     for key in space:
         reason = ONE_FOR_ALL.get(key.partition(".")[0])
         if reason:
-            raise ConfigError(f"`{key}` ({origins[key]}) cannot be searched: {reason}. Give it one value.")
+            raise ConfigError(
+                f"`{key}` ({origins[key]}) cannot be searched: {reason}. Give it one value."
+            )
 
 
 def _check_single(base: Resolved) -> None:
     """Refuse what would make several trainings of each trial."""
     for key, mend in SEVERAL.items():
         if base.config.several and base.origins[key] != DEFAULT:
-            raise ConfigError(f"`{key}` ({base.origins[key]}) trains several models, and a trial is one: {mend}.")
+            raise ConfigError(
+                f"`{key}` ({base.origins[key]}) trains several models, and a trial is one: {mend}."
+            )
 
 
 def _check_metric(metrics: Sequence[str], own: Layer, registry: Registry) -> None:
@@ -214,30 +377,42 @@ def _check_metric(metrics: Sequence[str], own: Layer, registry: Registry) -> Non
     known = list(dict.fromkeys([*(score for scores in named for score in scores), LOSS]))
     if asked.text not in [*known, *(spec.name for spec in specs)]:
         raise ScoreError(
-            f"`metric={asked.value}` is no score of this task.{did_you_mean(str(asked.value), known)} Choose from: {', '.join(known)}."
+            f"`metric={asked.value}` is no score of this "
+            f"task.{did_you_mean(str(asked.value), known)} Choose from: {', '.join(known)}."
         )
 
 
-def _with_searcher(sweep: SweepConfig, own: Layer, space: Mapping[str, Dimension], origins: Mapping[str, str]) -> SweepConfig:
-    """Return the sweep with `searcher=grid` where every dimension is a grid and no other was asked for."""
+def _with_searcher(
+    sweep: SweepConfig, own: Layer, space: Mapping[str, Dimension], origins: Mapping[str, str]
+) -> SweepConfig:
+    """Return the sweep with `searcher=grid` where every dimension is a grid and no other was asked
+    for.
+    """
     grids = [key for key, dimension in space.items() if dimension.kind == "grid"]
     if "searcher" not in own and len(grids) == len(space):
         sweep = sweep.model_copy(update={"searcher": "grid"})
     if sweep.searcher != "grid":
         if grids:
             at = f"`{grids[0]}` is `{space[grids[0]].text}` ({origins[grids[0]]})"
-            raise ConfigError(f"{at}, and `grid` needs `searcher=grid`, not `{sweep.searcher}`: write that, or `choice` for `grid`.")
+            raise ConfigError(
+                f"{at}, and `grid` needs `searcher=grid`, not `{sweep.searcher}`: write that, or "
+                "`choice` for `grid`."
+            )
         _check_installed(sweep.searcher, own)
         return sweep
     endless = next((key for key, dimension in space.items() if dimension.size is None), None)
     if endless is not None:
         raise ConfigError(
-            f"`{endless}` is `{space[endless].text}` ({origins[endless]}), and a grid cannot go through all of that: "
-            f"write `{endless}=grid(…)` with the values to try, or `searcher=optuna`."
+            f"`{endless}` is `{space[endless].text}` ({origins[endless]}), and a grid cannot go "
+            f"through all of that: write `{endless}=grid(…)` with the values to try, or "
+            "`searcher=optuna`."
         )
     size = grid_size(space) or 0
     if size > LARGEST_GRID:
-        raise ConfigError(f"the grid has {size} combinations, more than {LARGEST_GRID}: search fewer values, or use `searcher=optuna`.")
+        raise ConfigError(
+            f"the grid has {size} combinations, more than {LARGEST_GRID}: search fewer values, or "
+            "use `searcher=optuna`."
+        )
     return sweep
 
 
@@ -245,22 +420,32 @@ def _check_installed(searcher: str, own: Layer) -> None:
     package = PACKAGES.get(searcher)
     if package and importlib.util.find_spec(searcher) is None:
         origin = own["searcher"].origin if "searcher" in own else DEFAULT
-        raise ConfigError(f"`searcher` is `{searcher}` ({origin}), which is not installed: `pip install '{package}'`.")
+        raise ConfigError(
+            f"`searcher` is `{searcher}` ({origin}), which is not installed: `pip install "
+            f"'{package}'`."
+        )
 
 
-def _check_scheduler(sweep: SweepConfig, space: Mapping[str, Dimension], origins: Mapping[str, str]) -> None:
+def _check_scheduler(
+    sweep: SweepConfig, space: Mapping[str, Dimension], origins: Mapping[str, str]
+) -> None:
     if sweep.repeats > 1 and "seed" in space:
-        raise ConfigError(f"`seed` ({origins['seed']}) is searched, and `repeats={sweep.repeats}` sets it too: leave one of them out.")
+        raise ConfigError(
+            f"`seed` ({origins['seed']}) is searched, and `repeats={sweep.repeats}` sets it too: "
+            "leave one of them out."
+        )
     if sweep.scheduler != "pbt":
         return
     for key in space:
         if key not in PBT_KEYS:
             allowed = ", ".join(f"`{name}`" for name in PBT_KEYS)
             raise ConfigError(
-                f"`{key}` ({origins[key]}) cannot change in the middle of a training, as `scheduler=pbt` wants: "
-                f"search {allowed}, for example `learning_rate=loguniform(1e-5,1e-3)`, or take another scheduler."
+                f"`{key}` ({origins[key]}) cannot change in the middle of a training, as "
+                f"`scheduler=pbt` wants: search {allowed}, for example "
+                "`learning_rate=loguniform(1e-5,1e-3)`, or take another scheduler."
             )
     if sweep.repeats > 1:
         raise ConfigError(
-            f"`scheduler=pbt` changes a trial while it trains, so that `repeats={sweep.repeats}` of it differ: leave one out."
+            f"`scheduler=pbt` changes a trial while it trains, so that `repeats={sweep.repeats}` "
+            "of it differ: leave one out."
         )

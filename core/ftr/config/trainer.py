@@ -1,4 +1,4 @@
-"""`trainer.*`: fields of `transformers.TrainingArguments`, less those that ftr has its own keys for or must set itself."""
+"""`trainer.*`: fields of `transformers.TrainingArguments` that ftr has no key of its own for."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -6,11 +6,9 @@ from typing import get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from ftr.config.overrides import Setting
-from ftr.config.training import TrainConfig
-from ftr.config.validate import sentence, shown
-from ftr.errors import ConfigError
-from ftr.suggest import did_you_mean
+from ftr.config.parse import Setting, sentence, shown
+from ftr.config.schema import TrainConfig
+from ftr.errors import ConfigError, did_you_mean
 
 OWN_KEYS: Mapping[str, tuple[str, ...]] = {
     "output_dir": ("output",),
@@ -152,7 +150,9 @@ PASSED = frozenset(
         "debug",
     }
 )
-"""The other fields, which have an effect: a test checks that each field of the installed transformers stands in one of the tables."""
+"""The other fields, which have an effect: a test checks that each field of the installed
+transformers stands in one of the tables.
+"""
 
 
 def check_trainer(settings: Mapping[str, Setting]) -> None:
@@ -166,11 +166,14 @@ def check_trainer(settings: Mapping[str, Setting]) -> None:
             own = " and ".join(f"`{name}`" for name in OWN_KEYS[field])
             raise ConfigError(f"`{key}` ({setting.origin}): use {own}, ftr's own key for it.")
         if field in SET_BY_FTR:
-            raise ConfigError(f"`{key}` ({setting.origin}) cannot be set: {SET_BY_FTR[field]}. Leave it out.")
+            raise ConfigError(
+                f"`{key}` ({setting.origin}) cannot be set: {SET_BY_FTR[field]}. Leave it out."
+            )
         if field == "report_to" and setting.value not in (None, "none", [], ["none"], ()):
             raise ConfigError(
-                f"`{key}` ({setting.origin}) is {shown(setting.value)}: experiment trackers are not supported yet, only `none`; "
-                "`metrics.jsonl` of the run has every logged number. Leave it out."
+                f"`{key}` ({setting.origin}) is {shown(setting.value)}: experiment trackers are "
+                "not supported yet, only `none`; `metrics.jsonl` of the run has every logged "
+                "number. Leave it out."
             )
     if settings:
         _check_fields(settings, sorted(set(_fields()) - OWN_KEYS.keys() - SET_BY_FTR.keys()))
@@ -183,8 +186,8 @@ def _check_fields(settings: Mapping[str, Setting], fields: Iterable[str]) -> Non
         field = key.split(".")[1]
         if field not in known:
             raise ConfigError(
-                f"`{key}` ({setting.origin}): `transformers.TrainingArguments` has no field `{field}`."
-                f"{_relative(field) or did_you_mean(field, known)}"
+                f"`{key}` ({setting.origin}): `transformers.TrainingArguments` has no field "
+                f"`{field}`.{_relative(field) or did_you_mean(field, known)}"
             )
 
 
@@ -193,18 +196,26 @@ def _relative(field: str) -> str:
 
 
 def _check_types(settings: Mapping[str, Setting]) -> None:
-    """Refuse values of another type than the field's: transformers keeps them, and trips over them in mid training."""
+    """Refuse values of another type than the field's: transformers keeps them, and trips over them
+    in mid training.
+    """
     from transformers import TrainingArguments
 
     hints = get_type_hints(TrainingArguments)
     for key, setting in settings.items():
-        adapter: TypeAdapter[object] = TypeAdapter(hints[key.split(".")[1]], config=ConfigDict(arbitrary_types_allowed=True))
+        adapter: TypeAdapter[object] = TypeAdapter(
+            hints[key.split(".")[1]], config=ConfigDict(arbitrary_types_allowed=True)
+        )
         try:
             adapter.validate_python(setting.value)
         except ValidationError as error:
             if setting.word is None or not _accepts(adapter, setting.word):
-                wanted = " or ".join(dict.fromkeys(sentence(detail["msg"]) for detail in error.errors()))
-                raise ConfigError(f"`{key}` is {shown(setting.value)} ({setting.origin}): {wanted}.") from None
+                wanted = " or ".join(
+                    dict.fromkeys(sentence(detail["msg"]) for detail in error.errors())
+                )
+                raise ConfigError(
+                    f"`{key}` is {shown(setting.value)} ({setting.origin}): {wanted}."
+                ) from None
 
 
 def _accepts(adapter: "TypeAdapter[object]", word: str) -> bool:

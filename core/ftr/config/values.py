@@ -1,4 +1,6 @@
-"""YAML values as people mean them: YAML 1.2 scalars, so `no` and `2024-01-01` stay text and `1e-5` is a number."""
+"""Values as people write them: YAML 1.2 scalars, durations, and the base classes of configuration
+sections.
+"""
 
 import json
 import math
@@ -6,14 +8,20 @@ import re
 from collections.abc import Hashable, Iterator, Mapping
 from decimal import Decimal
 from functools import lru_cache
+from typing import Annotated
 
 import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 _SCALARS = (
     ("tag:yaml.org,2002:bool", r"(?:true|True|TRUE|false|False|FALSE)", "tTfF"),
     ("tag:yaml.org,2002:null", r"(?:~|null|Null|NULL|)", ("~", "n", "N", "")),
     ("tag:yaml.org,2002:int", r"[-+]?[0-9]+", "-+0123456789"),
-    ("tag:yaml.org,2002:float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+    (
+        "tag:yaml.org,2002:float",
+        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?",
+        "-+.0123456789",
+    ),
     ("tag:yaml.org,2002:float", r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+."),
     ("tag:yaml.org,2002:merge", r"<<", "<"),
 )
@@ -30,13 +38,17 @@ class Loader(yaml.SafeLoader):
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (PyYAML reads this name)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+    def construct_mapping(
+        self, node: yaml.MappingNode, deep: bool = False
+    ) -> dict[Hashable, object]:
         """Return the mapping; raises `ConstructorError` at the line of a key given twice."""
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value != "<<":
                 if key.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"`{key.value}` is given twice", key.start_mark)
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"`{key.value}` is given twice", key.start_mark
+                    )
                 seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
@@ -45,7 +57,9 @@ def _int(loader: Loader, node: yaml.ScalarNode) -> int:
     """Read decimals only: YAML 1.1 takes `010` for eight."""
     text = str(loader.construct_scalar(node))
     if len(text) > LONGEST_NUMBER:
-        raise yaml.constructor.ConstructorError(None, None, f"a number of {len(text)} digits", node.start_mark)
+        raise yaml.constructor.ConstructorError(
+            None, None, f"a number of {len(text)} digits", node.start_mark
+        )
     return int(text)
 
 
@@ -55,7 +69,10 @@ Loader.add_constructor("tag:yaml.org,2002:int", _int)
 
 
 def read_yaml(text: str) -> object:
-    """Return what a YAML document holds. Raises `yaml.YAMLError`, also for one that is too large once its aliases are written out."""
+    """Return what a YAML document holds.
+
+    Raises `yaml.YAMLError`, also for one that is too large once its aliases are written out.
+    """
     if len(text) > LARGEST:
         raise yaml.YAMLError(f"it has more than {LARGEST} characters")
     loader = Loader(text)
@@ -64,7 +81,10 @@ def read_yaml(text: str) -> object:
         if node is None:
             return None
         if _size(node, {}) > MOST_VALUES:
-            raise yaml.YAMLError(f"it holds more than {MOST_VALUES} values once its aliases (`*name`) are written out")
+            raise yaml.YAMLError(
+                f"it holds more than {MOST_VALUES} values once its aliases (`*name`) are written "
+                "out"
+            )
         value: object = loader.construct_document(node)
         return value
     except RecursionError:
@@ -76,7 +96,9 @@ def read_yaml(text: str) -> object:
 def _size(node: yaml.Node, known: dict[int, int], depth: int = 1) -> int:
     """Return how many values a node stands for, each alias counted as what it repeats."""
     if depth > DEEPEST:
-        raise yaml.YAMLError(f"it is nested more than {DEEPEST} levels deep, or an alias (`*name`) holds itself")
+        raise yaml.YAMLError(
+            f"it is nested more than {DEEPEST} levels deep, or an alias (`*name`) holds itself"
+        )
     if id(node) not in known:
         within = node.value if isinstance(node, yaml.CollectionNode) else []
         parts = [part for item in within for part in (item if isinstance(item, tuple) else (item,))]
@@ -85,9 +107,11 @@ def _size(node: yaml.Node, known: dict[int, int], depth: int = 1) -> int:
 
 
 def read_value(text: str) -> object:
-    """Return the value of one command-line word: a scalar as it stands, or a YAML list, mapping or quoted string.
+    """Return the value of one command-line word: a scalar as it stands, or a YAML list, mapping or
+    quoted string.
 
-    A plain word never meets the YAML parser, so `;`, `|`, `@x` and `a: b.csv` are themselves. Raises `yaml.YAMLError`.
+    A plain word never meets the YAML parser, so `;`, `|`, `@x` and `a: b.csv` are themselves.
+    Raises `yaml.YAMLError`.
     """
     stripped = text.strip()
     if text and not stripped:
@@ -106,25 +130,36 @@ def read_value(text: str) -> object:
 
 
 def split_values(text: str) -> list[str]:
-    """Return the parts of a comma list, each fit for `read_value`; a comma inside quotes or brackets separates nothing.
+    """Return the parts of a comma list, each fit for `read_value`; a comma inside quotes or
+    brackets separates nothing.
 
     Raises `ValueError` for an empty part.
     """
     parts = list(_parts(text)) if text.strip() else []
     if not all(parts):
-        raise ValueError("a value between two commas is missing (no value is written `null`, empty text `''`)")
+        raise ValueError(
+            "a value between two commas is missing (no value is written `null`, empty text `''`)"
+        )
     return parts
 
 
 def write_value(value: object, inside: bool = False) -> str:
-    """Return a value as `read_value` reads it, short and on one line; text `inside` a list or mapping stands in quotes.
+    """Return a value as `read_value` reads it, short and on one line; text `inside` a list or
+    mapping stands in quotes.
 
     Raises `TypeError` for what YAML has no plain form of.
     """
     if isinstance(value, str):
         return _quoted(value) if inside or not _bare(value) else value
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{write_value(key, True)}: {write_value(item, True)}" for key, item in value.items()) + "}"
+        return (
+            "{"
+            + ", ".join(
+                f"{write_value(key, True)}: {write_value(item, True)}"
+                for key, item in value.items()
+            )
+            + "}"
+        )
     if isinstance(value, list | tuple):
         return "[" + ", ".join(write_value(item, True) for item in value) + "]"
     if isinstance(value, float):
@@ -163,7 +198,9 @@ def _bare(text: str) -> bool:
 
 def _quoted(text: str) -> str:
     """JSON, with the characters escaped that YAML does not take as they are."""
-    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False))
+    return _UNPRINTABLE.sub(
+        lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False)
+    )
 
 
 def _float(value: float) -> str:
@@ -177,7 +214,8 @@ _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")
 
 @lru_cache(maxsize=4096, typed=True)
 def label_name(label: object) -> str:
-    """Return the class name of a label: `true` and `false` for truth values in any case, one spelling for equal decimals (`1.0` is `1`).
+    """Return the class name of a label: `true` and `false` for truth values in any case, one
+    spelling for equal decimals (`1.0` is `1`).
 
     Zeros in front stay, for `007` may be a code: see `label_key`.
     """
@@ -192,3 +230,53 @@ def label_name(label: object) -> str:
     sign = "-" if whole.startswith("-") and (whole + fraction).strip("-0") else ""
     digits = name.lstrip("+-") if name.lstrip("+-").isdigit() else whole.lstrip("-")
     return f"{sign}{digits}.{fraction}" if fraction else f"{sign}{digits}"
+
+
+_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+_DURATION = re.compile("".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?)\s*{unit})?\s*" for unit in _UNITS))
+
+
+def read_duration(value: object) -> object:
+    """Return text such as `1h30m` in seconds, and anything but text as it is.
+
+    Raises `ValueError` for other text.
+    """
+    if not isinstance(value, str):
+        return value
+    found = _DURATION.fullmatch(value.strip().lower())
+    if not found or not any(found.groups()):
+        raise ValueError(
+            "it should be a time such as 2h, 30m, 90s or 1h30m, or a number of seconds"
+        )
+    return sum(float(number) * _UNITS[unit] for unit, number in found.groupdict().items() if number)
+
+
+def _no_bool(value: object) -> object:
+    """Refuse `true` where a number is meant: pydantic would read it as 1."""
+    if isinstance(value, bool):
+        raise ValueError("a number is needed, not true or false")
+    return value
+
+
+def comma_list(value: object) -> object:
+    """Return the parts of a text with commas; what is no text stays."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+
+# The constraints come first: behind a validator pydantic leaves them out of the JSON Schema.
+NUMBER = BeforeValidator(_no_bool)
+Count = Annotated[int, Field(ge=1), NUMBER]
+Several = Annotated[int, Field(ge=2, le=10_000), NUMBER]
+Natural = Annotated[int, Field(ge=0), NUMBER]
+Seed = Annotated[int, Field(ge=0, lt=2**32), NUMBER]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), NUMBER]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), NUMBER]
+Share = Annotated[float, Field(ge=0, lt=1), NUMBER]
+Name = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Name, ...], BeforeValidator(comma_list)]
+
+
+class Section(BaseModel):
+    """A group of keys: unknown ones are errors, and a value never changes once it is resolved."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)

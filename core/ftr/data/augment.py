@@ -1,8 +1,10 @@
-"""`data.augment`: changed copies of training rows, by four changes of words at random.
+"""`data.augment`: changed copies of training rows.
 
-After Wei and Zou 2019, "EDA: Easy Data Augmentation Techniques for Boosting Performance on Text Classification Tasks", with two
-differences: one copy gets all the changes asked for, and words that come in are drawn from the training rows as often as they
-stand there (unigram noising, Xie et al. 2017) rather than from a thesaurus, which would tie them to a language.
+After Wei and Zou 2019, "EDA: Easy Data Augmentation Techniques for Boosting Performance on Text
+Classification Tasks", with two
+differences: one copy gets all the changes asked for, and words that come in are drawn from the
+training rows as often as they stand there (unigram noising, Xie et al. 2017) rather than from a
+thesaurus, which would tie them to a language.
 """
 
 from __future__ import annotations
@@ -15,13 +17,13 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from ftr.data.cleaner import CONTEXT, GIVEN
+from ftr.data.clean import CONTEXT, GIVEN, WORD, spaced
 from ftr.data.rows import Row, Rows
-from ftr.data.words import WORD, spaced
 
 if TYPE_CHECKING:
-    from ftr.config.data import AugmentConfig
-    from ftr.data.schema import RowSchema
+    from ftr.config.schema import AugmentConfig
+    from ftr.registry.schema import RowSchema
+
 
 Span = tuple[int, int]
 
@@ -44,7 +46,9 @@ class Words:
 
 @dataclass(slots=True)
 class _Piece:
-    """A piece of text: a word that may change, or what stands between words, or an answer (`kept`)."""
+    """A piece of text: a word that may change, or what stands between words, or an answer
+    (`kept`).
+    """
 
     text: str
     word: bool = False
@@ -56,21 +60,34 @@ class Augmenter:
 
     def __init__(self, config: AugmentConfig, schema: RowSchema, seed: int) -> None:
         self._config, self._seed = config, seed
-        self._answers = next((column.name for column in schema.columns if column.type == "answers"), None)
+        self._answers = next(
+            (column.name for column in schema.columns if column.type == "answers"), None
+        )
         texts = [column.name for column in schema.columns if column.type == "text"]
         # A question of few words would ask something else.
         self._columns = [name for name in texts if self._answers is None or name == CONTEXT]
 
     def extended(self, rows: Rows) -> tuple[Rows, dict[str, int]]:
-        """Return `rows`, each followed by its copies (ids `<id>+1`, ...), and how many there are, and rows that have none.
+        """Return `rows`, each followed by its copies (ids `<id>+1`, ...), and how many there are,
+        and rows that have none.
 
         A row has none where no word can change without changing an answer.
         """
-        words = Words([text for name in self._columns for text in dict.fromkeys(str(row.get(name) or "") for row in rows.rows)])
+        words = Words(
+            [
+                text
+                for name in self._columns
+                for text in dict.fromkeys(str(row.get(name) or "") for row in rows.rows)
+            ]
+        )
         taken = {row["id"] for row in rows.rows}
         all_rows, counts = Rows(), Counter({"copies": 0, "left_alone": 0})
         for row, place in zip(rows.rows, rows.places, strict=True):
-            copies = [copy for number in range(1, self._config.copies + 1) if (copy := self._copy(row, number, words)) is not None]
+            copies = [
+                copy
+                for number in range(1, self._config.copies + 1)
+                if (copy := self._copy(row, number, words)) is not None
+            ]
             counts["copies"] += len(copies)
             counts["left_alone"] += not copies
             for copy in copies:
@@ -82,7 +99,9 @@ class Augmenter:
         return all_rows, dict(counts)
 
     def _copy(self, row: Row, number: int, words: Words) -> Row | None:
-        rng = random.Random(f"{self._seed} {number} {row['id']}")  # a text as a seed is hashed alike everywhere
+        rng = random.Random(
+            f"{self._seed} {number} {row['id']}"
+        )  # a text as a seed is hashed alike everywhere
         copy: Row = {key: value for key, value in row.items() if key != GIVEN}
         changed = False
         for name in self._columns:
@@ -91,7 +110,12 @@ class Augmenter:
                 continue
             answers: Any = row.get(self._answers) if self._answers else None
             spans = (
-                [(start, start + len(one)) for one, start in zip(answers["text"], answers["answer_start"], strict=True)] if answers else ()
+                [
+                    (start, start + len(one))
+                    for one, start in zip(answers["text"], answers["answer_start"], strict=True)
+                ]
+                if answers
+                else ()
             )
             new, starts = self.changed(text, spans, words, rng)
             if spans:
@@ -100,8 +124,12 @@ class Augmenter:
             changed |= new != text
         return {**copy, "id": f"{row['id']}+{number}"} if changed else None
 
-    def changed(self, text: str, answers: Sequence[Span], words: Words, rng: random.Random) -> tuple[str, list[int]]:
-        """Return a changed text and where the answers, spans of `text`, begin in it: word for word as they were."""
+    def changed(
+        self, text: str, answers: Sequence[Span], words: Words, rng: random.Random
+    ) -> tuple[str, list[int]]:
+        """Return a changed text and where the answers, spans of `text`, begin in it: word for word
+        as they were.
+        """
         pieces, regions = _pieces(text, _joined(answers, text))
         before = "".join(piece.text for piece in pieces)
         for _ in range(_TRIES):
@@ -115,7 +143,12 @@ class Augmenter:
             if piece.kept:
                 starts[next(kept)] = at
             at += len(piece.text)
-        found = [starts[region] + start - region[0] for start, end in answers for region in regions if region[0] <= start < region[1]]
+        found = [
+            starts[region] + start - region[0]
+            for start, end in answers
+            for region in regions
+            if region[0] <= start < region[1]
+        ]
         return "".join(piece.text for piece in pieces), found
 
     def _change(self, pieces: list[_Piece], words: Words, rng: random.Random) -> None:
@@ -125,7 +158,12 @@ class Augmenter:
             return
         amounts = {
             name: _times(rate, count, rng)
-            for name, rate in (("replace", rates.replace), ("swap", rates.swap), ("insert", rates.insert), ("delete", rates.delete))
+            for name, rate in (
+                ("replace", rates.replace),
+                ("swap", rates.swap),
+                ("insert", rates.insert),
+                ("delete", rates.delete),
+            )
         }
         if not any(amounts.values()):
             # A short text would seldom change: a copy has one change at least.
@@ -140,15 +178,25 @@ class Augmenter:
             word = words.draw(rng)
             pieces[place:place] = [_Piece(word, word=True), _Piece(" " if spaced(word) else "")]
         # One word at least stays, or the row had no text.
-        for place in sorted(_some(pieces, min(amounts["delete"], len(_places(pieces)) - 1), rng), reverse=True):
-            after = pieces[place + 1].text if place + 1 < len(pieces) and not pieces[place + 1].kept else ""
+        for place in sorted(
+            _some(pieces, min(amounts["delete"], len(_places(pieces)) - 1), rng), reverse=True
+        ):
+            after = (
+                pieces[place + 1].text
+                if place + 1 < len(pieces) and not pieces[place + 1].kept
+                else ""
+            )
             pieces[place].text, pieces[place].word = "", False
-            if after[:1].isspace() and (place == 0 or pieces[place - 1].text[-1:].isspace() or not pieces[place - 1].text):
+            if after[:1].isspace() and (
+                place == 0 or pieces[place - 1].text[-1:].isspace() or not pieces[place - 1].text
+            ):
                 pieces[place + 1].text = after[1:]
 
 
 _TRIES = 3
-"""So often a copy is tried that came out as the text it is of: two equal words changed places, say."""
+"""So often a copy is tried that came out as the text it is of: two equal words changed places,
+say.
+"""
 
 
 def _times(rate: float, count: int, rng: random.Random) -> int:
@@ -181,7 +229,9 @@ def _joined(spans: Sequence[Span], text: str) -> list[Span]:
 
 
 def _pieces(text: str, kept: Sequence[Span]) -> tuple[list[_Piece], list[Span]]:
-    """Cut `text` into words, what stands between them, and the spans `kept`; returns the spans that have characters too."""
+    """Cut `text` into words, what stands between them, and the spans `kept`; returns the spans that
+    have characters too.
+    """
     pieces: list[_Piece] = []
     at = 0
     for start, end in [*kept, (len(text), len(text))]:

@@ -1,4 +1,4 @@
-"""Bytes and text of files, packed or not, with errors that name the file, the byte and the line."""
+"""Bytes and text of files, compressed or not; errors name the file, the byte and the line."""
 
 import bz2
 import codecs
@@ -10,29 +10,41 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from ftr.data.options import EXCEL, PACKED
+from ftr.config.components import EXCEL, PACKED
 from ftr.data.rows import SourceFile
-from ftr.errors import ConfigError, DataError
+from ftr.errors import ConfigError, DataError, near
 from ftr.paths import no_file
-from ftr.suggest import near
 
-_GZIP_MAGIC, _ZIP_MAGIC, _BZIP2_MAGIC, _XZ_MAGIC = b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ\x00"
+_GZIP_MAGIC, _ZIP_MAGIC, _BZIP2_MAGIC, _XZ_MAGIC = (
+    b"\x1f\x8b",
+    b"PK\x03\x04",
+    b"BZh",
+    b"\xfd7zXZ\x00",
+)
 _EXCEL = "an Excel file: save it as CSV (UTF-8), and give that"
 _SPREADSHEETS = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")
 _BINARY_MARKS = {
     b"PAR1": "a Parquet file: give `dataset.format=parquet`",
     b"ARROW1": "an Arrow file: give `dataset.format=arrow`",
     b"\xd0\xcf\x11\xe0": _EXCEL,
-    **dict.fromkeys((_GZIP_MAGIC, _ZIP_MAGIC, _XZ_MAGIC), "packed twice: unpack it, and give the file that is in it"),
+    **dict.fromkeys(
+        (_GZIP_MAGIC, _ZIP_MAGIC, _XZ_MAGIC),
+        "packed twice: unpack it, and give the file that is in it",
+    ),
     b"\x28\xb5\x2f\xfd": "packed with zstd: unpack it, or pack it with gzip",
 }
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_bytes(path: Path) -> tuple[bytes, SourceFile, str]:
-    """Return the content of `path`, unpacked, its record, and the name of the file in it if it is a zip archive. Raises `DataError`."""
+    """Return the content of `path`, unpacked, its record, and the name of the file in it if it is a
+    zip archive. Raises `DataError`.
+    """
     if kind := no_file(path):
-        raise DataError(f"`{path}` is {kind}, not a file: write the rows to one, or pipe them to `ftr predict RUN -`")
+        raise DataError(
+            f"`{path}` is {kind}, not a file: write the rows to one, or pipe them to `ftr predict "
+            "RUN -`"
+        )
     try:
         packed = path.read_bytes()
     except FileNotFoundError:
@@ -47,23 +59,32 @@ def read_bytes(path: Path) -> tuple[bytes, SourceFile, str]:
 
 
 def decode(content: bytes, path: Path, encoding: str, *, by_row: bool = False) -> str:
-    """Return the text, without a byte order mark. Raises `DataError` with byte and line, `ConfigError` for an unknown encoding.
+    """Return the text, without a byte order mark.
 
-    With `by_row` bytes that are not UTF-8 are kept as escapes, for the check of the row that they stand in.
+    Raises `DataError` with byte and line, `ConfigError` for an unknown encoding.
+
+    With `by_row` bytes that are not UTF-8 are kept as escapes, for the check of the row that they
+    stand in.
     """
     try:
         name = codecs.lookup(encoding).name
         "".encode(name)
     except (LookupError, ValueError):
-        raise ConfigError(f"`dataset.encoding={encoding}` is no encoding Python knows; examples: utf-8, cp1252, utf-16") from None
+        raise ConfigError(
+            f"`dataset.encoding={encoding}` is no encoding Python knows; examples: utf-8, cp1252, "
+            "utf-16"
+        ) from None
     kept = by_row and name == "utf-8" and b"\0" not in content
     try:
-        return content.decode("utf-8-sig" if name == "utf-8" else name, "surrogateescape" if kept else "strict").removeprefix("\ufeff")
+        return content.decode(
+            "utf-8-sig" if name == "utf-8" else name, "surrogateescape" if kept else "strict"
+        ).removeprefix("\ufeff")
     except UnicodeError as error:
         offset = error.start if isinstance(error, UnicodeDecodeError) else 0
         line = content.count(b"\n", 0, offset) + 1
         raise DataError(
-            f"file `{path}` is not {encoding}: byte {offset}, on line {line}, cannot be decoded. {_decoding_hint(content)}"
+            f"file `{path}` is not {encoding}: byte {offset}, on line {line}, cannot be decoded. "
+            f"{_decoding_hint(content)}"
         ) from None
 
 
@@ -97,12 +118,18 @@ def _unpack(packed: bytes, path: Path) -> tuple[bytes, str]:
             packed = lzma.decompress(packed)
     except (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
         whole = (
-            f": {len(packed)} bytes hold {_unpacked_size(packed)} bytes of content before it breaks off"
+            f": {len(packed)} bytes hold {_unpacked_size(packed)} bytes of content before it "
+            "breaks off"
             if packed[:2] == _GZIP_MAGIC
             else ""
         )
-        kind = "gzip" if packed[:2] == _GZIP_MAGIC else "bzip2" if packed[:3] == _BZIP2_MAGIC else "xz"
-        raise DataError(f"file `{path}` is a damaged or truncated {kind} file{whole} ({error}). Fetch or pack it again") from None
+        kind = (
+            "gzip" if packed[:2] == _GZIP_MAGIC else "bzip2" if packed[:3] == _BZIP2_MAGIC else "xz"
+        )
+        raise DataError(
+            f"file `{path}` is a damaged or truncated {kind} file{whole} ({error}). Fetch or pack "
+            "it again"
+        ) from None
     if packed[257:262] == b"ustar":
         raise DataError(f"file `{path}` is a tar archive: unpack it, and give the folder")
     return packed, ""
@@ -115,12 +142,31 @@ def _only_member(packed: bytes, path: Path) -> tuple[bytes, str]:
             names = [name for name in archive.namelist() if not name.endswith("/")]
             if any(name in _SPREADSHEETS for name in names):
                 raise DataError(f"file `{path}` is {_EXCEL}")
-            own = [name for name in names if not name.startswith("__MACOSX/") and not Path(name).name.startswith(".")]
+            own = [
+                name
+                for name in names
+                if not name.startswith("__MACOSX/") and not Path(name).name.startswith(".")
+            ]
             if len(own) != 1:
-                raise DataError(f"file `{path}` is a zip archive of {len(own)} files: unpack it, and give the folder or one of the files")
+                raise DataError(
+                    f"file `{path}` is a zip archive of {len(own)} files: unpack it, and give the "
+                    "folder or one of the files"
+                )
             return archive.read(own[0]), own[0]
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, NotImplementedError, RuntimeError) as error:
-        raise DataError(f"file `{path}` is a zip archive that cannot be read ({error}). Unpack it, or fetch it again") from None
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+        EOFError,
+        OSError,
+        ValueError,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        raise DataError(
+            f"file `{path}` is a zip archive that cannot be read ({error}). Unpack it, or fetch it "
+            "again"
+        ) from None
 
 
 def _unpacked_size(packed: bytes) -> int:

@@ -1,9 +1,11 @@
-"""From rows as read to rows to train on, with a report of what became of each.
+"""Prepare rows for training: check, split, clean, augment; with a report of what became of each
+row.
 
-The steps, in this order: rows are checked, classes numbered, the training rows limited, missing splits (or the fold that is
-validated on) taken from them, held-out splits limited, texts cleaned, duplicates counted and on request removed from the training
-rows, and of what is left a bootstrap sample drawn and changed copies added. So the same rows are in each split whether cleaned or
-not, and held-out rows are never resampled, nor changed in any way but by cleaning.
+The steps, in this order: rows are checked, classes numbered, the training rows limited, missing
+splits (or the fold that is validated on) taken from them, held-out splits limited, texts cleaned,
+duplicates counted and on request removed from the training rows, and of what is left a bootstrap
+sample drawn and changed copies added. So the same rows are in each split whether cleaned or not,
+and held-out rows are never resampled, nor changed in any way but by cleaning.
 """
 
 from __future__ import annotations
@@ -14,35 +16,40 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ftr.config.values import label_name
-from ftr.data import duplicates
-from ftr.data.answer_rows import settle_answers
+from ftr.data import splits as duplicates
 from ftr.data.augment import Augmenter
-from ftr.data.cells import blank_as_none
-from ftr.data.check import check_rows, check_share
-from ftr.data.cleaner import LEFT_ALONE, STOP_WORDS, Cleaner, clean_split
+from ftr.data.check import blank_as_none, check_rows, check_share
+from ftr.data.clean import LEFT_ALONE, STOP_WORDS, Cleaner, clean_split
 from ftr.data.columns import set_aside
-from ftr.data.labelling import both_sets, class_names, counted, strangers, with_ids
-from ftr.data.labels import ClassIds, class_notes, listed
-from ftr.data.made_splits import make_splits
-from ftr.data.resample import bootstrap
+from ftr.data.labels import (
+    ClassIds,
+    both_sets,
+    class_names,
+    class_notes,
+    counted,
+    listed,
+    strangers,
+    with_ids,
+)
 from ftr.data.rows import SPLITS, Loaded, Rejected, Rows
-from ftr.data.split import sample
-from ftr.data.work import Report, Work
+from ftr.data.splits import Report, Work, bootstrap, make_splits, sample
+from ftr.data.squad import settle_answers
 from ftr.errors import DataError
 
 if TYPE_CHECKING:
-    from ftr.config.data import DataConfig
-    from ftr.config.models import CvConfig
-    from ftr.data.schema import RowSchema
-    from ftr.protocols import Head, Row
+    from ftr.config.schema import CvConfig, DataConfig
+    from ftr.registry.protocols import Head, Row
+    from ftr.registry.schema import RowSchema
 
 
 @dataclass(slots=True)
 class PreparedRows:
-    """Splits ready to encode; `label` cells are class ids, indices into `labels` (empty for a head without classes).
+    """Splits ready to encode; `label` cells are class ids, indices into `labels` (empty for a head
+    without classes).
 
-    `report` is plain data: per split `read`, `used`, `rejected` (cause -> count), `from` and `labels` (name -> count), and what
-    was done: `cleaned` (name -> rows), `duplicates`, `removed`, `bootstrap`, `augmented`.
+    `report` is plain data: per split `read`, `used`, `rejected` (cause -> count), `from` and
+    `labels` (name -> count), and what was done: `cleaned` (name -> rows), `duplicates`, `removed`,
+    `bootstrap`, `augmented`.
     """
 
     splits: dict[str, Sequence[Row]]
@@ -53,18 +60,25 @@ class PreparedRows:
 
 
 def prepare_rows(
-    loaded: Loaded, head: Head, data: DataConfig, known_labels: Sequence[str] | None = None, cv: CvConfig | None = None
+    loaded: Loaded,
+    head: Head,
+    data: DataConfig,
+    known_labels: Sequence[str] | None = None,
+    cv: CvConfig | None = None,
 ) -> PreparedRows:
     """Check, clean, label, limit and split what was loaded, and resample what is trained on.
 
-    With `known_labels` (the classes of a trained model) no split is made and none is demanded, and nothing is resampled: rows of
-    other classes are rejected. Raises `DataError` when too many rows are unusable, a split is missing or empty, or the classes do
-    not allow training.
+    With `known_labels` (the classes of a trained model) no split is made and none is demanded, and
+    nothing is resampled: rows of other classes are rejected. Raises `DataError` when too many rows
+    are unusable, a split is missing or empty, or the classes do not allow training.
     """
     work = _checked(loaded, head, data)
     training = known_labels is None
     if training and "train" not in work.splits:
-        raise DataError(f"there are no training rows, only {', '.join(work.splits) or 'nothing'}: give `dataset.train=FILE`")
+        raise DataError(
+            f"there are no training rows, only {', '.join(work.splits) or 'nothing'}: give "
+            "`dataset.train=FILE`"
+        )
     labels = _label(work, head.schema, data, known_labels, loaded)
     _limit(work, "train", data.limit, data)
     if training:
@@ -79,7 +93,9 @@ def prepare_rows(
     if training:
         _resample(work, head.schema, data)
         _note_classes(work, head.schema, labels, loaded)
-    splits: dict[str, Sequence[Row]] = {name: work.splits[name].rows for name in SPLITS if name in work.splits}
+    splits: dict[str, Sequence[Row]] = {
+        name: work.splits[name].rows for name in SPLITS if name in work.splits
+    }
     return PreparedRows(splits, labels, work.report(head.schema, labels), work.rejected, work.notes)
 
 
@@ -97,16 +113,26 @@ def _checked(loaded: Loaded, head: Head, data: DataConfig) -> Work:
         work.rejected += rejected
         unread = [item for item in loaded.rejected if item.split == split]
         work.read[split] = len(rows) + len(unread)
-        check_share([*unread, *rejected], work.read[split], data.max_rejected, loaded.origins.get(split, split))
+        check_share(
+            [*unread, *rejected],
+            work.read[split],
+            data.max_rejected,
+            loaded.origins.get(split, split),
+        )
         _note_empty_answers(work, rows, split, head.schema)
     return work
 
 
 def _note_empty_answers(work: Work, rows: Rows, split: str, schema: RowSchema) -> None:
     names = [column.name for column in schema.columns if column.type == "answers"]
-    blank = sum(1 for row in rows.rows for name in names if row.get(name) is None or row.get(name) == "")
+    blank = sum(
+        1 for row in rows.rows for name in names if row.get(name) is None or row.get(name) == ""
+    )
     if blank:
-        work.notes.append(f"{split}: {blank} rows have an empty `{names[0]}` cell: taken as questions without an answer")
+        work.notes.append(
+            f"{split}: {blank} rows have an empty `{names[0]}` cell: taken as questions without an "
+            "answer"
+        )
 
 
 def _clean(work: Work, head: Head, data: DataConfig) -> None:
@@ -123,37 +149,69 @@ def _clean(work: Work, head: Head, data: DataConfig) -> None:
         work.record(split, "cleaned", counts)
         total.update(counts)
     words = f" ({total['words_left_out']} words left out)" if total["words_left_out"] else ""
-    done = [f"{name.replace('_', ' ')} in {total[name]}{words if name == STOP_WORDS else ''}" for name in cleaner.names]
+    done = [
+        f"{name.replace('_', ' ')} in {total[name]}{words if name == STOP_WORDS else ''}"
+        for name in cleaner.names
+    ]
     work.notes.append(f"cleaned, of {size} rows: {', '.join(done)}")
     if data.stop_words is not None and not total[STOP_WORDS]:
-        work.notes.append(f"`data.stop_words={data.stop_words}`: none was found; words are told apart by white space and punctuation")
+        work.notes.append(
+            f"`data.stop_words={data.stop_words}`: none was found; words are told apart by white "
+            "space and punctuation"
+        )
     if total[LEFT_ALONE]:
-        work.notes.append(f"cleaned: {total[LEFT_ALONE]} contexts are left as they are, for cleaning would damage their answers")
+        work.notes.append(
+            f"cleaned: {total[LEFT_ALONE]} contexts are left as they are, for cleaning would "
+            "damage their answers"
+        )
 
 
-def _label(work: Work, schema: RowSchema, data: DataConfig, known: Sequence[str] | None, loaded: Loaded) -> tuple[str, ...]:
+def _label(
+    work: Work, schema: RowSchema, data: DataConfig, known: Sequence[str] | None, loaded: Loaded
+) -> tuple[str, ...]:
     """Put class ids into the rows; reject rows of classes that the training rows do not have."""
     column = schema.classes
     if column is None:
         return ()
     if known is None:
         rows = work.splits["train"]
-        labels, notes = class_names(rows.rows, column, f"`{work.origins.get('train', 'train')}`", loaded.classes)
+        labels, notes = class_names(
+            rows.rows, column, f"`{work.origins.get('train', 'train')}`", loaded.classes
+        )
         work.notes += notes
-        present = {labels[number] for number in counted([with_ids(row, column, ClassIds(labels)) for row in rows.rows], column)}
+        present = {
+            labels[number]
+            for number in counted(
+                [with_ids(row, column, ClassIds(labels)) for row in rows.rows], column
+            )
+        }
     else:
         labels, present = tuple(known), set(known)
     ids = ClassIds(labels)
-    usable = ClassIds([name if name in present else "" for name in labels]) if len(present) < len(labels) else ids
-    cause, whose = ("label not in train", "classes of train") if known is None else ("label not known to the model", "classes of the model")
+    usable = (
+        ClassIds([name if name in present else "" for name in labels])
+        if len(present) < len(labels)
+        else ids
+    )
+    cause, whose = (
+        ("label not in train", "classes of train")
+        if known is None
+        else ("label not known to the model", "classes of the model")
+    )
     for split, rows in work.splits.items():
         strange = strangers(rows, column, usable)
         if strange:
-            detail = both_sets(rows, strange, column, usable, [name for name in labels if name in present], whose)
-            new = [Rejected(rows.places[index], split, cause, rows.rows[index]) for index in strange]
+            detail = both_sets(
+                rows, strange, column, usable, [name for name in labels if name in present], whose
+            )
+            new = [
+                Rejected(rows.places[index], split, cause, rows.rows[index]) for index in strange
+            ]
             check_share(new, len(rows), data.max_rejected, work.origins.get(split, split), detail)
             work.rejected += new
-            work.notes.append(f"{split}: {len(strange)} rows: {cause}. {detail[0].upper()}{detail[1:]}")
+            work.notes.append(
+                f"{split}: {len(strange)} rows: {cause}. {detail[0].upper()}{detail[1:]}"
+            )
         left_out = set(strange)
         kept = rows.take([index for index in range(len(rows)) if index not in left_out])
         kept.rows = [with_ids(row, column, ids) for row in kept.rows]
@@ -162,18 +220,29 @@ def _label(work: Work, schema: RowSchema, data: DataConfig, known: Sequence[str]
 
 
 def _note_classes(work: Work, schema: RowSchema, labels: Sequence[str], loaded: Loaded) -> None:
-    """Note the classes in id order with their numbers of training rows, and what is strange about them."""
+    """Note the classes in id order with their numbers of training rows, and what is strange about
+    them.
+    """
     if schema.classes is None:
         return
     found = counted(work.splits["train"].rows, schema.classes)
     counts = {name: found.get(number, 0) for number, name in enumerate(labels)}
-    order = f"in the order of {loaded.classes_from}" if loaded.classes and len(loaded.classes) == len(labels) else "sorted by name"
-    work.notes.append(f"{len(counts)} classes of `{schema.label}`, {order}, with their training rows: {listed(counts)}")
+    order = (
+        f"in the order of {loaded.classes_from}"
+        if loaded.classes and len(loaded.classes) == len(labels)
+        else "sorted by name"
+    )
+    work.notes.append(
+        f"{len(counts)} classes of `{schema.label}`, {order}, with their training rows: "
+        f"{listed(counts)}"
+    )
     work.notes += class_notes(counts, schema.classes.name)
 
 
 def _is_unlabelled(rows: Rows, train: Rows | None, schema: RowSchema) -> bool:
-    """Whether no row has its target: all are blank, or -1 where -1 is no class of the training rows."""
+    """Whether no row has its target: all are blank, or -1 where -1 is no class of the training
+    rows.
+    """
     columns = [column for column in schema.columns if column.target and column.required]
     if not rows.rows or not columns:
         return False
@@ -191,7 +260,9 @@ def _is_unlabelled(rows: Rows, train: Rows | None, schema: RowSchema) -> bool:
 def _is_minus_one(value: object) -> bool:
     if isinstance(value, list):
         return bool(value) and all(map(_is_minus_one, value))
-    return blank_as_none(value) is None or (isinstance(value, (str, int, float)) and label_name(value) == "-1")
+    return blank_as_none(value) is None or (
+        isinstance(value, (str, int, float)) and label_name(value) == "-1"
+    )
 
 
 def _limit(work: Work, split: str, limit: int | None, data: DataConfig) -> None:
@@ -207,7 +278,9 @@ def _count_duplicates(work: Work, schema: RowSchema) -> None:
     found = duplicates.find(work.splits, schema)
     for split, counts in found.items():
         work.record(split, "duplicates", counts)
-    work.notes += duplicates.notes(found, {split: len(rows) for split, rows in work.splits.items()}, schema)
+    work.notes += duplicates.notes(
+        found, {split: len(rows) for split, rows in work.splits.items()}, schema
+    )
 
 
 def _remove_duplicates(work: Work, schema: RowSchema, data: DataConfig) -> None:
@@ -225,10 +298,17 @@ def _resample(work: Work, schema: RowSchema, data: DataConfig) -> None:
         rows, distinct = bootstrap(work.splits["train"], data.bootstrap)
         work.splits["train"] = rows
         work.record("train", "bootstrap", {"seed": data.bootstrap, "distinct": distinct})
-        work.notes.append(f"train: a bootstrap sample, {distinct} of {len(rows)} rows in it (seed {data.bootstrap})")
+        work.notes.append(
+            f"train: a bootstrap sample, {distinct} of {len(rows)} rows in it (seed "
+            f"{data.bootstrap})"
+        )
     if data.augment.wanted:
         rows, counts = Augmenter(data.augment, schema, data.seed).extended(work.splits["train"])
         work.splits["train"] = rows
         work.record("train", "augmented", counts)
-        alone = f"; {counts['left_alone']} rows have none, for nothing in them can change" if counts["left_alone"] else ""
+        alone = (
+            f"; {counts['left_alone']} rows have none, for nothing in them can change"
+            if counts["left_alone"]
+            else ""
+        )
         work.notes.append(f"train: {counts['copies']} changed copies join the rows{alone}")

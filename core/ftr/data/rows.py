@@ -1,4 +1,6 @@
-"""What reading gives: rows with their places, the rows left out with their causes, and the files behind them."""
+"""Rows with their sources, invalid rows with their causes, and the state passed between preparation
+steps.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,14 +14,20 @@ Row = dict[str, object]
 
 SPLITS = ("train", "validation", "test")
 PREDICT = "predict"
-"""The split of rows that are to be predicted: there a bad row gives an error record and ends nothing."""
+"""The split of rows that are to be predicted: there a bad row gives an error record and ends
+nothing.
+"""
 HELD_OUT = SPLITS[1:]
-"""Splits that are not trained on: validation first, which sets the state that test is scored with."""
+"""Splits that are not trained on: validation first, which sets the state that test is scored
+with.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file that was read: its path as given, the sha256 of its bytes on disk, and how many they are."""
+    """A file that was read: its path as given, the sha256 of its bytes on disk, and how many they
+    are.
+    """
 
     path: str
     sha256: str
@@ -28,7 +36,10 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A row left out. `place` is `file.csv:17`, `file.json:data[3].paragraphs[2].qas[0]` or `train[12]`."""
+    """A row left out.
+
+    `place` is `file.csv:17`, `file.json:data[3].paragraphs[2].qas[0]` or `train[12]`.
+    """
 
     place: str
     split: str
@@ -39,22 +50,33 @@ class Rejected:
 
     def record(self) -> dict[str, object]:
         """Return what `rejected.jsonl` says of it, as plain values that can be written as UTF-8."""
-        return {"place": self.place, "split": self.split, "cause": self.cause, "row": harmless(self.row)}
+        return {
+            "place": self.place,
+            "split": self.split,
+            "cause": self.cause,
+            "row": harmless(self.row),
+        }
 
 
 def harmless(value: object) -> object:
-    """Return a value as it can be written: bytes decoded, what is not UTF-8 and halves of surrogate pairs escaped."""
+    """Return a value as it can be written: bytes decoded, what is not UTF-8 and halves of surrogate
+    pairs escaped.
+    """
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, str):
-        return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
+        return (
+            value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
+        )
     if isinstance(value, Mapping):
         return {str(harmless(key)): harmless(item) for key, item in value.items()}
     return [harmless(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 class RejectedRowsError(DataError):
-    """Too many rows of a file cannot be used; `rejected` are these rows, to be written to a file."""
+    """Too many rows of a file cannot be used; `rejected` are these rows, to be written to a
+    file.
+    """
 
     def __init__(self, message: str, rejected: Sequence[Rejected] = ()) -> None:
         super().__init__(message)
@@ -73,7 +95,9 @@ class Rows:
 
     def take(self, indices: list[int]) -> "Rows":
         """Return the rows at `indices`, in that order."""
-        return Rows([self.rows[index] for index in indices], [self.places[index] for index in indices])
+        return Rows(
+            [self.rows[index] for index in indices], [self.places[index] for index in indices]
+        )
 
 
 @dataclass(slots=True)
@@ -84,7 +108,9 @@ class Unlabelled(Rows):
     notes: list[str] = field(default_factory=list)
 
     def in_order(self, items: Iterable[T]) -> Iterator[T | Rejected]:
-        """Yield `items`, one for each usable row, and the rejected rows, all in the order of the input."""
+        """Yield `items`, one for each usable row, and the rejected rows, all in the order of the
+        input.
+        """
         waiting = iter(self.rejected)
         held = next(waiting, None)
         for number, item in enumerate(items):
@@ -108,15 +134,17 @@ class Loaded:
     origins: dict[str, str] = field(default_factory=dict)
     classes: Sequence[str] = ()
     classes_from: str = ""
-    """The classes in the order of a mapping that came with the data, and what that is; empty where none did."""
+    """The classes in the order of a mapping that came with the data, and what that is; empty where
+    none did.
+    """
 
 
 @dataclass(slots=True)
 class Table:
     """One file, before its columns are named canonically: `records` are as wide as `columns`.
 
-    `header` is false when the columns are numbers because the file names none, and `guessed_header` true when the first row was taken
-    for it unasked.
+    `header` is false when the columns are numbers because the file names none, and `guessed_header`
+    true when the first row was taken for it unasked.
     """
 
     columns: list[str]

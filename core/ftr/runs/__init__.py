@@ -1,1 +1,1 @@
-"""Run directories: written by `jobs` and `train`, read by everyone else."""
+"""One run: one training with one fixed configuration, in one run directory."""

@@ -1,23 +1,139 @@
-"""A run directory: its name, its record `run.json`, and the files beside it."""
+"""A run directory: its name, its lock, its record `run.json` and the files beside it."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import json
 import os
 import secrets
 import shutil
+import socket
 import time
 import traceback
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ftr import atomic
+from ftr.data.rows import RejectedRowsError
 from ftr.errors import ModelError, RequestError, RunError
-from ftr.masking import mask
+from ftr.model.folder import read_json
 from ftr.paths import expanded
+from ftr.terminal import mask
 from ftr.train.checkpoint import sha256
-from ftr.train.folder import read_json
+
+if TYPE_CHECKING:
+    from ftr.data.rows import Rejected
+
+
+LOCK = ".lock"
+PATIENCE = 0.5
+"""Seconds to try: whoever looks whether a lock is held holds it for a moment."""
+
+
+@contextlib.contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Hold a directory, by a file in it that is removed in the end.
+
+    Raises `RequestError` naming process and host when another living process holds it, `RunError`
+    when it cannot be written.
+    """
+    path = folder / LOCK
+    stream = _acquire(path)
+    try:
+        stream.truncate()
+        stream.write(json.dumps({"process": os.getpid(), "host": socket.gethostname()}).encode())
+        stream.flush()
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        stream.close()
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a living process holds a directory."""
+    try:
+        with os.fdopen(
+            os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb"
+        ) as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _acquire(path: Path) -> BinaryIO:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            # In a folder from elsewhere it may be a link, which must not be written through, or a
+            # pipe.
+            stream = os.fdopen(
+                os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666), "r+b"
+            )
+        except OSError as error:
+            raise RunError(f"cannot write `{path}`: {error.strerror or error}.") from error
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The last holder may have removed the file after it was opened here: then the lock is
+            # on nothing.
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(stream.fileno())):
+                return stream
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                stream.seek(0)
+                holder = stream.read()
+                stream.close()
+                raise RequestError(_refusal(path, holder)) from None
+            time.sleep(PATIENCE / 10)
+        except FileNotFoundError:
+            pass
+        stream.close()
+
+
+def _refusal(path: Path, holder: bytes) -> str:
+    try:
+        known = json.loads(holder)
+        by = f"process {known['process']} on `{known['host']}`"
+    except (ValueError, KeyError, TypeError):
+        by = "another process"
+    return f"`{path.parent}` is being worked on by {by}: wait for it to end, or stop it."
+
+
+REJECTED = "rejected.jsonl"
+REFUSED = "refused-rows.jsonl"
+"""In the output directory: the rows for which the data of the last run or evaluation was
+refused.
+"""
+
+
+def write_rejected(path: Path, rejected: Sequence[Rejected]) -> None:
+    """Write one JSON object for each row: `place`, `split`, `cause` and the `row` as it was
+    read.
+    """
+    atomic.write_lines(path, [item.record() for item in rejected])
+
+
+@contextlib.contextmanager
+def refused_rows_kept(folder: Path) -> Iterator[None]:
+    """Write the rows of a `RejectedRowsError` that is raised within to `folder`, and raise it again
+    with the name of the file.
+    """
+    try:
+        yield
+    except RejectedRowsError as error:
+        try:
+            write_rejected(folder / REFUSED, error.rejected)
+        except RunError:
+            raise error from None  # the folder cannot be written: the causes are in the message
+        message = f"{error}. All {len(error.rejected)} rows are in `{folder / REFUSED}`"
+        raise RejectedRowsError(message, error.rejected) from None
+
 
 RECORD = "run.json"
 SWEEP = "sweep.json"
@@ -28,7 +144,10 @@ ERROR_LOG = "error.log"
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """One run on disk. `run.json` is replaced whole at each change, so a crash leaves a readable one."""
+    """One run on disk.
+
+    `run.json` is replaced whole at each change, so a crash leaves a readable one.
+    """
 
     path: Path
 
@@ -44,14 +163,18 @@ class RunDirectory:
 
     @classmethod
     def create(cls, output: str, label: str) -> RunDirectory:
-        """Make `<output>/<time>-<label>-<random>`. Raises `RunError` when the place cannot be written to."""
+        """Make `<output>/<time>-<label>-<random>`.
+
+        Raises `RunError` when the place cannot be written to.
+        """
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{_safe(label)}-{secrets.token_hex(2)}"
         path = expanded(output, "`output`:") / name
         try:
             path.mkdir(parents=True)
         except OSError as error:
             raise RunError(
-                f"cannot make the run directory `{path}`: {error.strerror or error}. Give another place with `output=`."
+                f"cannot make the run directory `{path}`: {error.strerror or error}. Give another "
+                "place with `output=`."
             ) from error
         for above in path.absolute().parents[:2]:
             atomic.sync(above)
@@ -61,25 +184,46 @@ class RunDirectory:
     def open(cls, given: str | Path, output: str = "runs") -> RunDirectory:
         """Find a run by its directory, or by its name (or the start of it) under `output`.
 
-        Raises `RequestError` naming the runs there are when it is not found, or several runs or sweeps are called so.
+        Raises `RequestError` naming the runs there are when it is not found, or several runs or
+        sweeps are called so.
         """
         found = named(given, output)
         if found is not None and (found / RECORD).is_file():
             return cls(found)
         if found is not None:
-            raise RequestError(f"`{given}` is the sweep `{found}`, and no run: its trials are in `{found / 'trials'}`.")
+            raise RequestError(
+                f"`{given}` is the sweep `{found}`, and no run: its trials are in "
+                f"`{found / 'trials'}`."
+            )
         known = ", ".join(f"`{run.path}`" for run in all_runs(Path(output))[-5:]) or "none"
-        raise RequestError(f"`{given}` is no run directory: it has no `{RECORD}`. Runs under `{output}`: {known}.")
+        raise RequestError(
+            f"`{given}` is no run directory: it has no `{RECORD}`. Runs under `{output}`: {known}."
+        )
 
     def read(self) -> dict[str, Any]:
         """Return the record. Raises `RequestError` when it is damaged."""
         try:
             record = read_json(self.record)
         except (OSError, ValueError) as error:
-            raise RequestError(f"`{self.record}` cannot be read: {error}. Restore the file, or train again.") from error
+            raise RequestError(
+                f"`{self.record}` cannot be read: {error}. Restore the file, or train again."
+            ) from error
         if not isinstance(record, dict) or not {"status", "created", "config"} <= record.keys():
-            raise RequestError(f"`{self.record}` is not the record of a run: it has no `status`, `created` and `config`.")
-        check_types(self.record, record, {"status": str, "created": (int, float), "config": dict, "components": dict, "data": dict})
+            raise RequestError(
+                f"`{self.record}` is not the record of a run: it has no `status`, `created` and "
+                "`config`."
+            )
+        check_types(
+            self.record,
+            record,
+            {
+                "status": str,
+                "created": (int, float),
+                "config": dict,
+                "components": dict,
+                "data": dict,
+            },
+        )
         return record
 
     def write(self, record: dict[str, Any]) -> None:
@@ -87,14 +231,21 @@ class RunDirectory:
         atomic.write_json(self.path / RECORD, record)
 
     def sync(self) -> None:
-        """Return when all files of the run would survive a power cut; before that it is not done. Raises `RunError`."""
+        """Return when all files of the run would survive a power cut; before that it is not done.
+
+        Raises `RunError`.
+        """
         try:
             atomic.to_disk(self.path)
         except OSError as error:
-            raise RunError(f"cannot write `{error.filename or self.path}`: {error.strerror or error}. Free space, then resume.") from error
+            raise RunError(
+                f"cannot write `{error.filename or self.path}`: {error.strerror or error}. Free "
+                "space, then resume."
+            ) from error
 
     def check_weights(self, *, missing: bool = True) -> None:
-        """Raise `ModelError` naming the first weight file in `model/` that is not the one the record knows by its sha256.
+        """Raise `ModelError` naming the first weight file in `model/` that is not the one the
+        record knows by its sha256.
 
         With `missing` false those that are gone are left to who loads them.
         """
@@ -107,10 +258,14 @@ class RunDirectory:
             if name not in now and not missing:
                 continue
             if name not in now:
-                raise ModelError(f"`{self.model}` has no weights `{name}`, which this run saved. Restore the file, or train again.")
+                raise ModelError(
+                    f"`{self.model}` has no weights `{name}`, which this run saved. Restore the "
+                    "file, or train again."
+                )
             if now[name] != known.get(name):
                 raise ModelError(
-                    f"`{self.model / name}` is not the file that this run saved (its sha256 is another). Restore it, or train again."
+                    f"`{self.model / name}` is not the file that this run saved (its sha256 is "
+                    "another). Restore it, or train again."
                 )
 
     def is_whole(self) -> bool:
@@ -122,20 +277,27 @@ class RunDirectory:
         return True
 
     def check_links(self) -> None:
-        """Raise `RequestError` where something in the directory is a link that leads out of it: it would be written through."""
+        """Raise `RequestError` where something in the directory is a link that leads out of it: it
+        would be written through.
+        """
         top = os.path.realpath(self.path)
         for where, folders, files in os.walk(self.path):
             for path in (Path(where, name) for name in (*folders, *files)):
                 target = os.path.realpath(path)
                 if path.is_symlink() and os.path.commonpath((top, target)) != top:
                     raise RequestError(
-                        f"`{path}` is a link to `{target}`, and files in this directory are written. Replace it by the file itself."
+                        f"`{path}` is a link to `{target}`, and files in this directory are "
+                        "written. Replace it by the file itself."
                     )
                 if path.exists() and not (path.is_file() or path.is_dir()):
-                    raise RequestError(f"`{path}` is a pipe or a device, not a file of a run. Remove it.")
+                    raise RequestError(
+                        f"`{path}` is a pipe or a device, not a file of a run. Remove it."
+                    )
 
     def keep_traceback(self, error: BaseException) -> Path | None:
-        """Write where an error came from into `error.log` and return that; None where the disk refuses, which may be the error."""
+        """Write where an error came from into `error.log` and return that; None where the disk
+        refuses, which may be the error.
+        """
         if not self.path.is_dir():
             return None
         text = getattr(error, "trace", "") or "".join(traceback.format_exception(error))
@@ -155,38 +317,57 @@ def all_runs(output: Path) -> list[RunDirectory]:
 
 
 def named(given: str | Path, output: str = "runs") -> Path | None:
-    """Find a run or sweep by its directory, or by its name (or the start of it) under `output`; None: there is none.
+    """Find a run or sweep by its directory, or by its name (or the start of it) under `output`;
+    None: there is none.
 
     Raises `RequestError` naming those that it may be where there are several.
     """
     if not str(given).strip():
-        raise RequestError(f"the name is empty: give the directory of a run or sweep, or the start of its name under `{output}`.")
+        raise RequestError(
+            "the name is empty: give the directory of a run or sweep, or the start of its name "
+            f"under `{output}`."
+        )
     path, folder = expanded(given, "run"), expanded(output)
     if any((path / name).is_file() for name in (RECORD, SWEEP)):
         return path
-    found = sorted((record.parent, name) for name in (RECORD, SWEEP) for record in folder.glob(f"*/{name}"))
+    found = sorted(
+        (record.parent, name) for name in (RECORD, SWEEP) for record in folder.glob(f"*/{name}")
+    )
     matches = [(place, name) for place, name in found if place.name == str(given)]
-    matches = matches or [(place, name) for place, name in found if place.name.startswith(str(given))]
+    matches = matches or [
+        (place, name) for place, name in found if place.name.startswith(str(given))
+    ]
     if len(matches) < 2:
         return matches[0][0] if matches else None
     kinds = {"runs" if name == RECORD else "sweeps" for _, name in matches}
     of_kinds = " and ".join(sorted(kinds))
     known = ", ".join(f"`{place}`" for place, _ in matches[-5:])
     raise RequestError(
-        f"`{given}` is the start of several {of_kinds}. {of_kinds.capitalize()} under `{output}`: {known}. Give more of the name."
+        f"`{given}` is the start of several {of_kinds}. {of_kinds.capitalize()} under `{output}`: "
+        f"{known}. Give more of the name."
     )
 
 
 def check_types(path: Path, record: dict[str, Any], types: dict[str, Any]) -> None:
-    """Raise `RequestError` naming the first key of a record whose value is of another type; a key that is missing is none."""
+    """Raise `RequestError` naming the first key of a record whose value is of another type; a key
+    that is missing is none.
+    """
     for key, wanted in types.items():
         if key in record and (not isinstance(record[key], wanted) or isinstance(record[key], bool)):
-            raise RequestError(f"`{path}` is damaged: `{key}` is {str(record[key])[:60]!r}. Restore the file.")
+            raise RequestError(
+                f"`{path}` is damaged: `{key}` is {str(record[key])[:60]!r}. Restore the file."
+            )
 
 
 def weights_of(model: Path) -> dict[str, str]:
-    """Return the sha256 of each weight file of a model directory, those of its members included, by its path there."""
-    return {path.relative_to(model).as_posix(): sha256(path) for path in sorted(model.rglob("*.safetensors")) if path.is_file()}
+    """Return the sha256 of each weight file of a model directory, those of its members included, by
+    its path there.
+    """
+    return {
+        path.relative_to(model).as_posix(): sha256(path)
+        for path in sorted(model.rglob("*.safetensors"))
+        if path.is_file()
+    }
 
 
 def _safe(label: str) -> str:
@@ -195,11 +376,17 @@ def _safe(label: str) -> str:
 
 
 def run_or_winner(given: str | Path, output: str = "runs") -> RunDirectory:
-    """Find a run as `RunDirectory.open` does; a sweep stands for its winner. Raises `RequestError`."""
+    """Find a run as `RunDirectory.open` does; a sweep stands for its winner.
+
+    Raises `RequestError`.
+    """
     found = named(given, output)
     if found is None or not (found / SWEEP).is_file():
         return RunDirectory.open(given, output)
     best = RunDirectory(found / BEST)
     if not best.record.is_file():
-        raise RequestError(f"the sweep `{found}` has no winner yet: go on with `ftr resume {found}`, or name one of its `trials`.")
+        raise RequestError(
+            f"the sweep `{found}` has no winner yet: go on with `ftr resume {found}`, or name one "
+            "of its `trials`."
+        )
     return best

@@ -1,4 +1,4 @@
-"""Scoring a finished run: on its own held-out rows, or on any other data."""
+"""Score a finished run on its own held-out rows or on other data."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
-from ftr.config.models import RunConfig
-from ftr.config.overrides import parse_words
-from ftr.config.recorded import recorded_config
-from ftr.config.resolve import flat, resolve
-from ftr.data.cleaner import as_given
-from ftr.data.load import load_rows
+from ftr.config.parse import parse_words
+from ftr.config.resolve import flat, recorded_config, resolve
+from ftr.config.schema import RunConfig
+from ftr.data.clean import as_given
+from ftr.data.encode import unknown_note
 from ftr.data.prepare import prepare_rows
-from ftr.data.unknown import unknown_note
+from ftr.data.read import load_rows
 from ftr.errors import ConfigError, DataError
-from ftr.registry import Registry
-from ftr.runs.directory import RECORD, run_or_winner
-from ftr.runs.load import Predictor, load, model_folder
+from ftr.registry.registry import Registry
+from ftr.runs.directory import RECORD, refused_rows_kept, run_or_winner
+from ftr.runs.predictor import Predictor, load, model_folder
 from ftr.runs.record import recorded_registry
-from ftr.runs.rejected import refused_rows_kept
 from ftr.train.scoring import Scorer, remarks
 
 if TYPE_CHECKING:
     from ftr.data.prepare import PreparedRows
-    from ftr.protocols import Head, Prediction, Row
+    from ftr.registry.protocols import Head, Prediction, Row
+
 
 READING = ("dataset", "data")
 """Groups of keys that an evaluation may set; all others are those of the run."""
@@ -35,7 +34,9 @@ CLEANING = ("data.clean", "data.stop_words")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Scores of a model on one split, with its predictions, notes on reading, and rows left out by cause."""
+    """Scores of a model on one split, with its predictions, notes on reading, and rows left out by
+    cause.
+    """
 
     split: str
     rows: int
@@ -58,9 +59,10 @@ def evaluate(
 ) -> Evaluation:
     """Score the model of `run` with the metrics and the state (threshold) it was kept with.
 
-    Without settings the rows are those the run held out itself. `dataset=...` scores other data, all rows of it, with
-    the model's own label map. `predictions` is a file to write. With `tune` the state is chosen anew on
-    the validation rows of that data first, and with `save_state` the model keeps it. Raises `DataError`, `ConfigError`, `ModelError`.
+    Without settings the rows are those the run held out itself. `dataset=...` scores other data,
+    all rows of it, with the model's own label map. `predictions` is a file to write. With `tune`
+    the state is chosen anew on the validation rows of that data first, and with `save_state` the
+    model keeps it. Raises `DataError`, `ConfigError`, `ModelError`.
     """
     directory = run_or_winner(run)
     record = directory.read()
@@ -73,9 +75,13 @@ def evaluate(
         rows = _rows(config, known, predictor.head, predictor.card.labels if other else None)
     if record.get("several") == "folds" and not other:
         _leave_out_folds(rows, directory.path, split)
-    name = split or next((part for part in ("test", "validation", "train") if part in rows.splits), "test")
+    name = split or next(
+        (part for part in ("test", "validation", "train") if part in rows.splits), "test"
+    )
     if name not in rows.splits:
-        raise DataError(f"`--split {name}`: the data has only {', '.join(f'`{part}`' for part in rows.splits)}.")
+        raise DataError(
+            f"`--split {name}`: the data has only {', '.join(f'`{part}`' for part in rows.splits)}."
+        )
     chosen: Sequence[Row] = rows.splits[name]
     if tune:
         _tune(predictor, rows, name, save_state)
@@ -83,58 +89,96 @@ def evaluate(
     answers = list(predictor.stream(chosen, restore=False))
     rows.notes += remarks(predictor.head, {name: chosen}, predictor.card.metrics)
     rows.notes += [note for note in [unknown_note(name, predictor.tokens)] if note]
-    scores = Scorer.of(known, predictor.card.metrics).score(predictor.head, chosen, answers, predictor.card.labels)
+    scores = Scorer.of(known, predictor.card.metrics).score(
+        predictor.head, chosen, answers, predictor.card.labels
+    )
     answers = as_given(predictor.head, chosen, answers, predictor.cleaner)
     if predictions is not None:
         atomic.write_output(predictions, atomic.json_lines(answers))
     left_out = sum(item.split == name for item in rows.rejected)
     return Evaluation(
-        split=name, rows=len(chosen), scores=scores, predictions=answers, rejected=left_out, notes=rows.notes, state=predictor.card.state
+        split=name,
+        rows=len(chosen),
+        scores=scores,
+        predictions=answers,
+        rejected=left_out,
+        notes=rows.notes,
+        state=predictor.card.state,
     )
 
 
 def _reading(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the record so that its configuration divides the data as the training did: `ensemble=folds` alone names no `cv.folds`."""
+    """Return the record so that its configuration divides the data as the training did:
+    `ensemble=folds` alone names no `cv.folds`.
+    """
     config: dict[str, Any] = record["config"]
     if record.get("several") != "folds":
         return record
-    own = {**config, "ensemble": None, "members": None, "cv": {"folds": len(record["members"]), "fold": 0}}
+    own = {
+        **config,
+        "ensemble": None,
+        "members": None,
+        "cv": {"folds": len(record["members"]), "fold": 0},
+    }
     return {**record, "config": own}
 
 
 def _leave_out_folds(rows: PreparedRows, run: Path, split: str | None) -> None:
-    """Take away the rows that are in a fold: most members of the run were trained on each of them."""
+    """Take away the rows that are in a fold: most members of the run were trained on each of
+    them.
+    """
     if split in ("validation", "train") or "test" not in rows.splits:
         raise DataError(
-            f"every row of `{run}` but the test rows is in a fold, and most members were trained on it: `summary` in `{run / RECORD}` has "
-            f"the scores of the folds, `ftr evaluate {run}/members/0 --split validation` scores one. Other data: `dataset=FILE`."
+            f"every row of `{run}` but the test rows is in a fold, and most members were trained "
+            f"on it: `summary` in `{run / RECORD}` has the scores of the folds, `ftr evaluate "
+            f"{run}/members/0 --split validation` scores one. Other data: `dataset=FILE`."
         )
     for name in ("train", "validation"):
         rows.splits.pop(name, None)
 
 
-def _config(record: dict[str, Any], settings: Sequence[str], registry: Registry, file: Path) -> tuple[RunConfig, bool]:
+def _config(
+    record: dict[str, Any], settings: Sequence[str], registry: Registry, file: Path
+) -> tuple[RunConfig, bool]:
     """Return the run's configuration with `settings` on top, and whether they name other data."""
     asked = {key: setting.value for key, setting in parse_words(settings).items()}
     other = any(key.partition(".")[0] == "dataset" for key in asked)
     for key in asked:
         if key.partition(".")[0] not in READING:
             raise ConfigError(
-                f"`{key}`: an evaluation can set only `dataset.*` and `data.*`; the rest is the run's. Train again to change it."
+                f"`{key}`: an evaluation can set only `dataset.*` and `data.*`; the rest is the "
+                "run's. Train again to change it."
             )
         if key in CLEANING:
-            raise ConfigError(f"`{key}`: what is cleaned from texts is part of the model. Leave the key out, or train again to change it.")
+            raise ConfigError(
+                f"`{key}`: what is cleaned from texts is part of the model. Leave the key out, or "
+                "train again to change it."
+            )
         if not other and key not in ("data.limit_test", "data.limit_validation"):
-            raise ConfigError(f"`{key}` would divide the run's own data anew and score rows it was trained on: give `dataset=` as well.")
+            raise ConfigError(
+                f"`{key}` would divide the run's own data anew and score rows it was trained on: "
+                "give `dataset=` as well."
+            )
     # What is evaluated is the model in the run's folder, on this machine.
-    base = flat(recorded_config(record, file, unused=("model", "compute", "trainer", *(["dataset"] if other else []))))
-    base = {key: value for key, value in base.items() if not key.startswith("trainer.") and not (other and _replaced(key))}
+    base = flat(
+        recorded_config(
+            record, file, unused=("model", "compute", "trainer", *(["dataset"] if other else []))
+        )
+    )
+    base = {
+        key: value
+        for key, value in base.items()
+        if not key.startswith("trainer.") and not (other and _replaced(key))
+    }
     return resolve({**base, **asked}, registry).config, other
 
 
 def _tune(predictor: Predictor, rows: PreparedRows, scored: str, save: bool) -> None:
     if scored == "validation" or "validation" not in rows.splits:
-        raise DataError("`--tune` chooses on validation rows and scores others: give both, `dataset.validation=` and `dataset.test=`.")
+        raise DataError(
+            "`--tune` chooses on validation rows and scores others: give both, "
+            "`dataset.validation=` and `dataset.test=`."
+        )
     if not predictor.tune(rows.splits["validation"]):
         rows.notes.append(f"validation: head `{predictor.card.head}` found nothing to tune")
     if save:
@@ -145,7 +189,9 @@ def _replaced(key: str) -> bool:
     return key.partition(".")[0] == "dataset" or key.startswith("data.limit")
 
 
-def _rows(config: RunConfig, registry: Registry, head: Head, labels: Sequence[str] | None) -> PreparedRows:
+def _rows(
+    config: RunConfig, registry: Registry, head: Head, labels: Sequence[str] | None
+) -> PreparedRows:
     loaded = load_rows(config.dataset.name, config.dataset.options, registry, head.schema)
     prepared = prepare_rows(loaded, head, config.data, labels, config.cv)
     prepared.notes[:0] = loaded.notes

@@ -1,4 +1,4 @@
-"""What a run record says of the code behind the run: components, plugins and package versions."""
+"""What a run's record states about code: components, plugins and package versions."""
 
 from __future__ import annotations
 
@@ -11,21 +11,42 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftr import trust
 from ftr.config.resolve import flat
-from ftr.discovery import own_version
 from ftr.errors import RequestError
-from ftr.registry import registry_again
+from ftr.registry import trust
+from ftr.registry.discovery import own_version
+from ftr.registry.registry import registry_again
 
 if TYPE_CHECKING:
-    from ftr.config.models import RunConfig
-    from ftr.discovery import PluginRecord
-    from ftr.registry import Registry
-    from ftr.specs import Kind
+    from ftr.config.schema import RunConfig
+    from ftr.registry.discovery import PluginRecord
+    from ftr.registry.registry import Registry
+    from ftr.registry.specs import Kind
 
-REACHING = ("model.trust_remote_code", "model.revision", "compute.address", "compute.storage", "data.cache")
-"""Settings that run code or reach places beyond the run directory, as fields of `trainer.*` may too."""
-PACKAGES = ("torch", "transformers", "datasets", "evaluate", "accelerate", "ray", "tokenizers", "numpy", "pyarrow", "pydantic", "pluggy")
+
+REACHING = (
+    "model.trust_remote_code",
+    "model.revision",
+    "compute.address",
+    "compute.storage",
+    "data.cache",
+)
+"""Settings that run code or reach places beyond the run directory, as fields of `trainer.*` may
+too.
+"""
+PACKAGES = (
+    "torch",
+    "transformers",
+    "datasets",
+    "evaluate",
+    "accelerate",
+    "ray",
+    "tokenizers",
+    "numpy",
+    "pyarrow",
+    "pydantic",
+    "pluggy",
+)
 
 
 def beginning() -> dict[str, Any]:
@@ -51,11 +72,17 @@ def package_versions() -> dict[str, str]:
 
 
 def provenance(config: RunConfig, registry: Registry) -> dict[str, Any]:
-    """Return for each component its name, target, and the plugin, distribution and version it came from.
+    """Return for each component its name, target, and the plugin, distribution and version it came
+    from.
 
-    Every plugin of one file stands there too, with the hash of the file: what else it holds may be searched.
+    Every plugin of one file stands there too, with the hash of the file: what else it holds may be
+    searched.
     """
-    used: list[tuple[Kind, str]] = [("dataset", config.dataset.name), ("model", config.model.name), ("head", config.head.name)]
+    used: list[tuple[Kind, str]] = [
+        ("dataset", config.dataset.name),
+        ("model", config.model.name),
+        ("head", config.head.name),
+    ]
     used += [("metric", name) for name in config.metrics]
     if config.task is not None:
         used.append(("task", config.task))
@@ -66,31 +93,57 @@ def provenance(config: RunConfig, registry: Registry) -> dict[str, Any]:
 def recorded_registry(record: Mapping[str, Any]) -> Registry:
     """Return the registry of this process with the plugins of one file each that a record names.
 
-    Raises `RequestError` for a file that is missing or changed, or that this user neither named nor trained with.
+    Raises `RequestError` for a file that is missing or changed, or that this user neither named nor
+    trained with.
     """
     entries = record.get("components")
-    known = [entry for entry in entries.values() if isinstance(entry, dict)] if isinstance(entries, dict) else []
-    return registry_again({str(entry.get("origin")): str(entry["sha256"]) for entry in known if entry.get("sha256")})
+    known = (
+        [entry for entry in entries.values() if isinstance(entry, dict)]
+        if isinstance(entries, dict)
+        else []
+    )
+    return registry_again(
+        {str(entry.get("origin")): str(entry["sha256"]) for entry in known if entry.get("sha256")}
+    )
 
 
-def remember(config: RunConfig, registry: Registry, searched: Mapping[str, Collection[object]] | None = None) -> None:
-    """Trust from now on what this user starts a training with: its plugin files, settings that reach far, the base of adapters.
+def remember(
+    config: RunConfig, registry: Registry, searched: Mapping[str, Collection[object]] | None = None
+) -> None:
+    """Trust from now on what this user starts a training with: its plugin files, settings that
+    reach far, the base of adapters.
 
     `searched` are the values that a sweep may give to keys, as far as they can be listed.
     """
     chosen = {trust.plugin(plugin.sha256) for plugin in registry.files}
-    values = {key: [value] for key, value in flat(config).items()} | {key: list(found) for key, found in (searched or {}).items()}
-    chosen |= {trust.setting(key, value) for key, found in values.items() for value in found if _reaches(key, value)}
+    values = {key: [value] for key, value in flat(config).items()} | {
+        key: list(found) for key, found in (searched or {}).items()
+    }
+    chosen |= {
+        trust.setting(key, value)
+        for key, found in values.items()
+        for value in found
+        if _reaches(key, value)
+    }
     for name in values["model"]:
         chosen.add(trust.setting("base", [name, config.model.options]))
         for revision in values.get("model.revision", [None]):
-            chosen.add(trust.setting("base", [str(Path(str(name)).resolve()) if Path(str(name)).is_dir() else name, revision]))
+            chosen.add(
+                trust.setting(
+                    "base",
+                    [
+                        str(Path(str(name)).resolve()) if Path(str(name)).is_dir() else name,
+                        revision,
+                    ],
+                )
+            )
     chosen |= {trust.setting("base", base) for base in trust.named_bases()}
     trust.remember(chosen)
 
 
 def check_reach(values: Mapping[str, object], given: Collection[str], place: Path) -> None:
-    """Refuse settings of a record that run code or reach beyond it, unless this user chose them before or `given` has their keys.
+    """Refuse settings of a record that run code or reach beyond it, unless this user chose them
+    before or `given` has their keys.
 
     Raises `RequestError` naming each with the option that allows it.
     """
@@ -98,13 +151,18 @@ def check_reach(values: Mapping[str, object], given: Collection[str], place: Pat
     if strange:
         words = " ".join(f"{key}={_as_word(values[key])}" for key in strange)
         raise RequestError(
-            f"`{place}` sets {', '.join(f'`{key}`' for key in strange)}, which reaches beyond the run and which you never trained with. "
-            f"If that is what you want, repeat it: `ftr resume {place.parent} {words}`."
+            f"`{place}` sets {', '.join(f'`{key}`' for key in strange)}, which reaches beyond the "
+            "run and which you never trained with. If that is what you want, repeat it: `ftr "
+            f"resume {place.parent} {words}`."
         )
 
 
 def _strange(values: Mapping[str, object]) -> Iterator[str]:
-    return (key for key, value in values.items() if _reaches(key, value) and not trust.is_trusted(trust.setting(key, value)))
+    return (
+        key
+        for key, value in values.items()
+        if _reaches(key, value) and not trust.is_trusted(trust.setting(key, value))
+    )
 
 
 def _reaches(key: str, value: object) -> bool:
@@ -125,5 +183,10 @@ def _origin(registry: Registry, kind: Kind, name: str) -> dict[str, Any]:
 
 
 def _from(plugin: PluginRecord) -> dict[str, Any]:
-    origin = {"plugin": plugin.name, "distribution": plugin.distribution, "version": plugin.version, "origin": plugin.origin}
+    origin = {
+        "plugin": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "origin": plugin.origin,
+    }
     return {**origin, "sha256": plugin.sha256} if plugin.sha256 else origin

@@ -1,4 +1,5 @@
-"""The conformance kit for plugin authors: a pytest plugin with fixtures, and classes of checks to inherit from.
+"""The conformance kit for plugin authors: a pytest plugin with fixtures, and classes of checks to
+inherit from.
 
 In `conftest.py`:
 
@@ -12,11 +13,18 @@ In a test module, a class for what the plugin adds:
     class TestToxicity(TaskConformance):
         name = "toxicity"
 
-Every check is a test of its own, named after what must hold. One that fails says in a single message what the contract
-is, what was found, and what to change; one that does not apply is skipped with the reason.
+Every check is a test of its own, named after what must hold. One that fails says in a single
+message what the contract is, what was found, and what to change; one that does not apply is skipped
+with the reason.
 """
 
-from ftr.testing.conformance import DatasetConformance, HeadConformance, MetricConformance, ModelConformance, TaskConformance
+from ftr.testing.conformance import (
+    DatasetConformance,
+    HeadConformance,
+    MetricConformance,
+    ModelConformance,
+    TaskConformance,
+)
 from ftr.testing.fixtures import (
     ftr_components,
     ftr_dataset,

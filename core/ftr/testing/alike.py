@@ -10,12 +10,19 @@ CLOSE = 1e-4
 
 
 def difference(one: object, other: object, place: str = "") -> str | None:
-    """Return where two nested values differ, and how, or None; numbers may differ by `CLOSE`, lists be tuples or arrays."""
+    """Return where two nested values differ, and how, or None; numbers may differ by `CLOSE`, lists
+    be tuples or arrays.
+    """
     first, second = _plain(one), _plain(other)
     if isinstance(first, Mapping) and isinstance(second, Mapping):
         if first.keys() != second.keys():
-            return f"{place or 'it'} has the keys {sorted(map(str, first))}, then {sorted(map(str, second))}"
-        pairs: list[tuple[object, object, object]] = [(key, first[key], second[key]) for key in first]
+            return (
+                f"{place or 'it'} has the keys {sorted(map(str, first))}, then "
+                f"{sorted(map(str, second))}"
+            )
+        pairs: list[tuple[object, object, object]] = [
+            (key, first[key], second[key]) for key in first
+        ]
     elif isinstance(first, list) and isinstance(second, list):
         if len(first) != len(second):
             return f"{place or 'it'} has {len(first)} items, then {len(second)}"
@@ -33,6 +40,12 @@ def _plain(value: Any) -> object:
 
 
 def _same(one: object, other: object) -> bool:
-    if isinstance(one, int | float) and isinstance(other, int | float) and isinstance(one + other, float):
-        return math.isclose(one, other, rel_tol=CLOSE, abs_tol=CLOSE) or (math.isnan(one) and math.isnan(other))
+    if (
+        isinstance(one, int | float)
+        and isinstance(other, int | float)
+        and isinstance(one + other, float)
+    ):
+        return math.isclose(one, other, rel_tol=CLOSE, abs_tol=CLOSE) or (
+            math.isnan(one) and math.isnan(other)
+        )
     return one == other

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from ftr.specs import Kind
+from ftr.registry.specs import Kind
 from ftr.testing.checks.answers import AnswerChecks
 from ftr.testing.checks.batches import BatchChecks
 from ftr.testing.checks.dataset import DatasetChecks
@@ -25,7 +25,8 @@ class HeadChecks(EncodingChecks, BatchChecks, LearningChecks, AnswerChecks, Savi
 class DatasetConformance(PluginChecks, DatasetChecks):
     """Checks of a dataset. Set `name`, and where it takes them `options`.
 
-    With `head`, the name of a head, every row must be one that the head can use; without, no declared column may be empty.
+    With `head`, the name of a head, every row must be one that the head can use; without, no
+    declared column may be empty.
     """
 
     kind: ClassVar[Kind] = "dataset"
@@ -35,8 +36,8 @@ class DatasetConformance(PluginChecks, DatasetChecks):
 class HeadConformance(PluginChecks, HeadChecks):
     """Checks of a head. Set `name`, `rows`, and `labels` where the head has classes.
 
-    `rows` are four or more canonical rows, all different and of different lengths, labels by name. `families` are the tiny
-    models it is tried on: `bert`, `roberta`, `distilbert`, `gpt2`.
+    `rows` are four or more canonical rows, all different and of different lengths, labels by name.
+    `families` are the tiny models it is tried on: `bert`, `roberta`, `distilbert`, `gpt2`.
     """
 
     kind: ClassVar[Kind] = "head"
@@ -46,7 +47,10 @@ class HeadConformance(PluginChecks, HeadChecks):
 
 
 class MetricConformance(PluginChecks, MetricChecks):
-    """Checks of a metric. Set `name`, and `perfect` and `worse`: `{"predictions": [...], "references": [...]}` each."""
+    """Checks of a metric.
+
+    Set `name`, and `perfect` and `worse`: `{"predictions": [...], "references": [...]}` each.
+    """
 
     kind: ClassVar[Kind] = "metric"
     perfect: ClassVar[Mapping[str, Sequence[Any]]]
@@ -60,10 +64,12 @@ class ModelConformance(PluginChecks, ModelChecks):
 
 
 class TaskConformance(PluginChecks, DatasetChecks, HeadChecks, MetricChecks, TrainingChecks):
-    """Checks of a task with its own dataset, head and metrics, and trainings of a few steps. Set `name`.
+    """Checks of a task with its own dataset, head and metrics, and trainings of a few steps.
 
-    `settings` are put on top of the quick ones the trainings have. `model` is the tiny family to train with; None: the
-    task's own model.
+    Set `name`.
+
+    `settings` are put on top of the quick ones the trainings have. `model` is the tiny family to
+    train with; None: the task's own model.
     """
 
     kind: ClassVar[Kind] = "task"

@@ -13,16 +13,30 @@ import pytest
 
 import ftr
 from ftr.errors import FtrError
-from ftr.specs import Kind
+from ftr.registry.specs import Kind
 
 _OWN = Path(ftr.__file__).parent
 _PYTHON = sysconfig.get_path("stdlib")
 _SITE = "site-packages"
-_LIBRARIES = ("accelerate", "datasets", "evaluate", "numpy", "pandas", "pyarrow", "pydantic", "ray", "tokenizers", "torch", "transformers")
+_LIBRARIES = (
+    "accelerate",
+    "datasets",
+    "evaluate",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "pydantic",
+    "ray",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
 
 
 class Conformance:
-    """What all classes of checks share: the kind and name of the component, bare or `plugin:name`, and its options."""
+    """What all classes of checks share: the kind and name of the component, bare or `plugin:name`,
+    and its options.
+    """
 
     kind: ClassVar[Kind]
     name: ClassVar[str]
@@ -45,7 +59,9 @@ def require(condition: object, contract: str, found: str, change: str) -> None:
 
 @contextlib.contextmanager
 def must_work(contract: str, change: str) -> Iterator[None]:
-    """Turn whatever the component's code raises within into a failure of the check that names the error and its line."""
+    """Turn whatever the component's code raises within into a failure of the check that names the
+    error and its line.
+    """
     try:
         yield
     except Exception as error:
@@ -53,10 +69,17 @@ def must_work(contract: str, change: str) -> Iterator[None]:
 
 
 def described(error: BaseException) -> str:
-    """Return an error in one line, with the last line of code it came through that is neither ftr's nor a library's."""
+    """Return an error in one line, with the last line of code it came through that is neither ftr's
+    nor a library's.
+    """
     text = " ".join(str(error).split())
     name = "" if isinstance(error, FtrError) else type(error).__name__
-    frames = [frame for one in _causes(error) for frame in traceback.extract_tb(one.__traceback__) if not _is_library(frame.filename)]
+    frames = [
+        frame
+        for one in _causes(error)
+        for frame in traceback.extract_tb(one.__traceback__)
+        if not _is_library(frame.filename)
+    ]
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return f"{': '.join(filter(None, (name, text)))}{place}"
 
@@ -73,4 +96,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def _is_library(filename: str) -> bool:
     path = Path(filename)
     package = path.parts[path.parts.index(_SITE) + 1] if _SITE in path.parts[:-1] else ""
-    return path.is_relative_to(_OWN) or package in _LIBRARIES or (not package and path.is_relative_to(_PYTHON)) or filename.startswith("<")
+    return (
+        path.is_relative_to(_OWN)
+        or package in _LIBRARIES
+        or (not package and path.is_relative_to(_PYTHON))
+        or filename.startswith("<")
+    )

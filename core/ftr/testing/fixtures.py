@@ -1,4 +1,6 @@
-"""The fixtures: what is installed, tiny models, a place for runs, Ray, and the component that a class of checks is about."""
+"""The fixtures: what is installed, tiny models, a place for runs, Ray, and the component that a
+class of checks is about.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,15 @@ from ftr.testing.contract import Conformance
 from ftr.testing.tiny import TinyModels
 
 if TYPE_CHECKING:
-    from ftr.registry import Registry
-    from ftr.testing.subjects import Component, DatasetSubject, HeadSubject, MetricSubject, ModelSubject, TaskSubject
+    from ftr.registry.registry import Registry
+    from ftr.testing.subjects import (
+        Component,
+        DatasetSubject,
+        HeadSubject,
+        MetricSubject,
+        ModelSubject,
+        TaskSubject,
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -26,20 +35,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def ftr_registry() -> Registry:
     """The registry of everything installed."""
-    from ftr.registry import get_registry
+    from ftr.registry.registry import get_registry
 
     return get_registry()
 
 
 @pytest.fixture(scope="session")
 def ftr_tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
-    """Family (`bert`, `roberta`, `distilbert`, `gpt2`) -> directory of a tiny checkpoint, made on first use."""
+    """Family (`bert`, `roberta`, `distilbert`, `gpt2`) -> directory of a tiny checkpoint, made on
+    first use.
+    """
     return TinyModels(tmp_path_factory.mktemp("ftr-models"))
 
 
 @pytest.fixture(scope="class")
 def ftr_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder for run directories; encoded rows go to another, out of the user's cache, for as long as it is in use."""
+    """A folder for run directories; encoded rows go to another, out of the user's cache, for as
+    long as it is in use.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FTR_CACHE", str(tmp_path_factory.mktemp("ftr-cache")))
         yield tmp_path_factory.mktemp("ftr-runs")
@@ -47,9 +60,11 @@ def ftr_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def ftr_ray(ftr_registry: Registry) -> Iterator[None]:
-    """Ray with room for two processes on this machine, for the tests of a module; shut down afterwards."""
-    from ftr.config.models import ComputeConfig
-    from ftr.jobs.sweep.drive import connected
+    """Ray with room for two processes on this machine, for the tests of a module; shut down
+    afterwards.
+    """
+    from ftr.config.schema import ComputeConfig
+    from ftr.study.search import connected
 
     with connected(ComputeConfig(), ftr_registry, lambda line: None):
         yield
@@ -64,7 +79,11 @@ def ftr_family(request: pytest.FixtureRequest) -> str | None:
 
 @pytest.fixture(scope="class")
 def ftr_task(
-    request: pytest.FixtureRequest, ftr_registry: Registry, ftr_tiny_models: TinyModels, ftr_runs: Path, ftr_family: str | None
+    request: pytest.FixtureRequest,
+    ftr_registry: Registry,
+    ftr_tiny_models: TinyModels,
+    ftr_runs: Path,
+    ftr_family: str | None,
 ) -> TaskSubject:
     """The task of a `TaskConformance` class."""
     from ftr.testing.subjects import TaskSubject
@@ -98,7 +117,12 @@ def ftr_dataset(request: pytest.FixtureRequest, ftr_registry: Registry) -> Datas
 
 
 @pytest.fixture(scope="class")
-def ftr_head(request: pytest.FixtureRequest, ftr_registry: Registry, ftr_tiny_models: TinyModels, ftr_family: str | None) -> HeadSubject:
+def ftr_head(
+    request: pytest.FixtureRequest,
+    ftr_registry: Registry,
+    ftr_tiny_models: TinyModels,
+    ftr_family: str | None,
+) -> HeadSubject:
     """The head of a class of checks, with rows and a tiny model to try it on."""
     from ftr.testing.subjects import HeadSubject
 
@@ -106,7 +130,15 @@ def ftr_head(request: pytest.FixtureRequest, ftr_registry: Registry, ftr_tiny_mo
     if cls.kind == "task":
         task: TaskSubject = request.getfixturevalue("ftr_task")
         return task.head
-    return HeadSubject.of(ftr_registry, cls.name, cls.options, cls.rows, cls.labels, ftr_tiny_models, ftr_family or "bert")
+    return HeadSubject.of(
+        ftr_registry,
+        cls.name,
+        cls.options,
+        cls.rows,
+        cls.labels,
+        ftr_tiny_models,
+        ftr_family or "bert",
+    )
 
 
 @pytest.fixture(scope="class")

@@ -1,4 +1,6 @@
-"""What loading a plugin does to a fresh process: tried in one, for in this process it was loaded long ago."""
+"""What loading a plugin does to a fresh process: tried in one, for in this process it was loaded
+long ago.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,16 @@ from typing import TYPE_CHECKING
 from ftr.testing.contract import broken
 
 if TYPE_CHECKING:
-    from ftr.discovery import PluginRecord
+    from ftr.registry.discovery import PluginRecord
 
 SECONDS = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """Heavy packages that were imported, what else the hook module did besides registering, and whether hooks are steady."""
+    """Heavy packages that were imported, what else the hook module did besides registering, and
+    whether hooks are steady.
+    """
 
     heavy: tuple[str, ...]
     notes: tuple[str, ...]
@@ -30,11 +34,19 @@ class Probed:
 
 def probed(plugin: PluginRecord) -> Probed:
     """Load a plugin, and no other outsider, in a process of its own."""
-    return _probed(plugin.name, plugin.distribution, plugin.builtin, tuple(sys.path), os.environ.get("FTR_PLUGIN_FILES", ""))
+    return _probed(
+        plugin.name,
+        plugin.distribution,
+        plugin.builtin,
+        tuple(sys.path),
+        os.environ.get("FTR_PLUGIN_FILES", ""),
+    )
 
 
 @cache
-def _probed(name: str, distribution: str, builtin: bool, path: tuple[str, ...], files: str) -> Probed:
+def _probed(
+    name: str, distribution: str, builtin: bool, path: tuple[str, ...], files: str
+) -> Probed:
     script = Path(__file__).with_name("first_import.py")
     kept = {key: value for key, value in os.environ.items() if key != "FTR_STRICT_PLUGINS"}
     environment = {
@@ -45,11 +57,19 @@ def _probed(name: str, distribution: str, builtin: bool, path: tuple[str, ...], 
     }
     # Without `-P` the modules beside the script would hide others of the same names.
     asked = [sys.executable, "-P", str(script)]
-    done = subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
+    done = subprocess.run(
+        asked, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
         last = next(iter(reversed(done.stderr.strip().splitlines())), "nothing was said")
-        broken(f"plugin `{name}` loads in a process of its own", last, "run `ftr plugins` to see the whole error")
+        broken(
+            f"plugin `{name}` loads in a process of its own",
+            last,
+            "run `ftr plugins` to see the whole error",
+        )
     told = json.loads(lines[-1])
-    own = next(one for one in told["plugins"] if (one["name"], one["distribution"]) == (name, distribution))
+    own = next(
+        one for one in told["plugins"] if (one["name"], one["distribution"]) == (name, distribution)
+    )
     return Probed(tuple(told["heavy"]), tuple(own["notes"]), own["steady"])

@@ -1,30 +1,104 @@
-"""Several checkpoints asked as one: how they lie in one model directory, and the engine over all of them."""
+"""An ensemble: several checkpoints in one model directory that predict as one."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
 from ftr.errors import ModelError
-from ftr.isolation import is_training
+from ftr.model.adapters import settings_of
+from ftr.model.export import ModelCard, read_card, write_card
+from ftr.model.folder import read_json
+from ftr.model.pretrained import Pretrained
+from ftr.registry.isolation import is_training
 from ftr.train.checkpoint import link_files
-from ftr.train.export import ModelCard, read_card, write_card
-from ftr.train.folder import read_json
-from ftr.train.inference import Engine
-from ftr.train.pretrained import Pretrained
-from ftr.train.ready import ready
-from ftr.train.soup import Soup, Weights, copied, greedy_soup
+from ftr.train.inference import Engine, ready
 
 if TYPE_CHECKING:
-    from ftr.protocols import Head, Prediction, State
+    from torch import Tensor
+
+    from ftr.registry.protocols import Head, Prediction, State
     from ftr.train.hardware import Numerics
     from ftr.train.inference import EncodedSplit
     from ftr.train.scoring import Scorer, Scores
+
+
+Weights = dict[str, "Tensor"]
+PASSING = ("dropout", "pdrop", "dtype", "_name_or_path", "transformers_version", "cache")
+"""Parts of the names of config entries that do not change what the weights mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class Soup:
+    """The mean of the weights that were `kept` (numbers in the order given), and the score `value`
+    it has.
+
+    `tried` has for each candidate the score of the mean with it.
+    """
+
+    weights: Weights
+    kept: tuple[int, ...]
+    value: float
+    tried: tuple[float, ...] = ()
+
+
+def greedy_soup(
+    candidates: Iterable[Weights], score: Callable[[Weights], float], scorer: Scorer
+) -> Soup:
+    """Average weights greedily: the first, then each that does not make the score of the mean
+    worse.
+
+    As in Wortsman et al. 2022, "Model soups", recipe 1. `candidates` come in falling order of their
+    own scores, at least one, on the CPU and in fp32; `score` is called once for each.
+    """
+    soup: Soup | None = None
+    total: Weights = {}
+    values: list[float] = []
+    for number, weights in enumerate(candidates):
+        tried = added(total, weights) if total else weights
+        kept = (*(soup.kept if soup else ()), number)
+        mean = {
+            name: tensor / len(kept) if tensor.is_floating_point() else tensor
+            for name, tensor in tried.items()
+        }
+        value = score(mean)
+        values.append(value)
+        if soup is None or not (math.isnan(value) or scorer.better(soup.value, value)):
+            soup, total = Soup(mean, kept, value), tried
+    if soup is None:
+        raise ValueError("a soup needs at least one model")
+    return replace(soup, tried=tuple(values))
+
+
+def added(total: Weights, more: Weights) -> Weights:
+    """Return the sums of two sets of weights; counters and positions are those of the first."""
+    return {
+        name: tensor + more[name] if tensor.is_floating_point() else tensor
+        for name, tensor in total.items()
+    }
+
+
+def copied(weights: Weights) -> Weights:
+    """Return weights on the CPU that no model changes any more."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
+
+
+def unlike(one: Path, other: Path) -> str | None:
+    """Return why the weights of two checkpoint folders cannot be averaged, or None: another value
+    in `config.json`.
+    """
+    mine, theirs = (settings_of(folder) for folder in (one, other))
+    for key in dict.fromkeys([*mine, *theirs]):
+        if mine.get(key) != theirs.get(key) and not any(part in key for part in PASSING):
+            return f"its `{key}` is {theirs.get(key)!r}, not {mine.get(key)!r}"
+    return None
+
 
 ENSEMBLE_JSON = "ensemble.json"
 CONFIGS = ("config.json", "adapter_config.json")
@@ -32,11 +106,14 @@ CONFIGS = ("config.json", "adapter_config.json")
 MEMBERS = "members"
 FORMAT = 1
 VOTING = 2
-"""Format of an ensemble that votes: a version that would average its outputs must not take it for one."""
+"""Format of an ensemble that votes: a version that would average its outputs must not take it for
+one.
+"""
 
 
 def member_folders(folder: Path) -> list[Path]:
-    """Return the plain checkpoints of a model directory: `members/0`, `members/1`, ... of an ensemble, else the directory itself.
+    """Return the plain checkpoints of a model directory: `members/0`, `members/1`, ... of an
+    ensemble, else the directory itself.
 
     Raises `ModelError` naming what is damaged or missing.
     """
@@ -54,40 +131,65 @@ def member_folders(folder: Path) -> list[Path]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"`{path}` is damaged ({error}): restore the file.") from error
     if known not in (FORMAT, VOTING):
-        raise ModelError(f"`{path}` has format {known!r}, this version of ftr reads {FORMAT} and {VOTING}.")
+        raise ModelError(
+            f"`{path}` has format {known!r}, this version of ftr reads {FORMAT} and {VOTING}."
+        )
     folders = [folder / MEMBERS / str(number) for number in range(count)]
     for member in folders or [folder / MEMBERS]:
         if not any((member / name).is_file() for name in CONFIGS):
             raise ModelError(
-                f"the ensemble `{folder}` has no member `{member.relative_to(folder)}`: restore it, or build the ensemble anew."
+                f"the ensemble `{folder}` has no member `{member.relative_to(folder)}`: restore "
+                "it, or build the ensemble anew."
             )
         if not member.resolve().is_relative_to(folder.resolve()):
             raise ModelError(
-                f"the member `{member}` of an ensemble is a link out of it, to `{member.resolve()}`: put the folder itself there."
+                f"the member `{member}` of an ensemble is a link out of it, to "
+                f"`{member.resolve()}`: put the folder itself there."
             )
     return folders
 
 
 def member_votes(folder: Path) -> tuple[float, ...]:
-    """Return the weight of each member's vote of an ensemble that was boosted, else nothing: its outputs are averaged."""
+    """Return the weight of each member's vote of an ensemble that was boosted, else nothing: its
+    outputs are averaged.
+    """
     path = folder / ENSEMBLE_JSON
     return tuple(read_json(path).get("votes") or ()) if path.is_file() else ()
 
 
-def write_ensemble(folder: Path, checkpoints: Sequence[Path], described: Sequence[dict[str, Any]], votes: Sequence[float] = ()) -> None:
-    """Make `folder` an ensemble of `checkpoints`, linked where the file system has links; `described` says of each what it is.
+def write_ensemble(
+    folder: Path,
+    checkpoints: Sequence[Path],
+    described: Sequence[dict[str, Any]],
+    votes: Sequence[float] = (),
+) -> None:
+    """Make `folder` an ensemble of `checkpoints`, linked where the file system has links;
+    `described` says of each what it is.
 
     The card is that of the first. With `votes`, a weight for each, the members vote.
     """
     for number, checkpoint in enumerate(checkpoints):
         link_files(checkpoint, folder / MEMBERS / str(number))
     write_card(folder, read_card(checkpoints[0]))
-    record = {"format": VOTING if votes else FORMAT, "members": list(described), **({"votes": list(votes)} if votes else {})}
+    record = {
+        "format": VOTING if votes else FORMAT,
+        "members": list(described),
+        **({"votes": list(votes)} if votes else {}),
+    }
     atomic.write_json(folder / ENSEMBLE_JSON, record)
 
 
-def load_engine(folders: Sequence[Path], head: Head, card: ModelCard, numerics: Numerics, votes: tuple[float, ...] = ()) -> Engine:
-    """Load trained checkpoints, the first with its tokenizer, into one engine. Raises `ModelError`, `PluginError`."""
+def load_engine(
+    folders: Sequence[Path],
+    head: Head,
+    card: ModelCard,
+    numerics: Numerics,
+    votes: tuple[float, ...] = (),
+) -> Engine:
+    """Load trained checkpoints, the first with its tokenizer, into one engine.
+
+    Raises `ModelError`, `PluginError`.
+    """
     sources = [Pretrained(str(folder), complete=True) for folder in folders]
     with _random_kept():
         models = [ready(head.build(source, card.labels, 0), numerics).eval() for source in sources]
@@ -104,7 +206,9 @@ def load_engine(folders: Sequence[Path], head: Head, card: ModelCard, numerics: 
 
 @contextmanager
 def _random_kept() -> Iterator[None]:
-    """Put the random numbers back that a head seeds where it builds, unless a training in another thread draws from them."""
+    """Put the random numbers back that a head seeds where it builds, unless a training in another
+    thread draws from them.
+    """
     import numpy as np
     import torch
 
@@ -121,9 +225,14 @@ def _random_kept() -> Iterator[None]:
 
 
 def judge(
-    engine: Engine, split: EncodedSplit, scorer: Scorer, state: State | None = None, targets: EncodedSplit | None = None
+    engine: Engine,
+    split: EncodedSplit,
+    scorer: Scorer,
+    state: State | None = None,
+    targets: EncodedSplit | None = None,
 ) -> tuple[list[Prediction], Scores, State]:
-    """Return predictions, scores and state of an encoded split; without `state` the head tunes it on these rows.
+    """Return predictions, scores and state of an encoded split; without `state` the head tunes it
+    on these rows.
 
     `targets` are the rows encoded for the loss, where that is scored.
     """
@@ -144,7 +253,8 @@ def stir(
     scorer: Scorer,
     targets: EncodedSplit | None = None,
 ) -> tuple[Engine, Soup]:
-    """Average the weights of trained checkpoints greedily, by the primary score on `split`; returns an engine with the mean, and how.
+    """Average the weights of trained checkpoints greedily, by the primary score on `split`; returns
+    an engine with the mean, and how.
 
     `folders` are in falling order of their own scores, of one architecture.
     """
@@ -153,7 +263,9 @@ def stir(
     def weights() -> Iterator[Weights]:
         yield copied(engine.model.state_dict())
         for folder in folders[1:]:
-            yield copied(head.build(Pretrained(str(folder), complete=True), card.labels, 0).state_dict())
+            yield copied(
+                head.build(Pretrained(str(folder), complete=True), card.labels, 0).state_dict()
+            )
 
     def score(tried: Weights) -> float:
         engine.model.load_state_dict(tried)

@@ -1,9 +1,13 @@
-"""From encoded rows to one prediction each, batch by batch: the logits of a split are never held."""
+"""Predictions from encoded rows, batch by batch; models prepared for this machine and reused."""
 
 from __future__ import annotations
 
 import contextlib
-from collections import deque
+import copy
+import ctypes
+import gc
+import json
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,18 +15,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ftr.errors import PluginError
-from ftr.protocols import Combines, RowLosses, Votes
+from ftr.errors import ConfigError, PluginError, in_one_line
+from ftr.model.adapters import adapted
+from ftr.model.components import make_head, make_model
+from ftr.model.dropout import register_cpu_attention, use_cheap_dropout
+from ftr.registry.protocols import Combines, RowLosses, Votes
+from ftr.train.batches import Indices, by_length
+from ftr.train.hardware import numerics_for
 from ftr.train.losses import mean_loss, row_losses, terms
 from ftr.train.memory import Fitting, free_memory, is_out_of_memory
-from ftr.train.sampling import Indices, by_length
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from transformers.utils.generic import ModelOutput
 
-    from ftr.protocols import Head, Prediction, Row, State
+    from ftr.config.schema import RunConfig
+    from ftr.data.encode import StoredSplit
+    from ftr.registry.protocols import Head, Prediction, Row, State
+    from ftr.registry.registry import Registry
+    from ftr.train.hardware import Numerics
+
 
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 65536, "mps": 16384}
 ROWS_PER_BATCH = 512
@@ -30,7 +43,9 @@ ROWS_PER_BATCH = 512
 
 @dataclass(frozen=True, slots=True)
 class EncodedSplit:
-    """The rows of a split and their features; `features["row"]` is the row number each feature belongs to."""
+    """The rows of a split and their features; `features["row"]` is the row number each feature
+    belongs to.
+    """
 
     rows: Dataset
     features: Dataset
@@ -48,10 +63,11 @@ class EncodedSplit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """A model with what is needed to ask it: head, tokenizer, label names, number format and batch size.
+    """A model with what is needed to ask it: head, tokenizer, label names, number format and batch
+    size.
 
-    `others` are asked as well, and the head combines what all give; with `votes`, a weight for each model, they vote instead.
-    Raises `PluginError` when it cannot.
+    `others` are asked as well, and the head combines what all give; with `votes`, a weight for each
+    model, they vote instead. Raises `PluginError` when it cannot.
     """
 
     model: PreTrainedModel
@@ -71,11 +87,19 @@ class Engine:
         elif self.others:
             combiner(self.head)
 
-    def records(self, split: EncodedSplit, rank: int = 0, world: int = 1, tick: Callable[[int], None] | None = None) -> list[list[Any]]:
-        """Run the model over a split and return, for each row, what `head.reduce` kept of its features.
+    def records(
+        self,
+        split: EncodedSplit,
+        rank: int = 0,
+        world: int = 1,
+        tick: Callable[[int], None] | None = None,
+    ) -> list[list[Any]]:
+        """Run the model over a split and return, for each row, what `head.reduce` kept of its
+        features.
 
-        With several workers each runs every `world`-th batch and all get all records. `tick` is told how many
-        features are done. Where memory runs out the batches become smaller, and stay so: see `fitting`.
+        With several workers each runs every `world`-th batch and all get all records. `tick` is
+        told how many features are done. Where memory runs out the batches become smaller, and stay
+        so: see `fitting`.
         """
         found = self._each(split, self._reduce, rank, world, tick)
         grouped: list[list[Any]] = [[] for _ in range(len(split.rows))]
@@ -84,13 +108,17 @@ class Engine:
         return grouped
 
     def loss(self, split: EncodedSplit, rank: int = 0, world: int = 1) -> float:
-        """Return the mean loss of a split that was encoded with targets: no label smoothing, all examples weigh the same.
+        """Return the mean loss of a split that was encoded with targets: no label smoothing, all
+        examples weigh the same.
 
-        The mean is over examples (the windows of a question are one each); of a head without `row_losses` it is over the terms of
-        each batch's own mean. Raises `PluginError` when head and model give no loss.
+        The mean is over examples (the windows of a question are one each); of a head without
+        `row_losses` it is over the terms of each batch's own mean. Raises `PluginError` when head
+        and model give no loss.
         """
         found = self._each(split, self._losses, rank, world).values()
-        return float(sum(loss * weight for loss, weight in found) / sum(weight for _, weight in found))
+        return float(
+            sum(loss * weight for loss, weight in found) / sum(weight for _, weight in found)
+        )
 
     def _each(
         self,
@@ -117,17 +145,26 @@ class Engine:
                 tick(len(found))
         return _gather(found, world) if world > 1 else found
 
-    def decode(self, rows: Sequence[Row], records: Sequence[Sequence[Any]], state: State) -> list[Prediction]:
+    def decode(
+        self, rows: Sequence[Row], records: Sequence[Sequence[Any]], state: State
+    ) -> list[Prediction]:
         """Turn the records of each row into its prediction."""
-        return [self.head.decode(row, kept, state, self.labels) for row, kept in zip(rows, records, strict=True)]
+        return [
+            self.head.decode(row, kept, state, self.labels)
+            for row, kept in zip(rows, records, strict=True)
+        ]
 
     def _batches(self, split: EncodedSplit) -> list[Indices]:
         if isinstance(self.eval_batch, int):
             return by_length(split.lengths, self.eval_batch, 1 << 62)
         return by_length(split.lengths, ROWS_PER_BATCH, TOKENS_PER_BATCH[self.model.device.type])
 
-    def _fitted(self, ask: Callable[[Dataset, Indices], list[Any]], features: Dataset, batch: Indices) -> list[Any] | None:
-        """Return what is asked of a batch, None when memory ran out; the error, which holds tensors, is let go of."""
+    def _fitted(
+        self, ask: Callable[[Dataset, Indices], list[Any]], features: Dataset, batch: Indices
+    ) -> list[Any] | None:
+        """Return what is asked of a batch, None when memory ran out; the error, which holds
+        tensors, is let go of.
+        """
         try:
             return ask(features, batch)
         except Exception as error:
@@ -137,14 +174,20 @@ class Engine:
 
     def _reduce(self, features: Dataset, batch: Indices) -> list[Any]:
         items = feature_rows(features, batch)
-        inputs = {key: value.to(self.model.device) for key, value in self.head.collate(items, self.tokenizer).items()}
+        inputs = {
+            key: value.to(self.model.device)
+            for key, value in self.head.collate(items, self.tokenizer).items()
+        }
         outputs = [self._ask(model, inputs) for model in (self.model, *self.others)]
         return self.head.reduce(self._joined(outputs), items)
 
     def _losses(self, features: Dataset, batch: Indices) -> list[tuple[float, float]]:
         """Return the loss of each feature of a batch, and how much it weighs in the mean."""
         items = feature_rows(features, batch)
-        inputs = {key: value.to(self.model.device) for key, value in self.head.collate(items, self.tokenizer).items()}
+        inputs = {
+            key: value.to(self.model.device)
+            for key, value in self.head.collate(items, self.tokenizer).items()
+        }
         outputs = self._joined([self._ask(model, inputs) for model in (self.model, *self.others)])
         if isinstance(self.head, RowLosses):
             return [(float(loss), 1.0) for loss in row_losses(self.head, outputs, inputs, 0.0)]
@@ -163,11 +206,17 @@ class Engine:
 
 
 def combiner(head: Head) -> Combines:
-    """Return the head as one that combines outputs. Raises `PluginError` when it has no `combine`."""
+    """Return the head as one that combines outputs.
+
+    Raises `PluginError` when it has no `combine`.
+    """
     if isinstance(head, Combines):
         return head
     name = f"{type(head).__module__}:{type(head).__qualname__}"
-    raise PluginError(f"the head `{name}` has no `combine`, so outputs of several models cannot be averaged: `soup3` averages weights.")
+    raise PluginError(
+        f"the head `{name}` has no `combine`, so outputs of several models cannot be averaged: "
+        "`soup3` averages weights."
+    )
 
 
 def voter(head: Head) -> Votes:
@@ -175,13 +224,17 @@ def voter(head: Head) -> Votes:
     if isinstance(head, Votes):
         return head
     name = f"{type(head).__module__}:{type(head).__qualname__}"
-    raise PluginError(f"the head `{name}` has no `vote`, so a model trained with `boosting` cannot be asked.")
+    raise PluginError(
+        f"the head `{name}` has no `vote`, so a model trained with `boosting` cannot be asked."
+    )
 
 
 def feature_rows(features: Dataset, batch: Indices) -> list[dict[str, Any]]:
     """Return the features of `batch`, in its order, as dicts of Python values."""
     columns = features[batch.tolist()]
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
 
 
 @contextlib.contextmanager
@@ -206,3 +259,132 @@ def _gather(found: dict[int, Any], world: int) -> dict[int, Any]:
     parts: list[dict[int, Any]] = [{}] * world
     torch.distributed.all_gather_object(parts, found)
     return {feature: record for part in parts for feature, record in part.items()}
+
+
+MOST = 3
+"""Models kept: repeats of a trial differ by seed, and a new head's weights follow from the seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A head, its tokenizer, and a model nobody else trains."""
+
+    head: Head
+    tokenizer: PreTrainedTokenizerBase
+    model: PreTrainedModel
+    source: dict[str, Any]
+    """What the model says of where it came from."""
+
+
+_kept: OrderedDict[str, Parts] = OrderedDict()
+_opened: dict[tuple[str, str], EncodedSplit] = {}
+
+
+def build_parts(
+    registry: Registry, config: RunConfig, labels: Sequence[str], *, keep: bool
+) -> Parts:
+    """Return head, tokenizer and a fresh model for `config`.
+
+    With `keep` the model stays in memory as it was built and later calls get a copy: what decides
+    it is the model, the head, their options, dropout, labels and the seed.
+    """
+    if not keep:
+        return _built(registry, config, labels)
+    key = json.dumps(
+        [
+            config.model.model_dump(mode="json"),
+            config.head.model_dump(mode="json"),
+            config.train.dropout,
+            config.train.attention_dropout,
+            list(labels),
+            config.weights_seed,
+        ]
+    )
+    if key not in _kept:
+        _kept[key] = _built(registry, config, labels)
+        while len(_kept) > MOST:
+            _kept.popitem(last=False)
+    _kept.move_to_end(key)
+    parts = _kept[key]
+    return Parts(parts.head, parts.tokenizer, copy.deepcopy(parts.model), parts.source)
+
+
+def open_split(place: StoredSplit, *, keep: bool) -> EncodedSplit:
+    """Memory-map an encoded split; with `keep` it stays open for the next training of this
+    process.
+    """
+    if not keep:
+        return EncodedSplit(*place.open())
+    key = (place.rows, place.features)
+    if key not in _opened:
+        _opened[key] = EncodedSplit(*place.open())
+    return _opened[key]
+
+
+def settle_memory() -> None:
+    """Take what is alive now out of the garbage collector's rounds: it is modules and kept parts,
+    and stays.
+
+    Every `Trainer` begins with a full collection, which takes half a second over all of torch and
+    transformers.
+    """
+    if not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
+
+
+def trim_memory() -> None:
+    """Give freed memory back to the system: each trial trains in a thread of its own, and what its
+    arena held would stay.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _built(registry: Registry, config: RunConfig, labels: Sequence[str]) -> Parts:
+    from transformers import set_seed
+
+    head = make_head(registry, config.head)
+    source = make_model(registry, config.model, config.train)
+    set_seed(config.weights_seed)
+    return Parts(
+        head, source.tokenizer(), head.build(source, labels, config.weights_seed), source.describe()
+    )
+
+
+def build_engine(
+    registry: Registry,
+    config: RunConfig,
+    labels: tuple[str, ...],
+    numerics: Numerics,
+    *,
+    warm: bool,
+) -> Engine:
+    """Build head, tokenizer and a model that is yet to be trained; `warm` keeps what the next
+    training in this process needs too.
+    """
+    parts = build_parts(registry, config, labels, keep=warm)
+    model = adapted(parts.model, config, parts.source) if config.train.lora.rank else parts.model
+    return Engine(
+        model=ready(model, numerics),
+        head=parts.head,
+        tokenizer=parts.tokenizer,
+        labels=labels,
+        precision=numerics.precision,
+        eval_batch=config.train.eval_batch,
+    )
+
+
+def ready(model: PreTrainedModel, numerics: Numerics) -> PreTrainedModel:
+    """Set attention and dropout of a model for this machine and move it to its device."""
+    attention = numerics_for(model, numerics).attention
+    try:
+        model.set_attn_implementation(register_cpu_attention() if attention == "cpu" else attention)
+    except (ValueError, ImportError) as error:
+        cause = in_one_line(error).partition(". ")[0].removesuffix(" yet")
+        raise ConfigError(
+            f"`train.attention={attention}`: {cause}. Use `eager` or `auto`."
+        ) from error
+    if numerics.device == "cpu":
+        use_cheap_dropout(model)
+    return model.to(numerics.device)

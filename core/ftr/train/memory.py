@@ -1,4 +1,4 @@
-"""Running out of memory: how it is told, and the ladder of smaller passes that a training goes down, with the same result."""
+"""Out of memory: detect it and retry with smaller micro-batches, with the same result."""
 
 from __future__ import annotations
 
@@ -15,13 +15,22 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from ftr.train.sampling import Indices
+    from ftr.train.batches import Indices
+
 
 Shape = tuple[int, int]
 """A pass: rows, and the tokens of the longest of them."""
 
-MESSAGES = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc", "ALLOC_FAILED")
-"""What the errors of torch on CPUs and MPS, and of CUDA's libraries, say that are no `torch.OutOfMemoryError`."""
+MESSAGES = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "ALLOC_FAILED",
+)
+"""What the errors of torch on CPUs and MPS, and of CUDA's libraries, say that are no
+`torch.OutOfMemoryError`.
+"""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -31,14 +40,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and not isinstance(error, RunError) and any(text in str(error) for text in MESSAGES)
+    return (
+        isinstance(error, RuntimeError)
+        and not isinstance(error, RunError)
+        and any(text in str(error) for text in MESSAGES)
+    )
 
 
 def free_memory(device: str) -> None:
     """Collect what a failed pass left and give the device's cached memory back to it."""
     import torch
 
-    # What it left is young: a full collection would take half a second over all of torch and transformers.
+    # What it left is young: a full collection would take half a second over all of torch and
+    # transformers.
     gc.collect(1)
     if device == "cuda":
         torch.cuda.empty_cache()
@@ -47,30 +61,39 @@ def free_memory(device: str) -> None:
 
 
 def checkpoint_activations(model: nn.Module) -> None:
-    """Let the backward pass compute activations again instead of keeping them. Raises `ConfigError` where the model cannot.
+    """Let the backward pass compute activations again instead of keeping them.
+
+    Raises `ConfigError` where the model cannot.
 
     Dropout masks are drawn again from the same random numbers: the gradients are the same.
     """
     if not can_checkpoint(model):
         raise ConfigError(
-            f"`train.activation_checkpointing`: a `{type(model).__name__}` of transformers cannot compute its activations again. "
-            "Leave the key out, or take another `model`."
+            f"`train.activation_checkpointing`: a `{type(model).__name__}` of transformers cannot "
+            "compute its activations again. Leave the key out, or take another `model`."
         )
     # The name it has from transformers 5.20 on comes first: the other one warns there.
-    named: Any = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    named: Any = (
+        getattr(model, "activation_checkpointing_enable", None)
+        or model.gradient_checkpointing_enable
+    )
     named({"use_reentrant": False})
 
 
 def can_checkpoint(model: nn.Module) -> bool:
     """Whether the model can compute activations again."""
-    return bool(getattr(model, "supports_gradient_checkpointing", False)) and hasattr(model, "gradient_checkpointing_enable")
+    return bool(getattr(model, "supports_gradient_checkpointing", False)) and hasattr(
+        model, "gradient_checkpointing_enable"
+    )
 
 
 @contextlib.contextmanager
 def outside_of_passes(workers: int) -> Iterator[None]:
-    """Turn running out of memory elsewhere than in a pass, such as in the optimizer, into a `RunError` that says what helps.
+    """Turn running out of memory elsewhere than in a pass, such as in the optimizer, into a
+    `RunError` that says what helps.
 
-    With several workers it stays what it is: they begin again from the last checkpoint (`compute.retries`).
+    With several workers it stays what it is: they begin again from the last checkpoint
+    (`compute.retries`).
     """
     try:
         yield
@@ -78,8 +101,9 @@ def outside_of_passes(workers: int) -> Iterator[None]:
         if workers > 1 or not is_out_of_memory(error):
             raise
         raise RunError(
-            f"out of memory ({in_one_line(error)}), not in a pass, so smaller ones would not help: train less of the model "
-            "(`train.freeze`, `train.lora.rank`), take a smaller `model`, or a `train.optimizer` that keeps less, such as `adafactor`."
+            f"out of memory ({in_one_line(error)}), not in a pass, so smaller ones would not help: "
+            "train less of the model (`train.freeze`, `train.lora.rank`), take a smaller `model`, "
+            "or a `train.optimizer` that keeps less, such as `adafactor`."
         ) from error
 
 
@@ -87,8 +111,9 @@ def outside_of_passes(workers: int) -> Iterator[None]:
 class Ladder:
     """How small the passes of a training had to become: `rows` and padded `tokens` a pass at most.
 
-    With `auto` they follow from what fits: when memory runs out in a pass of several rows, `tokens` becomes half of what that
-    pass had; where one row alone does not fit, activations are computed again and the ladder begins at its top once more.
+    With `auto` they follow from what fits: when memory runs out in a pass of several rows, `tokens`
+    becomes half of what that pass had; where one row alone does not fit, activations are computed
+    again and the ladder begins at its top once more.
     """
 
     rows: int
@@ -105,7 +130,10 @@ class Ladder:
         return 0 if rows == 1 else max(rows * longest // 2, 1)
 
     def descend(self, tokens: int, model: nn.Module, failed: Shape | None) -> None:
-        """Go down to passes of `tokens`; 0: compute activations again. Raises `RunError` at the bottom."""
+        """Go down to passes of `tokens`; 0: compute activations again.
+
+        Raises `RunError` at the bottom.
+        """
         self.times += 1
         if tokens:
             self.tokens = tokens
@@ -133,33 +161,51 @@ class Ladder:
     @property
     def told(self) -> str:
         """What a person is told after memory ran out."""
-        again = ", and activations are computed again for the gradients" if self.checkpointing else ""
-        return f"passes now take at most {self.tokens} tokens{again}. The step was repeated; `batch_size` and the result stay as they are"
+        again = (
+            ", and activations are computed again for the gradients" if self.checkpointing else ""
+        )
+        return (
+            f"passes now take at most {self.tokens} tokens{again}. The step was repeated; "
+            "`batch_size` and the result stay as they are"
+        )
 
 
 @dataclass(slots=True)
 class Fitting:
-    """The largest pass in padded tokens that predictions are made with, once memory ran out; None: it never did."""
+    """The largest pass in padded tokens that predictions are made with, once memory ran out; None:
+    it never did.
+    """
 
     tokens: int | None = None
     times: int = 0
 
     def descend(self, rows: int, longest: int, asked: int | str) -> None:
-        """Halve a pass that did not fit. Raises `RunError` where it was one row, or the size was given (`asked`)."""
+        """Halve a pass that did not fit.
+
+        Raises `RunError` where it was one row, or the size was given (`asked`).
+        """
         self.times += 1
         if asked != "auto":
             raise RunError(
-                f"out of memory in predicting {shaped((rows, longest))} at a time: lower `train.eval_batch={asked}`, or set it to `auto`."
+                f"out of memory in predicting {shaped((rows, longest))} at a time: lower "
+                f"`train.eval_batch={asked}`, or set it to `auto`."
             )
         if rows == 1:
-            raise RunError(f"out of memory in predicting one row of {longest} tokens: lower `data.max_length`, or take a smaller `model`.")
+            raise RunError(
+                f"out of memory in predicting one row of {longest} tokens: lower "
+                "`data.max_length`, or take a smaller `model`."
+            )
         self.tokens = rows * longest // 2
 
     def cut(self, batch: Indices, lengths: Indices) -> list[Indices]:
         """Return a batch in parts that fit, as far as is known."""
-        from ftr.train.sampling import micro_batches
+        from ftr.train.batches import micro_batches
 
-        return [batch] if self.tokens is None else micro_batches(batch, lengths, len(batch), self.tokens)
+        return (
+            [batch]
+            if self.tokens is None
+            else micro_batches(batch, lengths, len(batch), self.tokens)
+        )
 
 
 @dataclass(slots=True)
@@ -178,25 +224,35 @@ class Memory:
         if state is None:
             return
         self.training.go_on(state["training"])
-        self.evaluation.tokens, self.evaluation.times = state["evaluation"]["tokens"], state["evaluation"]["times"]
+        self.evaluation.tokens, self.evaluation.times = (
+            state["evaluation"]["tokens"],
+            state["evaluation"]["times"],
+        )
 
     @property
     def record(self) -> dict[str, Any]:
-        """What a run record says of it; `peak_gpu_bytes` is the most that tensors of this process took on its GPU."""
+        """What a run record says of it; `peak_gpu_bytes` is the most that tensors of this process
+        took on its GPU.
+        """
         return {**self.training.record, "evaluation": asdict(self.evaluation), **_peak()}
 
 
 def _peak() -> dict[str, int]:
     import torch
 
-    return {"peak_gpu_bytes": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {}
+    return (
+        {"peak_gpu_bytes": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {}
+    )
 
 
 def given(rows: int, failed: Shape) -> str:
-    """Return what a person is told when memory runs out and `train.micro_batch=rows` was asked for."""
+    """Return what a person is told when memory runs out and `train.micro_batch=rows` was asked
+    for.
+    """
     return (
-        f"out of memory in a pass of {shaped(failed)}: lower `train.micro_batch={rows}`, or leave it out, which finds a size that fits; "
-        "`train.activation_checkpointing=true` and a lower `data.max_length` take less memory too. `batch_size` may stay as it is."
+        f"out of memory in a pass of {shaped(failed)}: lower `train.micro_batch={rows}`, or leave "
+        "it out, which finds a size that fits; `train.activation_checkpointing=true` and a lower "
+        "`data.max_length` take less memory too. `batch_size` may stay as it is."
     )
 
 
@@ -205,8 +261,9 @@ def bottom(failed: Shape | None, checkpointing: bool) -> str:
     row = f"one row of {failed[1]} tokens" if failed else "one row, in another worker,"
     again = " with its activations computed again" if checkpointing else ""
     return (
-        f"out of memory: not even {row} fits{again} (`train.micro_batch` came down to 1, and a lower `batch_size` would not help). "
-        "Lower `data.max_length`, take a smaller `model`, or train less of it (`train.freeze`, `train.lora.rank`)."
+        f"out of memory: not even {row} fits{again} (`train.micro_batch` came down to 1, and a "
+        "lower `batch_size` would not help). Lower `data.max_length`, take a smaller `model`, or "
+        "train less of it (`train.freeze`, `train.lora.rank`)."
     )
 
 

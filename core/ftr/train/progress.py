@@ -1,11 +1,16 @@
-"""The live line of a training: epoch, step, loss, examples a second and time left; plain lines where no one watches."""
+"""The progress line of a training, and interrupts (Ctrl-C, SIGTERM)."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any, TextIO
 
 from ftr.terminal import show, visible
@@ -24,7 +29,9 @@ def clock(seconds: float) -> str:
 
 @dataclass(slots=True)
 class ProgressLine:
-    """One line on stderr that rewrites itself on a terminal; elsewhere a plain line every half minute."""
+    """One line on stderr that rewrites itself on a terminal; elsewhere a plain line every half
+    minute.
+    """
 
     stream: TextIO = field(default_factory=lambda: sys.stderr)
     enabled: bool = True
@@ -79,8 +86,8 @@ class ProgressLine:
 class Meter:
     """Counts a training: steps done of `steps`, examples, and the seconds they took.
 
-    A step's time runs from the last `mark` (or step) to its `add`: reading and padding rows, both passes and the optimizer.
-    Evaluations end with a `mark`, so they are left out.
+    A step's time runs from the last `mark` (or step) to its `add`: reading and padding rows, both
+    passes and the optimizer. Evaluations end with a `mark`, so they are left out.
     """
 
     steps: int
@@ -98,7 +105,9 @@ class Meter:
         self._since = time.monotonic()
 
     def add(self, examples: int, loss: float) -> None:
-        """Count a finished step of `examples` examples; the shown loss is smoothed over about ten steps."""
+        """Count a finished step of `examples` examples; the shown loss is smoothed over about ten
+        steps.
+        """
         self.seconds += time.monotonic() - self._since
         self.mark()
         self.step += 1
@@ -107,11 +116,21 @@ class Meter:
 
     def state(self) -> dict[str, Any]:
         """Return the counts, for a checkpoint."""
-        return {"step": self.step, "examples": self.examples, "seconds": self.seconds, "loss": self.loss}
+        return {
+            "step": self.step,
+            "examples": self.examples,
+            "seconds": self.seconds,
+            "loss": self.loss,
+        }
 
     def go_on(self, state: dict[str, Any]) -> None:
         """Take over the counts of a checkpoint."""
-        self.step, self.examples, self.seconds, self.loss = state["step"], state["examples"], state["seconds"], state["loss"]
+        self.step, self.examples, self.seconds, self.loss = (
+            state["step"],
+            state["examples"],
+            state["seconds"],
+            state["loss"],
+        )
 
     @property
     def rate(self) -> float:
@@ -123,6 +142,73 @@ class Meter:
         left = self.seconds / self.step * (self.steps - self.step) if self.step else 0.0
         epoch = self.step / self.steps * self.epochs
         return (
-            f"epoch {epoch:.2f}/{self.epochs:g} · step {self.step}/{self.steps} · loss {self.loss:.4f} · "
-            f"{self.rate:.1f} examples/s · {clock(left)} left"
+            f"epoch {epoch:.2f}/{self.epochs:g} · step {self.step}/{self.steps} · loss "
+            f"{self.loss:.4f} · {self.rate:.1f} examples/s · {clock(left)} left"
         )
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+NOTICE = b"\nftr: stopping after this step and its checkpoint; once more to stop at once\n"
+
+
+class Stop:
+    """Whether this process was asked to stop.
+
+    A signal sets `asked`. `patient` is set by the training while it can stop by itself soon. At any
+    other time, and the second time, a signal also raises `KeyboardInterrupt` where the program
+    stands.
+    """
+
+    def __init__(self) -> None:
+        """Nothing was asked."""
+        self.asked = self.patient = False
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handle the signals within; elsewhere than in the main thread, and for signals that are
+        ignored, do nothing.
+        """
+        self.asked = self.patient = False
+        old, hook = {}, sys.unraisablehook
+        if threading.current_thread() is threading.main_thread():
+            # A command in the background of a script, or under `nohup`, is to ignore some of them.
+            old = {
+                number: signal.getsignal(number)
+                for number in SIGNALS
+                if signal.getsignal(number) is not signal.SIG_IGN
+            }
+        if old:
+            sys.unraisablehook = lambda lost: (
+                None if isinstance(lost.exc_value, KeyboardInterrupt) else hook(lost)
+            )
+        try:
+            for number in old:
+                signal.signal(number, self._heard)
+            yield
+        finally:
+            if old:
+                sys.unraisablehook = hook
+            for number, handler in old.items():
+                signal.signal(number, handler)
+            self.asked = self.patient = False
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        once_more, self.asked = self.asked, True
+        if once_more or not self.patient:
+            # A library may swallow it, in an import or a `__del__`: `asked` then stops the training
+            # after its next step.
+            raise KeyboardInterrupt
+        # Not `print`: the signal may have come in the middle of one.
+        with contextlib.suppress(OSError):
+            os.write(2, NOTICE)
+
+
+STOP = Stop()
+"""Signals are of the whole process, and so is this."""
+
+
+def stop_of_this_thread() -> Stop:
+    """Return `STOP` in the main thread, else one that nobody asks: trainings in other threads are
+    stopped by who started them.
+    """
+    return STOP if threading.current_thread() is threading.main_thread() else Stop()

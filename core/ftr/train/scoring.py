@@ -1,4 +1,4 @@
-"""Metrics of predictions: every module of a task, flattened into one dict of scores."""
+"""Metrics of predictions, flattened into one dict of scores."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr.data.rows import HELD_OUT
-from ftr.errors import FtrError, PluginError, ScoreError
-from ftr.isolation import prints_caught
+from ftr.errors import FtrError, PluginError, ScoreError, did_you_mean
+from ftr.model.components import call_target
 from ftr.paths import writable
-from ftr.protocols import Remarks
-from ftr.suggest import did_you_mean
-from ftr.train.components import call_target
+from ftr.registry.isolation import prints_caught
+from ftr.registry.protocols import Remarks
 
 if TYPE_CHECKING:
     import evaluate
 
-    from ftr.protocols import Head, Prediction, Row
-    from ftr.registry import Registry
+    from ftr.registry.protocols import Head, Prediction, Row
+    from ftr.registry.registry import Registry
+
 
 Scores = dict[str, Any]
 LOSS = "loss"
@@ -33,7 +33,9 @@ LOSS = "loss"
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """The metrics of a task; the first is the primary one, `primary` its main score and `mode` its direction."""
+    """The metrics of a task; the first is the primary one, `primary` its main score and `mode` its
+    direction.
+    """
 
     modules: Mapping[str, evaluate.EvaluationModule]
     owners: Mapping[str, str]
@@ -45,8 +47,11 @@ class Scorer:
     """Whether `primary` is the loss, which no metric gives: `score` is then told it."""
 
     @classmethod
-    def of(cls, registry: Registry, names: Sequence[str], ranked: tuple[str, str] | None = None) -> Scorer:
-        """Load the metrics by name; `ranked` names another score, and its mode, than the main one of the first.
+    def of(
+        cls, registry: Registry, names: Sequence[str], ranked: tuple[str, str] | None = None
+    ) -> Scorer:
+        """Load the metrics by name; `ranked` names another score, and its mode, than the main one
+        of the first.
 
         Raises `UnknownComponentError` or `PluginError`.
         """
@@ -66,11 +71,18 @@ class Scorer:
         )
 
     def score(
-        self, head: Head, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str], loss: float | None = None
+        self,
+        head: Head,
+        rows: Sequence[Row],
+        predictions: Sequence[Prediction],
+        labels: Sequence[str],
+        loss: float | None = None,
     ) -> Scores:
-        """Return all scores of `predictions`, and the `loss` where it is known; those a metric gives per class are keyed by label name.
+        """Return all scores of `predictions`, and the `loss` where it is known; those a metric
+        gives per class are keyed by label name.
 
-        Raises `ScoreError` when the score that was asked for is not among them or no number, `PluginError` when a metric fails.
+        Raises `ScoreError` when the score that was asked for is not among them or no number,
+        `PluginError` when a metric fails.
         """
         inputs = head.score_inputs(rows, predictions, labels)
         scores: Scores = {}
@@ -82,30 +94,46 @@ class Scorer:
         numbers = [key for key, value in scores.items() if isinstance(value, int | float)]
         if self.asked and self.primary not in numbers:
             numbers = list(dict.fromkeys([*numbers, LOSS]))
-            problem = "is no single number" if self.primary in scores else "is no score of this task"
-            raise ScoreError(f"`metric={self.primary}` {problem}.{did_you_mean(self.primary, numbers)} Choose from: {', '.join(numbers)}.")
+            problem = (
+                "is no single number" if self.primary in scores else "is no score of this task"
+            )
+            raise ScoreError(
+                f"`metric={self.primary}` {problem}.{did_you_mean(self.primary, numbers)} Choose "
+                f"from: {', '.join(numbers)}."
+            )
         if self.primary not in scores:
-            raise PluginError(f"metric `{next(iter(self.modules))}` gave no score `{self.primary}`, only: {', '.join(scores) or 'none'}.")
+            raise PluginError(
+                f"metric `{next(iter(self.modules))}` gave no score `{self.primary}`, only: "
+                f"{', '.join(scores) or 'none'}."
+            )
         return scores
 
     def better(self, new: float, old: float | None) -> bool:
-        """Whether `new` beats `old` in the direction of the primary metric; anything beats None, nothing beats with NaN."""
+        """Whether `new` beats `old` in the direction of the primary metric; anything beats None,
+        nothing beats with NaN.
+        """
         if math.isnan(new):
             return False
         return old is None or (new > old if self.mode == "max" else new < old)
 
-    def _compute(self, name: str, module: evaluate.EvaluationModule, inputs: dict[str, list[Any]]) -> Scores:
+    def _compute(
+        self, name: str, module: evaluate.EvaluationModule, inputs: dict[str, list[Any]]
+    ) -> Scores:
         try:
             with prints_caught("stdout"):
                 return dict(module.compute(**inputs) or {})
         except FtrError:
             raise
         except Exception as error:
-            raise PluginError(f"metric `{name}` ({self.owners[name]}) failed: {type(error).__name__}: {error}") from error
+            raise PluginError(
+                f"metric `{name}` ({self.owners[name]}) failed: {type(error).__name__}: {error}"
+            ) from error
 
 
 def _metrics_cache() -> None:
-    """Let `evaluate` use a temporary folder where its own (`HF_METRICS_CACHE`) cannot be written: every metric makes one there."""
+    """Let `evaluate` use a temporary folder where its own (`HF_METRICS_CACHE`) cannot be written:
+    every metric makes one there.
+    """
     config: Any = sys.modules.get("evaluate.config")
     if config is not None and not writable(config.HF_METRICS_CACHE):
         config.HF_METRICS_CACHE = Path(tempfile.mkdtemp(prefix="ftr-metrics-"))
@@ -113,10 +141,17 @@ def _metrics_cache() -> None:
 
 
 def remarks(head: Head, splits: Mapping[str, Sequence[Row]], metrics: Sequence[str]) -> list[str]:
-    """Return what the head remarks on rows that are scored: see `ftr.protocols.Remarks`."""
+    """Return what the head remarks on rows that are scored: see
+    `ftr.registry.protocols.Remarks`.
+    """
     if not isinstance(head, Remarks):
         return []
-    return [f"{name}: {line}" for name in HELD_OUT if name in splits for line in head.remarks(splits[name], metrics)]
+    return [
+        f"{name}: {line}"
+        for name in HELD_OUT
+        if name in splits
+        for line in head.remarks(splits[name], metrics)
+    ]
 
 
 def headline(scores: Scores) -> dict[str, float]:
@@ -129,6 +164,7 @@ def _named(value: Any, labels: Sequence[str]) -> Any:
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, list) and 0 < len(value) <= len(labels):
-        # Metrics see class ids only: the last classes are missing where neither rows nor predictions hold them.
+        # Metrics see class ids only: the last classes are missing where neither rows nor
+        # predictions hold them.
         return {label: _named(item, labels) for label, item in zip(labels, value, strict=False)}
     return value

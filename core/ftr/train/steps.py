@@ -1,26 +1,35 @@
-"""The training set as optimizer steps: each item is this worker's micro-batches of one step."""
+"""Optimizer steps: their micro-batches and the accumulated gradient."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from ftr.errors import RunError
+from ftr.train.batches import BatchPlan, Indices, Share, micro_batches
+from ftr.train.hardware import rng_state, set_rng_state
 from ftr.train.inference import feature_rows
-from ftr.train.memory import Ladder
-from ftr.train.sampling import BatchPlan, Indices, Share, micro_batches
+from ftr.train.memory import Ladder, Shape, free_memory, given, is_out_of_memory
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import datasets
+    from accelerate import Accelerator
     from transformers import PreTrainedTokenizerBase
 
-    from ftr.config.training import TrainConfig
-    from ftr.protocols import Head
+    from ftr.config.schema import TrainConfig
+    from ftr.registry.protocols import Head
+    from ftr.train.losses import Objective
+
 
 TOKENS_PER_MICRO_BATCH = {"cpu": 4096, "cuda": 16384, "mps": 4096}
 ROWS_PER_MICRO_BATCH = 1024
@@ -28,10 +37,11 @@ ROWS_PER_MICRO_BATCH = 1024
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """One forward pass: the model's inputs and how many examples in them are this worker's (0: only to keep step).
+    """One forward pass: the model's inputs and how many examples in them are this worker's (0: only
+    to keep step).
 
-    `rows` are the numbers of the examples, `longest` the tokens of the longest of them; `weights`, of shape (examples,), says
-    how much each weighs in the loss, None that all weigh the same.
+    `rows` are the numbers of the examples, `longest` the tokens of the longest of them; `weights`,
+    of shape (examples,), says how much each weighs in the loss, None that all weigh the same.
     """
 
     inputs: dict[str, Tensor]
@@ -55,7 +65,8 @@ class Steps(Dataset[list[MicroBatch]]):
         token_limit: int | None,
         weights: npt.NDArray[np.float64] | None = None,
     ) -> None:
-        """Cut steps of `plan` into passes of at most `limit` examples and `token_limit` padded tokens.
+        """Cut steps of `plan` into passes of at most `limit` examples and `token_limit` padded
+        tokens.
 
         `weights` says how much each example weighs in the loss.
         """
@@ -78,7 +89,10 @@ class Steps(Dataset[list[MicroBatch]]):
 
     def cut(self, rows: Indices) -> list[MicroBatch]:
         """Return the passes for `rows` within the present limits."""
-        return [self._micro(part, len(part)) for part in micro_batches(rows, self.plan.lengths, self.limit, self.token_limit)]
+        return [
+            self._micro(part, len(part))
+            for part in micro_batches(rows, self.plan.lengths, self.limit, self.token_limit)
+        ]
 
     def cut_again(self, passes: list[MicroBatch]) -> list[MicroBatch]:
         """Return the passes for the rows of `passes` within the present limits."""
@@ -95,8 +109,8 @@ class Steps(Dataset[list[MicroBatch]]):
 class StepLoader(DataLoader[list[MicroBatch]]):
     """Hands out one step at a time, in the order that `Steps` has.
 
-    Each is a batch of one item to torch, so that `accelerate.skip_first_batches` can leave out the steps before a checkpoint
-    without reading them.
+    Each is a batch of one item to torch, so that `accelerate.skip_first_batches` can leave out the
+    steps before a checkpoint without reading them.
     """
 
     def __init__(self, steps: Steps) -> None:
@@ -112,7 +126,13 @@ def _only(batch: list[list[MicroBatch]]) -> list[MicroBatch]:
 def top_of_ladder(train: TrainConfig, device: str) -> Ladder:
     """Return the sizes of passes that a training on `device` begins with."""
     rows, tokens = micro_limits(train.micro_batch, device)
-    return Ladder(rows, tokens, auto=train.micro_batch == "auto", top=tokens, checkpointing=train.activation_checkpointing)
+    return Ladder(
+        rows,
+        tokens,
+        auto=train.micro_batch == "auto",
+        top=tokens,
+        checkpointing=train.activation_checkpointing,
+    )
 
 
 def micro_limits(asked: int | str, device: str) -> tuple[int, int | None]:
@@ -120,3 +140,213 @@ def micro_limits(asked: int | str, device: str) -> tuple[int, int | None]:
     if isinstance(asked, int):
         return asked, None
     return ROWS_PER_MICRO_BATCH, TOKENS_PER_MICRO_BATCH[device]
+
+
+BUCKET = 1 << 23
+"""Elements of gradients that workers sum in one go."""
+WHOLE = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+"""What divides the model over the workers, all of which take part in every pass: none can begin
+again by itself.
+"""
+
+
+class Accumulation:
+    """Sums up the gradient of a step: that of the mean loss over the whole batch, over all workers
+    and micro-batches, exactly.
+
+    With weights w_i (what micro-batch i weighs, over all workers) the loss is sum_i loss_i * w_i /
+    sum_i w_i.
+
+    Several workers: where memory may run out they compute their gradients apart, agree on whether
+    all went well, and sum them after that, so that none waits for one that begins again. Once
+    passes of a size have fitted in every worker, steps of that size and below leave the sum to
+    `DistributedDataParallel`, which does it while it computes; not with `apart`, which is for
+    parameters that it does not know of, such as those that begin to train later.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        steps: Steps,
+        ladder: Ladder,
+        accelerator: Accelerator,
+        prepare: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+        say: Callable[[str], None],
+        *,
+        apart: bool = False,
+    ) -> None:
+        """Accumulate over the passes of `steps`; `prepare` moves tensors to the device."""
+        self.objective, self.steps, self.ladder = objective, steps, ladder
+        self.accelerator, self.prepare, self.say, self.apart = accelerator, prepare, say, apart
+        self.world: int = accelerator.num_processes
+        self.device: torch.device = accelerator.device
+        self._fitted: set[Shape] = set()
+
+    def step(self, model: nn.Module, wrapped: nn.Module, passes: list[MicroBatch]) -> Tensor:
+        """Leave the gradient of a step in the parameters of `model` and return its loss, this
+        worker's part of it.
+
+        `wrapped` is the model as accelerate prepared it. A step that is begun again has the random
+        numbers that it had before. Raises `RunError` when memory runs out and no smaller pass is
+        left, or the size of passes was given.
+        """
+        own = self.world > 1 and isinstance(wrapped, nn.parallel.DistributedDataParallel)
+        whole = str(self.accelerator.distributed_type).rpartition(".")[2] in WHOLE
+        total, known = self._agree(
+            [sum(map(self.objective.weight, passes)), float(self._fits(passes))], "sum"
+        ).tolist()
+        scale = self.world / total if total else 0.0
+        if whole or (own and not self.apart and (not self.ladder.auto or known == self.world)):
+            return self._together(wrapped, passes, scale, own)
+        before = rng_state(self.device.type) if self.ladder.auto else {}
+        noted = None
+        while True:
+            loss, failed = self._attempt(wrapped if self.world == 1 else model, passes, scale)
+            tokens = self._lowered(failed)
+            if tokens is None:
+                break
+            _no_gradients(model)
+            free_memory(self.device.type)
+            self.ladder.descend(tokens, model, failed)
+            noted = noted or failed
+            self.steps.token_limit = self.ladder.tokens
+            passes = self.steps.cut_again(passes)
+            set_rng_state(before, self.device.type)
+        if own:
+            sum_gradients(
+                [parameter for parameter in model.parameters() if parameter.requires_grad],
+                self.world,
+            )
+        if self.ladder.auto:
+            self._note(passes)
+        if noted:
+            self.say(f"out of memory: {self.ladder.told}")
+        return loss
+
+    def _together(
+        self, wrapped: nn.Module, passes: Sequence[MicroBatch], scale: float, own: bool
+    ) -> Tensor:
+        """Run all passes with the gradients summed in the last of them, by whatever wraps the
+        model.
+        """
+        loss = torch.zeros((), device=self.device)
+        try:
+            for micro in passes[:-1]:
+                with self.accelerator.no_sync(wrapped):
+                    loss += self._pass(wrapped, micro, scale)
+            return loss + self._pass(wrapped, passes[-1], scale)
+        except Exception as error:
+            # One that is begun again from its checkpoint (`compute.retries`) finds a smaller size.
+            if not is_out_of_memory(error) or (own and self.ladder.auto):
+                raise
+            largest = max(_shape(micro) for micro in passes)
+            message = given(self.ladder.rows, largest)
+        raise RunError(message)
+
+    def _attempt(
+        self, model: nn.Module, passes: Sequence[MicroBatch], scale: float
+    ) -> tuple[Tensor, Shape | None]:
+        """Run all passes and return the loss, and the pass in which memory ran out."""
+        loss = torch.zeros((), device=self.device)
+        for micro in passes:
+            try:
+                loss += self._pass(model, micro, scale)
+            except Exception as error:
+                # Nothing may keep the error: its traceback holds the tensors of the pass.
+                if not is_out_of_memory(error):
+                    raise
+                return loss, _shape(micro)
+        return loss, None
+
+    def _pass(self, model: nn.Module, micro: MicroBatch, scale: float) -> Tensor:
+        tensors = self.prepare(dict(micro.inputs))
+        loss = self.objective.part(micro, scale, model, model(**tensors), tensors)
+        self.accelerator.backward(loss)
+        return loss.detach()
+
+    def _lowered(self, failed: Shape | None) -> int | None:
+        """Return the tokens that all workers go down to, None when memory was enough in each of
+        them.
+        """
+        if not self.ladder.auto:
+            if failed is None:
+                return None
+            raise RunError(given(self.ladder.rows, failed))
+        mine = math.inf if failed is None else self.ladder.below(failed)
+        lowest = float(self._agree([mine], "min"))
+        return None if lowest == math.inf else int(lowest)
+
+    def _agree(self, values: list[float], how: str) -> Tensor:
+        """Return the sum or the smallest over all workers of each value."""
+        if self.world == 1:
+            return torch.tensor(values, dtype=torch.float64)
+        mine = torch.tensor(values, dtype=torch.float32, device=self.device)
+        operation = (
+            torch.distributed.ReduceOp.SUM if how == "sum" else torch.distributed.ReduceOp.MIN
+        )
+        torch.distributed.all_reduce(mine, operation)
+        return mine.double().cpu()
+
+    def _fits(self, passes: Sequence[MicroBatch]) -> bool:
+        """Whether passes as large as these, or larger, have fitted before."""
+        return all(
+            any(_within(shape, other) for other in self._fitted) for shape in map(_shape, passes)
+        )
+
+    def _note(self, passes: Sequence[MicroBatch]) -> None:
+        for shape in map(_shape, passes):
+            if not any(_within(shape, other) for other in self._fitted):
+                self._fitted = {other for other in self._fitted if not _within(other, shape)} | {
+                    shape
+                }
+
+
+def sum_gradients(parameters: Sequence[nn.Parameter], world: int) -> None:
+    """Replace each gradient by the mean of those of all `world` workers; one that a worker does not
+    have counts as 0.
+    """
+    if not parameters:
+        return
+    device = parameters[0].device
+    present = torch.tensor(
+        [parameter.grad is not None for parameter in parameters], dtype=torch.int32, device=device
+    )
+    torch.distributed.all_reduce(present, torch.distributed.ReduceOp.MAX)
+    bucket: list[Tensor] = []
+    for parameter, any_has in zip(parameters, present.tolist(), strict=True):
+        if not any_has:
+            continue
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        if bucket and (
+            bucket[0].dtype != parameter.grad.dtype
+            or sum(one.numel() for one in bucket) + parameter.numel() > BUCKET
+        ):
+            _mean_over_workers(bucket, world)
+            bucket = []
+        bucket.append(parameter.grad)
+    if bucket:
+        _mean_over_workers(bucket, world)
+
+
+def _mean_over_workers(gradients: Sequence[Tensor], world: int) -> None:
+    # As `DistributedDataParallel` does it: divided first, then summed.
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients]).div_(world)
+    torch.distributed.all_reduce(flat)
+    start = 0
+    for gradient in gradients:
+        gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+        start += gradient.numel()
+
+
+def _within(shape: Shape, other: Shape) -> bool:
+    return shape[0] <= other[0] and shape[1] <= other[1]
+
+
+def _shape(micro: MicroBatch) -> Shape:
+    return max(micro.examples, 1), micro.longest
+
+
+def _no_gradients(model: nn.Module) -> None:
+    for parameter in model.parameters():
+        parameter.grad = None

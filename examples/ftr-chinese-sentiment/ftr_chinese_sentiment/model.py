@@ -1,4 +1,6 @@
-"""A small BERT that reads Chinese one character at a time; its vocabulary is a file of this package, its weights a seed."""
+"""A small BERT that reads Chinese one character at a time; its vocabulary is a file of this
+package, its weights a seed.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,16 @@ HEADS = 8
 
 
 class HanziBert:
-    """Implements `ftr.protocols.Model`."""
+    """Implements `ftr.registry.protocols.Model`."""
 
     def __init__(self, options: BaseModel | None = None) -> None:
         """Take the options; nothing is built before `load`."""
         self.options = options if isinstance(options, HanziOptions) else HanziOptions()
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Return a BERT tokenizer: every Chinese character is a token, other words are spelled out letter by letter."""
+        """Return a BERT tokenizer: every Chinese character is a token, other words are spelled out
+        letter by letter.
+        """
         from transformers import BertTokenizer
 
         vocabulary = {token: number for number, token in enumerate(_vocabulary().splitlines())}
@@ -33,7 +37,8 @@ class HanziBert:
     def load(self, auto_class: type[Any], **config: Any) -> PreTrainedModel:
         """Return `auto_class` over the weights that follow from `options.seed`.
 
-        Weights that only `auto_class` has (the head) are drawn from torch's generator, as for any pretrained model.
+        Weights that only `auto_class` has (the head) are drawn from torch's generator, as for any
+        pretrained model.
         """
         import torch
         from transformers import AutoModel
@@ -78,4 +83,8 @@ class HanziBert:
 
 
 def _vocabulary() -> str:
-    return files("ftr_chinese_sentiment").joinpath("data", "vocabulary.txt").read_text(encoding="utf-8")
+    return (
+        files("ftr_chinese_sentiment")
+        .joinpath("data", "vocabulary.txt")
+        .read_text(encoding="utf-8")
+    )

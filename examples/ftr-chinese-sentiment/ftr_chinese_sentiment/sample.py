@@ -27,11 +27,18 @@ class ChineseReviews:
         chosen = options if isinstance(options, SampleOptions) else SampleOptions()
         rows = [row for part in chosen.parts for row in read(part)]
         return DatasetDict(
-            {split: Dataset.from_list([{key: row[key] for key in COLUMNS} for row in rows if row["split"] == split]) for split in SPLITS}
+            {
+                split: Dataset.from_list(
+                    [{key: row[key] for key in COLUMNS} for row in rows if row["split"] == split]
+                )
+                for split in SPLITS
+            }
         )
 
 
 def read(part: str) -> list[dict[str, str]]:
     """Return the rows of a file: `id`, `split`, `text` and `label`."""
-    text = files("ftr_chinese_sentiment").joinpath("data", f"{part}.csv").read_text(encoding="utf-8")
+    text = (
+        files("ftr_chinese_sentiment").joinpath("data", f"{part}.csv").read_text(encoding="utf-8")
+    )
     return list(csv.DictReader(io.StringIO(text, newline="")))

@@ -15,13 +15,30 @@ SMALL = HanziOptions(layers=1, width=16)
 
 def test_every_chinese_character_is_a_token() -> None:
     tokenizer = HanziBert().tokenizer()
-    assert tokenizer.tokenize("房間很乾淨，WiFi快！") == ["房", "間", "很", "乾", "淨", "，", "w", "##i", "##f", "##i", "快", "！"]
+    assert tokenizer.tokenize("房間很乾淨，WiFi快！") == [
+        "房",
+        "間",
+        "很",
+        "乾",
+        "淨",
+        "，",
+        "w",
+        "##i",
+        "##f",
+        "##i",
+        "快",
+        "！",
+    ]
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_the_vocabulary_has_every_character_of_the_sample(part: str) -> None:
     tokenizer = HanziBert().tokenizer()
-    assert {row["text"] for row in read(part) if tokenizer.unk_token_id in tokenizer(row["text"])["input_ids"]} == set()
+    assert {
+        row["text"]
+        for row in read(part)
+        if tokenizer.unk_token_id in tokenizer(row["text"])["input_ids"]
+    } == set()
 
 
 def test_the_body_follows_from_its_seed_and_the_head_from_that_of_the_run() -> None:
@@ -30,7 +47,9 @@ def test_the_body_follows_from_its_seed_and_the_head_from_that_of_the_run() -> N
 
     def weights(options: HanziOptions, run: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(run)
-        state: dict[str, torch.Tensor] = HanziBert(options).load(AutoModelForSequenceClassification, num_labels=3).state_dict()
+        state: dict[str, torch.Tensor] = (
+            HanziBert(options).load(AutoModelForSequenceClassification, num_labels=3).state_dict()
+        )
         return state
 
     one, same, other_run, other_seed = (
@@ -39,9 +58,16 @@ def test_the_body_follows_from_its_seed_and_the_head_from_that_of_the_run() -> N
         weights(SMALL, 2),
         weights(SMALL.model_copy(update={"seed": 5}), 1),
     )
-    body = [name for name in one if name.startswith("bert.") and name.endswith("weight") and "LayerNorm" not in name]
+    body = [
+        name
+        for name in one
+        if name.startswith("bert.") and name.endswith("weight") and "LayerNorm" not in name
+    ]
     assert all(torch.equal(one[name], same[name]) for name in one) and len(body) > 5
-    assert all(torch.equal(one[name], other_run[name]) and not torch.equal(one[name], other_seed[name]) for name in body)
+    assert all(
+        torch.equal(one[name], other_run[name]) and not torch.equal(one[name], other_seed[name])
+        for name in body
+    )
     assert not torch.equal(one["classifier.weight"], other_run["classifier.weight"])
 
 
@@ -50,7 +76,10 @@ def test_plain_transformers_reads_what_is_saved(tmp_path: Path) -> None:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     source = HanziBert(SMALL)
-    tokenizer, model = source.tokenizer(), source.load(AutoModelForSequenceClassification, num_labels=2)
+    tokenizer, model = (
+        source.tokenizer(),
+        source.load(AutoModelForSequenceClassification, num_labels=2),
+    )
     tokenizer.save_pretrained(tmp_path)
     model.save_pretrained(tmp_path)
     text = "服务热情，房间干净。"
@@ -63,4 +92,9 @@ def test_plain_transformers_reads_what_is_saved(tmp_path: Path) -> None:
 
 def test_what_the_model_is_made_of_is_recorded() -> None:
     described = HanziBert(SMALL).describe()
-    assert (described["layers"], described["width"], described["seed"], len(described["vocabulary_sha256"])) == (1, 16, 0, 64)
+    assert (
+        described["layers"],
+        described["width"],
+        described["seed"],
+        len(described["vocabulary_sha256"]),
+    ) == (1, 16, 0, 64)

@@ -1,4 +1,6 @@
-"""Plugin `ner`: a class for every word of a sentence, and the named entities these classes spell out."""
+"""Plugin `ner`: a class for every word of a sentence, and the named entities these classes spell
+out.
+"""
 
 import ftr
 
@@ -12,7 +14,8 @@ def ftr_datasets() -> list[ftr.DatasetSpec]:
             target="ftr_ner.sample:NerSample",
             options="ftr_ner.options:SampleOptions",
             columns=("id", "tokens", "tags"),
-            summary="sentences with persons, places, organisations and dates, in four languages (in the package)",
+            summary="sentences with persons, places, organisations and dates, in four languages "
+            "(in the package)",
         )
     ]
 
@@ -20,7 +23,13 @@ def ftr_datasets() -> list[ftr.DatasetSpec]:
 @ftr.hookimpl
 def ftr_heads() -> list[ftr.HeadSpec]:
     """Return the head."""
-    return [ftr.HeadSpec(name="token-classification", target="ftr_ner.head:TokenClassificationHead", summary="a class for every word")]
+    return [
+        ftr.HeadSpec(
+            name="token-classification",
+            target="ftr_ner.head:TokenClassificationHead",
+            summary="a class for every word",
+        )
+    ]
 
 
 @ftr.hookimpl
@@ -28,7 +37,9 @@ def ftr_metrics() -> list[ftr.MetricSpec]:
     """Return the metric."""
     return [
         ftr.MetricSpec(
-            name="entity_f1", target="ftr_ner.metric:EntityF1", summary="F1, precision and recall of whole entities, as conlleval"
+            name="entity_f1",
+            target="ftr_ner.metric:EntityF1",
+            summary="F1, precision and recall of whole entities, as conlleval",
         )
     ]
 
@@ -45,6 +56,10 @@ def ftr_tasks() -> list[ftr.TaskSpec]:
             metrics=("entity_f1",),
             summary="find the named entities of a sentence",
             defaults={"learning_rate": 5e-4, "batch_size": 16, "epochs": 5, "data.max_length": 96},
-            search_space={"learning_rate": "loguniform(1e-4,1e-3)", "batch_size": "choice(8,16,32)", "epochs": "choice(3,5,7)"},
+            search_space={
+                "learning_rate": "loguniform(1e-4,1e-3)",
+                "batch_size": "choice(8,16,32)",
+                "epochs": "choice(3,5,7)",
+            },
         )
     ]

@@ -18,9 +18,11 @@ class Entity(NamedTuple):
 
 
 def entities(tags: Sequence[str]) -> list[Entity]:
-    """Return the entities of a sentence in order; tags are `O`, `B-X`, `I-X`, and `E-X`, `S-X` where ends are marked.
+    """Return the entities of a sentence in order; tags are `O`, `B-X`, `I-X`, and `E-X`, `S-X`
+    where ends are marked.
 
-    As in `conlleval` an entity also begins at an `I` that continues nothing: after `O`, after an end, or where the type changes.
+    As in `conlleval` an entity also begins at an `I` that continues nothing: after `O`, after an
+    end, or where the type changes.
     """
     found: list[Entity] = []
     start, kind, before = -1, "", OUTSIDE
@@ -46,6 +48,7 @@ def check_tags(labels: Sequence[str]) -> None:
     strange = [label for label in labels if not is_tag(label)]
     if strange:
         raise DataError(
-            f"the column `tags` holds `{strange[0]}`, which is no BIO tag: write `O`, or `B-` and `I-` before the type, such as `B-PER`. "
-            "Numbers must be replaced by the names they stand for."
+            f"the column `tags` holds `{strange[0]}`, which is no BIO tag: write `O`, or `B-` and "
+            "`I-` before the type, such as `B-PER`. Numbers must be replaced by the names they "
+            "stand for."
         )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tokenizers import Encoding
     from transformers import PreTrainedTokenizerBase
 
-    from ftr.protocols import EncodeSettings
+    from ftr.registry.protocols import EncodeSettings
 
 IGNORED = -100
 UNREAD = "word without a token"
@@ -23,16 +23,22 @@ Places = dict[int, int]
 """Of one window: the words that are read in it, each with the index of its first token."""
 
 
-def encode_rows(rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings) -> dict[str, list[Any]]:
-    """Return columns of windows, as `ftr.protocols.Head.encode` describes.
+def encode_rows(
+    rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings
+) -> dict[str, list[Any]]:
+    """Return columns of windows, as `ftr.registry.protocols.Head.encode` describes.
 
-    A sentence longer than `data.max_length` gives several windows that overlap by up to `data.stride` tokens; every word is read in
-    just one of them, where it stands farthest from the edges. With targets, `labels` has the class at the first token of
-    each such word and -100 elsewhere; without, `words` and `places` say which words are read at which tokens.
+    A sentence longer than `data.max_length` gives several windows that overlap by up to
+    `data.stride` tokens; every word is read in just one of them, where it stands farthest from the
+    edges. With targets, `labels` has the class at the first token of each such word and -100
+    elsewhere; without, `words` and `places` say which words are read at which tokens.
     """
     room = settings.max_length - tokenizer.num_special_tokens_to_add()
     if room < 1:
-        raise ConfigError(f"`data.max_length` = {settings.max_length} leaves no room for a word beside the special tokens: raise it.")
+        raise ConfigError(
+            f"`data.max_length` = {settings.max_length} leaves no room for a word beside the "
+            "special tokens: raise it."
+        )
     encoded = tokenizer(
         [" ".join(words) for words in rows["tokens"]],
         truncation=True,
@@ -44,10 +50,15 @@ def encode_rows(rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, 
     windows: list[Encoding] = encoded.encodings
     owners: list[int] = encoded["overflow_to_sample_mapping"]
     places, notes = _places(windows, owners, rows["tokens"])
-    columns: dict[str, list[Any]] = {"input_ids": encoded["input_ids"], "row": owners, "notes": notes}
+    columns: dict[str, list[Any]] = {
+        "input_ids": encoded["input_ids"],
+        "row": owners,
+        "notes": notes,
+    }
     if settings.targets:
         columns["labels"] = [
-            _targets(len(window.ids), place, rows["tags"][owner]) for window, place, owner in zip(windows, places, owners, strict=True)
+            _targets(len(window.ids), place, rows["tags"][owner])
+            for window, place, owner in zip(windows, places, owners, strict=True)
         ]
     else:
         columns["words"] = [list(place) for place in places]
@@ -55,8 +66,12 @@ def encode_rows(rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, 
     return columns
 
 
-def _places(windows: Sequence[Encoding], owners: Sequence[int], sentences: Sequence[Sequence[str]]) -> tuple[list[Places], list[str]]:
-    """Return the places of every window and a note for each, which is on the first window of a sentence."""
+def _places(
+    windows: Sequence[Encoding], owners: Sequence[int], sentences: Sequence[Sequence[str]]
+) -> tuple[list[Places], list[str]]:
+    """Return the places of every window and a note for each, which is on the first window of a
+    sentence.
+    """
     places: list[Places] = [{} for _ in windows]
     notes = [""] * len(windows)
     first = 0
@@ -74,14 +89,16 @@ def _places(windows: Sequence[Encoding], owners: Sequence[int], sentences: Seque
 def _readings(windows: Sequence[Encoding], words: Sequence[str]) -> dict[int, tuple[int, int]]:
     """Return for each word of a sentence the window and the token it is read at.
 
-    A window may begin inside a word: that token is not the word's first, which begins at an earlier character.
+    A window may begin inside a word: that token is not the word's first, which begins at an earlier
+    character.
     """
     starts = [0, *accumulate(len(word) + 1 for word in words)][: len(words)]
     best: dict[int, tuple[int, int, int, int]] = {}
     for number, window in enumerate(windows):
         seen: set[int] = set()
         for token, (begin, end) in enumerate(window.offsets):
-            # The last character tells the word: some tokens begin with the space before it. Special tokens have none.
+            # The last character tells the word: some tokens begin with the space before it. Special
+            # tokens have none.
             word = bisect_right(starts, end - 1) - 1
             if begin == end or word in seen:
                 continue

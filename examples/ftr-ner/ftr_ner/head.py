@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ftr.data.schema import Column, RowSchema
+from ftr.registry.schema import Column, RowSchema
 from ftr_ner.bio import OUTSIDE, check_tags, entities, is_tag
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from transformers.utils import ModelOutput
 
-    from ftr.protocols import EncodeSettings, Feature, Model, Prediction, Row, State
+    from ftr.registry.protocols import EncodeSettings, Feature, Model, Prediction, Row, State
 
 
 class WindowRecord(NamedTuple):
@@ -29,7 +29,10 @@ class WindowRecord(NamedTuple):
 
 
 class TokenClassificationHead:
-    """Builds, feeds and reads an `AutoModelForTokenClassification`. Implements `ftr.protocols.Head` and `Combines`."""
+    """Builds, feeds and reads an `AutoModelForTokenClassification`.
+
+    Implements `ftr.registry.protocols.Head` and `Combines`.
+    """
 
     schema = RowSchema(
         columns=(
@@ -42,7 +45,9 @@ class TokenClassificationHead:
         """Take no options."""
 
     def check(self, row: Row) -> str | None:
-        """Return why a row cannot be used: no words, another number of tags, or a tag that is none."""
+        """Return why a row cannot be used: no words, another number of tags, or a tag that is
+        none.
+        """
         tokens, tags = row.get("tokens"), row.get("tags")
         if not tokens:
             return "empty tokens"
@@ -50,7 +55,11 @@ class TokenClassificationHead:
             return None
         if len(tags) != len(tokens):
             return "not as many tags as tokens"
-        return None if all(is_tag(tag) for tag in tags if isinstance(tag, str)) else "tags are not O, B-TYPE or I-TYPE"
+        return (
+            None
+            if all(is_tag(tag) for tag in tags if isinstance(tag, str))
+            else "tags are not O, B-TYPE or I-TYPE"
+        )
 
     def build(self, model: Model, labels: Sequence[str], seed: int) -> PreTrainedModel:
         """Return the model with the tags as its classes; the new weights follow from `seed`."""
@@ -64,24 +73,37 @@ class TokenClassificationHead:
             label2id={label: number for number, label in enumerate(labels)},
         )
 
-    def encode(self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings) -> dict[str, list[Any]]:
-        """Turn rows into windows: see `ftr_ner.encode.encode_rows`. Raises `DataError` for classes that are no tags."""
+    def encode(
+        self,
+        rows: dict[str, list[Any]],
+        tokenizer: PreTrainedTokenizerBase,
+        settings: EncodeSettings,
+    ) -> dict[str, list[Any]]:
+        """Turn rows into windows: see `ftr_ner.encode.encode_rows`.
+
+        Raises `DataError` for classes that are no tags.
+        """
         from ftr_ner.encode import encode_rows
 
         check_tags(settings.labels)
         return encode_rows(rows, tokenizer, settings)
 
-    def collate(self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
+    def collate(
+        self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase
+    ) -> dict[str, Tensor]:
         """Pad to the longest: `input_ids`, `attention_mask` and `labels`, each (batch, length)."""
         import torch
 
-        from ftr.train.padding import pad
+        from ftr.model.padding import pad
         from ftr_ner.encode import IGNORED
 
         batch = pad(features, tokenizer)
         if "labels" in features[0]:
             longest = batch["input_ids"].shape[1]
-            rows = [[*feature["labels"], *[IGNORED] * (longest - len(feature["labels"]))] for feature in features]
+            rows = [
+                [*feature["labels"], *[IGNORED] * (longest - len(feature["labels"]))]
+                for feature in features
+            ]
             batch["labels"] = torch.tensor(rows)
         return batch
 
@@ -98,23 +120,32 @@ class TokenClassificationHead:
         return TokenClassifierOutput(logits=each.logsumexp(dim=0) - math.log(len(outputs)))
 
     def reduce(self, outputs: ModelOutput, features: Sequence[Feature]) -> list[WindowRecord]:
-        """Return the best class of each word that is read in a window; logits are (batch, length, classes)."""
+        """Return the best class of each word that is read in a window; logits are (batch, length,
+        classes).
+        """
         scores, classes = outputs["logits"].float().softmax(dim=-1).max(dim=-1)
         return [
             WindowRecord(feature["words"], best[feature["places"]], sure[feature["places"]])
-            for feature, best, sure in zip(features, classes.cpu().numpy(), scores.cpu().numpy(), strict=True)
+            for feature, best, sure in zip(
+                features, classes.cpu().numpy(), scores.cpu().numpy(), strict=True
+            )
         ]
 
-    def decode(self, row: Row, records: Sequence[WindowRecord], state: State, labels: Sequence[str]) -> Prediction:
+    def decode(
+        self, row: Row, records: Sequence[WindowRecord], state: State, labels: Sequence[str]
+    ) -> Prediction:
         """Return `id`, a tag for every word, and the `entities` they spell out.
 
-        An entity has its `type`, its words [`start`, `end`) by their index in the sentence, its `text`, and as `score` the probability
-        of its least certain word. A word of which the tokenizer leaves nothing is outside of all entities.
+        An entity has its `type`, its words [`start`, `end`) by their index in the sentence, its
+        `text`, and as `score` the probability of its least certain word. A word of which the
+        tokenizer leaves nothing is outside of all entities.
         """
         words: Sequence[str] = row["tokens"]
         tags, scores = [OUTSIDE] * len(words), [1.0] * len(words)
         for record in records:
-            for word, number, score in zip(record.words, record.classes, record.scores, strict=True):
+            for word, number, score in zip(
+                record.words, record.classes, record.scores, strict=True
+            ):
                 tags[word], scores[word] = labels[number], float(score)
         found = [
             {
@@ -136,7 +167,9 @@ class TokenClassificationHead:
         """Return None: nothing is tuned."""
         return
 
-    def score_inputs(self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, list[Any]]:
+    def score_inputs(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]
+    ) -> dict[str, list[Any]]:
         """Return the tags of each sentence, predicted and true."""
         return {
             "predictions": [prediction["tags"] for prediction in predictions],

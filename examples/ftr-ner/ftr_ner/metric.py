@@ -9,24 +9,34 @@ from datasets import Features, List, Value
 from ftr_ner.bio import entities
 
 CITATION = "Tjong Kim Sang, De Meulder: Introduction to the CoNLL-2003 Shared Task (2003)"
-SUMMARY = "Precision, recall and F1 of whole entities, equal to those of the CoNLL script `conlleval` (0 to 1)."
+SUMMARY = (
+    "Precision, recall and F1 of whole entities, equal to those of the CoNLL script `conlleval` (0 "
+    "to 1)."
+)
 
 
 class EntityF1(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
-    """Gives `entity_f1`, `entity_precision` and `entity_recall` over all entities, `f1_TYPE` of each type, and `tag_accuracy`.
+    """Gives `entity_f1`, `entity_precision` and `entity_recall` over all entities, `f1_TYPE` of
+    each type, and `tag_accuracy`.
 
-    Predictions and references are lists of tags, one for each word; a word without its counterpart is a wrong tag.
-    A ratio of 0/0 is 0.0.
+    Predictions and references are lists of tags, one for each word; a word without its counterpart
+    is a wrong tag. A ratio of 0/0 is 0.0.
     """
 
     def __init__(self) -> None:
         super().__init__(keep_in_memory=True)
 
     def _info(self) -> evaluate.MetricInfo:
-        features = Features({"predictions": List(Value("string")), "references": List(Value("string"))})
-        return evaluate.MetricInfo(description=SUMMARY, citation=CITATION, inputs_description=SUMMARY, features=features)
+        features = Features(
+            {"predictions": List(Value("string")), "references": List(Value("string"))}
+        )
+        return evaluate.MetricInfo(
+            description=SUMMARY, citation=CITATION, inputs_description=SUMMARY, features=features
+        )
 
-    def _compute(self, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]) -> dict[str, float]:
+    def _compute(
+        self, predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]]
+    ) -> dict[str, float]:
         found, true, right = Counter[str](), Counter[str](), Counter[str]()
         same = words = 0
         for predicted, gold in zip(predictions, references, strict=True):
@@ -43,7 +53,9 @@ class EntityF1(evaluate.Metric):  # type: ignore[misc]  # evaluate has no types
             "tag_accuracy": _ratio(same, words),
         }
         types = sorted({*found, *true})
-        return scores | {f"f1_{name}": _ratio(2 * right[name], found[name] + true[name]) for name in types}
+        return scores | {
+            f"f1_{name}": _ratio(2 * right[name], found[name] + true[name]) for name in types
+        }
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -17,6 +17,6 @@ class SampleOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    languages: Annotated[tuple[Language, ...], Field(min_length=1), BeforeValidator(_listed)] = Field(
-        LANGUAGES, description="Languages of the sentences: `en`, or `en,de`."
+    languages: Annotated[tuple[Language, ...], Field(min_length=1), BeforeValidator(_listed)] = (
+        Field(LANGUAGES, description="Languages of the sentences: `en`, or `en,de`.")
     )

@@ -16,7 +16,9 @@ SPLITS = ("train", "validation", "test")
 
 
 class NerSample:
-    """Tokenised sentences with BIO tags; the names and the turns of phrase of a test sentence are mostly not those of training."""
+    """Tokenised sentences with BIO tags; the names and the turns of phrase of a test sentence are
+    mostly not those of training.
+    """
 
     def load(self, options: BaseModel | None) -> DatasetDict:
         """Return the splits that the files name, with `id`, `tokens` and `tags`."""
@@ -26,7 +28,13 @@ class NerSample:
         rows = [row for language in chosen.languages for row in read(language)]
         return DatasetDict(
             {
-                split: Dataset.from_list([{key: row[key] for key in ("id", "tokens", "tags")} for row in rows if row["split"] == split])
+                split: Dataset.from_list(
+                    [
+                        {key: row[key] for key in ("id", "tokens", "tags")}
+                        for row in rows
+                        if row["split"] == split
+                    ]
+                )
                 for split in SPLITS
             }
         )

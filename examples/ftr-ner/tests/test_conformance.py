@@ -22,8 +22,16 @@ class TestHead(HeadConformance):
 
     name = "token-classification"
     rows = [
-        {"id": "a", "tokens": ["Ada", "lives", "in", "Oslo", "."], "tags": ["B-PER", "O", "O", "B-LOC", "O"]},
-        {"id": "b", "tokens": ["Old", "Pete", "and", "Lucy", "sleep"] * 40, "tags": ["B-PER", "I-PER", "O", "B-PER", "O"] * 40},
+        {
+            "id": "a",
+            "tokens": ["Ada", "lives", "in", "Oslo", "."],
+            "tags": ["B-PER", "O", "O", "B-LOC", "O"],
+        },
+        {
+            "id": "b",
+            "tokens": ["Old", "Pete", "and", "Lucy", "sleep"] * 40,
+            "tags": ["B-PER", "I-PER", "O", "B-PER", "O"] * 40,
+        },
         {"id": "c", "tokens": ["Hm", "!"], "tags": ["O", "O"]},
         {"id": "d", "tokens": ["the", "river", "Tarn"], "tags": ["O", "B-LOC", "I-LOC"]},
     ]
@@ -39,4 +47,7 @@ class TestEntityF1(MetricConformance):
         "predictions": [["B-PER", "I-PER", "O"], ["O", "O", "B-LOC"]],
         "references": [["B-PER", "I-PER", "O"], ["O", "O", "B-LOC"]],
     }
-    worse = {"predictions": [["B-PER", "O", "O"], ["O", "B-LOC", "I-LOC"]], "references": perfect["references"]}
+    worse = {
+        "predictions": [["B-PER", "O", "O"], ["O", "B-LOC", "I-LOC"]],
+        "references": perfect["references"],
+    }

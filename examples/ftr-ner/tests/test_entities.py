@@ -24,12 +24,23 @@ from ftr_ner.bio import Entity, check_tags, entities, is_tag
         ("S-PER B-LOC I-LOC E-LOC E-LOC", [("PER", 0, 1), ("LOC", 1, 4), ("LOC", 4, 5)]),
     ],
 )
-def test_entities_begin_and_end_as_conlleval_has_it(tags: str, expected: list[tuple[str, int, int]]) -> None:
+def test_entities_begin_and_end_as_conlleval_has_it(
+    tags: str, expected: list[tuple[str, int, int]]
+) -> None:
     assert entities(tags.split()) == [Entity(*one) for one in expected]
 
 
 @pytest.mark.parametrize(
-    ("tag", "legal"), [("O", True), ("B-PER", True), ("I-x-y", True), ("B-", False), ("PER", False), ("3", False), ("", False)]
+    ("tag", "legal"),
+    [
+        ("O", True),
+        ("B-PER", True),
+        ("I-x-y", True),
+        ("B-", False),
+        ("PER", False),
+        ("3", False),
+        ("", False),
+    ],
 )
 def test_a_tag_is_outside_or_has_a_mark_and_a_type(tag: str, legal: bool) -> None:
     assert is_tag(tag) == legal
@@ -44,7 +55,8 @@ def test_classes_that_are_no_tags_are_refused_by_name() -> None:
 def test_scores_counted_by_hand() -> None:
     from ftr_ner.metric import EntityF1
 
-    # True: PER 0-2, LOC 3-4 | ORG 0-1. Found: PER 0-2, LOC 2-4 (begins too early) | nothing. One of two found, one of three true.
+    # True: PER 0-2, LOC 3-4 | ORG 0-1. Found: PER 0-2, LOC 2-4 (begins too early) | nothing. One of
+    # two found, one of three true.
     references = [["B-PER", "I-PER", "O", "B-LOC"], ["B-ORG", "O"]]
     predictions = [["B-PER", "I-PER", "B-LOC", "I-LOC"], ["O", "O"]]
     scores = EntityF1().compute(predictions=predictions, references=references)
@@ -65,14 +77,23 @@ def test_words_without_a_counterpart_are_wrong() -> None:
     from ftr_ner.metric import EntityF1
 
     scores = EntityF1().compute(predictions=[["B-PER"]], references=[["B-PER", "O", "B-LOC"]])
-    assert (scores["tag_accuracy"], scores["entity_recall"], scores["entity_precision"]) == pytest.approx((1 / 3, 1 / 2, 1.0))
+    assert (
+        scores["tag_accuracy"],
+        scores["entity_recall"],
+        scores["entity_precision"],
+    ) == pytest.approx((1 / 3, 1 / 2, 1.0))
 
 
 def test_no_entity_anywhere_scores_nothing() -> None:
     from ftr_ner.metric import EntityF1
 
     scores = EntityF1().compute(predictions=[["O", "O"]], references=[["O", "O"]])
-    assert scores == {"entity_f1": 0.0, "entity_precision": 0.0, "entity_recall": 0.0, "tag_accuracy": 1.0}
+    assert scores == {
+        "entity_f1": 0.0,
+        "entity_precision": 0.0,
+        "entity_recall": 0.0,
+        "tag_accuracy": 1.0,
+    }
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -83,8 +104,12 @@ def test_scores_are_those_of_seqeval() -> None:
     rng = random.Random(0)
     tags = ["O", "O", "B-PER", "I-PER", "B-LOC", "I-LOC", "E-LOC", "S-PER"]
     references = [rng.choices(tags, k=rng.randint(1, 12)) for _ in range(200)]
-    predictions = [[tag if rng.random() < 0.7 else rng.choice(tags) for tag in row] for row in references]
+    predictions = [
+        [tag if rng.random() < 0.7 else rng.choice(tags) for tag in row] for row in references
+    ]
     scores = EntityF1().compute(predictions=predictions, references=references)
     assert scores["entity_f1"] == pytest.approx(seqeval.f1_score(references, predictions))
-    assert scores["entity_precision"] == pytest.approx(seqeval.precision_score(references, predictions))
+    assert scores["entity_precision"] == pytest.approx(
+        seqeval.precision_score(references, predictions)
+    )
     assert scores["entity_recall"] == pytest.approx(seqeval.recall_score(references, predictions))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ftr.errors import ConfigError
-from ftr.protocols import EncodeSettings
+from ftr.registry.protocols import EncodeSettings
 from ftr.testing.tiny import FAMILIES, Family, tiny_tokenizer
 from ftr_ner.encode import IGNORED, encode_rows
 from ftr_ner.head import TokenClassificationHead, WindowRecord
@@ -20,7 +20,10 @@ LONG = ["Schneidermeister", "Anna", "saw", "the", "old", "mill", ",", "twice", "
 
 
 def encoded(
-    words: list[str], family: Family = "bert", settings: EncodeSettings = SHORT, tags: list[int] | None = None
+    words: list[str],
+    family: Family = "bert",
+    settings: EncodeSettings = SHORT,
+    tags: list[int] | None = None,
 ) -> dict[str, list[Any]]:
     return encode_rows({"tokens": [words], "tags": [tags]}, tiny_tokenizer(family), settings)
 
@@ -37,10 +40,14 @@ def test_every_word_of_a_long_sentence_is_read_in_one_window(family: Family) -> 
 def test_a_word_is_read_at_its_first_token(family: Family) -> None:
     tokenizer = tiny_tokenizer(family)
     columns = encoded(LONG, family)
-    for ids, words, places in zip(columns["input_ids"], columns["words"], columns["places"], strict=True):
+    for ids, words, places in zip(
+        columns["input_ids"], columns["words"], columns["places"], strict=True
+    ):
         for word, place in zip(words, places, strict=True):
             text = tokenizer.decode([ids[place]]).replace("#", "").strip().lower()
-            assert LONG[word].lower().startswith(text) and (text or family in ("roberta", "gpt2")), (LONG[word], text)
+            assert LONG[word].lower().startswith(text) and (
+                text or family in ("roberta", "gpt2")
+            ), (LONG[word], text)
 
 
 def test_a_word_between_two_windows_is_read_away_from_the_edge() -> None:
@@ -57,16 +64,24 @@ def test_labels_stand_at_first_tokens_alone() -> None:
     for place, label in zip(whole["places"][0], (0, 2, 1), strict=True):
         expected[place] = label
     assert labels == expected and len(labels) > 5
-    many = encoded(LONG, settings=settings, tags=[number % 3 for number in range(len(LONG))])["labels"]
-    assert [label for row in many for label in row if label != IGNORED] == [number % 3 for number in range(len(LONG))]
+    many = encoded(LONG, settings=settings, tags=[number % 3 for number in range(len(LONG))])[
+        "labels"
+    ]
+    assert [label for row in many for label in row if label != IGNORED] == [
+        number % 3 for number in range(len(LONG))
+    ]
 
 
 def test_a_word_the_tokenizer_drops_is_counted_and_outside() -> None:
     words = ["Anna", "\u200b", "sleeps"]
     columns = encoded(words)
     assert columns["words"] == [[0, 2]] and columns["notes"] == ["word without a token"]
-    record = WindowRecord(columns["words"][0], np.array([0, 1]), np.array([0.5, 0.75], dtype=np.float32))
-    prediction = TokenClassificationHead().decode({"id": "x", "tokens": words}, [record], {}, LABELS)
+    record = WindowRecord(
+        columns["words"][0], np.array([0, 1]), np.array([0.5, 0.75], dtype=np.float32)
+    )
+    prediction = TokenClassificationHead().decode(
+        {"id": "x", "tokens": words}, [record], {}, LABELS
+    )
     assert prediction["tags"] == ["B-PER", "O", "I-PER"]
     assert prediction["entities"] == [
         {"type": "PER", "start": 0, "end": 1, "text": "Anna", "score": 0.5},

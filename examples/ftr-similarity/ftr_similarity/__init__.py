@@ -11,7 +11,8 @@ def ftr_datasets() -> list[ftr.DatasetSpec]:
             name="similarity-sample",
             target="ftr_similarity.sample:SimilaritySample",
             columns=("id", "text", "text_pair", "score"),
-            summary="pairs of sentences, 0 (nothing in common) to 5 (the same said twice), in English and German (in the package)",
+            summary="pairs of sentences, 0 (nothing in common) to 5 (the same said twice), in "
+            "English and German (in the package)",
         )
     ]
 
@@ -19,7 +20,13 @@ def ftr_datasets() -> list[ftr.DatasetSpec]:
 @ftr.hookimpl
 def ftr_heads() -> list[ftr.HeadSpec]:
     """Return the head."""
-    return [ftr.HeadSpec(name="pair-regression", target="ftr_similarity.head:PairRegressionHead", summary="a number for a pair of texts")]
+    return [
+        ftr.HeadSpec(
+            name="pair-regression",
+            target="ftr_similarity.head:PairRegressionHead",
+            summary="a number for a pair of texts",
+        )
+    ]
 
 
 @ftr.hookimpl
@@ -47,6 +54,10 @@ def ftr_tasks() -> list[ftr.TaskSpec]:
             metrics=("correlation",),
             summary="rate how alike two texts are",
             defaults={"learning_rate": 2e-4, "batch_size": 16, "epochs": 8, "data.max_length": 96},
-            search_space={"learning_rate": "loguniform(5e-5,5e-4)", "batch_size": "choice(8,16,32)", "epochs": "choice(6,8,10)"},
+            search_space={
+                "learning_rate": "loguniform(5e-5,5e-4)",
+                "batch_size": "choice(8,16,32)",
+                "epochs": "choice(6,8,10)",
+            },
         )
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ftr.data.schema import Column, RowSchema
+from ftr.registry.schema import Column, RowSchema
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -13,17 +13,27 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from transformers.utils import ModelOutput
 
-    from ftr.protocols import EncodeSettings, Feature, Model, Prediction, Row, State
+    from ftr.registry.protocols import EncodeSettings, Feature, Model, Prediction, Row, State
 
 
 class PairRegressionHead:
-    """Builds, feeds and reads an `AutoModelForSequenceClassification` of one output. Implements `ftr.protocols.Head` and `Combines`."""
+    """Builds, feeds and reads an `AutoModelForSequenceClassification` of one output.
+
+    Implements `ftr.registry.protocols.Head` and `Combines`.
+    """
 
     schema = RowSchema(
         columns=(
             Column(name="text", aliases=("text_a", "sentence1", "sentence_1", "first", "premise")),
-            Column(name="text_pair", aliases=("text_b", "sentence2", "sentence_2", "second", "hypothesis")),
-            Column(name="score", type="number", aliases=("label", "similarity", "similarity_score", "relatedness_score")),
+            Column(
+                name="text_pair",
+                aliases=("text_b", "sentence2", "sentence_2", "second", "hypothesis"),
+            ),
+            Column(
+                name="score",
+                type="number",
+                aliases=("label", "similarity", "similarity_score", "relatedness_score"),
+            ),
         )
     )
 
@@ -32,32 +42,59 @@ class PairRegressionHead:
 
     def check(self, row: Row) -> str | None:
         """Return why a row cannot be used: one of its texts is empty."""
-        return next((f"empty {name}" for name in ("text", "text_pair") if not str(row.get(name) or "").strip()), None)
+        return next(
+            (
+                f"empty {name}"
+                for name in ("text", "text_pair")
+                if not str(row.get(name) or "").strip()
+            ),
+            None,
+        )
 
     def build(self, model: Model, labels: Sequence[str], seed: int) -> PreTrainedModel:
         """Return the model with one output, whose weights follow from `seed`."""
         from transformers import AutoModelForSequenceClassification, set_seed
 
         set_seed(seed)
-        return model.load(AutoModelForSequenceClassification, num_labels=1, problem_type="regression")
-
-    def encode(self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings) -> dict[str, list[Any]]:
-        """One feature a pair; of the longer text is cut until both fit (counted as `text cut`). `labels` are the scores."""
-        encoded = tokenizer(
-            rows["text"], rows["text_pair"], truncation="longest_first", max_length=settings.max_length, return_attention_mask=False
+        return model.load(
+            AutoModelForSequenceClassification, num_labels=1, problem_type="regression"
         )
-        columns: dict[str, list[Any]] = {key: encoded[key] for key in ("input_ids", "token_type_ids") if key in encoded}
+
+    def encode(
+        self,
+        rows: dict[str, list[Any]],
+        tokenizer: PreTrainedTokenizerBase,
+        settings: EncodeSettings,
+    ) -> dict[str, list[Any]]:
+        """One feature a pair; of the longer text is cut until both fit (counted as `text cut`).
+
+        `labels` are the scores.
+        """
+        encoded = tokenizer(
+            rows["text"],
+            rows["text_pair"],
+            truncation="longest_first",
+            max_length=settings.max_length,
+            return_attention_mask=False,
+        )
+        columns: dict[str, list[Any]] = {
+            key: encoded[key] for key in ("input_ids", "token_type_ids") if key in encoded
+        }
         columns["row"] = list(range(len(rows["text"])))
         if settings.targets:
             columns["labels"] = [float(score) for score in rows["score"]]
         columns["notes"] = ["text cut" if part.overflowing else "" for part in encoded.encodings]
         return columns
 
-    def collate(self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
-        """Pad to the longest: `input_ids`, `attention_mask`, `token_type_ids` (batch, length), `labels` (batch,) as floats."""
+    def collate(
+        self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase
+    ) -> dict[str, Tensor]:
+        """Pad to the longest: `input_ids`, `attention_mask`, `token_type_ids` (batch, length),
+        `labels` (batch,) as floats.
+        """
         import torch
 
-        from ftr.train.padding import pad
+        from ftr.model.padding import pad
 
         batch = pad(features, tokenizer)
         if "labels" in features[0]:
@@ -75,14 +112,18 @@ class PairRegressionHead:
         import torch
         from transformers.modeling_outputs import SequenceClassifierOutput
 
-        return SequenceClassifierOutput(logits=torch.stack([one["logits"].float() for one in outputs]).mean(dim=0))
+        return SequenceClassifierOutput(
+            logits=torch.stack([one["logits"].float() for one in outputs]).mean(dim=0)
+        )
 
     def reduce(self, outputs: ModelOutput, features: Sequence[Feature]) -> list[float]:
         """Return each pair's number: its logit, (batch, 1)."""
         numbers: list[float] = outputs["logits"].float().squeeze(-1).tolist()
         return numbers
 
-    def decode(self, row: Row, records: Sequence[float], state: State, labels: Sequence[str]) -> Prediction:
+    def decode(
+        self, row: Row, records: Sequence[float], state: State, labels: Sequence[str]
+    ) -> Prediction:
         """Return `id` and `score`."""
         (score,) = records
         return {"id": row["id"], "score": score}
@@ -95,6 +136,11 @@ class PairRegressionHead:
         """Return None: nothing is tuned."""
         return
 
-    def score_inputs(self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, list[Any]]:
+    def score_inputs(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]
+    ) -> dict[str, list[Any]]:
         """Return the numbers, predicted and true."""
-        return {"predictions": [one["score"] for one in predictions], "references": [row["score"] for row in rows]}
+        return {
+            "predictions": [one["score"] for one in predictions],
+            "references": [row["score"] for row in rows],
+        }

@@ -23,9 +23,13 @@ class Correlation(evaluate.Metric):  # type: ignore[misc]  # evaluate has no typ
 
     def _info(self) -> evaluate.MetricInfo:
         features = Features({"predictions": Value("float64"), "references": Value("float64")})
-        return evaluate.MetricInfo(description=SUMMARY, citation=CITATION, inputs_description=SUMMARY, features=features)
+        return evaluate.MetricInfo(
+            description=SUMMARY, citation=CITATION, inputs_description=SUMMARY, features=features
+        )
 
-    def _compute(self, predictions: Sequence[float], references: Sequence[float]) -> dict[str, float]:
+    def _compute(
+        self, predictions: Sequence[float], references: Sequence[float]
+    ) -> dict[str, float]:
         return {
             "spearman": spearman(predictions, references),
             "pearson": pearson(predictions, references),

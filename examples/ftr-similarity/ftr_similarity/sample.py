@@ -25,11 +25,19 @@ class SimilaritySample:
 
         rows = [row for language in LANGUAGES for row in read(language)]
         return DatasetDict(
-            {split: Dataset.from_list([{key: row[key] for key in COLUMNS} for row in rows if row["split"] == split]) for split in SPLITS}
+            {
+                split: Dataset.from_list(
+                    [{key: row[key] for key in COLUMNS} for row in rows if row["split"] == split]
+                )
+                for split in SPLITS
+            }
         )
 
 
 def read(language: str) -> list[dict[str, Any]]:
     """Return the rows of a language's file: `id`, `split`, `text`, `text_pair` and `score`."""
     text = files("ftr_similarity").joinpath("data", f"{language}.csv").read_text(encoding="utf-8")
-    return [{**row, "score": float(row["score"])} for row in csv.DictReader(io.StringIO(text, newline=""))]
+    return [
+        {**row, "score": float(row["score"])}
+        for row in csv.DictReader(io.StringIO(text, newline=""))
+    ]

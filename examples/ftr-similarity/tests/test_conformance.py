@@ -22,9 +22,24 @@ class TestHead(HeadConformance):
     name = "pair-regression"
     rows = [
         {"id": "a", "text": "A dog runs.", "text_pair": "The dog is running.", "score": 4.8},
-        {"id": "b", "text": "Apples have become much dearer this year.", "text_pair": "Good night.", "score": 0.0},
-        {"id": "c", "text": "He sings.", "text_pair": "She sings, and the whole village listens to her.", "score": 2.5},
-        {"id": "d", "text": "The lake is frozen.", "text_pair": "Ice covers the lake.", "score": 4.1},
+        {
+            "id": "b",
+            "text": "Apples have become much dearer this year.",
+            "text_pair": "Good night.",
+            "score": 0.0,
+        },
+        {
+            "id": "c",
+            "text": "He sings.",
+            "text_pair": "She sings, and the whole village listens to her.",
+            "score": 2.5,
+        },
+        {
+            "id": "d",
+            "text": "The lake is frozen.",
+            "text_pair": "Ice covers the lake.",
+            "score": 4.1,
+        },
     ]
     labels = ()
     families = ("bert", "roberta", "distilbert", "gpt2")

@@ -9,14 +9,22 @@ from ftr_similarity.ranks import pearson, ranks, spearman
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [([3.0], [1]), ([10.0, -2.0, 5.0], [3, 1, 2]), ([1.0, 2.0, 2.0, 3.0], [1, 2.5, 2.5, 4]), ([7.0, 7.0, 7.0], [2, 2, 2])],
+    [
+        ([3.0], [1]),
+        ([10.0, -2.0, 5.0], [3, 1, 2]),
+        ([1.0, 2.0, 2.0, 3.0], [1, 2.5, 2.5, 4]),
+        ([7.0, 7.0, 7.0], [2, 2, 2]),
+    ],
 )
-def test_equal_values_share_the_mean_of_their_ranks(values: list[float], expected: list[float]) -> None:
+def test_equal_values_share_the_mean_of_their_ranks(
+    values: list[float], expected: list[float]
+) -> None:
     assert ranks(values).tolist() == expected
 
 
 def test_correlations_counted_by_hand() -> None:
-    # Deviations (-1, 0, 1) and (-2, 0, 2), then with the last two exchanged: 1 - 6 * 2 / (3 * 8) = 0.5.
+    # Deviations (-1, 0, 1) and (-2, 0, 2), then with the last two exchanged: 1 - 6 * 2 / (3 * 8) =
+    # 0.5.
     assert pearson([1, 2, 3], [2, 4, 6]) == pytest.approx(1.0)
     assert spearman([1, 2, 3], [20, 400, 30]) == pytest.approx(0.5)
     assert spearman([1, 2, 3], [9, 8, 1]) == pytest.approx(-1.0)

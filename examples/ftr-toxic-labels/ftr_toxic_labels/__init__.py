@@ -11,7 +11,8 @@ def ftr_datasets() -> list[ftr.DatasetSpec]:
             name="toxic-sample",
             target="ftr_toxic_labels.sample:ToxicSample",
             columns=("id", "text", "labels"),
-            summary="comments that insult, threaten, swear or advertise, and kind ones, in three languages (in the package)",
+            summary="comments that insult, threaten, swear or advertise, and kind ones, in three "
+            "languages (in the package)",
         )
     ]
 
@@ -34,7 +35,10 @@ def ftr_metrics() -> list[ftr.MetricSpec]:
     """Return the metric."""
     return [
         ftr.MetricSpec(
-            name="multi_label", target="ftr_toxic_labels.metric:MultiLabel", key="micro_f1", summary="micro and macro F1, and exact match"
+            name="multi_label",
+            target="ftr_toxic_labels.metric:MultiLabel",
+            key="micro_f1",
+            summary="micro and macro F1, and exact match",
         )
     ]
 
@@ -51,6 +55,10 @@ def ftr_tasks() -> list[ftr.TaskSpec]:
             metrics=("multi_label",),
             summary="say what is wrong with a comment",
             defaults={"learning_rate": 4e-4, "batch_size": 16, "epochs": 5, "data.max_length": 96},
-            search_space={"learning_rate": "loguniform(1e-4,1e-3)", "batch_size": "choice(8,16,32)", "epochs": "choice(3,5,7)"},
+            search_space={
+                "learning_rate": "loguniform(1e-4,1e-3)",
+                "batch_size": "choice(8,16,32)",
+                "epochs": "choice(3,5,7)",
+            },
         )
     ]

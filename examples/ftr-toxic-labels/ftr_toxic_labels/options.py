@@ -9,5 +9,9 @@ class MultiLabelOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     threshold: float | None = Field(
-        None, gt=0, lt=1, description="Probability from which a label applies; null: tuned on the validation rows, for each label."
+        None,
+        gt=0,
+        lt=1,
+        description="Probability from which a label applies; null: tuned on the validation rows, "
+        "for each label.",
     )

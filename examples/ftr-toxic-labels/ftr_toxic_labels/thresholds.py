@@ -7,10 +7,12 @@ UNTUNED = 0.5
 
 
 def best_threshold(probabilities: NDArray[np.float64], applies: NDArray[np.bool_]) -> float:
-    """Return the threshold with the best F1 of one label; of several the one in the widest gap between probabilities.
+    """Return the threshold with the best F1 of one label; of several the one in the widest gap
+    between probabilities.
 
-    `applies` says where the label truly applies. A threshold lies midway between neighbouring probabilities, or between the lowest
-    and 0. Where the label applies to no row, or to all, there is nothing to tell them apart by: 0.5.
+    `applies` says where the label truly applies. A threshold lies midway between neighbouring
+    probabilities, or between the lowest and 0. Where the label applies to no row, or to all, there
+    is nothing to tell them apart by: 0.5.
     """
     if not applies.any() or applies.all():
         return UNTUNED

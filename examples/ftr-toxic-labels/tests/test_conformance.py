@@ -22,7 +22,11 @@ class TestHead(HeadConformance):
     name = "multi-label"
     rows = [
         {"id": "a", "text": "You fool!", "labels": ["insult"]},
-        {"id": "b", "text": "Thank you for the long and careful answer, it helped me.", "labels": []},
+        {
+            "id": "b",
+            "text": "Thank you for the long and careful answer, it helped me.",
+            "labels": [],
+        },
         {"id": "c", "text": "You fool, I will find you.", "labels": ["insult", "threat"]},
         {"id": "d", "text": "I will be waiting outside.", "labels": ["threat"]},
     ]

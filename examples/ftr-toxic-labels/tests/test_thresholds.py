@@ -42,7 +42,10 @@ def test_each_label_has_a_threshold_of_its_own() -> None:
     head = MultiLabelHead()
     state = head.tune(rows, records)
     assert state == {"thresholds": pytest.approx([0.2, 0.8])}
-    predictions = [head.decode(row, kept, state, ("insult", "threat")) for row, kept in zip(rows, records, strict=True)]
+    predictions = [
+        head.decode(row, kept, state, ("insult", "threat"))
+        for row, kept in zip(rows, records, strict=True)
+    ]
     assert [one["labels"] for one in predictions] == [["insult"], ["threat"]]
     assert predictions[0]["probabilities"] == pytest.approx({"insult": 0.3, "threat": 0.7})
 
@@ -60,7 +63,9 @@ def test_scores_counted_by_hand() -> None:
 
     scores = MultiLabel().compute(predictions=[[0, 2], [], [1]], references=[[0], [], [2]])
     assert scores.pop("f1_per_label") == [1.0, 0.0, 0.0]
-    assert scores == pytest.approx({"micro_f1": 2 * 1 / (3 + 2), "macro_f1": (1 + 0 + 0) / 3, "exact_match": 1 / 3})
+    assert scores == pytest.approx(
+        {"micro_f1": 2 * 1 / (3 + 2), "macro_f1": (1 + 0 + 0) / 3, "exact_match": 1 / 3}
+    )
 
 
 def test_scores_are_those_of_scikit_learn() -> None:
@@ -69,10 +74,15 @@ def test_scores_are_those_of_scikit_learn() -> None:
 
     rng = random.Random(1)
     tables = [[[rng.random() < 0.4 for _ in range(5)] for _ in range(50)] for _ in range(2)]
-    predictions, references = ([[number for number, applies in enumerate(row) if applies] for row in table] for table in tables)
+    predictions, references = (
+        [[number for number, applies in enumerate(row) if applies] for row in table]
+        for table in tables
+    )
     scores = MultiLabel().compute(predictions=predictions, references=references)
     given, true = (np.array(table, dtype=np.int64) for table in tables)
     assert scores["micro_f1"] == pytest.approx(metrics.f1_score(true, given, average="micro"))
     assert scores["macro_f1"] == pytest.approx(metrics.f1_score(true, given, average="macro"))
     assert scores["exact_match"] == pytest.approx(metrics.accuracy_score(true, given))
-    assert scores["f1_per_label"] == pytest.approx(metrics.f1_score(true, given, average=None).tolist())
+    assert scores["f1_per_label"] == pytest.approx(
+        metrics.f1_score(true, given, average=None).tolist()
+    )

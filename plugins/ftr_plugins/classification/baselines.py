@@ -1,4 +1,6 @@
-"""What a text classifier should beat: the most frequent class, and TF-IDF with logistic regression."""
+"""What a text classifier should beat: the most frequent class, and TF-IDF with logistic
+regression.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftr.data.words import WORD
+from ftr.data.clean import WORD
 
 if TYPE_CHECKING:
-    from ftr.protocols import Prediction, Row
+    from ftr.registry.protocols import Prediction, Row
 
 MAJORITY, TFIDF = "majority", "tf-idf"
 TEXTS = ("text", "text_pair")
@@ -24,34 +26,54 @@ MOST_ROWS = 50_000
 MOST_FEATURES, MOST_WEIGHTS = 200_000, 2_000_000
 """Words and pairs of words that are counted at most, and these times the classes: bounds memory."""
 C = 3.0
-"""Inverse strength of the L2 penalty: between what is best on short texts (1) and on long ones (10)."""
+"""Inverse strength of the L2 penalty: between what is best on short texts (1) and on long ones
+(10).
+"""
 
 Probabilities = NDArray[np.float64]
 
 
-def baselines(train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Sequence[str]) -> dict[str, dict[str, list[Prediction]]]:
-    """Return the predictions of both baselines for each split: see `majority` and `tfidf`; warns where the texts have no words."""
-    most = {split: _decoded(rows, majority(train, rows, labels), labels) for split, rows in heldout.items()}
+def baselines(
+    train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Sequence[str]
+) -> dict[str, dict[str, list[Prediction]]]:
+    """Return the predictions of both baselines for each split: see `majority` and `tfidf`; warns
+    where the texts have no words.
+    """
+    most = {
+        split: _decoded(rows, majority(train, rows, labels), labels)
+        for split, rows in heldout.items()
+    }
     if not any(re.search(WORD, str(row.get(name) or "")) for row in train for name in TEXTS):
-        warnings.warn(f"no baseline `{TFIDF}`: the training texts have no words (letters or digits) to count", stacklevel=2)
+        warnings.warn(
+            f"no baseline `{TFIDF}`: the training texts have no words (letters or digits) to count",
+            stacklevel=2,
+        )
         return {MAJORITY: most}
-    words = {split: _decoded(heldout[split], found, labels) for split, found in tfidf(train, heldout, labels).items()}
+    words = {
+        split: _decoded(heldout[split], found, labels)
+        for split, found in tfidf(train, heldout, labels).items()
+    }
     return {MAJORITY: most, TFIDF: words}
 
 
 def majority(train: Sequence[Row], rows: Sequence[Row], labels: Sequence[str]) -> Probabilities:
     """Return the shares of the classes among the training rows for every row: (rows, classes)."""
     counts = Counter(row["label"] for row in train)
-    shares = np.array([counts[number] for number in range(len(labels))], dtype=np.float64) / len(train)
+    shares = np.array([counts[number] for number in range(len(labels))], dtype=np.float64) / len(
+        train
+    )
     return np.tile(shares, (len(rows), 1))
 
 
-def tfidf(train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Sequence[str]) -> dict[str, Probabilities]:
+def tfidf(
+    train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Sequence[str]
+) -> dict[str, Probabilities]:
     """Return class probabilities (rows, classes) for each split by TF-IDF and logistic regression.
 
-    Words and pairs of neighbouring words, lower case, 1 + log of the count times the inverse document frequency, rows of length 1,
-    the 200,000 most frequent (fewer for more than 10 classes); both texts of a pair for themselves. Multinomial logistic
-    regression, L2, C 3 (scikit-learn, lbfgs).
+    Words and pairs of neighbouring words, lower case, 1 + log of the count times the inverse
+    document frequency, rows of length 1, the 200,000 most frequent (fewer for more than 10
+    classes); both texts of a pair for themselves. Multinomial logistic regression, L2, C 3
+    (scikit-learn, lbfgs).
     """
     from scipy.sparse import hstack
     from sklearn.exceptions import ConvergenceWarning
@@ -59,23 +81,46 @@ def tfidf(train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Se
     from sklearn.linear_model import LogisticRegression
 
     chosen = random.Random(0).sample(list(train), MOST_ROWS) if len(train) > MOST_ROWS else train
-    columns = [name for name in TEXTS if any(re.search(WORD, str(row.get(name) or "")) for row in chosen)]
+    columns = [
+        name for name in TEXTS if any(re.search(WORD, str(row.get(name) or "")) for row in chosen)
+    ]
     most = min(MOST_FEATURES, MOST_WEIGHTS // len(labels))
-    settings: dict[str, Any] = {"ngram_range": (1, 2), "sublinear_tf": True, "token_pattern": WORD.pattern, "max_features": most}
+    settings: dict[str, Any] = {
+        "ngram_range": (1, 2),
+        "sublinear_tf": True,
+        "token_pattern": WORD.pattern,
+        "max_features": most,
+    }
     vectorizers = {name: TfidfVectorizer(**settings) for name in columns}
-    features = hstack([one.fit_transform([row.get(name) or "" for row in chosen]) for name, one in vectorizers.items()], format="csr")
+    features = hstack(
+        [
+            one.fit_transform([row.get(name) or "" for row in chosen])
+            for name, one in vectorizers.items()
+        ],
+        format="csr",
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = LogisticRegression(C=C, max_iter=200).fit(features, [row["label"] for row in chosen])
+        model = LogisticRegression(C=C, max_iter=200).fit(
+            features, [row["label"] for row in chosen]
+        )
     found: dict[str, Probabilities] = {}
     for split, rows in heldout.items():
-        asked = hstack([one.transform([row.get(name) or "" for row in rows]) for name, one in vectorizers.items()], format="csr")
+        asked = hstack(
+            [
+                one.transform([row.get(name) or "" for row in rows])
+                for name, one in vectorizers.items()
+            ],
+            format="csr",
+        )
         found[split] = np.zeros((len(rows), len(labels)))
         found[split][:, model.classes_] = model.predict_proba(asked)
     return found
 
 
-def _decoded(rows: Sequence[Row], probabilities: Probabilities, labels: Sequence[str]) -> list[Prediction]:
+def _decoded(
+    rows: Sequence[Row], probabilities: Probabilities, labels: Sequence[str]
+) -> list[Prediction]:
     best = probabilities.argmax(axis=1)
     return [
         {

@@ -10,22 +10,33 @@ Score = Literal["precision", "recall", "f1"]
 
 
 def confusion(references: Sequence[int], predictions: Sequence[int]) -> NDArray[np.int64]:
-    """Return the square matrix of counts: row = true class id, column = predicted one, up to the highest id in use."""
-    true, predicted = np.asarray(references, dtype=np.int64), np.asarray(predictions, dtype=np.int64)
+    """Return the square matrix of counts: row = true class id, column = predicted one, up to the
+    highest id in use.
+    """
+    true, predicted = (
+        np.asarray(references, dtype=np.int64),
+        np.asarray(predictions, dtype=np.int64),
+    )
     size = int(max(true.max(), predicted.max())) + 1
     return np.bincount(true * size + predicted, minlength=size * size).reshape(size, size)
 
 
 def averages(score: Score, matrix: NDArray[np.int64]) -> dict[str, float | list[float]]:
-    """Return the score as `<score>` and `<score>_macro` (the same), `_micro`, `_weighted` and `_per_class`.
+    """Return the score as `<score>` and `<score>_macro` (the same), `_micro`, `_weighted` and
+    `_per_class`.
 
-    The macro mean is over the classes that occur among references or predictions, the weighted one by their share
-    of the references, as in scikit-learn. `_per_class` is in the order of class ids. A score of 0/0 is 0.0.
+    The macro mean is over the classes that occur among references or predictions, the weighted one
+    by their share of the references, as in scikit-learn. `_per_class` is in the order of class ids.
+    A score of 0/0 is 0.0.
     """
     hit, predicted, true = np.diag(matrix), matrix.sum(axis=0), matrix.sum(axis=1)
     each = _score(score, hit, predicted, true)
     macro = float(each[(predicted + true) > 0].mean())
-    micro = float(_score(score, hit.sum(keepdims=True), predicted.sum(keepdims=True), true.sum(keepdims=True))[0])
+    micro = float(
+        _score(
+            score, hit.sum(keepdims=True), predicted.sum(keepdims=True), true.sum(keepdims=True)
+        )[0]
+    )
     weighted = float((each * true).sum() / true.sum())
     return {
         score: macro,
@@ -36,7 +47,9 @@ def averages(score: Score, matrix: NDArray[np.int64]) -> dict[str, float | list[
     }
 
 
-def _score(score: Score, hit: NDArray[np.int64], predicted: NDArray[np.int64], true: NDArray[np.int64]) -> NDArray[np.float64]:
+def _score(
+    score: Score, hit: NDArray[np.int64], predicted: NDArray[np.int64], true: NDArray[np.int64]
+) -> NDArray[np.float64]:
     if score == "precision":
         return _ratio(hit, predicted)
     if score == "recall":

@@ -14,7 +14,12 @@ class _ClassMetric(LocalMetric):
 
     def _info(self) -> evaluate.MetricInfo:
         features = Features({"predictions": Value("int64"), "references": Value("int64")})
-        return evaluate.MetricInfo(description=self.summary, citation="", inputs_description=self.summary, features=features)
+        return evaluate.MetricInfo(
+            description=self.summary,
+            citation="",
+            inputs_description=self.summary,
+            features=features,
+        )
 
 
 class Accuracy(_ClassMetric):
@@ -23,7 +28,9 @@ class Accuracy(_ClassMetric):
     summary = "The share of predictions that equal their reference."
 
     def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float]:
-        right = sum(predicted == true for predicted, true in zip(predictions, references, strict=True))
+        right = sum(
+            predicted == true for predicted, true in zip(predictions, references, strict=True)
+        )
         return {"accuracy": right / len(references)}
 
 
@@ -32,7 +39,9 @@ class Precision(_ClassMetric):
 
     summary = "Of what was predicted to be of a class, the share that is."
 
-    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float | list[float]]:
+    def _compute(
+        self, predictions: Sequence[int], references: Sequence[int]
+    ) -> dict[str, float | list[float]]:
         return averages("precision", confusion(references, predictions))
 
 
@@ -41,7 +50,9 @@ class Recall(_ClassMetric):
 
     summary = "Of what is of a class, the share that was predicted to be."
 
-    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float | list[float]]:
+    def _compute(
+        self, predictions: Sequence[int], references: Sequence[int]
+    ) -> dict[str, float | list[float]]:
         return averages("recall", confusion(references, predictions))
 
 
@@ -50,7 +61,9 @@ class F1(_ClassMetric):
 
     summary = "The harmonic mean of precision and recall."
 
-    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float | list[float]]:
+    def _compute(
+        self, predictions: Sequence[int], references: Sequence[int]
+    ) -> dict[str, float | list[float]]:
         return averages("f1", confusion(references, predictions))
 
 
@@ -59,14 +72,20 @@ class MacroRecall(_ClassMetric):
 
     summary = "The mean of the recall of each class."
 
-    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, float | list[float]]:
+    def _compute(
+        self, predictions: Sequence[int], references: Sequence[int]
+    ) -> dict[str, float | list[float]]:
         return {"macro_recall": averages("recall", confusion(references, predictions))["recall"]}
 
 
 class ConfusionMatrix(_ClassMetric):
     """Gives `confusion_matrix`: one list per true class of how often each class was predicted."""
 
-    summary = "Counts of true classes (rows) by predicted ones (columns), in the order of class ids."
+    summary = (
+        "Counts of true classes (rows) by predicted ones (columns), in the order of class ids."
+    )
 
-    def _compute(self, predictions: Sequence[int], references: Sequence[int]) -> dict[str, list[list[int]]]:
+    def _compute(
+        self, predictions: Sequence[int], references: Sequence[int]
+    ) -> dict[str, list[list[int]]]:
         return {"confusion_matrix": confusion(references, predictions).tolist()}

@@ -8,4 +8,6 @@ class SequenceClassificationOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dropout: float | None = Field(None, ge=0, lt=1, description="Dropout before the classifier; null: the model's own.")
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="Dropout before the classifier; null: the model's own."
+    )

@@ -1,4 +1,6 @@
-"""Turns questions and contexts into overlapping windows of tokens, with the answer's place or the tokens' offsets."""
+"""Turns questions and contexts into overlapping windows of tokens, with the answer's place or the
+tokens' offsets.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from tokenizers import Encoding
     from transformers import PreTrainedTokenizerBase
 
-    from ftr.protocols import EncodeSettings
+    from ftr.registry.protocols import EncodeSettings
 
 QUESTION_CUT = "question cut"
 ANSWER_LOST = "answer in no window"
@@ -33,9 +35,10 @@ _PROBE = ("Who is it?", '\u00c9mile (A), born in 1815-16, so p.7 says: met "Ann"
 class NullToken:
     """Where the token stands whose logits mean "no answer".
 
-    `index` counts from the start, or from the end when negative. It is the tokenizer's CLS token where it puts one.
-    A causal model knows nothing yet at its first token, so without a CLS token it is the last one: the special token
-    that closes the window, or else `append`, the id that is added to every window.
+    `index` counts from the start, or from the end when negative. It is the tokenizer's CLS token
+    where it puts one. A causal model knows nothing yet at its first token, so without a CLS token
+    it is the last one: the special token that closes the window, or else `append`, the id that is
+    added to every window.
     """
 
     index: int
@@ -43,7 +46,10 @@ class NullToken:
 
 
 def null_token(tokenizer: PreTrainedTokenizerBase) -> NullToken:
-    """Find the null token from how the tokenizer joins two texts. Raises `ModelError` when there is none to use."""
+    """Find the null token from how the tokenizer joins two texts.
+
+    Raises `ModelError` when there is none to use.
+    """
     ids: list[int] = tokenizer("a", "b")["input_ids"]
     if tokenizer.cls_token_id in ids:
         first = ids.index(tokenizer.cls_token_id)
@@ -53,33 +59,50 @@ def null_token(tokenizer: PreTrainedTokenizerBase) -> NullToken:
     for token in (tokenizer.eos_token_id, tokenizer.sep_token_id, tokenizer.bos_token_id):
         if isinstance(token, int):
             return NullToken(-1, append=token)
-    raise ModelError(f"The tokenizer `{tokenizer.name_or_path}` has no CLS, EOS, SEP or BOS token to stand for `no answer`; set one on it.")
+    raise ModelError(
+        f"The tokenizer `{tokenizer.name_or_path}` has no CLS, EOS, SEP or BOS token to stand for "
+        "`no answer`; set one on it."
+    )
 
 
 def encode_rows(
-    rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings, max_question_length: int
+    rows: dict[str, list[Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    settings: EncodeSettings,
+    max_question_length: int,
 ) -> dict[str, list[Any]]:
-    """Return columns of windows, as `ftr.protocols.Head.encode` describes.
+    """Return columns of windows, as `ftr.registry.protocols.Head.encode` describes.
 
-    With targets: `start_positions` and `end_positions`, token indices of the first answer snapped out to whole tokens,
-    or of the null token where the window does not hold all of it. Without: `null_position`, `context_start` (the
-    index of the window's first context token) and `offset_start`, `offset_end` (characters of each context token).
-    Raises `ConfigError` when `data.stride` leaves no room in a window, `ModelError` for a tokenizer without offsets.
+    With targets: `start_positions` and `end_positions`, token indices of the first answer snapped
+    out to whole tokens, or of the null token where the window does not hold all of it. Without:
+    `null_position`, `context_start` (the index of the window's first context token) and
+    `offset_start`, `offset_end` (characters of each context token). Raises `ConfigError` when
+    `data.stride` leaves no room in a window, `ModelError` for a tokenizer without offsets.
     """
     if not tokenizer.is_fast:
-        raise ModelError(f"The tokenizer `{tokenizer.name_or_path}` has no fast version, and answer spans need its offsets.")
+        raise ModelError(
+            f"The tokenizer `{tokenizer.name_or_path}` has no fast version, and answer spans need "
+            "its offsets."
+        )
     null = null_token(tokenizer)
     check_room(tokenizer, settings, null, max_question_length)
     questions, cut = cut_questions(rows["question"], tokenizer, max_question_length)
     windows, columns = _windows(questions, rows["context"], tokenizer, settings, null)
     owners, nulls = columns["row"], [null.index % len(ids) for ids in columns["input_ids"]]
-    notes = [[QUESTION_CUT] if cut[owner] and first else [] for owner, first in zip(owners, _firsts(owners), strict=True)]
+    notes = [
+        [QUESTION_CUT] if cut[owner] and first else []
+        for owner, first in zip(owners, _firsts(owners), strict=True)
+    ]
     if settings.targets:
         spans = [_answer(answers) for answers in rows["answers"]]
         found = _targets(windows, owners, spans)
         _check_read_back(notes, owners, spans, found, rows["context"], tokenizer)
-        columns["start_positions"] = [null if span is None else span[0] for span, null in zip(found, nulls, strict=True)]
-        columns["end_positions"] = [null if span is None else span[1] for span, null in zip(found, nulls, strict=True)]
+        columns["start_positions"] = [
+            null if span is None else span[0] for span, null in zip(found, nulls, strict=True)
+        ]
+        columns["end_positions"] = [
+            null if span is None else span[1] for span, null in zip(found, nulls, strict=True)
+        ]
         _note_lost(notes, owners, spans, found)
     else:
         columns["null_position"] = nulls
@@ -89,9 +112,15 @@ def encode_rows(
 
 
 def _windows(
-    questions: list[str], contexts: list[str], tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings, null: NullToken
+    questions: list[str],
+    contexts: list[str],
+    tokenizer: PreTrainedTokenizerBase,
+    settings: EncodeSettings,
+    null: NullToken,
 ) -> tuple[list[Encoding], dict[str, list[Any]]]:
-    """Return the windows as the tokenizer cut them, and the columns `input_ids` (null token included), `row` and token types."""
+    """Return the windows as the tokenizer cut them, and the columns `input_ids` (null token
+    included), `row` and token types.
+    """
     with _truncating_right(tokenizer), _untrimmed(tokenizer):
         encoded = tokenizer(
             questions,
@@ -103,7 +132,10 @@ def _windows(
             return_offsets_mapping=True,
             return_attention_mask=False,
         )
-    columns: dict[str, list[Any]] = {"input_ids": list(encoded["input_ids"]), "row": list(encoded["overflow_to_sample_mapping"])}
+    columns: dict[str, list[Any]] = {
+        "input_ids": list(encoded["input_ids"]),
+        "row": list(encoded["overflow_to_sample_mapping"]),
+    }
     if "token_type_ids" in encoded:
         columns["token_type_ids"] = list(encoded["token_type_ids"])
     if null.append is not None:
@@ -113,33 +145,53 @@ def _windows(
     return list(encoded.encodings or ()), columns
 
 
-def check_room(tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings, null: NullToken, max_question_length: int) -> None:
-    """Raise `ConfigError` unless a window with the longest question moves on by at least one token."""
+def check_room(
+    tokenizer: PreTrainedTokenizerBase,
+    settings: EncodeSettings,
+    null: NullToken,
+    max_question_length: int,
+) -> None:
+    """Raise `ConfigError` unless a window with the longest question moves on by at least one
+    token.
+    """
     special = tokenizer.num_special_tokens_to_add(pair=True) + (null.append is not None)
     room = settings.max_length - special - max_question_length
     if settings.stride < room:
         return
     if room <= 0:
         raise ConfigError(
-            f"`data.max_length` = {settings.max_length} leaves no room for the context: a question may take "
-            f"`head.max_question_length` = {max_question_length} tokens, and special tokens take {special}. "
-            "Give a longer `data.max_length`, or a shorter `head.max_question_length`."
+            f"`data.max_length` = {settings.max_length} leaves no room for the context: a question "
+            f"may take `head.max_question_length` = {max_question_length} tokens, and special "
+            f"tokens take {special}. Give a longer `data.max_length`, or a shorter "
+            "`head.max_question_length`."
         )
     raise ConfigError(
-        f"`data.stride` = {settings.stride} is too long for `data.max_length` = {settings.max_length}: a question of "
-        f"`head.max_question_length` = {max_question_length} tokens and {special} special tokens leave {room} for the context. "
-        f"Give `data.stride` of at most {room - 1}, or a longer `data.max_length`, or a shorter `head.max_question_length`."
+        f"`data.stride` = {settings.stride} is too long for `data.max_length` = "
+        f"{settings.max_length}: a question of `head.max_question_length` = {max_question_length} "
+        f"tokens and {special} special tokens leave {room} for the context. Give `data.stride` of "
+        f"at most {room - 1}, or a longer `data.max_length`, or a shorter "
+        "`head.max_question_length`."
     )
 
 
-def cut_questions(questions: Sequence[str], tokenizer: PreTrainedTokenizerBase, limit: int) -> tuple[list[str], list[bool]]:
+def cut_questions(
+    questions: Sequence[str], tokenizer: PreTrainedTokenizerBase, limit: int
+) -> tuple[list[str], list[bool]]:
     """Strip the questions, cut them to `limit` tokens, and return them with which ones were cut."""
     texts = [question.strip() for question in questions]
     cut = [False] * len(texts)
     pending = list(range(len(texts)))
     while pending:
-        encoded = tokenizer([texts[index] for index in pending], add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        ends = [offsets[limit - 1][1] if len(offsets) > limit else None for offsets in encoded["offset_mapping"]]
+        encoded = tokenizer(
+            [texts[index] for index in pending],
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            verbose=False,
+        )
+        ends = [
+            offsets[limit - 1][1] if len(offsets) > limit else None
+            for offsets in encoded["offset_mapping"]
+        ]
         # A text cut inside a word may give other tokens, and more of them: cut until it holds.
         longer = [(index, end) for index, end in zip(pending, ends, strict=True) if end is not None]
         for index, end in longer:
@@ -161,10 +213,12 @@ def _truncating_right(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
 
 @contextmanager
 def _untrimmed(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
-    """Make offsets include the white space before a token, where those of the tokenizer leave out letters.
+    """Make offsets include the white space before a token, where those of the tokenizer leave out
+    letters.
 
-    `trim_offsets` of byte-level tokenizers drops one character for the space that a token begins with. Where
-    `add_prefix_space` added that space, as after `Whitespace`, it drops a letter. Spans are stripped by the text later.
+    `trim_offsets` of byte-level tokenizers drops one character for the space that a token begins
+    with. Where `add_prefix_space` added that space, as after `Whitespace`, it drops a letter. Spans
+    are stripped by the text later.
     """
     backend = tokenizer.backend_tokenizer
     given = backend.post_processor
@@ -185,20 +239,29 @@ _leaving_out: MutableMapping[PreTrainedTokenizerBase, tuple[bytes, bool]] = Weak
 
 
 def _leaves_out(tokenizer: PreTrainedTokenizerBase, state: bytes) -> bool:
-    """Whether a letter is in no token's offsets, or the first token has none; tried once for each `state` of the post-processor."""
+    """Whether a letter is in no token's offsets, or the first token has none; tried once for each
+    `state` of the post-processor.
+    """
     known = _leaving_out.get(tokenizer)
     if known is None or known[0] != state:
         window = tokenizer(*_PROBE, return_offsets_mapping=True, verbose=False).encodings[0]
         first, count = _context(window)
         offsets = window.offsets[first : first + count]
         covered = {place for start, end in offsets for place in range(start, end)}
-        missing = any(place not in covered for place, letter in enumerate(_PROBE[1]) if not letter.isspace())
-        known = _leaving_out[tokenizer] = state, missing or bool(offsets and offsets[0][0] == offsets[0][1])
+        missing = any(
+            place not in covered for place, letter in enumerate(_PROBE[1]) if not letter.isspace()
+        )
+        known = _leaving_out[tokenizer] = (
+            state,
+            missing or bool(offsets and offsets[0][0] == offsets[0][1]),
+        )
     return known[1]
 
 
 def _answer(answers: Any) -> tuple[int, int] | None:
-    """Return the first answer as characters [start, end) of the context, without white space around it."""
+    """Return the first answer as characters [start, end) of the context, without white space around
+    it.
+    """
     if not answers or not len(answers["text"]):
         return None
     text, start = str(answers["text"][0]), int(answers["answer_start"][0])
@@ -218,23 +281,36 @@ def _targets(
 ) -> list[tuple[int, int, int, int] | None]:
     firsts = _firsts(owners)
     lasts = [*firsts[1:], True]
-    return [_target(window, spans[owner], *edges) for window, owner, *edges in zip(windows, owners, firsts, lasts, strict=True)]
+    return [
+        _target(window, spans[owner], *edges)
+        for window, owner, *edges in zip(windows, owners, firsts, lasts, strict=True)
+    ]
 
 
-def _target(window: Encoding, span: tuple[int, int] | None, is_first: bool, is_last: bool) -> tuple[int, int, int, int] | None:
-    """Return the first and last token of the answer, and their characters [start, end); None where the window lacks some of it."""
+def _target(
+    window: Encoding, span: tuple[int, int] | None, is_first: bool, is_last: bool
+) -> tuple[int, int, int, int] | None:
+    """Return the first and last token of the answer, and their characters [start, end); None where
+    the window lacks some of it.
+    """
     first, count = _context(window)
     if span is None or not count:
         return None
     start, end = span
     offsets = np.asarray(window.offsets[first : first + count])
-    # The characters of a window run on without a hole, but for white space and what the tokenizer drops, at the ends of a text too.
+    # The characters of a window run on without a hole, but for white space and what the tokenizer
+    # drops, at the ends of a text too.
     if (offsets[0, 0] > start and not is_first) or (offsets[-1, 1] < end and not is_last):
         return None
     after, before = np.flatnonzero(offsets[:, 1] > start), np.flatnonzero(offsets[:, 0] < end)
     if not after.size or not before.size or after[0] > before[-1]:
         return None
-    return first + int(after[0]), first + int(before[-1]), int(offsets[after[0], 0]), int(offsets[before[-1], 1])
+    return (
+        first + int(after[0]),
+        first + int(before[-1]),
+        int(offsets[after[0], 0]),
+        int(offsets[before[-1], 1]),
+    )
 
 
 def _offset_columns(windows: Sequence[Encoding]) -> dict[str, list[Any]]:
@@ -260,7 +336,8 @@ def _check_read_back(
     contexts: Sequence[str],
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    """Note answers that lose letters as tokens, and those that gain some where most do, as in a text without spaces.
+    """Note answers that lose letters as tokens, and those that gain some where most do, as in a
+    text without spaces.
 
     Raises `ModelError` where most answers lose letters.
     """
@@ -278,8 +355,9 @@ def _check_read_back(
             widened.append(index)
     if len(seen) >= ENOUGH and 2 * len(clipped) > len(seen):
         raise ModelError(
-            f"the offsets of the tokenizer `{tokenizer.name_or_path}` leave out letters of {len(clipped)} of {len(seen)} answers: "
-            f"{clipped[0]}. Choose another model, or correct the pre-tokenizer and the normalizer in its `tokenizer.json`."
+            f"the offsets of the tokenizer `{tokenizer.name_or_path}` leave out letters of "
+            f"{len(clipped)} of {len(seen)} answers: {clipped[0]}. Choose another model, or "
+            "correct the pre-tokenizer and the normalizer in its `tokenizer.json`."
         )
     if len(seen) >= ENOUGH and 2 * len(widened) > len(seen):
         for index in widened:
@@ -287,9 +365,14 @@ def _check_read_back(
 
 
 def _note_lost(
-    notes: list[list[str]], owners: Sequence[int], spans: Sequence[tuple[int, int] | None], found: Sequence[tuple[int, ...] | None]
+    notes: list[list[str]],
+    owners: Sequence[int],
+    spans: Sequence[tuple[int, int] | None],
+    found: Sequence[tuple[int, ...] | None],
 ) -> None:
-    """Note, on its first window, every row whose answer no window holds: the loss takes it for unanswerable."""
+    """Note, on its first window, every row whose answer no window holds: the loss takes it for
+    unanswerable.
+    """
     held = {owner for owner, span in zip(owners, found, strict=True) if span is not None}
     for index, (owner, first) in enumerate(zip(owners, _firsts(owners), strict=True)):
         if first and spans[owner] is not None and owner not in held:

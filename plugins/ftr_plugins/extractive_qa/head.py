@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ftr.data.schema import Column, RowSchema
+from ftr.registry.schema import Column, RowSchema
 from ftr_plugins.extractive_qa.options import ExtractiveQAOptions
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from transformers.utils.generic import ModelOutput
 
-    from ftr.protocols import EncodeSettings, Feature, Model, Prediction, Row, State
+    from ftr.registry.protocols import EncodeSettings, Feature, Model, Prediction, Row, State
     from ftr_plugins.extractive_qa.spans import Answer, WindowRecord
 
 THRESHOLD = "no_answer_threshold"
@@ -22,8 +22,9 @@ THRESHOLD = "no_answer_threshold"
 class ExtractiveQAHead:
     """Builds, feeds and reads an `AutoModelForQuestionAnswering`.
 
-    A model trained on rows that all have an answer always answers. Where the validation rows hold questions without
-    one, or `head.threshold` is given, a question whose no-answer score lies above the threshold gets "".
+    A model trained on rows that all have an answer always answers. Where the validation rows hold
+    questions without one, or `head.threshold` is given, a question whose no-answer score lies above
+    the threshold gets "".
     """
 
     schema = RowSchema(
@@ -33,7 +34,14 @@ class ExtractiveQAHead:
             Column(
                 name="answers",
                 type="answers",
-                aliases=("answer", "answers.text", "answer.text", "answers_text", "answer_text", "answer_texts"),
+                aliases=(
+                    "answer",
+                    "answers.text",
+                    "answer.text",
+                    "answers_text",
+                    "answer_text",
+                    "answer_texts",
+                ),
             ),
             Column(name="title", type="value", required=False),
         ),
@@ -44,7 +52,9 @@ class ExtractiveQAHead:
         self.options = options or ExtractiveQAOptions()
 
     def check(self, row: Row) -> str | None:
-        """Return why the row cannot be used, or None; `answers` may be missing or None (not known)."""
+        """Return why the row cannot be used, or None; `answers` may be missing or None (not
+        known).
+        """
         for column in ("question", "context"):
             if not isinstance(row.get(column), str) or not row[column].strip():
                 return f"empty {column}"
@@ -52,25 +62,38 @@ class ExtractiveQAHead:
         return None if answers is None else _check_answers(answers, row["context"])
 
     def build(self, model: Model, labels: Sequence[str], seed: int) -> PreTrainedModel:
-        """Return the question-answering model on the pretrained weights; the two output rows follow from `seed`."""
+        """Return the question-answering model on the pretrained weights; the two output rows follow
+        from `seed`.
+        """
         from transformers import AutoModelForQuestionAnswering, set_seed
 
-        if not getattr(model, "complete", False):  # a trained model has all its weights, and others draw random numbers too
+        if not getattr(
+            model, "complete", False
+        ):  # a trained model has all its weights, and others draw random numbers too
             set_seed(seed)
         # Some kinds have as many outputs as labels, and the checkpoint may be a classifier's.
         return model.load(AutoModelForQuestionAnswering, num_labels=2)
 
-    def encode(self, rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings) -> dict[str, list[Any]]:
+    def encode(
+        self,
+        rows: dict[str, list[Any]],
+        tokenizer: PreTrainedTokenizerBase,
+        settings: EncodeSettings,
+    ) -> dict[str, list[Any]]:
         """Turn rows into windows: see `ftr_plugins.extractive_qa.encode.encode_rows`."""
         from ftr_plugins.extractive_qa.encode import encode_rows
 
         return encode_rows(rows, tokenizer, settings, self.options.max_question_length)
 
-    def collate(self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
-        """Pad to the longest; `start_positions` and `end_positions` (batch,) where the features have them."""
+    def collate(
+        self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase
+    ) -> dict[str, Tensor]:
+        """Pad to the longest; `start_positions` and `end_positions` (batch,) where the features
+        have them.
+        """
         import torch
 
-        from ftr.train.padding import pad
+        from ftr.model.padding import pad
 
         batch = pad(features, tokenizer)
         for name in ("start_positions", "end_positions"):
@@ -82,43 +105,65 @@ class ExtractiveQAHead:
         """Return the mean cross entropy of starts and ends over the tokens that are no padding."""
         return self.row_losses(outputs, inputs, 0.0).mean()
 
-    def row_losses(self, outputs: ModelOutput, inputs: Mapping[str, Tensor], smoothing: float) -> Tensor:
-        """Return each window's mean cross entropy of its start and its end, over the tokens that are no padding.
+    def row_losses(
+        self, outputs: ModelOutput, inputs: Mapping[str, Tensor], smoothing: float
+    ) -> Tensor:
+        """Return each window's mean cross entropy of its start and its end, over the tokens that
+        are no padding.
 
-        The share `smoothing` of each target is spread over these tokens, so that padding makes no difference.
+        The share `smoothing` of each target is spread over these tokens, so that padding makes no
+        difference.
         """
         from ftr_plugins.extractive_qa.losses import position_losses
 
         mask = inputs["attention_mask"] != 0
-        start, end = (position_losses(outputs[f"{side}_logits"], inputs[f"{side}_positions"], mask, smoothing) for side in ("start", "end"))
+        start, end = (
+            position_losses(outputs[f"{side}_logits"], inputs[f"{side}_positions"], mask, smoothing)
+            for side in ("start", "end")
+        )
         return (start + end) / 2
 
     def combine(self, outputs: Sequence[ModelOutput]) -> ModelOutput:
-        """Return the means of the start and of the end logits: every span, and no answer, scores the mean of its scores.
+        """Return the means of the start and of the end logits: every span, and no answer, scores
+        the mean of its scores.
 
         Logits rather than probabilities, for the windows of a question are compared by them.
         """
         import torch
         from transformers.modeling_outputs import QuestionAnsweringModelOutput
 
-        mean = {key: torch.stack([one[key].float() for one in outputs]).mean(dim=0) for key in ("start_logits", "end_logits")}
+        mean = {
+            key: torch.stack([one[key].float() for one in outputs]).mean(dim=0)
+            for key in ("start_logits", "end_logits")
+        }
         return QuestionAnsweringModelOutput(**mean)
 
     def reduce(self, outputs: ModelOutput, features: Sequence[Feature]) -> list[WindowRecord]:
         """Return the best spans and the null score of each window."""
         from ftr_plugins.extractive_qa.spans import search
 
-        return search(outputs["start_logits"], outputs["end_logits"], features, self.options.n_best, self.options.max_answer_length)
+        return search(
+            outputs["start_logits"],
+            outputs["end_logits"],
+            features,
+            self.options.n_best,
+            self.options.max_answer_length,
+        )
 
-    def decode(self, row: Row, records: Sequence[WindowRecord], state: State, labels: Sequence[str]) -> Prediction:
+    def decode(
+        self, row: Row, records: Sequence[WindowRecord], state: State, labels: Sequence[str]
+    ) -> Prediction:
         """Return the answer of one row.
 
-        `answer` is the text, "" for none; `start` and `end` its characters [start, end) in the context, None for none;
-        `score` its probability among the best spans and no answer; `no_answer_score` the null score less the best
-        span's (None when there is no span); `best_answer` the best span, whatever the threshold made of it.
+        `answer` is the text, "" for none; `start` and `end` its characters [start, end) in the
+        context, None for none; `score` its probability among the best spans and no answer;
+        `no_answer_score` the null score less the best span's (None when there is no span);
+        `best_answer` the best span, whatever the threshold made of it.
         """
         best = self._best(row, records)
-        threshold = state.get(THRESHOLD) if self.options.threshold is None else self.options.threshold
+        threshold = (
+            state.get(THRESHOLD) if self.options.threshold is None else self.options.threshold
+        )
         none = best["diff"] is None or (threshold is not None and best["diff"] > threshold)
         return {
             "id": row["id"],
@@ -130,12 +175,22 @@ class ExtractiveQAHead:
             "best_answer": best["text"],
         }
 
-    def as_given(self, prediction: Prediction, text: str, before: Callable[[int, int], tuple[int, int]]) -> Prediction:
-        """Return the prediction with `start`, `end` and `answer` as they are in the context before it was cleaned."""
+    def as_given(
+        self, prediction: Prediction, text: str, before: Callable[[int, int], tuple[int, int]]
+    ) -> Prediction:
+        """Return the prediction with `start`, `end` and `answer` as they are in the context before
+        it was cleaned.
+        """
         if prediction["start"] is None:
             return prediction
         start, end = before(prediction["start"], prediction["end"])
-        return {**prediction, "start": start, "end": end, "answer": text[start:end], "best_answer": text[start:end]}
+        return {
+            **prediction,
+            "start": start,
+            "end": end,
+            "answer": text[start:end],
+            "best_answer": text[start:end],
+        }
 
     def tune(self, rows: Sequence[Row], records: Sequence[Sequence[WindowRecord]]) -> State:
         """Return the no-answer threshold with the best F1; `{}` when every row has an answer."""
@@ -147,31 +202,48 @@ class ExtractiveQAHead:
         if all(golds):
             return {}
         best = [self._best(row, windows) for row, windows in zip(rows, records, strict=True)]
-        known = [(gold, one["text"], one["diff"]) for gold, one in zip(golds, best, strict=True) if one["diff"] is not None]
-        threshold = best_threshold([gold for gold, _, _ in known], [text for _, text, _ in known], [diff for _, _, diff in known])
+        known = [
+            (gold, one["text"], one["diff"])
+            for gold, one in zip(golds, best, strict=True)
+            if one["diff"] is not None
+        ]
+        threshold = best_threshold(
+            [gold for gold, _, _ in known],
+            [text for _, text, _ in known],
+            [diff for _, _, diff in known],
+        )
         return {} if threshold is None else {THRESHOLD: threshold}
 
     def untuned(self, rows: Sequence[Row]) -> str | None:
-        """Say that the model will always answer, where some of `rows` have no answer and no threshold is given."""
+        """Say that the model will always answer, where some of `rows` have no answer and no
+        threshold is given.
+        """
         if self.options.threshold is not None or all(_texts(row) for row in rows):
             return None
         return (
-            "no validation rows: no no-answer threshold is tuned, and the model gives every question an answer. "
-            "`head.threshold=0` lets it give none where no answer scores best"
+            "no validation rows: no no-answer threshold is tuned, and the model gives every "
+            "question an answer. `head.threshold=0` lets it give none where no answer scores best"
         )
 
     def remarks(self, rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
-        """Say that F1 counts words where reference answers are in a script without spaces, unless characters are counted too."""
+        """Say that F1 counts words where reference answers are in a script without spaces, unless
+        characters are counted too.
+        """
         from ftr_plugins.extractive_qa.text import is_spaceless
 
         names = {name.rpartition(":")[2] for name in metrics}
-        texts = [text for row in rows for text in _texts(row)] if "squad" in names and "squad_characters" not in names else []
+        texts = (
+            [text for row in rows for text in _texts(row)]
+            if "squad" in names and "squad_characters" not in names
+            else []
+        )
         count = sum(map(is_spaceless, texts))
         if not count:
             return []
         return [
-            f"{count} of {len(texts)} reference answers are in a script without spaces: the `f1` of `squad` takes what stands between "
-            "blanks for one word. `metrics=squad_characters` counts characters"
+            f"{count} of {len(texts)} reference answers are in a script without spaces: the `f1` "
+            "of `squad` takes what stands between blanks for one word. `metrics=squad_characters` "
+            "counts characters"
         ]
 
     def baselines(
@@ -182,17 +254,28 @@ class ExtractiveQAHead:
 
         return baselines(train, heldout, labels)
 
-    def score_inputs(self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]) -> dict[str, list[Any]]:
-        """Return what `evaluate`'s `squad_v2` takes: texts, ids, a no-answer probability, and the gold answers."""
+    def score_inputs(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]
+    ) -> dict[str, list[Any]]:
+        """Return what `evaluate`'s `squad_v2` takes: texts, ids, a no-answer probability, and the
+        gold answers.
+        """
         return {
             "predictions": [
-                {"id": one["id"], "prediction_text": one["answer"], "no_answer_probability": float(not one["answer"])}
+                {
+                    "id": one["id"],
+                    "prediction_text": one["answer"],
+                    "no_answer_probability": float(not one["answer"]),
+                }
                 for one in predictions
             ],
             "references": [
                 {
                     "id": row["id"],
-                    "answers": {"text": _texts(row), "answer_start": [int(start) for start in row["answers"]["answer_start"]]},
+                    "answers": {
+                        "text": _texts(row),
+                        "answer_start": [int(start) for start in row["answers"]["answer_start"]],
+                    },
                 }
                 for row in rows
             ],
@@ -212,7 +295,12 @@ def _check_answers(answers: object, context: str) -> str | None:
     if not isinstance(answers, Mapping):
         return "answers are not {text, answer_start}"
     texts, starts = answers.get("text"), answers.get("answer_start")
-    if not isinstance(texts, Sequence) or not isinstance(starts, Sequence) or isinstance(texts, str) or len(texts) != len(starts):
+    if (
+        not isinstance(texts, Sequence)
+        or not isinstance(starts, Sequence)
+        or isinstance(texts, str)
+        or len(texts) != len(starts)
+    ):
         return "answers are not {text, answer_start}"
     for text, start in zip(texts, starts, strict=True):
         if not isinstance(text, str) or not text.strip():

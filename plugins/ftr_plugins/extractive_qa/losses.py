@@ -10,10 +10,12 @@ if TYPE_CHECKING:
 
 
 def position_losses(logits: Tensor, positions: Tensor, mask: Tensor, smoothing: float) -> Tensor:
-    """Return the cross entropy of each of `positions`, shape (batch,), over the tokens that `mask` has, in fp32.
+    """Return the cross entropy of each of `positions`, shape (batch,), over the tokens that `mask`
+    has, in fp32.
 
-    `logits` and `mask` have the shape (batch, length). With smoothing e over n tokens the target is 1 - e + e / n at the
-    position and e / n elsewhere (Szegedy et al. 2016, "Rethinking the Inception Architecture").
+    `logits` and `mask` have the shape (batch, length). With smoothing e over n tokens the target is
+    1 - e + e / n at the position and e / n elsewhere (Szegedy et al. 2016, "Rethinking the
+    Inception Architecture").
     """
     logs = logits.float().masked_fill(~mask, -math.inf).log_softmax(dim=-1)
     losses = -logs.gather(1, positions[:, None])[:, 0]

@@ -24,19 +24,24 @@ def is_spaceless(text: str) -> bool:
 
 
 def spaced(text: str) -> str:
-    """Return the text without punctuation of any script and with a blank around each character of a script without spaces.
+    """Return the text without punctuation of any script and with a blank around each character of a
+    script without spaces.
 
-    The F1 of SQuAD then counts such characters one by one, and words of other scripts as before: the mixed segmentation of MLQA's
-    script (Lewis et al. 2020) and CMRC 2018's.
+    The F1 of SQuAD then counts such characters one by one, and words of other scripts as before:
+    the mixed segmentation of MLQA's script (Lewis et al. 2020) and CMRC 2018's.
     """
     if text.isascii():
         return text
-    kept = "".join(letter for letter in text if letter.isascii() or unicodedata.category(letter)[0] != "P")
+    kept = "".join(
+        letter for letter in text if letter.isascii() or unicodedata.category(letter)[0] != "P"
+    )
     return " ".join(_UNIT.findall(kept))
 
 
 def normalize(text: str) -> str:
-    """Lower the case, then drop ASCII punctuation, English articles and extra white space, in this order."""
+    """Lower the case, then drop ASCII punctuation, English articles and extra white space, in this
+    order.
+    """
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
@@ -46,7 +51,9 @@ def exact(gold: str, answer: str) -> int:
 
 
 def f1(gold: str, answer: str) -> float:
-    """Return the F1 of the two bags of tokens, 0 to 1; where either has no token, 1 when both have none."""
+    """Return the F1 of the two bags of tokens, 0 to 1; where either has no token, 1 when both have
+    none.
+    """
     gold_tokens = normalize(gold).split()
     tokens = normalize(answer).split()
     if not gold_tokens or not tokens:
@@ -59,9 +66,11 @@ def f1(gold: str, answer: str) -> float:
 
 
 def best_scores(golds: Sequence[str], answer: str) -> tuple[int, float]:
-    """Return the best exact and F1 of `answer` over the gold answers; no gold answer means that "" is right.
+    """Return the best exact and F1 of `answer` over the gold answers; no gold answer means that ""
+    is right.
 
-    As in the authors' script, gold answers that normalize to nothing are left out, and F1 is 0 to 1.
+    As in the authors' script, gold answers that normalize to nothing are left out, and F1 is 0 to
+    1.
     """
     kept = [gold for gold in golds if normalize(gold)] or [""]
     return max(exact(gold, answer) for gold in kept), max(f1(gold, answer) for gold in kept)

@@ -7,15 +7,20 @@ import pytest
 
 from ftr.config.resolve import resolve
 from ftr.errors import ConfigError
-from ftr.jobs.several.plan import Plan, check_plan, plan_of
-from ftr.registry import get_registry
-from ftr.train.components import make_head
+from ftr.model.components import make_head
+from ftr.registry.registry import get_registry
+from ftr.study.members import Plan, check_plan, plan_of
 from trainings import train
 
 
 def planned(**keys: Any) -> Plan:
     """Return the plan of settings on the sentiment task."""
-    return plan_of(resolve({"task": "sentiment", **{key.replace("__", "."): value for key, value in keys.items()}}, get_registry()).config)
+    return plan_of(
+        resolve(
+            {"task": "sentiment", **{key.replace("__", "."): value for key, value in keys.items()}},
+            get_registry(),
+        ).config
+    )
 
 
 @pytest.mark.parametrize(
@@ -37,29 +42,55 @@ def planned(**keys: Any) -> Plan:
         ({"boosting": 2}, "boosting", "votes", [{"seed": 0}, {"seed": 1}]),
     ],
 )
-def test_members_differ_in_what_is_asked(keys: dict[str, Any], kind: str, joined: str | None, apart: list[dict[str, int]]) -> None:
+def test_members_differ_in_what_is_asked(
+    keys: dict[str, Any], kind: str, joined: str | None, apart: list[dict[str, int]]
+) -> None:
     plan = planned(**keys)
-    assert (plan.kind, plan.joined, [member.apart for member in plan.members]) == (kind, joined, apart)
+    assert (plan.kind, plan.joined, [member.apart for member in plan.members]) == (
+        kind,
+        joined,
+        apart,
+    )
 
 
-@pytest.mark.parametrize("keys", [{"seeds": 2}, {"ensemble": "folds"}, {"ensemble": "bagging"}, {"ensemble": "soup"}, {"boosting": 2}])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"seeds": 2},
+        {"ensemble": "folds"},
+        {"ensemble": "bagging"},
+        {"ensemble": "soup"},
+        {"boosting": 2},
+    ],
+)
 def test_a_member_is_a_run_that_can_be_asked_for_alone(keys: dict[str, Any]) -> None:
     for member in planned(**keys).members:
         assert not member.config.several
         for key, value in member.apart.items():
-            place = {"fold": member.config.cv.fold, "bootstrap": member.config.data.bootstrap, "seed": member.config.seed}
+            place = {
+                "fold": member.config.cv.fold,
+                "bootstrap": member.config.data.bootstrap,
+                "seed": member.config.seed,
+            }
             assert place[key] == value
 
 
 def test_members_of_a_soup_begin_with_the_same_new_weights_and_others_do_not() -> None:
-    assert {member.config.weights_seed for member in planned(ensemble="soup", seed=3).members} == {3}
-    assert len({member.config.weights_seed for member in planned(ensemble="seeds", seed=3).members}) == 3
+    assert {member.config.weights_seed for member in planned(ensemble="soup", seed=3).members} == {
+        3
+    }
+    assert (
+        len({member.config.weights_seed for member in planned(ensemble="seeds", seed=3).members})
+        == 3
+    )
 
 
 def test_baselines_of_the_same_rows_are_made_once() -> None:
     assert [member.config.baselines for member in planned(seeds=3).members] == [True, False, False]
     assert all(member.config.baselines for member in planned(cv__folds=3).members)
-    assert not any(member.config.baselines for member in planned(cv__folds=3, baselines=False).members)
+    assert not any(
+        member.config.baselines for member in planned(cv__folds=3, baselines=False).members
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,14 +105,20 @@ def test_baselines_of_the_same_rows_are_made_once() -> None:
         ({"cv.fold": 1}, ("`cv.fold=1`", "`cv.folds`")),
     ],
 )
-def test_contradictions_are_refused_naming_both_keys(keys: dict[str, Any], named: tuple[str, str]) -> None:
+def test_contradictions_are_refused_naming_both_keys(
+    keys: dict[str, Any], named: tuple[str, str]
+) -> None:
     with pytest.raises(ConfigError) as refused:
         resolve({"task": "sentiment", **keys}, get_registry())
     assert all(name in str(refused.value) for name in named)
 
 
-def test_boosting_is_refused_for_a_head_without_classes_before_anything_is_written(questions: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"`boosting=3` .* the head `extractive-qa` \(`head`\) has no class"):
+def test_boosting_is_refused_for_a_head_without_classes_before_anything_is_written(
+    questions: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        ConfigError, match=r"`boosting=3` .* the head `extractive-qa` \(`head`\) has no class"
+    ):
         train({"task": "qa", "boosting": 3}, output=tmp_path / "runs", dataset=questions)
     assert not (tmp_path / "runs").exists()
 
@@ -94,11 +131,15 @@ def test_a_head_that_cannot_combine_is_refused_naming_what_joins_without(tmp_pat
 
         schema = make_head(get_registry(), config.head).schema
 
-    with pytest.raises(ConfigError, match=r"`ensemble=bagging` averages outputs, .* `ensemble=soup`"):
+    with pytest.raises(
+        ConfigError, match=r"`ensemble=bagging` averages outputs, .* `ensemble=soup`"
+    ):
         check_plan(plan_of(config), config, Alone())  # type: ignore[arg-type]
 
 
-def test_a_soup_without_validation_rows_is_refused_naming_both_keys(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
+def test_a_soup_without_validation_rows_is_refused_naming_both_keys(
+    tiny_bert: Path, reviews: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match=r"`ensemble=soup` .* `data.validation_share`"):
         train(
             {"task": "sentiment", "ensemble": "soup", "data.validation_share": 0},

@@ -1,4 +1,6 @@
-"""A run of several that was cut off goes on with the member it was at, and ends as one that never was."""
+"""A run of several that was cut off goes on with the member it was at, and ends as one that never
+was.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from ftr.cluster.storage import Storage
 from ftr.errors import ConfigError, RequestError, RunError
-from ftr.jobs.several import drive
-from ftr.jobs.several.join import Joining
-from ftr.runs.lock import LOCK
-from ftr.runs.storage import Storage
+from ftr.runs.directory import LOCK
+from ftr.study import study as drive
+from ftr.study.join import Joining
 from ftr.train.session import Session
 from ftr.train.trainer import StepTrainer
 from interruptions import cut_off, interrupted, resumed
@@ -35,13 +37,40 @@ STEPS = 10
 def left(run: Path) -> dict[str, Any]:
     """Return all of a finished run of several that must not depend on interruptions."""
     record = json.loads((run / "run.json").read_text())
-    files = [path for folder in ("model", "members", "predictions") for path in sorted((run / folder).rglob("*")) if path.is_file()]
-    kept = [path for path in files if path.suffix in (".safetensors", ".npy") or path.parent.name == "predictions"]
+    files = [
+        path
+        for folder in ("model", "members", "predictions")
+        for path in sorted((run / folder).rglob("*"))
+        if path.is_file()
+    ]
+    kept = [
+        path
+        for path in files
+        if path.suffix in (".safetensors", ".npy") or path.parent.name == "predictions"
+    ]
     return {
-        "files": {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept},
+        "files": {
+            str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in kept
+        },
         "all": sorted(str(path.relative_to(run)) for path in files),
-        "record": {key: record.get(key) for key in ("status", "scores", "summary", "best_member", "ensemble", "state", "heldout", "notes")},
-        "members": [{key: value for key, value in one.items() if key != "seconds"} for one in record["members"]],
+        "record": {
+            key: record.get(key)
+            for key in (
+                "status",
+                "scores",
+                "summary",
+                "best_member",
+                "ensemble",
+                "state",
+                "heldout",
+                "notes",
+            )
+        },
+        "members": [
+            {key: value for key, value in one.items() if key != "seconds"}
+            for one in record["members"]
+        ],
         "names": sorted(path.name for path in run.iterdir()),
     }
 
@@ -52,11 +81,16 @@ def _status(run: Path, member: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: Path) -> dict[str, dict[str, Any]]:
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: Path
+) -> dict[str, dict[str, Any]]:
     """What runs that nobody disturbs leave."""
     ways = {"bagging": BAGGING, "boosting": BOOSTING}
     folder = tmp_path_factory.mktemp("undisturbed")
-    return {name: left(train(settings, dataset=reviews, model=tiny_bert, output=folder).path) for name, settings in ways.items()}
+    return {
+        name: left(train(settings, dataset=reviews, model=tiny_bert, output=folder).path)
+        for name, settings in ways.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -98,9 +132,15 @@ def test_the_command_that_resumes_is_that_of_the_whole(
     said: list[str] = []
     cut_off(monkeypatch, StepTrainer, "training_step", STEPS + 3)
     with pytest.raises(KeyboardInterrupt):
-        ftr.run({**BAGGING, "dataset": str(reviews), "model": str(tiny_bert), "output": str(tmp_path)}, say=said.append)
+        ftr.run(
+            {**BAGGING, "dataset": str(reviews), "model": str(tiny_bert), "output": str(tmp_path)},
+            say=said.append,
+        )
     (run,) = tmp_path.iterdir()
-    assert said[-2:] == ["interrupted: 1 of 2 members are done, it will go on with", f"  ftr resume {run}"]
+    assert said[-2:] == [
+        "interrupted: 1 of 2 members are done, it will go on with",
+        f"  ftr resume {run}",
+    ]
     assert sum("ftr resume" in line for line in said) == 1
 
 
@@ -121,21 +161,45 @@ def test_a_member_that_fails_leaves_the_others_and_its_cause(
     assert left(run) == undisturbed["bagging"]
 
 
-def test_other_settings_and_a_run_that_is_done(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
+def test_other_settings_and_a_run_that_is_done(
+    tiny_bert: Path, reviews: Path, tmp_path: Path
+) -> None:
     run = train({**TWO, "seeds": 2, "epochs": 1}, dataset=reviews, model=tiny_bert, output=tmp_path)
     (run.path / "README.md").unlink()
-    assert resumed(run.path).record == run.record and "2 seeds" in (run.path / "README.md").read_text()
+    assert (
+        resumed(run.path).record == run.record and "2 seeds" in (run.path / "README.md").read_text()
+    )
     with pytest.raises(ConfigError, match="seeds"):
         resumed(run.path, seeds=3)
 
 
-def test_the_mirror_holds_the_whole_run_and_its_members(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
+def test_the_mirror_holds_the_whole_run_and_its_members(
+    tiny_bert: Path, reviews: Path, tmp_path: Path
+) -> None:
     place = f"file://{tmp_path}/mirror"
-    run = train({**BAGGING, "epochs": 1}, dataset=reviews, model=tiny_bert, output=tmp_path / "runs", **{"compute.storage": place})
+    run = train(
+        {**BAGGING, "epochs": 1},
+        dataset=reviews,
+        model=tiny_bert,
+        output=tmp_path / "runs",
+        **{"compute.storage": place},
+    )
     Storage.of(place).fetch(run.path.name, tmp_path / "back", exclude=())
-    here = {str(path.relative_to(run.path)): path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
-    back = {str(path.relative_to(tmp_path / "back")): path.read_bytes() for path in (tmp_path / "back").rglob("*") if path.is_file()}
-    assert here == back and "members/1/run.json" in back and "model/members/0/model.safetensors" in back
+    here = {
+        str(path.relative_to(run.path)): path.read_bytes()
+        for path in run.path.rglob("*")
+        if path.is_file()
+    }
+    back = {
+        str(path.relative_to(tmp_path / "back")): path.read_bytes()
+        for path in (tmp_path / "back").rglob("*")
+        if path.is_file()
+    }
+    assert (
+        here == back
+        and "members/1/run.json" in back
+        and "model/members/0/model.safetensors" in back
+    )
 
 
 def test_nothing_is_kept_of_a_run_whose_members_did_not_begin(tmp_path: Path) -> None:

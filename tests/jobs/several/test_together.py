@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 import ftr
-from ftr.config.models import ComputeConfig
+from ftr.config.schema import ComputeConfig
 from ftr.errors import RequestError
-from ftr.jobs.several.together import at_once
-from ftr.runs.lock import hold
+from ftr.runs.directory import hold
+from ftr.study.study import at_once
 from trainings import REVIEWS, Settings, lines, train
 
 SEEDS: Settings = {
@@ -36,9 +36,9 @@ def ray_here() -> Iterator[None]:
     """One Ray for these tests, started as a run starts it."""
     import ray
 
-    from ftr.jobs.cluster import connect
-    from ftr.jobs.launch import RAY_SETTINGS, signals_kept
-    from ftr.registry import get_registry
+    from ftr.cluster.connect import connect
+    from ftr.registry.registry import get_registry
+    from ftr.runs.launch import RAY_SETTINGS, signals_kept
 
     with signals_kept():
         connect(ComputeConfig(), get_registry(), lambda line: None, RAY_SETTINGS)
@@ -70,27 +70,45 @@ def _kill_when_it_has_a_checkpoint(output: Path, member: int, killed: list[int])
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
-def test_members_side_by_side_are_those_in_turn_though_a_process_is_killed(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
+def test_members_side_by_side_are_those_in_turn_though_a_process_is_killed(
+    tiny_bert: Path, reviews: Path, tmp_path: Path
+) -> None:
     killed: list[int] = []
-    killer = threading.Thread(target=_kill_when_it_has_a_checkpoint, args=(tmp_path / "together", 1, killed))
+    killer = threading.Thread(
+        target=_kill_when_it_has_a_checkpoint, args=(tmp_path / "together", 1, killed)
+    )
     killer.start()
     together = train(
-        SEEDS, dataset=reviews, model=tiny_bert, output=tmp_path / "together", **{"compute.cpus": len(os.sched_getaffinity(0)) / 2}
+        SEEDS,
+        dataset=reviews,
+        model=tiny_bert,
+        output=tmp_path / "together",
+        **{"compute.cpus": len(os.sched_getaffinity(0)) / 2},
     )
     killer.join()
     in_turn = train(SEEDS, dataset=reviews, model=tiny_bert, output=tmp_path / "in turn")
     assert killed and killed[0] != os.getpid()
-    attempts = [json.loads((together.path / f"members/{number}/run.json").read_text())["resumed"] for number in range(3)]
+    attempts = [
+        json.loads((together.path / f"members/{number}/run.json").read_text())["resumed"]
+        for number in range(3)
+    ]
     assert [len(each) for each in attempts] == [0, 1, 0] and attempts[1][0]["step"] > 0
     for number in range(3):
-        one, other = (run.path / f"members/{number}/model/model.safetensors" for run in (together, in_turn))
+        one, other = (
+            run.path / f"members/{number}/model/model.safetensors" for run in (together, in_turn)
+        )
         assert one.read_bytes() == other.read_bytes()
-    assert together.record["scores"] == in_turn.record["scores"] and together.record["summary"] == in_turn.record["summary"]
+    assert (
+        together.record["scores"] == in_turn.record["scores"]
+        and together.record["summary"] == in_turn.record["summary"]
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
-def test_a_member_that_fails_lets_those_under_way_end_and_no_other_begin(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
+def test_a_member_that_fails_lets_those_under_way_end_and_no_other_begin(
+    tiny_bert: Path, reviews: Path, tmp_path: Path
+) -> None:
     said: list[str] = []
     with contextlib.ExitStack() as held:
 
@@ -101,19 +119,34 @@ def test_a_member_that_fails_lets_those_under_way_end_and_no_other_begin(tiny_be
                 (run / "members/1").mkdir(parents=True)
                 held.enter_context(hold(run / "members/1"))
 
-        settings = {**SEEDS, "epochs": 2, "dataset": str(reviews), "model": str(tiny_bert), "output": str(tmp_path)}
+        settings = {
+            **SEEDS,
+            "epochs": 2,
+            "dataset": str(reviews),
+            "model": str(tiny_bert),
+            "output": str(tmp_path),
+        }
         with pytest.raises(RequestError, match="is being worked on"):
             ftr.run({**settings, "compute.cpus": len(os.sched_getaffinity(0)) / 2}, say=say)
     (run,) = tmp_path.iterdir()
     record = json.loads((run / "run.json").read_text())
-    assert record["status"] == "failed" and [one["status"] for one in record["members"]] == ["done", "waiting", "waiting"]
-    assert said[-2:] == ["failed: 1 of 3 members are done, it will go on with", f"  ftr resume {run}"]
+    assert record["status"] == "failed" and [one["status"] for one in record["members"]] == [
+        "done",
+        "waiting",
+        "waiting",
+    ]
+    assert said[-2:] == [
+        "failed: 1 of 3 members are done, it will go on with",
+        f"  ftr resume {run}",
+    ]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.usefixtures("ray_here")
-def test_an_interrupt_while_a_member_is_being_opened_stops_it_within_seconds(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
+def test_an_interrupt_while_a_member_is_being_opened_stops_it_within_seconds(
+    tiny_bert: Path, reviews: Path, tmp_path: Path
+) -> None:
     heard: list[float] = []
 
     def say(line: str) -> None:
@@ -123,11 +156,20 @@ def test_an_interrupt_while_a_member_is_being_opened_stops_it_within_seconds(tin
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(1.0)
 
-    settings = {**SEEDS, "members": 2, "epochs": 300, "dataset": str(reviews), "model": str(tiny_bert), "output": str(tmp_path)}
+    settings = {
+        **SEEDS,
+        "members": 2,
+        "epochs": 300,
+        "dataset": str(reviews),
+        "model": str(tiny_bert),
+        "output": str(tmp_path),
+    }
     with pytest.raises(KeyboardInterrupt):
         ftr.run({**settings, "compute.cpus": len(os.sched_getaffinity(0)) / 2}, say=say)
     assert heard and time.monotonic() - heard[0] < 30
     (run,) = tmp_path.iterdir()
-    records = [json.loads(path.read_text()) for path in [run / "run.json", *run.glob("members/*/run.json")]]
+    records = [
+        json.loads(path.read_text()) for path in [run / "run.json", *run.glob("members/*/run.json")]
+    ]
     assert {record["status"] for record in records} == {"interrupted"}
     assert not list(run.glob("members/*/model"))

@@ -14,23 +14,26 @@ from filelock import FileLock
 import sweeps
 
 if TYPE_CHECKING:
-    from ftr.jobs.sweep.driver import SweepResult
+    from ftr.study.sweep import SweepResult
 
 
 @pytest.fixture(scope="module")
 def ray_here() -> Iterator[None]:
     """Ray's processes on this machine; a sweep uses them and leaves them running."""
-    from ftr.config.models import ComputeConfig
-    from ftr.jobs.sweep.drive import connected
-    from ftr.registry import get_registry
+    from ftr.config.schema import ComputeConfig
+    from ftr.registry.registry import get_registry
+    from ftr.study.search import connected
 
     with connected(ComputeConfig(), get_registry(), lambda line: None):
         yield
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: Path) -> SweepResult:
-    """A sweep of five configurations, two trials each, that nothing came in the way of; not to be changed.
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: Path
+) -> SweepResult:
+    """A sweep of five configurations, two trials each, that nothing came in the way of; not to be
+    changed.
 
     Made once for all processes of pytest: the first that needs it makes it, the others wait.
     """
@@ -39,7 +42,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, revie
     made = shared / "undisturbed.pickle"
     with FileLock(made.with_suffix(".lock")):
         if not made.is_file():
-            result = sweeps.search(sweeps.REPEATED, dataset=reviews, model=tiny_bert, output=tmp_path_factory.mktemp("undisturbed"))
+            result = sweeps.search(
+                sweeps.REPEATED,
+                dataset=reviews,
+                model=tiny_bert,
+                output=tmp_path_factory.mktemp("undisturbed"),
+            )
             made.write_bytes(pickle.dumps(result))
         kept: SweepResult = pickle.loads(made.read_bytes())
     return kept

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from ftr.config.sweep_keys import SweepConfig
-from ftr.jobs.sweep.budget import Budget, Ending
+from ftr.config.schema import SweepConfig
+from ftr.study.search import Budget, Ending
 
 FLAT = [0.5] * 8
 RISING = [0.1 * n for n in range(9)]
@@ -20,18 +20,27 @@ def budget(*, limit: int | None = None, mode: str = "max", **keys: object) -> Bu
 def test_trials_end_it_when_all_are_begun_and_those_under_way_go_on() -> None:
     few = budget(limit=3, trials=3)
     assert few.sated([], 2) is None and few.exhausted() is None
-    assert few.sated([], 3) == few.sated([0.1], 4) == Ending("trials", "all 3 configurations were tried", at_once=False)
+    assert (
+        few.sated([], 3)
+        == few.sated([0.1], 4)
+        == Ending("trials", "all 3 configurations were tried", at_once=False)
+    )
     assert few.exhausted() is None
 
 
 def test_a_whole_grid_says_so_and_a_part_of_one_does_not() -> None:
     ending = budget(limit=6, searcher="grid").sated([], 6)
-    assert ending is not None and (ending.reason, ending.detail) == ("grid", "the whole grid was tried")
+    assert ending is not None and (ending.reason, ending.detail) == (
+        "grid",
+        "the whole grid was tried",
+    )
     part = budget(limit=4, searcher="grid", trials=4).sated([], 4)
     assert part is not None and part.reason == "trials"
 
 
-def test_time_stops_trials_under_way_too_and_counts_the_parts_before(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_stops_trials_under_way_too_and_counts_the_parts_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     resumed = Budget(SweepConfig.model_validate({"time": "1m"}), None, "max", spent_before=50.0)
     assert resumed.exhausted() is None and 50.0 <= resumed.seconds < 60.0
     now = time.monotonic()
@@ -49,7 +58,9 @@ def test_epochs_are_counted_over_all_trials_each_as_far_as_it_came() -> None:
     total.count(2, 1.5)
     assert total.exhausted() is None
     total.count(2, 2.0)
-    assert total.exhausted() == Ending("epochs_total", "6 epochs were trained, `epochs_total=6`", at_once=True)
+    assert total.exhausted() == Ending(
+        "epochs_total", "6 epochs were trained, `epochs_total=6`", at_once=True
+    )
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])

@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ftr.config.models import RunConfig
-from ftr.discovery import PluginRecord
+from ftr.config.schema import RunConfig
 from ftr.errors import ConfigError
-from ftr.jobs.sweep.ensemble import add_ensemble
-from ftr.jobs.sweep.members import check_ensemble
-from ftr.registry import Registry, get_registry
-from ftr.runs.ensemble_card import ensemble_lines
-from ftr.specs import HeadSpec
+from ftr.registry.discovery import PluginRecord
+from ftr.registry.registry import Registry, get_registry
+from ftr.registry.specs import HeadSpec
+from ftr.runs.report import ensemble_lines
+from ftr.study.ensemble import add_ensemble, check_ensemble
 from ftr.testing.tiny import tiny_tokenizer
 from joined import alter, join, noise, same, sweep_of
 
 if TYPE_CHECKING:
-    from ftr.jobs.run import RunResult
+    from ftr.runs.run import RunResult
 
 
 def other_tokenizer(path: Path) -> None:
@@ -40,7 +39,9 @@ def other_rows(path: Path) -> None:
 def other_questions(path: Path) -> None:
     """Say that the trial cut questions short."""
     card = json.loads((path / "model" / "ftr.json").read_text())
-    alter(path / "model" / "ftr.json", head_options={**card["head_options"], "max_question_length": 3})
+    alter(
+        path / "model" / "ftr.json", head_options={**card["head_options"], "max_question_length": 3}
+    )
 
 
 def other_threshold(path: Path) -> None:
@@ -52,13 +53,29 @@ def other_threshold(path: Path) -> None:
 @pytest.mark.parametrize(
     ("asked", "change", "cause"),
     [
-        ("top2", lambda path: alter(path / "model" / "ftr.json", max_length=32), "its `max_length` is 32, not 48"),
+        (
+            "top2",
+            lambda path: alter(path / "model" / "ftr.json", max_length=32),
+            "its `max_length` is 32, not 48",
+        ),
         ("top2", other_tokenizer, "its tokenizer is another"),
         ("top2", other_rows, "its validation rows are others"),
-        ("top2", other_questions, "its options of head `extractive-qa` make other features of a row"),
+        (
+            "top2",
+            other_questions,
+            "its options of head `extractive-qa` make other features of a row",
+        ),
         ("top2", lambda path: shutil.rmtree(path / "model"), "it kept no model"),
-        ("top2", lambda path: alter(path / "model" / "config.json", model_type="roberta"), "its model is a `roberta`, not a `bert`"),
-        ("soup2", lambda path: alter(path / "model" / "config.json", num_attention_heads=4), "its `num_attention_heads` is 4, not 2"),
+        (
+            "top2",
+            lambda path: alter(path / "model" / "config.json", model_type="roberta"),
+            "its model is a `roberta`, not a `bert`",
+        ),
+        (
+            "soup2",
+            lambda path: alter(path / "model" / "config.json", num_attention_heads=4),
+            "its `num_attention_heads` is 4, not 2",
+        ),
         ("top2", other_threshold, None),
     ],
 )
@@ -72,19 +89,29 @@ def test_what_does_not_fit_the_best_is_left_out_and_the_next_is_taken(
     assert summary["members"] == ([0, 1] if cause is None else [0, 2])
     if cause is not None:
         assert summary["left_out"]["1"].startswith(cause)
-        assert any(line.startswith(f"trial 1 is left out of the ensemble: {cause}") for line in said)
+        assert any(
+            line.startswith(f"trial 1 is left out of the ensemble: {cause}") for line in said
+        )
         assert f"left out: trial 1: {cause}" in (tmp_path / "ensemble" / "README.md").read_text()
 
 
-def test_with_fewer_trials_than_asked_it_is_made_of_those_and_of_one_not_at_all(classifier: RunResult, tmp_path: Path) -> None:
+def test_with_fewer_trials_than_asked_it_is_made_of_those_and_of_one_not_at_all(
+    classifier: RunResult, tmp_path: Path
+) -> None:
     said: list[str] = []
     made = sweep_of(classifier, tmp_path, [same, noise(0.1, 1)])
     assert join(made, "top5", said)["members"] == [0, 1]
     assert "`ensemble=top5`: only 2 finished trials can be joined" in said
     shutil.rmtree(tmp_path / "ensemble")
     summary = join((made[0], made[1][:1]), "top5", said)
-    assert summary == {"asked": "top5", "cause": "it takes 2 finished trials that can be joined, and there is 1"}
-    assert said[-1] == f"no ensemble was made (`ensemble=top5`): {summary['cause']}" and not (tmp_path / "ensemble").exists()
+    assert summary == {
+        "asked": "top5",
+        "cause": "it takes 2 finished trials that can be joined, and there is 1",
+    }
+    assert (
+        said[-1] == f"no ensemble was made (`ensemble=top5`): {summary['cause']}"
+        and not (tmp_path / "ensemble").exists()
+    )
     assert ensemble_lines(summary, "here") == [f"ensemble: none, {summary['cause']}"]
 
 
@@ -106,14 +133,27 @@ def lone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     monkeypatch.syspath_prepend(str(tmp_path))
     spec = HeadSpec(name="lone", target="lone_head:Lone", summary="no combine")
     record = PluginRecord(
-        name="lone", distribution="lone", version="1", origin="here", builtin=False, status="loaded", specs=(("head", spec),)
+        name="lone",
+        distribution="lone",
+        version="1",
+        origin="here",
+        builtin=False,
+        status="loaded",
+        specs=(("head", spec),),
     )
     return Registry([*get_registry().plugins, record])
 
 
-def test_a_head_that_cannot_combine_is_refused_at_once_or_named_at_the_end(classifier: RunResult, lone: Registry, tmp_path: Path) -> None:
-    config = RunConfig.model_validate({**classifier.record["config"], "head": {"name": "lone", "options": {}}})
-    cause = "the head `lone_head:Lone` has no `combine`, so outputs of several models cannot be averaged: `soup3` averages weights."
+def test_a_head_that_cannot_combine_is_refused_at_once_or_named_at_the_end(
+    classifier: RunResult, lone: Registry, tmp_path: Path
+) -> None:
+    config = RunConfig.model_validate(
+        {**classifier.record["config"], "head": {"name": "lone", "options": {}}}
+    )
+    cause = (
+        "the head `lone_head:Lone` has no `combine`, so outputs of several models cannot be "
+        "averaged: `soup3` averages weights."
+    )
     with pytest.raises(ConfigError) as refused:
         check_ensemble("top3", config, lone)
     assert str(refused.value) == f"`ensemble=top3`: {cause}"
@@ -124,5 +164,9 @@ def test_a_head_that_cannot_combine_is_refused_at_once_or_named_at_the_end(class
     for path in (directory.trial_path(0), directory.trial_path(1)):
         alter(path / "model" / "ftr.json", head="lone", head_options={})
     summary = add_ensemble(directory, entries, "top2", ("accuracy", "max"), lone, lambda line: None)
-    assert summary == {"asked": "top2", "cause": cause} and not list(directory.path.glob("ensemble*"))
-    assert add_ensemble(directory, entries, "soup2", ("accuracy", "max"), lone, lambda line: None)["members"] == [0, 1]
+    assert summary == {"asked": "top2", "cause": cause} and not list(
+        directory.path.glob("ensemble*")
+    )
+    assert add_ensemble(directory, entries, "soup2", ("accuracy", "max"), lone, lambda line: None)[
+        "members"
+    ] == [0, 1]

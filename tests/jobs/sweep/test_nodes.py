@@ -1,4 +1,6 @@
-"""A sweep over a cluster whose nodes come and go: every trial ends once, and the ranking is that of one machine left alone."""
+"""A sweep over a cluster whose nodes come and go: every trial ends once, and the ranking is that of
+one machine left alone.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,16 @@ from interruptions import command, wait_for, words
 from sweeps import REPEATED, ended, events_of, ranking, started
 
 if TYPE_CHECKING:
-    from ftr.jobs.sweep.driver import SweepResult
+    from ftr.study.sweep import SweepResult
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """A sweep that lost a node and gained another; `cut` are the trials that were under way on the lost one."""
+    """A sweep that lost a node and gained another; `cut` are the trials that were under way on the
+    lost one.
+    """
 
     path: Path
     answer: tuple[int, str, str]
@@ -43,16 +47,26 @@ def under_way(sweep: Path, host: str) -> set[int]:
     return {
         record["trial"]
         for record in records(sweep)
-        if record["node"] == host and record["status"] == "running" and (sweep / f"trials/{record['trial']:04d}/metrics.jsonl").is_file()
+        if record["node"] == host
+        and record["status"] == "running"
+        and (sweep / f"trials/{record['trial']:04d}/metrics.jsonl").is_file()
     }
 
 
 @pytest.fixture(scope="module")
 def story(tiny_bert: Path, reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> Story:
-    """The sweep of `undisturbed` on three nodes; one is lost while it trains, and another comes in its place."""
+    """The sweep of `undisturbed` on three nodes; one is lost while it trains, and another comes in
+    its place.
+    """
     output = tmp_path_factory.mktemp("nodes")
     with ray_cluster(Size(cpus=1), Size(cpus=1), Size(cpus=1)) as cluster:
-        asked = {**REPEATED, "dataset": reviews, "model": tiny_bert, "output": output, "compute.address": cluster.address}
+        asked = {
+            **REPEATED,
+            "dataset": reviews,
+            "model": tiny_bert,
+            "output": output,
+            "compute.address": cluster.address,
+        }
         driver = command("sweep", *words(asked))
         try:
             wait_for(lambda: any(output.glob("*/journal.jsonl")), driver)
@@ -65,7 +79,12 @@ def story(tiny_bert: Path, reviews: Path, tmp_path_factory: pytest.TempPathFacto
             out, err = driver.communicate(timeout=300)
         finally:
             driver.kill()
-        return Story(sweep, (driver.returncode, out, err), [lost.host, *(node.host for node in cluster.nodes)], cut)
+        return Story(
+            sweep,
+            (driver.returncode, out, err),
+            [lost.host, *(node.host for node in cluster.nodes)],
+            cut,
+        )
 
 
 def test_the_ranking_is_that_of_one_machine(story: Story, undisturbed: SweepResult) -> None:
@@ -76,7 +95,9 @@ def test_the_ranking_is_that_of_one_machine(story: Story, undisturbed: SweepResu
 def test_every_trial_ends_once_and_those_of_the_lost_node_are_taken_up_again(story: Story) -> None:
     events = events_of(story.path)
     assert sorted(ended(events)) == list(range(10))
-    assert story.cut and story.cut <= {number for number in started(events) if started(events).count(number) > 1}
+    assert story.cut and story.cut <= {
+        number for number in started(events) if started(events).count(number) > 1
+    }
     assert all(event["status"] == "done" for event in events if event["event"] == "end")
 
 

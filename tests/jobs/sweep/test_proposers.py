@@ -1,4 +1,6 @@
-"""Which values trials get: the same calls in the same order give the same values, and every value is one of the space."""
+"""Which values trials get: the same calls in the same order give the same values, and every value
+is one of the space.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,9 @@ from collections import Counter
 
 import pytest
 
-from ftr.config.dimension import grid_points
+from ftr.config.space import grid_points
 from ftr.errors import ConfigError
-from ftr.jobs.sweep.proposers import Proposer, TuneProposer, Values, make_proposer
+from ftr.study.search import Proposer, TuneProposer, Values, make_proposer
 from sweeps import hidden, space_of
 
 NAMES = ("random", "optuna", "hyperopt")
@@ -17,13 +19,21 @@ SPACE = space_of(
     learning_rate="loguniform(1e-5,1e-1)",
     batch_size="choice(8,16,32)",
     epochs="randint(1,5)",
-    **{"train.warmup": "quniform(0,0.2,0.05)", "train.weight_decay": "normal(0.1,0.02)", "train.schedule": "choice(linear,cosine)"},
+    **{
+        "train.warmup": "quniform(0,0.2,0.05)",
+        "train.weight_decay": "normal(0.1,0.02)",
+        "train.schedule": "choice(linear,cosine)",
+    },
 )
 PEAK = space_of(learning_rate="loguniform(1e-5,1e-1)", batch_size="choice(8,16,32)")
 BY_CHANCE = -5 / 3
-"""The mean score of values drawn at random: one order of magnitude away, and the wrong batch size two times of three."""
+"""The mean score of values drawn at random: one order of magnitude away, and the wrong batch size
+two times of three.
+"""
 WARM_UP = 12
-"""Configurations after which both searchers have begun to learn: they draw the first ten and five."""
+"""Configurations after which both searchers have begun to learn: they draw the first ten and
+five.
+"""
 
 
 def peak(values: Values) -> float:
@@ -44,7 +54,9 @@ def proposals(proposer: Proposer, count: int, sign: float = 1.0) -> list[Values]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_calls_give_the_same_values_and_another_seed_gives_others(name: str) -> None:
-    first, again, other = (proposals(make_proposer(name, SPACE, "max", seed), WARM_UP) for seed in (3, 3, 4))
+    first, again, other = (
+        proposals(make_proposer(name, SPACE, "max", seed), WARM_UP) for seed in (3, 3, 4)
+    )
     assert first == again != other
     assert len({str(values) for values in first}) > 1
 
@@ -64,13 +76,17 @@ def test_every_value_is_one_of_the_space(name: str) -> None:
 def test_random_does_not_depend_on_the_order_of_calls() -> None:
     proposer = make_proposer("random", SPACE, "max", 0)
     backwards = {number: proposer.propose(number) for number in reversed(range(5))}
-    assert [backwards[number] for number in range(5)] == proposals(make_proposer("random", SPACE, "max", 0), 5)
+    assert [backwards[number] for number in range(5)] == proposals(
+        make_proposer("random", SPACE, "max", 0), 5
+    )
 
 
 @pytest.mark.parametrize("name", ["optuna", "hyperopt"])
 @pytest.mark.parametrize(("mode", "sign"), [("max", 1.0), ("min", -1.0)])
 def test_searchers_learn_in_the_direction_of_the_score(name: str, mode: str, sign: float) -> None:
-    found = [peak(values) for values in proposals(make_proposer(name, PEAK, mode, 0), 4 * WARM_UP, sign)]
+    found = [
+        peak(values) for values in proposals(make_proposer(name, PEAK, mode, 0), 4 * WARM_UP, sign)
+    ]
     learned = found[WARM_UP:]
     assert sum(learned) / len(learned) > BY_CHANCE + 0.3
 
@@ -106,9 +122,15 @@ def test_a_grid_gives_each_point_once_and_then_nothing() -> None:
     assert proposer.propose(12) is None
 
 
-@pytest.mark.parametrize(("name", "mend"), [("optuna", "pip install 'ftr'"), ("hyperopt", "pip install 'ftr[hyperopt]'")])
-def test_a_searcher_that_is_not_installed_is_named_with_the_mend(name: str, mend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "mend"), [("optuna", "pip install 'ftr'"), ("hyperopt", "pip install 'ftr[hyperopt]'")]
+)
+def test_a_searcher_that_is_not_installed_is_named_with_the_mend(
+    name: str, mend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hidden(monkeypatch, name)
     with pytest.raises(ConfigError) as caught:
         make_proposer(name, SPACE, "max", 0)
-    assert f"`searcher={name}` needs the package `{name}`" in str(caught.value) and mend in str(caught.value)
+    assert f"`searcher={name}` needs the package `{name}`" in str(caught.value) and mend in str(
+        caught.value
+    )

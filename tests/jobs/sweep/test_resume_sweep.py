@@ -1,4 +1,6 @@
-"""Sweeps that are killed, stopped, moved and damaged: nothing is lost, nothing runs twice, and the ranking is the same."""
+"""Sweeps that are killed, stopped, moved and damaged: nothing is lost, nothing runs twice, and the
+ranking is the same.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +21,12 @@ import pytest
 
 from ftr.cli.main import main
 from ftr.errors import ConfigError, DataError, RequestError
-from ftr.jobs.sweep.start import resume_sweep
+from ftr.study.sweep import resume_sweep
 from interruptions import command, wait_for, words
 from sweeps import REPEATED, ended, events_of, ranking, started
 
 if TYPE_CHECKING:
-    from ftr.jobs.sweep.driver import SweepResult
+    from ftr.study.sweep import SweepResult
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -51,7 +53,9 @@ def ftr_heads():
 
 @dataclass
 class Story:
-    """What was seen while a sweep was killed, refused to a second driver, interrupted, moved, and brought to its end."""
+    """What was seen while a sweep was killed, refused to a second driver, interrupted, moved, and
+    brought to its end.
+    """
 
     path: Path
     killed: list[dict[str, Any]] = field(default_factory=list)
@@ -69,10 +73,16 @@ class Story:
 
 
 def running_process(sweep: Path, since: float) -> int | None:
-    """Return the process of a trial that has been trained since a moment (Unix seconds) and was evaluated."""
+    """Return the process of a trial that has been trained since a moment (Unix seconds) and was
+    evaluated.
+    """
     for record in sorted(sweep.glob("trials/*/run.json")):
         found = json.loads(record.read_text())
-        if found["status"] == "running" and found["created"] > since and (record.parent / "metrics.jsonl").is_file():
+        if (
+            found["status"] == "running"
+            and found["created"] > since
+            and (record.parent / "metrics.jsonl").is_file()
+        ):
             return int(found["process"])
     return None
 
@@ -98,7 +108,9 @@ def process(*words: object, cwd: Path | None = None) -> Iterator[subprocess.Pope
 
 @pytest.fixture(scope="module")
 def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A plugin whose head notes what is encoded, for the processes that are started; returns the file of its notes."""
+    """A plugin whose head notes what is encoded, for the processes that are started; returns the
+    file of its notes.
+    """
     site = tmp_path_factory.mktemp("site")
     (site / "fake_counting.py").write_text(COUNTING)
     info = site / "counting_dist-1.0.dist-info"
@@ -106,30 +118,55 @@ def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: counting-dist\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[ftr.plugins]\ncounting = fake_counting\n")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH", "")])))
+        patch.setenv(
+            "PYTHONPATH",
+            os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH", "")])),
+        )
         patch.setenv("ENCODED", str(site / "encoded"))
         yield site / "encoded"
 
 
 @pytest.fixture(scope="module")
-def story(counting: Path, tiny_bert: Path, reviews: Path, tmp_path_factory: pytest.TempPathFactory) -> Story:
+def story(
+    counting: Path, tiny_bert: Path, reviews: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Story:
     """The sweep of `undisturbed`, disturbed."""
     here, there = tmp_path_factory.mktemp("here"), tmp_path_factory.mktemp("there")
-    asked = {**REPEATED, "head": "counting", "dataset": reviews, "model": tiny_bert, "output": "runs"}
+    asked = {
+        **REPEATED,
+        "head": "counting",
+        "dataset": reviews,
+        "model": tiny_bert,
+        "output": "runs",
+    }
     with process("sweep", *words(asked), cwd=here) as driver:
-        wait_for(lambda: any(len(ended(events_of(path.parent))) >= 2 for path in here.glob("runs/*/journal.jsonl")), driver)
+        wait_for(
+            lambda: any(
+                len(ended(events_of(path.parent))) >= 2
+                for path in here.glob("runs/*/journal.jsonl")
+            ),
+            driver,
+        )
         driver.kill()
         driver.communicate()
     (sweep,) = here.glob("runs/*")
     told = Story(sweep, killed=events_of(sweep))
     with process("resume", f"runs/{sweep.name}", cwd=here) as driver:
-        wait_for(lambda: (sweep / ".lock").is_file() and "resume" in (sweep / "journal.jsonl").read_text(), driver)
+        wait_for(
+            lambda: (
+                (sweep / ".lock").is_file() and "resume" in (sweep / "journal.jsonl").read_text()
+            ),
+            driver,
+        )
         with process("resume", sweep) as other:
             told.second = (other.wait(60), (other.communicate()[1]))
         wait_for(lambda: len(ended(events_of(sweep))) >= len(ended(told.killed)) + 2, driver)
         driver.send_signal(signal.SIGINT)
         told.stopped = (driver.wait(120), driver.communicate()[1])
-    told.interrupted, told.status = events_of(sweep), json.loads((sweep / "sweep.json").read_text())["status"]
+    told.interrupted, told.status = (
+        events_of(sweep),
+        json.loads((sweep / "sweep.json").read_text())["status"],
+    )
     with (sweep / "journal.jsonl").open("a") as stream:
         stream.write('{"event": "result", "trial": 0, "epo')
     told.path = Path(shutil.move(sweep, there / "moved"))
@@ -142,12 +179,20 @@ def story(counting: Path, tiny_bert: Path, reviews: Path, tmp_path_factory: pyte
     return told
 
 
-def test_the_ranking_is_that_of_the_undisturbed_sweep(story: Story, undisturbed: SweepResult) -> None:
+def test_the_ranking_is_that_of_the_undisturbed_sweep(
+    story: Story, undisturbed: SweepResult
+) -> None:
     code, out, err = story.finished
     assert code == 0, (out, err)
     assert ranking(story.path) == ranking(undisturbed.path)
-    assert json.loads((story.path / "sweep.json").read_text())["winner"] == undisturbed.record["winner"]
-    assert "all 5 configurations were tried" in out and (story.path / "best/model/model.safetensors").is_file()
+    assert (
+        json.loads((story.path / "sweep.json").read_text())["winner"]
+        == undisturbed.record["winner"]
+    )
+    assert (
+        "all 5 configurations were tried" in out
+        and (story.path / "best/model/model.safetensors").is_file()
+    )
 
 
 def test_no_trial_that_ended_is_ever_run_again(story: Story) -> None:
@@ -176,12 +221,20 @@ def test_ctrl_c_gives_130_and_the_command_that_resumes(story: Story) -> None:
     code, err = story.stopped
     assert code == 130 and story.status == "interrupted" and "Traceback" not in err
     resuming = next(line for line in err.splitlines() if line.startswith("the sweep can go on: "))
-    assert shlex.split(resuming)[-3:-1] == ["ftr", "resume"] and shlex.split(resuming)[-1].startswith("runs/")
-    assert (story.interrupted[-1]["event"], story.interrupted[-1]["reason"]) == ("stop", "interrupted")
+    assert shlex.split(resuming)[-3:-1] == ["ftr", "resume"] and shlex.split(resuming)[
+        -1
+    ].startswith("runs/")
+    assert (story.interrupted[-1]["event"], story.interrupted[-1]["reason"]) == (
+        "stop",
+        "interrupted",
+    )
 
 
 def test_a_torn_last_line_is_told_and_left_out(story: Story) -> None:
-    assert 'journal.jsonl ended in half a line, which is left out: {"event": "result", "trial": 0, "epo' in story.finished[2]
+    assert (
+        'journal.jsonl ended in half a line, which is left out: {"event": "result", "trial": 0, '
+        '"epo' in story.finished[2]
+    )
     lines = (story.path / "journal.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == story.events
 
@@ -191,14 +244,23 @@ def test_a_whole_sweep_encodes_what_one_run_does(story: Story) -> None:
 
 
 def test_other_settings_are_refused_by_name(undisturbed: SweepResult) -> None:
-    with pytest.raises(ConfigError, match=r"`learning_rate` is 'loguniform\(3e-4,0.01\)' in this sweep, not 0.5: a sweep goes on as it"):
+    with pytest.raises(
+        ConfigError,
+        match=r"`learning_rate` is 'loguniform\(3e-4,0.01\)' in this sweep, not 0.5: a sweep goes "
+        r"on as it",
+    ):
         resume_sweep(undisturbed.path, ["learning_rate=0.5"])
-    with pytest.raises(ConfigError, match=r"`searcher` is 'random' in this sweep, not 'optuna'.*Only `trials`, `time`"):
+    with pytest.raises(
+        ConfigError,
+        match=r"`searcher` is 'random' in this sweep, not 'optuna'.*Only `trials`, `time`",
+    ):
         resume_sweep(undisturbed.path, ["trials=9", "searcher=optuna"])
     with pytest.raises(ConfigError, match=r"`learning_rat` .* is not a key.*`learning_rate`"):
         resume_sweep(undisturbed.path, ["learning_rat=0.5"])
     with pytest.raises(ConfigError, match=r"`epochs` is 'choice\(6,8\)'"):
-        resume_sweep(undisturbed.path, ["learning_rate=loguniform(0.0003,1e-2)", "epochs=choice(6,9)"])
+        resume_sweep(
+            undisturbed.path, ["learning_rate=loguniform(0.0003,1e-2)", "epochs=choice(6,9)"]
+        )
     with pytest.raises(ConfigError, match="`trials`"):
         resume_sweep(undisturbed.path, ["trials=0"])
 
@@ -217,7 +279,9 @@ def test_damaged_sweeps_and_those_of_other_versions_are_named(
         resume_sweep(copy)
     (copy / "sweep.json").write_text(json.dumps(record))
     journal = (copy / "journal.jsonl").read_text().splitlines()
-    (copy / "journal.jsonl").write_text("\n".join([*journal[:2], "{ not JSON", *journal[2:]]) + "\n")
+    (copy / "journal.jsonl").write_text(
+        "\n".join([*journal[:2], "{ not JSON", *journal[2:]]) + "\n"
+    )
     with pytest.raises(DataError, match=r"journal.jsonl` line 3 is damaged"):
         resume_sweep(copy)
 
@@ -231,7 +295,9 @@ def test_other_rows_are_refused(undisturbed: SweepResult, reviews: Path, tmp_pat
         resume_sweep(copy, say=lambda line: None)
 
 
-def test_a_sweep_that_is_gone_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_that_is_gone_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["resume", "nothing-here"]) == 2
     assert "`nothing-here`" in capsys.readouterr().err

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ftr.config.sweep_keys import SweepConfig
-from ftr.jobs.sweep.schedulers import Known, make_scheduler, tell_scheduler
-from ftr.runs.trials import Result, Trial
+from ftr.config.schema import SweepConfig
+from ftr.study.schedulers import Known, make_scheduler, tell_scheduler
+from ftr.study.trials import Result, Trial
 from sweeps import space_of
 
 NAMES = itertools.count()
@@ -18,7 +18,9 @@ SPACE = space_of(epochs="choice(2,4,9)")
 
 
 def scheduler_of(name: str, mode: str = "max", epochs: float = 9, **keys: object) -> Any:
-    return make_scheduler(SweepConfig.model_validate({"scheduler": name, **keys}), SPACE, epochs, mode, 0)
+    return make_scheduler(
+        SweepConfig.model_validate({"scheduler": name, **keys}), SPACE, epochs, mode, 0
+    )
 
 
 def trials(count: int, seed: int = 0) -> list[Trial]:
@@ -34,7 +36,9 @@ def trials(count: int, seed: int = 0) -> list[Trial]:
 
 
 def live(scheduler: Any, trial: Trial) -> list[str]:
-    """Let a scheduler see a trial as Tune shows it, and return its decisions up to the one that ends it."""
+    """Let a scheduler see a trial as Tune shows it, and return its decisions up to the one that
+    ends it.
+    """
     known, decisions, seen = Known(f"live-{next(NAMES)}"), list[str](), dict[str, Any]()
     scheduler.on_trial_add(None, known)
     for result in trial.results:
@@ -75,7 +79,9 @@ def test_fifo_lets_every_trial_train_to_its_end() -> None:
 
 
 @pytest.mark.parametrize(("mode", "sign"), [("max", 1.0), ("min", -1.0)])
-def test_asha_stops_the_weaker_after_grace_in_the_direction_of_the_score(mode: str, sign: float) -> None:
+def test_asha_stops_the_weaker_after_grace_in_the_direction_of_the_score(
+    mode: str, sign: float
+) -> None:
     scheduler = scheduler_of("asha", mode, grace=2, reduction=2)
     for number, value in enumerate([0.9, 0.8, 0.1]):
         trial = Trial(number, {}, number, 0)

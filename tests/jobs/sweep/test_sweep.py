@@ -1,4 +1,6 @@
-"""Whole sweeps of a tiny model: what is tried, what is stopped, what is ranked, and what is handed over."""
+"""Whole sweeps of a tiny model: what is tried, what is stopped, what is ranked, and what is handed
+over.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ftr.cli.main import main
-from ftr.jobs.sweep.start import resume_sweep
-from ftr.runs.leaderboard import rank, winner
-from ftr.runs.trials import replay
+from ftr.study.sweep import resume_sweep
+from ftr.study.trials import rank, replay, winner
 from sweeps import TINY, ended, events_of, ranking, search, started
 from trainings import Settings, lines
 
 if TYPE_CHECKING:
-    from ftr.jobs.sweep.driver import SweepResult
+    from ftr.study.sweep import SweepResult
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.usefixtures("ray_here")]
 
@@ -40,20 +41,39 @@ def broken_bert(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Pa
 
 
 @pytest.fixture(scope="module")
-def grid(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, broken_bert: Path, reviews: Path) -> SweepResult:
+def grid(
+    tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, broken_bert: Path, reviews: Path
+) -> SweepResult:
     """A grid of which three points of four cannot be trained."""
     space = {"model": f"choice({tiny_bert},{broken_bert})", "learning_rate": "choice(5e-3,1e30)"}
     output = tmp_path_factory.mktemp("grid")
-    return search({**TINY, "searcher": "grid", "epochs": 2, "train.warmup": 0, **space}, dataset=reviews, output=output)
+    return search(
+        {**TINY, "searcher": "grid", "epochs": 2, "train.warmup": 0, **space},
+        dataset=reviews,
+        output=output,
+    )
 
 
 @pytest.fixture(scope="module")
 def halved(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: Path) -> SweepResult:
     """A sweep with successive halving over trainings of different length."""
-    settings = {**TINY, "searcher": "random", "scheduler": "asha", "grace": 4, "reduction": 2, "trials": 10, "train.log_steps": 1}
+    settings = {
+        **TINY,
+        "searcher": "random",
+        "scheduler": "asha",
+        "grace": 4,
+        "reduction": 2,
+        "trials": 10,
+        "train.log_steps": 1,
+    }
     # One of three learns nothing.
     space = {"learning_rate": "choice(1e-6,5e-3,7e-3)", "epochs": "choice(6,8)"}
-    return search({**settings, **space}, dataset=reviews, model=tiny_bert, output=tmp_path_factory.mktemp("halved"))
+    return search(
+        {**settings, **space},
+        dataset=reviews,
+        model=tiny_bert,
+        output=tmp_path_factory.mktemp("halved"),
+    )
 
 
 def test_the_leaderboard_is_what_the_journal_tells(undisturbed: SweepResult) -> None:
@@ -62,22 +82,48 @@ def test_the_leaderboard_is_what_the_journal_tells(undisturbed: SweepResult) -> 
     entries = rank(state.trials.values(), "max")
     written = json.loads((undisturbed.path / "leaderboard.json").read_text())
     assert written["primary"] == "accuracy"
-    assert [(e["rank"], e["trial"], e["value"]) for e in written["entries"]] == [(e.rank, e.trial, e.value) for e in entries]
+    assert [(e["rank"], e["trial"], e["value"]) for e in written["entries"]] == [
+        (e.rank, e.trial, e.value) for e in entries
+    ]
     first = winner(entries)
-    assert first is not None and undisturbed.record["winner"] == first.trial and undisturbed.record["status"] == "done"
-    assert [event["event"] for event in events[:2]] == ["open", "trial"] and events[-1]["event"] == "stop"
-    assert undisturbed.record["stopped_by"] == events[-1]["reason"] == undisturbed.ending.reason == "trials"
-    for name in ("leaderboard.csv", "expected.json", "expected.png", "best/README.md", "best/predictions/test.jsonl"):
+    assert (
+        first is not None
+        and undisturbed.record["winner"] == first.trial
+        and undisturbed.record["status"] == "done"
+    )
+    assert [event["event"] for event in events[:2]] == ["open", "trial"] and events[-1][
+        "event"
+    ] == "stop"
+    assert (
+        undisturbed.record["stopped_by"]
+        == events[-1]["reason"]
+        == undisturbed.ending.reason
+        == "trials"
+    )
+    for name in (
+        "leaderboard.csv",
+        "expected.json",
+        "expected.png",
+        "best/README.md",
+        "best/predictions/test.jsonl",
+    ):
         assert (undisturbed.path / name).stat().st_size > 0, name
 
 
 def test_repeats_rank_by_their_mean_and_differ_in_seed(undisturbed: SweepResult) -> None:
     trials = undisturbed.state.trials
-    assert sorted(trials) == list(range(10)) and Counter(trial.group for trial in trials.values()) == dict.fromkeys(range(5), 2)
+    assert sorted(trials) == list(range(10)) and Counter(
+        trial.group for trial in trials.values()
+    ) == dict.fromkeys(range(5), 2)
     for entry in rank(trials.values(), "max"):
         bests = [trials[number].best for number in entry.trials]
         assert entry.value == pytest.approx(fmean(best for best in bests if best is not None))
-        seeds = [json.loads((undisturbed.path / f"trials/{number:04d}/run.json").read_text())["config"]["seed"] for number in entry.trials]
+        seeds = [
+            json.loads((undisturbed.path / f"trials/{number:04d}/run.json").read_text())["config"][
+                "seed"
+            ]
+            for number in entry.trials
+        ]
         assert seeds[1] == seeds[0] + 1
 
 
@@ -88,7 +134,11 @@ def test_each_trial_is_an_ordinary_run_without_optimizer_state(undisturbed: Swee
         assert (record["status"], record["trial"]) == ("done", number)
         assert {key: record["config"][key] for key in trial.values} == trial.values
         assert sorted(path.name for path in run.iterdir()) == ["metrics.jsonl", "model", "run.json"]
-        found = [line["accuracy"] for line in lines(run / "metrics.jsonl") if line["kind"] == "validation"]
+        found = [
+            line["accuracy"]
+            for line in lines(run / "metrics.jsonl")
+            if line["kind"] == "validation"
+        ]
         assert found == [result.value for result in trial.results] and trial.best == max(found)
 
 
@@ -109,21 +159,30 @@ def test_the_winner_loads_in_transformers_and_equals_predict(
     assert len(answers) == 60
     for answer, text in zip(answers, texts, strict=False):
         with torch.no_grad():
-            logits = model(**tokenizer(text, truncation=True, max_length=48, return_tensors="pt")).logits[0]
+            logits = model(
+                **tokenizer(text, truncation=True, max_length=48, return_tensors="pt")
+            ).logits[0]
         assert model.config.id2label[int(logits.argmax())] == answer["label"]
     record = json.loads((best / "run.json").read_text())
     assert set(record["baselines"]["majority"]) == set(record["scores"])
-    assert record["scores"]["validation"]["accuracy"] == undisturbed.state.trials[undisturbed.record["winner"]].best
+    assert (
+        record["scores"]["validation"]["accuracy"]
+        == undisturbed.state.trials[undisturbed.record["winner"]].best
+    )
 
 
 def test_a_grid_tries_each_point_once(grid: SweepResult) -> None:
     points = [tuple(trial.values.values()) for trial in grid.state.trials.values()]
     assert len(points) == len(set(points)) == 4
-    assert sorted(started(events_of(grid.path))) == sorted(ended(events_of(grid.path))) == [0, 1, 2, 3]
+    assert (
+        sorted(started(events_of(grid.path))) == sorted(ended(events_of(grid.path))) == [0, 1, 2, 3]
+    )
     assert (grid.ending.reason, grid.ending.detail) == ("grid", "the whole grid was tried")
 
 
-def test_a_trial_that_fails_keeps_cause_and_log_and_ends_no_sweep(grid: SweepResult, tiny_bert: Path) -> None:
+def test_a_trial_that_fails_keeps_cause_and_log_and_ends_no_sweep(
+    grid: SweepResult, tiny_bert: Path
+) -> None:
     assert grid.record["counts"] == {"done": 1, "stopped": 0, "failed": 3}
     places = json.loads((grid.path / "leaderboard.json").read_text())["entries"]
     assert [place["rank"] for place in places] == [1, None, None, None]
@@ -135,28 +194,46 @@ def test_a_trial_that_fails_keeps_cause_and_log_and_ends_no_sweep(grid: SweepRes
             assert str(trial.cause) in log and "Traceback" in log
             assert ("the loss is nan at step" in str(trial.cause)) == fine
             assert ("broken-bert" in str(trial.cause) and "weights" in str(trial.cause)) != fine
-    assert grid.best is not None and json.loads((grid.best / "run.json").read_text())["config"]["learning_rate"] == 5e-3
+    assert (
+        grid.best is not None
+        and json.loads((grid.best / "run.json").read_text())["config"]["learning_rate"] == 5e-3
+    )
 
 
 def test_asha_stops_some_and_every_trial_keeps_its_own_schedule(halved: SweepResult) -> None:
     status = Counter(trial.status for trial in halved.state.trials.values())
     assert status["stopped"] >= 2 and status["done"] >= 2 and status["failed"] == 0
     for number, trial in halved.state.trials.items():
-        rates = [line["learning_rate"] for line in lines(halved.path / f"trials/{number:04d}/metrics.jsonl") if line["kind"] == "train"]
+        rates = [
+            line["learning_rate"]
+            for line in lines(halved.path / f"trials/{number:04d}/metrics.jsonl")
+            if line["kind"] == "train"
+        ]
         asked, epochs = trial.values["learning_rate"], trial.values["epochs"]
         assert max(rates) == pytest.approx(asked, rel=0.05)
-        assert trial.epoch == (epochs if trial.status == "done" else 4) and trial.cause == (None if trial.status == "done" else "scheduler")
-        # What is left of its own epochs, and not of those it came to: next to nothing at its own end.
+        assert trial.epoch == (epochs if trial.status == "done" else 4) and trial.cause == (
+            None if trial.status == "done" else "scheduler"
+        )
+        # What is left of its own epochs, and not of those it came to: next to nothing at its own
+        # end.
         assert rates[-1] / asked == pytest.approx((1 - trial.epoch / epochs) / 0.9, abs=0.05)
-    record = json.loads((halved.path / f"trials/{halved.record['winner']:04d}/run.json").read_text())
+    record = json.loads(
+        (halved.path / f"trials/{halved.record['winner']:04d}/run.json").read_text()
+    )
     assert record["status"] == "done" and halved.best is not None
 
 
-def test_more_trials_go_on_where_a_finished_sweep_ended(undisturbed: SweepResult, tmp_path: Path) -> None:
+def test_more_trials_go_on_where_a_finished_sweep_ended(
+    undisturbed: SweepResult, tmp_path: Path
+) -> None:
     copy = shutil.copytree(undisturbed.path, tmp_path / "copy")
     again = resume_sweep(copy, say=lambda line: None)
-    assert started(events_of(copy)) == started(events_of(undisturbed.path)) and ranking(copy) == ranking(undisturbed.path)
-    assert again.record["winner"] == undisturbed.record["winner"] and again.ending.reason == "trials"
+    assert started(events_of(copy)) == started(events_of(undisturbed.path)) and ranking(
+        copy
+    ) == ranking(undisturbed.path)
+    assert (
+        again.record["winner"] == undisturbed.record["winner"] and again.ending.reason == "trials"
+    )
     before = len(events_of(copy))
     said: list[str] = []
     more = resume_sweep(copy, ["trials=60", "epochs_total=90"], say=said.append)
@@ -164,74 +241,141 @@ def test_more_trials_go_on_where_a_finished_sweep_ended(undisturbed: SweepResult
     assert (more.ending.reason, more.record["sweep"]["trials"]) == ("epochs_total", 60)
     new = events_of(copy)[before:]
     assert min(started(new)) == 10 and len(started(new)) == len(set(started(new)))
-    old = {number: (trial.values, trial.best, trial.status) for number, trial in undisturbed.state.trials.items()}
-    assert {number: (trial.values, trial.best, trial.status) for number, trial in more.state.trials.items() if number < 10} == old
+    old = {
+        number: (trial.values, trial.best, trial.status)
+        for number, trial in undisturbed.state.trials.items()
+    }
+    assert {
+        number: (trial.values, trial.best, trial.status)
+        for number, trial in more.state.trials.items()
+        if number < 10
+    } == old
     assert all(trial.ended for trial in more.state.trials.values())
-    assert {trial.cause for trial in more.state.trials.values() if trial.status == "stopped"} <= {"epochs_total"}
+    assert {trial.cause for trial in more.state.trials.values() if trial.status == "stopped"} <= {
+        "epochs_total"
+    }
     assert 90 <= sum(trial.epoch for trial in more.state.trials.values()) <= 94
 
 
 @pytest.fixture(scope="module")
-def by_loss(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: Path) -> SweepResult:
+def by_loss(
+    tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: Path
+) -> SweepResult:
     """A sweep of a space of four, ranked by the loss, with more trials asked for than it has."""
-    space = {"learning_rate": "choice(1e-6,5e-3)", "batch_size": "choice(8,8.0,16)", "train.label_smoothing": 0.1, "epochs": 2}
+    space = {
+        "learning_rate": "choice(1e-6,5e-3)",
+        "batch_size": "choice(8,8.0,16)",
+        "train.label_smoothing": 0.1,
+        "epochs": 2,
+    }
     settings = {**FIFO, "searcher": "optuna", "trials": 9, "metric": "loss", "ensemble": "top2"}
-    return search({**settings, **space}, dataset=reviews, model=tiny_bert, output=tmp_path_factory.mktemp("by-loss"))
+    return search(
+        {**settings, **space},
+        dataset=reviews,
+        model=tiny_bert,
+        output=tmp_path_factory.mktemp("by-loss"),
+    )
 
 
 def test_the_loss_ranks_trials_and_less_of_it_is_better(by_loss: SweepResult) -> None:
     entries = rank(by_loss.state.trials.values(), by_loss.record["mode"])
     values = [entry.value for entry in entries]
     assert (by_loss.record["primary"], by_loss.record["mode"]) == ("loss", "min")
-    assert values == sorted(value for value in values if value is not None) and 0 < fmean(map(float, map(str, values))) < 3
+    assert (
+        values == sorted(value for value in values if value is not None)
+        and 0 < fmean(map(float, map(str, values))) < 3
+    )
     assert by_loss.best is not None
-    best, ensemble = (json.loads((by_loss.path / name / "run.json").read_text()) for name in ("best", "ensemble"))
-    assert best["scores"]["validation"]["loss"] == pytest.approx(values[0], abs=1e-5) and "loss" in best["scores"]["test"]
-    assert best["best"]["value"] == min(line["value"] for line in lines(by_loss.best / "metrics.jsonl") if line["kind"] == "validation")
+    best, ensemble = (
+        json.loads((by_loss.path / name / "run.json").read_text()) for name in ("best", "ensemble")
+    )
+    assert (
+        best["scores"]["validation"]["loss"] == pytest.approx(values[0], abs=1e-5)
+        and "loss" in best["scores"]["test"]
+    )
+    assert best["best"]["value"] == min(
+        line["value"]
+        for line in lines(by_loss.best / "metrics.jsonl")
+        if line["kind"] == "validation"
+    )
     assert 0 < ensemble["scores"]["validation"]["loss"] < 3
 
 
 def test_a_space_that_was_gone_through_ends_the_sweep_and_resuming_it_says_so(
     by_loss: SweepResult, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    tried = {(str(trial.values["learning_rate"]), float(trial.values["batch_size"])) for trial in by_loss.state.trials.values()}
+    tried = {
+        (str(trial.values["learning_rate"]), float(trial.values["batch_size"]))
+        for trial in by_loss.state.trials.values()
+    }
     assert len(tried) == len(by_loss.state.trials) == 4
     assert by_loss.ending.detail == "all 4 configurations of the space were tried"
     assert main(["resume", str(by_loss.path), "trials=40"]) == 0
     out, err = capfd.readouterr()
-    assert "ended because all 4 configurations of the space were tried" in out and "Traceback" not in err
+    assert (
+        "ended because all 4 configurations of the space were tried" in out
+        and "Traceback" not in err
+    )
     assert len(started(events_of(by_loss.path))) == 4
 
 
 def test_a_metric_the_task_does_not_report_ends_it_with_the_scores_there_are(
     tiny_bert: Path, reviews: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    asked = {**FIFO, "dataset": reviews, "model": tiny_bert, "output": tmp_path / "out", "metric": "f2_macro"}
+    asked = {
+        **FIFO,
+        "dataset": reviews,
+        "model": tiny_bert,
+        "output": tmp_path / "out",
+        "metric": "f2_macro",
+    }
     words = [f"{key}={value}" for key, value in asked.items()]
     capfd.readouterr()
-    assert main(["sweep", *words, "trials=3", "learning_rate=loguniform(1e-4,1e-2)", "epochs=1"]) == 2
+    assert (
+        main(["sweep", *words, "trials=3", "learning_rate=loguniform(1e-4,1e-2)", "epochs=1"]) == 2
+    )
     out, err = capfd.readouterr()
     last = err.splitlines()[-1]
     assert out == "" and "Traceback" not in err and "ftr resume" not in err
     assert last.startswith(
-        "ftr: error: `metric=f2_macro` is no score of this task. Did you mean `f1_macro`? Choose from: accuracy, f1, f1_m"
+        "ftr: error: `metric=f2_macro` is no score of this task. Did you mean `f1_macro`? Choose "
+        "from: accuracy, f1, f1_m"
     )
     assert not list((tmp_path / "out").glob("*"))
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two workers need two cores")
-def test_two_workers_a_trial_come_to_the_metric_of_one(tiny_bert: Path, reviews: Path, tmp_path: Path) -> None:
-    space = {"learning_rate": "loguniform(1e-3,1e-2)", "epochs": 5, "trials": 1, "train.dropout": 0, "train.attention_dropout": 0}
+def test_two_workers_a_trial_come_to_the_metric_of_one(
+    tiny_bert: Path, reviews: Path, tmp_path: Path
+) -> None:
+    space = {
+        "learning_rate": "loguniform(1e-3,1e-2)",
+        "epochs": 5,
+        "trials": 1,
+        "train.dropout": 0,
+        "train.attention_dropout": 0,
+    }
     one, two = (
-        search({**FIFO, **space, "compute.workers": workers}, dataset=reviews, model=tiny_bert, output=tmp_path / str(workers))
+        search(
+            {**FIFO, **space, "compute.workers": workers},
+            dataset=reviews,
+            model=tiny_bert,
+            output=tmp_path / str(workers),
+        )
         for workers in (0, 2)
     )
     for alone, shared in zip(one.state.trials.values(), two.state.trials.values(), strict=True):
         assert alone.values == shared.values and alone.status == shared.status == "done"
-        assert [result.epoch for result in shared.results] == [result.epoch for result in alone.results] == [1.0, 2.0, 3.0, 4.0, 5.0]
+        assert (
+            [result.epoch for result in shared.results]
+            == [result.epoch for result in alone.results]
+            == [1.0, 2.0, 3.0, 4.0, 5.0]
+        )
         for mine, theirs in zip(alone.results, shared.results, strict=True):
             assert theirs.value == pytest.approx(mine.value, abs=1e-3)
             assert theirs.scores == pytest.approx(mine.scores, abs=1e-3)
-    assert len({result.value for trial in one.state.trials.values() for result in trial.results}) > 2, "something was learned"
+    assert (
+        len({result.value for trial in one.state.trials.values() for result in trial.results}) > 2
+    ), "something was learned"
     runs = [json.loads(path.read_text()) for path in sorted(two.path.glob("trials/*/run.json"))]
     assert [run["workers"] for run in runs] == [2] and two.best is not None

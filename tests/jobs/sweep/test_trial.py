@@ -1,4 +1,6 @@
-"""What a trial's process does around its training: reports, locks, and what is kept of a failure."""
+"""What a trial's process does around its training: reports, locks, and what is kept of a
+failure.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,23 @@ import pytest
 
 from ftr import atomic
 from ftr.errors import RequestError, ScoreError
-from ftr.jobs.sweep import reports as around
-from ftr.jobs.sweep.reports import Reports, held
-from ftr.jobs.sweep.trial import Shared, _failed, evaluations
-from ftr.runs.directory import RunDirectory
-from ftr.runs.lock import hold
+from ftr.runs.directory import RunDirectory, hold
+from ftr.study import trial as around
+from ftr.study.trial import Reports, Shared, _failed, evaluations, held
 from trainings import lines
 
 EVALUATION: dict[str, Any] = {"epoch": 1.0, "step": 5, "value": 0.5, "seconds": 2.0, "best": True}
 
 SHARED = Shared(
-    folder="", storage=None, prepared={}, record={}, primary="accuracy", mode="max", checkpoint_always=False, free=(), threads=1
+    folder="",
+    storage=None,
+    prepared={},
+    record={},
+    primary="accuracy",
+    mode="max",
+    checkpoint_always=False,
+    free=(),
+    threads=1,
 )
 
 
@@ -37,8 +45,21 @@ def test_reports_hold_numbers_alone_and_the_last_is_remembered() -> None:
     kept: list[int] = []
     reports = Reports(sent.append, lambda: kept.append(len(sent)))
     assert reports.last["step"] == 0 and math.isnan(reports.last["value"])
-    reports({**EVALUATION, "scores": {"accuracy": 0.5, "confusion_matrix": [[1, 0], [0, 1]], "f1_per_class": {"good": 1.0}}})
-    assert sent == [reports.last] == [{"epoch": 1.0, "step": 5, "value": 0.5, "seconds": 2.0, "scores": {"accuracy": 0.5}}]
+    reports(
+        {
+            **EVALUATION,
+            "scores": {
+                "accuracy": 0.5,
+                "confusion_matrix": [[1, 0], [0, 1]],
+                "f1_per_class": {"good": 1.0},
+            },
+        }
+    )
+    assert (
+        sent
+        == [reports.last]
+        == [{"epoch": 1.0, "step": 5, "value": 0.5, "seconds": 2.0, "scores": {"accuracy": 0.5}}]
+    )
     assert kept == [0], "what must outlive the process is kept before Tune may stop the trial"
 
 
@@ -54,19 +75,31 @@ def test_an_evaluation_at_which_tune_stops_the_trial_is_remembered() -> None:
 
 def test_evaluations_on_disk_are_those_that_are_reported(classifier: Any) -> None:
     found = evaluations(RunDirectory(classifier.path), "f1_macro")
-    written = [line for line in lines(classifier.path / "metrics.jsonl") if line["kind"] == "validation"]
+    written = [
+        line for line in lines(classifier.path / "metrics.jsonl") if line["kind"] == "validation"
+    ]
     assert [entry["value"] for entry in found] == [line["f1_macro"] for line in written]
     assert [(entry["epoch"], entry["step"], entry["seconds"]) for entry in found] == [
         (line["epoch"], line["step"], line["seconds"]) for line in written
     ]
     assert all(type(score) in (int, float) for entry in found for score in entry["scores"].values())
-    assert {"accuracy", "f1_macro"} <= found[0]["scores"].keys() and not {"value", "seconds", "step", "epoch"} & found[0]["scores"].keys()
-    assert all(math.isnan(entry["value"]) for entry in evaluations(RunDirectory(classifier.path), "unheard"))
+    assert {"accuracy", "f1_macro"} <= found[0]["scores"].keys() and not {
+        "value",
+        "seconds",
+        "step",
+        "epoch",
+    } & found[0]["scores"].keys()
+    assert all(
+        math.isnan(entry["value"])
+        for entry in evaluations(RunDirectory(classifier.path), "unheard")
+    )
 
 
 def test_a_torn_line_hides_no_other_evaluation(directory: RunDirectory) -> None:
     assert evaluations(directory, "accuracy") == []
-    atomic.append_line(directory.path / "metrics.jsonl", {"kind": "validation", **EVALUATION, "accuracy": 0.5})
+    atomic.append_line(
+        directory.path / "metrics.jsonl", {"kind": "validation", **EVALUATION, "accuracy": 0.5}
+    )
     with (directory.path / "metrics.jsonl").open("a") as stream:
         stream.write('{"kind": "validation", "epoch": 2.0, "st')
     assert [entry["value"] for entry in evaluations(directory, "accuracy")] == [0.5]
@@ -90,9 +123,15 @@ def test_a_trial_waits_for_the_process_that_still_works_on_it(directory: RunDire
     assert order == ["earlier", "later"]
 
 
-def test_a_process_that_never_lets_go_is_named(directory: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_never_lets_go_is_named(
+    directory: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(around, "ORPHAN_SECONDS", 0.1)
-    with hold(directory.path), pytest.raises(RequestError, match=r"is being worked on by process"), held(directory):
+    with (
+        hold(directory.path),
+        pytest.raises(RequestError, match=r"is being worked on by process"),
+        held(directory),
+    ):
         pass
 
 
@@ -115,11 +154,18 @@ def test_a_failure_is_kept_beside_the_run_and_told(directory: RunDirectory) -> N
         "evaluations": [],
     }
     record = json.loads(directory.record.read_text())
-    assert (record["status"], record["error"]) == ("failed", "ValueError: too steep") and record["finished"] > 1.0
+    assert (record["status"], record["error"]) == ("failed", "ValueError: too steep") and record[
+        "finished"
+    ] > 1.0
     assert "ValueError: too steep" in (directory.path / "error.log").read_text()
     assert _failed(directory, SHARED, ScoreError("no such score"), "no such score")["refused"]
 
 
 def test_a_failure_that_cannot_be_written_is_told_all_the_same(tmp_path: Path) -> None:
-    final = _failed(RunDirectory(tmp_path / "gone"), SHARED, OSError(28, "No space left on device"), "no space left")
+    final = _failed(
+        RunDirectory(tmp_path / "gone"),
+        SHARED,
+        OSError(28, "No space left on device"),
+        "no space left",
+    )
     assert (final["status"], final["cause"], final["log"]) == ("failed", "no space left", None)

@@ -6,10 +6,20 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from ftr_plugins.classification.metrics import F1, Accuracy, ConfusionMatrix, MacroRecall, Precision, Recall
+from ftr_plugins.classification.metrics import (
+    F1,
+    Accuracy,
+    ConfusionMatrix,
+    MacroRecall,
+    Precision,
+    Recall,
+)
 
 CASES = {
-    "three classes": (np.random.default_rng(0).integers(0, 3, 200).tolist(), np.random.default_rng(1).integers(0, 3, 200).tolist()),
+    "three classes": (
+        np.random.default_rng(0).integers(0, 3, 200).tolist(),
+        np.random.default_rng(1).integers(0, 3, 200).tolist(),
+    ),
     "all right": ([0, 1, 1], [0, 1, 1]),
     "all wrong": ([0, 1, 0], [1, 0, 1]),
     "a class never predicted": ([0, 0, 0, 0], [0, 1, 2, 1]),
@@ -30,10 +40,14 @@ def test_averages_agree_with_scikit_learn(metric: type[Precision | Recall | F1],
     index = ("precision", "recall", "f1").index(name)
     ours = metric().compute(predictions=predictions, references=references)
     for average in ("macro", "micro", "weighted"):
-        theirs = precision_recall_fscore_support(references, predictions, average=average, zero_division=0)[index]
+        theirs = precision_recall_fscore_support(
+            references, predictions, average=average, zero_division=0
+        )[index]
         assert ours[f"{name}_{average}"] == pytest.approx(theirs)
     every = list(range(max(predictions + references) + 1))
-    each = precision_recall_fscore_support(references, predictions, labels=every, average=None, zero_division=0)[index]
+    each = precision_recall_fscore_support(
+        references, predictions, labels=every, average=None, zero_division=0
+    )[index]
     assert ours[f"{name}_per_class"] == pytest.approx(each.tolist())
     assert ours[name] == ours[f"{name}_macro"]
 
@@ -47,11 +61,17 @@ def test_accuracy_macro_recall_and_confusion_matrix_agree_with_scikit_learn(case
     predictions, references = CASES[case]
     given: dict[str, Sequence[int]] = {"predictions": predictions, "references": references}
     every = list(range(max(predictions + references) + 1))
-    assert Accuracy().compute(**given) == {"accuracy": pytest.approx(accuracy_score(references, predictions))}
-    assert MacroRecall().compute(**given) == {
-        "macro_recall": pytest.approx(recall_score(references, predictions, average="macro", zero_division=0))
+    assert Accuracy().compute(**given) == {
+        "accuracy": pytest.approx(accuracy_score(references, predictions))
     }
-    assert ConfusionMatrix().compute(**given) == {"confusion_matrix": confusion_matrix(references, predictions, labels=every).tolist()}
+    assert MacroRecall().compute(**given) == {
+        "macro_recall": pytest.approx(
+            recall_score(references, predictions, average="macro", zero_division=0)
+        )
+    }
+    assert ConfusionMatrix().compute(**given) == {
+        "confusion_matrix": confusion_matrix(references, predictions, labels=every).tolist()
+    }
 
 
 def test_scores_are_plain_json_values() -> None:

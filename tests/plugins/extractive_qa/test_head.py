@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ftr.errors import ModelError
-from ftr.protocols import EncodeSettings
+from ftr.registry.protocols import EncodeSettings
 from ftr.testing.tiny import FAMILIES, Family, tiny_checkpoint, tiny_tokenizer
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
 from ftr_plugins.extractive_qa.metrics import Squad
@@ -22,9 +22,12 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from ftr.protocols import Row, State
+    from ftr.registry.protocols import Row, State
 
-CONTEXT = "the old mill stands by the river . it was built in 1803 by two brothers and ground wheat until 1911 . "
+CONTEXT = (
+    "the old mill stands by the river . it was built in 1803 by two brothers and ground wheat "
+    "until 1911 . "
+)
 
 
 class Checkpoint:
@@ -64,7 +67,9 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+def checkpoint(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Checkpoint:
     family: Family = request.param
     return Checkpoint(tiny_checkpoint(family, tmp_path_factory.mktemp(family)))
 
@@ -74,9 +79,15 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     return Checkpoint(tiny_checkpoint("bert", tmp_path_factory.mktemp("bert")))
 
 
-def row(question: str, answer: str | None, context: str = CONTEXT, name: str = "q1") -> dict[str, Any]:
+def row(
+    question: str, answer: str | None, context: str = CONTEXT, name: str = "q1"
+) -> dict[str, Any]:
     """Make a row; the answer is searched in the context."""
-    found = {"text": [], "answer_start": []} if answer is None else {"text": [answer], "answer_start": [context.index(answer)]}
+    found = (
+        {"text": [], "answer_start": []}
+        if answer is None
+        else {"text": [answer], "answer_start": [context.index(answer)]}
+    )
     return {"id": name, "title": "mill", "question": question, "context": context, "answers": found}
 
 
@@ -87,16 +98,29 @@ ROWS = [
 ]
 
 
-def encode(head: ExtractiveQAHead, rows: list[dict[str, Any]], tokenizer: PreTrainedTokenizerBase, targets: bool) -> list[dict[str, Any]]:
+def encode(
+    head: ExtractiveQAHead,
+    rows: list[dict[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    targets: bool,
+) -> list[dict[str, Any]]:
     """Encode rows and return one dict per window."""
     columns = head.encode(
-        {key: [one[key] for one in rows] for key in rows[0]}, tokenizer, EncodeSettings(max_length=96, stride=16, targets=targets)
+        {key: [one[key] for one in rows] for key in rows[0]},
+        tokenizer,
+        EncodeSettings(max_length=96, stride=16, targets=targets),
     )
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
 
 
 def predict(
-    head: ExtractiveQAHead, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, rows: list[dict[str, Any]], batch: int
+    head: ExtractiveQAHead,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: list[dict[str, Any]],
+    batch: int,
 ) -> list[list[Any]]:
     """Return the records of every row."""
     import torch
@@ -136,7 +160,11 @@ def test_a_tokenizer_that_pads_left_changes_nothing(checkpoint: Checkpoint) -> N
     right = head.collate(features, tokenizer)
     tokenizer.padding_side = "left"
     left = head.collate(features, tokenizer)
-    assert right.keys() == left.keys() >= {"input_ids", "attention_mask", "start_positions", "end_positions"}
+    assert (
+        right.keys()
+        == left.keys()
+        >= {"input_ids", "attention_mask", "start_positions", "end_positions"}
+    )
     assert all(torch.equal(right[key], left[key]) for key in right)
 
 
@@ -144,11 +172,15 @@ def test_new_weights_follow_from_the_seed(bert: Checkpoint) -> None:
     import torch
 
     head = ExtractiveQAHead()
-    one, same, other = (head.build(bert, (), seed=seed).state_dict()["qa_outputs.weight"] for seed in (1, 1, 2))
+    one, same, other = (
+        head.build(bert, (), seed=seed).state_dict()["qa_outputs.weight"] for seed in (1, 1, 2)
+    )
     assert torch.equal(one, same) and not torch.equal(one, other)
 
 
-def test_a_tiny_model_learns_answers_and_their_absence_and_is_a_plain_checkpoint(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_a_tiny_model_learns_answers_and_their_absence_and_is_a_plain_checkpoint(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
     import torch
     from transformers import AutoModelForQuestionAnswering
 
@@ -164,7 +196,10 @@ def test_a_tiny_model_learns_answers_and_their_absence_and_is_a_plain_checkpoint
     loaded = AutoModelForQuestionAnswering.from_pretrained(tmp_path)
     records = predict(head, loaded, tokenizer, ROWS, 8)
     state = head.tune(ROWS, records)
-    answers = {one["id"]: head.decode(one, windows, state, ())["answer"] for one, windows in zip(ROWS, records, strict=True)}
+    answers = {
+        one["id"]: head.decode(one, windows, state, ())["answer"]
+        for one, windows in zip(ROWS, records, strict=True)
+    }
     assert answers == {"long": "1803", "who": "two brothers", "none": ""}
 
 
@@ -172,7 +207,9 @@ def records_of(null: float, score: float) -> list[Any]:
     """Make one window whose only span is `mill`, characters 8 to 12 of the context."""
     import numpy as np
 
-    return [{"null": null, "score": np.array([score]), "start": np.array([8]), "end": np.array([12])}]
+    return [
+        {"null": null, "score": np.array([score]), "start": np.array([8]), "end": np.array([12])}
+    ]
 
 
 @pytest.mark.parametrize(
@@ -203,16 +240,26 @@ def test_tuning_needs_questions_without_an_answer() -> None:
     assert ExtractiveQAHead().tune(rows[:1], records[:1]) == {}
     assert ExtractiveQAHead().tune([], []) == {}
     assert ExtractiveQAHead().tune(rows, records) == {"no_answer_threshold": -0.5}
-    assert ExtractiveQAHead(ExtractiveQAOptions(threshold=0.25)).tune(rows[:1], records[:1]) == {"no_answer_threshold": 0.25}
+    assert ExtractiveQAHead(ExtractiveQAOptions(threshold=0.25)).tune(rows[:1], records[:1]) == {
+        "no_answer_threshold": 0.25
+    }
 
 
 def test_predictions_go_into_the_metric() -> None:
     head = ExtractiveQAHead()
     rows = [row("what ?", "mill"), row("what else ?", None, name="q2")]
     state: State = {"no_answer_threshold": 0.0}
-    predictions = [head.decode(one, records, state, ()) for one, records in zip(rows, (records_of(0, 3), records_of(5, 3)), strict=True)]
+    predictions = [
+        head.decode(one, records, state, ())
+        for one, records in zip(rows, (records_of(0, 3), records_of(5, 3)), strict=True)
+    ]
     scores = Squad().compute(**head.score_inputs(rows, predictions, ()))
-    assert (scores["exact"], scores["f1"], scores["HasAns_total"], scores["NoAns_total"]) == (100.0, 100.0, 1, 1)
+    assert (scores["exact"], scores["f1"], scores["HasAns_total"], scores["NoAns_total"]) == (
+        100.0,
+        100.0,
+        1,
+        1,
+    )
 
 
 @pytest.mark.parametrize(
@@ -225,16 +272,36 @@ def test_predictions_go_into_the_metric() -> None:
         ({"question": None}, "empty question"),
         ({"context": ""}, "empty context"),
         ({"answers": "1803"}, "answers are not {text, answer_start}"),
-        ({"answers": {"text": ["1803"], "answer_start": []}}, "answers are not {text, answer_start}"),
-        ({"answers": {"text": "1803", "answer_start": [3]}}, "answers are not {text, answer_start}"),
+        (
+            {"answers": {"text": ["1803"], "answer_start": []}},
+            "answers are not {text, answer_start}",
+        ),
+        (
+            {"answers": {"text": "1803", "answer_start": [3]}},
+            "answers are not {text, answer_start}",
+        ),
         ({"answers": {"text": [" "], "answer_start": [3]}}, "empty answer"),
-        ({"answers": {"text": ["1803"], "answer_start": [3]}}, "answer_start does not point at the answer"),
-        ({"answers": {"text": ["1803"], "answer_start": [-3]}}, "answer_start does not point at the answer"),
-        ({"answers": {"text": ["1803"], "answer_start": [None]}}, "answer_start does not point at the answer"),
-        ({"answers": {"text": ["1803", "mill"], "answer_start": [CONTEXT.index("1803"), 0]}}, "answer_start does not point at the answer"),
+        (
+            {"answers": {"text": ["1803"], "answer_start": [3]}},
+            "answer_start does not point at the answer",
+        ),
+        (
+            {"answers": {"text": ["1803"], "answer_start": [-3]}},
+            "answer_start does not point at the answer",
+        ),
+        (
+            {"answers": {"text": ["1803"], "answer_start": [None]}},
+            "answer_start does not point at the answer",
+        ),
+        (
+            {"answers": {"text": ["1803", "mill"], "answer_start": [CONTEXT.index("1803"), 0]}},
+            "answer_start does not point at the answer",
+        ),
     ],
 )
-def test_a_row_that_cannot_be_used_is_refused_with_its_cause(change: dict[str, Any], cause: str | None) -> None:
+def test_a_row_that_cannot_be_used_is_refused_with_its_cause(
+    change: dict[str, Any], cause: str | None
+) -> None:
     assert ExtractiveQAHead().check(row("when ?", "1803") | change) == cause
 
 
@@ -249,5 +316,13 @@ def test_a_tokenizer_without_pad_token_is_refused() -> None:
 
 
 def test_the_head_imports_nothing_heavy() -> None:
-    code = "import sys, ftr_plugins.extractive_qa.head; print(sorted({'torch', 'transformers', 'datasets', 'evaluate'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = (
+        "import sys, ftr_plugins.extractive_qa.head; print(sorted({'torch', 'transformers', "
+        "'datasets', 'evaluate'} & set(sys.modules)))"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )

@@ -35,8 +35,14 @@ WORDS = [
 def squad(golds: dict[str, list[str]], preds: dict[str, str]) -> dict[str, float]:
     """Compute the metric on answers and predictions given by question id."""
     result: dict[str, float] = Squad().compute(
-        predictions=[{"id": qid, "prediction_text": text, "no_answer_probability": 0.0} for qid, text in preds.items()],
-        references=[{"id": qid, "answers": {"text": texts, "answer_start": [0] * len(texts)}} for qid, texts in golds.items()],
+        predictions=[
+            {"id": qid, "prediction_text": text, "no_answer_probability": 0.0}
+            for qid, text in preds.items()
+        ],
+        references=[
+            {"id": qid, "answers": {"text": texts, "answer_start": [0] * len(texts)}}
+            for qid, texts in golds.items()
+        ],
     )
     return result
 
@@ -49,14 +55,21 @@ def phrase(draw: random.Random) -> str:
 def test_random_answers_score_as_in_the_published_v2_rules_to_the_last_digit(seed: int) -> None:
     draw = random.Random(seed)
     golds = {str(n): [phrase(draw) for _ in range(draw.choice([0, 1, 1, 3]))] for n in range(200)}
-    preds = {qid: draw.choice(["", phrase(draw), texts[0] if texts else ""]) for qid, texts in golds.items()}
+    preds = {
+        qid: draw.choice(["", phrase(draw), texts[0] if texts else ""])
+        for qid, texts in golds.items()
+    }
     assert squad(golds, preds) == evaluate_v2(golds, preds)
 
 
 def test_answerable_questions_score_as_in_the_published_v1_rules_to_the_last_digit() -> None:
     draw = random.Random(0)
-    golds = {str(n): [f"mill {phrase(draw)}" for _ in range(draw.randint(1, 3))] for n in range(300)}
-    preds = {qid: draw.choice(["", f"old {phrase(draw)}", texts[0]]) for qid, texts in golds.items()}
+    golds = {
+        str(n): [f"mill {phrase(draw)}" for _ in range(draw.randint(1, 3))] for n in range(300)
+    }
+    preds = {
+        qid: draw.choice(["", f"old {phrase(draw)}", texts[0]]) for qid, texts in golds.items()
+    }
     ours, theirs = squad(golds, preds), evaluate_v1(golds, preds)
     assert ours["exact"] == theirs["exact_match"]
     # Python 3.12 sums floats with compensation, the script adds them up one by one.
@@ -87,14 +100,20 @@ def test_parts_are_given_only_where_there_are_such_questions() -> None:
     assert not [key for key in squad({"q": ["mill"]}, {"q": "mill"}) if key.startswith("NoAns")]
     assert not [key for key in squad({"q": []}, {"q": ""}) if key.startswith("HasAns")]
     both = squad({"q": ["mill"], "r": []}, {"q": "mill", "r": "x"})
-    assert (both["HasAns_exact"], both["NoAns_exact"], both["exact"], both["total"]) == (100.0, 0.0, 50.0, 2)
+    assert (both["HasAns_exact"], both["NoAns_exact"], both["exact"], both["total"]) == (
+        100.0,
+        0.0,
+        50.0,
+        2,
+    )
 
 
 def test_characters_count_where_a_script_has_no_spaces_and_words_elsewhere() -> None:
     def score(gold: str, answer: str) -> dict[str, float]:
         given = {"id": "q", "prediction_text": answer, "no_answer_probability": 0.0}
         result: dict[str, float] = SquadCharacters().compute(
-            predictions=[given], references=[{"id": "q", "answers": {"text": [gold], "answer_start": [0]}}]
+            predictions=[given],
+            references=[{"id": "q", "answers": {"text": [gold], "answer_start": [0]}}],
         )
         return result
 

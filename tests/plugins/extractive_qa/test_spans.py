@@ -22,7 +22,9 @@ def window(first: int, count: int, null: int = 0) -> dict[str, Any]:
 
 def record(null: float, *spans: tuple[float, int, int]) -> WindowRecord:
     """Make a record of spans (score, start, end)."""
-    score, start, end = (list(column) for column in zip(*spans, strict=True)) if spans else ([], [], [])
+    score, start, end = (
+        (list(column) for column in zip(*spans, strict=True)) if spans else ([], [], [])
+    )
     return {
         "null": null,
         "score": np.array(score, dtype=np.float32),
@@ -31,11 +33,16 @@ def record(null: float, *spans: tuple[float, int, int]) -> WindowRecord:
     }
 
 
-def by_hand(start: Sequence[float], end: Sequence[float], feature: dict[str, Any], longest: int) -> list[tuple[float, int, int]]:
+def by_hand(
+    start: Sequence[float], end: Sequence[float], feature: dict[str, Any], longest: int
+) -> list[tuple[float, int, int]]:
     """Score every pair of tokens in turn."""
     first, count = feature["context_start"], len(feature["offset_start"])
     pairs = [(a, b) for a, b in product(range(count), range(count)) if a <= b < a + longest]
-    scored = [(start[first + a] + end[first + b], feature["offset_start"][a], feature["offset_end"][b]) for a, b in pairs]
+    scored = [
+        (start[first + a] + end[first + b], feature["offset_start"][a], feature["offset_end"][b])
+        for a, b in pairs
+    ]
     return sorted(scored, key=lambda span: -span[0])
 
 
@@ -44,7 +51,13 @@ def test_the_search_finds_the_best_spans_of_every_window(longest: int) -> None:
     import torch
 
     generator = torch.Generator().manual_seed(longest)
-    features = [window(5, 20), window(1, 6, null=29), window(12, 18, null=3), window(29, 1), window(0, 0)]
+    features = [
+        window(5, 20),
+        window(1, 6, null=29),
+        window(12, 18, null=3),
+        window(29, 1),
+        window(0, 0),
+    ]
     start, end = torch.randn(5, 30, generator=generator), torch.randn(5, 30, generator=generator)
     found = search(start, end, features, 10, longest)
     for index, (feature, one) in enumerate(zip(features, found, strict=True)):
@@ -72,7 +85,9 @@ def test_records_hold_copies_not_the_logits_of_the_batch() -> None:
 
 
 def test_the_best_span_and_the_least_null_score_come_from_any_window() -> None:
-    best = merge("0123456789", [record(4.0, (1.0, 0, 2)), record(3.0, (7.0, 4, 6), (2.0, 5, 6))], 20)
+    best = merge(
+        "0123456789", [record(4.0, (1.0, 0, 2)), record(3.0, (7.0, 4, 6), (2.0, 5, 6))], 20
+    )
     assert (best["text"], best["start"], best["end"], best["diff"]) == ("45", 4, 6, -4.0)
 
 
@@ -89,4 +104,9 @@ def test_white_space_at_the_ends_is_left_out_and_a_blank_span_is_no_answer() -> 
 
 def test_a_row_without_any_span_has_no_answer() -> None:
     best = merge("\u200b", [record(0.5)], 20)
-    assert (best["text"], best["start"], best["diff"], best["null_probability"]) == ("", None, None, 1.0)
+    assert (best["text"], best["start"], best["diff"], best["null_probability"]) == (
+        "",
+        None,
+        None,
+        1.0,
+    )

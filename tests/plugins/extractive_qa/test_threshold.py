@@ -9,7 +9,9 @@ from ftr_plugins.extractive_qa.text import best_scores
 from ftr_plugins.extractive_qa.threshold import best_threshold
 
 
-def total(golds: list[list[str]], answers: list[str], diffs: list[float], threshold: float) -> tuple[float, int]:
+def total(
+    golds: list[list[str]], answers: list[str], diffs: list[float], threshold: float
+) -> tuple[float, int]:
     """Sum F1 and exact over the rows at a threshold."""
     pairs = zip(golds, answers, diffs, strict=True)
     scores = [best_scores(gold, "" if diff > threshold else answer) for gold, answer, diff in pairs]
@@ -26,7 +28,9 @@ def test_no_other_threshold_has_a_better_f1_or_the_same_with_more_exact(seed: in
     assert chosen is not None and chosen not in diffs
     edges = sorted(set(diffs))
     others = [edges[0] - 1, edges[-1] + 1, *((a + b) / 2 for a, b in pairwise(edges))]
-    assert total(golds, answers, diffs, chosen) == max(total(golds, answers, diffs, other) for other in others)
+    assert total(golds, answers, diffs, chosen) == max(
+        total(golds, answers, diffs, other) for other in others
+    )
 
 
 def test_the_threshold_lies_midway_between_two_rows() -> None:

@@ -1,4 +1,6 @@
-"""Checks of what becomes of outputs: records, predictions, what is tuned, and what the metrics are given."""
+"""Checks of what becomes of outputs: records, predictions, what is tuned, and what the metrics are
+given.
+"""
 
 from __future__ import annotations
 
@@ -9,35 +11,56 @@ from typing import Any
 
 import pytest
 
-from ftr.protocols import Baselines, Combines, Votes
+from ftr.registry.protocols import Baselines, Combines, Votes
 from ftr.testing.alike import difference
 from ftr.testing.contract import Conformance, broken, must_work, require
 from ftr.testing.subjects import HeadSubject
 
 
 class AnswerChecks(Conformance):
-    """What must hold of `reduce`, `decode`, `tune`, `untuned`, `score_inputs` and, where there are any, `combine` and `baselines`."""
+    """What must hold of `reduce`, `decode`, `tune`, `untuned`, `score_inputs` and, where there are
+    any, `combine` and `baselines`.
+    """
 
     def test_records_are_small_and_cross_processes(self, ftr_head: HeadSubject) -> None:
         records = ftr_head.records(ftr_head.model, ftr_head.features(targets=False))
-        promise = f"`reduce` of {ftr_head} keeps little of each feature, in plain values: the records of a whole split are held"
-        change = "keep numbers, strings, lists, dicts or numpy arrays: `.tolist()`, or `.cpu().numpy().copy()`"
+        promise = (
+            f"`reduce` of {ftr_head} keeps little of each feature, in plain values: the records of "
+            "a whole split are held"
+        )
+        change = (
+            "keep numbers, strings, lists, dicts or numpy arrays: `.tolist()`, or "
+            "`.cpu().numpy().copy()`"
+        )
         for held in (found for record in records for found in _tensors(record)):
-            broken(promise, f"a record holds a torch tensor of shape {list(held.shape)}, and with it the whole batch", change)
+            broken(
+                promise,
+                f"a record holds a torch tensor of shape {list(held.shape)}, and with it the whole "
+                "batch",
+                change,
+            )
         try:
             again = pickle.loads(pickle.dumps(records))  # noqa: S301 - what was pickled here
         except Exception as error:
             broken(promise, f"a record does not pickle: {type(error).__name__}: {error}", change)
-        require(difference(records, again) is None, promise, "records come back as others", "keep plain values")
+        require(
+            difference(records, again) is None,
+            promise,
+            "records come back as others",
+            "keep plain values",
+        )
 
     def test_every_feature_gives_a_record_of_its_own(self, ftr_head: HeadSubject) -> None:
         features = ftr_head.features(targets=False)
         together = ftr_head.records(ftr_head.model, features)
-        alone = [record for feature in features for record in ftr_head.records(ftr_head.model, [feature])]
+        alone = [
+            record for feature in features for record in ftr_head.records(ftr_head.model, [feature])
+        ]
         differs = difference(together, alone)
         require(
             differs is None,
-            f"`reduce` of {ftr_head} returns the record of each feature at its place, whatever else is in the batch",
+            f"`reduce` of {ftr_head} returns the record of each feature at its place, whatever "
+            "else is in the batch",
             f"in batches of one the records differ: {differs}",
             "make each record from the outputs and the feature of one place alone",
         )
@@ -51,7 +74,9 @@ class AnswerChecks(Conformance):
                 f"`decode` of {ftr_head} returns a dict with the `id` of its row",
                 f"row {number} has the id {row['id']!r}, "
                 + (
-                    f"its prediction {found!r}" if isinstance(prediction, Mapping) else f"its prediction is a `{type(prediction).__name__}`"
+                    f"its prediction {found!r}"
+                    if isinstance(prediction, Mapping)
+                    else f"its prediction is a `{type(prediction).__name__}`"
                 ),
                 'return `{"id": row["id"], ...}`',
             )
@@ -72,11 +97,24 @@ class AnswerChecks(Conformance):
         records = ftr_head.grouped(ftr_head.model)
         state = ftr_head.tune(records)
         promise = f"what `tune` of {ftr_head} returns is kept in `ftr.json` and read again"
-        require(isinstance(state, dict), promise, f"it returned a `{type(state).__name__}`", "return a dict, `{}` when nothing is tuned")
+        require(
+            isinstance(state, dict),
+            promise,
+            f"it returned a `{type(state).__name__}`",
+            "return a dict, `{}` when nothing is tuned",
+        )
         read = _is_json(state, promise, "`tune`")
         differs = difference(ftr_head.decode(records, state), ftr_head.decode(records, read))
-        require(differs is None, promise, f"predictions differ with the state that was read: {differs}", "use string keys and plain values")
-        with must_work(f"`untuned` of {ftr_head} returns a line for a person, or None", "return None when nothing is tuned"):
+        require(
+            differs is None,
+            promise,
+            f"predictions differ with the state that was read: {differs}",
+            "use string keys and plain values",
+        )
+        with must_work(
+            f"`untuned` of {ftr_head} returns a line for a person, or None",
+            "return None when nothing is tuned",
+        ):
             told = ftr_head.head.untuned(ftr_head.rows)
         require(
             told is None or (isinstance(told, str) and "\n" not in told),
@@ -87,14 +125,22 @@ class AnswerChecks(Conformance):
 
     def test_score_inputs_cover_every_row(self, ftr_head: HeadSubject) -> None:
         predictions = ftr_head.decode(ftr_head.grouped(ftr_head.model), {})
-        promise = f"`score_inputs` of {ftr_head} returns `predictions` and `references`, one of each for every row"
-        with must_work(promise, "let it take the rows, with class ids, their predictions, and the names of the classes"):
+        promise = (
+            f"`score_inputs` of {ftr_head} returns `predictions` and `references`, one of each for "
+            "every row"
+        )
+        with must_work(
+            promise,
+            "let it take the rows, with class ids, their predictions, and the names of the classes",
+        ):
             found = ftr_head.head.score_inputs(ftr_head.rows, predictions, ftr_head.labels)
         lengths = {name: len(values) for name, values in found.items()}
         require(
-            lengths.keys() >= {"predictions", "references"} and set(lengths.values()) == {len(ftr_head.rows)},
+            lengths.keys() >= {"predictions", "references"}
+            and set(lengths.values()) == {len(ftr_head.rows)},
             promise,
-            f"for {len(ftr_head.rows)} rows: {', '.join(f'{count} `{name}`' for name, count in lengths.items()) or 'nothing'}",
+            f"for {len(ftr_head.rows)} rows: "
+            f"{', '.join(f'{count} `{name}`' for name, count in lengths.items()) or 'nothing'}",
             "leave no row out",
         )
 
@@ -104,7 +150,10 @@ class AnswerChecks(Conformance):
             pytest.skip("it does not combine the outputs of several models")
         features = ftr_head.features(targets=False)
         outputs = ftr_head.ask(ftr_head.model, ftr_head.batch(features))
-        with must_work(f"`combine` of {ftr_head} averages outputs", "return an output of the kind that it was given"):
+        with must_work(
+            f"`combine` of {ftr_head} averages outputs",
+            "return an output of the kind that it was given",
+        ):
             combined = head.reduce(head.combine([outputs, outputs, outputs]), features)
         differs = difference(head.reduce(outputs, features), combined)
         require(
@@ -114,7 +163,9 @@ class AnswerChecks(Conformance):
             "return the mean of probabilities, or of logits, not their sum",
         )
 
-    def test_the_vote_of_equal_models_is_the_class_that_each_finds(self, ftr_head: HeadSubject) -> None:
+    def test_the_vote_of_equal_models_is_the_class_that_each_finds(
+        self, ftr_head: HeadSubject
+    ) -> None:
         head, rows = ftr_head.head, ftr_head.rows
         if not isinstance(head, Votes):
             pytest.skip("its models do not vote")
@@ -122,11 +173,27 @@ class AnswerChecks(Conformance):
         features = ftr_head.features(targets=False)
         outputs = ftr_head.ask(ftr_head.model, ftr_head.batch(features))
         with must_work(promise, "return an output of the kind that it was given"):
-            alone, together = head.reduce(outputs, features), head.reduce(head.vote([outputs, outputs], [0.5, 2.0]), features)
-            owners = [[one for one, feature in zip(found, features, strict=True) if feature["row"] == 0] for found in (alone, together)]
-            first, second = (head.decode(rows[0], records, {}, ftr_head.labels) for records in owners)
-            given = [head.score_inputs(rows[:1], [one], ftr_head.labels)["predictions"] for one in (first, second)]
-        require(given[0] == given[1], promise, f"two equal models vote for {given[1]}, each alone finds {given[0]}", "vote by argmax")
+            alone, together = (
+                head.reduce(outputs, features),
+                head.reduce(head.vote([outputs, outputs], [0.5, 2.0]), features),
+            )
+            owners = [
+                [one for one, feature in zip(found, features, strict=True) if feature["row"] == 0]
+                for found in (alone, together)
+            ]
+            first, second = (
+                head.decode(rows[0], records, {}, ftr_head.labels) for records in owners
+            )
+            given = [
+                head.score_inputs(rows[:1], [one], ftr_head.labels)["predictions"]
+                for one in (first, second)
+            ]
+        require(
+            given[0] == given[1],
+            promise,
+            f"two equal models vote for {given[1]}, each alone finds {given[0]}",
+            "vote by argmax",
+        )
 
     def test_baselines_predict_every_row_without_its_target(self, ftr_head: HeadSubject) -> None:
         head, rows, labels = ftr_head.head, ftr_head.rows, ftr_head.labels
@@ -136,11 +203,18 @@ class AnswerChecks(Conformance):
         with must_work(promise, "return {name: {split: predictions}} for every split given"):
             found = head.baselines(rows, {"test": rows}, labels)
             again = head.baselines(rows, {"test": rows}, labels)
-            ids = {name: [one["id"] for one in by_split["test"]] for name, by_split in found.items()}
+            ids = {
+                name: [one["id"] for one in by_split["test"]] for name, by_split in found.items()
+            }
             for by_split in found.values():
                 head.score_inputs(rows, by_split["test"], labels)
         wrong = [name for name, order in ids.items() if order != [row["id"] for row in rows]]
-        require(not wrong, promise, f"`{', '.join(wrong)}` left rows out or mixed them up", "return one prediction a row, in order")
+        require(
+            not wrong,
+            promise,
+            f"`{', '.join(wrong)}` left rows out or mixed them up",
+            "return one prediction a row, in order",
+        )
         require(found == again, promise, "a second call gave others", "seed what is drawn")
 
 

@@ -7,12 +7,14 @@ import math
 
 import pytest
 
-from ftr.protocols import RowLosses
+from ftr.registry.protocols import RowLosses
 from ftr.testing.contract import Conformance, broken, must_work, require
 from ftr.testing.subjects import HeadSubject
 
 CLOSE = 1e-5
-"""Farthest apart that outputs may be, and ten times that for each unit of their size: single precision summed in another order."""
+"""Farthest apart that outputs may be, and ten times that for each unit of their size: single
+precision summed in another order.
+"""
 
 
 class BatchChecks(Conformance):
@@ -26,8 +28,10 @@ class BatchChecks(Conformance):
             odd = [name for name in batch if name not in taken] if "input_ids" in taken else []
             require(
                 not odd,
-                f"`collate` of {ftr_head} returns exactly keyword arguments of the model's `forward`",
-                f"`{type(ftr_head.model).__name__}.forward` has no {', '.join(f'`{name}`' for name in odd)}",
+                f"`collate` of {ftr_head} returns exactly keyword arguments of the model's "
+                "`forward`",
+                f"`{type(ftr_head.model).__name__}.forward` has no "
+                f"{', '.join(f'`{name}`' for name in odd)}",
                 "leave out of the batch what only `reduce` needs: it gets the features themselves",
             )
             ftr_head.ask(ftr_head.model, batch)
@@ -37,15 +41,28 @@ class BatchChecks(Conformance):
             pytest.skip("its model takes no attention mask")
         features = ftr_head.features()
         batch = ftr_head.batch(features)
-        promise = f"`attention_mask` of {ftr_head} is 1 at the tokens of each feature and 0 at its padding"
-        change = "let `ftr.train.padding.pad` make it: the pad token of a decoder is a real one as well"
-        if "attention_mask" not in batch or batch["attention_mask"].shape != batch["input_ids"].shape:
+        promise = (
+            f"`attention_mask` of {ftr_head} is 1 at the tokens of each feature and 0 at its "
+            "padding"
+        )
+        change = (
+            "let `ftr.model.padding.pad` make it: the pad token of a decoder is a real one as well"
+        )
+        if (
+            "attention_mask" not in batch
+            or batch["attention_mask"].shape != batch["input_ids"].shape
+        ):
             broken(promise, "there is no mask of the shape of `input_ids`", change)
         for number, feature in enumerate(features):
             length, mask = len(feature["input_ids"]), batch["attention_mask"][number]
             covered = batch["input_ids"][number][mask.bool()].tolist()
             found = f"feature {number} has {length} tokens, its mask {int(mask.sum())} ones"
-            require(int(mask.sum()) == length and covered == list(feature["input_ids"]), promise, found, change)
+            require(
+                int(mask.sum()) == length and covered == list(feature["input_ids"]),
+                promise,
+                found,
+                change,
+            )
 
     def test_a_row_is_answered_alike_alone_and_in_a_batch(self, ftr_head: HeadSubject) -> None:
         import torch
@@ -57,7 +74,11 @@ class BatchChecks(Conformance):
         for number, feature in enumerate(features):
             alone = ftr_head.ask(ftr_head.model, ftr_head.batch([feature]))
             for name, value in alone.items():
-                if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.dim() == 0:
+                if (
+                    not isinstance(value, torch.Tensor)
+                    or not value.is_floating_point()
+                    or value.dim() == 0
+                ):
                     continue
                 part = together[name][number][tuple(slice(size) for size in value.shape[1:])]
                 apart = float((part - value[0]).abs().max())
@@ -65,7 +86,8 @@ class BatchChecks(Conformance):
                     apart <= CLOSE + 10 * CLOSE * float(value.abs().max()),
                     f"the model of {ftr_head} answers a feature alike alone and in a padded batch",
                     f"`{name}` of feature {number} is {apart:.3g} apart",
-                    "hand the attention mask to every layer, and read no output at padding (a decoder's last token is not column -1)",
+                    "hand the attention mask to every layer, and read no output at padding (a "
+                    "decoder's last token is not column -1)",
                 )
 
     def test_the_loss_is_finite(self, ftr_head: HeadSubject) -> None:
@@ -81,7 +103,9 @@ class BatchChecks(Conformance):
         )
 
     def test_the_loss_is_a_mean_that_knows_no_padding(self, ftr_head: HeadSubject) -> None:
-        """A batch is cut into parts that fit into memory, or for several workers; each weighs by its terms."""
+        """A batch is cut into parts that fit into memory, or for several workers; each weighs by
+        its terms.
+        """
         import torch
 
         from ftr.train.losses import loss_terms
@@ -99,9 +123,12 @@ class BatchChecks(Conformance):
         parts = total / max(weights, 1)
         require(
             abs(whole - parts) <= CLOSE + 10 * CLOSE * abs(whole),
-            f"the loss of {ftr_head} is the mean over a batch, however the batch is cut: padding is no part of it",
-            f"it is {whole:.5g} for {len(features)} features together, {parts:.5g} as the mean of each alone",
-            "mask padding out of sums, softmaxes and counts, and divide by the examples, or by the `labels` that are not -100",
+            f"the loss of {ftr_head} is the mean over a batch, however the batch is cut: padding "
+            "is no part of it",
+            f"it is {whole:.5g} for {len(features)} features together, {parts:.5g} as the mean of "
+            "each alone",
+            "mask padding out of sums, softmaxes and counts, and divide by the examples, or by the "
+            "`labels` that are not -100",
         )
 
     def test_row_losses_are_the_parts_of_the_loss(self, ftr_head: HeadSubject) -> None:
@@ -110,18 +137,29 @@ class BatchChecks(Conformance):
         head = ftr_head.head
         if not isinstance(head, RowLosses):
             pytest.skip("it has no `row_losses`")
-        promise = f"the mean of `row_losses` of {ftr_head} without smoothing is its loss, and the loss of an example knows no other"
+        promise = (
+            f"the mean of `row_losses` of {ftr_head} without smoothing is its loss, and the loss "
+            "of an example knows no other"
+        )
         features = ftr_head.features()
         with torch.no_grad():
             inputs = ftr_head.batch(features)
             with must_work(promise, "return a tensor of shape (batch,)"):
                 losses = head.row_losses(ftr_head.forward(ftr_head.model, inputs), inputs, 0.0)
                 shape = tuple(losses.shape)
-            require(shape == (len(features),), promise, f"the shape is {shape} for {len(features)} examples", "return one loss for each")
+            require(
+                shape == (len(features),),
+                promise,
+                f"the shape is {shape} for {len(features)} examples",
+                "return one loss for each",
+            )
             whole = float(ftr_head.loss(ftr_head.model, inputs))
             first = ftr_head.batch(features[:1])
             alone = float(head.row_losses(ftr_head.forward(ftr_head.model, first), first, 0.0)[0])
-        pairs = {"their mean": (float(losses.mean()), whole), "the first, alone,": (alone, float(losses[0]))}
+        pairs = {
+            "their mean": (float(losses.mean()), whole),
+            "the first, alone,": (alone, float(losses[0])),
+        }
         for name, (found, wanted) in pairs.items():
             require(
                 abs(found - wanted) <= CLOSE + 10 * CLOSE * abs(wanted),

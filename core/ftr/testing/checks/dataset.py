@@ -17,7 +17,10 @@ from ftr.testing.subjects.elsewhere import hashes, hashes_elsewhere
 
 LEAKED = 0.05
 """Share of the held-out rows that may be training rows as well: public data have some."""
-STEADY = "read files in sorted order, keep sets out of it, and shuffle with a generator of your own, `random.Random(0)`, if at all"
+STEADY = (
+    "read files in sorted order, keep sets out of it, and shuffle with a generator of your own, "
+    "`random.Random(0)`, if at all"
+)
 
 
 class DatasetChecks(Conformance):
@@ -36,12 +39,18 @@ class DatasetChecks(Conformance):
     def test_no_split_is_empty(self, ftr_dataset: DatasetSubject) -> None:
         empty = [name for name, rows in ftr_dataset.splits.items() if not len(rows)]
         require(
-            not empty, f"every split of {ftr_dataset} has rows", f"{_listed(empty)} has none", "leave a split out rather than give it empty"
+            not empty,
+            f"every split of {ftr_dataset} has rows",
+            f"{_listed(empty)} has none",
+            "leave a split out rather than give it empty",
         )
 
     def test_its_columns_are_those_declared(self, ftr_dataset: DatasetSubject) -> None:
         declared = ftr_dataset.columns
-        promise = f"`columns` in the spec of {ftr_dataset} are the columns of its splits (`id` may be missing from rows)"
+        promise = (
+            f"`columns` in the spec of {ftr_dataset} are the columns of its splits (`id` may be "
+            "missing from rows)"
+        )
         for name, rows in ftr_dataset.splits.items():
             found = rows.column_names
             undeclared = [column for column in found if column not in declared]
@@ -63,7 +72,9 @@ class DatasetChecks(Conformance):
             require(
                 count == 1 and None not in rows["id"],
                 f"no two rows of a split of {ftr_dataset} have one id",
-                f"{name} has the id {first!r} {count} times" if count > 1 else f"{name} has rows without an id",
+                f"{name} has the id {first!r} {count} times"
+                if count > 1
+                else f"{name} has rows without an id",
                 "number the rows, or leave the column out: ftr then numbers them",
             )
 
@@ -81,13 +92,16 @@ class DatasetChecks(Conformance):
         differ = [name for name in {**here, **there} if here.get(name) != there.get(name)]
         require(
             not differ,
-            f"{ftr_dataset} gives the same rows in the same order in every process: a resumed run loads it anew",
+            f"{ftr_dataset} gives the same rows in the same order in every process: a resumed run "
+            "loads it anew",
             f"the rows of {_listed(differ)} are others in another process",
             STEADY,
         )
 
     def test_no_held_out_row_is_a_training_row(self, ftr_dataset: DatasetSubject) -> None:
-        rows = {name: [_content(row) for row in ftr_dataset.rows(name)] for name in ftr_dataset.splits}
+        rows = {
+            name: [_content(row) for row in ftr_dataset.rows(name)] for name in ftr_dataset.splits
+        }
         known = set(rows.get("train", []))
         for name, contents in rows.items():
             both = sum(content in known for content in contents)
@@ -100,50 +114,88 @@ class DatasetChecks(Conformance):
 
     def test_every_row_can_be_used(self, ftr_dataset: DatasetSubject) -> None:
         from ftr.data.check import check_rows
-        from ftr.data.hub import from_splits
+        from ftr.data.read import from_splits
 
         head = ftr_dataset.head
         if head is None:
             _no_cell_is_empty(ftr_dataset)
             return
         promise = f"every row of {ftr_dataset} can be used by the head"
-        change = "leave such rows out in `load`, or mend them; the head's `schema` says what its columns hold"
+        change = (
+            "leave such rows out in `load`, or mend them; the head's `schema` says what its "
+            "columns hold"
+        )
         try:
             loaded: Loaded = from_splits(ftr_dataset.splits, head.schema, {}, str(ftr_dataset))
         except FtrError as error:
             broken(promise, str(error), change)
         for split, rows in loaded.splits.items():
             _, rejected = check_rows(rows, split, head)
-            causes = ", ".join(f"{cause}: {count}" for cause, count in Counter(item.cause for item in rejected).most_common())
+            causes = ", ".join(
+                f"{cause}: {count}"
+                for cause, count in Counter(item.cause for item in rejected).most_common()
+            )
             first = rejected[0].place if rejected else ""
             require(
-                not rejected, promise, f"{len(rejected)} of {len(rows)} rows of {split} cannot ({causes}), the first is `{first}`", change
+                not rejected,
+                promise,
+                f"{len(rejected)} of {len(rows)} rows of {split} cannot ({causes}), the first is "
+                f"`{first}`",
+                change,
             )
 
 
 def _no_cell_is_empty(subject: DatasetSubject) -> None:
     for split in subject.splits:
         for number, row in enumerate(subject.rows(split)):
-            empty = [name for name in subject.columns if name != "id" and row.get(name) in (None, "")]
+            empty = [
+                name for name in subject.columns if name != "id" and row.get(name) in (None, "")
+            ]
             require(
                 not empty,
                 f"every declared column of {subject} has a value in every row",
                 f"{split}[{number}] has an empty {_listed(empty)}",
-                "leave such rows out in `load`; where they are meant, set `head` in this class, and the head's schema decides",
+                "leave such rows out in `load`; where they are meant, set `head` in this class, "
+                "and the head's schema decides",
             )
 
 
-def _same_rows(subject: DatasetSubject, first: Mapping[str, list[Any]], second: Mapping[str, list[Any]], between: str) -> None:
-    promise = f"{subject} gives the same rows in the same order each time: runs are compared, resumed and cached by them"
-    require(list(first) == list(second), promise, f"{_listed(first)} and then {_listed(second)}", "give the same splits each time")
+def _same_rows(
+    subject: DatasetSubject,
+    first: Mapping[str, list[Any]],
+    second: Mapping[str, list[Any]],
+    between: str,
+) -> None:
+    promise = (
+        f"{subject} gives the same rows in the same order each time: runs are compared, resumed "
+        "and cached by them"
+    )
+    require(
+        list(first) == list(second),
+        promise,
+        f"{_listed(first)} and then {_listed(second)}",
+        "give the same splits each time",
+    )
     for name, rows in first.items():
         others = second[name]
         if rows != others:
             number = next(
-                (number for number, pair in enumerate(zip(rows, others, strict=False)) if pair[0] != pair[1]), min(len(rows), len(others))
+                (
+                    number
+                    for number, pair in enumerate(zip(rows, others, strict=False))
+                    if pair[0] != pair[1]
+                ),
+                min(len(rows), len(others)),
             )
-            shown = [repr(given[number])[:80] if number < len(given) else "no row" for given in (rows, others)]
-            broken(promise, f"{name}[{number}] differs between {between}: {shown[0]}, then {shown[1]}", STEADY)
+            shown = [
+                repr(given[number])[:80] if number < len(given) else "no row"
+                for given in (rows, others)
+            ]
+            broken(
+                promise,
+                f"{name}[{number}] differs between {between}: {shown[0]}, then {shown[1]}",
+                STEADY,
+            )
 
 
 @contextmanager
@@ -166,7 +218,9 @@ def _plain(splits: Mapping[str, Any]) -> dict[str, list[Any]]:
 
 
 def _content(row: Mapping[str, Any]) -> str:
-    return json.dumps({key: value for key, value in row.items() if key != "id"}, sort_keys=True, default=str)
+    return json.dumps(
+        {key: value for key, value in row.items() if key != "id"}, sort_keys=True, default=str
+    )
 
 
 def _listed(names: Any) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ftr.data.schema import RowSchema
 from ftr.errors import FtrError
-from ftr.protocols import EncodeSettings
+from ftr.registry.protocols import EncodeSettings
+from ftr.registry.schema import RowSchema
 from ftr.testing.contract import Conformance, broken, must_work, require
 from ftr.testing.subjects import HeadSubject
 from ftr.testing.subjects.head import SHARED
@@ -20,27 +20,46 @@ class EncodingChecks(Conformance):
 
     def test_its_schema_names_its_columns(self, ftr_head: HeadSubject) -> None:
         schema = ftr_head.head.schema
-        promise = f"`schema` of {ftr_head} is an `ftr.data.schema.RowSchema` of the columns it reads"
+        promise = (
+            f"`schema` of {ftr_head} is an `ftr.registry.schema.RowSchema` of the columns it reads"
+        )
         if not isinstance(schema, RowSchema):
-            broken(promise, f"a `{type(schema).__name__}`", "write `schema = RowSchema(columns=(Column(name=...), ...))`")
+            broken(
+                promise,
+                f"a `{type(schema).__name__}`",
+                "write `schema = RowSchema(columns=(Column(name=...), ...))`",
+            )
         names = [column.name for column in schema.columns]
-        odd = [name for name in (schema.stratify, schema.group) if name is not None and name not in names]
+        odd = [
+            name
+            for name in (schema.stratify, schema.group)
+            if name is not None and name not in names
+        ]
         require(
             names and len(set(names)) == len(names) and not odd,
             promise,
-            f"columns {', '.join(names) or 'none'}; `stratify` or `group` {', '.join(odd) or 'none'} besides",
+            f"columns {', '.join(names) or 'none'}; `stratify` or `group` "
+            f"{', '.join(odd) or 'none'} besides",
             "name each column once, and only these in `stratify` and `group`",
         )
 
     def test_a_row_that_lacks_a_column_is_refused_in_words(self, ftr_head: HeadSubject) -> None:
-        needed = [column for column in ftr_head.head.schema.columns if column.required and column.type in ("text", "tokens")]
+        needed = [
+            column
+            for column in ftr_head.head.schema.columns
+            if column.required and column.type in ("text", "tokens")
+        ]
         for column in needed:
             row = {name: value for name, value in ftr_head.rows[0].items() if name != column.name}
-            with must_work(f"`check` of {ftr_head} takes any row", "use `row.get(...)`: the column may be missing"):
+            with must_work(
+                f"`check` of {ftr_head} takes any row",
+                "use `row.get(...)`: the column may be missing",
+            ):
                 cause = ftr_head.head.check(row)
             require(
                 isinstance(cause, str) and cause,
-                f"`check` of {ftr_head} says why a row cannot be used: rows to predict pass no other check",
+                f"`check` of {ftr_head} says why a row cannot be used: rows to predict pass no "
+                "other check",
                 f"it returned {cause!r} for a row without `{column.name}`",
                 f'return a few words, such as "empty {column.name}"',
             )
@@ -52,29 +71,52 @@ class EncodingChecks(Conformance):
             absent = sorted(set(range(count)) - set(owners))
             require(
                 sorted(set(owners)) == list(range(count)) and sorted(owners) == list(owners),
-                f"`encode` of {ftr_head} gives every row one feature or more, in the order of the rows",
+                f"`encode` of {ftr_head} gives every row one feature or more, in the order of the "
+                "rows",
                 f"row {absent[0]} of {count} has none" if absent else f"`row` is {list(owners)}",
-                "let `row` be the index, into the rows given, of the row that each feature came from",
+                "let `row` be the index, into the rows given, of the row that each feature came "
+                "from",
             )
 
     def test_encoding_does_not_depend_on_the_batch(self, ftr_head: HeadSubject) -> None:
-        promise = f"`encode` of {ftr_head} gives a row the same features whatever rows it is encoded with: it is called with any number"
+        promise = (
+            f"`encode` of {ftr_head} gives a row the same features whatever rows it is encoded "
+            "with: it is called with any number"
+        )
         for targets in (True, False):
             together = _by_row(ftr_head.encode(targets=targets))
-            backwards = _by_row(ftr_head.encode(list(reversed(ftr_head.rows)), targets=targets))[::-1]
+            backwards = _by_row(ftr_head.encode(list(reversed(ftr_head.rows)), targets=targets))[
+                ::-1
+            ]
             for number, row in enumerate(ftr_head.rows):
                 alone = _by_row(ftr_head.encode([row], targets=targets))[0]
                 for other, how in ((alone, "alone"), (backwards[number], "in another order")):
                     differs = _difference(together[number], other)
-                    change = "do not pad in `encode`, and decide nothing by the other rows, or by their number"
-                    require(differs is None, promise, f"row {number} encoded {how} differs: {differs}", change)
+                    change = (
+                        "do not pad in `encode`, and decide nothing by the other rows, or by their "
+                        "number"
+                    )
+                    require(
+                        differs is None,
+                        promise,
+                        f"row {number} encoded {how} differs: {differs}",
+                        change,
+                    )
 
     def test_encoding_is_the_same_each_time(self, ftr_head: HeadSubject) -> None:
         first, second = _by_row(ftr_head.encode()), _by_row(ftr_head.encode())
-        differs = next((text for one, two in zip(first, second, strict=True) if (text := _difference(one, two))), None)
+        differs = next(
+            (
+                text
+                for one, two in zip(first, second, strict=True)
+                if (text := _difference(one, two))
+            ),
+            None,
+        )
         require(
             differs is None,
-            f"`encode` of {ftr_head} gives the same features each time: encoded rows are kept and used again",
+            f"`encode` of {ftr_head} gives the same features each time: encoded rows are kept and "
+            "used again",
             f"a second call differs: {differs}",
             "draw random numbers in `collate`, if at all",
         )
@@ -83,11 +125,17 @@ class EncodingChecks(Conformance):
         before = copy.deepcopy(ftr_head.rows)
         columns = {name: [row.get(name) for row in ftr_head.rows] for name in ftr_head.rows[0]}
         kept = copy.deepcopy(columns)
-        with must_work(f"`encode` of {ftr_head} takes columns of rows", "let it take rows that have passed `check`"):
-            ftr_head.head.encode(columns, ftr_head.tokenizer, _settings(ftr_head, ftr_head.max_length))
+        with must_work(
+            f"`encode` of {ftr_head} takes columns of rows",
+            "let it take rows that have passed `check`",
+        ):
+            ftr_head.head.encode(
+                columns, ftr_head.tokenizer, _settings(ftr_head, ftr_head.max_length)
+            )
         require(
             columns == kept and ftr_head.rows == before,
-            f"`encode` of {ftr_head} does not change the rows it is given: they are decoded and scored later",
+            f"`encode` of {ftr_head} does not change the rows it is given: they are decoded and "
+            "scored later",
             "the columns that were given are not what they were",
             "copy what is to be changed",
         )
@@ -107,9 +155,14 @@ class EncodingChecks(Conformance):
 
     def test_rows_to_predict_need_no_targets(self, ftr_head: HeadSubject) -> None:
         targets = {column.name for column in ftr_head.head.schema.columns if column.target}
-        bare = [{name: value for name, value in row.items() if name not in targets} for row in ftr_head.rows]
+        bare = [
+            {name: value for name, value in row.items() if name not in targets}
+            for row in ftr_head.rows
+        ]
         for row in bare:
-            with must_work(f"`check` of {ftr_head} takes rows to predict", f"let {_listed(targets)} be missing"):
+            with must_work(
+                f"`check` of {ftr_head} takes rows to predict", f"let {_listed(targets)} be missing"
+            ):
                 cause = ftr_head.head.check(row)
             require(
                 cause is None,
@@ -117,16 +170,28 @@ class EncodingChecks(Conformance):
                 f"it returned {cause!r}",
                 f"let {_listed(targets)} be missing",
             )
-        whole, without = (_by_row(ftr_head.encode(rows, targets=False)) for rows in (ftr_head.rows, bare))
-        differs = next((text for one, two in zip(whole, without, strict=True) if (text := _difference(one, two))), None)
+        whole, without = (
+            _by_row(ftr_head.encode(rows, targets=False)) for rows in (ftr_head.rows, bare)
+        )
+        differs = next(
+            (
+                text
+                for one, two in zip(whole, without, strict=True)
+                if (text := _difference(one, two))
+            ),
+            None,
+        )
         require(
             differs is None,
-            f"`encode` of {ftr_head} without `settings.targets` reads nothing of what is to be predicted",
+            f"`encode` of {ftr_head} without `settings.targets` reads nothing of what is to be "
+            "predicted",
             f"the features differ with and without {_listed(targets)}: {differs}",
             "read these columns only where `settings.targets` is true",
         )
 
-    def test_a_row_of_several_features_loses_and_doubles_nothing(self, ftr_head: HeadSubject) -> None:
+    def test_a_row_of_several_features_loses_and_doubles_nothing(
+        self, ftr_head: HeadSubject
+    ) -> None:
         short = _shorter(ftr_head)
         whole = _by_row(ftr_head.encode(targets=False))
         parts = _by_row(ftr_head.encode(targets=False, max_length=short))
@@ -135,8 +200,12 @@ class EncodingChecks(Conformance):
         for number, (long, features) in enumerate(zip(whole, parts, strict=True)):
             if len(features) == 1:
                 continue
-            lost = {token for feature in long for token in feature["input_ids"]} - {t for feature in features for t in feature["input_ids"]}
-            words = ", ".join(repr(ftr_head.tokenizer.decode([token])) for token in sorted(lost)[:5])
+            lost = {token for feature in long for token in feature["input_ids"]} - {
+                t for feature in features for t in feature["input_ids"]
+            }
+            words = ", ".join(
+                repr(ftr_head.tokenizer.decode([token])) for token in sorted(lost)[:5]
+            )
             promise = f"the features of a row of {ftr_head} together hold all of it, each part once"
             require(
                 not lost,
@@ -144,13 +213,25 @@ class EncodingChecks(Conformance):
                 f"the {len(features)} features of row {number} lack {words}",
                 "give a feature for the last part of a row too",
             )
-            seen = [{key: value for key, value in feature.items() if key != "notes"} for feature in features]
-            doubled = next((place for place, feature in enumerate(seen) if feature in seen[:place]), None)
-            require(doubled is None, promise, f"feature {doubled} of row {number} is there twice", "give each part of a row once")
+            seen = [
+                {key: value for key, value in feature.items() if key != "notes"}
+                for feature in features
+            ]
+            doubled = next(
+                (place for place, feature in enumerate(seen) if feature in seen[:place]), None
+            )
+            require(
+                doubled is None,
+                promise,
+                f"feature {doubled} of row {number} is there twice",
+                "give each part of a row once",
+            )
 
 
 def _settings(subject: HeadSubject, length: int) -> EncodeSettings:
-    return EncodeSettings(max_length=length, stride=length // SHARED, labels=subject.labels, targets=False)
+    return EncodeSettings(
+        max_length=length, stride=length // SHARED, labels=subject.labels, targets=False
+    )
 
 
 def _shorter(subject: HeadSubject) -> int:

@@ -18,7 +18,9 @@ RATE = 1e-3
 LEARNED = 0.5
 """Share of its first value that the loss must fall below when a few rows are learned by heart."""
 RIGHT = 0.6
-"""Share of the rows learned by heart that must be answered right: a label off by one gets none, chance about one in a few."""
+"""Share of the rows learned by heart that must be answered right: a label off by one gets none,
+chance about one in a few.
+"""
 
 
 class LearningChecks(Conformance):
@@ -31,13 +33,27 @@ class LearningChecks(Conformance):
         body = dict(ftr_head.source.load(AutoModel).named_parameters())
         built = dict(ftr_head.model.base_model.named_parameters())
         shared = [name for name in body if name in built]
-        promise = f"`build` of {ftr_head} returns a model with the pretrained weights of the one it is given"
+        promise = (
+            f"`build` of {ftr_head} returns a model with the pretrained weights of the one it is "
+            "given"
+        )
         if not shared:
             pytest.skip("its body has other names than those of the pretrained model")
-        changed = [name for name in shared if body[name].shape != built[name].shape or not torch.equal(body[name], built[name])]
+        changed = [
+            name
+            for name in shared
+            if body[name].shape != built[name].shape or not torch.equal(body[name], built[name])
+        ]
         odd = [name for name in changed if "pooler" not in name]
-        change = "build it with `model.load(AutoModelFor...)`, and initialise nothing but new weights"
-        require(not odd, promise, f"{len(odd)} of {len(shared)} weights are others, the first `{odd[0] if odd else ''}`", change)
+        change = (
+            "build it with `model.load(AutoModelFor...)`, and initialise nothing but new weights"
+        )
+        require(
+            not odd,
+            promise,
+            f"{len(odd)} of {len(shared)} weights are others, the first `{odd[0] if odd else ''}`",
+            change,
+        )
 
     def test_the_new_weights_follow_the_seed(self, ftr_head: HeadSubject) -> None:
         import torch
@@ -51,15 +67,28 @@ class LearningChecks(Conformance):
             other = _new_weights(ftr_head.build(2))
         if not one:
             pytest.skip("its model has no new weights")
-        promise = f"the new weights that `build` of {ftr_head} draws follow from `seed`, and from nothing else"
+        promise = (
+            f"the new weights that `build` of {ftr_head} draws follow from `seed`, and from "
+            "nothing else"
+        )
         change = "call `transformers.set_seed(seed)` before the weights are drawn"
         moved = [name for name in one if not torch.equal(one[name], again[name])]
-        require(not moved, promise, f"`{moved[0] if moved else ''}` differs between two builds with one seed", change)
-        drawn = [name for name in one if one[name].numel() > 1 and float(one[name].float().std()) > 0]
+        require(
+            not moved,
+            promise,
+            f"`{moved[0] if moved else ''}` differs between two builds with one seed",
+            change,
+        )
+        drawn = [
+            name for name in one if one[name].numel() > 1 and float(one[name].float().std()) > 0
+        ]
         if not drawn:
             pytest.skip("its new weights are constants")
         require(
-            any(not torch.equal(one[name], other[name]) for name in drawn), promise, f"`{drawn[0]}` is the same with seeds 1 and 2", change
+            any(not torch.equal(one[name], other[name]) for name in drawn),
+            promise,
+            f"`{drawn[0]}` is the same with seeds 1 and 2",
+            change,
         )
 
     def test_gradients_reach_the_head_and_the_body(self, ftr_head: HeadSubject) -> None:
@@ -67,23 +96,51 @@ class LearningChecks(Conformance):
 
         model = ftr_head.build()
         loss = ftr_head.loss(model, ftr_head.batch(ftr_head.features()))
-        promise = f"the gradient of the loss of {ftr_head} reaches its new weights and the pretrained ones"
-        change = "compute the loss from the outputs as they are: no `detach`, `argmax`, `.item()` or `no_grad` on the way"
+        promise = (
+            f"the gradient of the loss of {ftr_head} reaches its new weights and the pretrained "
+            "ones"
+        )
+        change = (
+            "compute the loss from the outputs as they are: no `detach`, `argmax`, `.item()` or "
+            "`no_grad` on the way"
+        )
         if not loss.requires_grad:
             broken(promise, "the loss has no gradient", change)
         torch.autograd.backward(loss)
         new = set(_new_weights(model))
-        dead = [name for name, weight in model.named_parameters() if name in new and weight.requires_grad and not _has_gradient(weight)]
-        require(not dead, promise, f"`{dead[0] if dead else ''}` gets none", f"{change}; leave out weights that take no part")
-        trained = [weight for name, weight in model.named_parameters() if name not in new and weight.requires_grad]
-        require(not trained or any(map(_has_gradient, trained)), promise, "no weight of the body gets one", change)
+        dead = [
+            name
+            for name, weight in model.named_parameters()
+            if name in new and weight.requires_grad and not _has_gradient(weight)
+        ]
+        require(
+            not dead,
+            promise,
+            f"`{dead[0] if dead else ''}` gets none",
+            f"{change}; leave out weights that take no part",
+        )
+        trained = [
+            weight
+            for name, weight in model.named_parameters()
+            if name not in new and weight.requires_grad
+        ]
+        require(
+            not trained or any(map(_has_gradient, trained)),
+            promise,
+            "no weight of the body gets one",
+            change,
+        )
 
     def test_two_steps_reduce_the_loss(self, ftr_head: HeadSubject) -> None:
         import torch
 
         model = ftr_head.build()
         inputs = ftr_head.batch(ftr_head.features())
-        optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad], lr=RATE, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(
+            [weight for weight in model.parameters() if weight.requires_grad],
+            lr=RATE,
+            weight_decay=0.0,
+        )
         losses = []
         for _ in range(3):
             loss = ftr_head.loss(model, inputs)
@@ -99,14 +156,17 @@ class LearningChecks(Conformance):
         )
 
     def test_what_it_learned_it_tells(self, ftr_head: HeadSubject) -> None:
-        """A few rows are learned by heart; `encode`, `loss`, `reduce` and `decode` must then agree on what is what."""
+        """A few rows are learned by heart; `encode`, `loss`, `reduce` and `decode` must then agree
+        on what is what.
+        """
         columns = [column for column in ftr_head.head.schema.columns if column.target]
         learned = ftr_head.learned
         require(
             learned.after < LEARNED * learned.before,
             f"{ftr_head} can learn {len(ftr_head.rows)} rows by heart",
             f"the loss went from {learned.before:.4g} to {learned.after:.4g} only",
-            "look at whether the columns for the loss belong to the rows they stand at; give rows that are all different",
+            "look at whether the columns for the loss belong to the rows they stand at; give rows "
+            "that are all different",
         )
         pairs = list(zip(ftr_head.rows, learned.predictions, strict=True))
         for column in columns:
@@ -116,16 +176,23 @@ class LearningChecks(Conformance):
             row, prediction = pairs[right.index(False) if False in right else 0]
             require(
                 sum(right) >= RIGHT * len(right),
-                f"what {ftr_head} predicts is what it learned: `encode`, `loss`, `reduce` and `decode` mean the same by an index",
-                f"of {len(right)} rows learned by heart (loss {learned.after:.3g}) {sum(right)} are answered right; "
-                f"where `{column.name}` is {_shown(row[column.name], ftr_head.labels, column.type)} it predicted {_short(prediction)}",
+                f"what {ftr_head} predicts is what it learned: `encode`, `loss`, `reduce` and "
+                "`decode` mean the same by an index",
+                f"of {len(right)} rows learned by heart (loss {learned.after:.3g}) {sum(right)} "
+                f"are answered right; where `{column.name}` is "
+                f"{_shown(row[column.name], ftr_head.labels, column.type)} it predicted "
+                f"{_short(prediction)}",
                 "look for an index that is off by one, or in another order than `labels`",
             )
 
 
 def _new_weights(model: PreTrainedModel) -> dict[str, Tensor]:
     body = f"{model.base_model_prefix}."
-    return {name: weight.detach().clone() for name, weight in model.named_parameters() if not name.startswith(body)}
+    return {
+        name: weight.detach().clone()
+        for name, weight in model.named_parameters()
+        if not name.startswith(body)
+    }
 
 
 def _has_gradient(weight: Tensor) -> bool:

@@ -35,12 +35,17 @@ class MetricChecks(Conformance):
         for metric in _ranking(ftr_metrics):
             good, bad = metric.value(metric.perfect), metric.value(metric.worse)
             if not metric.truly_perfect and math.isclose(good, bad):
-                pytest.skip(f"{metric} scores what was learned by heart as it scores what was not ({good:.4g})")
+                pytest.skip(
+                    f"{metric} scores what was learned by heart as it scores what was not "
+                    f"({good:.4g})"
+                )
             rising = good > bad
             require(
                 metric.better(good, bad),
-                f"{metric} has `mode={metric.mode!r}`: the {'higher' if metric.mode == 'max' else 'lower'} of two scores is the better one",
-                f"`{metric.key}` is {good:.4g} for perfect predictions and {bad:.4g} for worse ones",
+                f"{metric} has `mode={metric.mode!r}`: the "
+                f"{'higher' if metric.mode == 'max' else 'lower'} of two scores is the better one",
+                f"`{metric.key}` is {good:.4g} for perfect predictions and {bad:.4g} for worse "
+                "ones",
                 f'set `mode="{"max" if rising else "min"}"` in its spec'
                 if good != bad
                 else "let it tell the two apart, or give worse ones",
@@ -61,9 +66,12 @@ class MetricChecks(Conformance):
     def test_the_order_of_the_rows_does_not_matter(self, ftr_metrics: list[MetricSubject]) -> None:
         for metric in _ranking(ftr_metrics):
             there = metric.value(metric.worse)
-            back = metric.value({name: list(reversed(values)) for name, values in metric.worse.items()})
+            back = metric.value(
+                {name: list(reversed(values)) for name, values in metric.worse.items()}
+            )
             require(
-                math.isclose(there, back, rel_tol=1e-6, abs_tol=1e-9) or (math.isnan(there) and math.isnan(back)),
+                math.isclose(there, back, rel_tol=1e-6, abs_tol=1e-9)
+                or (math.isnan(there) and math.isnan(back)),
                 f"{metric} scores the same predictions alike, in whatever order the rows come",
                 f"`{metric.key}` is {there:.6g}, and {back:.6g} with the rows reversed",
                 "weigh all rows alike",
@@ -71,14 +79,23 @@ class MetricChecks(Conformance):
 
     def test_it_gives_the_same_each_time(self, ftr_metrics: list[MetricSubject]) -> None:
         for metric in ftr_metrics:
-            first, _, again = (_plain(metric.scores(given)) for given in (metric.worse, metric.perfect, metric.worse))
+            first, _, again = (
+                _plain(metric.scores(given))
+                for given in (metric.worse, metric.perfect, metric.worse)
+            )
             differs = next(
-                (key for key in {**first, **again} if first.get(key) != again.get(key) and not _both_nan(first, again, key)), None
+                (
+                    key
+                    for key in {**first, **again}
+                    if first.get(key) != again.get(key) and not _both_nan(first, again, key)
+                ),
+                None,
             )
             require(
                 differs is None,
                 f"{metric} scores each evaluation by itself",
-                f"`{differs}` is {first.get(differs or '')!r}, and {again.get(differs or '')!r} in a later call with the same predictions",
+                f"`{differs}` is {first.get(differs or '')!r}, and {again.get(differs or '')!r} in "
+                "a later call with the same predictions",
                 "keep nothing from call to call, and draw no random numbers",
             )
 
@@ -87,22 +104,38 @@ class MetricChecks(Conformance):
             try:
                 json.dumps(_plain(metric.scores(metric.worse)))
             except (TypeError, ValueError) as error:
-                broken(f"the scores of {metric} are kept as JSON", str(error), "return numbers, lists, dicts or numpy arrays by name")
+                broken(
+                    f"the scores of {metric} are kept as JSON",
+                    str(error),
+                    "return numbers, lists, dicts or numpy arrays by name",
+                )
 
     def test_it_needs_no_network(self, ftr_metrics: list[MetricSubject]) -> None:
         for metric in ftr_metrics:
             promise = f"{metric} works without a network: workers and clusters may have none"
-            change = "derive it from `evaluate.Metric` in a module of the plugin, rather than fetch it with `evaluate.load`"
+            change = (
+                "derive it from `evaluate.Metric` in a module of the plugin, rather than fetch it "
+                "with `evaluate.load`"
+            )
             with no_network() as asked:
                 try:
                     module = metric.target()
                     module.compute(**{name: list(values) for name, values in metric.worse.items()})
                 except Exception as error:
-                    what = f"asked for {asked[0]}" if asked else f"failed: {type(error).__name__}: {' '.join(str(error).split())}"
+                    what = (
+                        f"asked for {asked[0]}"
+                        if asked
+                        else f"failed: {type(error).__name__}: {' '.join(str(error).split())}"
+                    )
                     broken(promise, f"without one it {what}", change)
             require(not asked, promise, f"it asked for {asked[0] if asked else ''}", change)
             place = type(module).__module__
-            require(not place.startswith(HUB_MODULES), promise, f"its code was fetched from the hub (`{place}`)", change)
+            require(
+                not place.startswith(HUB_MODULES),
+                promise,
+                f"its code was fetched from the hub (`{place}`)",
+                change,
+            )
 
 
 def _ranking(metrics: list[MetricSubject]) -> list[MetricSubject]:
@@ -130,7 +163,9 @@ def _spoiled(metric: MetricSubject) -> list[tuple[Examples, str]]:
 
 
 def _plain(scores: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value.tolist() if hasattr(value, "tolist") else value for key, value in scores.items()}
+    return {
+        key: value.tolist() if hasattr(value, "tolist") else value for key, value in scores.items()
+    }
 
 
 def _both_nan(one: Mapping[str, Any], other: Mapping[str, Any], key: str) -> bool:

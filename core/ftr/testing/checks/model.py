@@ -22,14 +22,16 @@ class ModelChecks(Conformance):
             isinstance(tokenizer.pad_token_id, int),
             f"the tokenizer of {ftr_model} has a pad token: batches are padded",
             "`pad_token` is None",
-            "set it, `tokenizer.pad_token = tokenizer.eos_token` for a decoder; `ftr.train.pretrained.set_pad_token` does",
+            "set it, `tokenizer.pad_token = tokenizer.eos_token` for a decoder; "
+            "`ftr.model.pretrained.set_pad_token` does",
         )
 
     def test_its_tokenizer_is_fast_and_pads_on_the_right(self, ftr_model: ModelSubject) -> None:
         tokenizer = ftr_model.tokenizer
         require(
             tokenizer.is_fast and tokenizer.padding_side == "right",
-            f"the tokenizer of {ftr_model} is a fast one (heads need its offsets) and pads on the right",
+            f"the tokenizer of {ftr_model} is a fast one (heads need its offsets) and pads on the "
+            "right",
             f"is_fast={tokenizer.is_fast}, padding_side={tokenizer.padding_side!r}",
             "return what `AutoTokenizer.from_pretrained` gives, with `padding_side` set",
         )
@@ -38,13 +40,17 @@ class ModelChecks(Conformance):
         found, wanted = ftr_model.loaded.config.pad_token_id, ftr_model.tokenizer.pad_token_id
         require(
             found == wanted,
-            f"the config of {ftr_model} names the pad token of its tokenizer: decoders find the end of a row by it",
+            f"the config of {ftr_model} names the pad token of its tokenizer: decoders find the "
+            "end of a row by it",
             f"`config.pad_token_id` is {found}, the tokenizer's {wanted}",
             "set `config.pad_token_id = tokenizer.pad_token_id` before the model is made",
         )
 
     def test_its_vocabulary_covers_its_tokenizer(self, ftr_model: ModelSubject) -> None:
-        rows, tokens = ftr_model.loaded.get_input_embeddings().weight.shape[0], len(ftr_model.tokenizer)
+        rows, tokens = (
+            ftr_model.loaded.get_input_embeddings().weight.shape[0],
+            len(ftr_model.tokenizer),
+        )
         require(
             rows >= tokens,
             f"{ftr_model} has an embedding for every token of its tokenizer",
@@ -64,8 +70,13 @@ class ModelChecks(Conformance):
     def test_it_loads_the_same_weights_each_time(self, ftr_model: ModelSubject) -> None:
         import torch
 
-        one, other = ftr_model.loaded.base_model.state_dict(), ftr_model.load().base_model.state_dict()
-        odd = [name for name in one if "pooler" not in name and not torch.equal(one[name], other[name])]
+        one, other = (
+            ftr_model.loaded.base_model.state_dict(),
+            ftr_model.load().base_model.state_dict(),
+        )
+        odd = [
+            name for name in one if "pooler" not in name and not torch.equal(one[name], other[name])
+        ]
         require(
             not odd,
             f"the body of {ftr_model} has its pretrained weights",
@@ -77,14 +88,26 @@ class ModelChecks(Conformance):
         import torch
 
         _ = ftr_model.tokenizer
-        with must_work(f"`max_length` of {ftr_model} returns a number of tokens, or None", "return None where it has no limit"):
+        with must_work(
+            f"`max_length` of {ftr_model} returns a number of tokens, or None",
+            "return None where it has no limit",
+        ):
             longest = ftr_model.source.max_length()
         promise = f"{ftr_model} takes inputs of up to `max_length` tokens"
-        require(longest is None or longest >= 2, promise, f"`max_length` is {longest!r}", "return how many positions the model has")
+        require(
+            longest is None or longest >= 2,
+            promise,
+            f"`max_length` is {longest!r}",
+            "return how many positions the model has",
+        )
         length = min(longest or MOST_TOKENS, MOST_TOKENS)
         token = ftr_model.tokenizer(TEXTS[0])["input_ids"][-1]
         with (
-            must_work(promise, "return how many positions the model has: RoBERTa and its like count from the pad token on"),
+            must_work(
+                promise,
+                "return how many positions the model has: RoBERTa and its like count from the pad "
+                "token on",
+            ),
             torch.inference_mode(),
         ):
             ids = torch.full((1, length), int(token))
@@ -93,13 +116,15 @@ class ModelChecks(Conformance):
     def test_a_text_is_answered_alike_alone_and_in_a_batch(self, ftr_model: ModelSubject) -> None:
         import torch
 
-        from ftr.train.padding import pad
+        from ftr.model.padding import pad
 
         tokenizer = ftr_model.tokenizer
         features = [{"input_ids": tokenizer(text)["input_ids"]} for text in TEXTS]
         with torch.inference_mode():
             together = ftr_model.loaded(**pad(features, tokenizer))["logits"]
-            alone = torch.cat([ftr_model.loaded(**pad([feature], tokenizer))["logits"] for feature in features])
+            alone = torch.cat(
+                [ftr_model.loaded(**pad([feature], tokenizer))["logits"] for feature in features]
+            )
         apart = float((together - alone).abs().max())
         require(
             apart <= CLOSE + 10 * CLOSE * float(alone.abs().max()),
@@ -110,7 +135,9 @@ class ModelChecks(Conformance):
 
     def test_it_says_where_its_weights_came_from(self, ftr_model: ModelSubject) -> None:
         _ = ftr_model.tokenizer
-        promise = f"`describe` of {ftr_model} returns where the weights came from, for the run record"
+        promise = (
+            f"`describe` of {ftr_model} returns where the weights came from, for the run record"
+        )
         with must_work(promise, "return a dict of plain values"):
             found = ftr_model.source.describe()
         try:
@@ -118,5 +145,8 @@ class ModelChecks(Conformance):
         except (TypeError, ValueError) as error:
             broken(promise, str(error), "return strings and numbers")
         require(
-            isinstance(found, dict) and found, promise, repr(found), "name the path or hub id, the revision and, where it is known, a hash"
+            isinstance(found, dict) and found,
+            promise,
+            repr(found),
+            "name the path or hub id, the revision and, where it is known, a hash",
         )

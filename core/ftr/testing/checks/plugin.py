@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ftr.specs import TaskSpec
+from ftr.registry.specs import TaskSpec
 from ftr.testing.contract import Conformance, broken, require
 from ftr.testing.probe import Probed, probed
 from ftr.testing.subjects import Component
@@ -20,10 +20,22 @@ if TYPE_CHECKING:
 PROMISES: Mapping[str, tuple[str, ...]] = {
     "dataset": ("load",),
     "model": ("tokenizer", "load", "max_length", "describe"),
-    "head": ("schema", "check", "build", "encode", "collate", "loss", "reduce", "decode", "tune", "untuned", "score_inputs"),
+    "head": (
+        "schema",
+        "check",
+        "build",
+        "encode",
+        "collate",
+        "loss",
+        "reduce",
+        "decode",
+        "tune",
+        "untuned",
+        "score_inputs",
+    ),
     "metric": ("compute",),
 }
-"""What the object that a target gives must have, by kind: see `ftr.protocols`."""
+"""What the object that a target gives must have, by kind: see `ftr.registry.protocols`."""
 
 
 class PluginChecks(Conformance):
@@ -36,7 +48,11 @@ class PluginChecks(Conformance):
     def test_its_name_is_free(self, ftr_components: list[Component]) -> None:
         for component in ftr_components:
             entry = component.entry
-            others = [other for other in component.registry.all(component.kind) if other.spec.name == entry.spec.name]
+            others = [
+                other
+                for other in component.registry.all(component.kind)
+                if other.spec.name == entry.spec.name
+            ]
             owners = " and ".join(other.plugin.described for other in others)
             require(
                 entry.bare_name == "reachable",
@@ -57,7 +73,10 @@ class PluginChecks(Conformance):
 
     def test_its_spec_pickles(self, ftr_components: list[Component]) -> None:
         for component in ftr_components:
-            promise, change = f"the spec of {component} crosses to other processes", "put strings and plain values only into the spec"
+            promise, change = (
+                f"the spec of {component} crosses to other processes",
+                "put strings and plain values only into the spec",
+            )
             try:
                 same = pickle.loads(pickle.dumps(component.spec)) == component.spec  # noqa: S301 - what was pickled here
             except Exception as error:
@@ -68,7 +87,8 @@ class PluginChecks(Conformance):
         for plugin, found in _probes(ftr_components):
             require(
                 found.steady,
-                f"the hooks of plugin {plugin} give the same specs in every process, however often they are called",
+                f"the hooks of plugin {plugin} give the same specs in every process, however often "
+                "they are called",
                 "a second call gave other specs than the first",
                 "let hooks return what is written in the module, and read nothing that changes",
             )
@@ -78,7 +98,8 @@ class PluginChecks(Conformance):
             require(
                 not found.heavy,
                 f"the hook module of plugin {plugin} is light: every `ftr` command imports it",
-                f"importing it and calling its hooks imports {', '.join(f'`{name}`' for name in found.heavy)}",
+                "importing it and calling its hooks imports "
+                f"{', '.join(f'`{name}`' for name in found.heavy)}",
                 "keep the hook module to specs, and import these where the targets are",
             )
 
@@ -86,12 +107,16 @@ class PluginChecks(Conformance):
         for plugin, found in _probes(ftr_components):
             require(
                 not found.notes,
-                f"the hook module of plugin {plugin} prints nothing and leaves warnings, logging and `os.environ` alone",
+                f"the hook module of plugin {plugin} prints nothing and leaves warnings, logging "
+                "and `os.environ` alone",
                 "; ".join(found.notes),
-                "take it out of the hook module: do it where the targets are, and only for as long as it is needed",
+                "take it out of the hook module: do it where the targets are, and only for as long "
+                "as it is needed",
             )
 
-    def test_its_package_says_which_ftr_it_was_made_for(self, ftr_components: list[Component]) -> None:
+    def test_its_package_says_which_ftr_it_was_made_for(
+        self, ftr_components: list[Component]
+    ) -> None:
         from packaging.requirements import Requirement
 
         for component in ftr_components:
@@ -106,7 +131,8 @@ class PluginChecks(Conformance):
             bounds = {specifier.operator for need in own for specifier in need.specifier}
             require(
                 bounds & {"<", "<=", "==", "~="},
-                f"`{plugin.distribution}` bounds the versions of ftr it was made for, so that another is refused before it is imported",
+                f"`{plugin.distribution}` bounds the versions of ftr it was made for, so that "
+                "another is refused before it is imported",
                 f"its dependencies have {', '.join(f'`{need}`' for need in own) or 'no `ftr`'}",
                 'write `dependencies = ["ftr>=0.1,<0.2"]` with the version it was written for',
             )
@@ -124,16 +150,19 @@ class PluginChecks(Conformance):
             lacks = [name for name in PROMISES[component.kind] if not hasattr(made, name)]
             require(
                 not lacks,
-                f"what the target of {component} gives has {', '.join(f'`{name}`' for name in PROMISES[component.kind])}",
+                f"what the target of {component} gives has "
+                f"{', '.join(f'`{name}`' for name in PROMISES[component.kind])}",
                 f"a `{type(made).__name__}` without {', '.join(f'`{name}`' for name in lacks)}",
-                f"add what is missing; `ftr.protocols.{component.kind.capitalize()}` says what each must do",
+                f"add what is missing; `ftr.registry.protocols.{component.kind.capitalize()}` says "
+                "what each must do",
             )
 
     def test_its_options_refuse_unknown_keys(self, ftr_components: list[Component]) -> None:
         for component, model in _with_options(ftr_components):
             require(
                 model.model_config.get("extra") == "forbid",
-                f"the options of {component} refuse keys they do not know, so that a misspelled one is not lost",
+                f"the options of {component} refuse keys they do not know, so that a misspelled "
+                "one is not lost",
                 f"`{model.__name__}` takes any key",
                 'write `model_config = ConfigDict(extra="forbid")` in it',
             )
@@ -161,10 +190,21 @@ class PluginChecks(Conformance):
             made = component.made_options
             promise = f"the options of {component} are kept in `run.json` and read again"
             try:
-                again = model.model_validate(made.model_dump(mode="json", by_alias=True) if made else {})
+                again = model.model_validate(
+                    made.model_dump(mode="json", by_alias=True) if made else {}
+                )
             except Exception as error:
-                broken(promise, f"{type(error).__name__}: {error}", "use types whose JSON form validates again")
-            require(again == made, promise, f"{made!r} became {again!r}", "use types whose JSON form validates to the same value")
+                broken(
+                    promise,
+                    f"{type(error).__name__}: {error}",
+                    "use types whose JSON form validates again",
+                )
+            require(
+                again == made,
+                promise,
+                f"{made!r} became {again!r}",
+                "use types whose JSON form validates to the same value",
+            )
 
 
 def _probes(components: list[Component]) -> list[tuple[str, Probed]]:
@@ -173,7 +213,11 @@ def _probes(components: list[Component]) -> list[tuple[str, Probed]]:
 
 
 def _with_options(components: list[Component]) -> list[tuple[Component, type[BaseModel]]]:
-    found = [(component, component.options_model) for component in components if not isinstance(component.spec, TaskSpec)]
+    found = [
+        (component, component.options_model)
+        for component in components
+        if not isinstance(component.spec, TaskSpec)
+    ]
     models = [(component, model) for component, model in found if model is not None]
     if not models:
         pytest.skip("it takes no options")

@@ -15,53 +15,73 @@ class SavingChecks(Conformance):
     """What must hold of a checkpoint."""
 
     def test_a_saved_model_answers_as_before(self, ftr_head: HeadSubject, tmp_path: Path) -> None:
-        from ftr.train.pretrained import Pretrained
+        from ftr.model.pretrained import Pretrained
 
         learned = ftr_head.learned
         folder = _saved(ftr_head, tmp_path)
-        promise = f"a model of {ftr_head} that was saved and loaded through `build` predicts what it did"
-        with must_work(promise, "let `build` take a trained checkpoint too: `ftr.load` calls it with one"):
+        promise = (
+            f"a model of {ftr_head} that was saved and loaded through `build` predicts what it did"
+        )
+        with must_work(
+            promise, "let `build` take a trained checkpoint too: `ftr.load` calls it with one"
+        ):
             again = ftr_head.build(1, Pretrained(str(folder), complete=True))
-        differs = difference(learned.predictions, ftr_head.decode(ftr_head.grouped(again), learned.state))
+        differs = difference(
+            learned.predictions, ftr_head.decode(ftr_head.grouped(again), learned.state)
+        )
         require(
             differs is None,
             promise,
             f"predictions differ: {differs}",
-            "keep all weights in the model, all settings in its config, and initialise in `build` nothing that the checkpoint has",
+            "keep all weights in the model, all settings in its config, and initialise in `build` "
+            "nothing that the checkpoint has",
         )
 
-    def test_a_saved_model_is_a_plain_checkpoint(self, ftr_head: HeadSubject, tmp_path: Path) -> None:
+    def test_a_saved_model_is_a_plain_checkpoint(
+        self, ftr_head: HeadSubject, tmp_path: Path
+    ) -> None:
         import torch
 
         model = ftr_head.learned.model
         folder = _saved(ftr_head, tmp_path)
         kind = type(model)
-        promise = f"plain transformers reads a saved model of {ftr_head}: weights, tokenizer and class names"
+        promise = (
+            f"plain transformers reads a saved model of {ftr_head}: weights, tokenizer and class "
+            "names"
+        )
         if not kind.__module__.startswith("transformers."):
             pytest.skip(f"its model is a class of its own, `{kind.__module__}:{kind.__qualname__}`")
         with must_work(promise, "keep all that a model needs in its weights and its config"):
             plain = kind.from_pretrained(folder).eval()
         classes = ftr_head.head.schema.classes
         if classes is not None and ftr_head.labels:
-            names = tuple(plain.config.id2label.get(number) for number in range(len(ftr_head.labels)))
+            names = tuple(
+                plain.config.id2label.get(number) for number in range(len(ftr_head.labels))
+            )
             require(
                 names == ftr_head.labels and len(plain.config.id2label) == len(ftr_head.labels),
                 promise,
-                f"`id2label` of its config is {plain.config.id2label}, the classes are {list(ftr_head.labels)}",
-                "give `num_labels`, `id2label=dict(enumerate(labels))` and `label2id` to `model.load`",
+                f"`id2label` of its config is {plain.config.id2label}, the classes are "
+                f"{list(ftr_head.labels)}",
+                "give `num_labels`, `id2label=dict(enumerate(labels))` and `label2id` to "
+                "`model.load`",
             )
         inputs = ftr_head.batch(ftr_head.features(targets=False))
         for name, value in ftr_head.ask(model, inputs).items():
             if isinstance(value, torch.Tensor):
                 apart = float((value - ftr_head.ask(plain, inputs)[name]).abs().max())
                 require(
-                    apart < 1e-4, promise, f"`{name}` is {apart:.3g} apart", "keep all that a model needs in its weights and its config"
+                    apart < 1e-4,
+                    promise,
+                    f"`{name}` is {apart:.3g} apart",
+                    "keep all that a model needs in its weights and its config",
                 )
 
 
 def _saved(subject: HeadSubject, folder: Path) -> Path:
     with must_work(
-        f"a model of {subject} is saved as a checkpoint", "derive it from `PreTrainedModel`, without weights that share memory unsaid"
+        f"a model of {subject} is saved as a checkpoint",
+        "derive it from `PreTrainedModel`, without weights that share memory unsaid",
     ):
         subject.learned.model.save_pretrained(folder)
         subject.tokenizer.save_pretrained(folder)

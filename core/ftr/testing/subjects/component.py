@@ -7,22 +7,31 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ftr.errors import FtrError
-from ftr.specs import AnySpec, Kind, TaskSpec
+from ftr.registry.specs import AnySpec, Kind, TaskSpec
 from ftr.testing.contract import broken, must_work
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from ftr.discovery import PluginRecord
-    from ftr.registry import Registered, Registry
+    from ftr.registry.discovery import PluginRecord
+    from ftr.registry.registry import Registered, Registry
 
 
 class Component:
-    """One component by kind and name; whatever is asked of it and cannot be had fails the running check."""
+    """One component by kind and name; whatever is asked of it and cannot be had fails the running
+    check.
+    """
 
-    def __init__(self, registry: Registry, kind: Kind, name: str, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, registry: Registry, kind: Kind, name: str, options: Mapping[str, Any] | None = None
+    ) -> None:
         """Nothing is looked up or imported yet."""
-        self.registry, self.kind, self.name, self.options = registry, kind, name, dict(options or {})
+        self.registry, self.kind, self.name, self.options = (
+            registry,
+            kind,
+            name,
+            dict(options or {}),
+        )
 
     def __str__(self) -> str:
         return f"the {self.kind} `{self.name}`"
@@ -36,7 +45,8 @@ class Component:
             broken(
                 f"{self} is registered by a plugin that loads",
                 str(error),
-                "set `name` of the class to the name in the spec; `ftr plugins` shows what loaded, with `--traceback NAME` where it failed",
+                "set `name` of the class to the name in the spec; `ftr plugins` shows what loaded, "
+                "with `--traceback NAME` where it failed",
             )
 
     @property
@@ -64,13 +74,17 @@ class Component:
     def options_model(self) -> type[BaseModel] | None:
         """The model of its options; None: it takes none."""
         with must_work(
-            f"the options of {self} are a pydantic model", "let `options` of the spec name a class that derives from `BaseModel`"
+            f"the options of {self} are a pydantic model",
+            "let `options` of the spec name a class that derives from `BaseModel`",
         ):
             from pydantic import BaseModel
 
             model = self.registry.options_model(self.kind, self.entry.qualified)
             if model is not None and not issubclass(model, BaseModel):
-                raise TypeError(f"`{model.__module__}:{model.__qualname__}` does not derive from pydantic's `BaseModel`")
+                raise TypeError(
+                    f"`{model.__module__}:{model.__qualname__}` does not derive from pydantic's "
+                    "`BaseModel`"
+                )
             return model
 
     @property
@@ -85,7 +99,8 @@ class Component:
                 )
             return None
         with must_work(
-            f"{self} takes the options {self.options}", "give `options` in this class for those that have no default, or mend them"
+            f"{self} takes the options {self.options}",
+            "give `options` in this class for those that have no default, or mend them",
         ):
             return self.options_model.model_validate(self.options)
 
@@ -93,5 +108,8 @@ class Component:
         """Return what the target gives, called as ftr calls it."""
         arguments = (self.made_options,) if self.kind in ("head", "model") else ()
         how = "its options, or None where it takes none" if arguments else "no arguments"
-        with must_work(f"the target of {self} is called with {how}", "make it a class, or a function, that can be called so"):
+        with must_work(
+            f"the target of {self} is called with {how}",
+            "make it a class, or a function, that can be called so",
+        ):
             return self.target(*arguments)

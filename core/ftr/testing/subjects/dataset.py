@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ftr.errors import DataError
-from ftr.specs import DatasetSpec
+from ftr.registry.specs import DatasetSpec
 from ftr.testing.contract import broken, must_work
 from ftr.testing.subjects.component import Component
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from ftr.protocols import Head
-    from ftr.registry import Registry
+    from ftr.registry.protocols import Head
+    from ftr.registry.registry import Registry
 
 NO_HUB = "cannot be had from the hub"
 
@@ -25,7 +25,13 @@ NO_HUB = "cannot be had from the hub"
 class DatasetSubject(Component):
     """A dataset; `head` is the name of one that reads its rows, or that head itself."""
 
-    def __init__(self, registry: Registry, name: str, options: Mapping[str, Any] | None = None, head: str | Head | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        name: str,
+        options: Mapping[str, Any] | None = None,
+        head: str | Head | None = None,
+    ) -> None:
         """Nothing is loaded yet."""
         super().__init__(registry, "dataset", name, options)
         self._head, self._absent = head, ""
@@ -46,7 +52,10 @@ class DatasetSubject(Component):
 
     @cached_property
     def splits(self) -> dict[str, Dataset]:
-        """Its splits, loaded once. Skips the check where they lie on a hub that cannot be reached."""
+        """Its splits, loaded once.
+
+        Skips the check where they lie on a hub that cannot be reached.
+        """
         return self.load()
 
     def load(self) -> dict[str, Dataset]:
@@ -57,7 +66,9 @@ class DatasetSubject(Component):
             pytest.skip(self._absent)
         promise = f"`load` of {self} returns a `datasets.DatasetDict` of splits"
         with must_work(
-            promise, "raise `ftr.errors.DataError` only for what the user can mend, and let it load with the options given here"
+            promise,
+            "raise `ftr.errors.DataError` only for what the user can mend, and let it load with "
+            "the options given here",
         ):
             try:
                 splits = self.make().load(self.made_options)
@@ -68,9 +79,20 @@ class DatasetSubject(Component):
                 raise
         odd = None if isinstance(splits, Mapping) else f"a `{type(splits).__name__}`"
         if odd is None:
-            odd = next((f"a `{type(one).__name__}` as `{name}`" for name, one in splits.items() if not isinstance(one, Dataset)), None)
+            odd = next(
+                (
+                    f"a `{type(one).__name__}` as `{name}`"
+                    for name, one in splits.items()
+                    if not isinstance(one, Dataset)
+                ),
+                None,
+            )
         if odd:
-            broken(promise, f"it returned {odd}", "return `DatasetDict(train=Dataset.from_list(rows), ...)`")
+            broken(
+                promise,
+                f"it returned {odd}",
+                "return `DatasetDict(train=Dataset.from_list(rows), ...)`",
+            )
         return dict(splits)
 
     def rows(self, split: str) -> list[dict[str, Any]]:

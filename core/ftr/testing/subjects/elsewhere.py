@@ -1,4 +1,6 @@
-"""The rows of a dataset as another process loads them, where sets and hashes come in another order."""
+"""The rows of a dataset as another process loads them, where sets and hashes come in another
+order.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ftr.specs import TaskSpec
+from ftr.registry.specs import TaskSpec
 from ftr.testing.contract import broken
 
 if TYPE_CHECKING:
@@ -24,12 +26,17 @@ _PROGRAM = "from ftr.testing.subjects.elsewhere import main; main()"
 
 def hashes(splits: Mapping[str, Any]) -> dict[str, str]:
     """Return split -> hash of its rows in their order."""
-    texts = {name: json.dumps(list(rows.with_format(None)), sort_keys=True, default=str) for name, rows in splits.items()}
+    texts = {
+        name: json.dumps(list(rows.with_format(None)), sort_keys=True, default=str)
+        for name, rows in splits.items()
+    }
     return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
 
 
 def hashes_elsewhere(subject: DatasetSubject) -> dict[str, str]:
-    """Return `hashes` of a dataset as a process with other hashes of strings loads it; fails the check when it cannot be loaded."""
+    """Return `hashes` of a dataset as a process with other hashes of strings loads it; fails the
+    check when it cannot be loaded.
+    """
     spec = subject.spec
     if isinstance(spec, TaskSpec):
         raise TypeError(f"{subject} is no dataset")
@@ -40,18 +47,30 @@ def hashes_elsewhere(subject: DatasetSubject) -> dict[str, str]:
 @cache
 def _loaded(target: str, options: str, path: tuple[str, ...], described: str) -> dict[str, str]:
     seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path)), "PYTHONHASHSEED": seed}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, path)),
+        "PYTHONHASHSEED": seed,
+    }
     asked = [sys.executable, "-P", "-c", _PROGRAM, target, options]
-    done = subprocess.run(asked, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
+    done = subprocess.run(
+        asked, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
     if done.returncode:
         last = next(iter(reversed(done.stderr.strip().splitlines())), "nothing was said")
-        broken(f"{described} loads in a process of its own", last, "import in the module of its target all that it needs")
+        broken(
+            f"{described} loads in a process of its own",
+            last,
+            "import in the module of its target all that it needs",
+        )
     found: dict[str, str] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
 
 
 def main() -> None:
-    """Load the dataset that the arguments name (target, and as JSON its options) and write its hashes."""
+    """Load the dataset that the arguments name (target, and as JSON its options) and write its
+    hashes.
+    """
     target, options = sys.argv[1], json.loads(sys.argv[2])
     given = _named(options["model"]).model_validate(options["values"]) if options else None
     print(json.dumps(hashes(_named(target)().load(given))))

@@ -1,4 +1,6 @@
-"""A head with rows and a model to try it on: features, batches, outputs, records and predictions, as a training makes them."""
+"""A head with rows and a model to try it on: features, batches, outputs, records and predictions,
+as a training makes them.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ftr.protocols import EncodeSettings
+from ftr.registry.protocols import EncodeSettings
 from ftr.testing.contract import broken, must_work
 from ftr.testing.subjects.component import Component
 from ftr.testing.subjects.learned import Learned, learn
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from transformers.utils.generic import ModelOutput
 
-    from ftr.protocols import Feature, Head, Model, Prediction, Row, State
-    from ftr.registry import Registry
+    from ftr.registry.protocols import Feature, Head, Model, Prediction, Row, State
+    from ftr.registry.registry import Registry
     from ftr.testing.tiny import TinyModels
 
 LONGEST = 64
@@ -39,7 +41,13 @@ class HeadSubject:
         lengths: tuple[int, int] = (LONGEST, LONGEST // SHARED),
     ) -> None:
         """`lengths` are `max_length` and `stride`. Nothing is encoded or built yet."""
-        self.component, self.head, self.rows, self.labels, self.source = component, head, list(rows), labels, source
+        self.component, self.head, self.rows, self.labels, self.source = (
+            component,
+            head,
+            list(rows),
+            labels,
+            source,
+        )
         self.max_length, self.stride = lengths
 
     @classmethod
@@ -54,12 +62,14 @@ class HeadSubject:
         family: str,
     ) -> HeadSubject:
         """Make the head `name` and try it on `rows` with a tiny model of `family`."""
-        from ftr.train.pretrained import Pretrained
+        from ftr.model.pretrained import Pretrained
 
         component = Component(registry, "head", name, options)
         head: Head = component.make()
         prepared, found = canonical(head, rows, labels, component)
-        return cls(component, head, prepared, found, Pretrained(str(models.knowing(family, texts(rows)))))
+        return cls(
+            component, head, prepared, found, Pretrained(str(models.knowing(family, texts(rows))))
+        )
 
     def __str__(self) -> str:
         return str(self.component)
@@ -83,49 +93,90 @@ class HeadSubject:
         """Build the model anew, in evaluation mode."""
         from transformers import PreTrainedModel
 
-        promise = f"`build` of {self} returns a `transformers.PreTrainedModel` on the pretrained weights"
-        with must_work(promise, "return `model.load(AutoModelFor..., num_labels=len(labels), ...)`"):
+        promise = (
+            f"`build` of {self} returns a `transformers.PreTrainedModel` on the pretrained weights"
+        )
+        with must_work(
+            promise, "return `model.load(AutoModelFor..., num_labels=len(labels), ...)`"
+        ):
             built = self.head.build(source or self.source, self.labels, seed)
         if not isinstance(built, PreTrainedModel):
             broken(
-                promise, f"it returned a `{type(built).__name__}`", "derive the model from `PreTrainedModel`: it is saved as a checkpoint"
+                promise,
+                f"it returned a `{type(built).__name__}`",
+                "derive the model from `PreTrainedModel`: it is saved as a checkpoint",
             )
         return built.eval()
 
-    def encode(self, rows: Sequence[Row] | None = None, *, targets: bool = True, max_length: int | None = None) -> dict[str, list[Any]]:
-        """Return columns of features of `rows` (default: all), `notes` included; fails the check when they are no columns."""
+    def encode(
+        self,
+        rows: Sequence[Row] | None = None,
+        *,
+        targets: bool = True,
+        max_length: int | None = None,
+    ) -> dict[str, list[Any]]:
+        """Return columns of features of `rows` (default: all), `notes` included; fails the check
+        when they are no columns.
+        """
         given = self.rows if rows is None else rows
         length = max_length or self.max_length
         settings = EncodeSettings(
-            max_length=length, stride=self.stride if length == self.max_length else length // SHARED, labels=self.labels, targets=targets
+            max_length=length,
+            stride=self.stride if length == self.max_length else length // SHARED,
+            labels=self.labels,
+            targets=targets,
         )
         names = list(dict.fromkeys(name for row in given for name in row))
-        promise = f"`encode` of {self} returns columns of equal length, among them `input_ids` and `row`"
-        with must_work(promise, "let it take rows that have passed `check`" + ("" if targets else ", without the columns to be learned")):
-            columns = dict(self.head.encode({name: [row.get(name) for row in given] for name in names}, self.tokenizer, settings))
+        promise = (
+            f"`encode` of {self} returns columns of equal length, among them `input_ids` and `row`"
+        )
+        with must_work(
+            promise,
+            "let it take rows that have passed `check`"
+            + ("" if targets else ", without the columns to be learned"),
+        ):
+            columns = dict(
+                self.head.encode(
+                    {name: [row.get(name) for row in given] for name in names},
+                    self.tokenizer,
+                    settings,
+                )
+            )
         lengths = {name: len(column) for name, column in columns.items()}
         if not {"input_ids", "row"} <= columns.keys() or len(set(lengths.values())) > 1:
             listed = ", ".join(f"`{name}` ({count})" for name, count in lengths.items())
             broken(
-                promise, f"{listed or 'nothing'}, for {len(given)} rows", "add what is missing: one value in each column for each feature"
+                promise,
+                f"{listed or 'nothing'}, for {len(given)} rows",
+                "add what is missing: one value in each column for each feature",
             )
         return columns
 
     def features(self, rows: Sequence[Row] | None = None, *, targets: bool = True) -> list[Feature]:
-        """Return the features of `rows` as they come back from the files that encoded rows are kept in."""
+        """Return the features of `rows` as they come back from the files that encoded rows are kept
+        in.
+        """
         import pyarrow as pa
 
         columns = self.encode(rows, targets=targets)
         columns.pop("notes", None)
         change = "give lists of numbers, strings, or lists of these, of one type in a column"
-        with must_work(f"the columns that `encode` of {self} returns can be kept in Arrow files", change):
-            kept: list[Feature] = pa.table({**columns, "length": [len(ids) for ids in columns["input_ids"]]}).to_pylist()
+        with must_work(
+            f"the columns that `encode` of {self} returns can be kept in Arrow files", change
+        ):
+            kept: list[Feature] = pa.table(
+                {**columns, "length": [len(ids) for ids in columns["input_ids"]]}
+            ).to_pylist()
         return kept
 
     def batch(self, features: Sequence[Feature]) -> dict[str, Tensor]:
         """Collate features."""
         promise = f"`collate` of {self} pads features to a dict of tensors"
-        with must_work(promise, "start from `ftr.train.padding.pad` and add the columns for the loss where the features have them"):
+        with must_work(
+            promise,
+            "start from `ftr.model.padding.pad` and add the columns for the loss where the "
+            "features have them",
+        ):
             return dict(self.head.collate(features, self.tokenizer))
 
     def ask(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> ModelOutput:
@@ -145,7 +196,10 @@ class HeadSubject:
     def loss(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> Tensor:
         """Return the loss of a batch: the head's, or the model's own."""
         outputs = self.forward(model, inputs)
-        promise = f"`loss` of {self} returns the mean loss of a batch, or None where the model's own is meant"
+        promise = (
+            f"`loss` of {self} returns the mean loss of a batch, or None where the model's own is "
+            "meant"
+        )
         with must_work(promise, "return a scalar tensor"):
             own = self.head.loss(outputs, inputs)
             found = outputs.get("loss") if own is None else own
@@ -155,7 +209,12 @@ class HeadSubject:
                 if found is None
                 else f"a `{type(found).__name__}` of shape {getattr(found, 'shape', '?')}"
             )
-            broken(promise, what, "return a scalar tensor, or let `collate` hand the model the columns its own loss needs")
+            broken(
+                promise,
+                what,
+                "return a scalar tensor, or let `collate` hand the model the columns its own loss "
+                "needs",
+            )
         loss: Tensor = found
         return loss
 
@@ -166,7 +225,11 @@ class HeadSubject:
         with must_work(promise, "turn the outputs of each feature into one small record"):
             records = list(self.head.reduce(outputs, features))
         if len(records) != len(features):
-            broken(promise, f"{len(records)} records for {len(features)} features", "return as many records as there are features")
+            broken(
+                promise,
+                f"{len(records)} records for {len(features)} features",
+                "return as many records as there are features",
+            )
         return records
 
     def grouped(self, model: PreTrainedModel) -> list[list[Any]]:
@@ -180,10 +243,17 @@ class HeadSubject:
     def decode(self, records: Sequence[Sequence[Any]], state: State) -> list[Prediction]:
         """Turn the records of each row into its prediction."""
         promise = f"`decode` of {self} turns the records of one row into its prediction"
-        with must_work(promise, "let it take any number of records from one on, and a `state` that is empty"):
-            return [self.head.decode(row, kept, state, self.labels) for row, kept in zip(self.rows, records, strict=True)]
+        with must_work(
+            promise, "let it take any number of records from one on, and a `state` that is empty"
+        ):
+            return [
+                self.head.decode(row, kept, state, self.labels)
+                for row, kept in zip(self.rows, records, strict=True)
+            ]
 
     def tune(self, records: Sequence[Sequence[Any]]) -> State:
         """Let the head choose what is set on validation rows."""
-        with must_work(f"`tune` of {self} returns a dict of what it chose", "return `{}` when nothing is tuned"):
+        with must_work(
+            f"`tune` of {self} returns a dict of what it chose", "return `{}` when nothing is tuned"
+        ):
             return self.head.tune(self.rows, records)

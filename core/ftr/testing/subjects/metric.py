@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ftr.specs import MetricSpec
+from ftr.registry.specs import MetricSpec
 from ftr.testing.contract import broken, must_work
 from ftr.testing.subjects.component import Component
 
 if TYPE_CHECKING:
-    from ftr.registry import Registry
+    from ftr.registry.registry import Registry
 
 Examples = Mapping[str, Sequence[Any]]
 """`predictions` and `references` of equal length."""
@@ -23,8 +23,18 @@ Examples = Mapping[str, Sequence[Any]]
 class MetricSubject(Component):
     """A metric, predictions that cannot be better, and worse ones."""
 
-    def __init__(self, registry: Registry, name: str, perfect: Examples, worse: Examples, *, truly_perfect: bool = True) -> None:
-        """`truly_perfect` is false where `perfect` is only what a model learned, so that others may score as well."""
+    def __init__(
+        self,
+        registry: Registry,
+        name: str,
+        perfect: Examples,
+        worse: Examples,
+        *,
+        truly_perfect: bool = True,
+    ) -> None:
+        """`truly_perfect` is false where `perfect` is only what a model learned, so that others may
+        score as well.
+        """
         super().__init__(registry, "metric", name)
         self.perfect, self.worse, self.truly_perfect = perfect, worse, truly_perfect
 
@@ -55,7 +65,8 @@ class MetricSubject(Component):
         """Return all scores of some predictions."""
         given = {key: list(values) for key, values in examples.items()}
         with must_work(
-            f"`compute(predictions=..., references=...)` of {self} scores what the head hands over", "let it take such predictions"
+            f"`compute(predictions=..., references=...)` of {self} scores what the head hands over",
+            "let it take such predictions",
         ):
             with contextlib.redirect_stdout(io.StringIO()):
                 found = (module or self.module).compute(**given)
@@ -70,8 +81,11 @@ class MetricSubject(Component):
             listed = ", ".join(f"`{name}`" for name in scores) or "none"
             broken(
                 f"{self} gives its main score as the number `{self.key}`",
-                f"it gave {listed}" if found is None else f"`{self.key}` is a `{type(found).__name__}`",
-                f"return `{{'{self.key}': ...}}` from `_compute`, or name the main score with `key=` in the `MetricSpec`",
+                f"it gave {listed}"
+                if found is None
+                else f"`{self.key}` is a `{type(found).__name__}`",
+                f"return `{{'{self.key}': ...}}` from `_compute`, or name the main score with "
+                "`key=` in the `MetricSpec`",
             )
         return float(found)
 

@@ -15,16 +15,21 @@ from ftr.testing.subjects.component import Component
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from ftr.protocols import Model
-    from ftr.registry import Registry
+    from ftr.registry.protocols import Model
+    from ftr.registry.registry import Registry
 
-TEXTS = ("a good film", "the old mill stands by the river near the village , and nobody knows who built it")
+TEXTS = (
+    "a good film",
+    "the old mill stands by the river near the village , and nobody knows who built it",
+)
 
 
 class ModelSubject(Component):
     """A model, loaded once for a classification of three classes."""
 
-    def __init__(self, registry: Registry, name: str, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, registry: Registry, name: str, options: Mapping[str, Any] | None = None
+    ) -> None:
         """Nothing is loaded yet."""
         super().__init__(registry, "model", name, options)
 
@@ -37,7 +42,10 @@ class ModelSubject(Component):
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Its tokenizer. Skips the check where it lies on a hub that cannot be reached."""
-        with must_work(f"`tokenizer` of {self} returns its tokenizer", "return what `AutoTokenizer.from_pretrained` gives"):
+        with must_work(
+            f"`tokenizer` of {self} returns its tokenizer",
+            "return what `AutoTokenizer.from_pretrained` gives",
+        ):
             try:
                 return self.source.tokenizer()
             except ModelError as error:
@@ -55,6 +63,13 @@ class ModelSubject(Component):
         from transformers import AutoModelForSequenceClassification
 
         _ = self.tokenizer
-        promise = f"`load` of {self} returns `auto_class` with the pretrained weights and the config values that a head gives"
-        with must_work(promise, "call `auto_class.from_pretrained` with them; `ftr.train.pretrained.Pretrained` does all of it"):
+        promise = (
+            f"`load` of {self} returns `auto_class` with the pretrained weights and the config "
+            "values that a head gives"
+        )
+        with must_work(
+            promise,
+            "call `auto_class.from_pretrained` with them; `ftr.model.pretrained.Pretrained` does "
+            "all of it",
+        ):
             return self.source.load(AutoModelForSequenceClassification, num_labels=3)

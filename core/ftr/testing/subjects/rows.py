@@ -9,8 +9,8 @@ from ftr.errors import FtrError
 from ftr.testing.contract import broken
 
 if TYPE_CHECKING:
-    from ftr.data.schema import RowSchema
-    from ftr.protocols import Head, Row
+    from ftr.registry.protocols import Head, Row
+    from ftr.registry.schema import RowSchema
     from ftr.testing.subjects.component import Component
 
 FEW = 8
@@ -20,28 +20,47 @@ FEW = 8
 def canonical(
     head: Head, rows: Sequence[Mapping[str, Any]], labels: Sequence[str], component: Component
 ) -> tuple[list[Row], tuple[str, ...]]:
-    """Return `rows` as a training would have them, with class ids, and the class names; fails the check for a row that cannot be used."""
-    from ftr.config.data import DataConfig
+    """Return `rows` as a training would have them, with class ids, and the class names; fails the
+    check for a row that cannot be used.
+    """
+    from ftr.config.schema import DataConfig
     from ftr.data.prepare import prepare_rows
     from ftr.data.rows import Loaded, Rows
 
     promise = f"the `rows` of this class can be used by {component}"
     if len(rows) < 4:
         broken(promise, f"there are {len(rows)} rows", "give four or more, all different")
-    loaded = Loaded(splits={"train": Rows([dict(row) for row in rows], [f"rows[{number}]" for number in range(len(rows))])})
+    loaded = Loaded(
+        splits={
+            "train": Rows(
+                [dict(row) for row in rows], [f"rows[{number}]" for number in range(len(rows))]
+            )
+        }
+    )
     data = DataConfig(validation_share=0, test_share=0, max_rejected=1.0)
     try:
         prepared = prepare_rows(loaded, head, data, known_labels=tuple(labels) or None)
     except FtrError as error:
-        broken(promise, str(error), "give rows with the columns of the head's `schema`, labels by name, and all names in `labels`")
+        broken(
+            promise,
+            str(error),
+            "give rows with the columns of the head's `schema`, labels by name, and all names in "
+            "`labels`",
+        )
     if prepared.rejected:
         first = prepared.rejected[0]
-        broken(promise, f"`{first.place}` is rejected: {first.cause}", "mend the row, or the head's `schema` and `check`")
+        broken(
+            promise,
+            f"`{first.place}` is rejected: {first.cause}",
+            "mend the row, or the head's `schema` and `check`",
+        )
     return list(prepared.splits["train"]), prepared.labels
 
 
 def chosen(rows: Sequence[Row], schema: RowSchema, count: int = FEW) -> list[Row]:
-    """Return `count` rows: those that show another class each as long as there are any, then others evenly spread."""
+    """Return `count` rows: those that show another class each as long as there are any, then others
+    evenly spread.
+    """
     found: list[int] = []
     seen: set[str] = set()
     column = schema.label

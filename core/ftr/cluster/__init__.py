@@ -1,0 +1,1 @@
+"""Ray clusters: connecting, capacity, shipping plugins and files, submitting, storage."""

@@ -1,0 +1,284 @@
+"""Whether one trial fits the cluster, and how many fit at once."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ftr.errors import ConfigError
+
+Resources = Mapping[str, float]
+
+GB = 1e9
+MANY = 1000
+"""How many nodes are counted where an autoscaler names no maximum."""
+_KEYS = {"CPU": "compute.cpus", "GPU": "compute.gpus", "memory": "compute.memory"}
+_WORDS = {
+    "CPU": ("CPU", "CPUs"),
+    "GPU": ("GPU", "GPUs"),
+    "memory": ("GB of memory", "GB of memory"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Nodes that are alike: what one of them offers, how many there are, and how many there may
+    be.
+    """
+
+    name: str
+    resources: Resources
+    count: int
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What a cluster offers.
+
+    `most` limits the nodes of all kinds together; `open_ended` means that nobody knows.
+    """
+
+    kinds: Sequence[Kind]
+    most: float = math.inf
+    open_ended: bool = False
+    limits: Resources = field(default_factory=dict)
+
+
+def check_fit(
+    workers: int, cpus: float, gpus: float, memory_gb: float | None, resources: Mapping[str, float]
+) -> int:
+    """Return how many trials fit the connected cluster at once, counting the nodes its autoscaler
+    may add.
+
+    A trial is one process with these resources, or `workers` of them. Raises `ConfigError` with the
+    arithmetic when not even one fits. Returns 1 where an autoscaler may add nodes that nothing is
+    known of.
+    """
+    need = {"CPU": cpus, "GPU": gpus, "memory": (memory_gb or 0.0) * GB, **resources}
+    return trials_at_once(
+        max(workers, 1), {name: amount for name, amount in need.items() if amount > 0}, capacity()
+    )
+
+
+def trials_at_once(workers: int, need: Resources, have: Capacity) -> int:
+    """Return how many trials of `workers` processes, each of which needs `need`, fit.
+
+    Raises `ConfigError` when none does.
+    """
+    places = [(kind, _times(need, kind.resources)) for kind in have.kinds]
+    processes = _limited(sum(times * kind.most for kind, times in places), need, have)
+    if processes >= workers:
+        return int(processes // workers)
+    if have.open_ended:
+        return 1
+    if all(times == 0 for _, times in places):
+        raise ConfigError(
+            _too_much(need, have.kinds, "one trial" if workers == 1 else "each worker of a trial")
+        )
+    room = "; ".join(
+        f"{times * kind.most} on {_counted(kind, need)}" for kind, times in places if times
+    )
+    raise ConfigError(
+        f"`compute.workers={workers}` with {_asked(need)}: one trial needs {workers} times "
+        f"{_amounts(need)}, the cluster has room for {processes:g} such workers ({room}). Lower "
+        "`compute.workers` or what each of them gets."
+    )
+
+
+def capacity() -> Capacity:
+    """Return what the connected cluster offers now, and what its autoscaler may add, as far as can
+    be known here.
+    """
+    import ray
+
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    now = _alike(alive)
+    reported = _reported()
+    if reported is not None:
+        return reported
+    settings = _settings_of_autoscaler()
+    if settings is not None:
+        return from_settings(settings, now)
+    # On Kubernetes the autoscaler's maximum stands in a resource that pods cannot read.
+    return Capacity(now, open_ended="RAY_USAGE_STATS_KUBERAY_IN_USE" in os.environ)
+
+
+def from_settings(settings: Mapping[str, Any], now: Sequence[Kind]) -> Capacity:
+    """Return the capacity that the configuration file of `ray up` allows.
+
+    Node types whose resources it does not name are found out by the provider when it starts a node:
+    they stay open.
+    """
+    ceiling = int(settings.get("max_workers", 0))
+    kinds, open_ended, seen = [], False, list(now)
+    for name, described in (settings.get("available_node_types") or {}).items():
+        amounts = described.get("resources") or {}
+        most = int(described.get("max_workers", ceiling))
+        if name == settings.get("head_node_type") or most == 0:
+            continue
+        if not amounts:
+            open_ended = True
+            continue
+        like = next(
+            (
+                kind
+                for kind in seen
+                if all(kind.resources.get(key) == amount for key, amount in amounts.items())
+            ),
+            None,
+        )
+        if like:
+            seen.remove(like)
+        # What a type leaves unsaid about memory only a running node can tell.
+        kinds.append(
+            Kind(
+                name,
+                like.resources if like else {"memory": math.inf, **amounts},
+                like.count if like else 0,
+                most,
+            )
+        )
+    return Capacity([*kinds, *seen], most=ceiling + 1, open_ended=open_ended)
+
+
+def _reported() -> Capacity | None:
+    """Return what a managed autoscaler reported to Ray, the figures that Ray Train goes by."""
+    from ray._private.state import state
+
+    read = getattr(state, "get_cluster_config", None)
+    config = read() if read else None
+    groups = [] if config is None else list(config.node_group_configs)
+    if config is None or not groups:
+        return None
+    kinds = [
+        Kind(
+            group.name or "node",
+            dict(group.resources),
+            0,
+            MANY if group.max_count < 0 else group.max_count,
+        )
+        for group in groups
+    ]
+    return Capacity(kinds, limits=dict(config.max_resources))
+
+
+def _settings_of_autoscaler() -> Mapping[str, Any] | None:
+    """Return the file that the autoscaler on this machine (the head) was started with."""
+    import yaml
+
+    for entry in Path("/proc").glob("[0-9]*/cmdline") if sys.platform == "linux" else ():
+        try:
+            words = entry.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if any(word.endswith("/monitor.py") for word in words):
+            given = [
+                word.partition("=")[2] for word in words if word.startswith("--autoscaling-config=")
+            ]
+            if given and Path(given[0]).expanduser().is_file():
+                loaded = yaml.safe_load(Path(given[0]).expanduser().read_text(encoding="utf-8"))
+                return loaded if isinstance(loaded, dict) else None
+    return None
+
+
+def _alike(nodes: Iterable[Resources]) -> list[Kind]:
+    counts: dict[tuple[tuple[str, float], ...], int] = {}
+    for node in nodes:
+        # Every node has a resource of its own name, which tells it from its twins.
+        offered = {
+            name: _rounded(name, amount)
+            for name, amount in node.items()
+            if ":" not in name and name != "object_store_memory"
+        }
+        key = tuple(sorted(offered.items()))
+        counts[key] = counts.get(key, 0) + 1
+    return [Kind("node", dict(key), count, count) for key, count in counts.items()]
+
+
+def _rounded(name: str, amount: float) -> float:
+    return round(amount / GB, 1) * GB if name == "memory" else amount
+
+
+def _times(need: Resources, offered: Resources) -> int:
+    """Return how often `need` fits into one node."""
+    if not need:
+        return MANY
+    # 0.1 goes ten times into 1, not nine.
+    return min(math.floor(offered.get(name, 0.0) / amount + 1e-6) for name, amount in need.items())
+
+
+def _limited(processes: float, need: Resources, have: Capacity) -> float:
+    if have.most is not math.inf:
+        best = max((_times(need, kind.resources) for kind in have.kinds), default=0)
+        processes = min(processes, best * have.most)
+    for name, amount in need.items():
+        if name in have.limits:
+            processes = min(processes, math.floor(have.limits[name] / amount + 1e-6))
+    return processes
+
+
+def _asked(need: Resources) -> str:
+    return ", ".join(f"`{_key(name)}={_plain(name, amount):g}`" for name, amount in need.items())
+
+
+def _amounts(need: Resources) -> str:
+    return ", ".join(_amount(name, amount) for name, amount in need.items())
+
+
+def _amount(name: str, amount: float) -> str:
+    plain = _plain(name, amount)
+    one, many = _WORDS.get(name, (f"`{name}`", f"`{name}`"))
+    return f"{plain:g} {one if plain == 1 else many}"
+
+
+def _plain(name: str, amount: float) -> float:
+    return amount / GB if name == "memory" else amount
+
+
+def _too_much(need: Resources, kinds: Sequence[Kind], who: str) -> str:
+    """Say what no single node has enough of: that alone, where it is one thing."""
+    best = {
+        name: max((kind.resources.get(name, 0.0) for kind in kinds), default=0.0) for name in need
+    }
+    short = {name: amount for name, amount in need.items() if best[name] < amount - 1e-9} or need
+    nodes = "; ".join(_counted(kind, short) for kind in kinds) or "there are no nodes"
+    name = next(iter(short))
+    if len(short) > 1:
+        found = "no node has all of that"
+    else:
+        found = (
+            f"the largest node has {_amount(name, best[name])}" if best[name] else "no node has any"
+        )
+    keys = " or ".join(f"`{_key(name)}`" for name in short)
+    return (
+        f"{_asked(short)}: {who} needs {_amounts(short)}, {found} ({nodes}). Lower {keys}, or add "
+        "a node that has enough."
+    )
+
+
+def _counted(kind: Kind, named: Resources) -> str:
+    """Describe nodes that are alike by their CPUs, GPUs and what was asked for."""
+    known = {
+        name: kind.resources.get(name, 0.0)
+        for name in ("CPU", "GPU", *named)
+        if name in kind.resources or name in named
+    }
+    offered = ", ".join(
+        _amount(name, amount) for name, amount in known.items() if amount < math.inf
+    )
+    count = f"up to {kind.most}" if kind.most > kind.count else str(kind.most)
+    return (
+        f"{count} "
+        f"{'' if kind.name == 'node' else f'`{kind.name}` '}node{'' if kind.most == 1 else 's'} "
+        f"with {offered or 'nothing'}"
+    )
+
+
+def _key(name: str) -> str:
+    return _KEYS.get(name, f"compute.resources.{name}")

@@ -1,0 +1,408 @@
+"""Connect to Ray: a cluster with the same plugins on every node, or processes on this machine."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Collection, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ftr import atomic
+from ftr.cluster import node as look
+from ftr.cluster import ship
+from ftr.config.schema import ComputeConfig
+from ftr.errors import ConfigError, RunError
+from ftr.paths import writable
+from ftr.registry.registry import Registry
+
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 10.0
+"""How long a head may take to answer, the start of a process included: Ray itself would wait for
+minutes.
+"""
+_ANSWER = "ftr-head "
+
+
+def probe(asked: str) -> str:
+    """Return `host:port` of the cluster meant by `compute.address=asked`, after making sure that
+    this program can join it.
+
+    Raises `ConfigError` that says what is in the way: nobody listens, another program does, the
+    token is missing or not the cluster's, this machine is none of its nodes.
+    """
+    hush()
+    host, port = _parts(_resolved(asked), asked)
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ConfigError(
+            f"`compute.address={asked}`: nobody listens at {host}:{port} ({reason}). Start a "
+            "cluster there (`ray start --head`), or leave the key out to use this machine."
+        ) from error
+    use_token()
+    _check_head(f"{host}:{port}", asked)
+    return f"{host}:{port}"
+
+
+def hush() -> None:
+    """Keep Ray from telling what it does; importing it sets what it tells, so that comes first."""
+    import ray
+
+    logging.getLogger(ray.__name__).setLevel(logging.ERROR)
+
+
+def use_token() -> None:
+    """Turn token authentication on where a token is at hand and nobody has turned it off; Ray does
+    so only for `auto`.
+    """
+    try:
+        from ray._private.authentication.authentication_token_setup import (
+            maybe_enable_token_auth_if_token_available,
+        )
+    except ImportError:  # before Ray 2.52
+        return
+    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
+
+
+def _resolved(asked: str) -> str:
+    if asked != "auto":
+        return asked
+    from ray._private.services import canonicalize_bootstrap_address
+
+    try:
+        found: str | None = canonicalize_bootstrap_address("auto")
+    except Exception:  # a `ConnectionError` when there is none, a `ValueError` when it is malformed
+        found = None
+    if found is None:
+        where = (
+            f"`RAY_ADDRESS` is `{os.environ['RAY_ADDRESS']}`"
+            if os.environ.get("RAY_ADDRESS")
+            else "no Ray runs on this machine"
+        )
+        raise ConfigError(
+            f"`compute.address=auto`: {where}. Start it here (`ray start --head`), or give "
+            "`compute.address=host:port`."
+        )
+    return found
+
+
+def _parts(address: str, asked: str) -> tuple[str, int]:
+    if "://" in address:
+        raise ConfigError(
+            f"`compute.address={asked}`: give `host:port` of the head's own port (6379), without a "
+            "scheme. From a machine outside the cluster use `ftr submit --address "
+            "http://head:8265`."
+        )
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 2**16:
+        raise ConfigError(
+            f"`compute.address={asked}`: give `auto` or `host:port`, such as `head:6379`."
+        )
+    return host.strip("[]"), int(port)
+
+
+def _check_head(address: str, asked: str) -> None:
+    """Ask the head which nodes there are, as Ray does when it connects.
+
+    In a process of its own: Ray's client cannot be told to give up early, and says on stderr what
+    is said here better.
+    """
+    command = [sys.executable, "-m", __name__, address]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ConfigError(
+            f"`compute.address={asked}`: something listens at {address}, and it does not answer as "
+            "the head of a Ray cluster does. Give the port of `ray start --head` (6379), not that "
+            "of the dashboard (8265) or of Ray Client (10001)."
+        ) from None
+    told = done.stdout.rpartition(_ANSWER)[2].strip()
+    answer = (
+        json.loads(told)
+        if told
+        else {"trouble": (done.stderr.strip().splitlines() or ["no answer"])[-1]}
+    )
+    if answer.get("token"):
+        raise ConfigError(f"`compute.address={asked}`: {token_trouble()}")
+    if "trouble" in answer:
+        raise ConfigError(
+            f"`compute.address={asked}`: the head at {address} does not take this program: "
+            f"{answer['trouble']}"
+        )
+    if not set(answer["here"]) & set(answer["nodes"]):
+        raise ConfigError(
+            f"`compute.address={asked}`: this machine is no node of the cluster at {address}, and "
+            f"only a node can drive it. Join it (`ray start --address={address}`), or send the "
+            "command there with `ftr submit --address http://HEAD:8265`."
+        )
+
+
+def token_trouble() -> str:
+    """Return what is wrong with the token of this process, and the mend."""
+    given = token_source()
+    wrong = (
+        f"the token in {given} is not the cluster's"
+        if given
+        else "the cluster asks for a token, and there is none here"
+    )
+    mode = os.environ.get("RAY_AUTH_MODE")
+    if mode is not None and mode != "token":
+        wrong = f"the cluster asks for a token, and `RAY_AUTH_MODE={mode}` keeps it back"
+    return (
+        f"{wrong}. Copy the one of the head (`ray get-auth-token` prints it) to `RAY_AUTH_TOKEN` "
+        "or `~/.ray/auth_token`."
+    )
+
+
+def token_source() -> str | None:
+    """Return where this process has a token for Ray from, or None."""
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        if os.environ.get(name):
+            return f"`{name}`"
+    return "`~/.ray/auth_token`" if Path("~/.ray/auth_token").expanduser().is_file() else None
+
+
+def _answer(address: str) -> dict[str, Any]:
+    """Return the living nodes of the cluster at `address`, and those of any cluster on this
+    machine.
+    """
+    services: Any = import_module("ray._private.services")
+    raylet: Any = import_module("ray._raylet")
+    try:
+        client = raylet.GcsClient(address=address)
+        nodes = client.get_all_node_info(timeout=ANSWER_SECONDS)
+    except Exception as error:
+        return {
+            "token": type(error).__name__ == "AuthenticationError",
+            "trouble": next(iter(str(error).splitlines()), ""),
+        }
+    alive = [node.hex() for node, told in nodes.items() if told.state == 0]  # `GcsNodeState.ALIVE`
+    return {"nodes": alive, "here": list(services.find_node_ids())}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(_ANSWER + json.dumps(_answer(sys.argv[1])) + "\n")
+
+
+Say = Callable[[str], None]
+
+HOOK = "ftr.runs.launch.quiet_worker"
+LOOK_SECONDS = 120.0
+"""How long a node may take to say what is installed there: it may have to start a process first."""
+
+
+def connect(
+    compute: ComputeConfig, registry: Registry, say: Say, settings: Mapping[str, str] | None = None
+) -> None:
+    """Connect this process to the cluster at `compute.address`, or start Ray on this machine where
+    none is given.
+
+    On a cluster the plugins loaded here, and ftr itself, are compared with those of every node:
+    what is missing there, or the same version with other files, is sent along, and loads in all
+    processes of this driver. `settings` are environment variables for those processes. Raises
+    `ConfigError` when nothing answers at the address, when the token is not the cluster's, and when
+    a version differs; `RunError` when Ray does not start here.
+    """
+    import ray
+
+    warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
+    if compute.address is None:
+        _own_token()
+        _start_here(registry)
+        return
+    address = probe(compute.address)
+    # A job of the job server brings an environment along; this driver's adds to it.
+    os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
+    _init(address, compute.address, {})
+    # Ray takes what its processes load at the time of connecting, and it takes a connection to know
+    # what the nodes lack.
+    wanted = ship.wanted(registry)
+    here = look.look(wanted)
+    lacking = {
+        node: names
+        for node, report in _ask_nodes(look.look, wanted).items()
+        if (names := ship.differences(here, report, node))
+    }
+    ray.shutdown()
+    names = sorted({name for missing in lacking.values() for name in missing})
+    with atomic.scratch("ship") as folder:
+        staged = ship.stage(names, here, Path(folder))
+        staged += ship.stage_files(registry, Path(folder))
+        _init(address, compute.address, _environment(registry, staged, settings))
+    versions = {name: here["packages"][name]["version"] for name in names}
+    # A file goes to every node: what stands at its path there is anybody's guess.
+    everywhere = (
+        {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+        if registry.files
+        else set()
+    )
+    for plugin in registry.files:
+        versions[plugin.distribution] = plugin.version
+        lacking = {
+            node: [*lacking.get(node, []), plugin.distribution] for node in {*lacking, *everywhere}
+        }
+    if versions:
+        _check_sent(versions, lacking, say)
+
+
+def _environment(
+    registry: Registry, staged: Collection[Path], settings: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return the `runtime_env` of Ray in which the plugins of this process load."""
+    environment = {
+        "env_vars": {**(settings or {}), **ship.environment(registry)},
+        "worker_process_setup_hook": HOOK,
+    }
+    return {**environment, "py_modules": [str(path) for path in staged]} if staged else environment
+
+
+def _start_here(registry: Registry) -> None:
+    import ray
+
+    try:
+        with atomic.scratch("ship") as folder:
+            ray.init(
+                # Without it Ray joins any cluster it finds traces of on this machine.
+                address="local",
+                include_dashboard=False,
+                logging_level=logging.ERROR,
+                log_to_driver=True,
+                # A plugin of one file may be edited while the processes run: they get what it was
+                # when they were started.
+                runtime_env=_environment(registry, ship.stage_files(registry, Path(folder))),
+            )
+    except Exception as error:  # Ray raises bare ones when its processes do not start
+        raise RunError(
+            f"Ray cannot start its processes on this machine: {_first_line(error).rstrip('.')}. "
+            f"{_mend(error)}"
+        ) from error
+
+
+def _own_token() -> None:
+    """Give Ray a token for this process alone where it has none and could not keep one in the home
+    folder.
+    """
+    if token_source() is None and "RAY_AUTH_MODE" not in os.environ and not writable("~/.ray"):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+def _mend(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        if ".ray" in Path(error.filename).parts:
+            return (
+                "Ray keeps its token there: set `RAY_AUTH_TOKEN` to any secret of 32 letters or "
+                "more instead."
+            )
+        return (
+            "Ray keeps its sessions there: name a folder of your own, with a short path, in "
+            "`RAY_TMPDIR`."
+        )
+    return "A run with `compute.workers=0` needs no Ray."
+
+
+def _init(address: str, asked: str, runtime_env: dict[str, Any]) -> None:
+    import ray
+
+    try:
+        ray.init(
+            address=address,
+            logging_level=logging.ERROR,
+            log_to_driver=True,
+            runtime_env=runtime_env,
+        )
+    except Exception as error:  # and when a cluster does not take a driver
+        raise ConfigError(
+            f"`compute.address={asked}`: the Ray cluster there does not take this program: "
+            f"{_first_line(error)}"
+        ) from error
+
+
+def _check_sent(versions: Mapping[str, str], lacking: Mapping[str, list[str]], say: Say) -> None:
+    """Say what was sent, by name and version, after every node that lacked it has loaded it."""
+    for name, version in versions.items():
+        nodes = [node for node, missing in lacking.items() if name in missing]
+        say(
+            f"sent {name} {version} to {len(nodes)} node{'s' if len(nodes) > 1 else ''}: "
+            f"{', '.join(nodes)}"
+        )
+    for node, troubles in _ask_nodes(_troubles, list(versions), only=set(lacking)).items():
+        for name, trouble in troubles.items():
+            raise ConfigError(
+                f"`{name}` was sent to node {node} and does not load there: {trouble}. Install it "
+                "on the nodes."
+            )
+
+
+def _troubles(names: list[str]) -> dict[str, str]:
+    """Return why plugins of distributions do not load here."""
+    from ftr.registry.discovery import OWN, discover
+
+    records = discover()
+    loaded = {record.distribution for record in records if record.status == "loaded"}
+    told = {record.distribution: record.cause for record in records if record.status != "loaded"}
+    return {
+        name: told.get(name, "it is not found")
+        for name in names
+        if name not in loaded or (name != OWN and name in told)
+    }
+
+
+def _ask_nodes(
+    question: Callable[..., Any], about: object, only: Collection[str] | None = None
+) -> dict[str, Any]:
+    """Put a question to every living node, or those of the addresses `only`, and return the answers
+    by address.
+    """
+    import ray
+    from ray import cloudpickle
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    # By value, not by name: a node may lack ftr.
+    cloudpickle.register_pickle_by_value(look)
+    try:
+        remote = ray.remote(num_cpus=0, max_retries=1)(question)
+        nodes = {
+            node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]
+        }
+        asked = {
+            remote.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=number, soft=False)
+            ).remote(about): (number, address)
+            for number, address in nodes.items()
+            if only is None or address in only
+        }
+    finally:
+        cloudpickle.unregister_pickle_by_value(look)
+    done, late = ray.wait(list(asked), num_returns=len(asked), timeout=LOOK_SECONDS)
+    if late:
+        raise RunError(
+            f"node {asked[late[0]][1]} did not say within {LOOK_SECONDS:g} s what is installed "
+            "there: is it overloaded?"
+        )
+    answers = {}
+    for reference in done:
+        number, address = asked[reference]
+        try:
+            answers[address] = ray.get(reference)
+        except Exception as error:
+            if any(node["NodeID"] == number and node["Alive"] for node in ray.nodes()):
+                raise RunError(
+                    f"node {address} cannot say what is installed there: {_first_line(error)}"
+                ) from error
+            # It died while it was asked.
+    return answers
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,223 @@
+"""What runs on a node that may lack ftr: reports of installed packages, and results of a submitted
+command. Standard library only.
+
+Its functions travel by value to Ray's workers, and the file itself to job servers (`python look.py
+REQUEST`): nothing here may import anything of ftr.
+
+The job that this module is on the head packs them into the folder of Ray's logs, which the server
+does hand out, and waits there: stopping the job takes them away again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import platform
+import re
+import secrets
+import signal
+import sys
+import tarfile
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+MARK = "ftr-look "
+Report = dict[str, Any]
+"""`{"python", "packages": {distribution: None | {"version", "digest", "size", "paths"}}}`; None
+where it is not installed.
+"""
+
+
+def look(wanted: dict[str, list[str]]) -> Report:
+    """Report the distributions `wanted`, each with the top-level modules that are its own."""
+    packages = {name: _package(name, modules) for name, modules in wanted.items()}
+    return {"python": ".".join(platform.python_version_tuple()[:2]), "packages": packages}
+
+
+def own_modules(name: str, known: list[str]) -> list[str]:
+    """Return the top-level modules of the installed distribution `name`: those known, and what it
+    recorded itself.
+    """
+    dist = metadata.distribution(name)
+    recorded = {
+        re.sub(r"\.py$", "", file.parts[0]) for file in dist.files or () if _is_code(file.parts)
+    }
+    listed = (dist.read_text("top_level.txt") or "").split()
+    return sorted({*known, *recorded, *listed})
+
+
+def _is_code(parts: tuple[str, ...]) -> bool:
+    first = parts[0]
+    module = (
+        first[:-3] if len(parts) == 1 and first.endswith(".py") else first if len(parts) > 1 else ""
+    )
+    # An editable install leaves a finder behind, which is of no use elsewhere.
+    return module.isidentifier() and not module.startswith("__")
+
+
+def _package(name: str, modules: list[str]) -> dict[str, Any] | None:
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+    digest, size, paths = hashlib.sha256(), 0, []
+    for module in modules:
+        path = _place(module)
+        if path is None:
+            continue
+        paths.append(str(path))
+        for file in code_files(path):
+            relative = file.relative_to(path.parent).as_posix()
+            # Weights and tables that a package may hold are known by their size: reading them takes
+            # long.
+            content = (
+                file.read_bytes() if file.suffix == ".py" else str(file.stat().st_size).encode()
+            )
+            size += file.stat().st_size
+            digest.update(f"{relative}\0{len(content)}\0".encode() + content)
+    return {"version": version, "digest": digest.hexdigest(), "size": size, "paths": paths}
+
+
+def code_files(path: Path) -> list[Path]:
+    """Return the files of a package folder or module, in order, without compiled ones."""
+    if path.is_file():
+        return [path]
+    return sorted(
+        file
+        for file in path.rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts and file.suffix != ".pyc"
+    )
+
+
+def _place(module: str) -> Path | None:
+    """Return the folder of a package, or the file of a module; None where an import would not find
+    it.
+    """
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    folders = list(spec.submodule_search_locations or ())
+    return (
+        Path(folders[0])
+        if folders
+        else Path(spec.origin)
+        if spec.origin and Path(spec.origin).is_file()
+        else None
+    )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"\n{MARK}" + json.dumps(look(json.loads(sys.argv[1]))) + "\n")
+
+
+RESULTS_MARK = "ftr-results "
+KEPT_SECONDS = 900.0
+"""How long results wait for a fetcher that may be gone."""
+RECORDS = ("sweep.json", "run.json")
+_LEFT = ("checkpoints", ".lock")
+"""Of use only where the run lies."""
+
+
+def results(output: Path, since: float) -> list[Path]:
+    """Return the runs and sweeps in `output` whose record was written at `since` (Unix seconds) or
+    later.
+    """
+    folders = (
+        sorted(folder for folder in output.iterdir() if folder.is_dir()) if output.is_dir() else []
+    )
+    return [
+        folder for folder in folders if any(_written(folder / name) >= since for name in RECORDS)
+    ]
+
+
+def parts(folder: Path) -> Iterator[Path]:
+    """Yield the files of a run; of a sweep all but the models of its trials: the best one is in it
+    as a run of its own.
+    """
+    is_sweep = (folder / "sweep.json").is_file()
+    for file in sorted(folder.rglob("*")):
+        inside = file.relative_to(folder).parts
+        of_trial = is_sweep and inside[0] == "trials" and "model" in inside
+        if file.is_file() and not of_trial and not any(name in _LEFT for name in inside):
+            yield file
+
+
+def write_archive(folders: list[Path], archive: Path) -> dict[str, Any]:
+    """Pack the parts of `folders` into a tar file, and return what it is known by."""
+    with tarfile.open(archive, "w") as packed:
+        for folder in folders:
+            for file in parts(folder):
+                packed.add(file, arcname=str(file.relative_to(folder.parent)), recursive=False)
+    with archive.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {
+        "names": [folder.name for folder in folders],
+        "bytes": archive.stat().st_size,
+        "sha256": digest,
+    }
+
+
+def unpack(archive: Path, destination: Path) -> None:
+    """Unpack into `destination`; nothing of it lands elsewhere, whatever names it holds."""
+    destination.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive) as packed:
+        packed.extractall(destination, filter="data")
+
+
+def main() -> None:
+    """Offer the results of a job, and print a line that says where."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--output", required=True)
+    parser.add_argument("--since", required=True, type=float)
+    asked = parser.parse_args()
+    folders = results(Path(asked.output).expanduser(), asked.since)
+    if not folders:
+        sys.stdout.write(f"\n{RESULTS_MARK}{json.dumps({'names': []})}\n")
+        return
+    logs, node = _place_of_logs()
+    archive = logs / f"ftr-results-{secrets.token_hex(16)}.tar"
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        told = {**write_archive(folders, archive), "file": archive.name, "node": node}
+        sys.stdout.write(f"\n{RESULTS_MARK}{json.dumps(told)}\n")
+        sys.stdout.flush()
+        time.sleep(KEPT_SECONDS)
+    finally:
+        archive.unlink(missing_ok=True)
+
+
+def _written(record: Path) -> float:
+    try:
+        return record.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _place_of_logs() -> tuple[Path, str]:
+    import ray
+    from ray._private import worker
+
+    ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
+    try:
+        return Path(
+            worker._global_node.get_logs_dir_path()
+        ), ray.get_runtime_context().get_node_id()
+    finally:
+        ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()

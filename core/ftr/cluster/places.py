@@ -1,0 +1,325 @@
+"""A folder on this disk, a share or in a bucket, through pyarrow or fsspec."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ftr import atomic
+from ftr.errors import ConfigError, FtrError, RunError
+from ftr.paths import expanded
+
+CONNECT_SECONDS = 3
+GCS_RETRY_SECONDS = 30  # pyarrow's own default is a quarter of an hour
+
+ADVICE = (
+    (
+        re.compile(r"NO_SUCH_BUCKET|[Bb]ucket '[^']*' not found"),
+        "there is no such bucket",
+        "Make the bucket first, or correct its name",
+    ),
+    (
+        re.compile(
+            r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|HTTP status "
+            r"40[13]|PERMISSION_DENIED|UNAUTHENTICATED"
+        ),
+        "no permission",
+        "Give credentials that may list, read, write and delete there (S3: `AWS_ACCESS_KEY_ID` and "
+        "`AWS_SECRET_ACCESS_KEY`, or a profile)",
+    ),
+    (
+        re.compile(
+            r"NETWORK_CONNECTION|UNAVAILABLE|[Cc]onnection refused|[Cc]ould not "
+            r"(connect|resolve)|timed? ?out",
+            re.ASCII,
+        ),
+        "nobody answers there",
+        "Check the network and the address (`endpoint_override=` in the URI, or "
+        "`AWS_ENDPOINT_URL`)",
+    ),
+)
+
+
+def reach(uri: str) -> tuple[Any, str]:
+    """Return pyarrow's file system for a path or URI, and the path in it.
+
+    Raises what the file system's own library raises.
+    """
+    from pyarrow import fs
+
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", uri)
+    if scheme is None:
+        return fs.LocalFileSystem(), str(expanded(uri).absolute())
+    if scheme[1] in {"gs", "gcs"} and "retry_limit_seconds=" not in uri:
+        uri += f"{'&' if '?' in uri else '?'}retry_limit_seconds={GCS_RETRY_SECONDS}"
+    try:
+        filesystem, root = fs.FileSystem.from_uri(uri)
+    except ValueError as error:
+        if "Unrecognized filesystem type" not in str(error):
+            raise
+        from fsspec.core import url_to_fs
+
+        other, root = url_to_fs(uri)
+        return fs.PyFileSystem(fs.FSSpecHandler(other)), root
+    if isinstance(filesystem, fs.S3FileSystem):
+        filesystem = _bounded(filesystem)
+    return filesystem, root
+
+
+def _bounded(filesystem: Any) -> Any:
+    """Make an S3 file system anew with what a URI cannot say: how long to wait, and one part of a
+    large file in memory at a time.
+    """
+    rebuild, (options,) = filesystem.__reduce__()
+    return rebuild(
+        {
+            **{key: value for key, value in options.items() if value not in ("", -1.0, None)},
+            "connect_timeout": CONNECT_SECONDS,
+            "background_writes": False,
+            "allow_delayed_open": True,  # a small file is one request in place of three
+        }
+    )
+
+
+def explained(error: Exception) -> str:
+    """Say what an error of a file system means and how to mend it."""
+    code = getattr(error, "errno", None)
+    if code in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return f"{os.strerror(code)}. Free space there, or give another place"
+    if code in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return f"{os.strerror(code)}. Give a place that this user may write to"
+    found = advice(str(error))
+    return (
+        f"{found[0]} ({first_line(str(error))}). {found[1]}"
+        if found
+        else f"{first_line(str(error)) or type(error).__name__}"
+    )
+
+
+def advice(text: str) -> tuple[str, str] | None:
+    """Return (cause, mend) for the errors of a remote place that most people meet."""
+    return next(((cause, mend) for pattern, cause, mend in ADVICE if pattern.search(text)), None)
+
+
+def first_line(text: str) -> str:
+    """Return the start of a message that may be long."""
+    line = text.strip().partition("\n")[0].rstrip(". ")
+    return f"{line[:200]}…" if len(line) > 200 else line
+
+
+THREADS = 4  # files under way at once
+BLOCK = 8 * 2**20  # bytes read at a time; from S3 each read is one request
+COPY_LIMIT = 5 * 2**30  # bytes; S3 copies no larger object by itself
+
+# Object stores: a file appears whole when it is closed, and folders need not be made.
+OBJECT_STORES = frozenset({"s3", "gcs", "abfs"})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder of a file system.
+
+    Keys are paths below it with `/`; every failure is a `RunError` that names `compute.storage`.
+    """
+
+    filesystem: Any
+    root: str
+    kind: str  # pyarrow's word: "local", "s3", "gcs", "abfs", "fsspec+…", …
+    shown: str  # the URI without its secrets
+
+    @classmethod
+    def open(cls, uri: str) -> Place:
+        """Reach `uri`: a path, or a URI that pyarrow or fsspec knows.
+
+        Raises `ConfigError` when it is none.
+        """
+        shown = re.sub(r"(?<=://)[^?]*@", "***@", uri)  # a secret may hold a `/`
+        try:
+            filesystem, root = reach(uri)
+        except Exception as error:  # each file system raises what its own library raises
+            cause = str(error).replace(uri, shown)
+            _, mend = advice(cause) or (
+                "",
+                "Give a folder, or a URI such as `s3://bucket/folder`; other schemes need their "
+                "fsspec package",
+            )
+            raise ConfigError(
+                f"`compute.storage={shown}` cannot be used: {first_line(cause)}. {mend}."
+            ) from error
+        if not root.strip("/") and filesystem.type_name != "local":
+            raise ConfigError(
+                f"`compute.storage={shown}` names no bucket or folder. Give one, such as "
+                "`s3://bucket/folder`."
+            )
+        return cls(filesystem, root.rstrip("/"), filesystem.type_name, shown)
+
+    @property
+    def local(self) -> Path | None:
+        """The folder, when it is one of this machine's own file system."""
+        return Path(self.root or "/") if self.kind == "local" else None
+
+    @property
+    def torn_writes(self) -> bool:
+        """Whether a file may be seen half written under its own name."""
+        return self.kind != "local" and self.kind not in OBJECT_STORES
+
+    def check(self) -> None:
+        """Write, read and remove a small file. Raises `ConfigError` when that cannot be done."""
+        key = f".probe-{secrets.token_hex(4)}"
+        try:
+            self.write(key, b"ftr")
+            if self.read(key) != b"ftr":
+                raise RunError(
+                    f"`compute.storage={self.shown}` does not give back what was written there. "
+                    "Use another place."
+                )
+            self.remove([key])
+        except RunError as error:
+            raise ConfigError(str(error)) from error
+
+    def read(self, key: str) -> bytes | None:
+        """Return what `key` holds; None when there is no such file."""
+        try:
+            with (
+                self._named("read", key),
+                self.filesystem.open_input_stream(self._path(key)) as stream,
+            ):
+                content = stream.read()
+        except FileNotFoundError:
+            return None
+        return bytes(content)
+
+    def write(self, key: str, content: bytes) -> None:
+        """Replace `key` by a small content, at once where the place can (a disk, an object
+        store).
+        """
+        with self._named("write", key):
+            if self.local is None:
+                with self._output(key) as stream:
+                    stream.write(content)
+            else:
+                fresh = (
+                    f"{key}.new-write"  # the next write takes the place of one that was cut short
+                )
+                with self._output(fresh) as stream:
+                    stream.write(content)
+                Path(self._path(fresh)).replace(self._path(key))
+                atomic.sync(Path(self._path(key)).parent)
+
+    def upload(self, source: BinaryIO, key: str) -> tuple[int, str]:
+        """Write a stream to `key`, block by block; return its size and sha256."""
+        size, digest = 0, hashlib.sha256()
+        try:
+            with self._named("write", key), self._output(key) as stream:
+                while block := source.read(BLOCK):
+                    digest.update(block)
+                    size += len(block)
+                    stream.write(block)
+        except RunError:
+            # On a full disk the part that was written is what keeps everything else from being
+            # written.
+            with contextlib.suppress(RunError):
+                self.remove([key])
+            raise
+        return size, digest.hexdigest()
+
+    def blocks(self, key: str) -> Iterator[bytes]:
+        """Yield the content of `key` block by block.
+
+        Raises `FileNotFoundError` when there is no such file.
+        """
+        with self._named("read", key):
+            stream = self.filesystem.open_input_stream(self._path(key))
+        with stream:
+            while True:
+                with self._named("read", key):
+                    block = stream.read(BLOCK)
+                if not block:
+                    return
+                yield block
+
+    def copy(self, source: str, key: str, size: int) -> None:
+        """Copy a file of `size` bytes to `key`: inside the store where it can, else through this
+        machine.
+        """
+        if self.kind in OBJECT_STORES and size < COPY_LIMIT:
+            with self._named("write", key):
+                self.filesystem.copy_file(self._path(source), self._path(key))
+        else:
+            with self._named("copy", source):
+                stream = self.filesystem.open_input_stream(self._path(source))
+            with stream:
+                self.upload(stream, key)
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Remove files; those that are not there are gone already, and where a folder is now there
+        is no file.
+        """
+        not_there = contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError)
+        for key in keys:
+            with self._named("remove", key), not_there:
+                self.filesystem.delete_file(self._path(key))
+
+    def remove_folder(self, key: str, *, only_empty: bool = False) -> None:
+        """Remove a folder with all in it, or only when nothing is in it."""
+        from pyarrow.fs import FileType
+
+        with contextlib.suppress(FileNotFoundError), self._named("remove", key):
+            path = self._path(key)
+            if self.filesystem.get_file_info(path).type == FileType.Directory and not (
+                only_empty and self.entries(key)
+            ):
+                self.filesystem.delete_dir(path)
+
+    def entries(self, key: str = "") -> dict[str, bool]:
+        """Return the names right under a folder, and for each whether it is a folder itself."""
+        from pyarrow.fs import FileSelector, FileType
+
+        with self._named("list", key):
+            found = self.filesystem.get_file_info(
+                FileSelector(self._path(key), allow_not_found=True)
+            )
+        return {info.base_name: info.type == FileType.Directory for info in found}
+
+    def _path(self, key: str) -> str:
+        return f"{self.root}/{key}" if key else self.root or "/"
+
+    @contextlib.contextmanager
+    def _output(self, key: str) -> Iterator[Any]:
+        path = self._path(key)
+        if self.local is not None:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666)
+            with os.fdopen(handle, "wb") as stream:
+                yield stream
+                # What a manifest names must outlive a power cut, as the manifest itself does.
+                stream.flush()
+                os.fsync(stream.fileno())
+            atomic.sync(Path(path).parent)
+        else:
+            if self.kind not in OBJECT_STORES:
+                self.filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+            with self.filesystem.open_output_stream(path) as stream:
+                yield stream
+
+    @contextlib.contextmanager
+    def _named(self, doing: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except FtrError:
+            raise
+        except Exception as error:  # each file system raises what its own library raises
+            if isinstance(error, FileNotFoundError) and doing in {"read", "remove"}:
+                raise
+            raise RunError(
+                f"`compute.storage={self.shown}`: cannot {doing} `{key or self.root}`: "
+                f"{explained(error)}."
+            ) from error

@@ -1,0 +1,442 @@
+"""Read a dataset: files, a folder, a Hub id or a registered name; rows to predict need no
+labels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO, TypeVar
+
+from ftr.config.components import FileOptions, HubOptions, column_choices, file_options, hub_options
+from ftr.data.check import blank_as_none, clean_row
+from ftr.data.columns import has_column, map_columns, rename, set_aside
+from ftr.data.labels import label_key
+from ftr.data.layout import Source, find_files, parse, read_source, read_table
+from ftr.data.rows import (
+    PREDICT,
+    SPLITS,
+    Loaded,
+    Rejected,
+    Row,
+    Rows,
+    SourceFile,
+    Table,
+    Unlabelled,
+)
+from ftr.data.squad import unnested
+from ftr.data.tables import class_cells, is_saved, read_saved
+from ftr.data.text_files import MAPPING, named_classes, text_table
+from ftr.errors import ConfigError, DataError, FtrError, PluginError
+from ftr.paths import expanded
+from ftr.registry.schema import RowSchema
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from ftr.registry.registry import Registry
+
+    M = TypeVar("M", bound=BaseModel)
+    from datasets import Dataset, DatasetDict
+
+
+HUB = "hub:"
+
+
+def load_rows(
+    name: str, options: Mapping[str, object], registry: Registry, schema: RowSchema
+) -> Loaded:
+    """Read every split of the dataset `name`; rows are not checked yet (see `prepare_rows`).
+
+    `name` is a registered dataset, `hub:owner/name[:config]`, a file, a folder, or `files`. Raises
+    `DataError`, `ConfigError` for options that do not fit, `PluginError` when a plugin's dataset
+    fails.
+    """
+    if registry.has("dataset", name):
+        return _registered(name, options, registry, schema)
+    if name.startswith(HUB):
+        return load_hub(
+            name.removeprefix(HUB), _validated(hub_options(schema), options, name), schema
+        )
+    return load_files(name, _validated(file_options(schema), options, name), schema)
+
+
+def load_files(name: str, options: FileOptions, schema: RowSchema) -> Loaded:
+    """Read the files that `find_files` finds.
+
+    A held-out split without its targets is set aside. Raises `DataError`.
+    """
+    loaded = Loaded()
+    found = find_files(name, options, loaded.notes)
+    headerless: dict[int, dict[str, int]] = {}
+    like: dict[str, str] = {}
+    given = column_choices(options, schema)
+    for split, source in found.items():
+        own = (
+            options
+            if split == "train" or len(found) == 1
+            else options.model_copy(update={"labels_file": None})
+        )
+        for path, table, sources in read_source(source.paths, source.classes, split, own, schema):
+            width = len(table.columns)
+            # A headerless train file tells the columns of the others: a small test file may hold
+            # too little to guess from.
+            mapping = headerless.get(width) if not table.header else None
+            if mapping is None:
+                mapping = _mapped(table, schema, given, path.name, split, like)
+            if mapping is None:
+                loaded.notes.append(set_aside(split, source.name, len(table.records)))
+                break
+            if not table.header:
+                headerless[width] = mapping
+            elif split == "train":
+                like = {column: table.columns[index] for column, index in mapping.items()}
+            first = source.paths[0].name
+            table.notes = [
+                note.replace(path.name, first) for note in table.notes
+            ]  # once for all shards
+            used = [*sources, *_name_classes(table, path, mapping, schema, options.encoding)]
+            add_table(loaded, split, table, mapping, source.name, schema)
+            loaded.sources += [one for one in used if one not in loaded.sources]
+    _note_copies(found, loaded)
+    return loaded
+
+
+def _mapped(
+    table: Table,
+    schema: RowSchema,
+    given: Mapping[str, str | int],
+    name: str,
+    split: str,
+    like: Mapping[str, str],
+) -> dict[str, int] | None:
+    """Return the columns of a table, or None where a held-out split has no column for what is to be
+    learned.
+    """
+    if split != "train" and table.header:
+        targets = {column.name for column in schema.columns if column.target and column.required}
+        # With the names of the training file's columns; without these a column of the right look
+        # would be taken for the label.
+        present = {
+            column: choice
+            for column, choice in given.items()
+            if column not in targets or has_column(table, choice)
+        }
+        mapping = map_columns(table, schema, present, f"`{name}`", labelled=not like, like=like)
+        return mapping if targets <= set(mapping) else None
+    return map_columns(table, schema, given, f"`{name}`")
+
+
+def _name_classes(
+    table: Table, path: Path, mapping: Mapping[str, int], schema: RowSchema, encoding: str
+) -> list[SourceFile]:
+    """Give classes the names, and the order, of `mapping.txt` beside a file; returns the record of
+    that file if it was used.
+    """
+    place = mapping.get(schema.label or "")
+    found = (
+        None
+        if place is None or table.columns[place] in table.classes
+        else named_classes(path, encoding)
+    )
+    if found is None or place is None:
+        return []
+    names = {label_key(key): name for key, name in found[0].items()}
+    cells = [
+        cell if isinstance(cell, list) else [cell]
+        for cell in (record[place] for record in table.records)
+    ]
+    values = {
+        label_key(value) for cell in cells for value in cell if blank_as_none(value) is not None
+    }
+    if values <= set(names):
+        for record, cell in zip(table.records, cells, strict=True):
+            renamed = [names.get(label_key(value), value) for value in cell]
+            record[place] = renamed if isinstance(record[place], list) else renamed[0]
+        table.notes.append(f"{path.name}: labels named by {MAPPING}")
+    elif not values <= {label_key(name) for name in names.values()}:
+        table.notes.append(f"{path.name}: {MAPPING} is not used, for it does not have every label")
+        return []
+    table.classes[table.columns[place]] = list(names.values())
+    table.classes_from = f"`{MAPPING}`"
+    return [found[1]]
+
+
+def _note_copies(found: Mapping[str, Source], loaded: Loaded) -> None:
+    """Note files of different splits that have the same content."""
+    hashes = {source.path: source.sha256 for source in loaded.sources}
+    owners: dict[str, tuple[str, Path]] = {}
+    for split, source in found.items():
+        for path in source.paths:
+            digest = hashes.get(str(path), "")
+            owner, first = owners.setdefault(digest, (split, path)) if digest else (split, path)
+            if owner != split:
+                loaded.notes.append(
+                    f"{split}: `{path.name}` has the same content as `{first.name}`, which is "
+                    f"{owner}"
+                )
+
+
+def add_table(
+    loaded: Loaded,
+    split: str,
+    table: Table,
+    mapping: Mapping[str, int],
+    origin: str,
+    schema: RowSchema,
+) -> None:
+    """Add a table to `loaded` as `split`, its columns renamed, behind what the split has of other
+    shards.
+    """
+    rows = loaded.splits.setdefault(split, Rows())
+    rows.rows += rename(table, mapping)
+    rows.places += table.places
+    loaded.origins[split] = origin
+    loaded.rejected += table.rejected
+    loaded.notes += [note for note in table.notes if note not in loaded.notes]
+    place = mapping.get(schema.label or "")
+    names = () if place is None else table.classes.get(table.columns[place], ())
+    if names and not loaded.classes:
+        loaded.classes = names
+        loaded.classes_from = table.classes_from
+
+
+def _registered(
+    name: str, options: Mapping[str, object], registry: Registry, schema: RowSchema
+) -> Loaded:
+
+    entry = registry.find("dataset", name)
+    model = registry.options_model("dataset", name)
+    target = registry.target("dataset", name)
+    given = None if model is None else _validated(model, options, name)
+    try:
+        if not callable(target):
+            raise TypeError("its target is not callable")
+        splits = target().load(given)
+    except FtrError:
+        raise
+    except Exception as error:
+        plugin = entry.plugin
+        whose = f"plugin `{plugin.name}`, {plugin.distribution} {plugin.version}"
+        raise PluginError(
+            f"dataset `{name}` ({whose}) failed to load: {type(error).__name__}: {error}"
+        ) from error
+    return from_splits(splits, schema, {}, f"dataset `{name}`")
+
+
+def _validated(model: type[M], options: Mapping[str, object], name: str) -> M:
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate(dict(options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"`dataset.{key}` of dataset `{name}`: "
+            f"{first['msg'].replace('Input should', 'it should')}"
+        ) from None
+
+
+_ALIASES = {
+    "train": ("train",),
+    "validation": ("validation", "dev", "val", "valid"),
+    "test": ("test",),
+}
+
+
+def fetch(name: str, config: str | None = None, revision: str | None = None) -> DatasetDict:
+    """Return a dataset of the hub, or of the local hub cache; remote code never runs.
+
+    Raises `DataError` with the way out.
+    """
+    from datasets import DatasetDict, load_dataset
+
+    try:
+        splits = load_dataset(name, config, revision=revision)
+    except Exception as error:
+        cause = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        raise DataError(
+            f"dataset `hub:{name}` cannot be had from the hub ({cause}). Check the name and the "
+            "network; without a network give a file instead: `dataset=FILE.csv` (or .json, "
+            ".jsonl, .parquet)"
+        ) from error
+    if not isinstance(splits, DatasetDict):
+        raise DataError(f"dataset `hub:{name}` has no splits")
+    return splits
+
+
+def load_hub(name: str, options: HubOptions, schema: RowSchema) -> Loaded:
+    """Read `owner/name` or `owner/name:config` from the hub. Raises `DataError`."""
+    bare, _, config = name.partition(":")
+    splits = fetch(bare, options.config or config or None, options.revision)
+    chosen = {split: getattr(options, split) for split in SPLITS}
+    found: DatasetDict = type(splits)()
+    for split in SPLITS:
+        names = (
+            [chosen[split]]
+            if chosen[split]
+            else [alias for alias in _ALIASES[split] if alias in splits]
+        )
+        if chosen[split] and chosen[split] not in splits and chosen[split].lower() != "none":
+            has = ", ".join(f"`{key}`" for key in splits)
+            raise DataError(
+                f"`dataset.{split}={chosen[split]}`: dataset `hub:{bare}` has no such split. It "
+                f"has {has}"
+            )
+        if names and names[0] in splits:
+            found[split] = splits[names[0]]
+    loaded = from_splits(found, schema, column_choices(options, schema), f"`hub:{name}`")
+    used = {str(dataset.split) for dataset in found.values()}
+    unused = [str(key) for key in splits if str(key) not in used]
+    if unused:
+        loaded.notes.append(f"hub:{name}: splits not used: {', '.join(unused)}")
+    return loaded
+
+
+def from_splits(
+    splits: Mapping[str, Dataset], schema: RowSchema, given: Mapping[str, str | int], source: str
+) -> Loaded:
+    """Return a `DatasetDict` as rows, the classes of `ClassLabel` columns by their names.
+
+    Raises `PluginError` for what is no `DatasetDict`, `DataError` for missing columns.
+    """
+    loaded = Loaded()
+    if not isinstance(splits, Mapping):
+        raise PluginError(
+            f"{source} returned a `{type(splits).__name__}`, not a `datasets.DatasetDict` of splits"
+        )
+    strange = [str(name) for name in splits if name not in SPLITS]
+    if strange:
+        raise PluginError(
+            f"{source} returned the split `{strange[0]}`; splits are {', '.join(SPLITS)}"
+        )
+    for split in SPLITS:
+        if split in splits:
+            table = unnested(_table(splits[split], split), split)
+            mapping = map_columns(table, schema, given, source)
+            add_table(loaded, split, table, mapping, f"{source} {split}".replace("`", ""), schema)
+            loaded.sources.append(_fingerprint(table, f"{source} {split}".replace("`", "")))
+    return loaded
+
+
+def _table(dataset: Dataset, split: str) -> Table:
+    from datasets import ClassLabel
+
+    columns = dict(dataset.with_format(None)[:])
+    classes: dict[str, Sequence[str]] = {}
+    for name, feature in dataset.features.items():
+        inner = getattr(feature, "feature", feature)  # of a list: with a class for every token
+        if isinstance(inner, ClassLabel):
+            classes[name] = inner.names
+            columns[name] = class_cells(columns[name], inner.names)
+    records = [list(cells) for cells in zip(*columns.values(), strict=True)]
+    return Table(
+        list(columns),
+        records,
+        [f"{split}[{index}]" for index in range(len(records))],
+        classes=classes,
+    )
+
+
+def _fingerprint(table: Table, name: str) -> SourceFile:
+    content = "\n".join(
+        json.dumps(record, ensure_ascii=False, default=str)
+        for record in [table.columns, *table.records]
+    ).encode(errors="backslashreplace")
+    return SourceFile(name, hashlib.sha256(content).hexdigest(), len(content))
+
+
+STDIN = "-"
+
+
+def read_unlabelled(
+    source: str | Path,
+    schema: RowSchema,
+    options: FileOptions | Mapping[str, object] | None = None,
+    stdin: TextIO | None = None,
+    check: Callable[[Row], str | None] | None = None,
+) -> Unlabelled:
+    """Return the usable rows of a file, or of standard input when `source` is `-`, and those left
+    out, with their places in the input.
+
+    Standard input is JSONL, or one text a line where a row needs just one text. `check` says why a
+    row cannot be used (see `Head.check`). Raises `DataError`.
+    """
+    options = (
+        options
+        if isinstance(options, FileOptions)
+        else file_options(schema).model_validate(dict(options or {}))
+    )
+    if str(source) == STDIN:
+        table = _read_stdin(_text(stdin or sys.stdin), schema, options)
+    else:
+        alone = options.model_copy(update={"labels_file": "none"})
+        path = expanded(source, "file")
+        table, _ = read_saved(path) if is_saved(path) else read_table(path, PREDICT, alone, schema)
+    name = "standard input" if str(source) == STDIN else f"`{Path(source).name}`"
+    mapping = (
+        map_columns(table, schema, column_choices(options, schema), name, labelled=False)
+        if table.records
+        else {}
+    )
+    raw = Unlabelled(rename(table, mapping), table.places, list(table.rejected), table.notes)
+    result = Unlabelled(notes=table.notes)
+    seen: set[object] = set()
+    for number, item in enumerate(raw.in_order(zip(raw.rows, raw.places, strict=True)), start=1):
+        if isinstance(item, Rejected):
+            row = {**item.row, "id": item.row.get("id") or f"{PREDICT}-{number}"}
+            result.rejected.append(replace(item, row=row, after=len(result)))
+            continue
+        row, cause = clean_row(item[0], schema, f"{PREDICT}-{number}", labelled=False)
+        cause = (
+            cause
+            or ("duplicate id" if row["id"] in seen else None)
+            or (check(row) if check else None)
+        )
+        if cause:
+            result.rejected.append(
+                Rejected(item[1], PREDICT, cause, {**item[0], "id": row["id"]}, len(result))
+            )
+            continue
+        seen.add(row["id"])
+        result.rows.append(row)
+        result.places.append(item[1])
+    return result
+
+
+def _text(stream: TextIO) -> str:
+    """Return all of a stream; bytes that are not UTF-8 are left to the check of their row."""
+    buffer = getattr(stream, "buffer", None)
+    return stream.read() if buffer is None else buffer.read().decode("utf-8-sig", "surrogateescape")
+
+
+def _read_stdin(text: str, schema: RowSchema, options: FileOptions) -> Table:
+    if not text.strip():
+        raise DataError("standard input is empty")
+    if options.format != "auto" and options.format not in ("text", "parquet", "arrow"):
+        return parse(text, "stdin", PREDICT, options, schema, options.format)
+    if options.format == "auto" and text.lstrip().startswith(("{", "[{")):
+        return parse(
+            text,
+            "stdin",
+            PREDICT,
+            options,
+            schema,
+            "json" if text.lstrip().startswith("[") else "jsonl",
+        )
+    texts = [
+        column.name
+        for column in schema.columns
+        if column.type in ("text", "tokens") and column.required
+    ]
+    if len(texts) != 1:
+        names = ", ".join(f"`{name}`" for name in texts)
+        raise DataError(
+            f"standard input is plain text, but a row needs {names}: give one JSON object a line"
+        )
+    return text_table(text, "stdin", texts[0])

@@ -1,1 +1,0 @@
-"""Where trainings run: in this process, or on Ray Train workers."""

@@ -1,1 +1,0 @@
-"""Sweeps: many trials of one task on Ray Tune, whose journal survives whatever dies."""

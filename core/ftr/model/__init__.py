@@ -1,0 +1,1 @@
+"""Pretrained models: loading, adapters, parameters, export."""

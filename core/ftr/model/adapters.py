@@ -1,0 +1,375 @@
+"""Low-rank adapters through `peft` (`train.lora.*`).
+
+Hu et al. 2021: a weight W of a layer stays as it is, and W + (alpha / rank) B A is used, of which A
+and B train. The head trains as a whole; it is saved with the adapters (`modules_to_save`).
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftr.errors import ConfigError, did_you_mean
+from ftr.model.folder import read_json
+from ftr.model.parameters import layers_of
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+    from ftr.config.schema import RunConfig
+
+
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ALL_LINEAR = "all-linear"
+"""What `peft` takes for every linear layer but the head's."""
+TASKS = {
+    "ForSequenceClassification": "SEQ_CLS",
+    "ForQuestionAnswering": "QUESTION_ANS",
+    "ForTokenClassification": "TOKEN_CLS",
+}
+
+
+PATTERNS = ("target_modules", "exclude_modules", "layers_pattern", "rank_pattern", "alpha_pattern")
+"""Settings of adapters that `peft` takes for regular expressions."""
+SETTINGS = (
+    *PATTERNS,
+    *(
+        "r",
+        "lora_alpha",
+        "lora_dropout",
+        "modules_to_save",
+        "fan_in_fan_out",
+        "bias",
+        "use_rslora",
+        "use_dora",
+        "layers_to_transform",
+    ),
+    *(
+        "task_type",
+        "trainable_token_indices",
+        "target_parameters",
+        "lora_bias",
+        "ensure_weight_tying",
+    ),
+)
+"""What decides how the weights of low-rank adapters are read."""
+NOT_USED = (
+    *(
+        "peft_type",
+        "peft_version",
+        "auto_mapping",
+        "base_model_name_or_path",
+        "revision",
+        "inference_mode",
+        "init_lora_weights",
+    ),
+    *(
+        "loftq_config",
+        "eva_config",
+        "corda_config",
+        "lora_ga_config",
+        "megatron_core",
+        "qalora_group_size",
+        "runtime_config",
+    ),
+)
+"""What says how they came to be, or where from."""
+UNKNOWN_TO_PEFT = {"distilbert": ["q_lin", "v_lin"]}
+"""By the kind of model: queries and values, as in Hu et al. 2021, and as `peft` has it for the
+like.
+"""
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a model directory holds adapters rather than a checkpoint of its own."""
+    return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
+
+
+def adapted(
+    model: PreTrainedModel, config: RunConfig, source: Mapping[str, Any]
+) -> PreTrainedModel:
+    """Return `model` with adapters as `train.lora.*` asks, drawn from the seed: a `peft.PeftModel`
+    that behaves like it.
+
+    `source` is what the model says of itself (`describe`): a hub id and revision, or a directory,
+    which the adapters will name as their base. Raises `ConfigError` when no module, or not every
+    name in `train.lora.targets`, is found.
+    """
+    from peft import LoraConfig, get_peft_model
+    from transformers import set_seed
+
+    lora = config.train.lora
+    if is_adapter(Path(str(source.get("source")))) and not lora.merge:
+        raise ConfigError(
+            f"`train.lora.rank`: the `model` is adapters itself (`{source['source']}`), and `peft` "
+            "has no adapters on adapters. Set `train.lora.merge=true`, which writes a checkpoint "
+            "of its own, or leave `train.lora.rank` out."
+        )
+    base = model.base_model
+    head = _head(model, config)
+    settings = LoraConfig(
+        r=lora.rank,
+        lora_alpha=2 * lora.rank if lora.alpha is None else lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=_targets(model, config),
+        modules_to_save=head or None,
+        task_type=next(
+            (task for name, task in TASKS.items() if type(model).__name__.endswith(name)), None
+        ),
+        fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in base.modules()),
+    )
+    set_seed(config.weights_seed)
+    try:
+        with warnings.catch_warnings():
+            # Of GPT-2's transposed weights, which are the setting above.
+            warnings.simplefilter("ignore")
+            made: PreTrainedModel = get_peft_model(model, settings)
+    except ValueError as error:
+        raise ConfigError(
+            f"`train.lora.rank`: no adapters can be put into model `{config.model.name}` "
+            f"({_first(error)}). Name its modules with `train.lora.targets`, such as "
+            f"{_known(base)}."
+        ) from error
+    found = made.peft_config["default"]
+    found.base_model_name_or_path, found.revision = base_of(source)
+    # `peft` adds names that a classifier often has to those given.
+    found.modules_to_save = list(dict.fromkeys(found.modules_to_save or ())) or None
+    return made
+
+
+def base_of(source: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return hub id and revision of what a model says of itself, or the directory it is in and
+    None.
+    """
+    name = str(source.get("hub_id") or source.get("source"))
+    if not source.get("hub_id") and Path(name).is_dir():
+        return str(Path(name).resolve()), None
+    return name, source.get("revision")
+
+
+def local_base(model: nn.Module) -> str | None:
+    """Return the directory that the adapters in a model name as their base, None where that is on
+    the hub or there are no adapters.
+    """
+    if not is_adapted(model):
+        return None
+    settings: Any = model.peft_config
+    name = str(settings["default"].base_model_name_or_path)
+    return name if Path(name).is_dir() else None
+
+
+def is_adapted(model: nn.Module) -> bool:
+    """Whether a model has adapters in it."""
+    return hasattr(model, "peft_config") and hasattr(model, "merge_and_unload")
+
+
+def merged(model: PreTrainedModel, *, keep: bool = True) -> PreTrainedModel:
+    """Return the plain model with the adapters added to its weights; `model` is of no more use
+    unless it is to `keep`.
+    """
+    if not is_adapted(model):
+        return model
+    plain: PreTrainedModel = (copy.deepcopy(model) if keep else model).merge_and_unload()
+    # What was frozen for the adapters may train again.
+    return plain.requires_grad_(True)
+
+
+def save_adapters(model: PreTrainedModel, folder: Path) -> None:
+    """Write adapters and head as `peft` does, without its card, which would be empty."""
+    # "auto" would ask the hub whether the vocabulary grew, which it does not here.
+    model.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)
+
+
+def load_adapters(model: PreTrainedModel, folder: Path) -> list[str]:
+    """Load the weights that `save_adapters` wrote into a model that has such adapters; returns the
+    names that were missing.
+    """
+    from peft.utils import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    report = set_peft_model_state_dict(model, load_file(folder / ADAPTER_WEIGHTS))
+    return [name for name in report.missing_keys if ".lora_" in name or ".modules_to_save." in name]
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write the weights of a model in training to a safetensors file: of one with adapters, those
+    that train.
+    """
+    from safetensors.torch import save_file, save_model
+
+    if is_adapted(model):
+        save_file(
+            {
+                name: weight.detach().contiguous()
+                for name, weight in model.named_parameters()
+                if weight.requires_grad
+            },
+            path,
+        )
+    else:
+        save_model(model, str(path))
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Read what `save_weights` wrote."""
+    from safetensors.torch import load_file, load_model
+
+    if is_adapted(model):
+        weights = dict(model.named_parameters())
+        for name, saved in load_file(path).items():
+            weights[name].detach().copy_(saved)
+    else:
+        load_model(model, path)
+
+
+def with_adapters(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    """Return a plain `model` with the adapters of a directory added to its weights.
+
+    Raises `ValueError` where they do not fit.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = get_peft_model(model, LoraConfig(**_plain_settings(folder)))
+    missing = load_adapters(made, folder)
+    if missing:
+        raise ValueError(f"{len(missing)} weights are missing, the first `{missing[0]}`")
+    return merged(made, keep=False)
+
+
+def _plain_settings(folder: Path) -> dict[str, Any]:
+    """Return what `adapter_config.json` says of plain low-rank adapters; `peft` would also import
+    modules and load pickles it names.
+
+    Raises `ValueError` for anything else, and for what would need more memory or time than its
+    weights account for.
+    """
+    from safetensors import safe_open
+
+    found = _read(folder / ADAPTER_CONFIG)
+    other = [key for key, value in found.items() if value and key not in (*SETTINGS, *NOT_USED)]
+    if found.get("peft_type") != "LORA" or other:
+        asked = f"`{other[0]}`" if other else f"adapters of type `{found.get('peft_type')}`"
+        raise ValueError(f"`{ADAPTER_CONFIG}` asks for {asked}, and ftr reads plain LoRA alone")
+    with safe_open(folder / ADAPTER_WEIGHTS, framework="pt") as file:
+        names = list(file.keys())
+        shapes = [file.get_slice(name).get_shape() for name in names if ".lora_" in name]
+        ranks = [min(shape, default=0) for shape in shapes]
+    if max([found.get("r", 0), *(found.get("rank_pattern") or {}).values()]) > max(
+        ranks, default=0
+    ):
+        raise ValueError(f"`r` in `{ADAPTER_CONFIG}` is more than the rank of its weights")
+    patterns = [
+        text
+        for key in PATTERNS
+        for text in ([found[key]] if isinstance(found.get(key), str) else found.get(key) or ())
+    ]
+    slow = next(
+        (
+            text
+            for text in patterns
+            if len(text) > 300 or re.search(r"[*+})][*+{]|[*+].*[*+].*[*+].*[*+]", text)
+        ),
+        None,
+    )
+    if slow is not None:
+        raise ValueError(
+            f"`{slow[:60]}` in `{ADAPTER_CONFIG}` is a pattern that may take forever to match: "
+            "name the modules"
+        )
+    return {key: value for key, value in found.items() if key in SETTINGS}
+
+
+def settings_of(folder: Path) -> dict[str, Any]:
+    """Return `config.json` of a model directory, or what it would be for the model that adapters
+    are in.
+    """
+    if not is_adapter(folder):
+        return _read(folder / "config.json")
+    card = folder / "ftr.json"
+    base = _read(card).get("base") if card.is_file() else None
+    return base["config"] if base else _read(folder / ADAPTER_CONFIG)
+
+
+def _targets(model: PreTrainedModel, config: RunConfig) -> str | list[str] | None:
+    """Return the names to look for, each of which is there; None for those that `peft` knows for
+    the model.
+    """
+    asked = config.train.lora.targets
+    if asked is None:
+        return UNKNOWN_TO_PEFT.get(model.config.model_type)
+    if asked == (ALL_LINEAR,):
+        return ALL_LINEAR
+    inside = [name for name, _ in model.base_model.named_modules() if name]
+    for target in asked:
+        if not any(name == target or name.endswith(f".{target}") for name in inside):
+            names = sorted({name.rpartition(".")[2] for name in inside})
+            raise ConfigError(
+                f"`train.lora.targets`: model `{config.model.name}` has no module "
+                f"`{target}`.{did_you_mean(target, names)} Those that can have adapters: "
+                f"{_known(model.base_model)}; or `all-linear`."
+            )
+    return list(asked)
+
+
+def _head(model: PreTrainedModel, config: RunConfig) -> list[str]:
+    """Return the modules that train as a whole: what stands beside the backbone, and what of it the
+    checkpoint did not have.
+    """
+    base = model.base_model
+    names = [
+        name
+        for name, module in model.named_children()
+        if module is not base and any(True for _ in module.parameters())
+    ]
+    loose = [name for name, _ in model.named_parameters(recurse=False)] if base is not model else []
+    if loose:
+        raise ConfigError(
+            f"`train.lora.rank`: head `{config.head.name}` adds weights that are in no module "
+            f"(`{loose[0]}`), which `peft` cannot save with the adapters. Use "
+            "`train.freeze=backbone` instead."
+        )
+    new = {
+        name.split(".")[1]
+        for name in getattr(model, "new_weights", ())
+        if name.startswith(f"{model.base_model_prefix}.")
+    }
+    return (
+        names + [f"{model.base_model_prefix}.{name}" for name in sorted(new)]
+        if base is not model
+        else []
+    )
+
+
+def _known(base: nn.Module) -> str:
+    """Return the names of the modules of a layer that can have adapters."""
+    from torch import nn
+
+    within = layers_of(base)[:1] or [base]
+    linear = [
+        name
+        for name, one in within[0].named_modules()
+        if isinstance(one, nn.Linear) or type(one).__name__ == "Conv1D"
+    ]
+    return (
+        ", ".join(f"`{name}`" for name in dict.fromkeys(name.rpartition(".")[2] for name in linear))
+        or "none"
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"`{path.name}` holds no JSON object")
+    return found
+
+
+def _first(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")

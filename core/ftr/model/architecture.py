@@ -1,0 +1,366 @@
+"""Differences between kinds of models, and the head of a checkpoint that was trained before."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ftr.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+POSITIONS = ("max_position_embeddings", "max_encoder_position_embeddings", "max_seq_len")
+"""Where configs say how many positions a model has; others, such as T5's and Funnel's, have
+relative ones without end.
+"""
+OFFSET_POSITIONS = (
+    *(
+        "roberta",
+        "xlm-roberta",
+        "camembert",
+        "xlm-roberta-xl",
+        "longformer",
+        "mpnet",
+        "data2vec-text",
+        "ibert",
+    ),
+    *("roberta-prelayernorm", "luke", "xmod", "esm", "markuplm", "lilt", "layoutlmv3"),
+)
+"""Architectures that count positions from `pad_token_id + 1`, so that many of their positions are
+never used.
+"""
+ANY_TOKEN_TYPES = ("xlnet", "funnel")
+"""Architectures that compare token types with each other and look none up in a table."""
+ENDLESS = 1 << 24
+"""More positions than any model has: `1e30` and its like mean that there is no limit."""
+PROBE = (("a", "b"), ("one two three", "four five six seven eight nine ten"))
+"""Two short pairs of texts of different lengths."""
+TOLERANCE = 1e-4
+"""How far outputs may change with padding, as a share of the largest."""
+
+
+def positions(settings: PretrainedConfig) -> int | None:
+    """Return the longest input in tokens that a model of this config has positions for; None: any
+    length.
+
+    -1 (XLNet), 0 and huge numbers mean that there is no limit.
+    """
+    text = settings.get_text_config()
+    found = next(
+        (value for name in POSITIONS if isinstance(value := getattr(text, name, None), int)), None
+    )
+    if found is not None and text.model_type in OFFSET_POSITIONS:
+        found -= text.pad_token_id + 1
+    return found if found is not None and 0 < found < ENDLESS else None
+
+
+def reads_token_types(settings: PretrainedConfig, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a model of this config has an embedding for every token type that the tokenizer gives
+    the texts of a pair.
+
+    Models without a `type_vocab_size` have no token types, whatever their tokenizer says: GPT-2
+    would look them up as words.
+    """
+    if settings.model_type in ANY_TOKEN_TYPES:
+        return True
+    known = getattr(settings.get_text_config(), "type_vocab_size", None) or 0
+    # One type alone says nothing.
+    return known > 1 and bool(
+        max(tokenizer("a", "b", return_token_type_ids=True)["token_type_ids"], default=0) < known
+    )
+
+
+def without_token_types(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let a tokenizer give no token types, here and wherever it is loaded from once it is saved."""
+    tokenizer.model_input_names = [
+        name for name in tokenizer.model_input_names if name != "token_type_ids"
+    ]
+    tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names
+
+
+def in_body(model: PreTrainedModel, name: str) -> bool:
+    """Whether a weight is part of the body of a model, which a checkpoint must have, rather than of
+    its head.
+    """
+    if model.base_model is not model:
+        return name.startswith(f"{model.base_model_prefix}.")
+    first = dict(model.named_children()).get(name.partition(".")[0])
+    return first is not None and any(
+        type(one).__name__ in ("ModuleList", "Embedding") for one in first.modules()
+    )
+
+
+def summarize_last(model: PreTrainedModel) -> None:
+    """Let a model that classifies a row by its last token (XLNet) find padding on the left, where
+    it expects it.
+    """
+    if hasattr(model, "sequence_summary") and getattr(model.config, "summary_type", None) == "last":
+        model.base_model.register_forward_pre_hook(_padded_left, with_kwargs=True)
+
+
+def _padded_left(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the inputs (batch, length) with each row's padding moved from its end to its
+    beginning.
+    """
+    import torch
+
+    mask = kwargs["attention_mask"]
+    length = mask.shape[1]
+    places = (torch.arange(length, device=mask.device) + mask.sum(dim=1, keepdim=True)) % length
+
+    def moved(value: Any) -> Any:
+        return (
+            value.gather(1, places)
+            if isinstance(value, torch.Tensor) and value.shape == mask.shape
+            else value
+        )
+
+    return tuple(map(moved, args)), {name: moved(value) for name, value in kwargs.items()}
+
+
+def check_padding(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, described: str
+) -> None:
+    """Raise `ModelError` unless the outputs for two rows together are those of each alone, which
+    padding must not change.
+    """
+    import torch
+
+    from ftr.model.padding import pad
+
+    encoded = tokenizer([first for first, _ in PROBE], [second for _, second in PROBE])
+    rows = [
+        {name: encoded[name][place] for name in ("input_ids", "token_type_ids") if name in encoded}
+        for place in range(len(PROBE))
+    ]
+    kind = model.config.model_type
+    try:
+        with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+            together, *alone = (
+                _logits(model(**pad(batch, tokenizer)))
+                for batch in (rows, *([row] for row in rows))
+            )
+            # Reformer takes other lengths in training than afterwards.
+            model.train()(**pad(rows, tokenizer))
+    except Exception as error:  # what a model does not like about its inputs it may say in any way
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
+        raise ModelError(
+            f"{described}: this `{kind}` fails on two short texts ({first}). Check its files, or "
+            "give another model."
+        ) from error
+    finally:
+        model.eval()
+    pairs = [
+        (both[place], mine[0])
+        for place, outputs in enumerate(alone)
+        for both, mine in zip(together, outputs, strict=True)
+    ]
+    apart = max((_apart(both, mine) for both, mine in pairs), default=0.0)
+    if not apart <= TOLERANCE:
+        raise ModelError(
+            f"{described}: the outputs of this `{kind}` for a text change with the texts beside it "
+            f"in a batch, by {apart:.1g} of their size: it takes padding for text. Give another "
+            "model."
+        )
+
+
+def _apart(both: Tensor, alone: Tensor) -> float:
+    """Return how far the outputs of a row in a batch, (padded length, ...), are from those of it
+    alone, relative to their size.
+    """
+    return float((both[: alone.shape[0]] - alone).abs().max()) / max(float(alone.abs().max()), 1.0)
+
+
+def _logits(outputs: Any) -> list[Tensor]:
+    """Return the outputs that heads read."""
+    return [outputs[name] for name in ("logits", "start_logits", "end_logits") if name in outputs]
+
+
+_DEFAULT = re.compile(r"LABEL_(\d+)")
+_NUMBER = re.compile(r"-?\d+(\.\d*)?")
+_SHOWN = 6
+"""Class names that a line shows of each side."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The classes that a checkpoint was trained on, in the order of its rows; `given` is false
+    where it does not name them.
+    """
+
+    names: tuple[str, ...]
+    given: bool
+
+    @classmethod
+    def of(cls, settings: PretrainedConfig) -> Names:
+        """Return what `id2label` of a config names; numbers where these are transformers' own
+        `LABEL_0`, `LABEL_1`, ...
+        """
+        by_id: dict[int, Any] = settings.id2label or {}
+        names = tuple(str(by_id[number]) for number in range(len(by_id)) if number in by_id)
+        if len(names) < len(by_id) or _unnamed(names):
+            return cls(tuple(map(str, range(len(by_id)))), given=False)
+        return cls(names, given=True)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The classes as config values of transformers."""
+        ids = {name: number for number, name in enumerate(self.names)}
+        return {
+            "num_labels": len(self.names),
+            "id2label": dict(enumerate(self.names)),
+            "label2id": ids,
+        }
+
+
+def row_order(known: Sequence[str], asked: Sequence[str]) -> list[int] | None:
+    """Return the place in `known` of each name in `asked`, None unless both name the same classes.
+
+    `1.0` is `1`. Names that differ in case alone are the same where that makes no two classes of a
+    side one.
+    """
+    for spelled in (_number, _folded):
+        places = {spelled(name): place for place, name in enumerate(known)}
+        wanted = [spelled(name) for name in asked]
+        if len(places) == len(known) == len(set(wanted)) == len(asked) and set(wanted) == set(
+            places
+        ):
+            return [places[name] for name in wanted]
+    return None
+
+
+def follow_names(
+    model: PreTrainedModel, known: Names, asked: Mapping[int, str], *, mismatched: bool = False
+) -> PreTrainedModel:
+    """Return the model with the head for the classes `asked`, from one whose head was trained for
+    those that are `known`.
+
+    The rows come into the order of `asked`, or are drawn anew where these are other classes;
+    `head_note` says which, and is None where no head was trained before. `new_weights` are those
+    the checkpoint did not have or, if `mismatched`, in another shape.
+    """
+    new, names = model.new_weights, list(asked.values())
+    order = row_order(known.names, names)
+    trained = any(
+        name not in new and not in_body(model, name) for name, _ in model.named_parameters()
+    )
+    if mismatched or not trained:
+        model.head_note = f"head: new: {_other(known, names)}" if mismatched else None
+    elif order == list(range(len(names))):
+        model.head_note = (
+            f"head: kept from the checkpoint, whose classes are those of the data: {_listed(names)}"
+        )
+    elif (rows := class_rows(model)).keys() <= set(new):
+        model.head_note = None
+    elif order is not None:
+        _reorder(model, rows, order)
+        model.head_note = (
+            f"head: rows reordered by name: {_listed(known.names)} in the checkpoint, "
+            f"{_listed(names)} in the data"
+        )
+    else:
+        model = _redrawn(model, rows, asked)
+        model.new_weights = frozenset({*new, *rows})
+        model.head_note = f"head: new: {_other(known, names)}"
+    model.config.id2label, model.config.label2id = (
+        dict(asked),
+        {name: number for number, name in asked.items()},
+    )
+    return model
+
+
+def class_rows(model: PreTrainedModel) -> dict[str, list[int]]:
+    """Return, by the name of each weight that has a row for every class, the dimensions along which
+    they stand.
+
+    Whatever the architecture: those whose shape is another where the same model is made, without
+    memory, for one class more.
+    """
+    import torch
+
+    settings = copy.deepcopy(model.config)
+    count = settings.num_labels
+    settings.num_labels = count + 1
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        larger = dict(type(model)(settings).named_parameters())
+    found = {
+        name: [
+            place
+            for place, (ours, theirs) in enumerate(
+                zip(weight.shape, larger[name].shape, strict=True)
+            )
+            if ours != theirs
+        ]
+        for name, weight in model.named_parameters()
+        if name in larger
+    }
+    return {name: places for name, places in found.items() if places}
+
+
+def _reorder(model: PreTrainedModel, rows: dict[str, list[int]], order: Sequence[int]) -> None:
+    import torch
+
+    for name, places in rows.items():
+        weight = model.get_parameter(name).detach()
+        for place in places:
+            weight.copy_(weight.index_select(place, torch.tensor(order)))
+
+
+def _redrawn(
+    model: PreTrainedModel, rows: Collection[str], asked: Mapping[int, str]
+) -> PreTrainedModel:
+    """Return the model with the weights `rows` drawn as transformers draws those that a checkpoint
+    does not have.
+    """
+    settings = copy.deepcopy(model.config)
+    settings.id2label = dict(asked)
+    weights = {name: weight for name, weight in model.state_dict().items() if name not in rows}
+    again: PreTrainedModel = type(model).from_pretrained(
+        None, config=settings, state_dict=weights, dtype="float32"
+    )
+    summarize_last(again)
+    return again
+
+
+def _other(known: Names, asked: Sequence[str]) -> str:
+    if not known.given:
+        return (
+            f"the checkpoint does not name its {len(known.names)} classes, so nobody knows which "
+            f"of its rows stands for which of {_listed(asked)}. To keep its head, write their "
+            "names into `id2label` of its `config.json`"
+        )
+    return (
+        f"the classes of the checkpoint are {_listed(known.names)}, those of the data "
+        f"{_listed(asked)}"
+    )
+
+
+def _unnamed(names: Sequence[str]) -> bool:
+    return all(
+        (match := _DEFAULT.fullmatch(name)) is not None and int(match[1]) == place
+        for place, name in enumerate(names)
+    )
+
+
+def _number(name: str) -> str:
+    text = name.strip()
+    if not _NUMBER.fullmatch(text) or len(text) > 15:
+        return text
+    return str(int(float(text))) if float(text).is_integer() else repr(float(text))
+
+
+def _folded(name: str) -> str:
+    return _number(name).casefold()
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
+    return ", ".join(f"`{name}`" for name in names[:_SHOWN]) + more

@@ -1,0 +1,165 @@
+"""The head and model of a configuration, created from the registry."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ftr.config.parse import validated
+from ftr.config.schema import Component, PretrainedOptions, RunConfig, TrainConfig
+from ftr.data.encode import StoredSplit, cache_folder, code_identity, store_split
+from ftr.errors import ConfigError, ModelError, PluginError, did_you_mean
+from ftr.model.pretrained import Pretrained
+from ftr.registry.protocols import EncodeSettings
+from ftr.terminal import MASK, unmasked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+    from ftr.model.export import ModelCard
+    from ftr.registry.protocols import Head, Model, Row
+    from ftr.registry.registry import Registry
+    from ftr.registry.specs import Kind
+
+
+LENGTH_CAP = 512
+"""Longest input in tokens when neither the configuration nor the model says less: what BERT was
+trained with.
+"""
+
+
+def make_head(registry: Registry, component: Component) -> Head:
+    """Return the head with its options. Raises `UnknownComponentError` or `PluginError`."""
+    head: Head = _made(registry, "head", component)
+    return head
+
+
+def make_model(registry: Registry, component: Component, train: TrainConfig | None = None) -> Model:
+    """Return the named model, or any checkpoint by directory or hub id, with the dropout of `train`
+    when given.
+    """
+    if registry.has("model", component.name):
+        model: Model = _made(registry, "model", component)
+    elif not Path(component.name).is_absolute() and Path(component.name).is_dir():
+        # A configuration holds absolute paths: this is a Hub id, and transformers would read the
+        # folder.
+        raise ModelError(
+            f"`model={component.name}` is a model of the Hub, and a folder of this name is here "
+            f"(`{Path(component.name).absolute()}`): rename the folder, or start another run with "
+            f"`model=./{component.name}`."
+        )
+    else:
+        model = Pretrained(
+            component.name,
+            PretrainedOptions.model_validate(component.options),
+            hint=did_you_mean(component.name, registry.names("model")),
+        )
+    if train is not None and (train.dropout is not None or train.attention_dropout is not None):
+        if not isinstance(model, Pretrained):
+            raise ConfigError(
+                f"`train.dropout`: model `{component.name}` sets its own dropout. Leave the key "
+                "out."
+            )
+        model.dropout, model.attention_dropout = train.dropout, train.attention_dropout
+    return model
+
+
+def check_kind(head: Head, model: Model, labels: Sequence[str]) -> None:
+    """Raise `ModelError` before anything is encoded where transformers has no model of this kind
+    for the head.
+    """
+    if isinstance(model, Pretrained):
+        with contextlib.suppress(_Asked):
+            head.build(_KindOnly(model), labels, 0)
+
+
+class _Asked(Exception):  # noqa: N818 - the way out of `build` before any weights are read
+    """What the head wants is known."""
+
+
+class _KindOnly:
+    """A model whose `load` looks at the kind alone."""
+
+    def __init__(self, model: Pretrained) -> None:
+        self._model = model
+        self.tokenizer, self.max_length, self.describe = (
+            model.tokenizer,
+            model.max_length,
+            model.describe,
+        )
+
+    def load(self, auto_class: type[Any], **config: Any) -> NoReturn:
+        self._model.check_kind(auto_class)
+        raise _Asked
+
+
+def encode_settings(
+    config: RunConfig, model: Model, labels: Sequence[str], notes: list[str]
+) -> EncodeSettings:
+    """Return lengths for encoding: `data.max_length`, no more than the model can take (said in
+    `notes`).
+    """
+    limit = model.max_length()
+    asked = config.data.max_length or min(limit or LENGTH_CAP, LENGTH_CAP)
+    length = min(asked, limit or asked)
+    if length < asked:
+        notes.append(
+            f"data.max_length {asked} is more than model `{config.model.name}` takes: {length} is "
+            "used"
+        )
+    stride = config.data.stride if length == asked else min(config.data.stride, length // 4)
+    return EncodeSettings(max_length=length, stride=stride, labels=tuple(labels))
+
+
+def encode_targets(
+    registry: Registry,
+    config: RunConfig,
+    head: Head,
+    tokenizer: PreTrainedTokenizerBase,
+    card: ModelCard,
+    rows: Sequence[Row],
+) -> StoredSplit:
+    """Encode held-out rows as rows to train on are, or find them encoded: with what the loss
+    needs.
+    """
+    settings = EncodeSettings(
+        max_length=card.max_length, stride=card.stride, labels=tuple(card.labels)
+    )
+    plugin = registry.find("head", config.head.name).plugin
+    identity = code_identity(type(head), config.head.options, plugin.version, plugin)
+    return store_split(
+        rows, head, tokenizer, settings, cache_folder(config.data.cache, config.output), identity
+    )
+
+
+def _made(registry: Registry, kind: Kind, component: Component) -> Any:
+    values, lost = unmasked({kind: component.options})
+    if lost:
+        raise ConfigError(
+            f"`{lost[0]}` was stored as `{MASK}`, as all secrets are: the {kind} "
+            f"`{component.name}` cannot be made without it."
+        )
+    options = registry.options_model(kind, component.name)
+    return call_target(
+        registry,
+        kind,
+        component.name,
+        validated(options, values[kind], {}, f"{kind}.") if options is not None else None,
+    )
+
+
+def call_target(registry: Registry, kind: Kind, name: str, *arguments: object) -> Any:
+    """Call the target of a component and return what it gives.
+
+    Raises `PluginError` when it cannot be called.
+    """
+    target = registry.target(kind, name)
+    if not callable(target):
+        raise PluginError(
+            f"the {kind} `{name}` of plugin {registry.find(kind, name).plugin.described}: its "
+            "target is not callable."
+        )
+    return target(*arguments)

@@ -1,0 +1,223 @@
+"""Check the contents of a model directory before a library reads it.
+
+Its files may choose weights, sizes and words, but no code, no kernel of the Hub, no file outside of
+it, and no more memory than its weights account for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftr.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+
+JSON_LIMIT = 256 * 2**20
+"""Bytes of a JSON file; the largest tokenizers have 35 MB."""
+LAYERS, LABELS, NUMBERS = 128, 1_000_000, 10_000_000
+"""Largest counts of a config that lays out lists by them: of layers (where the weights have fewer
+tensors), of labels, in lists.
+"""
+GROWTH, MARGIN = 8, 256 * 2**20
+"""Bytes of a model in memory per byte of its weights, and for what they lack: 8-bit weights become
+fp32, tied ones count twice.
+"""
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds that somebody else may have written.
+
+    Raises `OSError`, `ValueError`.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is not a regular file")
+    with path.open("rb") as stream:
+        if os.fstat(stream.fileno()).st_size > JSON_LIMIT:
+            raise ValueError(f"it has more than {JSON_LIMIT // 2**20} MB")
+        text = stream.read(JSON_LIMIT + 1)
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def check_folder(folder: Path, *, closed: bool) -> None:
+    """Refuse a model directory whose files lead elsewhere or ask for what no model needs; `closed`
+    forbids links out of it too.
+
+    Raises `ModelError` naming the file and the key.
+    """
+    for path in (*folder.iterdir(), *(folder / "additional_chat_templates").glob("*")):
+        _check_file(path, folder.resolve(), closed)
+    if (folder / "config.json").exists() and (folder / "adapter_config.json").exists():
+        raise _refused(
+            folder,
+            "it has both `config.json` and `adapter_config.json`, a checkpoint and adapters for "
+            "another. Remove one",
+        )
+    for path in folder.glob("*.safetensors.index.json"):
+        _check_index(path)
+    for name in ("config.json", "tokenizer_config.json", "adapter_config.json"):
+        if (folder / name).exists():
+            for key, value in _leaves(_object(folder / name)):
+                _check_value(folder, name, key, value)
+
+
+def check_size(
+    make: Callable[[PretrainedConfig], PreTrainedModel], settings: PretrainedConfig, folder: Path
+) -> None:
+    """Refuse a config whose model would need far more memory than the weights in `folder` account
+    for. Nothing is allocated.
+
+    `make` makes the model from the config. Raises `ModelError`.
+    """
+    import torch
+
+    stored = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    # On this device nothing is drawn. Random numbers and `torch.nn.init` are those of a training in
+    # another thread too.
+    with torch.device("meta"):
+        model = make(settings)
+    needed = sum(
+        tensor.nbytes for tensors in (model.parameters(), model.buffers()) for tensor in tensors
+    )
+    if needed > GROWTH * stored + MARGIN:
+        raise _refused(
+            folder,
+            f"by its `config.json` the model has {needed / 1e9:.1f} GB, and its weights have "
+            f"{stored / 1e9:.3f} GB. Check the sizes",
+        )
+
+
+def _check_file(path: Path, folder: Path, closed: bool) -> None:
+    if path.is_dir() and not path.is_symlink():
+        return
+    if not path.is_file() and not path.is_dir():
+        raise _refused(
+            folder,
+            f"`{path.name}` is {'a broken link' if path.is_symlink() else 'no regular file'}. "
+            "Remove it",
+        )
+    if closed and path.is_symlink():
+        target = path.resolve()
+        # A snapshot of the Hub's cache has its files two folders up.
+        inside = (
+            (folder, folder.parents[1] / "blobs")
+            if folder.parent.name == "snapshots"
+            else (folder,)
+        )
+        if not any(target.is_relative_to(place) for place in inside):
+            raise _refused(
+                folder,
+                f"`{path.name}` is a link out of it, to `{target}`. Put the file itself there",
+            )
+
+
+def _check_index(path: Path) -> None:
+    weights = _object(path).get("weight_map")
+    if not isinstance(weights, dict):
+        raise _refused(path.parent, f"`{path.name}` has no `weight_map`")
+    for name in set(map(str, weights.values())):
+        if not _is_own_weights(name):
+            raise _refused(
+                path.parent,
+                f"`{path.name}` names `{name[:100]}`, which is no safetensors file in it",
+            )
+
+
+def _check_value(folder: Path, name: str, key: str, value: object) -> None:
+    where = f"`{key}` in `{name}`"
+    if "_implementation" in key and isinstance(value, str) and "/" in value:
+        raise _refused(
+            folder,
+            f"{where} is `{value[:100]}`, code that transformers would fetch from the Hub. Remove "
+            "it",
+        )
+    if key == "transformers_weights" and not _is_own_weights(str(value)):
+        raise _refused(
+            folder,
+            f"{where} is `{str(value)[:100]}`, which is no safetensors file in it. Remove it",
+        )
+    if (
+        name == "tokenizer_config.json"
+        and key.endswith("_file")
+        and isinstance(value, str)
+        and Path(value).name != value
+    ):
+        raise _refused(
+            folder, f"{where} is `{value[:100]}`, a path that leads out of it. Remove it"
+        )
+    if isinstance(value, int) and name == "config.json":
+        kind = next(
+            (
+                kind
+                for kind in ("label", "layer")
+                if re.search(rf"^(num|n|max)_.*{kind}|{kind}s$", key)
+            ),
+            "",
+        )
+        most = {"label": LABELS, "layer": LAYERS, "": value if key else NUMBERS}[kind]
+        # The weights have at least a tensor a layer, unless layers share them.
+        if value > most and (kind != "layer" or value > _tensors(folder)):
+            raise _refused(
+                folder, f"{where} is {value}, more than its weights can have. Check the file"
+            )
+
+
+def _leaves(value: object) -> Iterator[tuple[str, object]]:
+    """Yield all that is neither a mapping nor a list with its innermost key, which is empty for
+    numbers in lists.
+    """
+    waiting: list[tuple[str, object]] = [("", value)]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, dict):
+            # `{"attn_implementation": {"text_config": ...}}` says it of a part.
+            waiting += [
+                (key if "_implementation" in key else name, item) for name, item in value.items()
+            ]
+        elif isinstance(value, list):
+            waiting += [("" if isinstance(item, int) else key, item) for item in value]
+        else:
+            yield key, value
+
+
+def _tensors(folder: Path) -> int:
+    from safetensors import SafetensorError
+
+    try:
+        return sum(len(_names(path)) for path in folder.glob("*.safetensors"))
+    except (OSError, SafetensorError) as error:
+        raise _refused(folder, f"its weights cannot be read ({error})") from None
+
+
+def _names(path: Path) -> list[str]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return list(file.keys())
+
+
+def _is_own_weights(name: str) -> bool:
+    return Path(name).name == name and name.endswith((".safetensors", ".safetensors.index.json"))
+
+
+def _object(path: Path) -> dict[str, Any]:
+    try:
+        found = read_json(path)
+    except (OSError, ValueError) as error:
+        raise _refused(path.parent, f"`{path.name}` cannot be read ({error})") from None
+    if not isinstance(found, dict):
+        raise _refused(path.parent, f"`{path.name}` holds no JSON object")
+    return found
+
+
+def _refused(folder: Path, cause: str) -> ModelError:
+    return ModelError(f"model directory `{folder}`: {cause}.")

@@ -1,0 +1,612 @@
+"""Find and load plugins: one `try` per plugin, all of its specs or none."""
+
+import inspect
+import os
+import re
+import sys
+import time
+import traceback as tracebacks
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
+from functools import cache
+from importlib.metadata import (
+    Distribution,
+    EntryPoint,
+    PackageNotFoundError,
+    distribution,
+    distributions,
+    version,
+)
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+import pluggy
+
+from ftr.errors import PluginError, did_you_mean, in_one_line
+from ftr.registry import hookspecs, plugin_files
+from ftr.registry.hookspecs import DEPRECATED, Deprecated
+from ftr.registry.isolation import isolated
+from ftr.registry.specs import KINDS, SPEC_TYPES, AnySpec, DatasetSpec, Kind, MetricSpec, TaskSpec
+
+OWN = "ftr"
+_UNKNOWN_VERSION = "0+unknown"
+_PLAIN = re.compile(r"\s*\w([\w.-]*\w)?\s*")
+_OWN_REQUIREMENT = re.compile(r"\s*ftr(?![\w.-]*\w)", re.IGNORECASE)
+
+
+@cache
+def own_version() -> str:
+    """Return the version of the installed `ftr`, or `0+unknown` when it runs from files that were
+    never installed.
+    """
+    try:
+        return version(OWN)
+    except PackageNotFoundError:
+        return _UNKNOWN_VERSION
+
+
+def unmet(requires: Iterable[str], extras: Iterable[str]) -> str | None:
+    """Return why this ftr is not one that a distribution was made for, from what it requires
+    (`Requires-Dist`), or None.
+    """
+    own = own_version()
+    lines = [line for line in requires if _OWN_REQUIREMENT.match(line)]
+    if not lines or own == _UNKNOWN_VERSION:
+        return None
+    # Not at the top: it takes longer than everything else `ftr list` does, and most plugins bound
+    # nothing.
+    from packaging.requirements import Requirement
+
+    for requirement in map(Requirement, lines):
+        applies = requirement.marker is None or any(
+            requirement.marker.evaluate({"extra": extra}) for extra in ("", *extras)
+        )
+        if applies and not requirement.specifier.contains(own, prereleases=True):
+            return (
+                f"it requires `{OWN}{requirement.specifier}` and this is {OWN} {own}; install a "
+                f"version of it made for {OWN} {own}"
+            )
+    return None
+
+
+def lacking(requires: Iterable[str], extras: Iterable[str]) -> str:
+    """Return which other distributions that one requires (`Requires-Dist`) are missing or of
+    another version, "" for none.
+
+    Those of an extra count where it is one of `extras`, which the entry point names.
+    """
+    faults = [
+        fault
+        for line in requires
+        if not _OWN_REQUIREMENT.match(line) and (fault := _version_fault(line, ("", *extras)))
+    ]
+    return f"it requires {', and '.join(faults)}" if faults else ""
+
+
+def _version_fault(line: str, extras: Iterable[str]) -> str:
+    if _PLAIN.fullmatch(line):  # needs no parser, which takes long to import
+        return "" if installed(line.strip()) else f"`{line.strip()}`, which is not installed"
+    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.version import InvalidVersion
+
+    try:
+        wanted = Requirement(line)
+        if wanted.marker is not None and not any(
+            wanted.marker.evaluate({"extra": extra}) for extra in extras
+        ):
+            return ""
+        found = installed(wanted.name)
+        if found is None:
+            return f"`{wanted.name}{wanted.specifier}`, which is not installed"
+        met = wanted.specifier.contains(found, prereleases=True)
+    except InvalidRequirement:
+        return f"`{line}`, which cannot be read"
+    except InvalidVersion:
+        return ""
+    return "" if met else f"`{wanted.name}{wanted.specifier}`, but {found} is installed"
+
+
+@cache
+def installed(name: str) -> str | None:
+    """Return the version of a distribution, None where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+HOOKS: Mapping[str, Kind] = {f"ftr_{kind}s": kind for kind in KINDS}
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+Specs = tuple[tuple[Kind, AnySpec], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contract:
+    """What the plugins of one entry-point group promise.
+
+    `hookspecs` is the module of its hooks; `read(hook, result)` yields the kind and spec of each
+    thing that a hook gave, and raises `PluginError` for what is not legal; `deprecated` still works
+    and is said.
+    """
+
+    hookspecs: ModuleType
+    read: Callable[[str, object], Iterable[tuple[Kind, AnySpec]]]
+    deprecated: Sequence[Deprecated] = ()
+
+
+def collect(plugin: object, contract: Contract | None = None) -> tuple[tuple[str, ...], Specs]:
+    """Return the hooks `plugin` implements and the specs they give, as `contract` (by default the
+    first) wants them.
+
+    Raises `PluginError` for an unknown or unmarked hook and for a spec that is not legal, and
+    whatever the hooks raise.
+    """
+    contract = contract or V1
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(contract.hookspecs)
+    known = sorted(vars(manager.hook))
+    _refuse_unmarked(plugin, manager)
+    manager.register(plugin)
+    hooks: list[str] = []
+    specs: list[tuple[Kind, AnySpec]] = []
+    for caller in manager.get_hookcallers(plugin) or []:
+        if caller.name not in known:
+            raise PluginError(_unknown_hook(caller.name, known, contract.deprecated))
+        hooks.append(caller.name)
+        for implementation in caller.get_hookimpls():
+            specs.extend(contract.read(caller.name, implementation.function()))
+    _refuse_duplicates(specs)
+    return tuple(hooks), tuple(specs)
+
+
+def deprecations(contract: Contract, hooks: Iterable[str], specs: Specs) -> Iterator[str]:
+    """Yield a notice for each deprecated hook among `hooks`, and each deprecated field that one of
+    `specs` sets.
+    """
+    used = {
+        *hooks,
+        *(f"{type(spec).__name__}.{name}" for _, spec in specs for name in _set_fields(spec)),
+    }
+    yield from (entry.notice for entry in contract.deprecated if entry.name in used)
+
+
+def _set_fields(spec: AnySpec) -> Iterator[str]:
+    for field in fields(spec):
+        default = field.default_factory() if field.default_factory is not MISSING else field.default
+        if getattr(spec, field.name) != default:
+            yield field.name
+
+
+def _unknown_hook(name: str, known: Sequence[str], deprecated: Iterable[Deprecated]) -> str:
+    for entry in deprecated:
+        if entry.name == name:
+            return f"the hook `{name}` was removed in ftr {entry.removed}: use {entry.instead}."
+    return f"unknown hook `{name}`.{did_you_mean(name, known)} The hooks are {_listed(known)}."
+
+
+def _refuse_unmarked(plugin: object, manager: pluggy.PluginManager) -> None:
+    for name in dir(plugin):
+        if (
+            name.startswith("ftr_")
+            and inspect.isroutine(getattr(plugin, name, None))
+            and manager.parse_hookimpl_opts(plugin, name) is None
+        ):
+            raise PluginError(
+                f"the function `{name}` looks like a hook but is not marked: put `@ftr.hookimpl` "
+                "above it, or rename it."
+            )
+
+
+def read_specs(hook: str, result: object) -> Iterator[tuple[Kind, AnySpec]]:
+    """Yield the specs that one of the five hooks gave.
+
+    Raises `PluginError` for the first that is not legal.
+    """
+    kind = HOOKS[hook]
+    expected = SPEC_TYPES[kind]
+    # The hook is called by ourselves and not through pluggy, which would drop a forgotten `return`
+    # without a word.
+    if isinstance(result, str) or not isinstance(result, Iterable):
+        raise PluginError(
+            f"`{hook}` returned `{type(result).__name__}`: return a list of `{expected.__name__}`."
+        )
+    for spec in result:
+        # A subclass could hold anything; a spec is strings, and must mean the same in every
+        # process.
+        if type(spec) is not expected:
+            raise PluginError(
+                f"`{hook}` gave a `{type(spec).__name__}`: it must give `{expected.__name__}` "
+                "objects only."
+            )
+        fault = _fault(spec)
+        if fault:
+            raise PluginError(f"`{hook}` gave the {kind} {spec.name!r}: {fault}")
+        yield kind, spec
+
+
+def _fault(spec: AnySpec) -> str | None:
+    if not isinstance(spec.name, str) or not _NAME.fullmatch(spec.name):
+        return (
+            "its name must be lower-case letters, digits, `.`, `_` and `-`, and start with a "
+            "letter or digit."
+        )
+    if not isinstance(spec.summary, str):
+        return f"`summary` must be a string, not `{type(spec.summary).__name__}`."
+    if isinstance(spec, TaskSpec):
+        return _task_fault(spec)
+    for field, path in (("target", spec.target), ("options", spec.options)):
+        if (path is not None or field == "target") and not (
+            isinstance(path, str) and _TARGET.fullmatch(path)
+        ):
+            return f"`{field}` is {path!r}: it must be a string `package.module:attribute`."
+    if isinstance(spec, DatasetSpec) and not _names(spec.columns):
+        return (
+            f"`columns` is {spec.columns!r}: it must be a tuple of names, which nobody can change."
+        )
+    if isinstance(spec, MetricSpec):
+        if spec.mode not in ("max", "min"):
+            return f"`mode` is {spec.mode!r}: it must be `max` or `min`."
+        if spec.key is not None and not isinstance(spec.key, str):
+            return f"`key` is {spec.key!r}: it must be the name of a score."
+    return None
+
+
+def _task_fault(spec: TaskSpec) -> str | None:
+    for field, name in (("dataset", spec.dataset), ("model", spec.model), ("head", spec.head)):
+        if not isinstance(name, str) or not name:
+            return f"`{field}` is {name!r}: it must be a component's name."
+    if not spec.metrics or not _names(spec.metrics):
+        return f"`metrics` is {spec.metrics!r}: it must be a tuple of one or more metric names."
+    for field, values in (("defaults", spec.defaults), ("search_space", spec.search_space)):
+        for key, value in values.items():
+            if not isinstance(key, str) or not _plain(value):
+                return (
+                    f"`{field}[{key!r}]` is a `{type(value).__name__}`: keys are strings, values "
+                    "numbers, strings, lists or mappings."
+                )
+    return None
+
+
+def _names(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(name, str) and name for name in value)
+
+
+def _plain(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _plain(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(_plain(item) for item in value)
+    return value is None or isinstance(value, (str, int, float))
+
+
+def _refuse_duplicates(specs: Iterable[tuple[Kind, AnySpec]]) -> None:
+    seen: set[tuple[Kind, str]] = set()
+    for kind, spec in specs:
+        if (kind, spec.name) in seen:
+            raise PluginError(
+                f"the {kind} `{spec.name}` is registered twice by this plugin: give one of them "
+                "another name."
+            )
+        seen.add((kind, spec.name))
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+V1 = Contract(hookspecs=hookspecs, read=read_specs, deprecated=DEPRECATED)
+CONTRACTS: Mapping[str, Contract] = {"ftr.plugins": V1}
+"""Each group of entry points with its contract, oldest first: of a distribution that offers
+several, the newest known is read.
+"""
+
+
+__all__ = ["GROUP", "OWN", "PluginRecord", "Status", "complaints", "discover", "own_version"]
+
+GROUP = "ftr.plugins"
+BEGAN = time.time()
+"""When this process first asked for plugins: code that is changed on disk later is not what runs
+here.
+"""
+_GROUP = re.compile(rf"{re.escape(GROUP)}(\.v\d+)?")
+_MODULE_PATH = re.compile(r"[\w.]+\s*(:\s*[\w.]+\s*)?(\[.*\]\s*)?")
+Status = Literal["loaded", "failed", "skipped", "disabled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PluginRecord:
+    """One plugin, an entry point of the group or a file: where it comes from, what became of it,
+    and what it registers.
+
+    `origin` is the module's file once loaded, before that the folder its distribution is installed
+    in. `cause` is one line, empty when loaded; `traceback` is there when code of the plugin failed.
+    `notes` are one line each on what a loaded one should not do; `lacks` is one on what it requires
+    and does not find. A plugin that is one file has its `sha256`; the distribution is then the
+    file's name, and the version begins the hash.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    origin: str
+    builtin: bool
+    status: Status
+    cause: str = ""
+    traceback: str = ""
+    hooks: tuple[str, ...] = ()
+    specs: Specs = ()
+    group: str = GROUP
+    module: str = ""
+    sha256: str = ""
+    notes: tuple[str, ...] = ()
+    lacks: str = ""
+
+    @property
+    def described(self) -> str:
+        """The plugin as messages name it: `` `name` (distribution version)``."""
+        return f"`{self.name}` ({self.distribution} {self.version})"
+
+    @property
+    def faulty(self) -> bool:
+        """Whether it should have loaded and did not."""
+        return self.status in ("failed", "skipped")
+
+    @property
+    def one_file(self) -> bool:
+        """Whether it is a Python file that was named, and not an entry point."""
+        return self.distribution == Path(self.origin).name
+
+    @property
+    def packages(self) -> frozenset[str]:
+        """The top-level packages its components are imported from."""
+        return frozenset(
+            spec.target.partition(":")[0].partition(".")[0]
+            for _, spec in self.specs
+            if not isinstance(spec, TaskSpec)
+        )
+
+    @property
+    def complaint(self) -> str:
+        """The one line that is printed for a faulty plugin."""
+        see = f" (see `ftr plugins --traceback {self.name}`)" if self.traceback else ""
+        return f"plugin {self.described} not loaded: {self.cause}{see}"
+
+    def answers_to(self, qualifier: str) -> bool:
+        """Whether `qualifier:name` means this plugin: its entry point, its distribution, or
+        `distribution.entry-point`.
+        """
+        distribution_name = _canonical(self.distribution)
+        return (
+            qualifier in (self.name, f"{distribution_name}.{self.name}")
+            or _canonical(qualifier) == distribution_name
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A distribution with its metadata read once: parsing it is the slow part."""
+
+    dist: Distribution
+    name: str
+    version: str
+    folder: str
+    requires: tuple[str, ...]
+
+    @classmethod
+    def of(cls, dist: Distribution) -> "_Source":
+        metadata = dist.metadata
+        requires = metadata.get_all("Requires-Dist") or dist.requires or ()
+        return cls(
+            dist,
+            metadata["Name"],
+            metadata["Version"] or "?",
+            str(dist.locate_file("")),
+            tuple(requires),
+        )
+
+
+def discover(contracts: Mapping[str, Contract] = CONTRACTS) -> tuple[PluginRecord, ...]:
+    """Return a record for every plugin: built-ins first, installed ones by distribution and name,
+    then those of one file.
+
+    `contracts` are the groups of entry points that are known, oldest first. `FTR_PLUGINS`
+    (entry-point or distribution names, comma between) limits which outsiders load; empty means none
+    of them. `FTR_PLUGIN_FILES` names files. Raises `PluginError` for the first faulty plugin when
+    `FTR_STRICT_PLUGINS` is set.
+    """
+    chosen = _chosen(os.environ.get("FTR_PLUGINS"))
+    installed.cache_clear()
+    records = [
+        found if isinstance(found, PluginRecord) else _load(*found, contracts, chosen)
+        for found in _entry_points(contracts)
+    ]
+    records.sort(
+        key=lambda record: (not record.builtin, _canonical(record.distribution), record.name)
+    )
+    files = plugin_files.named()
+    newest = list(contracts)[-1]
+    records += [
+        _load_file(path, files[:place], newest, contracts[newest])
+        for place, path in enumerate(files)
+    ]
+    if os.environ.get("FTR_STRICT_PLUGINS", "").lower() not in ("", "0", "false"):
+        for record in records:
+            if record.faulty:
+                mend = (
+                    f"`FTR_STRICT_PLUGINS` is set: mend or uninstall `{record.distribution}`, or "
+                    "unset it."
+                )
+                raise PluginError(f"{record.complaint}. {mend}")
+    return tuple(records)
+
+
+def complaints(records: Sequence[PluginRecord]) -> Iterator[str]:
+    """Yield one line for each fault of a plugin, and for each name in `FTR_PLUGINS` that no plugin
+    answers to.
+    """
+    for record in records:
+        if record.faulty:
+            yield record.complaint
+        yield from (f"plugin {record.described}: {note}" for note in record.notes)
+    known = {name for record in records for name in (record.name, record.distribution)}
+    for name in sorted(_chosen(os.environ.get("FTR_PLUGINS")) or ()):
+        if not any(record.answers_to(name) for record in records):
+            yield (
+                f"`FTR_PLUGINS` names `{name}`, and no such plugin is "
+                f"installed.{did_you_mean(name, known)}"
+            )
+
+
+def _chosen(setting: str | None) -> frozenset[str] | None:
+    return (
+        None
+        if setting is None
+        else frozenset(name for name in map(str.strip, setting.split(",")) if name)
+    )
+
+
+def _entry_points(groups: Collection[str]) -> Iterator[tuple[_Source, EntryPoint] | PluginRecord]:
+    """Yield the entry points of the newest of `groups` that each distribution offers; all of them
+    where none is known.
+
+    They are read file by file: one malformed file must not hide every other plugin.
+    """
+    seen: set[str] = set()
+    for found in distributions():
+        try:
+            if GROUP not in (found.read_text("entry_points.txt") or ""):
+                continue
+            # The first distribution of a name on the path is the one an import would meet.
+            source = _Source.of(distribution(found.metadata["Name"]))
+            points = [point for point in source.dist.entry_points if _GROUP.fullmatch(point.group)]
+        except Exception as error:
+            yield _unreadable(found, error)
+            continue
+        if _canonical(source.name) not in seen:
+            seen.add(_canonical(source.name))
+            newest = next(
+                (
+                    group
+                    for group in reversed(list(groups))
+                    if any(point.group == group for point in points)
+                ),
+                None,
+            )
+            yield from (
+                (source, point) for point in points if newest is None or point.group == newest
+            )
+
+
+def _unreadable(dist: Distribution, error: Exception) -> PluginRecord:
+    folder = Path(str(getattr(dist, "_path", "unknown")))
+    cause = f"its metadata cannot be read: {in_one_line(error)}"
+    return PluginRecord(
+        name=folder.name,
+        distribution=folder.name,
+        version="?",
+        origin=str(folder),
+        builtin=False,
+        status="failed",
+        cause=cause,
+    )
+
+
+def _load(
+    source: _Source,
+    point: EntryPoint,
+    contracts: Mapping[str, Contract],
+    chosen: Collection[str] | None,
+) -> PluginRecord:
+    """Import one plugin and collect its specs, unless it is not wanted or was made for another
+    ftr.
+    """
+    record = PluginRecord(
+        name=point.name,
+        distribution=source.name,
+        version=source.version,
+        origin=source.folder,
+        builtin=_canonical(source.name) == OWN,
+        status="disabled",
+        group=point.group,
+        module=point.module if _MODULE_PATH.fullmatch(point.value) else "",
+    )
+    if (
+        not record.builtin
+        and chosen is not None
+        and not any(record.answers_to(choice) for choice in chosen)
+    ):
+        return replace(record, cause="not named in `FTR_PLUGINS`")
+    try:
+        trouble = None if record.builtin else unmet(source.requires, point.extras)
+        lacks = "" if record.builtin else lacking(source.requires, point.extras)
+    except Exception as error:  # it says what it requires in no words that can be read
+        return replace(
+            record,
+            status="failed",
+            cause=in_one_line(error),
+            traceback="".join(tracebacks.format_exception(error)),
+        )
+    if trouble is None and point.group not in contracts:
+        trouble = (
+            f"it offers `{point.group}`, and this is {OWN} {own_version()}, which knows no such "
+            f"plugins: install a newer {OWN}"
+        )
+    if trouble is not None:
+        return replace(record, status="skipped", cause=trouble)
+    if not record.module:
+        return replace(
+            record,
+            status="failed",
+            cause=f"its entry point is `{point.value}`: it must be `package.module` or "
+            "`package.module:attribute`.",
+        )
+    return _collected(replace(record, lacks=lacks), point.load, contracts[point.group])
+
+
+def _load_file(path: Path, others: Sequence[Path], group: str, contract: Contract) -> PluginRecord:
+    record = PluginRecord(
+        name=path.stem,
+        distribution=path.name,
+        version="?",
+        origin=str(path),
+        builtin=False,
+        status="failed",
+        group=group,
+        module=path.stem,
+    )
+    trouble = plugin_files.fault(path, others)
+    if trouble:
+        return replace(record, cause=trouble)
+    try:
+        sha256 = plugin_files.sha256(path)
+    except OSError as error:
+        return replace(record, cause=f"the file cannot be read: {error.strerror or error}")
+    record = replace(record, version=sha256[:12], sha256=sha256)
+    return _collected(record, lambda: plugin_files.load(path, sha256), contract)
+
+
+def _collected(
+    record: PluginRecord, load: Callable[[], object], contract: Contract
+) -> PluginRecord:
+    """Import the hook module and call its hooks.
+
+    Only `KeyboardInterrupt` and its like get past the `except`.
+    """
+    with isolated(record.module.partition(".")[0]) as found:
+        try:
+            hooks, specs = collect(load(), contract)
+        except (Exception, SystemExit) as error:
+            trace = "".join(tracebacks.format_exception(error))
+            cause = f"{in_one_line(error)}; {record.lacks}" if record.lacks else in_one_line(error)
+            return replace(record, status="failed", cause=cause, traceback=trace)
+    notes = (*filter(None, [found.note, record.lacks]), *deprecations(contract, hooks, specs))
+    origin = getattr(sys.modules.get(record.module), "__file__", None) or record.origin
+    return replace(record, status="loaded", origin=origin, hooks=hooks, specs=specs, notes=notes)
+
+
+def _canonical(name: str) -> str:
+    """Return the name of a distribution as package indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,616 @@
+"""Look components up by name, bare or qualified by plugin, and attribute their errors to the plugin
+they come from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeGuard
+
+from ftr.errors import FtrError, PluginError, UnknownComponentError, did_you_mean, in_one_line
+from ftr.registry import plugin_files
+from ftr.registry.discovery import BEGAN, PluginRecord, complaints, discover
+from ftr.registry.isolation import is_training, loading
+from ftr.registry.specs import AnySpec, Kind, MetricSpec, TaskSpec
+from ftr.terminal import show
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+class Culprit(NamedTuple):
+    """A plugin whose code an error came through, the innermost function of it, and the component
+    where that can be told.
+    """
+
+    plugin: PluginRecord
+    function: str
+    component: tuple[Kind, str] | None
+
+    def __str__(self) -> str:
+        whose = f"plugin {self.plugin.described}"
+        return (
+            f"the {self.component[0]} `{self.component[1]}` of {whose}" if self.component else whose
+        )
+
+
+@contextmanager
+def plugin_errors(registry: Registry) -> Iterator[None]:
+    """Turn what the code of a plugin raises within into a `PluginError` that names it and keeps the
+    traceback.
+
+    What ftr or a plugin raises on purpose, an `FtrError`, stays what it is; so does running out of
+    memory.
+    """
+    try:
+        yield
+    except PluginError as error:
+        error.trace = error.trace or _formatted(error)
+        raise
+    except (FtrError, MemoryError):
+        raise
+    except (Exception, SystemExit) as error:
+        # torch's own, which may not be imported here.
+        message = (
+            None if type(error).__name__ == "OutOfMemoryError" else accusation(error, registry)
+        )
+        if message is None:
+            raise
+        raise PluginError(message, trace=_formatted(error)) from error
+
+
+def accusation(error: BaseException, registry: Registry) -> str | None:
+    """Return one line that names the plugin an error came out of, and what it was; None when it
+    came out of none.
+    """
+    found = culprit(error, registry)
+    if found is None:
+        return None
+    left = " (it left the program)" if isinstance(error, SystemExit) else ""
+    return f"{found} failed in `{found.function}`: {in_one_line(error)}{left}"
+
+
+def culprit(error: BaseException, registry: Registry) -> Culprit | None:
+    """Return the plugin that owns the innermost frame of the traceback that any plugin owns, or
+    None.
+
+    Of what leaves the program only the innermost frame counts: Ray ends its processes that way.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    owners = _Owners(registry)
+    for frame in frames[-1:] if isinstance(error, SystemExit) else reversed(frames):
+        plugin = owners.of(_module(frame))
+        if plugin is not None:
+            component = next(
+                (
+                    found
+                    for outer in reversed(frames)
+                    if (found := _component(outer, plugin)) is not None
+                ),
+                None,
+            )
+            return Culprit(plugin, frame.f_code.co_name, component)
+    return None
+
+
+class _Owners:
+    """The plugins by the modules that are theirs."""
+
+    def __init__(self, registry: Registry) -> None:
+        loaded = [plugin for plugin in registry.plugins if plugin.status == "loaded"]
+        self.targets: dict[str, PluginRecord] = {}
+        self.packages: dict[str, PluginRecord] = {}
+        for plugin in reversed(
+            loaded
+        ):  # so that the first to register something has it, a built-in before all others
+            own = own_packages(plugin)
+            self.packages.update(dict.fromkeys(own, plugin))
+            self.targets.update(
+                {module: plugin for module in _target_modules(plugin) if _top(module) in own}
+            )
+
+    def of(self, module: str) -> PluginRecord | None:
+        """Return the plugin whose target lies nearest to `module`, or that has its package."""
+        within = module
+        while within:
+            if within in self.targets:
+                return self.targets[within]
+            within = within.rpartition(".")[0]
+        near = (
+            [
+                target
+                for target in self.targets
+                if target.startswith(f"{module.rpartition('.')[0]}.")
+            ]
+            if "." in module
+            else []
+        )
+        return self.targets[near[0]] if near else self.packages.get(_top(module))
+
+
+def _target_modules(plugin: PluginRecord) -> Iterator[str]:
+    yield from (
+        spec.target.partition(":")[0] for _, spec in plugin.specs if not isinstance(spec, TaskSpec)
+    )
+
+
+def own_packages(plugin: PluginRecord) -> frozenset[str]:
+    """Return the top-level packages that are the plugin's: a target may as well name a class of
+    somebody else, say of transformers.
+
+    Takes long where hook module and targets have no package in common.
+    """
+    first = _top(plugin.module)
+    others = plugin.packages - {first}
+    if others and not plugin.builtin:
+        from importlib.metadata import packages_distributions
+
+        # An editable install does not tell what is in it.
+        known = packages_distributions()
+        others = frozenset(
+            package
+            for package in others
+            if plugin.distribution in known.get(package, [plugin.distribution])
+        )
+    return others | ({first} if first else set())
+
+
+def _component(frame: FrameType, plugin: PluginRecord) -> tuple[Kind, str] | None:
+    """Return the component of `plugin` that a frame belongs to: a method of its target's class, or
+    its target itself.
+    """
+    names = {f"{_module(frame)}:{frame.f_code.co_qualname}"}
+    if "self" in frame.f_locals:
+        names |= {
+            f"{kind.__module__}:{kind.__qualname__}"
+            for kind in type(frame.f_locals["self"]).__mro__
+        }
+    return next(
+        (
+            (kind, spec.name)
+            for kind, spec in plugin.specs
+            if not isinstance(spec, TaskSpec) and spec.target in names
+        ),
+        None,
+    )
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _formatted(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))
+
+
+BareName = Literal["reachable", "shadowed", "ambiguous"]
+
+SAID = "FTR_PLUGINS_SAID"
+"""Set for processes that a command starts: what there is to say of plugins, the command has
+said.
+"""
+_said: set[str] = set()
+_discovering: list[bool] = []
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """One component: its spec and the plugin that registered it.
+
+    `qualified` is a name that finds exactly this component. `bare_name` says what asking for
+    `spec.name` alone gives: this one, a built-in instead (`shadowed`), or an error that names all
+    who registered it (`ambiguous`).
+    """
+
+    kind: Kind
+    spec: AnySpec
+    plugin: PluginRecord
+    qualified: str
+    bare_name: BareName
+
+    @property
+    def shadowed(self) -> bool:
+        """Whether a built-in holds the bare name."""
+        return self.bare_name == "shadowed"
+
+
+class Registry:
+    """Everything the loaded plugins registered.
+
+    Plain data: it pickles, and imports a target only when asked.
+    """
+
+    def __init__(self, plugins: Sequence[PluginRecord]) -> None:
+        self.plugins = tuple(plugins)
+        found = [(kind, spec, plugin) for plugin in self.plugins for kind, spec in plugin.specs]
+        self._all = tuple(self._registered(kind, spec, plugin) for kind, spec, plugin in found)
+
+    def all(self, kind: Kind) -> tuple[Registered, ...]:
+        """Return every component of `kind`, shadowed ones included, built-ins first."""
+        return tuple(entry for entry in self._all if entry.kind == kind)
+
+    @property
+    def files(self) -> tuple[PluginRecord, ...]:
+        """The loaded plugins that are one file each."""
+        return tuple(
+            plugin for plugin in self.plugins if plugin.sha256 and plugin.status == "loaded"
+        )
+
+    def hashes(self, files: Iterable[str]) -> dict[str, str]:
+        """Return the sha256 of plugins of one file by their paths in `files`, which may be those of
+        another machine.
+        """
+        known = {plugin.distribution: plugin.sha256 for plugin in self.files}
+        return {path: known[name] for path in files if (name := path.rpartition("/")[2]) in known}
+
+    def rivals(self, entry: Registered) -> tuple[Registered, ...]:
+        """Return the components of other plugins that have the same kind and bare name."""
+        return tuple(
+            other
+            for other in self.all(entry.kind)
+            if other.spec.name == entry.spec.name and other is not entry
+        )
+
+    def names(self, kind: Kind) -> tuple[str, ...]:
+        """Return the bare names of `kind` that can be asked for, in order of registration."""
+        return tuple(entry.spec.name for entry in self.all(kind) if entry.bare_name == "reachable")
+
+    def has(self, kind: Kind, name: str) -> bool:
+        """Whether `name` is registered; true also for a bare name that `find` refuses as
+        ambiguous.
+        """
+        return bool(self._matching(kind, name))
+
+    def find(self, kind: Kind, name: str) -> Registered:
+        """Return the component called `name` or `plugin:name`. Raises `UnknownComponentError`."""
+        matches = self._matching(kind, name)
+        first = [entry for entry in matches if entry.plugin.builtin] or matches
+        if not first:
+            raise UnknownComponentError(self._unknown(kind, name))
+        if len(first) > 1:
+            owners = " and ".join(entry.plugin.described for entry in first)
+            ways = " or ".join(f"`{entry.qualified}`" for entry in first)
+            raise UnknownComponentError(
+                f"the {kind} `{name}` is registered by more than one plugin: {owners}. Ask for "
+                f"{ways}."
+            )
+        return first[0]
+
+    def task(self, name: str) -> TaskSpec:
+        """Return the spec of the task `name`. Raises `UnknownComponentError`."""
+        spec = self.find("task", name).spec
+        if not isinstance(spec, TaskSpec):
+            raise TypeError(f"`{name}` is registered as a task with a `{type(spec).__name__}`")
+        return spec
+
+    def metric(self, name: str) -> MetricSpec:
+        """Return the spec of the metric `name`. Raises `UnknownComponentError`."""
+        spec = self.find("metric", name).spec
+        if not isinstance(spec, MetricSpec):
+            raise TypeError(f"`{name}` is registered as a metric with a `{type(spec).__name__}`")
+        return spec
+
+    def target(self, kind: Kind, name: str) -> object:
+        """Import and return what the component's `target` names.
+
+        Raises `UnknownComponentError`, and `PluginError` when the import or the attribute fails.
+        """
+        entry = self.find(kind, name)
+        if isinstance(entry.spec, TaskSpec):
+            raise TypeError(
+                f"the task `{name}` has no target: look up its dataset, model, head and metrics"
+            )
+        return _imported(entry, "target", entry.spec.target)
+
+    def options_model(self, kind: Kind, name: str) -> type[BaseModel] | None:
+        """Import and return the pydantic model of the component's options, or None when it takes
+        none.
+
+        Raises as `target` does.
+        """
+        entry = self.find(kind, name)
+        path = None if isinstance(entry.spec, TaskSpec) else entry.spec.options
+        if path is None:
+            return None
+        model = _imported(entry, "options", path)
+        if not _is_model(model):
+            what = (
+                f"the class `{model.__name__}`"
+                if isinstance(model, type)
+                else f"a `{type(model).__name__}`"
+            )
+            raise PluginError(
+                f"{_whose(entry)}: its options `{path}` are {what}, not a pydantic model class."
+            )
+        return model
+
+    def _matching(self, kind: Kind, name: str) -> list[Registered]:
+        qualifier, colon, bare = name.rpartition(":")
+        entries = [entry for entry in self.all(kind) if entry.spec.name == bare]
+        return (
+            [entry for entry in entries if entry.plugin.answers_to(qualifier)] if colon else entries
+        )
+
+    def _registered(self, kind: Kind, spec: AnySpec, plugin: PluginRecord) -> Registered:
+        owners = [
+            other
+            for other in self.plugins
+            for other_kind, named in other.specs
+            if (other_kind, named.name) == (kind, spec.name)
+        ]
+        builtin = any(owner.builtin for owner in owners)
+        bare_name: BareName = (
+            "reachable"
+            if plugin.builtin or len(owners) == 1
+            else "shadowed"
+            if builtin
+            else "ambiguous"
+        )
+        qualified = f"{_qualifier(plugin, owners)}:{spec.name}"
+        return Registered(
+            kind=kind, spec=spec, plugin=plugin, qualified=qualified, bare_name=bare_name
+        )
+
+    def _unknown(self, kind: Kind, name: str) -> str:
+        entries = self.all(kind)
+        available = [
+            entry.spec.name if entry.bare_name == "reachable" else entry.qualified
+            for entry in entries
+        ]
+        hint = did_you_mean(name, [*available, *(entry.qualified for entry in entries)])
+        listed = ", ".join(f"`{choice}`" for choice in available) or "none"
+        absent = [plugin for plugin in self.plugins if plugin.status != "loaded"]
+        missing = "; ".join(
+            f"{plugin.described} {plugin.status}: {plugin.cause.rstrip('.')}" for plugin in absent
+        )
+        text = f"unknown {kind} `{name}`.{hint} Available: {listed}."
+        if missing:
+            text += f" It may belong to a plugin that is not loaded: {missing}."
+        if not any(plugin.builtin for plugin in self.plugins):
+            text += (
+                " The built-in plugins are missing too: `ftr` itself is not installed here (`pip "
+                "install -e .` in its project)."
+            )
+        return text
+
+
+def registry_again(recorded: Mapping[str, str]) -> Registry:
+    """Return the registry of this process with the plugins of one file each that a record names, by
+    path, with their sha256.
+
+    Raises `RequestError` for a file that is missing or changed, or that this user neither named nor
+    trained with.
+    """
+    if plugin_files.name_again(recorded):
+        get_registry.cache_clear()
+    return get_registry()
+
+
+@cache
+def get_registry() -> Registry:
+    """Return the registry of this process, built on first use; prints on stderr, a line each and
+    once, which plugins are faulty.
+
+    Raises `PluginError` when `FTR_STRICT_PLUGINS` is set and a plugin is faulty.
+    """
+    with loading():
+        if get_registry.cache_info().currsize:  # another thread was first
+            return get_registry()
+        if _discovering:
+            raise PluginError(
+                "it asks for the plugins while they are loaded: a hook module only registers. Put "
+                "the call into a function."
+            )
+        _discovering.append(True)
+        try:
+            records = discover()
+        finally:
+            _discovering.clear()
+        for line in complaints(records):
+            print_once(line)
+        return Registry(records)
+
+
+def print_once(line: str) -> None:
+    """Print a line on stderr, unless this process, or the command that started it, has printed it
+    before.
+    """
+    if line not in _said and not os.environ.get(SAID):
+        show(f"ftr: {line}")
+    _said.add(line)
+
+
+def refresh() -> None:
+    """Load plugins of one file again that changed on disk, and print which other loaded plugins
+    did; for the start of a command.
+
+    While a training is under way nothing is loaded again: it goes on with the code that it began
+    with.
+    """
+    if not get_registry.cache_info().currsize or is_training():
+        return
+
+    plugins = get_registry().plugins
+    for plugin in plugins:
+        file = changed(plugin) if plugin.status == "loaded" else None
+        if file is not None:
+            print_once(
+                f"plugin {plugin.described}: `{file}` changed since this process loaded it: start "
+                "Python again to use it"
+            )
+    if plugin_files.hashes() != {
+        plugin.origin: plugin.sha256 for plugin in plugins if plugin.one_file
+    }:
+        get_registry.cache_clear()
+
+
+def registry_with(files: Iterable[str | Path]) -> Registry:
+    """Return the registry of this process with further plugins of one file each, which it keeps.
+
+    Raises `RequestError` for a file that is not there or cannot be a plugin.
+    """
+    with loading():
+        if plugin_files.name(files):
+            get_registry.cache_clear()
+        refresh()
+        return get_registry()
+
+
+def _qualifier(plugin: PluginRecord, owners: Sequence[PluginRecord]) -> str:
+    """Return the shortest qualifier that none of the other owners of the name answers to before
+    `plugin` does.
+    """
+    for qualifier in (plugin.name, plugin.distribution):
+        rivals = [owner for owner in owners if owner is not plugin and owner.answers_to(qualifier)]
+        if not any(rival.builtin or not plugin.builtin for rival in rivals):
+            return qualifier
+    return f"{plugin.distribution}.{plugin.name}"
+
+
+def _imported(entry: Registered, field: str, path: str) -> object:
+    module, _, attributes = path.partition(":")
+    try:
+        found: object = import_module(module)
+        for attribute in attributes.split("."):
+            found = getattr(found, attribute)
+    except (Exception, SystemExit) as error:
+        lacks = f"; {entry.plugin.lacks}" if entry.plugin.lacks else ""
+        raise PluginError(
+            f"{_whose(entry)}: its {field} `{path}` cannot be imported: {in_one_line(error)}{lacks}"
+        ) from error
+    return found
+
+
+def _is_model(found: object) -> TypeGuard[type[BaseModel]]:
+    # Where nobody has imported pydantic, nothing is a model of it.
+    pydantic = sys.modules.get("pydantic")
+    return (
+        pydantic is not None and isinstance(found, type) and issubclass(found, pydantic.BaseModel)
+    )
+
+
+def _whose(entry: Registered) -> str:
+    return f"the {entry.kind} `{entry.spec.name}` of plugin {entry.plugin.described}"
+
+
+MOST = 1000
+"""Files of a package that a class only inherits from: of a larger one, a library, only the module
+is hashed.
+"""
+LARGEST = 1_000_000
+"""Bytes of a file that is hashed; of a larger one, such as weights, its size is."""
+
+
+def code_hash(classes: Iterable[type], plugin: PluginRecord | None = None) -> str:
+    """Return a hash of the source of `classes`, of all they inherit from, and of the whole packages
+    of `plugin`.
+
+    Where the plugin changed since this process loaded it, the hash is one of this process alone:
+    other code runs here.
+    """
+    own = own_packages(plugin) if plugin is not None else frozenset[str]()
+    files = {label: file for name in own for label, file in _package(name).items()}
+    for name in {kind.__module__ for one in classes for kind in one.__mro__}:
+        if name.partition(".")[0] not in {*own, *sys.stdlib_module_names}:
+            files.update(
+                {name: Path(str(sys.modules[name].__file__))}
+                if _is_library(name.partition(".")[0])
+                else _package(name)
+            )
+    lines = [f"{label} {_hash(file, *_state(file))}" for label, file in sorted(files.items())]
+    if plugin is not None and changed(plugin):
+        lines.append(f"changed while process {os.getpid()} of {BEGAN} ran")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def changed(plugin: PluginRecord) -> Path | None:
+    """Return a file of Python code of the plugin that changed since this process loaded it, or
+    None.
+
+    A plugin of one file is loaded again when it changes; the modules beside it that it imported are
+    not.
+    """
+    loaded = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    files = {
+        file
+        for name in own_packages(plugin)
+        for file in _package(name).values()
+        if str(file) in loaded
+    }
+    apart = {Path(plugin.origin)} if plugin.sha256 else set()
+    return next((file for file in sorted(files - apart) if _changed_at(file) > BEGAN), None)
+
+
+def _package(name: str) -> Mapping[str, Path]:
+    """Return the files of the outermost package of the module `name`, or those beside a module in
+    none, by their names in it.
+    """
+    parts = name.split(".")
+    loaded = [sys.modules.get(".".join(parts[:length])) for length in range(1, len(parts) + 1)]
+    # Not a namespace package, which has no file: others have modules in it too.
+    found = next(
+        (module for module in loaded if module is not None and getattr(module, "__file__", None)),
+        None,
+    )
+    if found is None:
+        return {}
+    folders = [Path(folder) for folder in getattr(found, "__path__", ())]
+    if not folders:
+        return {file.name: file for file in Path(str(found.__file__)).parent.glob("*.py")}
+    walked = [
+        (folder, Path(place), files)
+        for folder in folders
+        for place, _, files in os.walk(folder)
+        if "__pycache__" not in place
+    ]
+    return {
+        f"{found.__name__}/{(place / file).relative_to(folder)}": place / file
+        for folder, place, files in walked
+        for file in files
+    }
+
+
+@cache
+def _is_library(name: str) -> bool:
+    return len(_package(name)) > MOST
+
+
+def _state(file: Path) -> tuple[int, int]:
+    try:
+        found = file.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
+def _changed_at(file: Path) -> float:
+    try:
+        found = file.stat()
+    except OSError:
+        return 0.0
+    # A copy may keep the time of its original; the other time cannot be set.
+    return max(found.st_mtime, found.st_ctime)
+
+
+@cache
+def _hash(file: Path, changed_ns: int, size: int) -> str:
+    if size > LARGEST:
+        return str(size)
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return ""

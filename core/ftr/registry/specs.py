@@ -1,0 +1,125 @@
+"""Specs: frozen records of strings that a plugin registers; they import nothing and pickle."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+Kind = Literal["dataset", "model", "head", "metric", "task"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+class FrozenMapping(Mapping[str, object]):
+    """A read-only, picklable, hashable mapping; specs turn any mapping given to them into one.
+
+    Lists and mappings among its values are copied on their way in and out: nobody can change what
+    others read.
+    """
+
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Mapping[str, object] | None = None) -> None:
+        self._items = {key: _copied(value) for key, value in (items or {}).items()}
+
+    def __getitem__(self, key: str) -> object:
+        return _copied(self._items[key])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __hash__(self) -> int:
+        return hash(tuple((key, repr(value)) for key, value in self._items.items()))
+
+    def __repr__(self) -> str:
+        return repr(self._items)
+
+
+def _copied(value: object) -> object:
+    if isinstance(value, list):
+        return [_copied(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComponentSpec:
+    """What every kind has.
+
+    `name` matches `[a-z0-9][a-z0-9._-]*`. `target` is `"package.module:attribute"`, imported when
+    the component is first used; what the attribute must be is written in `ftr.registry.protocols`.
+    `options` is the same kind of path, to a pydantic model of the component's options; without it
+    the component takes none.
+    """
+
+    name: str
+    target: str
+    summary: str = ""
+    options: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetSpec(ComponentSpec):
+    """A named dataset. `columns` are the canonical columns its splits hold, for `ftr list`."""
+
+    columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec(ComponentSpec):
+    """A named pretrained model: a checkpoint source with known-good settings."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadSpec(ComponentSpec):
+    """What stands on the model: builds it, encodes rows, decodes outputs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricSpec(ComponentSpec):
+    """A metric.
+
+    `mode` says which way is better; `key` names its main score when that is not `name`.
+
+    `scores` are the names of all single numbers it may give; None: not known. Where all metrics of
+    a task name theirs, a sweep refuses another `metric=` before it reads data.
+    """
+
+    mode: Literal["max", "min"] = "max"
+    key: str | None = None
+    scores: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSpec:
+    """A named bundle of components with default hyperparameters and a default search space.
+
+    `metrics[0]` is the primary metric: checkpoints and trials are ranked by its main score, in its
+    mode. `defaults` maps run-configuration keys (dotted) to values; `search_space` maps them to
+    expressions such as `"loguniform(1e-5,1e-4)"`.
+    """
+
+    name: str
+    dataset: str
+    model: str
+    head: str
+    metrics: tuple[str, ...]
+    summary: str = ""
+    defaults: Mapping[str, object] = field(default_factory=FrozenMapping)
+    search_space: Mapping[str, object] = field(default_factory=FrozenMapping)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "defaults", FrozenMapping(self.defaults))
+        object.__setattr__(self, "search_space", FrozenMapping(self.search_space))
+
+
+AnySpec = DatasetSpec | ModelSpec | HeadSpec | MetricSpec | TaskSpec
+SPEC_TYPES: Mapping[Kind, type[AnySpec]] = {
+    "dataset": DatasetSpec,
+    "model": ModelSpec,
+    "head": HeadSpec,
+    "metric": MetricSpec,
+    "task": TaskSpec,
+}

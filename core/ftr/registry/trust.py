@@ -1,0 +1,125 @@
+"""What this user trusts: plugin files and settings that a training was started with, by hash.
+
+A run or model that somebody sent names code, places and models too. ftr follows those names only
+where this user chose the same before, or does so now. `trust.json` in the user's own folder keeps
+the hashes of what was chosen; remove it to forget them all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+CHECKED = "FTR_TRUST_CHECKED"
+"""Set for processes that a command starts on other machines: the command has checked what it sends
+them.
+"""
+BASES = "FTR_BASES"
+"""Names models, with the separator of `PATH` between, that adapters may be for: a directory, a Hub
+id, or `ID@REVISION`.
+"""
+FILE = "trust.json"
+FORMAT = 1
+_of_process: set[str] = set()
+"""What was chosen in this process: a home that cannot be written to must not stop a run in the
+middle.
+"""
+
+
+def config_folder() -> Path | None:
+    """Return the user's own folder: `FTR_CONFIG`, else `ftr` in `XDG_CONFIG_HOME` or `~/.config`;
+    None without a home.
+    """
+    own, shared = os.environ.get("FTR_CONFIG"), os.environ.get("XDG_CONFIG_HOME", "")
+    try:
+        return (
+            Path(own).expanduser()
+            if own
+            else (Path(shared) if Path(shared).is_absolute() else Path.home() / ".config") / "ftr"
+        )
+    except RuntimeError:  # this user has no home
+        return None
+
+
+def plugin(sha256: str) -> str:
+    """Return what stands for a plugin file of this content."""
+    return f"plugin:{sha256}"
+
+
+def setting(key: str, value: object) -> str:
+    """Return what stands for a value of a key."""
+    text = json.dumps([key, value], sort_keys=True, default=str)
+    return f"setting:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def named_bases() -> list[list[str | None]]:
+    """Return the models that `FTR_BASES` names, each as its directory or hub id and revision."""
+    found: list[list[str | None]] = []
+    for word in filter(None, os.environ.get(BASES, "").split(os.pathsep)):
+        name, _, revision = word.partition("@")
+        found.append(
+            [str(Path(word).expanduser().resolve()), None]
+            if Path(word).expanduser().is_dir()
+            else [name, revision or None]
+        )
+    return found
+
+
+def is_trusted(what: str) -> bool:
+    """Whether this user has chosen `what`, which `plugin` or `setting` made."""
+    return bool(os.environ.get(CHECKED)) or what in _of_process or what in _stored()
+
+
+def remember(chosen: Iterable[str]) -> None:
+    """Add what this user chose on purpose; where the folder cannot be written to, for this process
+    only.
+    """
+    new = set(chosen)
+    _of_process.update(new)
+    folder = config_folder()
+    if folder is None or new <= _stored():
+        return
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _alone(folder / f"{FILE}.lock"):
+            _write(folder / FILE, new | _stored())
+
+
+def _stored() -> set[str]:
+    folder = config_folder()
+    try:
+        # A file that is damaged trusts nothing; the next training writes it anew.
+        known = json.loads((folder / FILE).read_text(encoding="utf-8"))["trusted"] if folder else []
+        return {str(one) for one in known}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _write(path: Path, trusted: Iterable[str]) -> None:
+    # `mkstemp` gives a file that nobody else reads, under a name that nobody foresees.
+    handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.new-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            json.dump({"format": FORMAT, "trusted": sorted(trusted)}, stream, indent=1)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(fresh).replace(path)
+    finally:
+        # Gone when all went well.
+        Path(fresh).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

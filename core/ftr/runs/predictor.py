@@ -1,0 +1,235 @@
+"""`ftr.load`: a trained model, ready to predict."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftr.config.schema import Component, TrainConfig
+from ftr.data.check import clean_row
+from ftr.data.clean import GIVEN, as_given, cleaned_row
+from ftr.data.encode import count_unknown
+from ftr.errors import DataError, ModelError, RequestError
+from ftr.model.components import make_head
+from ftr.model.export import FTR_JSON, ModelCard, read_card, write_card
+from ftr.paths import expanded
+from ftr.registry.isolation import ProcessLock, loading
+from ftr.registry.protocols import EncodeSettings
+from ftr.registry.registry import Registry, registry_again
+from ftr.runs.directory import RECORD, RunDirectory
+
+if TYPE_CHECKING:
+    from ftr.registry.protocols import Prediction, Row, State
+    from ftr.train.inference import EncodedSplit
+
+
+CHUNK = 2048
+"""Rows that are encoded and answered at a time: bounds memory, whatever the length of the input."""
+
+
+def model_folder(path: str | Path) -> Path:
+    """Return the checkpoint directory of a run directory, or the directory itself.
+
+    Raises `ModelError`.
+    """
+    given = expanded(path, "run")
+    for folder in (given / "model", given):
+        if (folder / FTR_JSON).is_file():
+            if folder != given and not folder.resolve().is_relative_to(given.resolve()):
+                raise ModelError(
+                    f"`{folder}` is a link out of the run, to `{folder.resolve()}`: give that "
+                    "directory itself."
+                )
+            return folder
+    if (given / RECORD).is_file():
+        record: dict[str, Any] = {}
+        with contextlib.suppress(RequestError):
+            record = RunDirectory(given).read()
+        if record.get("status") == "done" and record.get("several") == "folds":
+            raise ModelError(
+                f"run `{given}` is a cross-validation, which leaves no model of its own: take a "
+                f"member, such as `{given / record['members'][record['best_member']]['path']}`, or "
+                "train with `ensemble=folds`."
+            )
+        raise ModelError(f"run `{given}` has no model yet: its status is in `{given / RECORD}`.")
+    raise ModelError(
+        f"`{given}` is neither a run directory nor a model directory written by ftr (no "
+        f"`model/{FTR_JSON}`, no `{FTR_JSON}`)."
+    )
+
+
+def load(
+    path: str | Path, *, registry: Registry | None = None, precision: str = "fp32"
+) -> Predictor:
+    """Load a trained model.
+
+    `path` is a run directory or a model directory; raises `ModelError`, and `RequestError` for a
+    lost plugin file.
+
+    `precision` is fp32 (what plain transformers computes), bf16, fp16 or auto. Threads may call it:
+    one loads at a time.
+    """
+    folder = model_folder(path)
+    with loading():
+        if folder.name == "model":
+            RunDirectory(folder.parent).check_weights(missing=False)
+        return Predictor(folder, registry or registry_again(read_card(folder).plugins), precision)
+
+
+class Predictor:
+    """A trained model, or an ensemble, with its head: texts or rows in, predictions out, exactly as
+    the run itself made them.
+
+    Threads may share one: it answers one chunk of rows at a time.
+    """
+
+    def __init__(self, folder: Path, registry: Registry, precision: str = "fp32") -> None:
+        """Load the checkpoint, or the members of the ensemble, in `folder`."""
+        import datasets  # noqa: F401 (needed at the first answer, which several threads may ask for)
+
+        from ftr.model.pretrained import Pretrained
+        from ftr.train.ensemble import load_engine, member_folders, member_votes
+        from ftr.train.hardware import choose_numerics
+
+        # A tokenizer holds how it cuts and pads, and a head may hold anything.
+        self._asked = ProcessLock()
+        self.folder = folder
+        self.card: ModelCard = read_card(folder)
+        self.head = make_head(
+            registry, Component(name=self.card.head, options=self.card.head_options)
+        )
+        numerics = choose_numerics(TrainConfig.model_validate({"precision": precision}))
+        folders = member_folders(folder)
+        longest = Pretrained(str(folders[0]), complete=True).max_length()
+        if longest is not None and 0 < longest < self.card.max_length:
+            raise ModelError(
+                f"`max_length` in `{folder / FTR_JSON}` is {self.card.max_length}, and the model "
+                f"takes {longest} tokens."
+            )
+        # Each label has a row of weights; too many would be laid out before the weights are found
+        # not to fit.
+        if 8 * len(self.card.labels) > sum(
+            path.stat().st_size for path in folders[0].glob("*.safetensors")
+        ):
+            raise ModelError(
+                f"`{folder / FTR_JSON}` has {len(self.card.labels)} labels, more than its weights "
+                "can have."
+            )
+        self.engine = load_engine(folders, self.head, self.card, numerics, member_votes(folder))
+        self.cleaner = self.card.cleaner
+        self.tokens: Counter[str] = Counter()
+        """What was encoded so far, in tokens: see `ftr.data.encode`."""
+        self.settings = EncodeSettings(
+            max_length=self.card.max_length,
+            stride=self.card.stride,
+            labels=self.card.labels,
+            targets=False,
+        )
+
+    def predict(self, rows: Iterable[str | Mapping[str, Any]]) -> list[Prediction]:
+        """Return one prediction a row, in order.
+
+        A row is a mapping of the head's columns, or a text where one is enough.
+
+        Raises `DataError` naming the first row that cannot be used.
+        """
+        return list(self.stream(self._checked(rows)))
+
+    def stream(self, rows: Iterable[Row], *, restore: bool = True) -> Iterator[Prediction]:
+        """Yield a prediction for each of `rows`, cleaned and such as pass the head's check, a
+        bounded number at a time.
+
+        With `restore` places in a prediction are those in the text as it was given, else those in
+        the cleaned text.
+        """
+        chunk: list[Row] = []
+        for row in rows:
+            chunk.append(row)
+            if len(chunk) == CHUNK:
+                yield from self._answer(chunk, restore)
+                chunk = []
+        if chunk:
+            yield from self._answer(chunk, restore)
+
+    def tune(self, rows: Sequence[Row]) -> State:
+        """Choose the head's state (a threshold) on `rows`, which have their targets, and use it
+        from now on.
+        """
+        records = [
+            record
+            for start in range(0, len(rows), CHUNK)
+            for record in self._records(rows[start : start + CHUNK])
+        ]
+        self.card = replace(self.card, state=self.head.tune(rows, records))
+        return self.card.state
+
+    def save_state(self) -> None:
+        """Write the present state into the model's `ftr.json`, for all who load it later."""
+        write_card(self.folder, self.card)
+
+    def _records(self, rows: Sequence[Row]) -> list[list[Any]]:
+        with self._asked:
+            return self.engine.records(self._encode(rows))
+
+    def _answer(self, rows: Sequence[Row], restore: bool) -> list[Prediction]:
+        records = self._records(rows)
+        with self._asked:
+            predictions = self.engine.decode(rows, records, self.card.state)
+        return as_given(self.head, rows, predictions, self.cleaner) if restore else predictions
+
+    def _encode(self, rows: Sequence[Row]) -> EncodedSplit:
+        import numpy as np
+        from datasets import Dataset
+
+        from ftr.train.inference import EncodedSplit
+
+        names = list(dict.fromkeys(name for row in rows for name in row if name != GIVEN))
+        columns = self.head.encode(
+            {name: [row.get(name) for row in rows] for name in names},
+            self.engine.tokenizer,
+            self.settings,
+        )
+        columns.pop("notes", None)
+        columns["length"] = [len(ids) for ids in columns["input_ids"]]
+        ids = np.fromiter(chain.from_iterable(columns["input_ids"]), np.int64)
+        self.tokens += count_unknown(ids, self.engine.tokenizer)
+        return EncodedSplit(
+            Dataset.from_dict({"index": list(range(len(rows)))}), Dataset.from_dict(columns)
+        )
+
+    def _checked(self, rows: Iterable[str | Mapping[str, Any]]) -> Iterator[Row]:
+        for number, given in enumerate(rows):
+            raw = {
+                "id": str(number),
+                **(self._from_text(given) if isinstance(given, str) else given),
+            }
+            row, cause = clean_row(raw, self.head.schema, str(number), labelled=False)
+            if cause is None:
+                row, cause = cleaned_row(row, self.head.schema, self.cleaner)
+            cause = cause or self.head.check(row)
+            if cause is not None:
+                raise DataError(
+                    f"row {number}: {cause}. Columns needed: {', '.join(self._inputs())}."
+                )
+            yield row
+
+    def _inputs(self) -> list[str]:
+        return [
+            column.name
+            for column in self.head.schema.columns
+            if column.required and column.type in ("text", "tokens")
+        ]
+
+    def _from_text(self, text: str) -> dict[str, str]:
+        names = self._inputs()
+        if len(names) != 1:
+            raise DataError(
+                f"a plain text is not enough for head `{self.card.head}`: give a mapping with "
+                f"{', '.join(f'`{n}`' for n in names)}."
+            )
+        return {names[0]: text}

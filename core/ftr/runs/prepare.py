@@ -1,0 +1,252 @@
+"""From a configuration to encoded splits and baselines, once per run, before any process trains."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftr.data.encode import (
+    BESIDE_RUNS,
+    OWN_CACHE,
+    TOKENS,
+    UNKNOWN,
+    StoredSplit,
+    cache_folder,
+    code_identity,
+    store_split,
+    unknown_note,
+)
+from ftr.data.prepare import prepare_rows
+from ftr.data.read import load_rows
+from ftr.data.rows import HELD_OUT
+from ftr.errors import in_one_line
+from ftr.model.components import check_kind, encode_settings, make_head, make_model
+from ftr.registry.discovery import own_version
+from ftr.registry.protocols import Baselines
+from ftr.registry.registry import get_registry, plugin_errors
+from ftr.runs.directory import refused_rows_kept
+from ftr.runs.report import decimals, number
+from ftr.terminal import show
+from ftr.train.batches import check_weighting, weighting_notes
+from ftr.train.optim import check_splits
+from ftr.train.scoring import Scorer, remarks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ftr.config.schema import RunConfig
+    from ftr.data.rows import Rejected
+    from ftr.registry.protocols import EncodeSettings, Head, Model, Row
+    from ftr.registry.registry import Registry
+
+
+def to_stderr(line: str) -> None:
+    """Print a line for a person, at once."""
+    show(line)
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as it can be typed here: relative where it lies below, absolute where it would
+    climb out.
+    """
+    relative = os.path.relpath(path)
+    return str(path.absolute()) if relative.startswith(f"..{os.sep}..") else relative
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Encoded splits and what was learned while making them."""
+
+    splits: dict[str, StoredSplit]
+    labels: tuple[str, ...]
+    settings: EncodeSettings
+    model: Model
+    report: dict[str, Any]
+    rejected: list[Rejected]
+    sources: list[dict[str, Any]]
+    notes: list[str] = field(default_factory=list)
+
+
+def prepare(config: RunConfig, registry: Registry) -> Prepared:
+    """Read, check, split and encode the data of `config`.
+
+    Raises `DataError`, `ConfigError`, `ModelError`, `PluginError`.
+
+    Where too many rows are refused they are written to `output`, and the error names the file.
+    """
+    with plugin_errors(registry), refused_rows_kept(Path(config.output).expanduser()):
+        return _prepared(config, registry)
+
+
+def _prepared(config: RunConfig, registry: Registry) -> Prepared:
+    head = make_head(registry, config.head)
+    check_weighting(config, head)
+    loaded = load_rows(config.dataset.name, config.dataset.options, registry, head.schema)
+    rows = prepare_rows(loaded, head, config.data, cv=config.cv)
+    check_splits(config, rows.splits)
+    model = make_model(registry, config.model, config.train)
+    notes = [*loaded.notes, *rows.notes]
+    notes += remarks(head, rows.splits, config.metrics)
+    notes += weighting_notes(config.train, head, rows.labels, rows.splits["train"])
+    untuned = None if "validation" in rows.splits else head.untuned(rows.splits["train"])
+    if untuned is not None:
+        notes.append(untuned)
+    check_kind(head, model, rows.labels)
+    settings = encode_settings(config, model, rows.labels, notes)
+    folder = cache_folder(config.data.cache, config.output)
+    if folder.name == BESIDE_RUNS:
+        notes.append(
+            f"encoded rows go to `{folder}`, for `{OWN_CACHE}` cannot be written; `data.cache` or "
+            "`FTR_CACHE` names another folder"
+        )
+    splits = encode_splits(config, registry, head, model, settings, rows.splits)
+    for name, split in splits.items():
+        notes += [
+            f"{name}: {note}: {count} of {split.feature_count}"
+            for note, count in split.notes.items()
+            if note not in (TOKENS, UNKNOWN)
+        ]
+        notes += [note for note in [unknown_note(name, Counter(split.notes))] if note]
+    return Prepared(
+        splits=splits,
+        labels=rows.labels,
+        settings=settings,
+        model=model,
+        report=rows.report,
+        rejected=rows.rejected,
+        sources=[asdict(source) for source in loaded.sources],
+        notes=notes,
+    )
+
+
+def split_lines(prepared: Prepared) -> list[str]:
+    """Return one line a split: rows used, examples they became, rows rejected and why."""
+    lines = []
+    for name, split in prepared.splits.items():
+        examples = (
+            "" if split.feature_count == split.row_count else f" in {split.feature_count} windows"
+        )
+        causes = prepared.report["splits"].get(name, {}).get("rejected", {})
+        rejected = (
+            f", {sum(causes.values())} rejected "
+            f"({', '.join(f'{cause}: {n}' for cause, n in causes.items())})"
+            if causes
+            else ""
+        )
+        lines.append(
+            f"{name}: {split.row_count} "
+            f"rows{examples}{rejected}{' (encoded before)' if split.from_cache else ''}"
+        )
+    return lines
+
+
+def card_fields(
+    config: RunConfig, labels: Sequence[str], max_length: int, stride: int
+) -> dict[str, Any]:
+    """Return what `ftr.json` of a model trained with `config` says, as plain values."""
+    return {
+        "task": config.task,
+        "head": config.head.name,
+        "head_options": config.head.options,
+        "metrics": list(config.metrics),
+        "labels": list(labels),
+        "max_length": max_length,
+        "stride": stride,
+        "base": {"model": config.model.model_dump(mode="json")} if config.train.lora.rank else None,
+        "clean": list(config.data.clean),
+        "stop_words": config.data.stop_words,
+        "ftr": own_version(),
+        "plugins": get_registry().hashes(config.plugins),
+    }
+
+
+def encode_splits(
+    config: RunConfig,
+    registry: Registry,
+    head: Head,
+    model: Model,
+    settings: EncodeSettings,
+    splits: dict[str, Sequence[Row]],
+) -> dict[str, StoredSplit]:
+    """Encode each split, training rows with what the loss needs, the others with what decoding
+    needs.
+    """
+    tokenizer = model.tokenizer()
+    entry = registry.find("head", config.head.name)
+    identity = code_identity(type(head), config.head.options, entry.plugin.version, entry.plugin)
+    folder = cache_folder(config.data.cache, config.output)
+    return {
+        name: store_split(
+            rows, head, tokenizer, replace(settings, targets=name == "train"), folder, identity
+        )
+        for name, rows in splits.items()
+    }
+
+
+def with_baselines(
+    record: dict[str, Any], config: RunConfig, prepared: Prepared, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Return the record of a run with `baselines` (name -> split -> scores) and `baseline_seconds`,
+    and say what they are.
+
+    As it is where it has them, with `baselines=false`, where the head gives none, or no split is
+    held out. Where they fail that is said, and fails nothing else.
+    """
+    splits = [split for split in HELD_OUT if split in prepared.splits]
+    if not config.baselines or not splits or "baselines" in record:
+        return record
+    registry = get_registry()
+    began = time.monotonic()
+    try:
+        with plugin_errors(registry):
+            head = make_head(registry, config.head)
+            if not isinstance(head, Baselines):
+                return record
+            scorer = Scorer.of(registry, config.metrics)
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
+                scores = _scored(head, scorer, prepared, splits)
+    except Exception as error:
+        note = f"no baselines: {in_one_line(error)}"
+        say(note)
+        return {**record, "notes": [*record.get("notes", ()), note]}
+    notes = [str(one.message) for one in warned if one.category is UserWarning]
+    for note in notes:
+        say(note)
+    record = {**record, "notes": [*record.get("notes", ()), *notes]}
+    seconds = time.monotonic() - began
+    digits = decimals(
+        [
+            one
+            for by_split in scores.values()
+            for found in by_split.values()
+            for one in found.values()
+        ]
+    )
+    shown = splits[-1]
+    told = ", ".join(
+        f"{name} {number(by_split[shown].get(scorer.primary), digits)}"
+        for name, by_split in scores.items()
+    )
+    say(f"baselines on {shown}, {scorer.primary}: {told} ({seconds:.1f} s)")
+    return {**record, "baselines": scores, "baseline_seconds": seconds}
+
+
+def _scored(
+    head: Any, scorer: Scorer, prepared: Prepared, splits: list[str]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    rows = {split: prepared.splits[split].open()[0].to_list() for split in ("train", *splits)}
+    found = head.baselines(rows["train"], {split: rows[split] for split in splits}, prepared.labels)
+    return {
+        name: {
+            split: scorer.score(head, rows[split], predictions, prepared.labels)
+            for split, predictions in by_split.items()
+        }
+        for name, by_split in found.items()
+    }

@@ -1,0 +1,289 @@
+"""Which examples make up each optimizer step, and the weights of rows."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ftr.errors import ConfigError, DataError, did_you_mean
+from ftr.registry.protocols import RowLosses
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from ftr.config.schema import RunConfig, TrainConfig
+    from ftr.registry.protocols import Head, Row
+
+
+Indices = npt.NDArray[np.int64]
+POOL_BATCHES = 50
+"""Batches a length-sorted pool holds: as in the `group_by_length` sampler of transformers (its
+`mega_batch_mult`).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlan:
+    """The batches of a training set whose examples have `lengths` tokens, `batch_size` examples a
+    step.
+
+    Every epoch shuffles the examples, cuts them into pools, sorts each pool by length so that a
+    batch holds examples of like length, and shuffles the batches. Every example is in exactly one
+    batch of an epoch, unless `chances` says with which probability each is drawn: then an epoch is
+    as many draws, with replacement.
+    """
+
+    lengths: Indices
+    batch_size: int
+    seed: int
+    chances: npt.NDArray[np.float64] | None = None
+
+    def __len__(self) -> int:
+        """Steps in an epoch."""
+        return math.ceil(len(self.lengths) / self.batch_size)
+
+    def epoch(self, epoch: int) -> list[Indices]:
+        """Return the batches of an epoch: arrays of row numbers, the only short one last."""
+        rng = np.random.default_rng([self.seed, epoch])
+        count = len(self.lengths)
+        order = (
+            rng.permutation(count)
+            if self.chances is None
+            else rng.choice(count, count, p=self.chances)
+        )
+        pool = self.batch_size * POOL_BATCHES
+        batches: list[Indices] = []
+        for start in range(0, len(order), pool):
+            members = order[start : start + pool]
+            members = members[np.argsort(-self.lengths[members], kind="stable")]
+            batches += [
+                members[i : i + self.batch_size] for i in range(0, len(members), self.batch_size)
+            ]
+        short = [batch for batch in batches if len(batch) < self.batch_size]
+        full = [batch for batch in batches if len(batch) == self.batch_size]
+        return [full[i] for i in rng.permutation(len(full))] + short
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One worker's part of every batch: rows `rank`, `rank + world`, ... of it, longest first."""
+
+    rank: int = 0
+    world: int = 1
+
+    def of(self, batch: Indices) -> Indices:
+        """Return this worker's rows; may be empty in a short last batch."""
+        return batch[self.rank :: self.world]
+
+
+def micro_batches(
+    rows: Indices, lengths: Indices, limit: int, token_limit: int | None
+) -> list[Indices]:
+    """Cut `rows` into runs of like length.
+
+    Each run has at most `limit` rows and, when `token_limit` is given, at most that many tokens
+    once padded to its longest (a single longer row stands alone). Equal cuts for equal lengths: the
+    result depends on nothing else.
+    """
+    ordered = rows[np.argsort(-lengths[rows], kind="stable")]
+    return list(_runs(ordered, lengths, limit, token_limit))
+
+
+def _runs(
+    rows: Indices, lengths: Indices, limit: int, token_limit: int | None
+) -> Iterator[Indices]:
+    start = 0
+    while start < len(rows):
+        longest = max(int(lengths[rows[start]]), 1)
+        room = limit if token_limit is None else min(limit, max(token_limit // longest, 1))
+        yield rows[start : start + room]
+        start += room
+
+
+def by_length(lengths: Sequence[int] | Indices, limit: int, token_limit: int) -> list[Indices]:
+    """Return all examples once, longest first, in runs for evaluation: the first run shows at once
+    whether memory holds.
+    """
+    known = np.asarray(lengths, dtype=np.int64)
+    return micro_batches(np.arange(len(known), dtype=np.int64), known, limit, token_limit)
+
+
+Weights = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Weighting:
+    """What `weights` each training example has in the loss, and with which `chances` it is drawn;
+    None: all alike.
+
+    `record` is what a run record says of it.
+    """
+
+    weights: Weights | None = None
+    chances: Weights | None = None
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+def check_weighting(config: RunConfig, head: Head) -> None:
+    """Raise `ConfigError` naming the key that the head is not made for."""
+    train, name = config.train, config.head.name
+    column = head.schema.classes
+    for key, asked in (
+        ("train.class_weights", train.class_weights),
+        ("train.sampler=weighted", train.sampler == "weighted"),
+    ):
+        if asked and (column is None or column.type != "label"):
+            why = "has no classes" if column is None else "gives a row several classes"
+            raise ConfigError(
+                f"`{key}`: the head `{name}` (`head`) {why}, so rows cannot be weighted by their "
+                "class. Leave the key out."
+            )
+    if train.label_smoothing and not isinstance(head, RowLosses):
+        raise ConfigError(
+            f"`train.label_smoothing`: the head `{name}` (`head`) has no `row_losses`, which "
+            "smooths. Leave the key out."
+        )
+    if train.class_weights and not isinstance(head, RowLosses):
+        raise ConfigError(
+            f"`train.class_weights`: the head `{name}` (`head`) has no `row_losses` to weight. "
+            "Leave the key out."
+        )
+
+
+def class_weights(
+    asked: Mapping[str, float] | str | None, counts: Mapping[str, int]
+) -> dict[str, float]:
+    """Return the weight of each class by name, for training rows of which `counts` gives the number
+    by class; `{}` when none is asked for.
+
+    `auto` is rows / (classes x rows of the class), over the classes that have rows: those of
+    scikit-learn's `class_weight="balanced"`, after King and Zeng 2001, "Logistic Regression in Rare
+    Events Data". Raises `ConfigError` for names that are no class, and classes that are not named.
+    """
+    if asked is None:
+        return {}
+    if isinstance(asked, str):
+        present = {name: count for name, count in counts.items() if count}
+        rows = sum(present.values())
+        return {
+            name: rows / (len(present) * count) if (count := present.get(name, 0)) else 0.0
+            for name in counts
+        }
+    known = ", ".join(f"`{name}`" for name in counts)
+    for name in asked:
+        if name not in counts:
+            raise ConfigError(
+                f"`train.class_weights.{name}`: no class is called "
+                f"`{name}`.{did_you_mean(name, counts)} There are {known}."
+            )
+    missing = [name for name in counts if name not in asked]
+    if missing:
+        raise ConfigError(
+            "`train.class_weights` has no weight for the class "
+            f"{', '.join(f'`{name}`' for name in missing)}: give one for each of {known}."
+        )
+    return {name: float(asked[name]) for name in counts}
+
+
+def chances_of(counts: Mapping[str, int]) -> dict[str, float]:
+    """Return with which probability a row of each class is drawn, so that each class that has rows
+    comes as often as any other.
+    """
+    classes = sum(1 for count in counts.values() if count)
+    return {name: 1.0 / (classes * count) if count else 0.0 for name, count in counts.items()}
+
+
+def weighting_notes(
+    train: TrainConfig, head: Head, labels: Sequence[str], rows: Sequence[Row]
+) -> list[str]:
+    """Return what a person is told of the classes of training rows and their weights.
+
+    Raises what `class_weights` does.
+    """
+    column = head.schema.classes
+    if column is None or column.type != "label":
+        return []
+    found = Counter(row[column.name] for row in rows)
+    counts = {name: found[number] for number, name in enumerate(labels)}
+    notes = []
+    weights = class_weights(train.class_weights, counts)
+    if weights:
+        each = ", ".join(
+            f"{name} {weight:.3g} ({counts[name]} rows)" for name, weight in weights.items()
+        )
+        notes.append(f"weight of each class in the loss: {each}")
+    if train.sampler == "weighted":
+        each = ", ".join(f"{name} ({count} rows)" for name, count in counts.items() if count)
+        notes.append(
+            f"training rows are drawn with replacement, equally often of each class: {each}"
+        )
+    return notes
+
+
+def weigh(
+    train: TrainConfig,
+    head: Head,
+    labels: Sequence[str],
+    rows: Dataset,
+    owners: Indices,
+    row_weights: str | None,
+) -> Weighting:
+    """Return the weighting of the examples whose rows are `owners`, indices into the training
+    `rows`.
+
+    `row_weights` is the `.npy` file of `SessionSpec.weights`, which multiply those of the classes.
+    Raises `ConfigError` as `class_weights` does, and `DataError` for weights that are none.
+    """
+    record: dict[str, Any] = {}
+    weights: Weights | None = None
+    chances: Weights | None = None
+    column = head.schema.classes
+    if column is not None and (train.class_weights or train.sampler == "weighted"):
+        ids = np.asarray(rows.data.column(column.name), dtype=np.int64)
+        totals = np.bincount(ids, minlength=len(labels))
+        counts = {name: int(total) for name, total in zip(labels, totals, strict=True)}
+        record["class_counts"] = counts
+        if train.class_weights:
+            by_class = class_weights(train.class_weights, counts)
+            record["class_weights"] = by_class
+            weights = np.array([by_class[name] for name in labels])[ids][owners]
+        if train.sampler == "weighted":
+            record["sampler"] = train.sampler
+            drawn = chances_of(counts)
+            each = np.array([drawn[name] for name in labels])[ids][owners]
+            # A row of several examples counts as one more row of its class.
+            chances = each / each.sum()
+    if row_weights is not None:
+        own = read_weights(Path(row_weights), len(rows))[owners]
+        weights = own if weights is None else weights * own
+        record["row_weights"] = {"least": float(own.min()), "most": float(own.max())}
+    return Weighting(weights, chances, record)
+
+
+def read_weights(path: Path, rows: int) -> Weights:
+    """Return the weight of each of `rows` training rows.
+
+    Raises `DataError` where the file does not hold so many numbers from 0 up.
+    """
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"the row weights `{path}` cannot be read: {error}") from error
+    if found.shape != (rows,) or not np.issubdtype(found.dtype, np.number):
+        raise DataError(
+            f"the row weights `{path}` have the shape {found.shape}, the training rows are {rows}: "
+            "one number for each is needed."
+        )
+    weights: Weights = found.astype(np.float64)
+    if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
+        raise DataError(
+            f"the row weights `{path}` must be finite numbers from 0 up, some of them above it."
+        )
+    return weights

@@ -1,0 +1,437 @@
+"""Optimizers, learning-rate schedulers, averaging of weights, and
+`transformers.TrainingArguments`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftr.errors import ConfigError
+from ftr.train.hardware import device_name
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import TrainingArguments
+
+    from ftr.config.schema import RunConfig
+    from ftr.model.parameters import Part
+    from ftr.train.hardware import Numerics
+    from ftr.train.scoring import Scorer
+
+
+SCHEDULE_FREE = ("schedule_free_adamw", "schedule_free_radam", "schedule_free_sgd")
+"""Optimizers that train other weights than the averages which they give to an evaluation (Defazio
+et al. 2024).
+"""
+
+LOW_RANK = ("galore_adamw", "galore_adamw_8bit", "galore_adafactor", "apollo_adamw")
+"""Optimizers that treat the matrices of `trainer.optim_target_modules` apart: they make groups of
+their own, without weight decay.
+"""
+
+PACKAGES = {
+    "bitsandbytes": (
+        "adamw_bnb_8bit",
+        "adamw_8bit",
+        "ademamix",
+        "ademamix_8bit",
+        "lion_8bit",
+        "lion_32bit",
+        "paged_adamw_32bit",
+        "paged_adamw_8bit",
+        "paged_ademamix_32bit",
+        "paged_ademamix_8bit",
+        "paged_lion_32bit",
+        "paged_lion_8bit",
+        "rmsprop_bnb",
+        "rmsprop_bnb_8bit",
+        "rmsprop_bnb_32bit",
+        *LOW_RANK,
+    ),
+    "torchao": ("adamw_torch_4bit", "adamw_torch_8bit"),
+    "torch_xla": ("adamw_torch_xla",),
+    "torch_npu": ("adamw_torch_npu_fused",),
+    "torchdistx": ("adamw_anyprecision",),
+    "galore_torch": LOW_RANK[:3],
+    "apollo_torch": LOW_RANK[3:],
+    "grokadamw": ("grokadamw",),
+    "schedulefree": SCHEDULE_FREE,
+    "optimi": ("stable_adamw",),
+}
+"""Modules that optimizers of transformers 5 come from, apart from those of torch and of
+transformers itself.
+"""
+
+DISTRIBUTIONS = {
+    "galore_torch": "galore-torch",
+    "apollo_torch": "apollo-torch",
+    "optimi": "torch-optimi",
+}
+"""What to install where it is not named as the module."""
+
+WHILE_BACKWARD = (
+    "lomo",
+    "adalomo",
+    "galore_adamw_layerwise",
+    "galore_adamw_8bit_layerwise",
+    "galore_adafactor_layerwise",
+    "apollo_adamw_layerwise",
+)
+"""Optimizers that change the weights in the middle of each backward pass: a step of several passes
+would be several steps.
+"""
+
+MIN_LR_RATE = 0.1
+"""Where `cosine_with_min_lr` and `cosine_warmup_with_min_lr` end, as a share of the peak: as in
+Hoffmann et al. 2022.
+"""
+DECAY_SHARE = 0.1
+"""Share of all steps in which `warmup_stable_decay` goes down: as in Hu et al. 2024 (MiniCPM)."""
+
+
+def check_optimizer(config: RunConfig) -> None:
+    """Raise `ConfigError` where `train.optimizer` cannot be used: its package is missing, or it
+    excludes something else.
+    """
+    asked = config.train.optimizer
+    if asked in WHILE_BACKWARD:
+        plain = asked.removesuffix("_layerwise")
+        other = f"`{plain}`" if plain != asked else "another"
+        raise ConfigError(
+            f"`train.optimizer={asked}` changes the weights within each backward pass, while a "
+            "step of `batch_size` may take several: it cannot be used. "
+            f"Use {other}."
+        )
+    missing = [
+        DISTRIBUTIONS.get(module, module)
+        for module, names in PACKAGES.items()
+        if asked in names and find_spec(module) is None
+    ]
+    if missing:
+        what = (
+            f"the package `{missing[0]}`, which is"
+            if len(missing) == 1
+            else f"the packages `{'`, `'.join(missing)}`, which are"
+        )
+        raise ConfigError(
+            f"`train.optimizer={asked}` needs {what} not installed (`pip install "
+            f"{' '.join(missing)}`). Install that, or use another."
+        )
+    if asked == "galore_adamw_8bit" and device_name() != "cuda":
+        raise ConfigError(f"`train.optimizer={asked}` needs a GPU. Use `galore_adamw`.")
+    if asked in SCHEDULE_FREE and config.train.schedule != "constant":
+        raise ConfigError(
+            f"`train.optimizer={asked}` has no schedule besides its own warmup, and "
+            f"`train.schedule={config.train.schedule}` is one: set `train.schedule=constant`."
+        )
+    if asked in LOW_RANK and config.train.layer_decay is not None:
+        raise ConfigError(
+            f"`train.layer_decay` and `train.optimizer={asked}` each make groups of the weights of "
+            "their own: leave one out."
+        )
+
+
+def optimizer_arguments(config: RunConfig) -> dict[str, Any]:
+    """Return what transformers asks for besides the name: the low-rank optimizers take all linear
+    layers unless told otherwise.
+    """
+    return {"optim_target_modules": "all-linear"} if config.train.optimizer in LOW_RANK else {}
+
+
+def schedule_arguments(config: RunConfig, steps: int) -> dict[str, Any]:
+    """Return the arguments of the schedule for a training of `steps` steps: those of
+    `trainer.lr_scheduler_kwargs` before the defaults.
+
+    `cosine_with_min_lr` and `cosine_warmup_with_min_lr` end at a tenth of the peak,
+    `warmup_stable_decay` goes down in the last tenth of the steps.
+    """
+    asked = config.trainer.get("lr_scheduler_kwargs") or {}
+    if not isinstance(asked, dict):
+        return {"lr_scheduler_kwargs": asked}
+    name = config.train.schedule
+    defaults: dict[str, Any] = {}
+    if name in ("cosine_with_min_lr", "cosine_warmup_with_min_lr") and not asked.keys() & {
+        "min_lr",
+        "min_lr_rate",
+    }:
+        defaults = {"min_lr_rate": MIN_LR_RATE}
+    elif name == "warmup_stable_decay" and "num_decay_steps" not in asked:
+        defaults = {"num_decay_steps": max(math.ceil(DECAY_SHARE * steps), 1)}
+    return {"lr_scheduler_kwargs": {**defaults, **asked}} if defaults or asked else {}
+
+
+def warmup_steps(config: RunConfig, steps: int) -> int:
+    """Return the warmup of a training of `steps` steps as a number of steps, at most as many as
+    leave one to go down in.
+    """
+    warmup = config.train.warmup
+    return min(int(warmup) if warmup >= 1 else math.ceil(warmup * steps), max(steps - 1, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """A learning rate for each layer: `rate` for the head, `decay` times that for the highest
+    layer, and so on to the embeddings.
+
+    As the layer-wise decay of Clark et al. 2020 (ELECTRA) and Bao et al. 2022 (BEiT), after the
+    discriminative fine-tuning of Howard & Ruder 2018; what stands above the layers but below the
+    head has the rate of the highest layer.
+    """
+
+    parts: Sequence[Part]
+    rate: float
+    decay: float
+    weight_decay: float
+
+    def of(self, part: Part) -> float:
+        """Return the peak learning rate of a part."""
+        return self.rate * self.decay ** (max(other.depth for other in self.parts) - part.depth)
+
+    def groups(self, decayed: Collection[int]) -> list[dict[str, Any]]:
+        """Return the optimizer's parameter groups, the head's first: `decayed` has the `id` of each
+        parameter with weight decay.
+
+        The first group's rate is the one that is logged.
+        """
+        found = []
+        for part in sorted(self.parts, key=lambda part: -part.depth):
+            for decays in (True, False):
+                mine = [
+                    one
+                    for one in part.parameters
+                    if one.requires_grad and (id(one) in decayed) is decays
+                ]
+                if mine:
+                    found.append(
+                        {
+                            "params": mine,
+                            "lr": self.of(part),
+                            "weight_decay": self.weight_decay if decays else 0.0,
+                        }
+                    )
+        return found
+
+
+def rates_of(parts: Sequence[Part], config: RunConfig) -> Rates | None:
+    """Return the rates that `train.layer_decay` asks for, if it does.
+
+    Raises `ConfigError` where the model has no layers.
+    """
+    if config.train.layer_decay is None:
+        return None
+    if not any(part.layer is not None for part in parts):
+        raise ConfigError(
+            f"`train.layer_decay`: model `{config.model.name}` has no list of layers to give "
+            "different learning rates. Leave the key out."
+        )
+    return Rates(parts, config.learning_rate, config.train.layer_decay, config.train.weight_decay)
+
+
+def check_splits(config: RunConfig, splits: Collection[str]) -> None:
+    """Raise `ConfigError` naming the key that needs rows which there are none of: `splits` are
+    those that have rows.
+    """
+    if "validation" in splits:
+        return
+    train = config.train
+    asked = {
+        "train.early_stopping": train.early_stopping is not None,
+        "train.evaluate_every": train.evaluate_every != "epoch",
+        "train.schedule=reduce_lr_on_plateau": train.schedule == "reduce_lr_on_plateau",
+    }
+    for key, given in asked.items():
+        if given:
+            raise ConfigError(
+                f"`{key}` needs validation rows and there are none "
+                f"(`data.validation_share={config.data.validation_share:g}`): set "
+                f"`data.validation_share=0.1`, or leave `{key}` out."
+            )
+
+
+def check_requests(config: RunConfig) -> None:
+    """Raise `ConfigError` naming the keys that contradict each other, or what the machine that
+    trains has.
+    """
+    check_optimizer(config)
+    train = config.train
+    spread = next((key for key in ("fsdp", "deepspeed") if config.trainer.get(key)), None)
+    if spread is not None:
+        wants = {
+            "train.ema": train.ema is not None,
+            "train.unfreeze": train.unfreeze is not None,
+            "train.layer_decay": train.layer_decay is not None,
+            "train.lora.rank": train.lora.rank > 0,
+        }
+        for key, given in wants.items():
+            if given:
+                raise ConfigError(
+                    f"`{key}` does not work with weights that `trainer.{spread}` spreads over the "
+                    "workers: leave one out."
+                )
+
+
+PLATEAU = "reduce_lr_on_plateau"
+
+
+def step_count(config: RunConfig, steps_in_epoch: int) -> int:
+    """Return the optimizer steps of a training: those of `epochs`, or `trainer.max_steps`."""
+    asked = config.trainer.get("max_steps")
+    return (
+        asked if isinstance(asked, int) and asked > 0 else math.ceil(steps_in_epoch * config.epochs)
+    )
+
+
+def training_arguments(
+    config: RunConfig,
+    numerics: Numerics,
+    scratch: Path,
+    scorer: Scorer | None,
+    distributed: bool,
+    steps: int,
+) -> TrainingArguments:
+    """Return the arguments of one training of `steps` optimizer steps, `distributed` when a process
+    group is up.
+
+    `scorer` is None where there is no validation. `trainer.*` keys come last and are checked by
+    transformers. Raises `ConfigError` with the message of transformers when it refuses one of them.
+    """
+    from transformers import TrainingArguments
+
+    values: dict[str, Any] = {
+        "output_dir": str(scratch),
+        "learning_rate": config.learning_rate,
+        "num_train_epochs": config.epochs,
+        "per_device_train_batch_size": config.batch_size,
+        "seed": config.seed,
+        "lr_scheduler_type": config.train.schedule,
+        "warmup_steps": warmup_steps(config, steps),
+        "weight_decay": config.train.weight_decay,
+        "max_grad_norm": config.train.max_grad_norm,
+        "logging_steps": config.train.log_steps,
+        "optim": config.train.optimizer,
+        **_evaluations(config.train.evaluate_every if scorer else None),
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "log_level": "error",
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": numerics.device == "cuda",
+        "bf16": numerics.precision == "bf16",
+        "fp16": numerics.precision == "fp16",
+        "use_cpu": numerics.device == "cpu",
+        **({"ddp_backend": "gloo"} if numerics.device == "cpu" and distributed else {}),
+        **optimizer_arguments(config),
+        **config.trainer,
+        **schedule_arguments(config, steps),
+        **(_plateau(scorer, config) if config.train.schedule == PLATEAU and scorer else {}),
+    }
+    try:
+        arguments = TrainingArguments(**values)
+    except (TypeError, ValueError, ImportError) as error:
+        raise ConfigError(
+            f"`trainer.*` or `train.*`: transformers refuses the training arguments: {error}"
+        ) from error
+    # One process drives one GPU: several are for `compute.workers`, not for torch's DataParallel.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+def _evaluations(every: int | str | None) -> dict[str, Any]:
+    if isinstance(every, int):
+        return {"eval_strategy": "steps", "eval_steps": every}
+    return {"eval_strategy": every or "no"}
+
+
+def _plateau(scorer: Scorer, config: RunConfig) -> dict[str, Any]:
+    """Let the learning rate follow the primary score; transformers would look for a loss and take
+    lower for better.
+    """
+    asked = config.trainer.get("lr_scheduler_kwargs", {})
+    return {
+        "metric_for_best_model": scorer.primary,
+        "greater_is_better": scorer.mode == "max",
+        "lr_scheduler_kwargs": {"mode": scorer.mode, **asked} if isinstance(asked, dict) else asked,
+    }
+
+
+COUNT = "count"
+
+
+class Averages:
+    """The mean of the weights after each step, of which each weighs `decay` times as much as the
+    one after it.
+
+    mean_t = mean_(t-1) + (1 - decay) / (1 - decay^t) * (weights_t - mean_(t-1)): the moving average
+    with the correction of its beginning that Adam has for its moments (Kingma & Ba 2015, section
+    3), so that the weights before the first step have no part in it. Only parameters that train are
+    averaged, in their own precision; every worker computes the same.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        """Average the parameters of `model` that require gradients now."""
+        self.decay, self.count = decay, 0
+        self.weights: dict[str, Tensor] = {
+            name: weight.detach()
+            for name, weight in model.named_parameters()
+            if weight.requires_grad
+        }
+        self.means: dict[str, Tensor] = {}
+
+    def update(self) -> None:
+        """Take in the weights after one more optimizer step."""
+        self.count += 1
+        if not self.means:
+            self.means = {name: weight.clone() for name, weight in self.weights.items()}
+            return
+        share = (1 - self.decay) / (1 - self.decay**self.count)
+        for name, mean in self.means.items():
+            mean.lerp_(self.weights[name], share)
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[None]:
+        """Let the model have the means while this lasts."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def settle(self) -> None:
+        """Leave the means in the model for good."""
+        self._swap()
+        self.means, self.count = {}, 0
+
+    def save(self, path: Path) -> None:
+        """Write means and count to a safetensors file."""
+        from safetensors.torch import save_file
+
+        save_file(
+            {name: mean.contiguous() for name, mean in self.means.items()},
+            path,
+            metadata={COUNT: str(self.count)},
+        )
+
+    def load(self, path: Path) -> None:
+        """Read what `save` wrote, to the bit."""
+        from safetensors import safe_open
+
+        with safe_open(path, framework="pt") as file:
+            self.count = int(file.metadata()[COUNT])
+            names = list(file.keys())
+            self.means = {
+                name: file.get_tensor(name).to(self.weights[name].device) for name in names
+            }
+
+    def _swap(self) -> None:
+        # Copies, not pointers: gradient buckets and compiled code hold on to the storage.
+        for name, mean in self.means.items():
+            weight = self.weights[name]
+            kept = weight.clone()
+            weight.copy_(mean)
+            mean.copy_(kept)
