@@ -6,8 +6,9 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -26,6 +27,35 @@ COMPONENTS = ("dataset", "model", "head")
 GROUPS = (*COMPONENTS, "data", "data.augment", "train", "train.lora", "trainer", "compute", "cv")
 SWEEP = "sweep"
 PLUGINS = "plugins"
+
+
+class OriginKind(Enum):
+    """Who chose a value. Trials of a sweep inherit `CHOSEN` values and derive all others anew."""
+
+    DEFAULT = "built-in default"
+    COMPONENT = "default of a component"
+    TASK = "default of a task"
+    CHOSEN = "command line, argument, file or search space"
+
+
+class Origin(str):
+    """The origin of a value: its kind for decisions, and the text that people read."""
+
+    kind: OriginKind
+
+    def __new__(cls, text: str, kind: OriginKind) -> Self:
+        """Create the text with its kind."""
+        made = super().__new__(cls, text)
+        made.kind = kind
+        return made
+
+    def __getnewargs__(self) -> tuple[str, OriginKind]:  # type: ignore[override]
+        return str(self), self.kind
+
+
+def is_chosen(origin: str) -> bool:
+    """Return whether somebody chose the value: true of plain text."""
+    return not isinstance(origin, Origin) or origin.kind is OriginKind.CHOSEN
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ from ftr.config.components import (
 from ftr.config.parse import (
     COMPONENTS,
     Layer,
+    Origin,
+    OriginKind,
     Setting,
     loaded_files,
     merge,
@@ -176,7 +178,7 @@ def _version(record: Mapping[str, Any]) -> str:
     return "This version wrote the file, and it was changed since: restore the file"
 
 
-DEFAULT = "built-in default"
+DEFAULT = Origin("built-in default", OriginKind.DEFAULT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +248,9 @@ def _task_layer(task: Registered, given: Layer, registry: Registry) -> Layer:
     spec = task.spec
     if not isinstance(spec, TaskSpec):
         raise TypeError(f"`{spec.name}` is registered as a task with a `{type(spec).__name__}`")
-    origin = f"task `{spec.name}` ({task.plugin.distribution} {task.plugin.version})"
+    origin = Origin(
+        f"task `{spec.name}` ({task.plugin.distribution} {task.plugin.version})", OriginKind.TASK
+    )
     named: dict[str, str] = {
         "dataset": _own("dataset", spec.dataset, task, registry),
         "model": _own("model", spec.model, task, registry),
@@ -380,16 +384,16 @@ def _origin(key: str, settings: Layer, config: RunConfig, registry: Registry) ->
         setting.origin for name, setting in settings.items() if name.startswith(f"{key}.")
     )
     if below:
-        return ", ".join(below)
+        return next(iter(below)) if len(below) == 1 else ", ".join(below)
     group = key.partition(".")[0]
     chosen = {"dataset": config.dataset, "model": config.model, "head": config.head}
     for kind in KINDS:
         if kind == group and registry.has(kind, chosen[kind].name):
-            return f"default of {kind} `{chosen[kind].name}`"
+            return Origin(f"default of {kind} `{chosen[kind].name}`", OriginKind.COMPONENT)
     if key == "plugins" and config.plugins:
         return "`--plugin`"
     if key == "data.stride" and config.data.stride < DEFAULT_STRIDE:
-        return f"{DEFAULT}, a quarter of a short `data.max_length`"
+        return Origin(f"{DEFAULT}, a quarter of a short `data.max_length`", OriginKind.DEFAULT)
     return DEFAULT
 
 

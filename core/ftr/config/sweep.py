@@ -1,7 +1,6 @@
 """Resolve a sweep: its own keys, its search space, and the configuration each trial starts from."""
 
 import importlib.util
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, islice, product
@@ -13,7 +12,10 @@ from ftr.config.components import check_keys, component_options, head_schema
 from ftr.config.parse import (
     COMPONENTS,
     Layer,
+    Origin,
+    OriginKind,
     Setting,
+    is_chosen,
     parse_mapping,
     read_settings,
     shown,
@@ -142,9 +144,6 @@ _NO_SPACE = (
     "{}: give a key an expression, for example `learning_rate=loguniform(1e-5,1e-4)` or "
     "`batch_size=choice(8,16,32)`."
 )
-_NOT_CHOSEN = re.compile(
-    rf"{DEFAULT}.*|default of (?:dataset|model|head) `.*`|task `[^`]*` \([^()]*\)"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +174,7 @@ class ResolvedSweep:
         return {
             "config": self.base.config.model_dump(mode="json"),
             "origins": self.origins,
+            "chosen": [key for key, origin in self.base.origins.items() if is_chosen(origin)],
             "sweep": self.sweep.model_dump(mode="json"),
             "space": {key: dimension.text for key, dimension in self.space.items()},
         }
@@ -207,7 +207,7 @@ def _recorded(record: Mapping[str, Any], registry: Registry, file: Path | str) -
     # `ensemble` is a key of both: in a sweep it is the sweep's.
     base = Resolved(
         config,
-        {key: DEFAULT if key in SWEEP_KEYS else origins.get(key, DEFAULT) for key in flat(config)},
+        {key: _recorded_origin(key, record) for key in flat(config)},
         schema,
     )
     space, others = split_space(
@@ -221,6 +221,14 @@ def _recorded(record: Mapping[str, Any], registry: Registry, file: Path | str) -
         space=space,
         origins=origins,
     )
+
+
+def _recorded_origin(key: str, record: Mapping[str, Any]) -> str:
+    """Return the origin of a key of the base; a key that is the sweep's too has the sweep's."""
+    if key in SWEEP_KEYS or key not in record["origins"]:
+        return DEFAULT
+    origin: str = record["origins"][key]
+    return origin if key in record["chosen"] else Origin(origin, OriginKind.DEFAULT)
 
 
 def resolve_sweep(
@@ -279,7 +287,7 @@ def trial_config(
     given: dict[str, object] = {
         key: Setting(value, base.origins[key])
         for key, value in flat(base.config).items()
-        if not _NOT_CHOSEN.fullmatch(base.origins[key])
+        if is_chosen(base.origins[key])
     }
     if seed is not None:
         given["seed"] = Setting(seed, "seed of the trial")

@@ -174,6 +174,7 @@ TYPES = {
     **dict.fromkeys(("config", "sweep", "space"), dict),
     # Not in every record.
     **dict.fromkeys(("origins", "components", "data", "counts"), dict),
+    "chosen": list,
 }
 NEEDED = frozenset({"status", "created", "config", "sweep", "space", "primary", "mode"})
 
