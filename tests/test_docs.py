@@ -39,6 +39,7 @@ RESOLVED = ("run", "show", "schema")
 MADE = [
     ("make_configuration.py", "configuration.md"),
     ("plugins/make_reference.py", "plugins/reference.md"),
+    ("make_architecture.py", "architecture.md"),
 ]
 
 

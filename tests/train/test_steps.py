@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from ftr.errors import PluginError
-from ftr.train.batches import Share
+from ftr.train.batches import MicroBatch, Share
 from ftr.train.losses import loss_terms
-from ftr.train.steps import ROWS_PER_MICRO_BATCH, MicroBatch, StepLoader, Steps, micro_limits
+from ftr.train.steps import ROWS_PER_MICRO_BATCH, StepLoader, Steps, micro_limits
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
 from stepping import Case, trainer_of
 from trainings import QUESTIONS, REVIEWS, losses, train

@@ -38,6 +38,8 @@ from ftr.errors import ConfigError, DataError, FtrError, ModelError, PluginError
 from ftr.paths import expanded
 from ftr.registry.registry import Registry, print_once
 from ftr.registry.schema import RowSchema
+from ftr.registry.specs import Kind
+from ftr.terminal import MASK, unmasked
 
 Format = Literal[
     "auto", "csv", "tsv", "json", "jsonl", "parquet", "arrow", "squad", "text", "conll"
@@ -567,3 +569,37 @@ def _unknown_option(
         f"`{kind}.{option}`{origin}: {kind} `{name}` has no option "
         f"`{option}`.{did_you_mean(option, known)} It takes {listed}."
     )
+
+
+def create_component(registry: Registry, kind: Kind, component: Component) -> Any:
+    """Create a component with its options from the registry.
+
+    Raises `UnknownComponentError`, `PluginError`, and `ConfigError` for a secret that is not known.
+    """
+    values, lost = unmasked({kind: component.options})
+    if lost:
+        raise ConfigError(
+            f"`{lost[0]}` was stored as `{MASK}`, as all secrets are: the {kind} "
+            f"`{component.name}` cannot be made without it."
+        )
+    options = registry.options_model(kind, component.name)
+    return call_target(
+        registry,
+        kind,
+        component.name,
+        validated(options, values[kind], {}, f"{kind}.") if options is not None else None,
+    )
+
+
+def call_target(registry: Registry, kind: Kind, name: str, *arguments: object) -> Any:
+    """Call the target of a component and return what it gives.
+
+    Raises `PluginError` when it cannot be called.
+    """
+    target = registry.target(kind, name)
+    if not callable(target):
+        raise PluginError(
+            f"the {kind} `{name}` of plugin {registry.find(kind, name).plugin.described}: its "
+            "target is not callable."
+        )
+    return target(*arguments)

@@ -6,13 +6,12 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ftr.config.parse import validated
+from ftr.config.components import create_component
 from ftr.config.schema import Component, PretrainedOptions, RunConfig, TrainConfig
 from ftr.data.encode import StoredSplit, cache_folder, code_identity, store_split
-from ftr.errors import ConfigError, ModelError, PluginError, did_you_mean
+from ftr.errors import ConfigError, ModelError, did_you_mean
 from ftr.model.pretrained import Pretrained
 from ftr.registry.protocols import EncodeSettings
-from ftr.terminal import MASK, unmasked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from ftr.model.export import ModelCard
     from ftr.registry.protocols import Head, Model, Row
     from ftr.registry.registry import Registry
-    from ftr.registry.specs import Kind
 
 
 LENGTH_CAP = 512
@@ -33,7 +31,7 @@ trained with.
 
 def make_head(registry: Registry, component: Component) -> Head:
     """Return the head with its options. Raises `UnknownComponentError` or `PluginError`."""
-    head: Head = _made(registry, "head", component)
+    head: Head = create_component(registry, "head", component)
     return head
 
 
@@ -42,7 +40,7 @@ def make_model(registry: Registry, component: Component, train: TrainConfig | No
     when given.
     """
     if registry.has("model", component.name):
-        model: Model = _made(registry, "model", component)
+        model: Model = create_component(registry, "model", component)
     elif not Path(component.name).is_absolute() and Path(component.name).is_dir():
         # A configuration holds absolute paths: this is a Hub id, and transformers would read the
         # folder.
@@ -133,33 +131,3 @@ def encode_targets(
     return store_split(
         rows, head, tokenizer, settings, cache_folder(config.data.cache, config.output), identity
     )
-
-
-def _made(registry: Registry, kind: Kind, component: Component) -> Any:
-    values, lost = unmasked({kind: component.options})
-    if lost:
-        raise ConfigError(
-            f"`{lost[0]}` was stored as `{MASK}`, as all secrets are: the {kind} "
-            f"`{component.name}` cannot be made without it."
-        )
-    options = registry.options_model(kind, component.name)
-    return call_target(
-        registry,
-        kind,
-        component.name,
-        validated(options, values[kind], {}, f"{kind}.") if options is not None else None,
-    )
-
-
-def call_target(registry: Registry, kind: Kind, name: str, *arguments: object) -> Any:
-    """Call the target of a component and return what it gives.
-
-    Raises `PluginError` when it cannot be called.
-    """
-    target = registry.target(kind, name)
-    if not callable(target):
-        raise PluginError(
-            f"the {kind} `{name}` of plugin {registry.find(kind, name).plugin.described}: its "
-            "target is not callable."
-        )
-    return target(*arguments)

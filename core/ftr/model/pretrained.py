@@ -412,8 +412,8 @@ def base_model(folder: Path) -> Model:
     a model of the hub as it is, or a directory within `folder`; anything else only where this user
     trained with it, or names it (`--base`). Raises `ModelError`.
     """
+    from ftr.config.components import create_component
     from ftr.config.schema import Component
-    from ftr.model.components import make_model
     from ftr.model.export import FTR_JSON, read_card
     from ftr.registry.registry import get_registry
 
@@ -435,7 +435,8 @@ def base_model(folder: Path) -> Model:
                 f"you never trained with: take these options out of `{FTR_JSON}`, or train with "
                 "them once."
             )
-        return make_model(registry, component)
+        created: Model = create_component(registry, "model", component)
+        return created
     settings = read_json(folder / ADAPTER_CONFIG)
     name, revision = str(settings.get("base_model_name_or_path") or ""), settings.get("revision")
     place = Path(name)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ftr.registry.protocols import Head, State
     from ftr.registry.registry import Registry
     from ftr.runs.directory import RunDirectory
-    from ftr.study.study import Several
+    from ftr.study.members import Group
     from ftr.train.hardware import Numerics
     from ftr.train.inference import Engine
 
@@ -48,7 +48,7 @@ MODEL, PREDICTIONS = "model", "predictions"
 OF_MACHINE = ("numerics", "parameters", "trainable_parameters", "workers")
 
 
-def join(run: Several, members: Sequence[Member]) -> dict[str, Any]:
+def join(run: Group, members: Sequence[Member]) -> dict[str, Any]:
     """Leave `model/` and `predictions/` of the whole in the run's directory, and return what its
     record says of it.
 
@@ -82,7 +82,7 @@ def join(run: Several, members: Sequence[Member]) -> dict[str, Any]:
 class Joining:
     """The joining of the members of one run that is under way."""
 
-    run: Several
+    run: Group
     members: Sequence[Member]
 
     @cached_property
@@ -334,7 +334,7 @@ Array = npt.NDArray[np.float64]
 Right = npt.NDArray[np.bool_]
 
 
-def boost(run: Several) -> None:
+def boost(run: Group) -> None:
     """Train the members that are not done, in turn; what each round came to is in the member's
     record under `boosted`.
 
@@ -411,7 +411,7 @@ def _write_weights(directory: RunDirectory, member: Member, weights: Array | Non
     atomic.write_bytes(member_directory(directory, member).path / WEIGHTS, content.getvalue())
 
 
-def _right(run: Several, member: Member) -> Right:
+def _right(run: Group, member: Member) -> Right:
     """Return which training rows a member gets right, in their stored order."""
     from ftr.model.export import read_card
     from ftr.train.ensemble import load_engine

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ftr.cluster.storage import Storage
 from ftr.config.schema import CvConfig, RunConfig
 from ftr.errors import ConfigError
-from ftr.runs.directory import REJECTED, RunDirectory, hold, write_rejected
+from ftr.runs.directory import LOCK, REJECTED, RunDirectory, hold, write_rejected
 from ftr.runs.prepare import Prepared, prepare, with_baselines
 from ftr.runs.record import beginning
 from ftr.runs.report import decimals
@@ -32,6 +33,7 @@ from ftr.runs.run import (
     write_ending,
 )
 from ftr.train.checkpoint import attempts
+from ftr.train.scoring import Scorer
 
 if TYPE_CHECKING:
     from ftr.registry.protocols import Head
@@ -376,3 +378,66 @@ def in_words(record: Record) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+class Group:
+    """The members of a run that is under way, in its directory, which this process holds."""
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        record: dict[str, Any],
+        config: RunConfig,
+        plan: Plan,
+        data: Data,
+        registry: Registry,
+        say: Say,
+    ) -> None:
+        self.directory, self.record, self.config, self.plan = directory, record, config, plan
+        self.data, self.registry, self.say = data, registry, say
+        self.scorer = Scorer.of(registry, config.metrics)
+        self.done: dict[int, dict[str, Any]] = {}
+        self.began, self.before = time.monotonic(), float(record.get("seconds", 0.0))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds the run took so far, over all its attempts."""
+        return self.before + time.monotonic() - self.began
+
+    def train_here(self, member: Member) -> dict[str, Any]:
+        """Train a member in this process and take it among those that are done."""
+        self.say(f"{member}: {member.number + 1} of {len(self.plan.members)}")
+        return self.finished(
+            member, train_here(self.directory, self.record, member, self.data, self.say)
+        )
+
+    def finished(self, member: Member, record: dict[str, Any]) -> dict[str, Any]:
+        """Take a member that was just trained among those that are done, and say so."""
+        self._took(member, record)
+        self.say(f"{member}: {in_words(record)}")
+        self._keep()
+        self.mirror()
+        return record
+
+    def end_early(self, note: str, members: int) -> None:
+        """Leave it at the first `members`: the rest is not trained, and `note` says why."""
+        self.say(note)
+        self.record["notes"] = [*self.record.get("notes", []), note]
+        self.done = {number: record for number, record in self.done.items() if number < members}
+
+    def _took(self, member: Member, record: dict[str, Any]) -> None:
+        self.done[member.number] = record
+
+    def _keep(self) -> None:
+        self.record["members"] = [
+            entry(member, self.done.get(member.number)) for member in self.plan.members
+        ]
+        self.directory.write(self.record)
+
+    def mirror(self) -> None:
+        """Bring the mirror of the run, if it has one, up to date."""
+        storage = self.config.compute.storage
+        if storage:
+            Storage.of(storage).mirror(
+                self.directory.path, self.directory.path.name, exclude=(LOCK, f"{MEMBERS}/*/{LOCK}")
+            )

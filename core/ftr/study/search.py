@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
 import time
@@ -13,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ftr import atomic
 from ftr.cluster.connect import connect
 from ftr.config.space import LISTS, grid_points
 from ftr.errors import ConfigError
@@ -25,8 +23,6 @@ if TYPE_CHECKING:
     from ftr.config.space import Dimension
     from ftr.config.sweep import SweepConfig
     from ftr.registry.registry import Registry
-    from ftr.study.trial import Shared
-    from ftr.study.tune import Board
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,74 +300,3 @@ def connected(
 def _credentials() -> dict[str, str]:
     """Return what the environment says of S3, for the processes on the nodes."""
     return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-
-
-def drive(
-    board: Board,
-    scheduler: Any,
-    shared: Shared,
-    trials: Trials,
-    storage: str | None = None,
-    ahead: int | None = None,
-) -> Ending | None:
-    """Run trials until the source, the budget or the user ends it; returns why, None where the
-    source simply ran dry.
-
-    `ahead` is how many trials may wait for room, for schedulers that compare a whole bracket; None:
-    as few as Tune can do with. Ray must be up. Raises KeyboardInterrupt as it comes; the board is
-    true at any time.
-    """
-    from ray import tune
-
-    from ftr.study.trial import run_trial
-    from ftr.study.tune import Limit, Observer
-
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(ahead or "auto")
-    limit = Limit(board)
-    place = None if storage is None else below(storage, "tune")
-    with atomic.scratch("tune") as scratch:
-        tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(run_trial, shared=shared), trials.resources),
-            tune_config=tune.TuneConfig(
-                search_alg=board.source,
-                scheduler=scheduler,
-                num_samples=-1,
-                reuse_actors=True,
-                max_concurrent_trials=trials.at_once,
-                trial_dirname_creator=_folder_name,
-                trial_name_creator=_folder_name,
-            ),
-            run_config=tune.RunConfig(
-                name="tune",
-                storage_path=place or scratch,
-                failure_config=tune.FailureConfig(max_failures=trials.retries),
-                callbacks=[Observer(board)],
-                stop=limit,
-                verbose=0,
-            ),
-        )
-        tuner.fit()
-    if place:
-        _remove(place)
-    return limit.ending or board.source.ending
-
-
-def below(uri: str, name: str) -> str:
-    """Return the address of `name` below a storage's, whose options may stand after a `?`."""
-    place, question, options = uri.partition("?")
-    return f"{place.rstrip('/')}/{name}{question}{options}"
-
-
-def _remove(uri: str) -> None:
-    """Remove what Tune wrote for itself; the sweep does not need it."""
-    from pyarrow import fs
-
-    with contextlib.suppress(OSError):
-        system, path = fs.FileSystem.from_uri(uri)
-        system.delete_dir(path)
-
-
-def _folder_name(trial: Any) -> str:
-    """Return a short name: Tune would put every value of the trial into the folder's."""
-    return f"{trial.config.get('trial', 0):04d}-{trial.trial_id}"

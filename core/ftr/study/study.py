@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
-from ftr.cluster.storage import Storage, checked_storage
+from ftr.cluster.storage import checked_storage
 from ftr.config.parse import read_settings, registry_for
 from ftr.config.resolve import flat, recorded_config, resolve
 from ftr.config.schema import RunConfig
@@ -23,7 +23,7 @@ from ftr.errors import ConfigError, PluginError, RequestError, RunError
 from ftr.model.components import make_head
 from ftr.paths import expanded
 from ftr.registry.isolation import one_training
-from ftr.runs.directory import ERROR_LOG, LOCK, RunDirectory, hold, is_held, weights_of
+from ftr.runs.directory import ERROR_LOG, RunDirectory, hold, is_held, weights_of
 from ftr.runs.launch import RAY_SETTINGS, own_error, signals_kept, worker_resources
 from ftr.runs.prepare import shown_path, to_stderr
 from ftr.runs.record import check_reach, recorded_registry, remember
@@ -48,21 +48,19 @@ from ftr.study.join import boost, join
 from ftr.study.members import (
     MEMBERS,
     Data,
+    Group,
     Member,
     Plan,
     check_plan,
     done_record,
     entry,
     finish,
-    in_words,
     opened,
     plan_of,
     summary,
-    train_here,
 )
 from ftr.train.checkpoint import CHECKPOINTS, check_format, last_step
 from ftr.train.progress import STOP
-from ftr.train.scoring import Scorer
 
 if TYPE_CHECKING:
     from ftr.config.resolve import Resolved
@@ -455,29 +453,8 @@ def _first_rows(plan: Plan, config: RunConfig, registry: Registry, say: Say) -> 
     return data
 
 
-class Several:
+class Several(Group):
     """A run of several members in its directory, which this process holds."""
-
-    def __init__(
-        self,
-        directory: RunDirectory,
-        record: dict[str, Any],
-        config: RunConfig,
-        plan: Plan,
-        data: Data,
-        registry: Registry,
-        say: Say,
-    ) -> None:
-        self.directory, self.record, self.config, self.plan = directory, record, config, plan
-        self.data, self.registry, self.say = data, registry, say
-        self.scorer = Scorer.of(registry, config.metrics)
-        self.done: dict[int, dict[str, Any]] = {}
-        self.began, self.before = time.monotonic(), float(record.get("seconds", 0.0))
-
-    @property
-    def seconds(self) -> float:
-        """Seconds the run took so far, over all its attempts."""
-        return self.before + time.monotonic() - self.began
 
     def carry_out(self) -> RunResult:
         """Train the members that are not done, join them, and close the record whatever happens."""
@@ -519,44 +496,6 @@ class Several:
             else:
                 for member in waiting:
                     self.train_here(member)
-
-    def train_here(self, member: Member) -> dict[str, Any]:
-        """Train a member in this process and take it among those that are done."""
-        self.say(f"{member}: {member.number + 1} of {len(self.plan.members)}")
-        return self.finished(
-            member, train_here(self.directory, self.record, member, self.data, self.say)
-        )
-
-    def finished(self, member: Member, record: dict[str, Any]) -> dict[str, Any]:
-        """Take a member that was just trained among those that are done, and say so."""
-        self._took(member, record)
-        self.say(f"{member}: {in_words(record)}")
-        self._keep()
-        self.mirror()
-        return record
-
-    def end_early(self, note: str, members: int) -> None:
-        """Leave it at the first `members`: the rest is not trained, and `note` says why."""
-        self.say(note)
-        self.record["notes"] = [*self.record.get("notes", []), note]
-        self.done = {number: record for number, record in self.done.items() if number < members}
-
-    def _took(self, member: Member, record: dict[str, Any]) -> None:
-        self.done[member.number] = record
-
-    def _keep(self) -> None:
-        self.record["members"] = [
-            entry(member, self.done.get(member.number)) for member in self.plan.members
-        ]
-        self.directory.write(self.record)
-
-    def mirror(self) -> None:
-        """Bring the mirror of the run, if it has one, up to date."""
-        storage = self.config.compute.storage
-        if storage:
-            Storage.of(storage).mirror(
-                self.directory.path, self.directory.path.name, exclude=(LOCK, f"{MEMBERS}/*/{LOCK}")
-            )
 
     def _close(self) -> RunResult:
         members = [member for member in self.plan.members if member.number in self.done]

@@ -48,7 +48,7 @@ from ftr.study.analysis import importance, write_expected, write_importance
 from ftr.study.directory import SweepDirectory
 from ftr.study.ensemble import add_ensemble, check_ensemble
 from ftr.study.remote import RemoteSweep, data_key, prepare_all, shared_data
-from ftr.study.search import Budget, Ending, Trials, connected, drive, make_proposer
+from ftr.study.search import Budget, Ending, Trials, connected, make_proposer
 from ftr.study.table import LiveTable
 from ftr.study.trials import Entry, SweepState, Trial, rank, replay, winner, write_leaderboard
 from ftr.train.progress import STOP
@@ -357,6 +357,8 @@ class Driver:
         encoded: dict[str, dict[str, Any]],
         trials: Trials,
     ) -> SweepResult:
+        from ftr.study.tune import drive
+
         board, scheduler = self._board(directory, record, events)
         remote = RemoteSweep(Storage.of(self.storage), directory) if self.storage else None
         if remote:

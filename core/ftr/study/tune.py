@@ -4,22 +4,29 @@ shows the table and keeps the budget.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pyarrow import fs
+from ray import tune
 from ray.tune import Callback, Stopper
 from ray.tune.search import Searcher
 
+from ftr import atomic
 from ftr.config.space import grid_points, grid_size
 from ftr.errors import FtrError
 from ftr.study.directory import Journal
-from ftr.study.search import Budget, Ending, Proposer, Values
+from ftr.study.search import Budget, Ending, Proposer, Trials, Values
 from ftr.study.table import LiveTable
+from ftr.study.trial import Shared, run_trial
 from ftr.study.trials import SweepState, Trial
 
 if TYPE_CHECKING:
@@ -455,3 +462,67 @@ class Limit(Stopper):  # type: ignore[misc]  # as above
         """Whether the sweep is over."""
         self.ending = self.ending or self.board.budget.exhausted()
         return self.ending is not None or self.board.refused is not None
+
+
+def drive(
+    board: Board,
+    scheduler: Any,
+    shared: Shared,
+    trials: Trials,
+    storage: str | None = None,
+    ahead: int | None = None,
+) -> Ending | None:
+    """Run trials until the source, the budget or the user ends it; returns why, None where the
+    source simply ran dry.
+
+    `ahead` is how many trials may wait for room, for schedulers that compare a whole bracket; None:
+    as few as Tune can do with. Ray must be up. Raises KeyboardInterrupt as it comes; the board is
+    true at any time.
+    """
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(ahead or "auto")
+    limit = Limit(board)
+    place = None if storage is None else below(storage, "tune")
+    with atomic.scratch("tune") as scratch:
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(run_trial, shared=shared), trials.resources),
+            tune_config=tune.TuneConfig(
+                search_alg=board.source,
+                scheduler=scheduler,
+                num_samples=-1,
+                reuse_actors=True,
+                max_concurrent_trials=trials.at_once,
+                trial_dirname_creator=_folder_name,
+                trial_name_creator=_folder_name,
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=place or scratch,
+                failure_config=tune.FailureConfig(max_failures=trials.retries),
+                callbacks=[Observer(board)],
+                stop=limit,
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+    if place:
+        _remove(place)
+    return limit.ending or board.source.ending
+
+
+def below(uri: str, name: str) -> str:
+    """Return the address of `name` below a storage's, whose options may stand after a `?`."""
+    place, question, options = uri.partition("?")
+    return f"{place.rstrip('/')}/{name}{question}{options}"
+
+
+def _remove(uri: str) -> None:
+    """Remove what Tune wrote for itself; the sweep does not need it."""
+    with contextlib.suppress(OSError):
+        system, path = fs.FileSystem.from_uri(uri)
+        system.delete_dir(path)
+
+
+def _folder_name(trial: Any) -> str:
+    """Return a short name: Tune would put every value of the trial into the folder's."""
+    return f"{trial.config.get('trial', 0):04d}-{trial.trial_id}"

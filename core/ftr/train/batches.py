@@ -17,6 +17,7 @@ from ftr.registry.protocols import RowLosses
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from torch import Tensor
 
     from ftr.config.schema import RunConfig, TrainConfig
     from ftr.registry.protocols import Head, Row
@@ -27,6 +28,22 @@ POOL_BATCHES = 50
 """Batches a length-sorted pool holds: as in the `group_by_length` sampler of transformers (its
 `mega_batch_mult`).
 """
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """One forward pass: the model's inputs and how many examples in them are this worker's (0: only
+    to keep step).
+
+    `rows` are the numbers of the examples, `longest` the tokens of the longest of them; `weights`,
+    of shape (examples,), says how much each weighs in the loss, None that all weigh the same.
+    """
+
+    inputs: dict[str, Tensor]
+    examples: int
+    rows: Indices | None = None
+    longest: int = 0
+    weights: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)

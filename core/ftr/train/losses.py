@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from transformers.utils.generic import ModelOutput
 
     from ftr.registry.protocols import Head
-    from ftr.train.steps import MicroBatch
+    from ftr.train.batches import MicroBatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftr.config.components import call_target
 from ftr.data.rows import HELD_OUT
 from ftr.errors import FtrError, PluginError, ScoreError, did_you_mean
-from ftr.model.components import call_target
 from ftr.paths import writable
 from ftr.registry.isolation import prints_caught
 from ftr.registry.protocols import Remarks

@@ -27,9 +27,9 @@ from ftr.train.hardware import rng_state, set_rng_state
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import Trainer
 
     from ftr.config.schema import RunConfig
-    from ftr.train.trainer import StepTrainer
 
 
 SECONDS_BETWEEN = 30.0
@@ -208,7 +208,7 @@ class Snapshots:
         self._share(answer)
         return answer[0]
 
-    def save(self, trainer: StepTrainer) -> None:
+    def save(self, trainer: Trainer) -> None:
         """Write a checkpoint of the training as it stands.
 
         Raises `RunError` when the disk refuses.
@@ -239,7 +239,7 @@ class Snapshots:
         self.pace.every = 0
         self.say(f"no checkpoints are written, the training cannot be resumed: {reason}")
 
-    def _fill(self, folder: Path, trainer: StepTrainer, parts: list[Tensors]) -> dict[str, str]:
+    def _fill(self, folder: Path, trainer: Trainer, parts: list[Tensors]) -> dict[str, str]:
         from safetensors.torch import save_file
 
         save_weights(trainer.model, folder / WEIGHTS)
@@ -276,19 +276,19 @@ class Snapshots:
             (folder / name).write_text(json.dumps(content, default=_plain), encoding="utf-8")
         return self.link(folder)
 
-    def load_model(self, trainer: StepTrainer) -> None:
+    def load_model(self, trainer: Trainer) -> None:
         """Load the weights, and their averages."""
         with self.readable():
             load_weights(trainer.model, self._path / WEIGHTS)
             if trainer.averages is not None:
                 trainer.averages.load(self._path / AVERAGES)
 
-    def load_optimizer(self, trainer: StepTrainer) -> None:
+    def load_optimizer(self, trainer: Trainer) -> None:
         """Load the states of optimizer, schedule and loss scaler."""
         with self.readable():
             self._load_optimizer(trainer)
 
-    def _load_optimizer(self, trainer: StepTrainer) -> None:
+    def _load_optimizer(self, trainer: Trainer) -> None:
         from safetensors.torch import load_file
 
         tensors = load_file(self._path / OPTIMIZER)
@@ -308,12 +308,12 @@ class Snapshots:
         if plain["scaler"] is not None and getattr(trainer.accelerator, "scaler", None) is not None:
             trainer.accelerator.scaler.load_state_dict(unpack(plain["scaler"], tensors))
 
-    def load_rng(self, trainer: StepTrainer) -> None:
+    def load_rng(self, trainer: Trainer) -> None:
         """Set this process's random generators."""
         with self.readable():
             set_rng_state(self._own(), trainer.args.device.type)
 
-    def load_logged(self, trainer: StepTrainer) -> None:
+    def load_logged(self, trainer: Trainer) -> None:
         """Take over the loss summed up since the last log line, which the trainer has just set to
         nothing.
         """
@@ -365,7 +365,7 @@ class Snapshots:
                 )
 
 
-def set_rates(trainer: StepTrainer, rates: Sequence[tuple[float, float]]) -> None:
+def set_rates(trainer: Trainer, rates: Sequence[tuple[float, float]]) -> None:
     """Give each group of a loaded optimizer another (peak learning rate, weight decay), the former
     scaled as its schedule stands.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from ftr.errors import RunError
-from ftr.train.batches import BatchPlan, Indices, Share, micro_batches
+from ftr.train.batches import BatchPlan, Indices, MicroBatch, Share, micro_batches
 from ftr.train.hardware import rng_state, set_rng_state
 from ftr.train.inference import feature_rows
 from ftr.train.memory import Ladder, Shape, free_memory, given, is_out_of_memory
@@ -33,22 +32,6 @@ if TYPE_CHECKING:
 
 TOKENS_PER_MICRO_BATCH = {"cpu": 4096, "cuda": 16384, "mps": 4096}
 ROWS_PER_MICRO_BATCH = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class MicroBatch:
-    """One forward pass: the model's inputs and how many examples in them are this worker's (0: only
-    to keep step).
-
-    `rows` are the numbers of the examples, `longest` the tokens of the longest of them; `weights`,
-    of shape (examples,), says how much each weighs in the loss, None that all weigh the same.
-    """
-
-    inputs: dict[str, Tensor]
-    examples: int
-    rows: Indices | None = None
-    longest: int = 0
-    weights: Tensor | None = None
 
 
 class Steps(Dataset[list[MicroBatch]]):

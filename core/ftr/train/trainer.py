@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ftr.errors import RunError
+from ftr.train.batches import MicroBatch
 from ftr.train.losses import Objective
 from ftr.train.memory import Ladder, outside_of_passes
 from ftr.train.optim import SCHEDULE_FREE
 from ftr.train.snapshot import TRAINER
-from ftr.train.steps import Accumulation, MicroBatch, StepLoader, Steps
+from ftr.train.steps import Accumulation, StepLoader, Steps
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

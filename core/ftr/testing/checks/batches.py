@@ -108,8 +108,8 @@ class BatchChecks(Conformance):
         """
         import torch
 
+        from ftr.train.batches import MicroBatch
         from ftr.train.losses import loss_terms
-        from ftr.train.steps import MicroBatch
 
         features = ftr_head.features()
         total, weights = 0.0, 0
