@@ -50,3 +50,24 @@ def test_standard_input_is_jsonl_or_text() -> None:
         read_unlabelled("-", QA, stdin=io.StringIO("who?\n"))
     with pytest.raises(DataError, match="standard input is empty"):
         read_unlabelled("-", TEXT, stdin=io.StringIO(""))
+
+
+def test_a_question_that_repeats_for_its_other_answers_is_answered_in_every_line(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(
+        "id,question,context,answer\nq,Who?,Ada met Bo.,Ada\nq,Who?,Ada met Bo.,Bo\nq,Why?,Ada met "
+        "Bo.,\nr,Who?,Ada.,\n",
+        encoding="utf-8",
+    )
+    rows = read_unlabelled(path, QA)
+    assert [(row["id"], row["question"]) for row in rows.rows] == [
+        ("q", "Who?"),
+        ("q", "Who?"),
+        ("r", "Who?"),
+    ]
+    assert rows.places == ["a.csv:2", "a.csv:3", "a.csv:5"]
+    assert [(item.place, item.cause, item.after) for item in rows.rejected] == [
+        ("a.csv:4", "duplicate id", 2)
+    ]

@@ -386,16 +386,17 @@ def read_unlabelled(
     )
     raw = Unlabelled(rename(table, mapping), table.places, list(table.rejected), table.notes)
     result = Unlabelled(notes=table.notes)
-    seen: set[object] = set()
+    seen: dict[object, Row] = {}
     for number, item in enumerate(raw.in_order(zip(raw.rows, raw.places, strict=True)), start=1):
         if isinstance(item, Rejected):
             row = {**item.row, "id": item.row.get("id") or f"{PREDICT}-{number}"}
             result.rejected.append(replace(item, row=row, after=len(result)))
             continue
         row, cause = clean_row(item[0], schema, f"{PREDICT}-{number}", labelled=False)
+        # A file with a row for each answer asks the same question again: every row gets its line.
         cause = (
             cause
-            or ("duplicate id" if row["id"] in seen else None)
+            or ("duplicate id" if seen.get(row["id"], row) != row else None)
             or (check(row) if check else None)
         )
         if cause:
@@ -403,7 +404,7 @@ def read_unlabelled(
                 Rejected(item[1], PREDICT, cause, {**item[0], "id": row["id"]}, len(result))
             )
             continue
-        seen.add(row["id"])
+        seen[row["id"]] = row
         result.rows.append(row)
         result.places.append(item[1])
     return result
