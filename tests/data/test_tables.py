@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ftr.data.read import read_unlabelled
 from ftr.errors import ConfigError, DataError
-from readers import QA, causes, load, prepare, texts
+from readers import QA, TEXT, causes, load, prepare, texts
 
 
 def write(path: Path, content: str, encoding: str = "utf-8") -> Path:
@@ -222,3 +223,31 @@ def test_answers_in_a_csv_are_found_in_their_context(tmp_path: Path) -> None:
         "train: 1 rows have an empty `answers` cell: taken as questions without an answer"
         in prepared.notes
     )
+
+
+def test_a_broken_byte_among_letters_that_are_utf8_is_no_reason_for_another_encoding(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("text,label\nnaïve café,x\n".encode() + b"caf\xe9,y\n")
+    with pytest.raises(
+        DataError,
+        match=r"not utf-8: byte 29, on line 3, .*Most of it is UTF-8: correct the bytes that are "
+        r"not \(1\); .*`dataset\.encoding=",
+    ):
+        load(path)
+
+
+def test_a_quote_that_never_closes_is_named_with_the_line_it_opens_on(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(
+        'sep=,\ntext,note\na,"x\ny"\n"b\nc",d "e" f\n"""g""\nh"," open\ni,j\n', encoding="utf-8"
+    )
+    with pytest.raises(
+        DataError,
+        match=r"`a\.csv`, row beginning on line 7: the quote that opens on line 8 is never "
+        r"closed\. .*quoting=none",
+    ):
+        load(path)
+    with pytest.raises(DataError, match=r"the quote that opens on line 8 is never closed"):
+        read_unlabelled(path, TEXT)

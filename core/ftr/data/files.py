@@ -95,6 +95,14 @@ def _decoding_hint(content: bytes) -> str:
     wide = content.startswith(_UTF16_MARKS)
     if b"\0" in content and not wide:
         return "It seems to be a binary file, not text"
+    text = content.decode("utf-8", "surrogateescape")
+    broken = sum("\udc80" <= letter <= "\udcff" for letter in text)
+    if not wide and broken < sum(letter > "\x7f" for letter in text) - broken:
+        # Another encoding would garble the letters that are right.
+        return (
+            f"Most of it is UTF-8: correct the bytes that are not ({broken}); if all of it has "
+            "another encoding, give `dataset.encoding=`"
+        )
     return f"Give its encoding, for example `dataset.encoding={'utf-16' if wide else 'cp1252'}`"
 
 

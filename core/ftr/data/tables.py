@@ -132,11 +132,28 @@ def _lines(
             yield start, cells
             start = before + reader.line_num + 1
     except csv.Error as error:
+        why = (
+            _unclosed(text, start - before, delimiter, before)
+            if "end of data" in str(error)
+            else str(error)
+        )
         raise DataError(
-            f"file `{name}`, row beginning on line {start}: {error}. A quote inside a quoted cell "
+            f"file `{name}`, row beginning on line {start}: {why}. A quote inside a quoted cell "
             "must be doubled; if quotes are plain text give `dataset.quoting=none`, to read on "
             "regardless `dataset.quoting=lenient`"
         ) from None
+
+
+def _unclosed(text: str, first: int, delimiter: str, before: int) -> str:
+    """Return on which line the quote opens that never closes, in the row that begins on line
+    `first` of `text`.
+    """
+    lines = io.StringIO(text, newline="").readlines()[first - 1 :]
+    row = "".join(lines)
+    cells = re.finditer(rf'(?:\A|(?<=[{re.escape(delimiter)}\r\n]))"[^"]*+(?:""[^"]*+)*+("?)', row)
+    opened = next((cell.start() for cell in cells if not cell[1]), 0)
+    above = io.StringIO(row[:opened] + '"', newline="").readlines()
+    return f"the quote that opens on line {before + first + len(above) - 1} is never closed"
 
 
 def guess_delimiter(text: str) -> str:
