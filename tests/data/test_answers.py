@@ -251,7 +251,10 @@ def test_offsets_in_other_units_are_recognised_and_converted(
 def made(tmp_path: Path, rows: list[dict[str, object]]) -> PreparedRows:
     path = dump(
         tmp_path / "a.json",
-        [{"question": f"{n}?", "answers": "", **row} for n, row in enumerate(rows)],
+        [
+            {"question": f"{n}?", "answers": str(row["context"])[:3], **row}
+            for n, row in enumerate(rows)
+        ],
     )
     return prepare_rows(
         load(path, QA), head_of(QA), DataConfig(validation_share=0.3, test_share=0.2)
@@ -333,3 +336,114 @@ def test_refused_answers_are_told_with_what_helps_and_their_rows_are_kept(
         for line in (tmp_path / "refused-rows.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     assert [row["place"] for row in kept] == ["a.json:[0]", "a.json:[1]", "a.json:[2]"]
+
+
+def test_an_answer_that_stands_nowhere_is_told_as_such_whatever_its_offset(tmp_path: Path) -> None:
+    rows = [
+        {
+            "context": CONTEXT,
+            "question": f"{n}?",
+            "answers": {"text": ["Nobody"], "answer_start": [n]},
+        }
+        for n in range(3)
+    ]
+    with pytest.raises(
+        RejectedRowsError,
+        match=r"answer is not in the context: 3, .*copied from its context, letter for letter",
+    ):
+        prepare(dump(tmp_path / "a.json", rows), QA, ALL.model_copy(update={"max_rejected": 0.05}))
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        (
+            [{"context": CONTEXT, "question": f"{n}?", "answer_text": ""} for n in range(4)],
+            r"`answer_text`, read as `answers`, has no answer in any of 4 rows\. Name "
+            r".*`dataset\.answers=COLUMN`",
+        ),
+        (
+            [{"context": CONTEXT, "question": f"{n}?", "answers": None} for n in range(4)],
+            r"column `answers` has no answer in any of 4 rows",
+        ),
+        (
+            [
+                {
+                    "context": CONTEXT,
+                    "question": f"{n}?",
+                    "answers": {"text": [], "answer_start": []},
+                }
+                for n in range(4)
+            ],
+            r"column `answers` has no answer in any of 4 rows",
+        ),
+        (
+            {"context": CONTEXT, "qas": [{"question": f"{n}?", "answers": []} for n in range(4)]},
+            r"column `answers` has no answer in any of 4",
+        ),
+        (
+            {
+                "context": CONTEXT,
+                "qas": [
+                    {"question": f"{n}?", "answers": [], "is_impossible": True} for n in range(4)
+                ],
+            },
+            r"all 4 are marked `is_impossible`\. Add questions that have answers",
+        ),
+    ],
+)
+def test_training_rows_without_any_answer_are_refused(
+    tmp_path: Path, document: object, said: str
+) -> None:
+    with pytest.raises(
+        DataError,
+        match=rf"`a\.json`: no training row has an answer, so there is nothing to learn: .*{said}",
+    ):
+        prepare(dump(tmp_path / "a.json", document), QA)
+
+
+def test_a_limit_that_leaves_no_answer_is_named(tmp_path: Path) -> None:
+    rows = [
+        {"context": CONTEXT, "question": f"{n}?", "answers": "Bo" if n > 3 else ""}
+        for n in range(6)
+    ]
+    with pytest.raises(
+        DataError,
+        match=r"no training row that is left has an answer in `answers`: raise `data\.limit`",
+    ):
+        prepare(
+            dump(tmp_path / "a.json", rows),
+            QA,
+            ALL.model_copy(update={"limit": 4, "sample": "first"}),
+        )
+
+
+def test_held_out_questions_without_answers_are_set_aside_unless_they_are_marked(
+    tmp_path: Path,
+) -> None:
+    dump(tmp_path / "train.json", [{"context": CONTEXT, "question": "Who?", "answers": "Bo"}])
+    for flag, splits in ((None, {"train"}), (True, {"train", "test"})):
+        dump(
+            tmp_path / "test.json",
+            {"context": "Cy.", "qas": [{"question": "Who?", "answers": [], "is_impossible": flag}]},
+        )
+        assert set(prepare(tmp_path, QA).splits) == splits
+
+
+def test_passages_that_a_given_split_shares_with_train_are_reported(tmp_path: Path) -> None:
+    dump(tmp_path / "train.json", [{"context": CONTEXT, "question": "Who?", "answers": "Bo"}])
+    held_out = [
+        {"context": context, "question": f"{n}?", "answers": "Bo"}
+        for n, context in enumerate((CONTEXT.upper() + " Bo", "ada met  Bo in Rome.", "Bo."))
+    ]
+    dump(tmp_path / "dev.json", held_out)
+    prepared = prepare(tmp_path, QA)
+    (note,) = [note for note in prepared.notes if "passage" in note]
+    assert note.startswith(
+        "validation: 1 of 3 rows ask about a passage that train has too, first `dev.json:[1]`, in "
+        "train `train.json:[0]`"
+    )
+    assert "`dataset.validation=none`" in note
+    assert prepared.report["splits"]["validation"]["passages_in_train"] == 1  # type: ignore[index]
+    dump(tmp_path / "dev.json", held_out[2:])
+    assert not any("passage" in note for note in prepare(tmp_path, QA).notes)

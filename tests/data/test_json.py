@@ -72,7 +72,7 @@ def test_faulty_questions_are_rejected_at_their_place(tmp_path: Path) -> None:
     place = "a.json:data[0].paragraphs[0].qas"
     assert causes(prepared) == {
         f"{place}[1]": "duplicate id",
-        f"{place}[2]": "answer_start does not point at the answer",
+        f"{place}[2]": "answer is not in the context",
         f"{place}[3]": "marked impossible, but has answers",
         f"{place}[4]": "marked answerable, but has no answer",
         f"{place}[5]": "empty question",

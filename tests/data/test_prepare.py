@@ -25,7 +25,7 @@ def questions(path: Path, titles: int, each: int = 5) -> Path:
             "title": f"t{n % titles}",
             "context": f"Ada {n % 9} met Bo.",
             "question": f"{n}?",
-            "answers": [],
+            "answers": "Ada",
         }
         for n in range(titles * each)
     ]

@@ -139,9 +139,9 @@ def test_a_reader_tunes_its_threshold_and_keeps_it_with_the_model(reader: RunRes
     splits = reader.record["data"]["splits"]
     assert splits["train"]["feature_count"] > splits["train"]["row_count"]
     (rejected,) = lines(reader.path / "rejected.jsonl")
-    assert rejected["cause"] == "answer_start does not point at the answer" and rejected[
-        "place"
-    ].endswith("data[0].paragraphs[0].qas[0]")
+    assert rejected["cause"] == "answer is not in the context" and rejected["place"].endswith(
+        "data[0].paragraphs[0].qas[0]"
+    )
 
 
 def test_the_best_weights_are_kept_or_the_last_ones(

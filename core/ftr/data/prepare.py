@@ -33,7 +33,7 @@ from ftr.data.labels import (
 )
 from ftr.data.rows import SPLITS, Loaded, Rejected, Rows
 from ftr.data.splits import Report, Work, bootstrap, make_splits, sample
-from ftr.data.squad import settle_answers
+from ftr.data.squad import check_answered, settle_answers, shared_passages, unanswered
 from ftr.errors import DataError
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def prepare_rows(
             f"there are no training rows, only {', '.join(work.splits) or 'nothing'}: give "
             "`dataset.train=FILE`"
         )
+    if training:
+        check_answered(work.splits["train"], loaded, head.schema)
     labels = _label(work, head.schema, data, known_labels, loaded)
     _limit(work, "train", data.limit, data)
     if training:
@@ -249,6 +251,8 @@ def _is_unlabelled(rows: Rows, train: Rows | None, schema: RowSchema) -> bool:
     names = [column.name for column in columns]
     if all(blank_as_none(row.get(name)) is None for row in rows.rows for name in names):
         return True
+    if all(column.type == "answers" for column in columns):
+        return all(unanswered(row, name) for row in rows.rows for name in names)
     classes = schema.classes
     if classes is None or not classes.required:
         return False
@@ -281,6 +285,13 @@ def _count_duplicates(work: Work, schema: RowSchema) -> None:
     work.notes += duplicates.notes(
         found, {split: len(rows) for split, rows in work.splits.items()}, schema
     )
+    for split, (count, where) in shared_passages(work.splits, schema).items():
+        work.record(split, "passages_in_train", count)
+        work.notes.append(
+            f"{split}: {count} of {len(work.splits[split])} rows ask about a passage that train "
+            f"has too, first {where}: its scores are too high. Keep each `context` in one file, or "
+            f"let the split be made from train (`dataset.{split}=none`)"
+        )
 
 
 def _remove_duplicates(work: Work, schema: RowSchema, data: DataConfig) -> None:

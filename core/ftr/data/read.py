@@ -196,6 +196,8 @@ def add_table(
     rows.rows += rename(table, mapping)
     rows.places += table.places
     loaded.origins[split] = origin
+    if split == "train":
+        loaded.columns = {name: table.columns[index] for name, index in mapping.items()}
     loaded.rejected += table.rejected
     loaded.notes += [note for note in table.notes if note not in loaded.notes]
     place = mapping.get(schema.label or "")

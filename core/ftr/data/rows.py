@@ -137,6 +137,8 @@ class Loaded:
     """The classes in the order of a mapping that came with the data, and what that is; empty where
     none did.
     """
+    columns: dict[str, str] = field(default_factory=dict)
+    """Canonical name -> name in the file, of the training rows."""
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ftr.data.clean import CONTEXT
 from ftr.data.labels import counted
 from ftr.data.rows import SPLITS, Rejected, Row, Rows
+from ftr.data.squad import has_answer
 from ftr.errors import DataError
 from ftr.registry.schema import Column, RowSchema
 
@@ -362,6 +363,24 @@ class Work:
                     f"`{self.origins.get(split, split)}`: no usable rows are left for "
                     f"{split}{self._why(split)}"
                 )
+        name = next(
+            (
+                column.name
+                for column in schema.columns
+                if column.type == "answers" and column.target and column.required
+            ),
+            None,
+        )
+        if training and name and not has_answer(self.splits["train"], name):
+            advice = (
+                ": raise `data.limit`, or set `data.sample=random`"
+                if "train" in self.limited
+                else ": add questions that have answers"
+            )
+            raise DataError(
+                "no training row that is left has an answer in "
+                f"`{name}`{advice}{self._why('train')}"
+            )
         if training and schema.classes:
             present = set(counted(self.splits["train"].rows, schema.classes))
             absent = [name for number, name in enumerate(labels) if number not in present]

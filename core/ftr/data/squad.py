@@ -10,14 +10,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
-from typing import TYPE_CHECKING
 
-from ftr.data.rows import Rejected, Row, Rows, Table
+from ftr.data.check import blank_as_none
+from ftr.data.rows import HELD_OUT, Loaded, Rejected, Row, Rows, Table
+from ftr.data.splits import text_key
 from ftr.errors import DataError
-
-if TYPE_CHECKING:
-    from ftr.registry.schema import RowSchema
-
+from ftr.registry.schema import RowSchema
 
 COLUMNS = ["id", "title", "context", "question", "answers"]
 EXTRA = ["answer_start", "is_impossible"]
@@ -272,12 +270,23 @@ def contradiction(flag: object, answers: Answers) -> str | None:
     """Return what is wrong between the answers and `is_impossible`, in any of its spellings, or
     None.
     """
-    word = str(int(flag) if isinstance(flag, (bool, float)) else flag).strip().lower()
-    if word in ("1", "true", "t", "yes", "y"):
+    if marked_impossible(flag):
         return "marked impossible, but has answers" if answers["text"] else None
+    word = _word(flag)
     if word in ("0", "false", "f", "no", "n"):
         return None if answers["text"] else "marked answerable, but has no answer"
     return None if word in ("none", "null", "") else "is_impossible is neither true nor false"
+
+
+def marked_impossible(flag: object) -> bool:
+    """Whether `is_impossible`, in any of its spellings, is true."""
+    return _word(flag) in ("1", "true", "t", "yes", "y")
+
+
+def _word(flag: object) -> str:
+    if isinstance(flag, bool) or (isinstance(flag, float) and flag.is_integer()):
+        flag = int(flag)
+    return str(flag).strip().lower()
 
 
 def offset_unit(cells: Sequence[tuple[Sequence[Pair], str]]) -> str | None:
@@ -437,7 +446,11 @@ def _placed(
         near = _nearest(part, offset, context)
         if near is not None:
             return part, near, MOVED
-    return "answer_start does not point at the answer"
+    return (
+        "answer_start does not point at the answer"
+        if text.strip() in context
+        else "answer is not in the context"
+    )
 
 
 def _found(text: str, context: str, done: str) -> tuple[str, int, str] | str:
@@ -524,6 +537,87 @@ def settle_answers(rows: Rows, schema: RowSchema) -> tuple[Rows, Counter[str], l
         done,
         [f"{what}: {done[key]}{more}" for key, what, more in _told(name, unit, done) if done[key]],
     )
+
+
+def check_answered(rows: Rows, loaded: Loaded, schema: RowSchema) -> None:
+    """Raise `DataError` where no usable training row has an answer: the model would learn to give
+    none.
+    """
+    name = next(
+        (
+            column.name
+            for column in schema.columns
+            if column.type == "answers" and column.target and column.required
+        ),
+        None,
+    )
+    if name is None or not rows.rows or has_answer(rows, name):
+        return
+    given = loaded.splits["train"].rows
+    column = loaded.columns.get(name, name)
+    known = f"`{column}`" if column == name else f"`{column}`, read as `{name}`,"
+    if all(marked_impossible(blank_as_none(row.get(FLAG))) for row in given):
+        why, fix = f"all {len(given)} are marked `{FLAG}`", "Add questions that have answers"
+    else:
+        why = f"the column {known} has no answer in any of {len(given)} rows"
+        fix = (
+            f"Name the column that has them with `dataset.{name}=COLUMN`, or add questions that "
+            "have answers"
+        )
+    raise DataError(
+        f"`{loaded.origins.get('train', 'train')}`: no training row has an answer, so there is "
+        f"nothing to learn: {why}. {fix}"
+    )
+
+
+def has_answer(rows: Rows, name: str) -> bool:
+    """Whether some row, checked, has an answer."""
+    return any(isinstance(cell := row.get(name), Mapping) and cell.get("text") for row in rows.rows)
+
+
+def unanswered(row: Mapping[str, object], name: str) -> bool:
+    """Whether a row, as it was read, has no answer and does not say that there is none."""
+    pairs = answer_pairs(blank_as_none(row.get(name)), blank_as_none(row.get(START)))
+    return isinstance(pairs, list) and only_blank(pairs) and blank_as_none(row.get(FLAG)) is None
+
+
+def shared_passages(splits: Mapping[str, Rows], schema: RowSchema) -> dict[str, tuple[int, str]]:
+    """Return, for held-out splits, how many rows have the passage of a training row, and the places
+    of the first and of that row.
+    """
+    column = next(
+        (column for column in schema.columns if column.name == "context" and column.type == "text"),
+        None,
+    )
+    if (
+        column is None
+        or not any(column.type == "answers" for column in schema.columns)
+        or "train" not in splits
+    ):
+        return {}
+    alone = RowSchema(columns=(column,))
+    keys: dict[str, object] = {}
+    passages: dict[object, str] = {}
+
+    def key(row: Row) -> object:
+        text = str(row.get(column.name))
+        if text not in keys:
+            keys[text] = text_key(row, alone)
+        return keys[text]
+
+    for row, place in zip(splits["train"].rows, splits["train"].places, strict=True):
+        passages.setdefault(key(row), place)
+    found: dict[str, tuple[int, str]] = {}
+    for split in HELD_OUT:
+        rows = splits.get(split, Rows())
+        both = [
+            (place, passages[key(row)])
+            for row, place in zip(rows.rows, rows.places, strict=True)
+            if key(row) in passages
+        ]
+        if both:
+            found[split] = len(both), f"`{both[0][0]}`, in train `{both[0][1]}`"
+    return found
 
 
 def _told(name: str, unit: str | None, done: Counter[str]) -> list[tuple[str, str, str]]:
