@@ -156,7 +156,6 @@ def test_a_member_that_fails_lets_those_under_way_end_and_no_other_begin(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
 @pytest.mark.usefixtures("ray_here")
 def test_an_interrupt_while_a_member_is_being_opened_stops_it_before_an_epoch_ends(
     tiny_bert: Path, reviews: Path, tmp_path: Path
