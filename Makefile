@@ -1,18 +1,37 @@
-# One command per job, the same for people and for CI.
+# One command per job, the same for people and for CI; `make help` lists them.
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
+LOWEST := .venv-lowest
+PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test check bench bench-sweep install clean
+.PHONY: help run test test-all test-lowest check bench bench-sweep install clean
+
+help:
+	@echo "make run          train question answering on the sample that ftr brings along"
+	@echo "make test         the fast tests and one real run of each kind"
+	@echo "make test-all     the tests that \`make test\` leaves out: clusters, kills, power cuts, whole packages"
+	@echo "make test-lowest  the fast tests with the lowest versions that pyproject.toml allows, in .venv-lowest"
+	@echo "make check        ruff, mypy and the rules for imports"
+	@echo "make bench        speed of a training"
+	@echo "make bench-sweep  speed of a sweep"
+	@echo "make install      the environment .venv, for all of the above"
+	@echo "make clean        remove both environments and runs"
 
 run: $(INSTALLED)
 	$(VENV)/bin/ftr run task=qa
 
 test: install
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python $(PYTEST) -m "not slow"
+
+test-all: install
+	$(VENV)/bin/python $(PYTEST) -m slow
+
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python $(PYTEST) -m "not slow"
 
 check: install
 	$(VENV)/bin/ruff check .
@@ -37,5 +56,10 @@ $(INSTALLED_DEV): $(INSTALLED)
 	$(VENV)/bin/python -m pip install --quiet --editable ".[offline,dev]"
 	touch $@
 
+$(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	PIP_CONSTRAINT=$(CURDIR)/constraints-lowest.txt $(LOWEST)/bin/python -m pip install --quiet --editable ".[offline,dev]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(LOWEST) runs

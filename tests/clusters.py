@@ -91,7 +91,7 @@ class Cluster:
     def __init__(self, folder: Path, network: Network, environment: dict[str, str]) -> None:
         self.nodes: list[Node] = []
         self.dashboard: str | None = None
-        self._folder, self._network, self._environment = folder, network, environment
+        self.folder, self._network, self._environment = folder, network, environment
         self._port, self._count = free_port(network.host(0)), 0
 
     @property
@@ -108,7 +108,7 @@ class Cluster:
         """Start one more node and return it once it has joined."""
         number, self._count = self._count, self._count + 1
         host = self._network.host(number)
-        place = self._folder / str(number)
+        place = self.folder / str(number)
         place.mkdir()
         command = [
             *self._network.enter(number),
@@ -127,9 +127,9 @@ class Cluster:
         ]
         command += self._as_head(host, dashboard) if number == 0 else [f"--address={self.address}"]
         command += options
-        mark = f"{self._folder.name}-{number}"
+        mark = f"{self.folder.name}-{number}"
         environment = {**os.environ, **self._environment, **size.environment, MARK: mark}
-        log = self._folder / f"{number}.log"
+        log = self.folder / f"{number}.log"
         with log.open("wb") as stream:
             # Runs no code of threads' concern: one system call, before the program begins.
             process = subprocess.Popen(

@@ -13,7 +13,7 @@ import trainings
 if TYPE_CHECKING:
     from ftr.runs.run import RunResult
 
-pytest_plugins = ["ftr.testing"]
+pytest_plugins = ["ftr.testing", "tiers"]
 
 # Read when torch is first imported, and by the processes that tests start: tiny models gain nothing
 # from threads.

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 Where = Literal["forward", "backward"]
 
 
+def recomputes(model: Any) -> bool:
+    """Whether the backward pass computes activations again; transformers has renamed this."""
+    found = getattr(model, "is_activation_checkpointing", None)
+    return bool(model.is_gradient_checkpointing if found is None else found)
+
+
 def refuse_rows(
     model: nn.Module, most: int, where: Where = "forward", checkpointed: int | None = None
 ) -> list[int]:
@@ -29,11 +35,7 @@ def refuse_rows(
     seen: list[int] = []
 
     def too_many(module: Any) -> bool:
-        limit = (
-            checkpointed
-            if checkpointed is not None and module.is_activation_checkpointing
-            else most
-        )
+        limit = checkpointed if checkpointed is not None and recomputes(module) else most
         return bool(seen[-1] > limit)
 
     def before(module: nn.Module, args: tuple[Any, ...], inputs: dict[str, Any]) -> None:

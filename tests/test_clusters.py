@@ -170,7 +170,7 @@ def node(tmp_path: Path) -> Path:
     home = tmp_path / "home"
     (home / ".ray").mkdir(parents=True)
     (home / ".ray" / "auth_token").write_text("0" * 64, encoding="utf-8")
-    ignored = shutil.ignore_patterns(".git", ".venv", "runs", "__pycache__", "*.so")
+    ignored = shutil.ignore_patterns(".git", ".venv*", "runs", "__pycache__", "*.so")
     shutil.copytree(PROJECT, home / "ftr", ignore=ignored, symlinks=True)
     return home
 

@@ -280,6 +280,7 @@ def test_what_is_written_is_clean_for_ruff(made: Path) -> None:
         assert result.returncode == 0, result.stdout
 
 
+@pytest.mark.slow
 def test_what_is_written_passes_mypy_strict_and_fits_the_protocols(
     made: Path, tmp_path: Path
 ) -> None:

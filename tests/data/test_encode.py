@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -192,11 +191,9 @@ while len(list(Path({str(tmp_path)!r}).glob("ready-*"))) < 2 and time.monotonic(
 split = store_split(rows, SequenceClassificationHead(), tokenizer, EncodeSettings(max_length=8, stride=2), Path({str(tmp_path)!r}), "one")
 print(split.features, sum(split.open()[1]["length"]))
 """
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     started = [
         subprocess.Popen(
             [sys.executable, "-c", code, str(tmp_path / f"ready-{n}")],
-            env=env,
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -40,14 +40,20 @@ def undisturbed(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_process_that_is_killed_again_and_again_loses_nothing(
-    start: Start, undisturbed: dict[str, Any], tiny_bert: Path, reviews: Path, tmp_path: Path
+    kills: int,
+    start: Start,
+    undisturbed: dict[str, Any],
+    tiny_bert: Path,
+    reviews: Path,
+    tmp_path: Path,
 ) -> None:
     rng = random.Random(0)
     process = start("run", *words(LONG, dataset=reviews, model=tiny_bert, output=tmp_path))
-    for part in range(3):
-        moment = rng.randrange(60 * part + 10, 60 * part + 60)
+    for part in range(kills):
+        # Half of the steps are left after the last kill: a busy machine may notice late that the moment has come.
+        moment = rng.randrange(30 * part + 10, 30 * part + 40)
         wait_for(lambda: logged(tmp_path) >= moment, process)  # noqa: B023
         time.sleep(rng.random() / 20)
         process.kill()
@@ -61,7 +67,7 @@ def test_a_process_that_is_killed_again_and_again_loses_nothing(
     assert outcome(run) == undisturbed
     record = json.loads((run / "run.json").read_text())
     steps = [part["step"] for part in record["resumed"]]
-    assert len(steps) == 3 and steps == sorted(steps) and steps[0] > 0
+    assert len(steps) == kills and steps == sorted(steps) and steps[0] > 0
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from ftr.train.session import Session
 from ftr.train.snapshot import Snapshots
 from ftr.train.trainer import StepTrainer
 from interruptions import command, cut_off, interrupted, outcome, resumed
+from tiers import slow_but
 from trainings import QUESTIONS, REVIEWS, Settings, train, write_reviews
 
 if TYPE_CHECKING:
@@ -83,7 +84,9 @@ def test_the_places_are_where_they_should_be(
         assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "place", slow_but(["in the middle of an epoch", "after the last step"], PLACES)
+)
 def test_a_classifier_ends_the_same_wherever_it_is_cut_off(
     place: str, undisturbed: dict[str, Any], tiny_bert: Path, reviews: Path, tmp_path: Path
 ) -> None:
@@ -131,7 +134,7 @@ SETTINGS: dict[str, Settings] = {
 }
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", slow_but(["qa", "evaluation by steps"], SETTINGS))
 def test_any_settings_end_the_same(
     name: str, tiny_bert: Path, reviews: Path, questions: Path, tmp_path: Path
 ) -> None:

@@ -25,8 +25,8 @@ def test_a_stranger_gets_from_nothing_to_a_sweep(tmp_path: Path) -> None:
         if not name.startswith(("FTR_", "PYTEST_"))
     }
     environment["FTR_CACHE"] = str(tmp_path / "cache")
-    # Workers take half a minute more; `tests/plugins` has that check run on a built-in task.
-    environment["PYTEST_ADDOPTS"] = "-k 'not two_workers'"
+    # The checks that start Ray: `tests/plugins` has them run on a built-in task.
+    environment["PYTEST_ADDOPTS"] = "-k 'not two_workers and not trials_of_a_sweep'"
     done = subprocess.run(
         [str(SCRIPT), str(folder), sys.executable, "2"],
         env=environment,

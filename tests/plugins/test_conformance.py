@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ftr.registry.registry import get_registry
 from ftr.registry.specs import KINDS
 from ftr.testing import (
@@ -13,6 +15,7 @@ from ftr.testing import (
     TaskConformance,
 )
 from ftr.testing.contract import Conformance
+from ftr.testing.subjects import TaskSubject
 from ftr.testing.tiny import FAMILIES
 
 LABELS = {"predictions": [0, 1, 2, 0, 1, 2], "references": [0, 1, 2, 0, 1, 2]}
@@ -33,8 +36,14 @@ class TestSentiment(TaskConformance):
 class TestQA(TaskConformance):
     name = "qa"
     settings = {"head.max_question_length": 20, "data.stride": 16, "data.limit": 12}
-    # As above; two workers are not tested with this task elsewhere.
-    test_trials_of_a_sweep_train_it = None  # type: ignore[assignment]
+
+    @pytest.mark.slow
+    def test_two_workers_train_it(self, ftr_task: TaskSubject, ftr_ray: None) -> None:
+        super().test_two_workers_train_it(ftr_task, ftr_ray)
+
+    @pytest.mark.slow
+    def test_trials_of_a_sweep_train_it(self, ftr_task: TaskSubject, ftr_ray: None) -> None:
+        super().test_trials_of_a_sweep_train_it(ftr_task, ftr_ray)
 
 
 class TestSequenceClassification(HeadConformance):

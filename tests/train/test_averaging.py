@@ -86,7 +86,10 @@ def test_the_averages_are_evaluated_kept_and_predicted_with(
 
 @pytest.mark.parametrize(
     ("owner", "name", "call", "keep"),
-    [(StepTrainer, "training_step", 8, "best"), (Session, "settle", 1, "last")],
+    [
+        (StepTrainer, "training_step", 8, "best"),
+        pytest.param(Session, "settle", 1, "last", marks=pytest.mark.slow),
+    ],
 )
 def test_a_training_that_is_cut_off_ends_the_same(
     owner: type, name: str, call: int, keep: str, tiny_bert: Path, reviews: Path, tmp_path: Path

@@ -141,7 +141,7 @@ def test_merged_is_a_plain_checkpoint_with_the_same_logits(
     assert changed == attention | {"classifier.weight", "classifier.bias"}
 
 
-@pytest.mark.parametrize("merge", [False, True])
+@pytest.mark.parametrize("merge", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_training_that_is_cut_off_ends_the_same(
     merge: bool, tiny_bert: Path, reviews: Path, tmp_path: Path
 ) -> None:

@@ -208,7 +208,7 @@ def undisturbed(
     return asked, train(asked)
 
 
-@pytest.mark.parametrize("most", [1, 2, 3])
+@pytest.mark.parametrize("most", [pytest.param(1, marks=pytest.mark.slow), 2, 3])
 def test_a_run_at_every_limit_down_to_one_row_has_the_losses_of_one_without(
     undisturbed: tuple[dict[str, object], RunResult], most: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -236,6 +236,7 @@ def test_a_run_at_every_limit_down_to_one_row_has_the_losses_of_one_without(
     assert numbers(tight) == pytest.approx(numbers(plain), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_size_that_was_found_is_kept_across_resume(
     tiny_bert: Path, reviews: Path, tmp_path: Path
 ) -> None:

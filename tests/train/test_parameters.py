@@ -335,6 +335,7 @@ GRADUAL = {
 }
 
 
+@pytest.mark.slow
 def test_gradual_unfreezing_is_recorded_and_goes_on_after_a_cut(
     tiny_bert: Path, reviews: Path, tmp_path: Path
 ) -> None:
@@ -362,6 +363,7 @@ def test_gradual_unfreezing_is_recorded_and_goes_on_after_a_cut(
     assert outcome(run) == outcome(whole.path)
 
 
+@pytest.mark.slow
 def test_parts_thaw_where_activations_are_computed_again(
     tiny_bert: Path, reviews: Path, tmp_path: Path
 ) -> None:

@@ -132,7 +132,7 @@ def test_the_limits_follow_the_device_unless_they_are_given() -> None:
     assert micro_limits("auto", "cpu") == (ROWS_PER_MICRO_BATCH, 4096)
 
 
-@pytest.mark.parametrize("task", ["sentiment", "qa"])
+@pytest.mark.parametrize("task", ["sentiment", pytest.param("qa", marks=pytest.mark.slow)])
 def test_the_loss_curve_of_a_run_does_not_depend_on_the_micro_batch(
     task: str, tiny_bert: Path, reviews: Path, questions: Path, tmp_path: Path
 ) -> None:

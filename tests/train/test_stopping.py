@@ -114,7 +114,10 @@ def test_the_direction_is_that_of_the_metric(
 
 @pytest.mark.parametrize(
     ("owner", "name", "call"),
-    [(StepTrainer, "training_step", 13), (Session, "settle", 1)],
+    [
+        pytest.param(StepTrainer, "training_step", 13, marks=pytest.mark.slow),
+        (Session, "settle", 1),
+    ],
     ids=["in between", "once it has stopped"],
 )
 def test_a_training_that_is_cut_off_stops_where_it_would_have(

@@ -96,10 +96,17 @@ def undisturbed(
 @pytest.mark.parametrize(
     ("way", "place", "members"),
     [
-        ("bagging", (StepTrainer, "training_step", 7), ("interrupted", "none")),
+        pytest.param(
+            "bagging",
+            (StepTrainer, "training_step", 7),
+            ("interrupted", "none"),
+            marks=pytest.mark.slow,
+        ),
         ("bagging", (StepTrainer, "training_step", STEPS + 7), ("done", "interrupted")),
-        ("bagging", (Session, "predict", 5), ("done", "interrupted")),
-        ("bagging", (Joining, "keep", 1), ("done", "done")),
+        pytest.param(
+            "bagging", (Session, "predict", 5), ("done", "interrupted"), marks=pytest.mark.slow
+        ),
+        pytest.param("bagging", (Joining, "keep", 1), ("done", "done"), marks=pytest.mark.slow),
         ("boosting", (StepTrainer, "training_step", STEPS + 7), ("done", "interrupted")),
     ],
 )

@@ -228,6 +228,7 @@ def test_cross_validation_leaves_no_model_and_says_what_to_ask(
         ftr.load(run.path)
 
 
+@pytest.mark.slow
 def test_a_soup_is_a_plain_checkpoint_and_no_worse_on_validation(
     tiny_bert: Path, reviews: Path, tmp_path: Path
 ) -> None:

@@ -41,10 +41,12 @@ def test_a_whole_grid_says_so_and_a_part_of_one_does_not() -> None:
 def test_time_stops_trials_under_way_too_and_counts_the_parts_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    resumed = Budget(SweepConfig.model_validate({"time": "1m"}), None, "max", spent_before=50.0)
-    assert resumed.exhausted() is None and 50.0 <= resumed.seconds < 60.0
-    now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now + 11)
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    minute = SweepConfig.model_validate({"time": "1m"})
+    resumed = Budget(minute, None, "max", spent_before=50.0, began=now)
+    assert resumed.exhausted() is None and resumed.seconds == 50.0
+    now += 11
     assert resumed.exhausted() == Ending("time", "`time=60` seconds are over", at_once=True)
     assert resumed.sated([], 100) is None
 

@@ -23,7 +23,7 @@ from trainings import Settings, lines
 if TYPE_CHECKING:
     from ftr.study.sweep import SweepResult
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.usefixtures("ray_here")]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("ray_here")]
 
 FIFO: Settings = {**TINY, "searcher": "random", "scheduler": "fifo"}
 
@@ -76,6 +76,7 @@ def halved(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: P
     )
 
 
+@pytest.mark.slow
 def test_the_leaderboard_is_what_the_journal_tells(undisturbed: SweepResult) -> None:
     events = events_of(undisturbed.path)
     state = replay(events, "max")
@@ -110,6 +111,7 @@ def test_the_leaderboard_is_what_the_journal_tells(undisturbed: SweepResult) -> 
         assert (undisturbed.path / name).stat().st_size > 0, name
 
 
+@pytest.mark.slow
 def test_repeats_rank_by_their_mean_and_differ_in_seed(undisturbed: SweepResult) -> None:
     trials = undisturbed.state.trials
     assert sorted(trials) == list(range(10)) and Counter(
@@ -127,6 +129,7 @@ def test_repeats_rank_by_their_mean_and_differ_in_seed(undisturbed: SweepResult)
         assert seeds[1] == seeds[0] + 1
 
 
+@pytest.mark.slow
 def test_each_trial_is_an_ordinary_run_without_optimizer_state(undisturbed: SweepResult) -> None:
     for number, trial in undisturbed.state.trials.items():
         run = undisturbed.path / "trials" / f"{number:04d}"
@@ -142,6 +145,7 @@ def test_each_trial_is_an_ordinary_run_without_optimizer_state(undisturbed: Swee
         assert found == [result.value for result in trial.results] and trial.best == max(found)
 
 
+@pytest.mark.slow
 def test_the_winner_loads_in_transformers_and_equals_predict(
     undisturbed: SweepResult, reviews: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,6 +204,7 @@ def test_a_trial_that_fails_keeps_cause_and_log_and_ends_no_sweep(
     )
 
 
+@pytest.mark.slow
 def test_asha_stops_some_and_every_trial_keeps_its_own_schedule(halved: SweepResult) -> None:
     status = Counter(trial.status for trial in halved.state.trials.values())
     assert status["stopped"] >= 2 and status["done"] >= 2 and status["failed"] == 0
@@ -223,6 +228,7 @@ def test_asha_stops_some_and_every_trial_keeps_its_own_schedule(halved: SweepRes
     assert record["status"] == "done" and halved.best is not None
 
 
+@pytest.mark.slow
 def test_more_trials_go_on_where_a_finished_sweep_ended(
     undisturbed: SweepResult, tmp_path: Path
 ) -> None:
@@ -277,6 +283,7 @@ def by_loss(
     )
 
 
+@pytest.mark.slow
 def test_the_loss_ranks_trials_and_less_of_it_is_better(by_loss: SweepResult) -> None:
     entries = rank(by_loss.state.trials.values(), by_loss.record["mode"])
     values = [entry.value for entry in entries]
@@ -301,6 +308,7 @@ def test_the_loss_ranks_trials_and_less_of_it_is_better(by_loss: SweepResult) ->
     assert 0 < ensemble["scores"]["validation"]["loss"] < 3
 
 
+@pytest.mark.slow
 def test_a_space_that_was_gone_through_ends_the_sweep_and_resuming_it_says_so(
     by_loss: SweepResult, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -319,6 +327,7 @@ def test_a_space_that_was_gone_through_ends_the_sweep_and_resuming_it_says_so(
     assert len(started(events_of(by_loss.path))) == 4
 
 
+@pytest.mark.slow
 def test_a_metric_the_task_does_not_report_ends_it_with_the_scores_there_are(
     tiny_bert: Path, reviews: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -345,6 +354,7 @@ def test_a_metric_the_task_does_not_report_ends_it_with_the_scores_there_are(
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two workers need two cores")
+@pytest.mark.slow
 def test_two_workers_a_trial_come_to_the_metric_of_one(
     tiny_bert: Path, reviews: Path, tmp_path: Path
 ) -> None:

@@ -1,0 +1,46 @@
+"""The two tiers of tests: `make test` runs those without the marker `slow`, `make test-all` the others.
+
+A pytest plugin that names, at the end of a session, tests that take long and lack the marker.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+
+def slow_but(fast: Iterable[str], names: Iterable[str]) -> list[Any]:
+    """Return the parameters `names`, all marked `slow` except those in `fast`."""
+    kept = set(fast)
+    return [name if name in kept else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the limit to the settings in `pyproject.toml`."""
+    parser.addini(
+        "slow_seconds",
+        "report tests that take longer than this and are not marked `slow`",
+        default="15",
+    )
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Name the tests over the limit; they do not fail, because a busy machine is not their fault."""
+    limit = float(config.getini("slow_seconds"))
+    seconds: dict[str, float] = defaultdict(float)
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport) and "slow" not in report.keywords:
+                seconds[report.nodeid] += report.duration
+    over = sorted(((spent, name) for name, spent in seconds.items() if spent > limit), reverse=True)
+    if over:
+        terminalreporter.section(
+            f"over {limit:g} s without the marker `slow`: mark these or make them faster"
+        )
+        for spent, name in over:
+            terminalreporter.write_line(f"{spent:7.1f} s  {name}")
