@@ -8,7 +8,7 @@ import pytest
 
 from ftr.testing.contract import Conformance, broken, require
 from ftr.testing.subjects import HeadSubject
-from ftr.testing.subjects.learned import told
+from ftr.testing.subjects.head import told
 
 if TYPE_CHECKING:
     from torch import Tensor
