@@ -2,13 +2,15 @@
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import trainings
+from interruptions import Start, command
 
 if TYPE_CHECKING:
     from ftr.runs.run import RunResult
@@ -83,3 +85,19 @@ def reader(
         model=tiny_bert,
         output=tmp_path_factory.mktemp("reader"),
     )
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start commands; those that a failed test leaves are ended."""
+    started: list[subprocess.Popen[str]] = []
+
+    def begin(*given: object, **where: Any) -> subprocess.Popen[str]:
+        started.append(command(*given, **where))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        if process.poll() is None:
+            process.terminate()
+            process.communicate()

@@ -37,7 +37,7 @@ CHOSEN = (
     else ["deberta-v2", "albert", "mpnet", "bart", "gpt_neox", "mixtral", "mamba"]
 )
 """All kinds take four minutes on two cores: `FTR_ALL_KINDS=1 pytest
-tests/train/test_architecture.py` runs them.
+tests/model/test_architecture.py` runs them.
 """
 LENGTHS = dict.fromkeys(("reformer", "nystromformer"), "fails on two short texts")
 
