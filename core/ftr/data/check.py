@@ -9,7 +9,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ftr.data.labels import MULTI_LABEL
-from ftr.data.rows import Rejected, RejectedRowsError, Row, Rows
+from ftr.data.rows import Rejected, RejectedRowsError, Row, Rows, blank_as_none
 from ftr.data.squad import canonical_answers, contradiction
 
 if TYPE_CHECKING:
@@ -111,14 +111,6 @@ def _one_class(value: object, column: Column) -> Checked:
         return value, f"{column.name} is a list of several classes"
     one = blank_as_none(value[0]) if value else None
     return one, f"empty {column.name}" if one is None else None
-
-
-def blank_as_none(value: object) -> object:
-    """Return None for a null cell: None, NaN (pandas) or blank."""
-    blank = (isinstance(value, str) and not value.strip()) or (
-        isinstance(value, float) and math.isnan(value)
-    )
-    return None if blank else value
 
 
 def as_text(value: object) -> str:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from ftr.config.values import label_name
 from ftr.data import splits as duplicates
 from ftr.data.augment import Augmenter
-from ftr.data.check import blank_as_none, check_rows, check_share
+from ftr.data.check import check_rows, check_share
 from ftr.data.clean import LEFT_ALONE, STOP_WORDS, Cleaner, clean_split
 from ftr.data.columns import set_aside
 from ftr.data.labels import (
@@ -31,7 +31,7 @@ from ftr.data.labels import (
     strangers,
     with_ids,
 )
-from ftr.data.rows import SPLITS, Loaded, Rejected, Rows
+from ftr.data.rows import SPLITS, Loaded, Rejected, Rows, blank_as_none
 from ftr.data.splits import Report, Work, bootstrap, make_splits, sample
 from ftr.data.squad import check_answered, settle_answers, shared_passages, unanswered
 from ftr.errors import DataError

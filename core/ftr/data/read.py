@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from ftr.config.components import FileOptions, HubOptions, column_choices, file_options, hub_options
-from ftr.data.check import blank_as_none, clean_row
+from ftr.data.check import clean_row
 from ftr.data.columns import has_column, map_columns, rename, set_aside
 from ftr.data.labels import label_key
 from ftr.data.layout import Source, find_files, parse, read_source, read_table
@@ -27,6 +27,7 @@ from ftr.data.rows import (
     SourceFile,
     Table,
     Unlabelled,
+    blank_as_none,
 )
 from ftr.data.squad import unnested
 from ftr.data.tables import class_cells, is_saved, read_saved

@@ -2,6 +2,7 @@
 steps.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -159,3 +160,16 @@ class Table:
     classes: dict[str, Sequence[str]] = field(default_factory=dict)
     """Of columns that came with a mapping of class ids: the names of the classes in id order."""
     classes_from: str = "the mapping that came with the data"
+
+
+def blank_as_none(value: object) -> object:
+    """Return None for a null cell: None, NaN (pandas) or blank."""
+    blank = (isinstance(value, str) and not value.strip()) or (
+        isinstance(value, float) and math.isnan(value)
+    )
+    return None if blank else value
+
+
+def has_answer(rows: Rows, name: str) -> bool:
+    """Whether some row, checked, has an answer."""
+    return any(isinstance(cell := row.get(name), Mapping) and cell.get("text") for row in rows.rows)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from ftr.data.clean import CONTEXT
 from ftr.data.labels import counted
-from ftr.data.rows import SPLITS, Rejected, Row, Rows
-from ftr.data.squad import has_answer
+from ftr.data.rows import SPLITS, Rejected, Row, Rows, has_answer
 from ftr.errors import DataError
 from ftr.registry.schema import Column, RowSchema
 

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
 
-from ftr.data.check import blank_as_none
-from ftr.data.rows import HELD_OUT, Loaded, Rejected, Row, Rows, Table
+from ftr.data.rows import HELD_OUT, Loaded, Rejected, Row, Rows, Table, blank_as_none, has_answer
 from ftr.data.splits import text_key
 from ftr.errors import DataError
 from ftr.registry.schema import RowSchema
@@ -568,11 +567,6 @@ def check_answered(rows: Rows, loaded: Loaded, schema: RowSchema) -> None:
         f"`{loaded.origins.get('train', 'train')}`: no training row has an answer, so there is "
         f"nothing to learn: {why}. {fix}"
     )
-
-
-def has_answer(rows: Rows, name: str) -> bool:
-    """Whether some row, checked, has an answer."""
-    return any(isinstance(cell := row.get(name), Mapping) and cell.get("text") for row in rows.rows)
 
 
 def unanswered(row: Mapping[str, object], name: str) -> bool:
