@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ftr.registry.plugin_files import sha256
+from ftr.atomic import sha256
 
 PREDICT, EVALUATE, RESUME = "predict", "evaluate", "resume"
 COMMANDS = (PREDICT, EVALUATE, RESUME)

@@ -1,10 +1,9 @@
-"""Writing files and folders so that a crash or a power cut leaves the old one or the new one, never
-a half.
+"""Atomic writes, file locks and hashes: a crash or a power cut leaves the old file or the new one.
 
-There is one way to write. The new content goes into a file or folder beside the place it will take,
-under a name nobody can guess (`model.new-HOST-PROCESS-RANDOM`), made for it alone and locked by
-this process. It is synced, renamed, and the folder that holds it is synced. The kernel releases the
-lock when a process dies, so `clear_leftovers` knows what a killed process left.
+New content goes into a file or folder beside its destination, under a name nobody can guess
+(`model.new-HOST-PROCESS-RANDOM`), locked by this process. It is synced, renamed, and the folder
+that holds it is synced. The kernel releases the lock when a process dies, so `clear_leftovers`
+recognizes what a killed process left.
 """
 
 from __future__ import annotations
@@ -36,6 +35,14 @@ _YOUNG = 60.0
 """Seconds within which what a living process made may not be locked yet."""
 
 
+def sha256(content: Path | bytes | str) -> str:
+    """Return the SHA-256 of a file, of bytes or of text, in hex. Raises `OSError`."""
+    if isinstance(content, Path):
+        with content.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by `text`. Raises `RunError` naming the file when the disk refuses."""
     write_bytes(path, text.encode())
@@ -46,11 +53,19 @@ def write_bytes(path: Path, content: bytes) -> None:
 
     A file keeps its mode. Raises `RunError` naming the file.
     """
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        raise _refused(path, error) from error
+
+
+def replace_file(path: Path, content: bytes, mode: int = 0o666) -> None:
+    """Do what `write_bytes` does, and raise `OSError`; a new file gets `mode`."""
     fresh = _fresh(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(
-            os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666), "wb"
+            os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb"
         ) as stream:
             _lock(stream.fileno())
             if path.is_file() and not path.is_symlink():
@@ -60,8 +75,6 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.fsync(stream.fileno())
         fresh.replace(path)
         sync(path.parent)
-    except OSError as error:
-        raise _refused(path, error) from error
     finally:
         # Gone when all went well.
         with contextlib.suppress(OSError):
@@ -171,17 +184,47 @@ def new_folder(path: Path, *, synced: bool = True) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder against other processes that do the same, waiting for them; where there are no
-    locks, without.
+def locked(path: Path, *, seconds: float = -1, holder: bytes = b"") -> Iterator[None]:
+    """Hold the lock file `path`, which keeps `holder` for others to read.
+
+    The kernel releases it when this process dies. Waits for another holder, at most `seconds` when
+    that is not negative. Raises `TimeoutError`, and `OSError` when the file cannot be written.
     """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
+    from filelock import FileLock
+
+    def note(handle: int) -> None:
+        os.ftruncate(handle, 0)
+        os.write(handle, holder)
+
+    # The library would make the folder.
+    path.parent.stat()
+    # A soft lock would outlive its holder.
+    lock = FileLock(
+        path,
+        timeout=seconds,
+        thread_local=False,
+        fallback_to_soft=False,
+        on_acquired=note if holder else None,
+    )
+    with lock:
         yield
+
+
+def is_locked(path: Path) -> bool | None:
+    """Whether a living process holds the lock on a file or folder; None where that is unknown."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
     finally:
         os.close(handle)
+    return False
 
 
 @contextlib.contextmanager
@@ -292,7 +335,7 @@ def _is_dead(path: Path, host: str | None, process: int, held: bool) -> bool:
         return held or not _runs(process)
     if host != _HOST:
         return False
-    locked = _is_locked(path)
+    locked = is_locked(path)
     if locked is None:
         return not _runs(process)
     try:
@@ -301,22 +344,6 @@ def _is_dead(path: Path, host: str | None, process: int, held: bool) -> bool:
         return False
     # In a container that starts again the number may be that of another process, or of this one.
     return not locked and not (young and _runs(process))
-
-
-def _is_locked(path: Path) -> bool | None:
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
-    finally:
-        os.close(handle)
-    return False
 
 
 def _runs(process: int) -> bool:

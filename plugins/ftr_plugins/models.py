@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftr.atomic import sha256
 from ftr.config.schema import PretrainedOptions
 from ftr.errors import ModelError
 from ftr.model.pretrained import Pretrained
@@ -80,8 +80,7 @@ class MiniLM(Named):
     def load(self, auto_class: type[Any], **config: Any) -> PreTrainedModel:
         """Return the model after checking that the weights are the known ones."""
         path = Path(self.source) / "model.safetensors"
-        with path.open("rb") as weights:
-            digest = hashlib.file_digest(weights, "sha256").hexdigest()
+        digest = sha256(path)
         if digest != self.sha256:
             raise ModelError(
                 f"`{path}` has sha256 {digest}, not {self.sha256}: these are not the weights of "

@@ -133,11 +133,11 @@ class TestAutoscaler:
 DRIVER = """
 import json, ray
 from ftr.errors import ConfigError
-from ftr.cluster.capacity import check_fit
+from ftr.cluster.capacity import check_capacity
 ray.init("auto", logging_level="ERROR")
-answers = [check_fit(0, 1, 0, None, {}), check_fit(1, 1, 1, None, {}), check_fit(2, 1, 0, None, {})]
+answers = [check_capacity(0, 1, 0, None, {}), check_capacity(1, 1, 1, None, {}), check_capacity(2, 1, 0, None, {})]
 try:
-    check_fit(1, 1, 2, None, {})
+    check_capacity(1, 1, 2, None, {})
 except ConfigError as error:
     answers.append(str(error))
 print(json.dumps(answers))

@@ -17,9 +17,9 @@ import pytest
 
 from clusters import Cluster, Size, ray_cluster
 from editable import python_with_pears
+from ftr.atomic import sha256
 from ftr.cluster.connect import probe
 from ftr.errors import ConfigError
-from ftr.registry.plugin_files import sha256
 from networks import free_port
 
 pytestmark = pytest.mark.slow

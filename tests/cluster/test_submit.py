@@ -16,9 +16,8 @@ import pytest
 
 from clusters import Cluster, Size, ray_cluster
 from editable import python_with_pears
-from ftr.cluster import submit as packing
-from ftr.cluster.jobserver import JobServer
-from ftr.cluster.submit import pack
+from ftr.cluster import submit as submitting
+from ftr.cluster.submit import JobServer, cluster_command
 from ftr.errors import ConfigError, RequestError
 from networks import free_port
 from trainings import write_reviews
@@ -290,11 +289,11 @@ class TestAddress:
         )
 
 
-class TestPack:
+class TestClusterCommand:
     """Relative paths are sent; absolute ones are those of the cluster."""
 
     def test_files_that_are_named_and_here(self, place: Path) -> None:
-        packed = pack(
+        command_there = cluster_command(
             [
                 "run",
                 "task=sentiment",
@@ -304,48 +303,67 @@ class TestPack:
             ],
             "job",
         )
-        assert packed.files == {"reviews.csv": Path("reviews.csv")}
-        assert packed.words[-2:] == ("output=~/ftr-jobs/job", "compute.address=auto")
-        assert (packed.output, packed.here) == ("~/ftr-jobs/job", Path("runs"))
+        assert command_there.files == {"reviews.csv": Path("reviews.csv")}
+        assert command_there.words[-2:] == ("output=~/ftr-jobs/job", "compute.address=auto")
+        assert (command_there.output, command_there.here) == ("~/ftr-jobs/job", Path("runs"))
 
     def test_files_that_a_configuration_names(self, place: Path) -> None:
-        assert set(pack(["sweep", SHORT], "job").files) == {"mine.yaml", "reviews.csv", "tiny"}
+        assert set(cluster_command(["sweep", SHORT], "job").files) == {
+            "mine.yaml",
+            "reviews.csv",
+            "tiny",
+        }
 
     def test_a_path_that_leads_out_of_the_folder_gets_a_new_place(
         self, place: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         (place / "below").mkdir()
         monkeypatch.chdir(place / "below")
-        packed = pack(["run", "task=sentiment", "dataset=../reviews.csv"], "job")
-        assert packed.files == {"sent/0/reviews.csv": Path("../reviews.csv")}
+        command_there = cluster_command(["run", "task=sentiment", "dataset=../reviews.csv"], "job")
+        assert command_there.files == {"sent/0/reviews.csv": Path("../reviews.csv")}
         assert (
-            "dataset=sent/0/reviews.csv" in packed.words
-            and "dataset=../reviews.csv" not in packed.words
+            "dataset=sent/0/reviews.csv" in command_there.words
+            and "dataset=../reviews.csv" not in command_there.words
         )
 
     def test_what_the_command_says_of_output_and_address_stands(self, place: Path) -> None:
-        packed = pack(["run", SHORT, "output=/shared/runs", "compute.address=head:6379"], "job")
-        assert packed.words == ("run", SHORT, "output=/shared/runs", "compute.address=head:6379")
-        assert (packed.output, packed.here) == ("/shared/runs", None)
+        command_there = cluster_command(
+            ["run", SHORT, "output=/shared/runs", "compute.address=head:6379"], "job"
+        )
+        assert command_there.words == (
+            "run",
+            SHORT,
+            "output=/shared/runs",
+            "compute.address=head:6379",
+        )
+        assert (command_there.output, command_there.here) == ("/shared/runs", None)
 
     def test_options_of_the_command_stay_behind_its_settings(self, place: Path) -> None:
         (place / "a-run").mkdir()
-        packed = pack(["evaluate", "a-run", "dataset=reviews.csv", "--split", "test"], "job")
-        assert packed.words == ("evaluate", "a-run", "dataset=reviews.csv", "--split", "test")
-        assert set(packed.files) == {"a-run", "reviews.csv"}
+        command_there = cluster_command(
+            ["evaluate", "a-run", "dataset=reviews.csv", "--split", "test"], "job"
+        )
+        assert command_there.words == (
+            "evaluate",
+            "a-run",
+            "dataset=reviews.csv",
+            "--split",
+            "test",
+        )
+        assert set(command_there.files) == {"a-run", "reviews.csv"}
 
     def test_too_much_is_refused(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(packing, "LIMIT", 1000)
+        monkeypatch.setattr(submitting, "LIMIT", 1000)
         with pytest.raises(
             RequestError,
             match=r"most of it `tiny`; at most 0 MB are sent along\. Put it where all nodes see it",
         ):
-            pack(["run", SHORT], "job")
+            cluster_command(["run", SHORT], "job")
 
     def test_a_run_of_this_machine_cannot_be_resumed_there(self, place: Path) -> None:
         (place / "runs" / "a-run").mkdir(parents=True)
         with pytest.raises(RequestError, match="`runs/a-run` lies on this machine"):
-            pack(["resume", "runs/a-run"], "job")
+            cluster_command(["resume", "runs/a-run"], "job")
 
     @pytest.mark.parametrize(
         ("words", "sent"),
@@ -381,9 +399,9 @@ class TestPack:
             "model: choice(minilm,./ck)\ndataset: {name: 'choice(reviews.csv,b.csv)'}\ntrials: 2\n"
         )
         (place / "search.yaml").write_text(text, encoding="utf-8")
-        packed = pack(["sweep", "task=sentiment", *words], "job")
-        assert set(packed.files) == sent
-        assert packed.words[:-2] == ("sweep", "task=sentiment", *words), (
+        command_there = cluster_command(["sweep", "task=sentiment", *words], "job")
+        assert set(command_there.files) == sent
+        assert command_there.words[:-2] == ("sweep", "task=sentiment", *words), (
             "nothing changes in what is below this folder"
         )
 
@@ -395,7 +413,7 @@ class TestPack:
         text = "dataset: {train: ../reviews.csv, text: review}\nmodel: choice(../tiny,ck)\n"
         (place / "search.yaml").write_text(text, encoding="utf-8")
         monkeypatch.chdir(place / "below")
-        packed = pack(
+        command_there = cluster_command(
             [
                 "sweep",
                 "model=choice(minilm,../tiny,ck)",
@@ -403,19 +421,21 @@ class TestPack:
             ],
             "job",
         )
-        assert packed.files == {
+        assert command_there.files == {
             "sent/0/tiny": Path("../tiny"),
             "ck": Path("ck"),
             "sent/2/reviews.csv": Path("../reviews.csv"),
         }
-        assert packed.words[1:4] == (
+        assert command_there.words[1:4] == (
             "model=choice(minilm,sent/0/tiny,ck)",
             "dataset.train=sent/2/reviews.csv",
             "dataset.text=review",
         )
-        packed = pack(["sweep", "config=../search.yaml", "learning_rate=choice(1e-3,3e-3)"], "job")
-        sources = {str(source): there for there, source in packed.files.items()}
+        command_there = cluster_command(
+            ["sweep", "config=../search.yaml", "learning_rate=choice(1e-3,3e-3)"], "job"
+        )
+        sources = {str(source): there for there, source in command_there.files.items()}
         assert set(sources) == {"../search.yaml", "../reviews.csv", "../tiny", "ck"}
-        assert f"config={sources['../search.yaml']}" in packed.words
-        assert f"dataset.train={sources['../reviews.csv']}" in packed.words
-        assert f"model=choice({sources['../tiny']},ck)" in packed.words
+        assert f"config={sources['../search.yaml']}" in command_there.words
+        assert f"dataset.train={sources['../reviews.csv']}" in command_there.words
+        assert f"model=choice({sources['../tiny']},ck)" in command_there.words

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ftr.atomic import sha256
 from ftr.cli.main import main
 from ftr.config.parse import registry_for
 from ftr.config.resolve import resolve
@@ -85,7 +86,7 @@ def test_a_file_may_be_named_before_or_after_the_command(
 def test_the_environment_names_files_and_ftr_plugins_tells_of_them(ftr: Ftr, file: Path) -> None:
     result = ftr("plugins", "--json", FTR_PLUGIN_FILES=str(file), FTR_PLUGINS="")
     (record,) = [record for record in json.loads(result.stdout) if record["sha256"]]
-    digest = plugin_files.sha256(file)
+    digest = sha256(file)
     assert (record["name"], record["distribution"], record["version"]) == (
         "my_task",
         "my_task.py",
@@ -173,7 +174,7 @@ def test_a_plugin_without_a_file_is_refused(capsys: pytest.CaptureFixture[str]) 
 def test_a_file_that_fails_is_one_line_and_half_of_it_is_not_there(ftr: Ftr, file: Path) -> None:
     file.write_text(f"{SOURCE}\nraise ValueError('late')\n", encoding="utf-8")
     result = ftr("list", "--json", "--plugin", "my_task.py")
-    version = plugin_files.sha256(file)[:12]
+    version = sha256(file)[:12]
     assert result.returncode == 0 and "pine" not in result.stdout
     assert result.stderr == (
         f"ftr: plugin `my_task` (my_task.py {version}) not loaded: ValueError: late (see `ftr "
@@ -234,7 +235,7 @@ def test_a_registry_that_was_given_must_hold_what_is_asked_for(here: Path, file:
 def test_a_recorded_file_is_found_again_or_named(
     here: Path, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    known = {str(file): plugin_files.sha256(file)}
+    known = {str(file): sha256(file)}
     trust.remember([trust.plugin(known[str(file)])])
     assert registry_again(known).has("metric", "pine")
     plugin_files.forget(None)
@@ -267,7 +268,7 @@ def test_a_recorded_file_is_found_again_or_named(
 def test_a_recorded_file_that_this_user_neither_named_nor_trained_with_is_not_run(
     here: Path, file: Path
 ) -> None:
-    known = {str(file): plugin_files.sha256(file)}
+    known = {str(file): sha256(file)}
     for _ in range(2):
         with pytest.raises(
             RequestError,
@@ -291,7 +292,7 @@ def test_a_recorded_file_that_this_user_neither_named_nor_trained_with_is_not_ru
 def test_content_is_trusted_wherever_it_lies_and_nothing_else_at_its_place(
     here: Path, file: Path
 ) -> None:
-    digest = plugin_files.sha256(file)
+    digest = sha256(file)
     trust.remember([trust.plugin(digest)])
     (here / "received").mkdir()
     copy = here / "received" / "my_task.py"
@@ -300,13 +301,13 @@ def test_content_is_trusted_wherever_it_lies_and_nothing_else_at_its_place(
     # The file was found by a record, which does not make it one that the user named.
     copy.write_text("raise AssertionError('run')", encoding="utf-8")
     with pytest.raises(RequestError, match="would be run because this folder names it"):
-        registry_again({str(copy): plugin_files.sha256(copy)})
+        registry_again({str(copy): sha256(copy)})
 
 
 def test_what_has_the_hash_is_what_runs(
     here: Path, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    digest = plugin_files.sha256(file)
+    digest = sha256(file)
     evil = here / "evil.py"
     evil.write_text("raise AssertionError('run')", encoding="utf-8")
     # Of this kind Python's own loader compares neither time nor size with the file.
@@ -317,11 +318,11 @@ def test_what_has_the_hash_is_what_runs(
     )
     assert plugin_files.load(file, digest).Pine.cones == 3
     plugin_files.forget(None)
-    real = plugin_files.sha256
 
-    def swapped(path: Path) -> str:
-        found = real(path)
-        path.write_bytes(evil.read_bytes())
+    def swapped(content: Path | bytes) -> str:
+        found = sha256(content)
+        if isinstance(content, Path):
+            content.write_bytes(evil.read_bytes())
         return found
 
     trust.remember([trust.plugin(digest)])

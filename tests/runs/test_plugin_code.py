@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import ftr
+from ftr.atomic import sha256
 from ftr.cli.main import main
 from ftr.errors import DataError, FtrError, PluginError, RequestError
 from ftr.registry import plugin_files
@@ -184,7 +185,7 @@ def test_an_error_in_a_plugins_code_names_component_plugin_and_version_and_leave
     assert (
         component in message
         and "`shaky`" in message
-        and f"shaky.py {plugin_files.sha256(file)[:12]}" in message
+        and f"shaky.py {sha256(file)[:12]}" in message
         and cause in message
     )
     assert len(message.splitlines()) == 1 and message.endswith("error.log`.")
@@ -248,7 +249,7 @@ def finished(common: dict[str, Any], place: Path) -> Path:
 
 def test_the_record_says_which_file_and_what_was_in_it(finished: Path, file: Path) -> None:
     record = json.loads((finished / "run.json").read_text(encoding="utf-8"))
-    digest = plugin_files.sha256(file)
+    digest = sha256(file)
     origin = {
         "plugin": "shaky",
         "distribution": "shaky.py",

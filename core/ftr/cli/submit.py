@@ -49,8 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Answer:
     """Submit, follow, fetch; the exit code is the job's own."""
-    from ftr.cluster.jobserver import JobServer
-    from ftr.cluster.submit import find, plugin_files_of, submit
+    from ftr.cluster.submit import JobServer, find, plugin_files_of, submit
     from ftr.registry.registry import registry_with
 
     _check(args)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ftr.cluster import ray_private
 from ftr.errors import ConfigError
 
 Resources = Mapping[str, float]
@@ -50,7 +51,7 @@ class Capacity:
     limits: Resources = field(default_factory=dict)
 
 
-def check_fit(
+def check_capacity(
     workers: int, cpus: float, gpus: float, memory_gb: float | None, resources: Mapping[str, float]
 ) -> int:
     """Return how many trials fit the connected cluster at once, counting the nodes its autoscaler
@@ -149,10 +150,7 @@ def from_settings(settings: Mapping[str, Any], now: Sequence[Kind]) -> Capacity:
 
 def _reported() -> Capacity | None:
     """Return what a managed autoscaler reported to Ray, the figures that Ray Train goes by."""
-    from ray._private.state import state
-
-    read = getattr(state, "get_cluster_config", None)
-    config = read() if read else None
+    config = ray_private.autoscaler_limits()
     groups = [] if config is None else list(config.node_group_configs)
     if config is None or not groups:
         return None

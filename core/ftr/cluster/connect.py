@@ -11,13 +11,11 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ftr import atomic
-from ftr.cluster import node as look
-from ftr.cluster import ship
+from ftr.cluster import node, ray_private, ship
 from ftr.config.schema import ComputeConfig
 from ftr.errors import ConfigError, RunError
 from ftr.paths import writable
@@ -38,7 +36,7 @@ def probe(asked: str) -> str:
     Raises `ConfigError` that says what is in the way: nobody listens, another program does, the
     token is missing or not the cluster's, this machine is none of its nodes.
     """
-    hush()
+    silence_ray()
     host, port = _parts(_resolved(asked), asked)
     try:
         socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
@@ -48,40 +46,22 @@ def probe(asked: str) -> str:
             f"`compute.address={asked}`: nobody listens at {host}:{port} ({reason}). Start a "
             "cluster there (`ray start --head`), or leave the key out to use this machine."
         ) from error
-    use_token()
+    ray_private.enable_token()
     _check_head(f"{host}:{port}", asked)
     return f"{host}:{port}"
 
 
-def hush() -> None:
-    """Keep Ray from telling what it does; importing it sets what it tells, so that comes first."""
+def silence_ray() -> None:
+    """Turn off Ray's progress messages; importing Ray sets its log level, so import it first."""
     import ray
 
     logging.getLogger(ray.__name__).setLevel(logging.ERROR)
 
 
-def use_token() -> None:
-    """Turn token authentication on where a token is at hand and nobody has turned it off; Ray does
-    so only for `auto`.
-    """
-    try:
-        from ray._private.authentication.authentication_token_setup import (
-            maybe_enable_token_auth_if_token_available,
-        )
-    except ImportError:  # before Ray 2.52
-        return
-    maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-
-
 def _resolved(asked: str) -> str:
     if asked != "auto":
         return asked
-    from ray._private.services import canonicalize_bootstrap_address
-
-    try:
-        found: str | None = canonicalize_bootstrap_address("auto")
-    except Exception:  # a `ConnectionError` when there is none, a `ValueError` when it is malformed
-        found = None
+    found = ray_private.head_address()
     if found is None:
         where = (
             f"`RAY_ADDRESS` is `{os.environ['RAY_ADDRESS']}`"
@@ -177,18 +157,14 @@ def _answer(address: str) -> dict[str, Any]:
     """Return the living nodes of the cluster at `address`, and those of any cluster on this
     machine.
     """
-    services: Any = import_module("ray._private.services")
-    raylet: Any = import_module("ray._raylet")
     try:
-        client = raylet.GcsClient(address=address)
-        nodes = client.get_all_node_info(timeout=ANSWER_SECONDS)
+        alive = ray_private.living_nodes(address, ANSWER_SECONDS)
     except Exception as error:
         return {
             "token": type(error).__name__ == "AuthenticationError",
             "trouble": next(iter(str(error).splitlines()), ""),
         }
-    alive = [node.hex() for node, told in nodes.items() if told.state == 0]  # `GcsNodeState.ALIVE`
-    return {"nodes": alive, "here": list(services.find_node_ids())}
+    return {"nodes": alive, "here": ray_private.nodes_here()}
 
 
 if __name__ == "__main__":
@@ -198,7 +174,7 @@ if __name__ == "__main__":
 Say = Callable[[str], None]
 
 HOOK = "ftr.runs.launch.quiet_worker"
-LOOK_SECONDS = 120.0
+REPORT_SECONDS = 120.0
 """How long a node may take to say what is installed there: it may have to start a process first."""
 
 
@@ -228,11 +204,11 @@ def connect(
     # Ray takes what its processes load at the time of connecting, and it takes a connection to know
     # what the nodes lack.
     wanted = ship.wanted(registry)
-    here = look.look(wanted)
+    here = node.installed(wanted)
     lacking = {
-        node: names
-        for node, report in _ask_nodes(look.look, wanted).items()
-        if (names := ship.differences(here, report, node))
+        address: names
+        for address, report in _ask_nodes(node.installed, wanted).items()
+        if (names := ship.differences(here, report, address))
     }
     ray.shutdown()
     names = sorted({name for missing in lacking.values() for name in missing})
@@ -336,11 +312,11 @@ def _check_sent(versions: Mapping[str, str], lacking: Mapping[str, list[str]], s
             f"sent {name} {version} to {len(nodes)} node{'s' if len(nodes) > 1 else ''}: "
             f"{', '.join(nodes)}"
         )
-    for node, troubles in _ask_nodes(_troubles, list(versions), only=set(lacking)).items():
+    for address, troubles in _ask_nodes(_troubles, list(versions), only=set(lacking)).items():
         for name, trouble in troubles.items():
             raise ConfigError(
-                f"`{name}` was sent to node {node} and does not load there: {trouble}. Install it "
-                "on the nodes."
+                f"`{name}` was sent to node {address} and does not load there: {trouble}. Install "
+                "it on the nodes."
             )
 
 
@@ -369,7 +345,7 @@ def _ask_nodes(
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     # By value, not by name: a node may lack ftr.
-    cloudpickle.register_pickle_by_value(look)
+    cloudpickle.register_pickle_by_value(node)
     try:
         remote = ray.remote(num_cpus=0, max_retries=1)(question)
         nodes = {
@@ -383,11 +359,11 @@ def _ask_nodes(
             if only is None or address in only
         }
     finally:
-        cloudpickle.unregister_pickle_by_value(look)
-    done, late = ray.wait(list(asked), num_returns=len(asked), timeout=LOOK_SECONDS)
+        cloudpickle.unregister_pickle_by_value(node)
+    done, late = ray.wait(list(asked), num_returns=len(asked), timeout=REPORT_SECONDS)
     if late:
         raise RunError(
-            f"node {asked[late[0]][1]} did not say within {LOOK_SECONDS:g} s what is installed "
+            f"node {asked[late[0]][1]} did not say within {REPORT_SECONDS:g} s what is installed "
             "there: is it overloaded?"
         )
     answers = {}

@@ -1,11 +1,8 @@
-"""What runs on a node that may lack ftr: reports of installed packages, and results of a submitted
-command. Standard library only.
+"""What runs on a node that may lack ftr: a report of installed packages, and the results of a
+submitted command.
 
-Its functions travel by value to Ray's workers, and the file itself to job servers (`python look.py
-REQUEST`): nothing here may import anything of ftr.
-
-The job that this module is on the head packs them into the folder of Ray's logs, which the server
-does hand out, and waits there: stopping the job takes them away again.
+Standard library only, besides Ray: Ray's workers get these functions by value, and a job server
+gets this file (`python ftr_node.py installed REQUEST`).
 """
 
 from __future__ import annotations
@@ -27,14 +24,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-MARK = "ftr-look "
+MARK = "ftr-node "
+"""Begins the line of a job's log that holds its answer as JSON."""
 Report = dict[str, Any]
 """`{"python", "packages": {distribution: None | {"version", "digest", "size", "paths"}}}`; None
 where it is not installed.
 """
 
 
-def look(wanted: dict[str, list[str]]) -> Report:
+def installed(wanted: dict[str, list[str]]) -> Report:
     """Report the distributions `wanted`, each with the top-level modules that are its own."""
     packages = {name: _package(name, modules) for name, modules in wanted.items()}
     return {"python": ".".join(platform.python_version_tuple()[:2]), "packages": packages}
@@ -115,13 +113,8 @@ def _place(module: str) -> Path | None:
     )
 
 
-if __name__ == "__main__":
-    sys.stdout.write(f"\n{MARK}" + json.dumps(look(json.loads(sys.argv[1]))) + "\n")
-
-
-RESULTS_MARK = "ftr-results "
 KEPT_SECONDS = 900.0
-"""How long results wait for a fetcher that may be gone."""
+"""How long results are offered to a client that may be gone."""
 RECORDS = ("sweep.json", "run.json")
 _LEFT = ("checkpoints", ".lock")
 """Of use only where the run lies."""
@@ -174,15 +167,31 @@ def unpack(archive: Path, destination: Path) -> None:
 
 
 def main() -> None:
-    """Offer the results of a job, and print a line that says where."""
+    """Answer what the command line asks for."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--output", required=True)
-    parser.add_argument("--since", required=True, type=float)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("installed").add_argument("wanted", type=json.loads)
+    offered = commands.add_parser("results")
+    offered.add_argument("output", type=Path)
+    offered.add_argument("since", type=float)
     asked = parser.parse_args()
-    folders = results(Path(asked.output).expanduser(), asked.since)
-    if not folders:
-        sys.stdout.write(f"\n{RESULTS_MARK}{json.dumps({'names': []})}\n")
-        return
+    if asked.command == "installed":
+        _print(installed(asked.wanted))
+    elif folders := results(asked.output.expanduser(), asked.since):
+        _offer(folders)
+    else:
+        _print({"names": []})
+
+
+def _print(answer: dict[str, Any]) -> None:
+    sys.stdout.write(f"\n{MARK}{json.dumps(answer)}\n")
+    sys.stdout.flush()
+
+
+def _offer(folders: list[Path]) -> None:
+    """Pack results into the folder of Ray's logs, which the job server hands out, and wait there;
+    stopping the job removes them.
+    """
     logs, node = _place_of_logs()
     archive = logs / f"ftr-results-{secrets.token_hex(16)}.tar"
 
@@ -191,9 +200,7 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, leave)
     try:
-        told = {**write_archive(folders, archive), "file": archive.name, "node": node}
-        sys.stdout.write(f"\n{RESULTS_MARK}{json.dumps(told)}\n")
-        sys.stdout.flush()
+        _print({**write_archive(folders, archive), "file": archive.name, "node": node})
         time.sleep(KEPT_SECONDS)
     finally:
         archive.unlink(missing_ok=True)
@@ -208,13 +215,13 @@ def _written(record: Path) -> float:
 
 def _place_of_logs() -> tuple[Path, str]:
     import ray
-    from ray._private import worker
 
-    ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
+    connected = ray.init(address="auto", logging_level="ERROR", log_to_driver=False)
     try:
-        return Path(
-            worker._global_node.get_logs_dir_path()
-        ), ray.get_runtime_context().get_node_id()
+        return (
+            Path(connected.address_info["session_dir"], "logs"),
+            ray.get_runtime_context().get_node_id(),
+        )
     finally:
         ray.shutdown()
 

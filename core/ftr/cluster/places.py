@@ -206,13 +206,7 @@ class Place:
                 with self._output(key) as stream:
                     stream.write(content)
             else:
-                fresh = (
-                    f"{key}.new-write"  # the next write takes the place of one that was cut short
-                )
-                with self._output(fresh) as stream:
-                    stream.write(content)
-                Path(self._path(fresh)).replace(self._path(key))
-                atomic.sync(Path(self._path(key)).parent)
+                atomic.replace_file(Path(self._path(key)), content)
 
     def upload(self, source: BinaryIO, key: str) -> tuple[int, str]:
         """Write a stream to `key`, block by block; return its size and sha256."""

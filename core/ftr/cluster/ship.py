@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
+import contextlib
 import os
 import secrets
 import shutil
@@ -13,11 +12,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftr import atomic
+from ftr.atomic import sha256
 from ftr.cluster.node import Report, code_files, own_modules
 from ftr.data.encode import StoredSplit, discard, stored
 from ftr.errors import ConfigError, RunError
 from ftr.registry.discovery import CONTRACTS, OWN
-from ftr.registry.plugin_files import SENT, VARIABLE, sha256
+from ftr.registry.plugin_files import SENT, VARIABLE
 from ftr.registry.registry import SAID, Registry, own_packages
 from ftr.registry.trust import CHECKED
 
@@ -73,9 +74,7 @@ def places(registry: Registry) -> dict[str, str]:
     The folder between is named by what it holds, so that no other file of that name is ever met on
     a path.
     """
-    digest = hashlib.sha256(
-        "".join(plugin.sha256 for plugin in registry.files).encode()
-    ).hexdigest()
+    digest = sha256("".join(plugin.sha256 for plugin in registry.files))
     return {
         plugin.distribution: f"{SENT}{digest[:12]}/{plugin.distribution}"
         for plugin in registry.files
@@ -226,16 +225,15 @@ def local_splits(
 
 def _fetch_once(storage: Storage, name: str, here: Path) -> None:
     lock = here.with_name(f"{here.name}.lock")
-    try:
-        here.parent.mkdir(parents=True, exist_ok=True)
-        stream = lock.open("w")
-    except OSError as error:
-        raise RunError(
-            f"cannot write `{lock}`: {error.strerror or error}. Free space, or set another folder "
-            "with `data.cache=` or `FTR_CACHE`."
-        ) from error
-    with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as held:
+        try:
+            here.parent.mkdir(parents=True, exist_ok=True)
+            held.enter_context(atomic.locked(lock))
+        except OSError as error:
+            raise RunError(
+                f"cannot write `{lock}`: {error.strerror or error}. Free space, or set another "
+                "folder with `data.cache=` or `FTR_CACHE`."
+            ) from error
         if not stored(here):
             discard(here)
             storage.fetch(name, here)

@@ -20,12 +20,9 @@ overtaken by it reads the manifest again.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
-import secrets
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +30,8 @@ from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
+from ftr import atomic
+from ftr.atomic import sha256
 from ftr.cluster.places import THREADS, Place
 from ftr.errors import ConfigError, RequestError, RunError
 
@@ -198,19 +197,20 @@ def unchanged(entry: Entry, status: os.stat_result, path: Path) -> Entry | None:
     if status.st_mtime_ns == entry.time:
         return entry
     when = settled_time(status)
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = sha256(path)
     return Entry(entry.size, entry.sha256, when, entry.staged) if digest == entry.sha256 else None
 
 
 ATTEMPTS = 5  # times a reader starts anew because a writer overtook it
-LEFT_SECONDS = 60  # age from which a folder that nobody holds is what a killed process left
 
 
 def fetch(place: Place, name: str, local: Path, exclude: tuple[str, ...] = ()) -> None:
     """Make the folder `local` equal to what is kept under `name`; `Storage.fetch` says how."""
     manifest = _manifest(place, name)
-    with _workroom(local) as room:
+    with contextlib.ExitStack() as held:
+        with _named(local):
+            room = held.enter_context(atomic.workroom(local))
+            atomic.clear_leftovers(local.parent, deep=False)
         for _ in range(ATTEMPTS):
             wanted = {
                 path: entry
@@ -317,36 +317,6 @@ def _remove_empty(folder: Path, top: Path) -> None:
         except OSError:
             return
         folder = folder.parent
-
-
-@contextlib.contextmanager
-def _workroom(local: Path) -> Iterator[Path]:
-    """Give an empty folder beside `local`, held by a lock, so that the next one removes what a
-    killed process left.
-    """
-    room = local.with_name(f"{local.name}.new-fetch-{os.getpid()}-{secrets.token_hex(2)}")
-    with _named(local):
-        room.mkdir(parents=True)
-    with _held(room):
-        for left in room.parent.iterdir():
-            if left.name.startswith(f"{local.name}.new-fetch-"):
-                with contextlib.suppress(OSError), _held(left):
-                    if time.time() - left.stat().st_mtime > LEFT_SECONDS:
-                        shutil.rmtree(left, ignore_errors=True)
-        try:
-            yield room
-        finally:
-            shutil.rmtree(room, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -567,7 +537,7 @@ def _key(name: str, path: str, staged: str | None) -> str:
 
 
 def _staged_key(path: str) -> str:
-    return f"{STAGED}/{hashlib.sha256(path.encode()).hexdigest()[:16]}"
+    return f"{STAGED}/{sha256(path)[:16]}"
 
 
 def _folders(path: str) -> list[str]:

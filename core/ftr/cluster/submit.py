@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
+import contextlib
 import json
+import logging
 import os
 import secrets
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 from ftr import atomic
-from ftr.cluster import node as look
-from ftr.cluster import node as results
-from ftr.cluster import ship
-from ftr.cluster.jobserver import JobServer
+from ftr.cluster import node, ray_private, ship
+from ftr.cluster.connect import silence_ray, token_trouble
 from ftr.config.parse import (
     COMPONENTS,
     PLUGINS,
@@ -52,7 +53,7 @@ _SENT = "sent"
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class ClusterCommand:
     """A command as the cluster gets it: `words`, `files` by their place in its working folder, and
     where results go.
 
@@ -71,7 +72,7 @@ def plugin_files_of(words: Sequence[str]) -> list[str]:
     return plugin_files(_all([word for word in words if "=" in word and not word.startswith("-")]))
 
 
-def pack(words: Sequence[str], job: str, plugins: Sequence[str] = ()) -> Packed:
+def cluster_command(words: Sequence[str], job: str, plugins: Sequence[str] = ()) -> ClusterCommand:
     """Return the command `words` (`run task=qa dataset=mine.json`) made ready for the cluster.
 
     A relative path that is here is sent and keeps its name; an absolute one is taken for a path on
@@ -108,12 +109,12 @@ def pack(words: Sequence[str], job: str, plugins: Sequence[str] = ()) -> Packed:
         if word.partition("=")[0] not in {more.partition("=")[0] for more in extra}
     ]
     _check_size(files)
-    return Packed((command, *_before_options(kept, extra)), files, output, here)
+    return ClusterCommand((command, *_before_options(kept, extra)), files, output, here)
 
 
-def put(packed: Packed, folder: Path, say: Callable[[str], None]) -> None:
+def _copy_files(command: ClusterCommand, folder: Path, say: Callable[[str], None]) -> None:
     """Copy what is sent into `folder`, in its places, and say what that is."""
-    for place, source in packed.files.items():
+    for place, source in command.files.items():
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
@@ -254,6 +255,260 @@ def _size(path: Path) -> int:
     )
 
 
+DEFAULT = "http://127.0.0.1:8265"
+ANSWER_SECONDS = 8.0
+AGENT_SECONDS = 20.0
+FETCH_SECONDS = 900
+ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+STOPPED = 130
+_OVERRIDING = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+
+
+class JobServer:
+    """The job server at an address.
+
+    Raises `ConfigError` when there is none or it refuses the token.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        self.address = _checked(address or os.environ.get("RAY_API_SERVER_ADDRESS") or DEFAULT)
+        silence_ray()
+        ray_private.enable_token()
+        _check_answer(self.address)
+        from ray.job_submission import JobSubmissionClient
+
+        for client in JobSubmissionClient.__mro__:
+            logging.getLogger(client.__module__).setLevel(logging.ERROR)
+
+        # Ray lets these win over the address that it is given.
+        with _without(*_OVERRIDING), _explained(self.address):
+            self._client = JobSubmissionClient(self.address)
+
+    def submit(
+        self,
+        command: str,
+        job: str,
+        folder: Path,
+        environment: dict[str, str],
+        notes: dict[str, str],
+    ) -> None:
+        """Start the shell command `command` as `job` on the head, in a copy of `folder`."""
+        runtime = {"working_dir": str(folder), "env_vars": environment}
+        # A folder of data may have such a file, and lacks nothing of it here.
+        deadline = time.monotonic() + AGENT_SECONDS
+        with _explained(self.address), _with(RAY_RUNTIME_ENV_IGNORE_GITIGNORE="1"):
+            while True:
+                try:
+                    self._client.submit_job(
+                        entrypoint=command, submission_id=job, runtime_env=runtime, metadata=notes
+                    )
+                    return
+                except RuntimeError as error:
+                    # A head that has just started listens before it can start anything.
+                    if "No available agent" not in str(error) or time.monotonic() > deadline:
+                        raise
+                time.sleep(1)
+
+    def details(self, job: str) -> Any:
+        """Return status, exit code, start time and notes of a job.
+
+        Raises `RequestError` for an unknown one.
+        """
+        with _explained(self.address):
+            try:
+                return self._client.get_job_info(job)
+            except RuntimeError as error:
+                if "404" in str(error):
+                    raise RequestError(f"`{self.address}` knows no job `{job}`.") from error
+                raise
+
+    def log(self, job: str) -> str:
+        """Return all that a job has printed."""
+        with _explained(self.address):
+            text: str = self._client.get_job_logs(job)
+            return text
+
+    def stop(self, job: str) -> None:
+        """Ask a job to end; Ray gives it 3 seconds (`RAY_JOB_STOP_WAIT_TIME_S` on the head) between
+        SIGTERM and SIGKILL.
+        """
+        with _explained(self.address):
+            self._client.stop_job(job)
+
+    def wait(
+        self, job: str, ready: Callable[[str], bool] | None = None, seconds: float = 120.0
+    ) -> str:
+        """Wait until a job has ended, or its log is `ready`, and return the log."""
+        deadline = time.monotonic() + seconds
+        while True:
+            ended = self.details(job).status in ENDED
+            log = self.log(job) if ended or ready else ""
+            if ended or (ready and ready(log)):
+                return log
+            if time.monotonic() > deadline:
+                raise RunError(
+                    f"job `{job}` at {self.address} is not done after {seconds:g} s: is the head "
+                    "overloaded?"
+                )
+            time.sleep(0.3)
+
+    def follow(self, job: str, write: Callable[[str], None]) -> None:
+        """Hand over what a job prints, as it prints it, until it has ended; a connection that
+        breaks is taken up again.
+        """
+        once = _Once(write)
+        while True:
+            with contextlib.suppress(RuntimeError, OSError):
+                asyncio.run(self._tail(job, once))
+            if self.details(job).status in ENDED:
+                break
+            time.sleep(0.5)
+        # The last lines may have been printed after the tail ended.
+        once(self.log(job), start=0)
+
+    def exit_code(self, job: str) -> int:
+        """Return the exit code of a job that has ended.
+
+        Raises `RunError` when it never began or was killed.
+        """
+        details = self.details(job)
+        if details.status == "STOPPED":
+            return STOPPED
+        code: int | None = details.driver_exit_code
+        if code is None or code < 0:
+            last = next(reversed((details.message or "").strip().splitlines()), "no reason given")
+            raise RunError(
+                f"job `{job}` did not end by itself: "
+                f"{'killed by signal ' + str(-code) if code else last}"
+            )
+        return code
+
+    def fetch(self, node: str, file: str, target: Path) -> None:
+        """Copy a file of the logs of a node to `target`."""
+        import requests
+
+        query = f"node_id={node}&filename={quote(file)}&lines=-1&timeout={FETCH_SECONDS}"
+        with _explained(self.address):
+            answer = requests.get(
+                f"{self.address}/api/v0/logs/file?{query}",
+                headers=ray_private.token_headers(),
+                stream=True,
+                timeout=FETCH_SECONDS,
+            )
+            answer.raise_for_status()
+            with target.open("wb") as stream:
+                for piece in answer.iter_content(1 << 20):
+                    stream.write(piece)
+
+    async def _tail(self, job: str, once: _Once) -> None:
+        lines: AsyncIterator[str] = self._client.tail_job_logs(job)
+        seen = 0
+        async for text in lines:
+            once(text, start=seen)
+            seen += len(text)
+
+
+class _Once:
+    """Hands over a text that comes in pieces, some of them again, every character once."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write, self._count = write, 0
+
+    def __call__(self, text: str, start: int) -> None:
+        new = text[max(self._count - start, 0) :]
+        if new:
+            self._write(new)
+            self._count = start + len(text)
+
+
+def _checked(address: str) -> str:
+    """Return the address with its scheme. Raises `ConfigError`, also where the extra is missing."""
+    try:
+        import aiohttp  # noqa: F401
+        import requests  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"`ftr submit` needs Ray's job client, and `{error.name}` is missing: install "
+            "`ftr[cluster]`."
+        ) from error
+    full = address if "://" in address else f"http://{address}"
+    parts = urlsplit(full)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(
+            f"`--address {address}`: give the address of the job server, such as "
+            "`http://head:8265`."
+        )
+    return full.rstrip("/")
+
+
+def _check_answer(address: str) -> None:
+    import requests
+
+    try:
+        answer = requests.get(
+            f"{address}/api/version",
+            timeout=ANSWER_SECONDS,
+            headers=ray_private.token_headers(),
+        )
+    except requests.exceptions.ConnectionError:
+        raise ConfigError(
+            f"`--address {address}`: nobody listens there. The head must run with its dashboard "
+            "(`ray start --head --include-dashboard=true`, `ray[default]` installed), and its "
+            "port 8265 be reachable."
+        ) from None
+    except requests.exceptions.RequestException as error:
+        raise ConfigError(
+            f"`--address {address}`: no answer ({type(error).__name__}): is it the job server of a "
+            "Ray cluster?"
+        ) from None
+    if answer.status_code in (401, 403):
+        raise ConfigError(f"`--address {address}`: {token_trouble()}")
+    if answer.status_code != 200 or "ray_version" not in answer.text:
+        raise ConfigError(
+            f"`--address {address}`: something listens there that is no job server of Ray (its "
+            "port is 8265)."
+        )
+
+
+@contextlib.contextmanager
+def _explained(address: str) -> Iterator[None]:
+    """Turn what Ray's client raises into one line."""
+    import requests
+
+    try:
+        yield
+    except (ConnectionError, requests.exceptions.RequestException) as error:
+        raise RunError(
+            f"the job server at {address} is gone: {type(error).__name__}. What runs there goes on "
+            "running."
+        ) from error
+    except RuntimeError as error:
+        if "404" in str(error):
+            raise
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise RunError(f"the job server at {address} answers: {first}") from error
+
+
+@contextlib.contextmanager
+def _without(*names: str) -> Iterator[None]:
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
+@contextlib.contextmanager
+def _with(**variables: str) -> Iterator[None]:
+    with _without(*variables):
+        os.environ.update(variables)
+        try:
+            yield
+        finally:
+            for name in variables:
+                os.environ.pop(name)
+
+
 Say = Callable[[str], None]
 
 PYTHON = "python"
@@ -285,24 +540,27 @@ def submit(
     """
     _check_secrets(words)
     name = f"ftr-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
-    packed = pack(words, name, list(ship.places(registry).values()))
+    command = cluster_command(words, name, list(ship.places(registry).values()))
     if words[0] in TRAINING:
         trust.remember(trust.plugin(plugin.sha256) for plugin in registry.files)
-    here = fetch or packed.here
+    here = fetch or command.here
     wanted = ship.wanted(registry)
-    own = look.look(wanted)
+    own = node.installed(wanted)
     lacking = ship.differences(
-        own, _look_there(server, wanted), urlsplit(server.address).hostname or "?", python=False
+        own,
+        _installed_there(server, wanted),
+        urlsplit(server.address).hostname or "?",
+        python=False,
     )
     notes = {
         "ftr": own_version(),
-        "ftr_command": shlex.join(packed.words),
-        "ftr_output": packed.output or "",
+        "ftr_command": shlex.join(command.words),
+        "ftr_output": command.output or "",
         "ftr_here": str(here or ""),
     }
     with atomic.scratch("submit") as scratch:
         folder = Path(scratch)
-        put(packed, folder, say)
+        _copy_files(command, folder, say)
         ship.stage(lacking, own, folder)
         for sent in lacking:
             say(f"sends {sent} {own['packages'][sent]['version']}, which the head lacks")
@@ -313,7 +571,7 @@ def submit(
             say(f"sends {plugin.distribution} {plugin.version}, a plugin")
         environment = {**ship.environment(registry, silent=False), "PYTHONUNBUFFERED": "1"}
         server.submit(f"{PYTHON} -m ftr {notes['ftr_command']}", name, folder, environment, notes)
-    return Job(server, name, packed.output, here)
+    return Job(server, name, command.output, here)
 
 
 def _check_secrets(words: Sequence[str]) -> None:
@@ -348,36 +606,22 @@ def fetch_results(job: Job) -> list[Path]:
         return []
     details = job.server.details(job.id)
     helper = f"{job.id}-results-{secrets.token_hex(2)}"
-    words = ["--output", job.output, "--since", str((details.start_time or 0) / 1000 - 1)]
+    since = (details.start_time or 0) / 1000 - 1
     with atomic.scratch("fetch") as scratch:
-        # The standard library is all it takes there, besides Ray.
-        (Path(scratch) / "ftr_results.py").write_bytes(Path(results.__file__).read_bytes())
-        job.server.submit(
-            f"{PYTHON} ftr_results.py {shlex.join(words)}",
-            helper,
-            Path(scratch),
-            {},
-            {"ftr": own_version()},
-        )
+        _submit_node(job.server, helper, Path(scratch), "results", job.output, str(since))
         try:
-            told = _marked(
-                job.server.wait(
-                    helper, lambda log: results.MARK in log, seconds=results.KEPT_SECONDS
-                ),
-                results.MARK,
-            )
-            offered = json.loads(told)
+            log = job.server.wait(helper, lambda log: node.MARK in log, node.KEPT_SECONDS)
+            offered = json.loads(_answer(log))
             if not offered["names"]:
                 return []
             archive = Path(scratch) / "results.tar"
             job.server.fetch(offered["node"], offered["file"], archive)
-            with archive.open("rb") as stream:
-                if hashlib.file_digest(stream, "sha256").hexdigest() != offered["sha256"]:
-                    raise RunError(
-                        f"the results of `{job.id}` came back damaged; they lie on the head in "
-                        f"`{job.output}`."
-                    )
-            results.unpack(archive, job.here)
+            if atomic.sha256(archive) != offered["sha256"]:
+                raise RunError(
+                    f"the results of `{job.id}` came back damaged; they lie on the head in "
+                    f"`{job.output}`."
+                )
+            node.unpack(archive, job.here)
             for name in offered["names"]:
                 atomic.to_disk(job.here / name)
         finally:
@@ -385,30 +629,31 @@ def fetch_results(job: Job) -> list[Path]:
     return [job.here / name for name in offered["names"]]
 
 
-def _look_there(server: JobServer, wanted: ship.Wanted) -> look.Report:
+def _installed_there(server: JobServer, wanted: ship.Wanted) -> node.Report:
     """Ask the head what is installed there."""
-    name = f"ftr-look-{secrets.token_hex(4)}"
-    with atomic.scratch("look") as scratch:
-        (Path(scratch) / "look.py").write_bytes(Path(look.__file__).read_bytes())
-        server.submit(
-            f"{PYTHON} look.py {shlex.quote(json.dumps(wanted))}",
-            name,
-            Path(scratch),
-            {},
-            {"ftr": own_version()},
-        )
+    job = f"ftr-installed-{secrets.token_hex(4)}"
+    with atomic.scratch("installed") as scratch:
+        _submit_node(server, job, Path(scratch), "installed", json.dumps(wanted))
         try:
-            log = server.wait(name)
+            log = server.wait(job)
         except BaseException:
-            server.stop(name)
+            server.stop(job)
             raise
-    told = _marked(log, look.MARK)
-    if not told:
+    answer = _answer(log)
+    if not answer:
         last = next(reversed(log.strip().splitlines()), "it printed nothing")
-        raise RunError(f"`{PYTHON}` on the head cannot say what is installed there: {last}")
-    report: look.Report = json.loads(told)
+        raise RunError(f"`{PYTHON}` on the head cannot report what is installed there: {last}")
+    report: node.Report = json.loads(answer)
     return report
 
 
-def _marked(log: str, mark: str) -> str:
-    return log.rpartition(mark)[2].partition("\n")[0] if mark in log else ""
+def _submit_node(server: JobServer, job: str, folder: Path, *words: str) -> None:
+    """Run `ftr.cluster.node` on the head, which may lack ftr."""
+    (folder / "ftr_node.py").write_bytes(Path(node.__file__).read_bytes())
+    server.submit(
+        f"{PYTHON} ftr_node.py {shlex.join(words)}", job, folder, {}, {"ftr": own_version()}
+    )
+
+
+def _answer(log: str) -> str:
+    return log.rpartition(node.MARK)[2].partition("\n")[0] if node.MARK in log else ""

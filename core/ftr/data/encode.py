@@ -4,7 +4,6 @@ reader.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
+from ftr.atomic import sha256
 from ftr.data.clean import GIVEN
 from ftr.errors import DataError, RunError
 from ftr.paths import expanded, writable
@@ -130,7 +130,7 @@ def store_split(
     table = _table(rows)
     digest = _digest(table)
     parts = [digest, _tokenizer_identity(tokenizer), repr(settings), identity, str(FORMAT)]
-    place = folder / "encoded" / hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    place = folder / "encoded" / sha256("\n".join(parts))[:32]
     try:
         found = stored(place)
         if found is not None:
@@ -160,7 +160,7 @@ def stored(place: Path) -> StoredSplit | None:
         files = record.pop("files")
         if any(
             (place / name).stat().st_size != files[name][0]
-            or _sha256(place / name) != files[name][1]
+            or sha256(place / name) != files[name][1]
             for name in (ROWS, FEATURES)
         ):
             return None
@@ -177,7 +177,7 @@ def discard(place: Path) -> None:
     """
     if not os.path.lexists(place):
         return
-    with atomic.locked(place.parent):
+    with atomic.locked(place.parent / ".lock"):
         if stored(place) is None and os.path.lexists(place):
             show(f"ftr: `{place}` is damaged, and is encoded again")
             with atomic.workroom(place) as old:
@@ -199,8 +199,7 @@ def _write(
         _write_stream(fresh / ROWS, [table])
         count = _write_stream(fresh / FEATURES, _encode(rows, head, tokenizer, settings, notes))
         files = {
-            name: [(fresh / name).stat().st_size, _sha256(fresh / name)]
-            for name in (ROWS, FEATURES)
+            name: [(fresh / name).stat().st_size, sha256(fresh / name)] for name in (ROWS, FEATURES)
         }
         record = {
             "row_count": len(rows),
@@ -278,18 +277,13 @@ def _write_stream(path: Path, tables: Sequence[pa.Table] | Iterator[pa.Table]) -
     return count
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _digest(table: pa.Table) -> str:
     import pyarrow as pa
 
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table.combine_chunks())
-    return hashlib.sha256(sink.getvalue()).hexdigest()
+    return sha256(sink.getvalue())
 
 
 def _tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -305,7 +299,7 @@ def _tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str:
     # Whether it gives token types is no part of the backend.
     more = f"{tokenizer.special_tokens_map}\n{tokenizer.model_input_names}"
     parts = [type(tokenizer).__qualname__, code_hash([type(tokenizer)]), text, more]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return sha256("\n".join(parts))
 
 
 def code_identity(

@@ -3,13 +3,13 @@
 import bz2
 import codecs
 import gzip
-import hashlib
 import io
 import lzma
 import zipfile
 import zlib
 from pathlib import Path
 
+from ftr.atomic import sha256
 from ftr.config.components import EXCEL, PACKED
 from ftr.data.rows import SourceFile
 from ftr.errors import ConfigError, DataError, near
@@ -51,7 +51,7 @@ def read_bytes(path: Path) -> tuple[bytes, SourceFile, str]:
         raise DataError(f"file `{path}` does not exist.{_near_files(path)}") from None
     except OSError as error:
         raise DataError(f"file `{path}` cannot be read: {error.strerror or error}") from None
-    source = SourceFile(str(path), hashlib.sha256(packed).hexdigest(), len(packed))
+    source = SourceFile(str(path), sha256(packed), len(packed))
     content, inner = _unpack(packed, path)
     if not content.strip():
         raise DataError(f"file `{path}` is empty")

@@ -4,7 +4,6 @@ labels.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
+from ftr.atomic import sha256
 from ftr.config.components import FileOptions, HubOptions, column_choices, file_options, hub_options
 from ftr.data.check import clean_row
 from ftr.data.columns import has_column, map_columns, rename, set_aside
@@ -351,7 +351,7 @@ def _fingerprint(table: Table, name: str) -> SourceFile:
         json.dumps(record, ensure_ascii=False, default=str)
         for record in [table.columns, *table.records]
     ).encode(errors="backslashreplace")
-    return SourceFile(name, hashlib.sha256(content).hexdigest(), len(content))
+    return SourceFile(name, sha256(content), len(content))
 
 
 STDIN = "-"

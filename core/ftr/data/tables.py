@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import re
@@ -15,6 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ftr.atomic import sha256
 from ftr.config.components import FileOptions, Quoting
 from ftr.data.rows import PREDICT, Rejected, SourceFile, Table
 from ftr.data.squad import is_squad, nest_questions, read_nested, read_squad
@@ -274,7 +274,7 @@ def read_saved(folder: Path) -> tuple[Table, list[SourceFile]]:
                 "it, or save the dataset again"
             )
         content = path.read_bytes()
-        sources.append(SourceFile(str(path), hashlib.sha256(content).hexdigest(), len(content)))
+        sources.append(SourceFile(str(path), sha256(content), len(content)))
         table = read_arrow(content, path)
         _name_classes(table, features)
         whole = Table(

@@ -23,6 +23,7 @@ from typing import Literal
 
 import pluggy
 
+from ftr.atomic import sha256
 from ftr.errors import PluginError, did_you_mean, in_one_line
 from ftr.registry import hookspecs, plugin_files
 from ftr.registry.hookspecs import DEPRECATED, Deprecated
@@ -581,11 +582,11 @@ def _load_file(path: Path, others: Sequence[Path], group: str, contract: Contrac
     if trouble:
         return replace(record, cause=trouble)
     try:
-        sha256 = plugin_files.sha256(path)
+        digest = sha256(path)
     except OSError as error:
         return replace(record, cause=f"the file cannot be read: {error.strerror or error}")
-    record = replace(record, version=sha256[:12], sha256=sha256)
-    return _collected(record, lambda: plugin_files.load(path, sha256), contract)
+    record = replace(record, version=digest[:12], sha256=digest)
+    return _collected(record, lambda: plugin_files.load(path, digest), contract)
 
 
 def _collected(

@@ -1,9 +1,10 @@
 """Load third-party modules without lasting changes to this process; report what they changed.
 
-Threads load one after another (`loading`). The others go on meanwhile: what they print and import
-is not touched.
+Threads load one after another (`loading`). Other threads continue meanwhile: what they print and
+import is not touched.
 """
 
+import logging
 import os
 import sys
 import threading
@@ -13,38 +14,26 @@ from contextlib import contextmanager
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 from ftr.errors import RequestError
 
-if TYPE_CHECKING:
-    import logging
-
-
 _SHOWN = 60
-"""Characters of what was printed that a note quotes."""
-_FILTERS = "the warnings filters"
-_VARIABLE, _LOGGER = "`os.environ`", "logging"
-State = dict[tuple[str, str], object]
-"""What is watched, each thing by the place it belongs to and its name there: a variable, a logger,
-all filters together.
-"""
+"""Characters of the printed text that a note quotes."""
+_FILTERS, _VARIABLE, _LOGGER = "the warnings filters", "`os.environ`", "logging"
+_UNSET = (0, (), True, False)
+"""Level, handlers, `propagate` and `disabled` of a logger that nobody has set up."""
+_HARMLESS = ("ftr", "__future__", "collections", "os", "sys", "typing", "warnings")
+"""Modules that change nothing when they are imported, and that are loaded anyway."""
 
-
-class _Logger(NamedTuple):
-    level: int = 0
-    handlers: tuple["logging.Handler", ...] = ()
-    propagate: bool = True
-    disabled: bool = False
-
-
-_ROOT = _Logger(level=30)
+State = dict[tuple[str, str], Any]
+"""What is watched, by place and name in it: a variable, a logger, all filters together."""
 
 
 class Isolation:
-    """What a plugin's own code did to its process under `isolated`; told when that ends.
+    """What a plugin's own code did to its process under `isolated`; complete when that ends.
 
-    `base` is what everything goes back to: the state before, with what libraries set up that were
+    `base` is the state that is restored: the one before, with what libraries set up that were
     imported meanwhile.
     """
 
@@ -57,11 +46,11 @@ class Isolation:
     def note(self) -> str:
         """One line on what was undone, "" where nothing was."""
         parts = [f"changed {' and '.join(self._places())}"] if self.changed else []
-        text = self.printed.strip()
-        if text:
-            first = text.split("\n", 1)[0].strip()
-            quoted = first if len(first) <= _SHOWN else f"{first[: _SHOWN - 1]}…"
-            parts.append(f"printed `{quoted}`" + (" and more" if "\n" in text else ""))
+        first, _, more = self.printed.strip().partition("\n")
+        if first:
+            shown = first.strip()
+            quoted = shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 1]}…"
+            parts.append(f"printed `{quoted}`" + (" and more" if more else ""))
         return (
             f"{' and '.join(parts)} when it was imported; that was undone: a hook module only "
             "registers"
@@ -76,56 +65,50 @@ class Isolation:
             )
             yield place if place == _FILTERS else f"{place} ({', '.join(names)})"
 
-    def look(self) -> State:
-        """Note what the plugin changed since the last look, and return the state."""
+    def update(self) -> State:
+        """Note what the plugin changed since the last call, and return the state."""
         now = self._state()
         self.changed |= _differences(self.seen, now)
         return now
 
     def forgive(self, before: State) -> None:
-        """Take what changed since the state `before` for the affair of whoever was imported."""
+        """Attribute what changed since the state `before` to the library that was imported."""
         self.seen = self._state()
-        changed = _differences(before, self.seen) - self.changed
-        self.base = {
-            **{key: value for key, value in self.base.items() if key not in changed},
-            **_only(self.seen, changed),
-        }
+        for key in _differences(before, self.seen) - self.changed:
+            self.base = {**self.base, key: self.seen.get(key)}
 
     def undo(self) -> None:
-        """Put back what the plugin changed."""
-        self.look()
+        """Restore what the plugin changed."""
+        self.update()
         for place, name in self.changed:
             then = self.base.get((place, name))
             if place == _VARIABLE:
                 os.environ.pop(name, None)
-                os.environ.update({name: then} if isinstance(then, str) else {})
+                os.environ.update({} if then is None else {name: then})
             elif place == _LOGGER:
-                _set_logger(name, then if isinstance(then, _Logger) else _Logger())
-            elif isinstance(then, tuple):
-                warnings.filters[:], warnings.showwarning = then  # type: ignore[index]
-                with (
-                    warnings.catch_warnings()
-                ):  # makes Python forget what it had already decided by the other filters
+                logger = logging.getLogger(name)
+                level, logger.handlers[:], logger.propagate, logger.disabled = then or _UNSET
+                logger.setLevel(level)
+            else:
+                filters, warnings.showwarning = self.base[place, name]
+                warnings.filters[:] = filters  # type: ignore[index]
+                # Python forgets what it decided by the other filters.
+                with warnings.catch_warnings():
                     pass
 
     def _state(self) -> State:
         state: State = {(_VARIABLE, name): value for name, value in os.environ.items()}
         state[_FILTERS, ""] = (list(warnings.filters), warnings.showwarning)
-        logging = sys.modules.get("logging")
-        if logging is None:
-            return state | {(_LOGGER, ""): _ROOT}
-        named = {
-            name: logger
-            for name, logger in logging.root.manager.loggerDict.items()
-            if isinstance(logger, logging.Logger)
-        }
-        for name, logger in {"": logging.root, **named}.items():
-            found = _Logger(logger.level, tuple(logger.handlers), logger.propagate, logger.disabled)
-            # A logger of its own is the plugin's own affair, and one that nobody has set up is as
-            # good as none.
-            if name.partition(".")[0] != self.own and (found != _Logger() or not name):
-                state[_LOGGER, name] = found
+        for name, logger in {**logging.root.manager.loggerDict, "": logging.root}.items():
+            # Its own loggers are the plugin's business, and one that nobody set up is no change.
+            if isinstance(logger, logging.Logger) and name.partition(".")[0] != self.own:
+                found = (logger.level, (*logger.handlers,), logger.propagate, logger.disabled)
+                state |= {} if found == _UNSET else {(_LOGGER, name): found}
         return state
+
+
+def _differences(before: State, after: State) -> set[tuple[str, str]]:
+    return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
 
 
 class ProcessLock:
@@ -134,7 +117,6 @@ class ProcessLock:
     """
 
     def __init__(self) -> None:
-        """Nobody holds it."""
         # By the id of the process: the thread that holds one is not in a forked process.
         self._locks: dict[int, threading.RLock] = {}
 
@@ -156,15 +138,13 @@ def loading() -> ProcessLock:
     """Let one thread of this process at a time load plugins, libraries and models.
 
     Python lets two threads that import packages with circular imports, such as transformers, see
-    each other's half of them: names are then missing.
+    each other's partial modules: names are then missing.
     """
     return _LOADING
 
 
 _training: dict[int, list[int]] = {}
-"""The thread that trains in this process, by the id of the process: a forked one does not train
-yet.
-"""
+"""The thread that trains, by the id of the process: a forked one does not train yet."""
 
 
 @contextmanager
@@ -172,7 +152,7 @@ def one_training() -> Iterator[None]:
     """Let one thread of this process train: random numbers, threads of torch and signals belong to
     the whole process.
 
-    Raises `RequestError` while another training is under way.
+    Raises `RequestError` while another training is running.
     """
     own = [threading.get_ident()]
     if _training.setdefault(os.getpid(), own) is not own:
@@ -188,29 +168,28 @@ def one_training() -> Iterator[None]:
 
 
 def is_training() -> bool:
-    """Whether a training is under way in another thread of this process."""
+    """Whether another thread of this process is training."""
     return _training.get(os.getpid(), [threading.get_ident()]) != [threading.get_ident()]
 
 
 class _Tape:
-    """Stands for `sys.stdout` or `sys.stderr`, and takes what the thread that made it prints until
-    `end`.
+    """Replaces `sys.stdout` or `sys.stderr` while threads catch their prints; everything else goes
+    to the stream.
 
-    Everything else goes to the stream. Whoever kept this object writes to stderr with it
-    afterwards.
+    Whoever kept this object writes to stderr with it afterwards.
     """
 
-    def __init__(self, name: str, text: list[str]) -> None:
-        self.name, self.text, self.thread = name, text, threading.get_ident()
-        self.stream: Any = getattr(sys, name)
-        setattr(sys, name, self)
+    def __init__(self, name: str) -> None:
+        self.name, self.stream = name, getattr(sys, name)
+        self.texts: dict[int, list[list[str]]] = {}
 
     def write(self, text: str) -> int:
-        if self.thread == threading.get_ident():
-            self.text.append(text)
+        if caught := self.texts.get(threading.get_ident()):
+            caught[-1].append(text)
             return len(text)
         # Another thread that redirected the stream may have put this object back in its place.
-        stream = self.stream if self.thread or getattr(sys, self.name) is self else sys.stderr
+        in_use = self.texts or getattr(sys, self.name) is self
+        stream = self.stream if in_use else sys.stderr
         if stream is not None:
             stream.write(text)
         return len(text)
@@ -220,23 +199,10 @@ class _Tape:
             self.write(line)
 
     def isatty(self) -> bool:
-        return self.thread != threading.get_ident() and bool(self.stream.isatty())
-
-    def end(self) -> None:
-        """Take the tape out of the place of the stream, also from behind the tape of another
-        thread.
-        """
-        self.thread = 0
-        outer = getattr(sys, self.name)
-        if outer is self:
-            setattr(sys, self.name, self.stream)
-        while isinstance(outer, _Tape):
-            if outer.stream is self:
-                outer.stream = self.stream
-            outer = outer.stream
+        return threading.get_ident() not in self.texts and bool(self.stream.isatty())
 
     def __getattr__(self, name: str) -> Any:
-        if name == "buffer" and self.thread == threading.get_ident():
+        if name == "buffer" and threading.get_ident() in self.texts:
             raise AttributeError("text only can be printed here: there is no `buffer`")
         return getattr(self.stream, name)
 
@@ -250,20 +216,31 @@ def prints_caught(*names: str) -> Iterator[list[str]]:
     print is printed.
     """
     text: list[str] = []
+    tapes: list[_Tape] = []
+    thread = threading.get_ident()
     with _taping:
-        tapes = [_Tape(name, text) for name in names]
+        for name in names:
+            present = getattr(sys, name)
+            tape = present if isinstance(present, _Tape) else _Tape(name)
+            tape.texts.setdefault(thread, []).append(text)
+            setattr(sys, name, tape)
+            tapes.append(tape)
     try:
         yield text
     finally:
         with _taping:
             for tape in tapes:
-                tape.end()
+                tape.texts[thread].pop()
+                if not tape.texts[thread]:
+                    del tape.texts[thread]
+                if not tape.texts and getattr(sys, tape.name) is tape:
+                    setattr(sys, tape.name, tape.stream)
 
 
 @contextmanager
 def isolated(own: str) -> Iterator[Isolation]:
-    """Run what stands in the context, and put back `os.environ`, the warnings filters and the
-    loggers; catch what it prints.
+    """Restore `os.environ`, the warnings filters and the loggers when the block ends; catch what it
+    prints.
 
     `own` is the top-level package whose code runs. What other packages set up when it imports them
     stays: numpy adds warnings filters, torch loggers.
@@ -272,7 +249,7 @@ def isolated(own: str) -> Iterator[Isolation]:
         found = Isolation(own)
         with prints_caught("stdout", "stderr") as text:
             try:
-                with _imports_seen(found):
+                with _imports_watched(found):
                     yield found
             finally:
                 found.undo()
@@ -280,11 +257,11 @@ def isolated(own: str) -> Iterator[Isolation]:
 
 
 @contextmanager
-def _imports_seen(found: Isolation) -> Iterator[None]:
-    """Tell what the plugin does from what the packages do that it imports."""
-    watch = _Imports(found)
-    # Another list, and not an entry more: a thread that imports now would miss a finder when the
-    # entry goes again.
+def _imports_watched(found: Isolation) -> Iterator[None]:
+    """Tell the changes of the plugin from those of the packages that it imports."""
+    watch = _Watch(found)
+    # Another list, and not one more entry: a thread that imports now would miss a finder when the
+    # entry is removed.
     plain, watched = sys.meta_path, [watch, *sys.meta_path]
     sys.meta_path = watched
     try:
@@ -296,10 +273,8 @@ def _imports_seen(found: Isolation) -> Iterator[None]:
             sys.meta_path = plain
 
 
-class _Imports:
-    """Finds every module as Python would without it, and looks at the process before and after the
-    module runs.
-    """
+class _Watch:
+    """A finder that compares the process before and after another package is imported."""
 
     def __init__(self, found: Isolation) -> None:
         self.found, self.thread, self.inside = found, threading.get_ident(), False
@@ -307,11 +282,8 @@ class _Imports:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the spec that the other finders give, with a loader that looks where another
-        package begins to be imported.
-        """
         mine = self.thread == threading.get_ident() and not self.inside
-        if not mine or name.partition(".")[0] in (self.found.own, *_KNOWN):
+        if not mine or name.partition(".")[0] in (self.found.own, *_HARMLESS):
             return None
         finders = [finder for finder in sys.meta_path if finder is not self]
         specs = (finder.find_spec(name, path, target) for finder in finders)
@@ -324,20 +296,19 @@ class _Imports:
 class _Watched(Loader):
     """Runs a module with its own loader, and forgives what changed meanwhile."""
 
-    def __init__(self, loader: Any, watch: _Imports) -> None:
+    def __init__(self, loader: Any, watch: _Watch) -> None:
         self.loader, self.watch = loader, watch
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Make the module as its own loader does."""
         module: ModuleType | None = self.loader.create_module(spec)
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run the module, which sees its own loader only."""
+        # The module sees its own loader only.
         if module.__spec__ is not None:
             module.__spec__.loader = self.loader
         module.__loader__ = self.loader
-        before, self.watch.inside = self.watch.found.look(), True
+        before, self.watch.inside = self.watch.found.update(), True
         try:
             self.loader.exec_module(module)
         finally:
@@ -346,24 +317,3 @@ class _Watched(Loader):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
-
-
-_KNOWN = ("ftr", "__future__", "collections", "os", "sys", "typing", "warnings")
-"""Modules that change nothing, and that are loaded anyway."""
-
-
-def _differences(before: State, after: State) -> set[tuple[str, str]]:
-    return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
-
-
-def _only(state: State, keys: set[tuple[str, str]]) -> State:
-    return {key: state[key] for key in keys if key in state}
-
-
-def _set_logger(name: str, state: _Logger) -> None:
-    import logging
-
-    logger = logging.getLogger(name) if name else logging.root
-    logger.setLevel(state.level)
-    logger.handlers[:] = state.handlers
-    logger.propagate, logger.disabled = state.propagate, state.disabled

@@ -5,7 +5,6 @@ modules.
 it starts.
 """
 
-import hashlib
 import keyword
 import os
 import sys
@@ -15,6 +14,7 @@ from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import CodeType, ModuleType
 
+from ftr.atomic import sha256
 from ftr.errors import PluginError, RequestError, did_you_mean
 from ftr.paths import expanded, no_file
 from ftr.registry import trust
@@ -111,11 +111,6 @@ def name_again(recorded: Mapping[str, str]) -> bool:
     return new or other
 
 
-def sha256(path: Path) -> str:
-    """Return the hash of a file in hex. Raises `OSError`."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def hashes() -> dict[str, str]:
     """Return the hash of each named file as it is now, "" for one that cannot be a plugin."""
     files = named()
@@ -190,7 +185,7 @@ class _Checked(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         """Read and compile the file. Raises `PluginError` when it changed since it was hashed."""
         source = self.get_data(self.path)
-        if hashlib.sha256(source).hexdigest() != self.digest:
+        if sha256(source) != self.digest:
             raise PluginError(f"`{self.path}` changed while it was loaded: try again.")
         code: CodeType = self.source_to_code(source, self.path)
         return code

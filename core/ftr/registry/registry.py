@@ -4,7 +4,6 @@ they come from.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import traceback
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeGuard
 
+from ftr.atomic import sha256
 from ftr.errors import FtrError, PluginError, UnknownComponentError, did_you_mean, in_one_line
 from ftr.registry import plugin_files
 from ftr.registry.discovery import BEGAN, PluginRecord, complaints, discover
@@ -534,7 +534,7 @@ def code_hash(classes: Iterable[type], plugin: PluginRecord | None = None) -> st
     lines = [f"{label} {_hash(file, *_state(file))}" for label, file in sorted(files.items())]
     if plugin is not None and changed(plugin):
         lines.append(f"changed while process {os.getpid()} of {BEGAN} ran")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return sha256("\n".join(lines))
 
 
 def changed(plugin: PluginRecord) -> Path | None:
@@ -611,6 +611,6 @@ def _hash(file: Path, changed_ns: int, size: int) -> str:
     if size > LARGEST:
         return str(size)
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        return sha256(file)
     except OSError:
         return ""

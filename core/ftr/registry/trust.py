@@ -8,13 +8,12 @@ the hashes of what was chosen; remove it to forget them all.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
+
+from ftr.atomic import locked, replace_file, sha256
 
 CHECKED = "FTR_TRUST_CHECKED"
 """Set for processes that a command starts on other machines: the command has checked what it sends
@@ -55,7 +54,7 @@ def plugin(sha256: str) -> str:
 def setting(key: str, value: object) -> str:
     """Return what stands for a value of a key."""
     text = json.dumps([key, value], sort_keys=True, default=str)
-    return f"setting:{hashlib.sha256(text.encode()).hexdigest()}"
+    return f"setting:{sha256(text)}"
 
 
 def named_bases() -> list[list[str | None]]:
@@ -87,8 +86,9 @@ def remember(chosen: Iterable[str]) -> None:
         return
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _alone(folder / f"{FILE}.lock"):
-            _write(folder / FILE, new | _stored())
+        with locked(folder / f"{FILE}.lock"):
+            record = {"format": FORMAT, "trusted": sorted(new | _stored())}
+            replace_file(folder / FILE, json.dumps(record, indent=1).encode(), mode=0o600)
 
 
 def _stored() -> set[str]:
@@ -99,27 +99,3 @@ def _stored() -> set[str]:
         return {str(one) for one in known}
     except (OSError, ValueError, KeyError, TypeError):
         return set()
-
-
-def _write(path: Path, trusted: Iterable[str]) -> None:
-    # `mkstemp` gives a file that nobody else reads, under a name that nobody foresees.
-    handle, fresh = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.new-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump({"format": FORMAT, "trusted": sorted(trusted)}, stream, indent=1)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(fresh).replace(path)
-    finally:
-        # Gone when all went well.
-        Path(fresh).unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import secrets
@@ -14,15 +13,15 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
+from ftr.atomic import sha256
 from ftr.data.rows import RejectedRowsError
 from ftr.errors import ModelError, RequestError, RunError
 from ftr.model.folder import read_json
 from ftr.paths import expanded
 from ftr.terminal import mask
-from ftr.train.checkpoint import sha256
 
 if TYPE_CHECKING:
     from ftr.data.rows import Rejected
@@ -41,66 +40,31 @@ def hold(folder: Path) -> Iterator[None]:
     when it cannot be written.
     """
     path = folder / LOCK
-    stream = _acquire(path)
-    try:
-        stream.truncate()
-        stream.write(json.dumps({"process": os.getpid(), "host": socket.gethostname()}).encode())
-        stream.flush()
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            path.unlink()
-        stream.close()
+    holder = json.dumps({"process": os.getpid(), "host": socket.gethostname()})
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(atomic.locked(path, seconds=PATIENCE, holder=holder.encode()))
+        except TimeoutError:
+            raise RequestError(_refusal(path)) from None
+        except OSError as error:
+            raise RunError(f"cannot write `{path}`: {error.strerror or error}.") from error
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def is_held(folder: Path) -> bool:
     """Whether a living process holds a directory."""
+    return bool(atomic.is_locked(folder / LOCK))
+
+
+def _refusal(path: Path) -> str:
     try:
-        with os.fdopen(
-            os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb"
-        ) as stream:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def _acquire(path: Path) -> BinaryIO:
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            # In a folder from elsewhere it may be a link, which must not be written through, or a
-            # pipe.
-            stream = os.fdopen(
-                os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666), "r+b"
-            )
-        except OSError as error:
-            raise RunError(f"cannot write `{path}`: {error.strerror or error}.") from error
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # The last holder may have removed the file after it was opened here: then the lock is
-            # on nothing.
-            if path.exists() and os.path.samestat(path.stat(), os.fstat(stream.fileno())):
-                return stream
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                stream.seek(0)
-                holder = stream.read()
-                stream.close()
-                raise RequestError(_refusal(path, holder)) from None
-            time.sleep(PATIENCE / 10)
-        except FileNotFoundError:
-            pass
-        stream.close()
-
-
-def _refusal(path: Path, holder: bytes) -> str:
-    try:
-        known = json.loads(holder)
+        known = json.loads(path.read_text(encoding="utf-8"))
         by = f"process {known['process']} on `{known['host']}`"
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         by = "another process"
     return f"`{path.parent}` is being worked on by {by}: wait for it to end, or stop it."
 

@@ -108,7 +108,7 @@ def train_together(run: Several, members: Sequence[Member]) -> None:
     them: each finishes its step and writes a checkpoint. A member whose process dies goes on from
     its checkpoint, up to `compute.retries` times.
     """
-    from ftr.cluster.capacity import check_fit
+    from ftr.cluster.capacity import check_capacity
     from ftr.study.sweep import described
 
     compute = run.config.compute
@@ -116,7 +116,7 @@ def train_together(run: Several, members: Sequence[Member]) -> None:
         run.data.of(member.config)
     with ray_up(run):
         resources = worker_resources(compute, 1.0)
-        fits = check_fit(
+        fits = check_capacity(
             0, resources["CPU"], resources.get("GPU", 0.0), compute.memory, compute.resources
         )
         several = min(fits, len(members))

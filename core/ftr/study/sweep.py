@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
-from ftr.cluster.capacity import check_fit
+from ftr.cluster.capacity import check_capacity
 from ftr.cluster.storage import Storage, checked_storage
 from ftr.config.components import check_keys
 from ftr.config.parse import read_settings, registry_for, shown, validated
@@ -69,7 +69,7 @@ def room(compute: ComputeConfig, sweep: SweepConfig, say: Callable[[str], None])
     Raises `ConfigError`.
     """
     resources = worker_resources(compute, 1.0)
-    fits = check_fit(
+    fits = check_capacity(
         compute.workers,
         resources["CPU"],
         resources.get("GPU", 0.0),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from ftr.atomic import sha256
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -130,7 +131,7 @@ class TinyModels(Mapping[str, Path]):
         others = (
             "" if known in ("roberta", "gpt2") else "".join(sorted(_letters(text) - _letters("")))
         )
-        name = f"{known}-{hashlib.sha256(others.encode()).hexdigest()[:8]}" if others else known
+        name = f"{known}-{sha256(others)[:8]}" if others else known
         folder = self._folder / name
         return folder if folder.is_dir() else tiny_checkpoint(known, folder, text=others)
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
+from ftr.atomic import sha256
 from ftr.errors import RunError
 from ftr.model.adapters import is_adapted, load_adapters, merged
 from ftr.model.export import ModelCard, read_card, save_model, write_card
 from ftr.model.folder import check_folder
-from ftr.train.checkpoint import link_files, sha256
+from ftr.train.checkpoint import link_files
 
 if TYPE_CHECKING:
     from ftr.registry.protocols import State

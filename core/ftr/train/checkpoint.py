@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ftr import atomic
+from ftr.atomic import sha256
 from ftr.errors import RequestError, RunError
 from ftr.registry.discovery import own_version
 
@@ -154,12 +154,6 @@ def last_step(run: Path) -> int | None:
 def remove_checkpoints(run: Path) -> None:
     """Remove all checkpoints of a run: it is done."""
     shutil.rmtree(run / CHECKPOINTS, ignore_errors=True)
-
-
-def sha256(path: Path) -> str:
-    """Return the sha256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def link_files(source: Path, target: Path) -> None:

@@ -4,13 +4,13 @@ and resumed.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ftr.atomic import sha256
 from ftr.errors import FtrError
 from ftr.testing.alike import difference
 from ftr.testing.contract import Conformance, broken, must_work, require
@@ -239,9 +239,7 @@ def _outcome(run: RunResult) -> dict[str, object]:
     }
     folders = {folder: sorted((run.path / folder).iterdir()) for folder in ("model", "predictions")}
     files = {
-        f"{folder}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest()
-        for folder, paths in folders.items()
-        for path in paths
+        f"{folder}/{path.name}": sha256(path) for folder, paths in folders.items() for path in paths
     }
     return {
         **curve,

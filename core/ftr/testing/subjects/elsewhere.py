@@ -4,7 +4,6 @@ order.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -14,6 +13,7 @@ from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ftr.atomic import sha256
 from ftr.registry.specs import TaskSpec
 from ftr.testing.contract import broken
 
@@ -30,7 +30,7 @@ def hashes(splits: Mapping[str, Any]) -> dict[str, str]:
         name: json.dumps(list(rows.with_format(None)), sort_keys=True, default=str)
         for name, rows in splits.items()
     }
-    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+    return {name: sha256(text) for name, text in texts.items()}
 
 
 def hashes_elsewhere(subject: DatasetSubject) -> dict[str, str]:
