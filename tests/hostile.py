@@ -314,6 +314,50 @@ def _pickle_in_checkpoint(name: str) -> Callable[[Sent], object]:
     return make
 
 
+def _quantized(*keys: str, **more: object) -> Callable[[Sent], object]:
+    def make(sent: Sent) -> None:
+        (sent.model / "evil.py").write_text(sent.code(), encoding="utf-8")
+        _set("model/config.json", *keys, "quantization_config", value=more)(sent)
+
+    return make
+
+
+SETTINGS: Mapping[str, object] = {
+    "auto_map": {"AutoProcessor": "evil.P", "AutoConfig": "evil.C", "AutoTokenizer": "evil.T"},
+    "custom_generate": "evil/repository",
+    "trust_remote_code": True,
+    "revision": "refs/pr/7",
+    "code_revision": "refs/pr/7",
+    "_commit_hash": "0" * 40,
+    "_name_or_path": "evil/model",
+    "use_kernels": True,
+    "kernel_config": {"RMSNorm": "evil/kernel:f"},
+}
+"""What a stranger may write into any JSON file, in the hope that a library obeys."""
+
+
+JSON_FILES = (
+    "config.json",
+    "tokenizer_config.json",
+    "tokenizer.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "ftr.json",
+)
+
+
+def _obeyed(name: str, **more: object) -> Callable[[Sent], object]:
+    def make(sent: Sent) -> None:
+        (sent.model / "evil.py").write_text(sent.code(), encoding="utf-8")
+        path = sent.model / name
+        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        path.write_text(json.dumps({**record, **SETTINGS, **more}), encoding="utf-8")
+
+    return make
+
+
 def _deep(name: str) -> Callable[[Sent], object]:
     return _text(name, "[" * 200_000)
 
@@ -434,6 +478,27 @@ FOLDERS: dict[str, Hostile] = {
     "registered base with remote code": Hostile(
         "adapters", _registered(trust_remote_code=True), MODEL
     ),
+    **{
+        f"quantized by {name}": Hostile("done", make, MODEL)
+        for name, make in {
+            "bitsandbytes": _quantized(quant_method="bitsandbytes", load_in_4bit=True),
+            "a method of their own": _quantized(quant_method="evil", module="evil", auto_map="e.Q"),
+            "a kernel": _quantized(quant_method="gptq", backend="evil/kernel"),
+            "nothing that is named": _quantized(load_in_8bit=True),
+            "a part": _quantized("text_config", quant_method="awq"),
+        }.items()
+    },
+    **{
+        f"remote code and kernels in {name}": Hostile("done", _obeyed(name), ())
+        for name in JSON_FILES
+    },
+    **{
+        f"kernel for attention in {name}": Hostile(
+            "done", _obeyed(name, attn_implementation="evil/kernel"), MODEL
+        )
+        for name in JSON_FILES
+        if name.endswith("_config.json") or name == "config.json"
+    },
     # Other places.
     "registered base of another revision": Hostile(
         "adapters", _registered(revision="refs/pr/7"), MODEL

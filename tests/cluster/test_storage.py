@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+import powercut
 from ftr.cluster.places import Place
 from ftr.cluster.storage import Storage
 from ftr.errors import ConfigError, RequestError, RunError
@@ -578,3 +579,23 @@ def test_a_large_file_is_sent_and_fetched_in_bounded_memory(server: S3, tmp_path
     ).stdout
     assert int(told) < 48, "MiB beyond what a small folder took"
     assert (tmp_path / "back/a").stat().st_size == 64 * 2**20
+
+
+@pytest.mark.skipif(
+    powercut.missing() is not None, reason=f"no power cuts here: {powercut.missing()}"
+)
+def test_a_power_cut_right_after_a_fetch_leaves_what_was_fetched(tmp_path: Path) -> None:
+    storage = Storage.of(str(tmp_path / "kept"))
+    first = {"run.json": b"{1}" * 1000, "model/deep/weights": os.urandom(300_000)}
+    then = {**first, "run.json": b"{2}" * 1000, "trials/0001/metrics.jsonl": b"m" * 5000}
+    then.pop("model/deep/weights")
+    with powercut.Disk(tmp_path / "disk", megabytes=64) as disk:
+        storage.mirror(write(tmp_path / "first", first), "sweep")
+        storage.fetch("sweep", disk.path / "runs" / "sweep")
+        images = [(disk.cut(), first)]
+        storage.mirror(write(tmp_path / "then", then), "sweep")
+        storage.fetch("sweep", disk.path / "runs" / "sweep")
+        images.append((disk.cut(), then))
+    for image, expected in images:
+        with powercut.powered_again(image, tmp_path / "disk") as again:
+            assert files(again / "runs" / "sweep") == expected

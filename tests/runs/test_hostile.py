@@ -17,6 +17,7 @@ import ftr
 from ftr.cli.main import main
 from ftr.config.sweep import resolve_sweep
 from ftr.errors import RequestError
+from ftr.model.folder import check_folder
 from ftr.registry import plugin_files, trust
 from ftr.registry.registry import get_registry
 from ftr.runs.record import provenance
@@ -184,3 +185,40 @@ def test_there_are_forty_of_them_and_what_they_are_made_from_is_sound(
         copied = shutil.copytree(sound[kind], tmp_path / kind)
         assert main([PREDICT, str(copied), str(reviews)]) == 0
     assert len(ftr.load(sound["done"]).predict(["good"])) == 1
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "extra"])
+def test_a_model_folder_that_is_named_may_not_link_out_of_itself(
+    name: str,
+    stranger: Path,
+    tiny_bert: Path,
+    reviews: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    folder = Path(shutil.copytree(tiny_bert, tmp_path / "received"))
+    (folder / name).unlink(missing_ok=True)
+    target = stranger / "models" / "bert" / name
+    (folder / name).symlink_to(target if target.exists() else stranger / "models")
+    before = seen(stranger)
+    asked = [f"model={folder}", f"dataset={reviews}", "task=sentiment"]
+    assert main(["run", *asked, f"output={tmp_path / 'runs'}"]) == 2
+    told = capfd.readouterr().err.splitlines()[-1]
+    assert told.startswith("ftr: error: ") and f"`{name}` is a link out of it" in told
+    assert seen(stranger) == before and not list(tmp_path.glob("runs/*"))
+
+
+def test_a_model_folder_may_be_a_link_have_links_inside_and_lie_in_the_cache_of_the_hub(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    inside = Path(shutil.copytree(tiny_bert, tmp_path / "inside"))
+    (inside / "config.json").rename(inside / "real.json")
+    (inside / "config.json").symlink_to("real.json")
+    (tmp_path / "link").symlink_to(inside)
+    snapshot = tmp_path / "models--a--b" / "snapshots" / "0123"
+    blobs = shutil.copytree(tiny_bert, snapshot.parents[1] / "blobs")
+    snapshot.mkdir(parents=True)
+    for path in Path(blobs).iterdir():
+        (snapshot / path.name).symlink_to(f"../../blobs/{path.name}")
+    for folder in (inside, tmp_path / "link", snapshot):
+        check_folder(folder)

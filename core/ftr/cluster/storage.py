@@ -283,8 +283,11 @@ def _put(room: Path, local: Path, wanted: dict[str, Entry], exclude: tuple[str, 
     with _named(local):
         for path in scan(room).keys() - wanted.keys():
             (room / path).unlink()  # of a state that was overtaken
+        # What is fetched must be on the disk before its name is, and both before the command exits.
+        atomic.to_disk(room)
         if not local.is_dir() or not any(local.iterdir()):
             room.rename(local)
+            atomic.sync(local.parent)
             return
         for path in scan(local, exclude).keys() - wanted.keys():
             (local / path).unlink(missing_ok=True)
@@ -292,6 +295,8 @@ def _put(room: Path, local: Path, wanted: dict[str, Entry], exclude: tuple[str, 
         for path in wanted.keys() & scan(room).keys():
             (local / path).parent.mkdir(parents=True, exist_ok=True)
             (room / path).replace(local / path)
+        for folder in (local, *(path for path in local.rglob("*") if path.is_dir())):
+            atomic.sync(folder)
 
 
 def _has(path: Path, entry: Entry) -> bool:

@@ -59,6 +59,16 @@ def label_key(label: object) -> str:
     return sign + (digits if digits[:1].isdigit() else f"0{digits}")
 
 
+def folded(name: str) -> str:
+    """Return what names that differ only in case, in spaces or in how one class is spelled have in
+    common.
+    """
+    text = unicodedata.normalize("NFKC", label_key(name)).casefold()
+    return "".join(
+        letter for letter in text if not letter.isspace() and unicodedata.category(letter) != "Cf"
+    )
+
+
 def label_names(labels: Iterable[object]) -> tuple[str, ...]:
     """Return the distinct class names in id order: numbers by value, false before true, all others
     as strings.
@@ -126,7 +136,7 @@ def class_notes(counts: Mapping[str, int], column: str) -> list[str]:
     notes: list[str] = []
     alike: dict[str, list[str]] = {}
     for name in counts:
-        alike.setdefault(_folded(name), []).append(name)
+        alike.setdefault(folded(name), []).append(name)
     for same in alike.values():
         if len(same) > 1:
             several = listed({name: counts[name] for name in same})
@@ -195,13 +205,6 @@ def _check_number(names: Collection[str], count: int, what: str, column: str, so
             f"{source}: `{column}` has {len(names)} different values in {count} {what}, so it does "
             f"not name classes. Choose another column with `dataset.{column}=...`"
         )
-
-
-def _folded(name: str) -> str:
-    text = unicodedata.normalize("NFKC", name).casefold()
-    return "".join(
-        letter for letter in text if not letter.isspace() and unicodedata.category(letter) != "Cf"
-    )
 
 
 def _is_list(name: str, counts: Mapping[str, int]) -> bool:

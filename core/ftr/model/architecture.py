@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ftr.data.labels import folded, label_key
 from ftr.errors import ModelError
 
 if TYPE_CHECKING:
@@ -185,7 +186,6 @@ def _logits(outputs: Any) -> list[Tensor]:
 
 
 _DEFAULT = re.compile(r"LABEL_(\d+)")
-_NUMBER = re.compile(r"-?\d+(\.\d*)?")
 _SHOWN = 6
 """Class names that a line shows of each side."""
 
@@ -224,10 +224,10 @@ class Names:
 def row_order(known: Sequence[str], asked: Sequence[str]) -> list[int] | None:
     """Return the place in `known` of each name in `asked`, None unless both name the same classes.
 
-    `1.0` is `1`. Names that differ in case alone are the same where that makes no two classes of a
-    side one.
+    Spellings of one class are those of the data, `1.0` and `1`. Names that differ only in case or
+    spaces are the same where that makes no two classes of a side one.
     """
-    for spelled in (_number, _folded):
+    for spelled in (label_key, folded):
         places = {spelled(name): place for place, name in enumerate(known)}
         wanted = [spelled(name) for name in asked]
         if len(places) == len(known) == len(set(wanted)) == len(asked) and set(wanted) == set(
@@ -348,17 +348,6 @@ def _unnamed(names: Sequence[str]) -> bool:
         (match := _DEFAULT.fullmatch(name)) is not None and int(match[1]) == place
         for place, name in enumerate(names)
     )
-
-
-def _number(name: str) -> str:
-    text = name.strip()
-    if not _NUMBER.fullmatch(text) or len(text) > 15:
-        return text
-    return str(int(float(text))) if float(text).is_integer() else repr(float(text))
-
-
-def _folded(name: str) -> str:
-    return _number(name).casefold()
 
 
 def _listed(names: Sequence[str]) -> str:

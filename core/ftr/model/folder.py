@@ -48,14 +48,25 @@ def read_json(path: Path) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def check_folder(folder: Path, *, closed: bool) -> None:
-    """Refuse a model directory whose files lead elsewhere or ask for what no model needs; `closed`
-    forbids links out of it too.
+CONFIGS = (
+    "config.json",
+    "tokenizer_config.json",
+    "adapter_config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+)
+"""Files that transformers or PEFT may read settings from."""
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a model directory whose files lead elsewhere, links too, or ask for what no model
+    needs.
 
     Raises `ModelError` naming the file and the key.
     """
     for path in (*folder.iterdir(), *(folder / "additional_chat_templates").glob("*")):
-        _check_file(path, folder.resolve(), closed)
+        _check_file(path, folder.resolve())
     if (folder / "config.json").exists() and (folder / "adapter_config.json").exists():
         raise _refused(
             folder,
@@ -64,7 +75,7 @@ def check_folder(folder: Path, *, closed: bool) -> None:
         )
     for path in folder.glob("*.safetensors.index.json"):
         _check_index(path)
-    for name in ("config.json", "tokenizer_config.json", "adapter_config.json"):
+    for name in CONFIGS:
         if (folder / name).exists():
             for key, value in _leaves(_object(folder / name)):
                 _check_value(folder, name, key, value)
@@ -96,7 +107,7 @@ def check_size(
         )
 
 
-def _check_file(path: Path, folder: Path, closed: bool) -> None:
+def _check_file(path: Path, folder: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         return
     if not path.is_file() and not path.is_dir():
@@ -105,7 +116,7 @@ def _check_file(path: Path, folder: Path, closed: bool) -> None:
             f"`{path.name}` is {'a broken link' if path.is_symlink() else 'no regular file'}. "
             "Remove it",
         )
-    if closed and path.is_symlink():
+    if path.is_symlink():
         target = path.resolve()
         # A snapshot of the Hub's cache has its files two folders up.
         inside = (
@@ -139,6 +150,12 @@ def _check_value(folder: Path, name: str, key: str, value: object) -> None:
             folder,
             f"{where} is `{value[:100]}`, code that transformers would fetch from the Hub. Remove "
             "it",
+        )
+    if key == "quant_method":
+        raise _refused(
+            folder,
+            f"{where}: it has quantized weights, which ftr does not train. Give the model in fp32, "
+            "bf16 or fp16",
         )
     if key == "transformers_weights" and not _is_own_weights(str(value)):
         raise _refused(

@@ -350,7 +350,7 @@ class Pretrained:
         folder = Path(self.source)
         if not folder.is_dir():
             return
-        check_folder(folder, closed=self.complete or is_adapter(folder))
+        check_folder(folder)
         if is_adapter(folder):
             if not (folder / ADAPTER_WEIGHTS).is_file():
                 raise ModelError(

@@ -127,7 +127,7 @@ class Kept:
             else:
                 # Of a run that is resumed, somebody else may have written the folder: its config is
                 # not the one to follow.
-                check_folder(self.model, closed=True)
+                check_folder(self.model)
                 saved = type(model).from_pretrained(
                     self.model, config=model.config, use_safetensors=True, dtype="float32"
                 )
