@@ -107,7 +107,7 @@ def _settings(args: argparse.Namespace) -> list[str]:
         f"data.limit_validation={max(args.rows // 8, 16)}",
         f"data.limit_test={max(args.rows // 8, 16)}",
         f"epochs={args.epochs:g}",
-        f"train.checkpoint_steps={args.every}",
+        f"train.save_steps={args.every}",
     ]
 
 
@@ -241,7 +241,7 @@ def _start(words: list[str], log: Path) -> subprocess.Popen[bytes]:
         "-m",
         "ftr",
         *words,
-        *(["train.log_steps=1"] if words[0] == "run" else []),
+        *(["train.logging_steps=1"] if words[0] == "run" else []),
     ]
     with log.open("ab") as stream:
         return subprocess.Popen(command, stdout=stream, stderr=stream)

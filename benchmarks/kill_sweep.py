@@ -69,7 +69,7 @@ def asked(args: argparse.Namespace, folder: Path) -> list[str]:
     settings = [
         "task=sentiment",
         f"model={tiny_checkpoint(folder / 'tiny')}",
-        "data.test_share=0",
+        "data.test_size=0",
         "compute.cpus=1",
         "train.precision=fp32",
     ]
@@ -78,9 +78,9 @@ def asked(args: argparse.Namespace, folder: Path) -> list[str]:
         "learning_rate=loguniform(1e-5,1e-2)",
         "batch_size=choice(4,8)",
         "epochs=choice(3,6)",
-        "train.checkpoint_steps=10",
+        "train.save_steps=10",
     ]
-    settings += ["searcher=random", "scheduler=fifo", f"trials={args.trials}", "concurrent=2"]
+    settings += ["searcher=random", "scheduler=fifo", f"trials={args.trials}", "max_concurrent=2"]
     return [*settings, *([f"compute.address={args.address}"] if args.address else [])]
 
 

@@ -34,8 +34,8 @@ SETTINGS = (
     "task=sentiment",
     "batch_size=8",
     "data.max_length=48",
-    "data.validation_share=0.2",
-    "data.test_share=0.2",
+    "data.validation_size=0.2",
+    "data.test_size=0.2",
 )
 
 
@@ -174,7 +174,7 @@ def main() -> int:
                     "run",
                     *settings,
                     f"epochs={args.epochs * 8}",
-                    "train.checkpoint_steps=5",
+                    "train.save_steps=5",
                     "learning_rate=1e-3",
                 ],
                 "",
@@ -189,7 +189,7 @@ def main() -> int:
                 "ensemble=top2",
                 "searcher=grid",
                 "scheduler=fifo",
-                "concurrent=1",
+                "max_concurrent=1",
             ]
             sweep = Trial(folder, ["sweep", *settings, f"epochs={args.epochs}", *searched], "best")
             good += sweep.cut(

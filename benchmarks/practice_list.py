@@ -66,7 +66,7 @@ def _written(
     return files
 
 
-_ALL = ("dataset=files", "train.evaluate_untrained=false", "baselines=false")
+_ALL = ("dataset=files", "train.eval_on_start=false", "baselines=false")
 CASES = {
     "tweets": Case(
         write=lambda folder, data: write_tweets(
@@ -99,7 +99,7 @@ PRACTICES = (
         settings=("train.freeze=backbone", "train.unfreeze=3", "epochs=4"),
         base=f"{PLAIN}, 4 epochs",
     ),
-    Practice(name="layer-wise decay", settings=("train.layer_decay=0.8",)),
+    Practice(name="layer-wise decay", settings=("train.layerwise_decay=0.8",)),
     Practice(
         name="LoRA",
         settings=("train.lora.rank=8", "learning_rate=2e-3", "epochs=4"),
@@ -115,7 +115,7 @@ PRACTICES = (
     Practice(name="duplicates removed", settings=("data.duplicates=remove",)),
     Practice(name="class weights", settings=("train.class_weights=auto",)),
     Practice(name="weighted sampler", settings=("train.sampler=weighted",)),
-    Practice(name="cosine schedule", settings=("train.schedule=cosine",)),
+    Practice(name="cosine schedule", settings=("train.lr_scheduler=cosine",)),
     Practice(name="no warmup", settings=("train.warmup=0",)),
     Practice(name="no weight decay", settings=("train.weight_decay=0",)),
     Practice(name="no clipping", settings=("train.max_grad_norm=0",)),
@@ -127,10 +127,10 @@ PRACTICES = (
     Practice(name=f"{PLAIN}, 4 epochs", settings=("epochs=4",)),
     Practice(
         name="early stopping, 4 epochs",
-        settings=("epochs=4", "train.early_stopping=1"),
+        settings=("epochs=4", "train.early_stopping_patience=1"),
         base=f"{PLAIN}, 4 epochs",
     ),
-    Practice(name="micro-batches of 2", settings=("train.micro_batch=2",)),
+    Practice(name="micro-batches of 2", settings=("train.micro_batch_size=2",)),
     Practice(name="activations computed again", settings=("train.activation_checkpointing=true",)),
     Practice(name="bagging of 3", settings=("ensemble=bagging",)),
     Practice(name="3 seeds averaged", settings=("ensemble=seeds",)),

@@ -175,7 +175,7 @@ def ours(name: str, files: dict[str, Path], model: Path | None, folder: Path) ->
         "task=sentiment",
         f"model={model or 'minilm'}",
         "metrics=accuracy",
-        "data.test_share=0",
+        "data.test_size=0",
         f"data.max_length={MAX_LENGTH}",
     ]
     settings += [f"dataset.{split}={path}" for split, path in files.items()]
@@ -187,12 +187,12 @@ def ours(name: str, files: dict[str, Path], model: Path | None, folder: Path) ->
         "scheduler=fifo",
         f"epochs={EPOCHS}",
         f"seed={SEED}",
-        f"concurrent={SLOTS}",
+        f"max_concurrent={SLOTS}",
         "compute.cpus=1",
         f"output={output}",
     ]
     answer, whole, peak = measured(
-        ["-m", "ftr", "sweep", *settings, "train.evaluate_untrained=false", "--json"], folder
+        ["-m", "ftr", "sweep", *settings, "train.eval_on_start=false", "--json"], folder
     )
     journal = Journal(output)
     stop = next(event for event in journal.new() if event["event"] == "stop")

@@ -117,7 +117,7 @@ def measure(args: argparse.Namespace, folder: Path) -> tuple[Ends, float]:
         "task=sentiment",
         f"model={tiny_checkpoint(folder / 'tiny')}",
         "epochs=1",
-        "data.test_share=0",
+        "data.test_size=0",
     ]
     settings += [f"dataset.{split}={path}" for split, path in files.items()]
     settings += [
@@ -128,7 +128,7 @@ def measure(args: argparse.Namespace, folder: Path) -> tuple[Ends, float]:
     ]
     settings += [
         f"trials={args.trials}",
-        f"concurrent={SLOTS}",
+        f"max_concurrent={SLOTS}",
         "compute.cpus=1",
         f"output={folder / 'runs'}",
         "--json",

@@ -50,7 +50,7 @@ def main() -> None:
                 f"searcher={searcher}",
                 f"scheduler={args.scheduler}",
                 f"trials={args.trials}",
-                f"concurrent={args.at_once}",
+                f"max_concurrent={args.at_once}",
             ]
             found[searcher] = {
                 **left_alone(words, template, folder, args.trials),
@@ -83,7 +83,7 @@ def setup(folder: Path) -> tuple[list[str], Path]:
     settings = [
         "task=sentiment",
         f"model={tiny_checkpoint(folder / 'tiny')}",
-        "data.test_share=0",
+        "data.test_size=0",
         "compute.cpus=1",
     ]
     settings += [f"dataset.{split}={path}" for split, path in files.items()]

@@ -272,8 +272,8 @@ def ftr_run(case: Case, files: dict[str, Path], seed: int, folder: Path) -> Meas
         *(f"{key}={value}" for key, value in case.shared(seed).items()),
     ]
     settings += [f"dataset.{split}={path}" for split, path in files.items()]
-    settings += [f"data.max_length={case.max_length}", "data.test_share=0", *case.settings]
-    settings += ["train.keep=last", "train.evaluate_untrained=false", f"output={folder / 'runs'}"]
+    settings += [f"data.max_length={case.max_length}", "data.test_size=0", *case.settings]
+    settings += ["train.keep=last", "train.eval_on_start=false", f"output={folder / 'runs'}"]
     answer, wall = process(["-m", "ftr", "run", *settings, "--json"], folder)
     record = json.loads(answer)["record"]
     split = record["data"]["splits"]["train"]

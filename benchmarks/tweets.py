@@ -143,8 +143,8 @@ def ours(files: dict[str, Path], seed: int, folder: Path) -> Measured:
     ]
     settings += [
         "dataset.validation=none",
-        "data.validation_share=0",
-        "train.evaluate_untrained=false",
+        "data.validation_size=0",
+        "train.eval_on_start=false",
         f"output={folder / 'runs'}",
     ]
     answer, wall = process(["-m", "ftr", "run", *settings, "--json"], folder)

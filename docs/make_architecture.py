@@ -67,8 +67,8 @@ def page() -> str:
     for package in PACKAGES:
         parts += _lines(package, sorted((SOURCE / package).glob("*.py")))
     parts.append(
-        "`testing/` is the conformance kit for plugin authors, a pytest plugin. `_template/` is what "
-        "`ftr new` copies.\n"
+        "`testing/` is the conformance kit for plugin authors, a pytest plugin. `_template/` is "
+        "what `ftr new` copies.\n"
     )
     return "\n".join([*parts, WAYS])
 

@@ -50,7 +50,7 @@ Refused are those for which ftr has its own key, and those it must set itself:
 """
 
 EXAMPLES = {
-    "choice": "`train.schedule=choice(linear,cosine)`",
+    "choice": "`train.lr_scheduler=choice(linear,cosine)`",
     "grid": "`batch_size=grid(16,32)`",
     "uniform": "`train.warmup=uniform(0,0.2)`",
     "loguniform": "`learning_rate=loguniform(1e-5,1e-4)`",

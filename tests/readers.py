@@ -16,7 +16,7 @@ from ftr_plugins.extractive_qa.head import ExtractiveQAHead
 
 TEXT: RowSchema = SequenceClassificationHead.schema
 QA: RowSchema = ExtractiveQAHead.schema
-ALL = DataConfig(validation_share=0, test_share=0, max_rejected=1.0)
+ALL = DataConfig(validation_size=0, test_size=0, max_invalid=1.0)
 
 
 def load(path: Path | str, schema: RowSchema = TEXT, **options: object) -> Loaded:

@@ -1,4 +1,6 @@
-"""The versions that pyproject.toml promises are those that `make test` and `make test-lowest` install."""
+"""The versions that pyproject.toml promises are those that `make test` and `make test-lowest`
+install.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The two tiers of tests: `make test` runs those without the marker `slow`, `make test-all` the others.
+"""The two tiers of tests: `make test` runs those without the marker `slow`, `make test-all` the
+others.
 
 A pytest plugin that names, at the end of a session, tests that take long and lack the marker.
 """
@@ -30,7 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Name the tests over the limit; they do not fail, because a busy machine is not their fault."""
+    """Name the tests over the limit; they do not fail, because a busy machine is not their
+    fault.
+    """
     limit = float(config.getini("slow_seconds"))
     seconds: dict[str, float] = defaultdict(float)
     for reports in terminalreporter.stats.values():

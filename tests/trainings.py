@@ -27,10 +27,10 @@ REVIEWS: Settings = {
     "batch_size": 8,
     "learning_rate": 5e-3,
     "data.max_length": 48,
-    "data.validation_share": 0.2,
-    "data.test_share": 0.2,
+    "data.validation_size": 0.2,
+    "data.test_size": 0.2,
     "train.precision": "fp32",
-    "train.log_steps": 1,
+    "train.logging_steps": 1,
 }
 QUESTIONS: Settings = {
     "task": "qa",
@@ -39,11 +39,11 @@ QUESTIONS: Settings = {
     "learning_rate": 3e-3,
     "data.max_length": 48,
     "data.stride": 12,
-    "data.validation_share": 0.2,
-    "data.test_share": 0.2,
+    "data.validation_size": 0.2,
+    "data.test_size": 0.2,
     "head.max_question_length": 12,
     "train.precision": "fp32",
-    "train.log_steps": 1,
+    "train.logging_steps": 1,
 }
 
 

@@ -58,7 +58,7 @@ class Door:
         )
         left = {path for path in self.folder.rglob("*") if path != self.folder / "runs"} - before
         # The rows because of which data is refused, which the message names.
-        left -= {self.folder / "runs" / "refused-rows.jsonl"}
+        left -= {self.folder / "runs" / "refused_rows.jsonl"}
         assert not left
         assert not list(Path(os.environ["FTR_CACHE"]).rglob("*.new-*"))
         return message
@@ -202,11 +202,11 @@ def test_answers_that_do_not_stand_at_their_offset_stop_the_run_only_when_they_a
 ) -> None:
     (ftr.folder / "many.json").write_text(squad(broken=10), encoding="utf-8")
     assert ftr.run("dataset=many.json", task="qa") == (
-        "`many.json`: 10 of 60 rows cannot be used, more than `data.max_rejected=0.05` allows "
+        "`many.json`: 10 of 60 rows cannot be used, more than `data.max_invalid=0.05` allows "
         "(answer_start does not point at the answer: 10, first "
         "`many.json:data[0].paragraphs[0].qas[0]` (without an offset, the answer is used where "
-        "the context has it once)). Correct the rows, or allow more with `data.max_rejected=`. "
-        "All 10 rows are in `runs/refused-rows.jsonl`"
+        "the context has it once)). Correct the rows, or allow more with `data.max_invalid=`. "
+        "All 10 rows are in `runs/refused_rows.jsonl`"
     )
     (ftr.folder / "one.json").write_text(squad(broken=1), encoding="utf-8")
     # One bad row in sixty is counted and the run goes on, here to the next thing that is wrong.
@@ -471,7 +471,7 @@ def test_an_interrupted_training_says_so_and_leaves_a_readable_record(ftr: Door)
         "dataset=good.csv",
         "epochs=100000",
         "data.max_length=32",
-        "train.log_steps=1",
+        "train.logging_steps=1",
     ]
     with subprocess.Popen(
         [sys.executable, "-m", "ftr", *words],

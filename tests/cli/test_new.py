@@ -37,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("new") / "packages"
     with contextlib.redirect_stdout(io.StringIO()):
         for kind, name in NAMES.items():
-            assert main(["new", name, "--kind", kind, "--into", str(folder)]) == 0
+            assert main(["new", name, "--kind", kind, "--output", str(folder)]) == 0
     return folder
 
 
@@ -113,7 +113,7 @@ def test_it_says_what_it_wrote_and_what_to_do_next(
         "ftr sweep task=spam trials=4",
     ]
     assert shown.partition("next:\n")[2].splitlines() == [f"  {step}" for step in steps]
-    assert main(["new", "ham", "--kind", "metric", "--into", "there", "--json"]) == 0
+    assert main(["new", "ham", "--kind", "metric", "--output", "there", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert {key: answer[key] for key in ("name", "kind", "folder")} == {
         "name": "ham",
@@ -205,11 +205,11 @@ def test_a_place_that_cannot_be_written_is_a_failure(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "file").touch()
-    assert main(["new", "spam", "--into", "file"]) == 1
+    assert main(["new", "spam", "--output", "file"]) == 1
     assert (
         capsys.readouterr().err
         == "ftr: error: cannot write `file/ftr-spam`: Not a directory. Give another place with "
-        "`--into FOLDER`.\n"
+        "`--output FOLDER`.\n"
     )
 
 

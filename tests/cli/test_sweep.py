@@ -91,7 +91,7 @@ WRONG = {
     "no such searcher": (("searcher=magic", *SPACE), r"`searcher`.*magic"),
     "no such scheduler": (("scheduler=halving", *SPACE), r"`scheduler`.*halving"),
     "no budget": (("trials=0", *SPACE), r"`trials`"),
-    "a time in no unit": (("time=soon", *SPACE), r"`time`.*soon"),
+    "a time in no unit": (("time_budget=soon", *SPACE), r"`time_budget`.*soon"),
     "an endless grid": (("searcher=grid", *SPACE), r"`learning_rate`.*grid"),
 }
 

@@ -123,7 +123,7 @@ def test_a_plugins_task_means_its_own_component(registry: Registry) -> None:
         ("data.xyzzy=5", "`data` has `data.limit`, `data.limit_validation`"),
         ("lr=1", "Did you mean `learning_rate`?"),
         ("num_train_epochs=1", "Did you mean `epochs`?"),
-        ("per_device_train_batch_size=1", "Did you mean `batch_size` or `train.micro_batch`?"),
+        ("per_device_train_batch_size=1", "Did you mean `batch_size` or `train.micro_batch_size`?"),
         ("xyzzy=1", "fields of `transformers.TrainingArguments` go under `trainer.`"),
         ("data=my.csv", "`data` (command line) is a group of keys"),
         ("train.=1", "`train.` (command line) is a group of keys: set one of `train.freeze`"),
@@ -162,10 +162,10 @@ def test_an_unknown_name_is_answered_with_the_nearest(
         ("learning_rate=.nan", "`learning_rate` is nan (command line): it should be"),
         ("epochs=true", "`epochs` is true (command line): a number is needed, not true or false."),
         (
-            "train.micro_batch=many",
-            "`train.micro_batch` is 'many' (command line): it should be a valid integer",
+            "train.micro_batch_size=many",
+            "`train.micro_batch_size` is 'many' (command line): it should be a valid integer",
         ),
-        ("train.micro_batch=many", "or it should be 'auto'."),
+        ("train.micro_batch_size=many", "or it should be 'auto'."),
         ("train.precision=fp64", "it should be 'auto', 'fp32', 'bf16' or 'fp16'."),
         ("data.stride=384", "`data.stride` (384) must be below `data.max_length` (384)"),
         (
@@ -173,8 +173,8 @@ def test_an_unknown_name_is_answered_with_the_nearest(
             "(`data.stride`: command line, `data.max_length`: task `qa` (ftr 0.1))",
         ),
         (
-            "data.test_share=0.95",
-            "`data.validation_share` (0.1) and `data.test_share` (0.95) leave no rows",
+            "data.test_size=0.95",
+            "`data.validation_size` (0.1) and `data.test_size` (0.95) leave no rows",
         ),
         (
             "head.n_best=0",
@@ -326,9 +326,9 @@ def test_a_head_that_fails_is_the_plugins_fault(registry: Registry) -> None:
             "`train.freeze` and `train.lora.rank` exclude each other",
         ),
         (
-            "train.early_stopping=2 train.keep=last",
-            "`train.early_stopping` restores the best weights, which `train.keep=last` does not "
-            "keep",
+            "train.early_stopping_patience=2 train.keep=last",
+            "`train.early_stopping_patience` restores the best weights, which `train.keep=last` "
+            "does not keep",
         ),
         ("boosting=3 ensemble=bagging", "`boosting` and `ensemble` each train several models"),
         ("ensemble=bagging seeds=3", "`ensemble` and `seeds` each train several models"),
@@ -338,8 +338,8 @@ def test_a_head_that_fails_is_the_plugins_fault(registry: Registry) -> None:
             "`cv.fold=3` needs `cv.folds` to be above it: set `cv.folds=4` or more",
         ),
         ("cv.fold=0", "`cv.fold=0` needs `cv.folds`"),
-        ("members=3", "`members` says how many models `ensemble` joins"),
-        ("ensemble=folds members=3 cv.folds=4", "`members` is 3 and `cv.folds` 4"),
+        ("ensemble_size=3", "`ensemble_size` says how many models `ensemble` joins"),
+        ("ensemble=folds ensemble_size=3 cv.folds=4", "`ensemble_size` is 3 and `cv.folds` 4"),
         ("ensemble=bagging data.bootstrap=1", "`ensemble=bagging` sets `data.bootstrap`"),
         (
             "train.lora=4",

@@ -92,7 +92,7 @@ def test_an_expression_makes_a_dimension_and_the_rest_is_fixed(registry: Registr
         "batch_size=choice(8,16,32)",
         "epochs=2",
         "trials=7",
-        "time=1h30m",
+        "time_budget=1h30m",
     )
     assert texts(resolved) == {
         "learning_rate": "loguniform(1e-5,1e-4)",
@@ -100,7 +100,7 @@ def test_an_expression_makes_a_dimension_and_the_rest_is_fixed(registry: Registr
     }
     assert (resolved.base.config.epochs, resolved.base.config.batch_size) == (2.0, 8)
     assert 1e-5 < resolved.base.config.learning_rate < 1e-4
-    assert (resolved.sweep.trials, resolved.sweep.time, resolved.sweep.scheduler) == (
+    assert (resolved.sweep.trials, resolved.sweep.time_budget, resolved.sweep.scheduler) == (
         7,
         5400.0,
         "asha",
@@ -305,7 +305,10 @@ def test_a_wrong_space_is_refused_by_name(
         ),
         (["batch_size=quniform(1,2,0.5)"], "no trial can have `batch_size=1.5`"),
         (["batch_size=choice(8,x)"], "no trial can have `batch_size=x`: `batch_size` is 'x'"),
-        (["train.schedule=choice(linear,cosin)"], "no trial can have `train.schedule=cosin`"),
+        (
+            ["train.lr_scheduler=choice(linear,cosin)"],
+            "no trial can have `train.lr_scheduler=cosin`",
+        ),
         (
             ["head.n_best=randint(0,5)"],
             "no trial can have `head.n_best=0`: `head.n_best` is 0 (command line, from "
@@ -333,7 +336,7 @@ def test_a_wrong_space_is_refused_by_name(
             "no trial can have `data.stride=256 data.max_length=128`",
         ),
         (
-            ["data.validation_share=uniform(0.1,0.6)", "data.test_share=uniform(0.1,0.6)"],
+            ["data.validation_size=uniform(0.1,0.6)", "data.test_size=uniform(0.1,0.6)"],
             "leave no rows to train on",
         ),
         (
@@ -377,11 +380,15 @@ def test_two_keys_that_exclude_each_other_are_found_in_a_large_space_too(
     [
         (["epochs=choice(1,2)"], "optuna", 20),
         (["epochs=choice(1,2)", "trials=3"], "optuna", 3),
-        (["epochs=choice(1,2)", "time=2h"], "optuna", None),
-        (["epochs=choice(1,2)", "patience=0.01", "trials=50"], "optuna", 50),
+        (["epochs=choice(1,2)", "time_budget=2h"], "optuna", None),
+        (["epochs=choice(1,2)", "min_gain=0.01", "trials=50"], "optuna", 50),
         (["epochs=grid(1,2)", "batch_size=grid(4,8,16)"], "grid", 6),
         (["epochs=grid(1,2)", "trials=1"], "grid", 1),
-        (["epochs=choice(1,2)", "batch_size=randint(4,9)", "searcher=grid", "time=60"], "grid", 10),
+        (
+            ["epochs=choice(1,2)", "batch_size=randint(4,9)", "searcher=grid", "time_budget=60"],
+            "grid",
+            10,
+        ),
         (["epochs=uniform(1,2)", "searcher=random"], "random", 20),
     ],
 )
@@ -428,12 +435,13 @@ def test_searcher_and_number_of_trials(
             "'hyperopt'",
         ),
         (
-            ["epochs=choice(1,2)", "time=2x"],
-            "`time` is '2x' (command line): it should be a time such as 2h, 30m, 90s or 1h30m",
+            ["epochs=choice(1,2)", "time_budget=2x"],
+            "`time_budget` is '2x' (command line): it should be a time such as 2h, 30m, 90s or "
+            "1h30m",
         ),
         (
-            ["epochs=choice(1,2)", "time=0"],
-            "`time` is 0 (command line): it should be greater than 0",
+            ["epochs=choice(1,2)", "time_budget=0"],
+            "`time_budget` is 0 (command line): it should be greater than 0",
         ),
         (["epochs=choice(1,2)", "trials=0"], "`trials` is 0 (command line)"),
         (
@@ -444,7 +452,7 @@ def test_searcher_and_number_of_trials(
             ["epochs=choice(1,2)", "ensemble=top1"],
             "`ensemble` is 'top1' (command line): it should be top or soup and a number from 2 on",
         ),
-        (["epochs=choice(1,2)", "reduction=1"], "`reduction` is 1 (command line)"),
+        (["epochs=choice(1,2)", "reduction_factor=1"], "`reduction_factor` is 1 (command line)"),
         (
             ["epochs=choice(1,2)", "mode=up"],
             "`mode` is 'up' (command line): it should be 'max' or 'min'",
@@ -492,12 +500,12 @@ def test_a_searcher_that_is_not_installed_is_named_with_its_extra(
 )
 def test_times(registry: Registry, text: object, seconds: float) -> None:
     given = resolve_sweep(
-        {"task": "spaced", "time": text}
+        {"task": "spaced", "time_budget": text}
         if isinstance(text, int)
-        else ["task=spaced", f"time={text}"],
+        else ["task=spaced", f"time_budget={text}"],
         registry,
     )
-    assert given.sweep.time == seconds
+    assert given.sweep.time_budget == seconds
 
 
 @pytest.mark.parametrize(
@@ -574,7 +582,7 @@ def test_what_nobody_chose_follows_the_trials_own_values(registry: Registry) -> 
         [
             "task=qa",
             "epochs=choice(1,2)",
-            "time=2h",
+            "time_budget=2h",
             "ensemble=soup3",
             "model.revision=choice('1e5',main)",
         ],
@@ -686,7 +694,7 @@ def test_a_text_option_keeps_text_that_calls_no_function(installed: Registry) ->
             "`learning_rate` is `loguniform(1e-5,1e-4)` (command line), a search space: use `ftr "
             "sweep`, or give one value.",
         ),
-        ("train.schedule=choice(linear,cosine)", "a search space: use `ftr sweep`"),
+        ("train.lr_scheduler=choice(linear,cosine)", "a search space: use `ftr sweep`"),
         ("head=choice(a,b)", "a search space: use `ftr sweep`"),
     ],
 )
@@ -729,14 +737,14 @@ def validator(registry: Registry) -> Any:
     "config",
     [
         {},
-        {"task": "spaced", "batch_size": 8, "trials": 3, "time": "2h"},
+        {"task": "spaced", "batch_size": 8, "trials": 3, "time_budget": "2h"},
         {
             "learning_rate": "loguniform(1e-5,1e-4)",
             "batch_size": {"choice": [8, 16]},
             "sweep": {"trials": 5, "ensemble": "top3"},
         },
         {
-            "train": {"warmup": "uniform(0,0.2)", "schedule": "choice(linear,cosine)"},
+            "train": {"warmup": "uniform(0,0.2)", "lr_scheduler": "choice(linear,cosine)"},
             "model": "choice(small,large)",
         },
         {

@@ -16,7 +16,7 @@ from ftr.registry.registry import Registry
     ("key", "message"),
     [
         ("trainer.learning_rate", "use `learning_rate`, ftr's own key for it"),
-        ("trainer.per_device_train_batch_size", "use `batch_size` and `train.micro_batch`"),
+        ("trainer.per_device_train_batch_size", "use `batch_size` and `train.micro_batch_size`"),
         ("trainer.output_dir", "use `output`"),
         ("trainer.bf16", "use `train.precision`"),
         (

@@ -256,9 +256,7 @@ def made(tmp_path: Path, rows: list[dict[str, object]]) -> PreparedRows:
             for n, row in enumerate(rows)
         ],
     )
-    return prepare_rows(
-        load(path, QA), head_of(QA), DataConfig(validation_share=0.3, test_share=0.2)
-    )
+    return prepare_rows(load(path, QA), head_of(QA), DataConfig(validation_size=0.3, test_size=0.2))
 
 
 def shared(prepared: PreparedRows, column: str) -> set[str]:
@@ -289,7 +287,7 @@ def test_one_passage_is_not_divided_and_the_message_says_what_to_set(tmp_path: P
     with pytest.raises(
         DataError,
         match=r"30 training rows have 1 different `context`, too few to divide over 3 "
-        r"splits.*validation_share=0",
+        r"splits.*validation_size=0",
     ):
         made(tmp_path, [{"context": CONTEXT}] * 30)
 
@@ -326,14 +324,14 @@ def test_refused_answers_are_told_with_what_helps_and_their_rows_are_kept(
     path.write_text(json.dumps(rows), encoding="utf-8")
     with (
         pytest.raises(
-            RejectedRowsError, match=said + r".*`data\.max_rejected=`.*refused-rows\.jsonl"
+            RejectedRowsError, match=said + r".*`data\.max_invalid=`.*refused_rows\.jsonl"
         ),
         refused_rows_kept(tmp_path),
     ):
-        prepare(path, QA, ALL.model_copy(update={"max_rejected": 0.05}))
+        prepare(path, QA, ALL.model_copy(update={"max_invalid": 0.05}))
     kept = [
         json.loads(line)
-        for line in (tmp_path / "refused-rows.jsonl").read_text(encoding="utf-8").splitlines()
+        for line in (tmp_path / "refused_rows.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     assert [row["place"] for row in kept] == ["a.json:[0]", "a.json:[1]", "a.json:[2]"]
 
@@ -351,7 +349,7 @@ def test_an_answer_that_stands_nowhere_is_told_as_such_whatever_its_offset(tmp_p
         RejectedRowsError,
         match=r"answer is not in the context: 3, .*copied from its context, letter for letter",
     ):
-        prepare(dump(tmp_path / "a.json", rows), QA, ALL.model_copy(update={"max_rejected": 0.05}))
+        prepare(dump(tmp_path / "a.json", rows), QA, ALL.model_copy(update={"max_invalid": 0.05}))
 
 
 @pytest.mark.parametrize(

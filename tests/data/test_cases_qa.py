@@ -48,7 +48,7 @@ def test_a_case_is_read_and_trained_on(
         "train.precision=fp32",
         "baselines=false",
     ]
-    assert main(["run", *words, "data.validation_share=0", "data.test_share=0"]) == 0
+    assert main(["run", *words, "data.validation_size=0", "data.test_size=0"]) == 0
     (record,) = [
         json.loads(path.read_text(encoding="utf-8")) for path in tmp_path.glob("*/run.json")
     ]

@@ -141,7 +141,7 @@ def test_one_class_that_applies_or_not_can_be_learned(tmp_path: Path) -> None:
     path = lines(
         tmp_path / "a.jsonl", *({"text": f"t{n}", "topics": ["x"] * (n % 2)} for n in range(20))
     )
-    assert prepare(path, FILED, DataConfig(validation_share=0.1, test_share=0.1)).labels == ("x",)
+    assert prepare(path, FILED, DataConfig(validation_size=0.1, test_size=0.1)).labels == ("x",)
 
 
 def test_a_split_without_the_column_has_no_class_where_none_is_required(tmp_path: Path) -> None:

@@ -186,8 +186,8 @@ def test_a_row_of_which_nothing_is_left_is_rejected_at_its_place(tmp_path: Path)
     prepared = prepare(path, data=ALL.model_copy(update={"clean": ("html",)}))
     assert causes(prepared) == {"a.jsonl:41": "text: nothing is left of it by `data.clean`"}
     assert len(prepared.splits["train"]) == 40
-    with pytest.raises(DataError, match=r"data\.max_rejected=0"):
-        prepare(path, data=ALL.model_copy(update={"clean": ("html",), "max_rejected": 0.0}))
+    with pytest.raises(DataError, match=r"data\.max_invalid=0"):
+        prepare(path, data=ALL.model_copy(update={"clean": ("html",), "max_invalid": 0.0}))
 
 
 def test_heads_without_texts_are_refused_by_name() -> None:

@@ -55,7 +55,7 @@ def test_a_head_that_reads_words_trains_on_sentences(
         "epochs=1",
         "batch_size=8",
         "data.max_length=32",
-        "data.test_share=0",
+        "data.test_size=0",
         "train.precision=fp32",
         "baselines=false",
     ]

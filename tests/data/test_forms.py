@@ -289,12 +289,12 @@ def test_rows_for_which_data_is_refused_are_written_and_the_file_is_named(tmp_pa
     with (
         pytest.raises(
             RejectedRowsError,
-            match=r"empty text: 2, first `a\.csv:2` .*All 2 rows are in `.*refused-rows\.jsonl`",
+            match=r"empty text: 2, first `a\.csv:2` .*All 2 rows are in `.*refused_rows\.jsonl`",
         ),
         refused_rows_kept(tmp_path),
     ):
-        prepare_rows(load(path), head_of(TEXT), ALL.model_copy(update={"max_rejected": 0.05}))
-    assert len((tmp_path / "refused-rows.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+        prepare_rows(load(path), head_of(TEXT), ALL.model_copy(update={"max_invalid": 0.05}))
+    assert len((tmp_path / "refused_rows.jsonl").read_text(encoding="utf-8").splitlines()) == 2
 
 
 @pytest.mark.parametrize("label", [["a", "b"], {"a": 1.0, "b": 1.0}])
@@ -308,7 +308,7 @@ def test_a_list_of_several_classes_points_to_a_multi_label_head(
         match=r"list of several classes: 3, first `a\.jsonl:2` .*`multi-label` of "
         r".*`ftr-toxic-labels`",
     ):
-        prepare(path, data=ALL.model_copy(update={"max_rejected": 0.05}))
+        prepare(path, data=ALL.model_copy(update={"max_invalid": 0.05}))
 
 
 def test_parquet_shards_in_the_folder_data_are_one_split(tmp_path: Path) -> None:

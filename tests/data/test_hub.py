@@ -31,7 +31,7 @@ def splits(*labels: int) -> DatasetDict:
 def test_classes_keep_their_names_and_unlabelled_rows_are_rejected() -> None:
     loaded = from_splits(splits(1, 0, -1), TEXT, {}, "dataset `d`")
     prepared = prepare_rows(
-        loaded, head_of(TEXT), DataConfig(validation_share=0, test_share=0, max_rejected=0.5)
+        loaded, head_of(TEXT), DataConfig(validation_size=0, test_size=0, max_invalid=0.5)
     )
     assert prepared.labels == ("neg", "pos")
     assert [row["label"] for row in prepared.splits["train"]] == [1, 0]

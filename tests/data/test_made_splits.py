@@ -61,7 +61,7 @@ def test_validation_rows_that_are_given_are_not_used_and_that_is_said(tmp_path: 
     write_reviews(tmp_path / "train.csv", broken=0)
     write_reviews(tmp_path / "dev.csv", 9, broken=0, seed=1)
     prepared = prepare_rows(
-        load(tmp_path), head_of(TEXT), DataConfig(test_share=0), cv=CvConfig(folds=3, fold=2)
+        load(tmp_path), head_of(TEXT), DataConfig(test_size=0), cv=CvConfig(folds=3, fold=2)
     )
     assert len(prepared.splits["validation"]) == 20 and ids(prepared, "validation") <= {
         f"train-{n}" for n in range(1, 61)

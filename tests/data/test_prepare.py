@@ -64,7 +64,7 @@ def test_a_split_that_is_there_is_not_made_and_a_share_of_nothing_makes_none(
 ) -> None:
     reviews(tmp_path / "train.csv")
     reviews(tmp_path / "dev.csv", 8)
-    prepared = prepare(tmp_path, data=DataConfig(test_share=0))
+    prepared = prepare(tmp_path, data=DataConfig(test_size=0))
     assert {name: len(rows) for name, rows in prepared.splits.items()} == {
         "train": 200,
         "validation": 8,
@@ -113,10 +113,10 @@ def test_too_many_bad_rows_stop_with_counts_and_the_first_place(tmp_path: Path) 
     path.write_text("text,label\n" + "a,x\nb,y\n" * 10 + ",x\nc\n", encoding="utf-8")
     with pytest.raises(
         DataError,
-        match=r"`a\.csv`: 2 of 22 rows .*max_rejected=0\.05.*wrong number of cells: 1.*`a\.csv:23`",
+        match=r"`a\.csv`: 2 of 22 rows .*max_invalid=0\.05.*wrong number of cells: 1.*`a\.csv:23`",
     ):
         prepare(path, data=DataConfig())
-    prepared = prepare(path, data=DataConfig(max_rejected=0.1))
+    prepared = prepare(path, data=DataConfig(max_invalid=0.1))
     rejected = prepared.report["splits"]["train"]["rejected"]  # type: ignore[index]
     assert rejected == {"wrong number of cells": 1, "empty text": 1}
 
@@ -161,7 +161,7 @@ def test_a_folder_without_training_rows_says_what_it_has(tmp_path: Path) -> None
 def test_the_classes_of_a_trained_model_are_kept(tmp_path: Path) -> None:
     loaded = load(reviews(tmp_path / "test.csv"))
     prepared = prepare_rows(
-        loaded, head_of(TEXT), DataConfig(max_rejected=0.5), known_labels=("z", "y")
+        loaded, head_of(TEXT), DataConfig(max_invalid=0.5), known_labels=("z", "y")
     )
     assert list(prepared.splits) == ["train"] and prepared.labels == ("z", "y")
     assert {row["label"] for row in prepared.splits["train"]} == {0, 1}

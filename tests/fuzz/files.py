@@ -30,7 +30,7 @@ from ftr_plugins.extractive_qa.head import ExtractiveQAHead
 SLOW = 20.0
 """Seconds of processor time that reading one small file may take."""
 PLACE = re.compile(r".+:.+|.+\[\d+\].*", re.DOTALL)
-ALL = DataConfig(validation_share=0, test_share=0, max_rejected=1.0)
+ALL = DataConfig(validation_size=0, test_size=0, max_invalid=1.0)
 ODD = [
     "",
     "é",

@@ -148,11 +148,11 @@ def test_a_training_that_is_cut_off_ends_the_same(
     settings = {
         **LORA,
         "epochs": 3,
-        "train.checkpoint_steps": 2,
+        "train.save_steps": 2,
         "train.lora.merge": merge,
         "train.lora.dropout": 0.1,
         "train.ema": 0.5,
-        "train.evaluate_untrained": False,
+        "train.eval_on_start": False,
     }
     whole = train(settings, dataset=reviews, model=tiny_bert, output=tmp_path / "whole")
     run = interrupted(
@@ -183,7 +183,7 @@ def test_each_family_of_models_has_modules_to_adapt(
         "baselines": False,
         "epochs": 1,
         "train.lora.rank": 2,
-        "train.evaluate_untrained": False,
+        "train.eval_on_start": False,
     }
     run = train(settings, dataset=questions, model=tiny[family], output=tmp_path)
     loaded = ftr.load(run.path)

@@ -314,7 +314,7 @@ def test_a_run_changes_only_what_trains(
         "baselines": False,
         "epochs": 1,
         "train.freeze": freeze,
-        "train.evaluate_untrained": False,
+        "train.eval_on_start": False,
     }
     run = train(settings, dataset=reviews, model=tiny_bert, output=tmp_path)
     assert changed(run.path, tiny_bert) == expected
@@ -330,8 +330,8 @@ GRADUAL = {
     "epochs": 4,
     "train.freeze": "backbone",
     "train.unfreeze": 1,
-    "train.checkpoint_steps": 2,
-    "train.layer_decay": 0.7,
+    "train.save_steps": 2,
+    "train.layerwise_decay": 0.7,
 }
 
 

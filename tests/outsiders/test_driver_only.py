@@ -103,8 +103,8 @@ def story(tiny_bert: Path, reviews: Path, tmp_path_factory: pytest.TempPathFacto
         "learning_rate",
         "batch_size",
         "data.max_length",
-        "data.validation_share",
-        "data.test_share",
+        "data.validation_size",
+        "data.test_size",
         "train.precision",
     )
     asked = {

@@ -52,7 +52,7 @@ def run(dirty: Path, tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) 
         "epochs": 1,
         "data.clean": CLEAN,
         "head.threshold": 100.0,
-        "train.evaluate_untrained": False,
+        "train.eval_on_start": False,
     }
     return train(
         QUESTIONS, dataset=dirty, model=tiny_bert, output=tmp_path_factory.mktemp("runs"), **keys

@@ -75,7 +75,7 @@ def test_data_of_other_labels_is_refused(classifier: RunResult, tmp_path: Path) 
     with pytest.raises(DataError, match=r"label not known to the model"):
         evaluate(classifier.path, [f"dataset={data}"])
     with pytest.raises(DataError, match=r"no usable rows|label not known to the model"):
-        evaluate(classifier.path, [f"dataset={data}", "dataset.label=text", "data.max_rejected=1"])
+        evaluate(classifier.path, [f"dataset={data}", "dataset.label=text", "data.max_invalid=1"])
 
 
 def test_options_of_the_other_file_are_taken(classifier: RunResult, tmp_path: Path) -> None:
@@ -92,8 +92,8 @@ def test_options_of_the_other_file_are_taken(classifier: RunResult, tmp_path: Pa
     "key",
     [
         "data.seed=1",
-        "data.test_share=0.5",
-        "data.validation_share=0",
+        "data.test_size=0.5",
+        "data.validation_size=0",
         "data.limit=10",
         "data.sample=first",
     ],

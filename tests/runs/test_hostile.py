@@ -30,7 +30,7 @@ from trainings import REVIEWS, train
 if TYPE_CHECKING:
     from ftr.runs.run import RunResult
 
-SHORT = {**REVIEWS, "epochs": 1, "baselines": False, "train.evaluate_untrained": False}
+SHORT = {**REVIEWS, "epochs": 1, "baselines": False, "train.eval_on_start": False}
 SECONDS, BYTES = 20.0, 700 * 2**20
 
 
@@ -43,7 +43,7 @@ def sound(
     asked = {"dataset": reviews, "model": tiny_bert}
     adapters = train({**SHORT, "train.lora.rank": 2}, **asked, output=place / "adapters")
     cut = interrupted(
-        {**SHORT, "train.checkpoint_steps": 1},
+        {**SHORT, "train.save_steps": 1},
         StepTrainer,
         "training_step",
         4,

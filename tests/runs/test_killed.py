@@ -21,8 +21,8 @@ LONG: Settings = {
     "batch_size": 1,
     "learning_rate": 1e-3,
     "epochs": 6,
-    "train.checkpoint_steps": 7,
-    "train.log_steps": 4,
+    "train.save_steps": 7,
+    "train.logging_steps": 4,
 }
 EPOCH = 36
 """Steps of an epoch: long enough to hit one in its middle."""
@@ -52,7 +52,8 @@ def test_a_process_that_is_killed_again_and_again_loses_nothing(
     rng = random.Random(0)
     process = start("run", *words(LONG, dataset=reviews, model=tiny_bert, output=tmp_path))
     for part in range(kills):
-        # Half of the steps are left after the last kill: a busy machine may notice late that the moment has come.
+        # Half of the steps are left after the last kill: a busy machine may notice late that the
+        # moment has come.
         moment = rng.randrange(30 * part + 10, 30 * part + 40)
         wait_for(lambda: logged(tmp_path) >= moment, process)  # noqa: B023
         time.sleep(rng.random() / 20)

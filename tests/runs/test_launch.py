@@ -26,16 +26,16 @@ ALONE: Settings = {
     "batch_size": 4,
     "epochs": 6,
     "baselines": False,
-    "data.validation_share": 0.1,
-    "data.test_share": 0.0,
+    "data.validation_size": 0.1,
+    "data.test_size": 0.0,
     "train.dropout": 0.0,
     "train.attention_dropout": 0.0,
     "train.freeze": "backbone",
     "train.unfreeze": 1,
-    "train.layer_decay": 0.7,
+    "train.layerwise_decay": 0.7,
     "train.ema": 0.7,
-    "train.early_stopping": 2,
-    "train.checkpoint_steps": 7,
+    "train.early_stopping_patience": 2,
+    "train.save_steps": 7,
 }
 """A training whose parts thaw one after the other, whose weights are averaged, and which stops
 early.
@@ -120,7 +120,7 @@ def test_a_signal_stops_a_training_with_workers_and_leaves_its_last_checkpoint(
         **REVIEWS,
         "batch_size": 1,
         "epochs": 100,
-        "train.checkpoint_steps": 7,
+        "train.save_steps": 7,
         "compute.workers": 2,
     }
     process = start("run", *words(settings, dataset=odd, model=tiny_bert, output=tmp_path))

@@ -115,8 +115,8 @@ KEYS = (
     "learning_rate",
     "batch_size",
     "data.max_length",
-    "data.validation_share",
-    "data.test_share",
+    "data.validation_size",
+    "data.test_size",
     "train.precision",
 )
 SHORT: Settings = {

@@ -22,8 +22,8 @@ LONG: Settings = {
     "batch_size": 1,
     "learning_rate": 1e-3,
     "epochs": 3,
-    "train.checkpoint_steps": 7,
-    "train.log_steps": 4,
+    "train.save_steps": 7,
+    "train.logging_steps": 4,
 }
 
 

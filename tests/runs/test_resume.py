@@ -37,7 +37,7 @@ run = Path(sys.argv[1])
 with atomic.workroom(run / "model"), atomic.workroom(run / "predictions" / "test.jsonl"):
     os.kill(os.getpid(), signal.SIGKILL)
 """
-EVERY_TWO: Settings = {"epochs": 3, "train.checkpoint_steps": 2}
+EVERY_TWO: Settings = {"epochs": 3, "train.save_steps": 2}
 Place = tuple[type, str, int]
 STEP: Place = (StepTrainer, "training_step", 9)
 PLACES: dict[str, Place] = {
@@ -50,7 +50,7 @@ PLACES: dict[str, Place] = {
     "after the last step": (Session, "settle", 1),
     "in the final predictions": (Kept, "put_state", 1),
 }
-EVERY_EPOCH: Settings = {"epochs": 3, "train.checkpoint_steps": 5}
+EVERY_EPOCH: Settings = {"epochs": 3, "train.save_steps": 5}
 """The last of these is of the last step: nothing is left to train."""
 
 
@@ -115,22 +115,22 @@ def undisturbed(
 
 
 SETTINGS: dict[str, Settings] = {
-    "qa": {**QUESTIONS, "train.checkpoint_steps": 4},
+    "qa": {**QUESTIONS, "train.save_steps": 4},
     "a fraction of an epoch": {"epochs": 2.5},
-    "forward passes of three": {"train.micro_batch": 3},
-    "cosine": {"train.schedule": "cosine"},
+    "forward passes of three": {"train.micro_batch_size": 3},
+    "cosine": {"train.lr_scheduler": "cosine"},
     "plateau": {
-        "train.schedule": "reduce_lr_on_plateau",
+        "train.lr_scheduler": "reduce_lr_on_plateau",
         "trainer.lr_scheduler_kwargs": {"patience": 0},
         "epochs": 5,
     },
     "the last weights": {"train.keep": "last"},
-    "no validation": {"data.validation_share": 0.0},
+    "no validation": {"data.validation_size": 0.0},
     "evaluation by steps": {"train.evaluate_every": 3},
     "bf16": {"train.precision": "bf16"},
     "another optimizer": {"train.optimizer": "adafactor"},
     "sgd with momentum": {"train.optimizer": "sgd", "trainer.optim_args": "momentum=0.9"},
-    "log lines every four steps": {"train.log_steps": 4},
+    "log lines every four steps": {"train.logging_steps": 4},
 }
 
 
@@ -364,7 +364,7 @@ def test_a_run_that_failed_is_resumed_and_one_that_never_began_starts_over(
         model=tiny_bert,
         output=tmp_path,
     )
-    assert sorted(path.name for path in early.iterdir()) == ["rejected.jsonl", "run.json"]
+    assert sorted(path.name for path in early.iterdir()) == ["invalid_rows.jsonl", "run.json"]
     resume(early, say=said.append)
     assert "no checkpoint was written: starting over" in capfd.readouterr().err
     assert outcome(early) == undisturbed

@@ -21,8 +21,8 @@ from trainings import CLASSES, QUESTIONS, REVIEWS, Settings, golds, lines, losse
 if TYPE_CHECKING:
     from ftr.runs.run import RunResult
 
-EMPTY: Settings = {"data.validation_share": 0.0, "data.test_share": 0.0}
-FILES = {"README.md", "metrics.jsonl", "model", "predictions", "rejected.jsonl", "run.json"}
+EMPTY: Settings = {"data.validation_size": 0.0, "data.test_size": 0.0}
+FILES = {"README.md", "metrics.jsonl", "model", "predictions", "invalid_rows.jsonl", "run.json"}
 
 
 def stored(run: RunResult) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def test_a_classifier_of_three_classes_learns_and_names_them(
     assert all(
         sum(prediction["probabilities"].values()) == pytest.approx(1) for prediction in predictions
     )
-    assert lines(classifier.path / "rejected.jsonl") == [
+    assert lines(classifier.path / "invalid_rows.jsonl") == [
         {
             "place": "reviews.csv:62",
             "split": "train",
@@ -138,7 +138,7 @@ def test_a_reader_tunes_its_threshold_and_keeps_it_with_the_model(reader: RunRes
         assert (one["answer"] == "") == (one["no_answer_score"] > threshold)
     splits = reader.record["data"]["splits"]
     assert splits["train"]["feature_count"] > splits["train"]["row_count"]
-    (rejected,) = lines(reader.path / "rejected.jsonl")
+    (rejected,) = lines(reader.path / "invalid_rows.jsonl")
     assert rejected["cause"] == "answer is not in the context" and rejected["place"].endswith(
         "data[0].paragraphs[0].qas[0]"
     )

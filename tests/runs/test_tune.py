@@ -30,7 +30,7 @@ def test_the_threshold_is_the_best_on_the_validation_rows_and_scores_the_test_ro
     validation = write_squad(tmp_path / "validation.json", passages=9, broken=0, seed=5)
     test = write_squad(tmp_path / "test.json", passages=7, broken=0, seed=6)
     settings = [f"dataset.validation={validation}", f"dataset.test={test}"]
-    result = evaluate(reader.path, settings, tune=True)
+    result = evaluate(reader.path, settings, calibrate=True)
     known = evaluate(reader.path, [f"dataset={validation}"]).predictions
 
     def f1(threshold: float) -> float:
@@ -54,20 +54,20 @@ def test_the_model_keeps_the_threshold_only_when_asked(reader: RunResult, tmp_pa
     test = write_squad(tmp_path / "test.json", passages=9, broken=0, seed=8)
     settings = [f"dataset.validation={validation}", f"dataset.test={test}"]
     before = read_card(run / "model").state
-    result = evaluate(run, settings, tune=True)
+    result = evaluate(run, settings, calibrate=True)
     assert read_card(run / "model").state == before
-    evaluate(run, settings, tune=True, save_state=True)
+    evaluate(run, settings, calibrate=True, save_state=True)
     assert load(run).card.state == result.state
 
 
 def test_tuning_without_validation_rows_is_refused(reader: RunResult, tmp_path: Path) -> None:
     data = write_squad(tmp_path / "test.json", passages=5, broken=0, seed=6)
     with pytest.raises(DataError, match=r"give both, `dataset.validation=` and `dataset.test=`"):
-        evaluate(reader.path, [f"dataset.test={data}"], tune=True)
+        evaluate(reader.path, [f"dataset.test={data}"], calibrate=True)
 
 
 def test_keeping_a_threshold_that_was_not_chosen_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["evaluate", "any", "--save-state"]) == 2
-    assert "`--save-state` keeps what `--tune` chooses: give both." in capsys.readouterr().err
+    assert "`--save-state` keeps what `--calibrate` chooses: give both." in capsys.readouterr().err

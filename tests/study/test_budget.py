@@ -43,16 +43,20 @@ def test_time_stops_trials_under_way_too_and_counts_the_parts_before(
 ) -> None:
     now = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    minute = SweepConfig.model_validate({"time": "1m"})
+    minute = SweepConfig.model_validate({"time_budget": "1m"})
     resumed = Budget(minute, None, "max", spent_before=50.0, began=now)
     assert resumed.exhausted() is None and resumed.seconds == 50.0
     now += 11
-    assert resumed.exhausted() == Ending("time", "`time=60` seconds are over", at_once=True)
+    assert resumed.exhausted() == Ending(
+        "time_budget", "`time_budget=60` seconds are over", at_once=True
+    )
     assert resumed.sated([], 100) is None
 
 
 def test_epochs_are_counted_over_all_trials_each_as_far_as_it_came() -> None:
-    total = Budget(SweepConfig.model_validate({"epochs_total": 6}), None, "max", epochs={0: 2.0})
+    total = Budget(
+        SweepConfig.model_validate({"max_total_epochs": 6}), None, "max", epochs={0: 2.0}
+    )
     total.count(1, 1.0)
     total.count(1, 2.0)
     # A trial that was taken up again reports epochs it had before.
@@ -61,26 +65,26 @@ def test_epochs_are_counted_over_all_trials_each_as_far_as_it_came() -> None:
     assert total.exhausted() is None
     total.count(2, 2.0)
     assert total.exhausted() == Ending(
-        "epochs_total", "6 epochs were trained, `epochs_total=6`", at_once=True
+        "max_total_epochs", "6 epochs were trained, `max_total_epochs=6`", at_once=True
     )
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
 def test_patience_ends_it_when_more_trials_would_bring_too_little(mode: str) -> None:
-    patient = budget(patience=0.01, mode=mode)
+    patient = budget(min_gain=0.01, mode=mode)
     assert patient.sated(FLAT[:7], 7) is None, "seven scores are too few to tell"
     ending = patient.sated(FLAT, 8)
-    assert ending is not None and ending.reason == "patience" and not ending.at_once
-    assert "`patience=0.01`" in ending.detail
+    assert ending is not None and ending.reason == "min_gain" and not ending.at_once
+    assert "`min_gain=0.01`" in ending.detail
     assert patient.sated(RISING, 9) is None
-    assert budget(mode=mode).sated(FLAT, 8) is None, "without `patience` nothing is too little"
+    assert budget(mode=mode).sated(FLAT, 8) is None, "without `min_gain` nothing is too little"
 
 
 def test_budgets_combine_and_the_first_reached_is_named() -> None:
-    both = budget(limit=8, trials=8, patience=0.01, time=3600, epochs_total=4)
+    both = budget(limit=8, trials=8, min_gain=0.01, time_budget=3600, max_total_epochs=4)
     assert both.sated(RISING, 8) == Ending("trials", "all 8 configurations were tried")
     early = both.sated(FLAT, 7)
-    assert early is not None and early.reason == "patience"
+    assert early is not None and early.reason == "min_gain"
     both.count(0, 4.0)
     spent = both.exhausted()
-    assert spent is not None and spent.reason == "epochs_total"
+    assert spent is not None and spent.reason == "max_total_epochs"

@@ -30,15 +30,15 @@ def planned(**keys: Any) -> Plan:
         ({"cv__folds": 2}, "folds", None, [{"fold": 0}, {"fold": 1}]),
         ({"ensemble": "seeds"}, "seeds", "outputs", [{"seed": 0}, {"seed": 1}, {"seed": 2}]),
         ({"ensemble": "seeds", "seeds": 2}, "seeds", "outputs", [{"seed": 0}, {"seed": 1}]),
-        ({"ensemble": "folds", "members": 2}, "folds", "outputs", [{"fold": 0}, {"fold": 1}]),
+        ({"ensemble": "folds", "ensemble_size": 2}, "folds", "outputs", [{"fold": 0}, {"fold": 1}]),
         ({"ensemble": "folds"}, "folds", "outputs", [{"fold": number} for number in range(5)]),
         (
-            {"ensemble": "bagging", "members": 2, "data__seed": 5},
+            {"ensemble": "bagging", "ensemble_size": 2, "data__seed": 5},
             "bagging",
             "outputs",
             [{"seed": 0, "bootstrap": 5}, {"seed": 1, "bootstrap": 6}],
         ),
-        ({"ensemble": "soup", "members": 2}, "soup", "weights", [{"seed": 0}, {"seed": 1}]),
+        ({"ensemble": "soup", "ensemble_size": 2}, "soup", "weights", [{"seed": 0}, {"seed": 1}]),
         ({"boosting": 2}, "boosting", "votes", [{"seed": 0}, {"seed": 1}]),
     ],
 )
@@ -98,8 +98,11 @@ def test_baselines_of_the_same_rows_are_made_once() -> None:
     [
         ({"seeds": 3, "cv.folds": 3}, ("`seeds`", "`cv.folds`")),
         ({"boosting": 3, "ensemble": "seeds"}, ("`boosting`", "`ensemble`")),
-        ({"members": 3}, ("`members`", "`ensemble`")),
-        ({"ensemble": "folds", "cv.folds": 5, "members": 3}, ("`members`", "`cv.folds`")),
+        ({"ensemble_size": 3}, ("`ensemble_size`", "`ensemble`")),
+        (
+            {"ensemble": "folds", "cv.folds": 5, "ensemble_size": 3},
+            ("`ensemble_size`", "`cv.folds`"),
+        ),
         ({"ensemble": "folds", "cv.folds": 5, "cv.fold": 1}, ("`ensemble=folds`", "`cv.fold`")),
         ({"ensemble": "bagging", "data.bootstrap": 1}, ("`ensemble=bagging`", "`data.bootstrap`")),
         ({"cv.fold": 1}, ("`cv.fold=1`", "`cv.folds`")),
@@ -140,9 +143,9 @@ def test_a_head_that_cannot_combine_is_refused_naming_what_joins_without(tmp_pat
 def test_a_soup_without_validation_rows_is_refused_naming_both_keys(
     tiny_bert: Path, reviews: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"`ensemble=soup` .* `data.validation_share`"):
+    with pytest.raises(ConfigError, match=r"`ensemble=soup` .* `data.validation_size`"):
         train(
-            {"task": "sentiment", "ensemble": "soup", "data.validation_share": 0},
+            {"task": "sentiment", "ensemble": "soup", "data.validation_size": 0},
             dataset=reviews,
             model=tiny_bert,
             output=tmp_path / "runs",

@@ -22,7 +22,7 @@ SPACE = space_of(
     **{
         "train.warmup": "quniform(0,0.2,0.05)",
         "train.weight_decay": "normal(0.1,0.02)",
-        "train.schedule": "choice(linear,cosine)",
+        "train.lr_scheduler": "choice(linear,cosine)",
     },
 )
 PEAK = space_of(learning_rate="loguniform(1e-5,1e-1)", batch_size="choice(8,16,32)")
@@ -70,7 +70,7 @@ def test_every_value_is_one_of_the_space(name: str) -> None:
         assert values["epochs"] in (1, 2, 3, 4) and type(values["epochs"]) is int
         assert values["train.warmup"] in (0.0, 0.05, 0.1, 0.15, 0.2)
         assert 0.04 <= float(str(values["train.weight_decay"])) <= 0.16
-        assert values["train.schedule"] in ("linear", "cosine")
+        assert values["train.lr_scheduler"] in ("linear", "cosine")
 
 
 def test_random_does_not_depend_on_the_order_of_calls() -> None:

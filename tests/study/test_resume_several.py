@@ -24,11 +24,11 @@ from trainings import REVIEWS, Settings, train
 TWO: Settings = {
     **REVIEWS,
     "epochs": 2,
-    "train.checkpoint_steps": 2,
-    "train.evaluate_untrained": False,
+    "train.save_steps": 2,
+    "train.eval_on_start": False,
     "baselines": False,
 }
-BAGGING: Settings = {**TWO, "ensemble": "bagging", "members": 2}
+BAGGING: Settings = {**TWO, "ensemble": "bagging", "ensemble_size": 2}
 BOOSTING: Settings = {**TWO, "boosting": 2}
 STEPS = 10
 """Of one member."""

@@ -252,7 +252,7 @@ def test_other_settings_are_refused_by_name(undisturbed: SweepResult) -> None:
         resume_sweep(undisturbed.path, ["learning_rate=0.5"])
     with pytest.raises(
         ConfigError,
-        match=r"`searcher` is 'random' in this sweep, not 'optuna'.*Only `trials`, `time`",
+        match=r"`searcher` is 'random' in this sweep, not 'optuna'.*Only `trials`, `time_budget`",
     ):
         resume_sweep(undisturbed.path, ["trials=9", "searcher=optuna"])
     with pytest.raises(ConfigError, match=r"`learning_rat` .* is not a key.*`learning_rate`"):

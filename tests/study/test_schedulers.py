@@ -82,7 +82,7 @@ def test_fifo_lets_every_trial_train_to_its_end() -> None:
 def test_asha_stops_the_weaker_after_grace_in_the_direction_of_the_score(
     mode: str, sign: float
 ) -> None:
-    scheduler = scheduler_of("asha", mode, grace=2, reduction=2)
+    scheduler = scheduler_of("asha", mode, grace_period=2, reduction_factor=2)
     for number, value in enumerate([0.9, 0.8, 0.1]):
         trial = Trial(number, {}, number, 0)
         for epoch in range(1, 5):
@@ -93,7 +93,7 @@ def test_asha_stops_the_weaker_after_grace_in_the_direction_of_the_score(
 
 @pytest.mark.parametrize("grace", [1, 2, 12])
 def test_the_best_trial_reaches_the_last_of_its_own_epochs(grace: float) -> None:
-    scheduler = scheduler_of("asha", grace=grace)
+    scheduler = scheduler_of("asha", grace_period=grace)
     for trial in trials(10):
         live(scheduler, trial)
     best = Trial(99, {"epochs": 9}, 99, 0)

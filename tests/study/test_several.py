@@ -43,9 +43,9 @@ def bagging(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: 
     settings = {
         **SHORT,
         "ensemble": "bagging",
-        "members": 2,
+        "ensemble_size": 2,
         "seed": 1,
-        "train.evaluate_untrained": False,
+        "train.eval_on_start": False,
     }
     return train(
         settings, dataset=reviews, model=tiny_bert, output=tmp_path_factory.mktemp("bagging")
@@ -55,7 +55,7 @@ def bagging(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: 
 @pytest.fixture(scope="module")
 def folds(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, questions: Path) -> RunResult:
     """Three folds of questions, their span scores averaged."""
-    settings = {**QUESTIONS, "ensemble": "folds", "members": 3, "train.evaluate_untrained": False}
+    settings = {**QUESTIONS, "ensemble": "folds", "ensemble_size": 3, "train.eval_on_start": False}
     return train(
         settings,
         dataset=questions,
@@ -215,8 +215,8 @@ def test_cross_validation_leaves_no_model_and_says_what_to_ask(
         **REVIEWS,
         "epochs": 1,
         "cv.folds": 2,
-        "train.evaluate_untrained": False,
-        "data.test_share": 0,
+        "train.eval_on_start": False,
+        "data.test_size": 0,
     }
     run = train(settings, dataset=reviews, model=tiny_bert, output=tmp_path)
     assert not run.model.exists() and run.record["heldout"] == "validation"
@@ -233,7 +233,7 @@ def test_a_soup_is_a_plain_checkpoint_and_no_worse_on_validation(
     tiny_bert: Path, reviews: Path, tmp_path: Path
 ) -> None:
     run = train(
-        {**SHORT, "ensemble": "soup", "members": 3},
+        {**SHORT, "ensemble": "soup", "ensemble_size": 3},
         dataset=reviews,
         model=tiny_bert,
         output=tmp_path,

@@ -87,7 +87,7 @@ def test_a_trial_is_written_down_before_it_is_handed_out() -> None:
 
 
 def test_a_source_without_further_values_ends_the_sweep() -> None:
-    sweep = rehearsal(make_proposer("grid", space_of(epochs="grid(1,2)"), "max", 0), time=60)
+    sweep = rehearsal(make_proposer("grid", space_of(epochs="grid(1,2)"), "max", 0), time_budget=60)
     assert [spec["values"]["epochs"] for spec in (sweep.next(), sweep.next()) if spec] == [1, 2]
     assert sweep.next() is None
     assert (
@@ -165,13 +165,13 @@ def test_values_no_run_can_have_are_a_failed_trial_and_the_next_one_is_tried() -
 
 
 def test_patience_ends_it_and_what_waits_is_still_handed_out() -> None:
-    sweep = rehearsal(patience=0.01, repeats=2)
+    sweep = rehearsal(min_gain=0.01, repeats=2)
     for number in range(16):
         assert sweep.next()
         sweep.result(number, 0.5)
         sweep.end(number)
     assert sweep.next() is None
-    assert sweep.source.ending is not None and sweep.source.ending.reason == "patience"
+    assert sweep.source.ending is not None and sweep.source.ending.reason == "min_gain"
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,9 @@ def test_values_that_come_to_the_same_configuration_are_tried_once(name: str) ->
     space = space_of(
         batch_size="choice(8,8.0)", learning_rate="choice(1e-3,3e-3)", idle="choice(a,b)"
     )
-    tried = run_through(rehearsal(make_proposer(name, space, "max", 0), space=space, time=60))
+    tried = run_through(
+        rehearsal(make_proposer(name, space, "max", 0), space=space, time_budget=60)
+    )
     assert len(tried) == 2 and {values["learning_rate"] for values in tried} == {1e-3, 3e-3}
 
 

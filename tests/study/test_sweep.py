@@ -61,10 +61,10 @@ def halved(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: P
         **TINY,
         "searcher": "random",
         "scheduler": "asha",
-        "grace": 4,
-        "reduction": 2,
+        "grace_period": 4,
+        "reduction_factor": 2,
         "trials": 10,
-        "train.log_steps": 1,
+        "train.logging_steps": 1,
     }
     # One of three learns nothing.
     space = {"learning_rate": "choice(1e-6,5e-3,7e-3)", "epochs": "choice(6,8)"}
@@ -242,9 +242,9 @@ def test_more_trials_go_on_where_a_finished_sweep_ended(
     )
     before = len(events_of(copy))
     said: list[str] = []
-    more = resume_sweep(copy, ["trials=60", "epochs_total=90"], say=said.append)
+    more = resume_sweep(copy, ["trials=60", "max_total_epochs=90"], say=said.append)
     assert "trials that ended: 10; begun and not ended: 0" in said
-    assert (more.ending.reason, more.record["sweep"]["trials"]) == ("epochs_total", 60)
+    assert (more.ending.reason, more.record["sweep"]["trials"]) == ("max_total_epochs", 60)
     new = events_of(copy)[before:]
     assert min(started(new)) == 10 and len(started(new)) == len(set(started(new)))
     old = {
@@ -258,7 +258,7 @@ def test_more_trials_go_on_where_a_finished_sweep_ended(
     } == old
     assert all(trial.ended for trial in more.state.trials.values())
     assert {trial.cause for trial in more.state.trials.values() if trial.status == "stopped"} <= {
-        "epochs_total"
+        "max_total_epochs"
     }
     assert 90 <= sum(trial.epoch for trial in more.state.trials.values()) <= 94
 

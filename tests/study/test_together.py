@@ -25,9 +25,9 @@ SEEDS: Settings = {
     **REVIEWS,
     "epochs": 6,
     "ensemble": "seeds",
-    "members": 3,
-    "train.evaluate_untrained": False,
-    "train.checkpoint_steps": 5,
+    "ensemble_size": 3,
+    "train.eval_on_start": False,
+    "train.save_steps": 5,
     "baselines": False,
 }
 
@@ -114,7 +114,9 @@ def test_a_member_that_fails_lets_those_under_way_end_and_no_other_begin(
     begun, inner = threading.Event(), Together._trained
 
     def trained(self: Together, member: Any) -> Any:
-        """Let member 1 fail while member 0 is under way, whichever of the threads is the faster one."""
+        """Let member 1 fail while member 0 is under way, whichever of the threads is the faster
+        one.
+        """
         if member.number == 1:
             assert begun.wait(60)
         record = inner(self, member)
@@ -171,7 +173,7 @@ def test_an_interrupt_while_a_member_is_being_opened_stops_it_before_an_epoch_en
 
     settings = {
         **SEEDS,
-        "members": 2,
+        "ensemble_size": 2,
         "epochs": 300,
         "dataset": str(reviews),
         "model": str(tiny_bert),

@@ -16,7 +16,7 @@ from ftr.train.trainer import StepTrainer
 from interruptions import interrupted, outcome, resumed
 from trainings import REVIEWS, train
 
-EMA = {**REVIEWS, "baselines": False, "epochs": 3, "train.ema": 0.8, "train.checkpoint_steps": 2}
+EMA = {**REVIEWS, "baselines": False, "epochs": 3, "train.ema": 0.8, "train.save_steps": 2}
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.999])
@@ -94,7 +94,7 @@ def test_the_averages_are_evaluated_kept_and_predicted_with(
 def test_a_training_that_is_cut_off_ends_the_same(
     owner: type, name: str, call: int, keep: str, tiny_bert: Path, reviews: Path, tmp_path: Path
 ) -> None:
-    settings = {**EMA, "train.keep": keep, "train.checkpoint_steps": 5 if name == "settle" else 2}
+    settings = {**EMA, "train.keep": keep, "train.save_steps": 5 if name == "settle" else 2}
     whole = train(settings, dataset=reviews, model=tiny_bert, output=tmp_path / "whole")
     run = interrupted(
         settings, owner, name, call, dataset=reviews, model=tiny_bert, output=tmp_path / "cut"

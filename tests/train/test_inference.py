@@ -128,7 +128,7 @@ def test_records_stream_as_they_come_one_by_one(engine: Engine, batch: int | str
         head=engine.head,
         tokenizer=engine.tokenizer,
         labels=engine.labels,
-        eval_batch=batch,
+        eval_batch_size=batch,
     ).records(split, tick=told.append)
     alone = [engine.records(encoded(engine, [row]))[0] for row in rows]
     assert (
@@ -200,7 +200,9 @@ def test_the_loss_of_a_split_is_what_transformers_computes_whatever_the_batches(
         with torch.inference_mode():
             losses.append(float(engine.model(**inputs).loss))
     assert engine.loss(split) == pytest.approx(sum(losses) / len(losses), rel=1e-5)
-    assert replace(engine, eval_batch=3).loss(split) == pytest.approx(engine.loss(split), rel=1e-5)
+    assert replace(engine, eval_batch_size=3).loss(split) == pytest.approx(
+        engine.loss(split), rel=1e-5
+    )
 
 
 def test_the_loss_of_a_head_without_row_losses_is_the_mean_of_its_terms(
@@ -215,6 +217,6 @@ def test_the_loss_of_a_head_without_row_losses_is_the_mean_of_its_terms(
             return getattr(engine.head, name)
 
     plain: Any = Plain()
-    assert replace(engine, head=plain, eval_batch=5).loss(split) == pytest.approx(
+    assert replace(engine, head=plain, eval_batch_size=5).loss(split) == pytest.approx(
         engine.loss(split), rel=1e-5
     )

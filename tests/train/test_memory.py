@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ftr.runs.run import RunResult
 
 STILL = {"train.dropout": 0.0, "train.attention_dropout": 0.0}
-SHORT = {**STILL, "epochs": 1, "train.evaluate_untrained": False}
+SHORT = {**STILL, "epochs": 1, "train.eval_on_start": False}
 
 
 def numbers(run: RunResult) -> dict[str, float]:
@@ -157,7 +157,7 @@ def test_the_bottom_is_said_with_what_would_help(tiny_bert: Path, tmp_path: Path
         trainer_of(alone, steps, tmp_path, ladder=ladder()).training_step(alone.model, steps[0])
     assert all(
         f"`{key}`" in str(raised.value)
-        for key in ("train.micro_batch", "batch_size", "data.max_length")
+        for key in ("train.micro_batch_size", "batch_size", "data.max_length")
     )
 
 
@@ -167,7 +167,8 @@ def test_a_given_micro_batch_is_not_changed(tiny_bert: Path, tmp_path: Path) -> 
     steps = case.steps(4)
     with pytest.raises(
         RunError,
-        match=r"out of memory in a pass of 4 rows of 4[0-9] tokens: lower `train.micro_batch=4`",
+        match=r"out of memory in a pass of 4 rows of 4[0-9] tokens: lower "
+        r"`train.micro_batch_size=4`",
     ):
         trainer_of(case, steps, tmp_path).training_step(case.model, steps[0])
     assert seen == [4]
@@ -247,9 +248,9 @@ def test_the_size_that_was_found_is_kept_across_resume(
         "dataset": reviews,
         "model": tiny_bert,
         "output": tmp_path,
-        "train.checkpoint_steps": 2,
+        "train.save_steps": 2,
     }
-    whole = train(asked, **{"train.checkpoint_steps": 0, "output": tmp_path / "whole"})
+    whole = train(asked, **{"train.save_steps": 0, "output": tmp_path / "whole"})
 
     class Gone(Exception):
         pass
@@ -324,8 +325,8 @@ def test_a_run_whose_evaluation_ran_out_of_memory_says_so(
         > 0
         == plain.record["memory"]["evaluation"]["times"]
     )
-    with machine(tight), pytest.raises(RunError, match=r"lower `train.eval_batch=3`"):
-        train(asked, **{"train.eval_batch": 3})
+    with machine(tight), pytest.raises(RunError, match=r"lower `train.eval_batch_size=3`"):
+        train(asked, **{"train.eval_batch_size": 3})
 
 
 def test_memory_that_runs_out_in_the_optimizer_is_said(

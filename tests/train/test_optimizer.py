@@ -71,7 +71,7 @@ def test_every_optimizer_is_of_torch_or_of_a_package_or_refused_for_good() -> No
 @pytest.mark.filterwarnings("ignore")  # of packages that need not be there
 @pytest.mark.parametrize("name", get_args(Optimizer))
 def test_each_optimizer_takes_a_step_or_names_what_it_lacks(name: Any, tmp_path: Path) -> None:
-    asked = config(optimizer=name, schedule="constant")
+    asked = config(optimizer=name, lr_scheduler="constant")
     lacking = [
         module for module, names in PACKAGES.items() if name in names and find_spec(module) is None
     ]
@@ -122,15 +122,15 @@ def test_an_optimizer_is_refused_where_it_excludes_another_key(
     monkeypatch.setattr("ftr.train.optim.find_spec", lambda name: name)
     with pytest.raises(
         ConfigError,
-        match=r"`train.layer_decay` and `train.optimizer=galore_adamw` each make groups",
+        match=r"`train.layerwise_decay` and `train.optimizer=galore_adamw` each make groups",
     ):
-        check_optimizer(config(optimizer=LOW_RANK[0], layer_decay=0.9))
+        check_optimizer(config(optimizer=LOW_RANK[0], layerwise_decay=0.9))
     with pytest.raises(
         ConfigError,
-        match=r"`train.optimizer=schedule_free_sgd` has no schedule.*`train.schedule=linear`",
+        match=r"`train.optimizer=schedule_free_sgd` has no schedule.*`train.lr_scheduler=linear`",
     ):
         check_optimizer(config(optimizer="schedule_free_sgd"))
-    check_optimizer(config(optimizer="schedule_free_sgd", schedule="constant"))
+    check_optimizer(config(optimizer="schedule_free_sgd", lr_scheduler="constant"))
 
 
 STEPS = 40
@@ -151,7 +151,7 @@ def rates(asked: RunConfig, folder: Path, steps: int = STEPS) -> list[float]:
     for _ in range(steps):
         found.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
-        schedule.step(*([0.5] if asked.train.schedule == "reduce_lr_on_plateau" else []))
+        schedule.step(*([0.5] if asked.train.lr_scheduler == "reduce_lr_on_plateau" else []))
     return found
 
 
@@ -159,7 +159,7 @@ def rates(asked: RunConfig, folder: Path, steps: int = STEPS) -> list[float]:
 @pytest.mark.parametrize("warmup", [0, 0.1, 7, 40, 1000])
 def test_each_schedule_works_without_further_keys(name: Any, warmup: float, tmp_path: Path) -> None:
     for steps in (1, 2, STEPS):
-        found = rates(config(schedule=name, warmup=warmup), tmp_path, steps)
+        found = rates(config(lr_scheduler=name, warmup=warmup), tmp_path, steps)
         assert all(0 <= rate <= 1e-3 + 1e-12 and math.isfinite(rate) for rate in found)
     if warmup == 7 and name not in ("constant", "reduce_lr_on_plateau"):
         assert found[6] < found[7] == max(found) or (
@@ -174,7 +174,7 @@ def test_each_schedule_works_without_further_keys(name: Any, warmup: float, tmp_
 def test_what_a_schedule_is_told_goes_before_the_defaults(tmp_path: Path) -> None:
     kept = rates(
         config(
-            schedule="cosine_with_min_lr",
+            lr_scheduler="cosine_with_min_lr",
             warmup=0,
             trainer={"lr_scheduler_kwargs": {"min_lr": 5e-4}},
         ),
@@ -183,7 +183,7 @@ def test_what_a_schedule_is_told_goes_before_the_defaults(tmp_path: Path) -> Non
     assert kept[-1] == pytest.approx(5e-4, rel=0.01)
     late = rates(
         config(
-            schedule="warmup_stable_decay",
+            lr_scheduler="warmup_stable_decay",
             warmup=0,
             trainer={"lr_scheduler_kwargs": {"num_decay_steps": 20}},
         ),
@@ -209,7 +209,7 @@ def test_the_number_of_steps_is_that_of_the_epochs_or_as_asked() -> None:
 def test_each_layer_has_the_rate_of_the_one_above_times_the_decay() -> None:
     settings = tiny_config("bert", 40)
     model = AutoModelForSequenceClassification.from_config(settings)
-    found = rates_of(parts_of(model), config(layer_decay=0.5))
+    found = rates_of(parts_of(model), config(layerwise_decay=0.5))
     assert found is not None
     peaks = {part.name: found.of(part) for part in found.parts}
     assert peaks == {
@@ -235,7 +235,7 @@ def test_each_layer_has_the_rate_of_the_one_above_times_the_decay() -> None:
             (id(one) in decayed) is (group["weight_decay"] == 0.01) for one in group["params"]
         )
     frozen = AutoModelForSequenceClassification.from_config(settings)
-    trains = Trains(frozen, config(freeze=1, layer_decay=0.5))
+    trains = Trains(frozen, config(freeze=1, layerwise_decay=0.5))
     assert [group["lr"] for group in Rates(trains.parts, 1.0, 0.5, 0.0).groups(())] == [
         1.0,
         0.5,
@@ -244,8 +244,10 @@ def test_each_layer_has_the_rate_of_the_one_above_times_the_decay() -> None:
 
 
 def test_layers_are_asked_of_a_model_that_has_none() -> None:
-    with pytest.raises(ConfigError, match=r"`train.layer_decay`: model `m` has no list of layers"):
-        rates_of(parts_of(nn.Linear(2, 2)), config(layer_decay=0.5))
+    with pytest.raises(
+        ConfigError, match=r"`train.layerwise_decay`: model `m` has no list of layers"
+    ):
+        rates_of(parts_of(nn.Linear(2, 2)), config(layerwise_decay=0.5))
 
 
 def test_a_run_with_a_rate_for_each_layer_logs_the_heads(
@@ -254,8 +256,8 @@ def test_a_run_with_a_rate_for_each_layer_logs_the_heads(
     settings = {
         **REVIEWS,
         "epochs": 1,
-        "train.layer_decay": 0.5,
-        "train.schedule": "constant",
+        "train.layerwise_decay": 0.5,
+        "train.lr_scheduler": "constant",
         "learning_rate": 1e-3,
         "train.max_grad_norm": 0,
     }

@@ -145,7 +145,7 @@ def test_the_loss_curve_of_a_run_does_not_depend_on_the_micro_batch(
                 dataset=dataset,
                 model=tiny_bert,
                 output=tmp_path,
-                **{"train.micro_batch": cut},
+                **{"train.micro_batch_size": cut},
             )
         )
         for cut in ("auto", 1, 3)

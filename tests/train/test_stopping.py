@@ -23,8 +23,8 @@ STILL = {
     "baselines": False,
     "epochs": 6,
     "learning_rate": 1e-7,
-    "train.early_stopping": 2,
-    "train.checkpoint_steps": 5,
+    "train.early_stopping_patience": 2,
+    "train.save_steps": 5,
 }
 
 
@@ -87,7 +87,7 @@ def test_evaluations_by_steps_are_counted_and_the_last_step_has_one(
     )
     assert run.record["stopped_early"] == {"epoch": 1.2, "step": 6}
     whole = train(
-        {**STILL, "train.evaluate_every": 4, "train.early_stopping": None, "epochs": 2},
+        {**STILL, "train.evaluate_every": 4, "train.early_stopping_patience": None, "epochs": 2},
         dataset=reviews,
         model=tiny_bert,
         output=tmp_path,
@@ -104,7 +104,7 @@ def test_the_direction_is_that_of_the_metric(
     settings = {
         **QUESTIONS,
         "epochs": 3,
-        "train.early_stopping": 1,
+        "train.early_stopping_patience": 1,
         "train.freeze": "backbone",
         "learning_rate": 1e-7,
     }
@@ -139,9 +139,9 @@ def test_a_training_that_is_cut_off_stops_where_it_would_have(
 @pytest.mark.parametrize(
     ("options", "key"),
     [
-        ({"train.early_stopping": 2}, "train.early_stopping"),
+        ({"train.early_stopping_patience": 2}, "train.early_stopping_patience"),
         ({"train.evaluate_every": 5}, "train.evaluate_every"),
-        ({"train.schedule": "reduce_lr_on_plateau"}, "train.schedule=reduce_lr_on_plateau"),
+        ({"train.lr_scheduler": "reduce_lr_on_plateau"}, "train.lr_scheduler=reduce_lr_on_plateau"),
     ],
 )
 def test_without_validation_rows_it_is_refused_before_anything_is_encoded(
@@ -149,12 +149,12 @@ def test_without_validation_rows_it_is_refused_before_anything_is_encoded(
 ) -> None:
     with pytest.raises(
         ConfigError,
-        match=rf"`{key}` needs validation rows and there are none \(`data.validation_share=0`\)",
+        match=rf"`{key}` needs validation rows and there are none \(`data.validation_size=0`\)",
     ):
         train(
             {
                 **REVIEWS,
-                "data.validation_share": 0,
+                "data.validation_size": 0,
                 "data.cache": str(tmp_path / "encoded"),
                 **options,
             },

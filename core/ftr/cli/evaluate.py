@@ -29,12 +29,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="which rows (default: test, else validation)",
     )
     parser.add_argument(
-        "--tune",
+        "--calibrate",
         action="store_true",
         help="choose the threshold anew on the validation rows given, then score the test rows",
     )
     parser.add_argument(
-        "--save-state", action="store_true", help="with --tune: let the model keep what was chosen"
+        "--save-state",
+        action="store_true",
+        help="with --calibrate: let the model keep what was chosen",
     )
     parser.add_argument(
         "--predictions",
@@ -49,15 +51,15 @@ def execute(args: argparse.Namespace) -> Answer:
     from ftr.runs.evaluate import evaluate
     from ftr.terminal import quiet_libraries
 
-    if args.save_state and not args.tune:
-        raise ConfigError("`--save-state` keeps what `--tune` chooses: give both.")
+    if args.save_state and not args.calibrate:
+        raise ConfigError("`--save-state` keeps what `--calibrate` chooses: give both.")
     quiet_libraries()
     result = evaluate(
         args.run,
         args.settings,
         split=args.split,
         predictions=args.predictions,
-        tune=args.tune,
+        calibrate=args.calibrate,
         save_state=args.save_state,
     )
     for note in result.notes:

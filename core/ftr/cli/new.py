@@ -84,7 +84,7 @@ def new_package(name: str, kind: Kind, into: Path, registry: Registry) -> NewPac
     folder = into / f"ftr-{name}"
     if folder.exists() or folder.is_symlink():
         raise RequestError(
-            f"`{folder}` exists: remove it, or give another name, or another place with `--into "
+            f"`{folder}` exists: remove it, or give another name, or another place with `--output "
             "FOLDER`."
         )
     contents = render(name, kind)
@@ -95,8 +95,8 @@ def new_package(name: str, kind: Kind, into: Path, registry: Registry) -> NewPac
                 (fresh / path).write_bytes(content)
     except OSError as error:
         raise RunError(
-            f"cannot write `{folder}`: {error.strerror or error}. Give another place with `--into "
-            "FOLDER`."
+            f"cannot write `{folder}`: {error.strerror or error}. Give another place with "
+            "`--output FOLDER`."
         ) from error
     return NewPackage(name, kind, folder, tuple(contents), _steps(name, kind, folder))
 
@@ -220,7 +220,7 @@ def configure(parser: ArgumentParser) -> None:
         "--kind", default="task", help=f"what to begin: {', '.join(LAYERS)} (default: task)"
     )
     parser.add_argument(
-        "--into",
+        "--output",
         metavar="FOLDER",
         type=Path,
         default=Path(),
@@ -234,7 +234,7 @@ def execute(args: Namespace) -> Answer:
     Raises `RequestError` and `RunError`.
     """
     made = new_package(
-        args.name, _kind(args.kind), expanded(args.into, "`--into`:"), get_registry()
+        args.name, _kind(args.kind), expanded(args.output, "`--output`:"), get_registry()
     )
     data = {
         "name": made.name,

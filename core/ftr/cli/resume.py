@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "settings",
         nargs="*",
         metavar="key=value",
-        help="must be those it was begun with; a sweep may get more: trials=40, time=2h",
+        help="must be those it was begun with; a sweep may get more: trials=40, time_budget=2h",
     )
 
 

@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--follow", metavar="JOB", help="follow a job submitted before, instead of a new one"
     )
     parser.add_argument(
-        "--fetch",
+        "--output",
         metavar="DIR",
         type=Path,
         help="where results go on this machine (default: `output`)",
@@ -55,10 +55,10 @@ def execute(args: argparse.Namespace) -> Answer:
     _check(args)
     server = JobServer(args.address)
     if args.follow:
-        job = find(server, args.follow, args.fetch)
+        job = find(server, args.follow, args.output)
     else:
         job = submit(
-            args.words, server, registry_with(plugin_files_of(args.words)), to_stderr, args.fetch
+            args.words, server, registry_with(plugin_files_of(args.words)), to_stderr, args.output
         )
     if not args.follow:
         to_stderr(f"job {job.id} at {server.address}")
@@ -92,8 +92,8 @@ def _check(args: argparse.Namespace) -> None:
         raise RequestError(
             f"`{name}` is no command that can be submitted.{did_you_mean(name, COMMANDS)}"
         )
-    if args.fetch and args.no_fetch:
-        raise RequestError("`--fetch` and `--no-fetch` exclude each other.")
+    if args.output and args.no_fetch:
+        raise RequestError("`--output` and `--no-fetch` exclude each other.")
 
 
 def _fetched(job: Job) -> list[Path]:

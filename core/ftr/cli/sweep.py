@@ -19,7 +19,7 @@ SHOWN = 10
 def configure(parser: argparse.ArgumentParser) -> None:
     """Take settings."""
     parser.epilog = (
-        "budgets: trials=20 time=2h epochs_total=60 patience=0.002; "
+        "budgets: trials=20 time_budget=2h max_total_epochs=60 min_gain=0.002; "
         "searcher=optuna|random|grid|hyperopt; scheduler=asha|fifo|median|hyperband|pbt; "
         "repeats=3; ensemble=top3|soup3. docs/sweeps.md says more. In a shell put parentheses in "
         "quotes: 'epochs=choice(1,2,3)'."

@@ -219,16 +219,16 @@ SWEEP_SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "n_trials": ("trials",),
     "num_trials": ("trials",),
     "num_samples": ("trials",),
-    "timeout": ("time",),
-    "time_budget_s": ("time",),
+    "timeout": ("time_budget",),
+    "time_budget_s": ("time_budget",),
     "search_alg": ("searcher",),
     "sampler": ("searcher",),
     "pruner": ("scheduler",),
-    "grace_period": ("grace",),
-    "reduction_factor": ("reduction",),
+    "grace_period": ("grace_period",),
+    "reduction_factor": ("reduction_factor",),
     "direction": ("mode",),
-    "max_concurrent_trials": ("concurrent",),
-    "n_jobs": ("concurrent",),
+    "max_concurrent_trials": ("max_concurrent",),
+    "n_jobs": ("max_concurrent",),
 }
 
 

@@ -92,18 +92,18 @@ class DataConfig(Section):
         default="random",
         description="Which rows a limit keeps: a seeded sample, or the first ones.",
     )
-    validation_share: Share = Field(
+    validation_size: Share = Field(
         default=0.1,
         description="Share of the rows that a made validation split gets; 0 makes none.",
     )
-    test_share: Share = Field(
+    test_size: Share = Field(
         default=0.1, description="Share of the rows that a made test split gets; 0 makes none."
     )
     seed: Seed = Field(
         default=0,
         description="Seed of the sample and of made splits; independent of the training seed.",
     )
-    max_rejected: Annotated[float, Field(ge=0, le=1), NUMBER] = Field(
+    max_invalid: Annotated[float, Field(ge=0, le=1), NUMBER] = Field(
         default=0.05,
         description="Share of a file's rows that may be unusable before the run stops.",
     )
@@ -170,10 +170,10 @@ class DataConfig(Section):
 
     @model_validator(mode="after")
     def _something_left_to_train_on(self) -> "DataConfig":
-        if self.validation_share + self.test_share >= 1:
+        if self.validation_size + self.test_size >= 1:
             raise ValueError(
-                f"`data.validation_share` ({self.validation_share}) and `data.test_share` "
-                f"({self.test_share}) leave no rows to train on: their sum must be below 1"
+                f"`data.validation_size` ({self.validation_size}) and `data.test_size` "
+                f"({self.test_size}) leave no rows to train on: their sum must be below 1"
             )
         return self
 
@@ -301,7 +301,7 @@ class TrainConfig(Section):
     frozen_epochs: Positive = Field(
         default=1.0, description="Epochs before the first of `train.unfreeze` begins to train."
     )
-    layer_decay: Annotated[float, Field(gt=0, le=1), NUMBER] | None = Field(
+    layerwise_decay: Annotated[float, Field(gt=0, le=1), NUMBER] | None = Field(
         default=None,
         description="Each layer's learning rate is that of the layer above times this; null: all "
         "train alike.",
@@ -313,7 +313,7 @@ class TrainConfig(Section):
         default="adamw_torch",
         description="Optimizer, by its transformers name; some need packages of their own.",
     )
-    schedule: Schedule = Field(
+    lr_scheduler: Schedule = Field(
         default="linear",
         description=(
             "Learning-rate schedule, by its transformers name; those with `min_lr` end at a tenth "
@@ -355,7 +355,7 @@ class TrainConfig(Section):
     evaluate_every: Count | Literal["epoch"] = Field(
         default="epoch", description="Validate after every epoch, or after so many optimizer steps."
     )
-    early_stopping: Count | None = Field(
+    early_stopping_patience: Count | None = Field(
         default=None,
         description="Stop after so many evaluations without a better primary score; null: train "
         "all epochs.",
@@ -372,7 +372,7 @@ class TrainConfig(Section):
     attention_dropout: Share | None = Field(
         default=None, description="Dropout of attention probabilities; null: the model's own."
     )
-    micro_batch: Count | Literal["auto"] = Field(
+    micro_batch_size: Count | Literal["auto"] = Field(
         default="auto",
         description="Examples per forward pass and worker; auto: by tokens, fewer where memory "
         "runs out. Results do not depend on it.",
@@ -382,25 +382,25 @@ class TrainConfig(Section):
         description="Compute activations again for the gradients instead of keeping them: less "
         "memory, more time.",
     )
-    eval_batch: Count | Literal["auto"] = Field(
+    eval_batch_size: Count | Literal["auto"] = Field(
         default="auto",
         description="Examples per forward pass in evaluation and prediction; auto: by their "
         "tokens, fewer where memory runs out.",
     )
-    log_steps: Count = Field(default=10, description="Optimizer steps between two log lines.")
-    checkpoint_steps: Natural | Literal["auto"] = Field(
+    logging_steps: Count = Field(default=10, description="Optimizer steps between two log lines.")
+    save_steps: Natural | Literal["auto"] = Field(
         default="auto",
         description="Optimizer steps between two checkpoints; auto: as often as costs at most a "
         "twentieth of the time; 0: none.",
     )
-    keep_checkpoints: Count = Field(
+    save_total_limit: Count = Field(
         default=2, description="Checkpoints kept while training; all go when the run is done."
     )
     keep: Literal["best", "last"] = Field(
         default="best",
         description="Which weights the run keeps: best on validation, or those of the last step.",
     )
-    evaluate_untrained: bool = Field(
+    eval_on_start: bool = Field(
         default=True,
         description="Evaluate before the first step too, to show what training gained.",
     )
@@ -439,10 +439,10 @@ class TrainConfig(Section):
                 "`train.class_weights=auto` and `train.sampler=weighted` each make up for rare "
                 "classes, both at once twice: leave one out"
             )
-        if self.early_stopping is not None and self.keep == "last":
+        if self.early_stopping_patience is not None and self.keep == "last":
             raise ValueError(
-                "`train.early_stopping` restores the best weights, which `train.keep=last` does "
-                "not keep: leave one of them out"
+                "`train.early_stopping_patience` restores the best weights, which "
+                "`train.keep=last` does not keep: leave one of them out"
             )
         return self
 
@@ -564,7 +564,7 @@ class RunConfig(Section):
         description="Train so many in turn, each on rows weighted by what the ones before got "
         "wrong (SAMME), and let them vote.",
     )
-    members: Several | None = Field(
+    ensemble_size: Several | None = Field(
         default=None,
         description="How many `ensemble` joins; null: `seeds`, or `cv.folds`, where they say; else "
         "3, and 5 folds.",
@@ -627,9 +627,10 @@ class RunConfig(Section):
                 "`ensemble=folds` trains for every fold, `cv.fold` for one alone: leave one of "
                 "them out"
             )
-        if self.members is not None and self.ensemble is None:
+        if self.ensemble_size is not None and self.ensemble is None:
             raise ValueError(
-                "`members` says how many models `ensemble` joins: set `ensemble`, or leave it out"
+                "`ensemble_size` says how many models `ensemble` joins: set `ensemble`, or leave "
+                "it out"
             )
         number = {
             "seeds": self.seeds if self.seeds > 1 else None,
@@ -637,11 +638,11 @@ class RunConfig(Section):
             "folds": self.cv.folds,
         }
         known = number.get(self.ensemble or "")
-        if self.members is not None and known is not None and known != self.members:
+        if self.ensemble_size is not None and known is not None and known != self.ensemble_size:
             key = "cv.folds" if self.ensemble == "folds" else "seeds"
             raise ValueError(
-                f"`members` is {self.members} and `{key}` {known}: they say the same of "
-                f"`ensemble={self.ensemble}`, so leave one out"
+                f"`ensemble_size` is {self.ensemble_size} and `{key}` {known}: they say the same "
+                f"of `ensemble={self.ensemble}`, so leave one out"
             )
         if self.ensemble == "bagging" and self.data.bootstrap is not None:
             raise ValueError(
@@ -708,18 +709,18 @@ class SweepConfig(Section):
     trials: Count | None = Field(
         default=None,
         description="At most this many configurations; null: the whole grid with `searcher=grid`, "
-        f"else {DEFAULT_TRIALS}, or as many as `time`, `epochs_total` and `patience` allow where "
-        "one of them is given.",
+        f"else {DEFAULT_TRIALS}, or as many as `time_budget`, `max_total_epochs` and `min_gain` "
+        "allow where one of them is given.",
     )
-    time: Seconds | None = Field(
+    time_budget: Seconds | None = Field(
         default=None,
         description="Stop after this time: `2h`, `30m`, `90s`, `1h30m`, or a number of seconds; "
         "trials under way end with it.",
     )
-    epochs_total: Positive | None = Field(
+    max_total_epochs: Positive | None = Field(
         default=None, description="At most this many epochs of training over all trials."
     )
-    patience: Positive | None = Field(
+    min_gain: Positive | None = Field(
         default=None,
         description="Stop when more trials are expected to better the best ranked score by less "
         "than this.",
@@ -733,10 +734,10 @@ class SweepConfig(Section):
         default="asha",
         description="What stops or changes trials under way; `fifo` lets each train to its end.",
     )
-    grace: Positive = Field(
+    grace_period: Positive = Field(
         default=1.0, description="Epochs a trial trains before `scheduler` may stop it."
     )
-    reduction: Annotated[int, Field(ge=2), NUMBER] = Field(
+    reduction_factor: Annotated[int, Field(ge=2), NUMBER] = Field(
         default=3, description="Of so many trials `asha` and `hyperband` let one go on."
     )
     repeats: Count = Field(
@@ -752,7 +753,7 @@ class SweepConfig(Section):
         default=None,
         description="Whether more or less of the ranked score is better; null: as its metric says.",
     )
-    concurrent: Count | None = Field(
+    max_concurrent: Count | None = Field(
         default=None, description="At most this many trials at a time; null: as many as fit."
     )
     ensemble: Ensemble | None = Field(

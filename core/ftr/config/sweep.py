@@ -166,7 +166,7 @@ class ResolvedSweep:
             return self.sweep.trials
         if self.sweep.searcher == "grid":
             return grid_size(self.space)
-        other = (self.sweep.time, self.sweep.epochs_total, self.sweep.patience)
+        other = (self.sweep.time_budget, self.sweep.max_total_epochs, self.sweep.min_gain)
         return DEFAULT_TRIALS if other == (None, None, None) else None
 
     def record(self) -> dict[str, Any]:

@@ -249,9 +249,9 @@ def check_share(
     more = f"; and {len(causes) - 3} more" if len(causes) > 3 else ""
     raise RejectedRowsError(
         f"`{origin}`: {len(rejected)} of {read} rows cannot be used, more than "
-        f"`data.max_rejected={limit:g}` allows ({'; '.join(shown)}{more}). "
+        f"`data.max_invalid={limit:g}` allows ({'; '.join(shown)}{more}). "
         f"{detail}{'. ' if detail else ''}Correct the rows, or allow more with "
-        "`data.max_rejected=`",
+        "`data.max_invalid=`",
         rejected,
     )
 

@@ -118,7 +118,7 @@ def _checked(loaded: Loaded, head: Head, data: DataConfig) -> Work:
         check_share(
             [*unread, *rejected],
             work.read[split],
-            data.max_rejected,
+            data.max_invalid,
             loaded.origins.get(split, split),
         )
         _note_empty_answers(work, rows, split, head.schema)
@@ -145,7 +145,7 @@ def _clean(work: Work, head: Head, data: DataConfig) -> None:
     size = sum(map(len, work.splits.values()))
     for split, rows in work.splits.items():
         kept, rejected, counts = clean_split(rows, split, head, cleaner)
-        check_share(rejected, len(rows), data.max_rejected, work.origins.get(split, split))
+        check_share(rejected, len(rows), data.max_invalid, work.origins.get(split, split))
         work.splits[split] = kept
         work.rejected += rejected
         work.record(split, "cleaned", counts)
@@ -209,7 +209,7 @@ def _label(
             new = [
                 Rejected(rows.places[index], split, cause, rows.rows[index]) for index in strange
             ]
-            check_share(new, len(rows), data.max_rejected, work.origins.get(split, split), detail)
+            check_share(new, len(rows), data.max_invalid, work.origins.get(split, split), detail)
             work.rejected += new
             work.notes.append(
                 f"{split}: {len(strange)} rows: {cause}. {detail[0].upper()}{detail[1:]}"

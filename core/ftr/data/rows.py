@@ -50,7 +50,9 @@ class Rejected:
     """How many rows of its table that are not rejected stand before it."""
 
     def record(self) -> dict[str, object]:
-        """Return what `rejected.jsonl` says of it, as plain values that can be written as UTF-8."""
+        """Return what `invalid_rows.jsonl` says of it, as plain values that can be written as
+        UTF-8.
+        """
         return {
             "place": self.place,
             "split": self.split,

@@ -197,7 +197,7 @@ def grouped(
         raise DataError(
             f"the {len(groups)} training rows have {len(order)} different `{by}`, too few to "
             f"divide over {len(shares) + 1} splits: rows of one `{by}` stay together. Set "
-            f"{' and '.join(f'`data.{name}_share=0`' for name in shares)}, give the splits as "
+            f"{' and '.join(f'`data.{name}_size=0`' for name in shares)}, give the splits as "
             "files, or raise `data.limit` if it is set"
         )
     random.Random(seed).shuffle(order)
@@ -236,7 +236,7 @@ def _too_rare(value: Hashable, count: int, splits: int, classes: Sequence[Hashab
     if len(set(classes)) == 1:
         return (
             f"{count} rows cannot be divided over {splits} splits; give more rows, or set "
-            "`data.test_share=0` or `data.validation_share=0`"
+            "`data.test_size=0` or `data.validation_size=0`"
         )
     return (
         f"the class `{value}` has {count} of {len(classes)} rows: too few to be in each of "
@@ -475,8 +475,8 @@ def make_splits(
             "of the training rows in their place"
         )
     wanted = {
-        "validation": data.validation_share if folds is None else 0.0,
-        "test": data.test_share,
+        "validation": data.validation_size if folds is None else 0.0,
+        "test": data.test_size,
     }
     shares = {
         name: share for name, share in wanted.items() if share > 0 and name not in work.splits
@@ -492,7 +492,7 @@ def _take(
 ) -> None:
     if sum(shares.values()) >= 1:
         raise DataError(
-            "`data.validation_share` and `data.test_share` leave no rows to train on: their sum "
+            "`data.validation_size` and `data.test_size` leave no rows to train on: their sum "
             "must be below 1"
         )
     rows = work.splits["train"]

@@ -69,8 +69,8 @@ def _refusal(path: Path) -> str:
     return f"`{path.parent}` is being worked on by {by}: wait for it to end, or stop it."
 
 
-REJECTED = "rejected.jsonl"
-REFUSED = "refused-rows.jsonl"
+REJECTED = "invalid_rows.jsonl"
+REFUSED = "refused_rows.jsonl"
 """In the output directory: the rows for which the data of the last run or evaluation was
 refused.
 """

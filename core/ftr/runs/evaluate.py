@@ -53,7 +53,7 @@ def evaluate(
     *,
     split: str | None = None,
     predictions: Path | None = None,
-    tune: bool = False,
+    calibrate: bool = False,
     save_state: bool = False,
     registry: Registry | None = None,
 ) -> Evaluation:
@@ -83,7 +83,7 @@ def evaluate(
             f"`--split {name}`: the data has only {', '.join(f'`{part}`' for part in rows.splits)}."
         )
     chosen: Sequence[Row] = rows.splits[name]
-    if tune:
+    if calibrate:
         _tune(predictor, rows, name, save_state)
     predictor.tokens.clear()
     answers = list(predictor.stream(chosen, restore=False))
@@ -117,7 +117,7 @@ def _reading(record: dict[str, Any]) -> dict[str, Any]:
     own = {
         **config,
         "ensemble": None,
-        "members": None,
+        "ensemble_size": None,
         "cv": {"folds": len(record["members"]), "fold": 0},
     }
     return {**record, "config": own}
@@ -176,7 +176,7 @@ def _config(
 def _tune(predictor: Predictor, rows: PreparedRows, scored: str, save: bool) -> None:
     if scored == "validation" or "validation" not in rows.splits:
         raise DataError(
-            "`--tune` chooses on validation rows and scores others: give both, "
+            "`--calibrate` chooses on validation rows and scores others: give both, "
             "`dataset.validation=` and `dataset.test=`."
         )
     if not predictor.tune(rows.splits["validation"]):

@@ -155,10 +155,10 @@ def _kind(config: RunConfig) -> tuple[Kind, int]:
     if config.ensemble == "folds" or (
         config.ensemble is None and config.cv.folds is not None and config.cv.fold is None
     ):
-        return "folds", config.cv.folds or config.members or DEFAULT_FOLDS
+        return "folds", config.cv.folds or config.ensemble_size or DEFAULT_FOLDS
     if config.ensemble is None:
         return "seeds", config.seeds
-    return config.ensemble, config.members or (
+    return config.ensemble, config.ensemble_size or (
         config.seeds if config.seeds > 1 else DEFAULT_MEMBERS
     )
 
@@ -169,7 +169,7 @@ def _alone(config: RunConfig, number: int, apart: dict[str, int], count: int) ->
         "seeds": 1,
         "ensemble": None,
         "boosting": None,
-        "members": None,
+        "ensemble_size": None,
         "seed": apart.get("seed", config.seed),
         # Of the same rows once is enough.
         "baselines": config.baselines and (number == 0 or "fold" in apart),

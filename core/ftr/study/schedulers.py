@@ -127,23 +127,29 @@ def make_scheduler(
     from ray.tune import schedulers
 
     # A rung at `max_t` would stop a trial that has just finished.
-    longest = max(round(epochs), sweep.grace) + 1
+    longest = max(round(epochs), sweep.grace_period) + 1
     common = {"time_attr": TIME, "metric": VALUE, "mode": mode}
     if sweep.scheduler == "asha":
         return schedulers.AsyncHyperBandScheduler(
-            **common, max_t=longest, grace_period=sweep.grace, reduction_factor=sweep.reduction
+            **common,
+            max_t=longest,
+            grace_period=sweep.grace_period,
+            reduction_factor=sweep.reduction_factor,
         )
     if sweep.scheduler == "median":
         # Of an endless slice no trial is ever set aside to let others catch up.
         return schedulers.MedianStoppingRule(
-            **common, grace_period=sweep.grace, min_samples_required=3, min_time_slice=math.inf
+            **common,
+            grace_period=sweep.grace_period,
+            min_samples_required=3,
+            min_time_slice=math.inf,
         )
     if sweep.scheduler == "hyperband":
         return schedulers.HyperBandScheduler(
-            **common, max_t=longest, reduction_factor=sweep.reduction
+            **common, max_t=longest, reduction_factor=sweep.reduction_factor
         )
     if sweep.scheduler == "pbt":
-        return Population(space, sweep.grace, seed, common)
+        return Population(space, sweep.grace_period, seed, common)
     return schedulers.FIFOScheduler()
 
 

@@ -63,13 +63,17 @@ class Budget:
 
     def exhausted(self) -> Ending | None:
         """Return why everything must stop now, or None."""
-        if self.sweep.time is not None and self.seconds >= self.sweep.time:
-            return Ending("time", f"`time={self.sweep.time:g}` seconds are over", at_once=True)
-        used = sum(self.epochs.values())
-        if self.sweep.epochs_total is not None and used >= self.sweep.epochs_total:
+        if self.sweep.time_budget is not None and self.seconds >= self.sweep.time_budget:
             return Ending(
-                "epochs_total",
-                f"{used:g} epochs were trained, `epochs_total={self.sweep.epochs_total:g}`",
+                "time_budget",
+                f"`time_budget={self.sweep.time_budget:g}` seconds are over",
+                at_once=True,
+            )
+        used = sum(self.epochs.values())
+        if self.sweep.max_total_epochs is not None and used >= self.sweep.max_total_epochs:
+            return Ending(
+                "max_total_epochs",
+                f"{used:g} epochs were trained, `max_total_epochs={self.sweep.max_total_epochs:g}`",
                 at_once=True,
             )
         return None
@@ -82,12 +86,12 @@ class Budget:
             if self.sweep.searcher == "grid" and self.sweep.trials is None:
                 return Ending("grid", "the whole grid was tried")
             return Ending("trials", f"all {self.trials} configurations were tried")
-        gain = None if self.sweep.patience is None else expected_gain(scores, self.mode)
-        if gain is not None and self.sweep.patience is not None and gain < self.sweep.patience:
+        gain = None if self.sweep.min_gain is None else expected_gain(scores, self.mode)
+        if gain is not None and self.sweep.min_gain is not None and gain < self.sweep.min_gain:
             return Ending(
-                "patience",
+                "min_gain",
                 f"twice as many trials are expected to gain less than {gain:.2g}, "
-                f"`patience={self.sweep.patience:g}`",
+                f"`min_gain={self.sweep.min_gain:g}`",
             )
         return None
 

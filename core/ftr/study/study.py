@@ -447,7 +447,7 @@ def _first_rows(plan: Plan, config: RunConfig, registry: Registry, say: Say) -> 
     if plan.joined == "weights" and "validation" not in prepared.splits:
         raise ConfigError(
             f"`{plan.asked}` keeps a model where validation improves, and there are no validation "
-            "rows: set `data.validation_share` above 0, or leave `ensemble` out."
+            "rows: set `data.validation_size` above 0, or leave `ensemble` out."
         )
     data.put(first, prepared)
     return data

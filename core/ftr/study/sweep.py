@@ -76,7 +76,7 @@ def room(compute: ComputeConfig, sweep: SweepConfig, say: Callable[[str], None])
         compute.memory,
         compute.resources,
     )
-    several = min(fits, sweep.concurrent or fits)
+    several = min(fits, sweep.max_concurrent or fits)
     say(
         f"{several} trial{'' if several == 1 else 's'} at a time, each with "
         f"{described(resources, compute.workers)}"
@@ -86,7 +86,7 @@ def room(compute: ComputeConfig, sweep: SweepConfig, say: Callable[[str], None])
         # The workers of a trial set their own resources aside; a byte stands for what the trial
         # itself needs.
         resources={"memory": 1.0} if nested else resources,
-        at_once=several if nested or sweep.concurrent else None,
+        at_once=several if nested or sweep.max_concurrent else None,
         retries=compute.retries,
     )
 
@@ -324,7 +324,7 @@ class Driver:
         if "validation" not in prepared.splits:
             raise ConfigError(
                 "a sweep ranks trials on validation rows, and this data has none: set "
-                "`data.validation_share` above 0."
+                "`data.validation_size` above 0."
             )
         return prepared, encoded
 
@@ -533,7 +533,7 @@ class Driver:
 
 
 Say = Callable[[str], None]
-BUDGET = ("trials", "time", "epochs_total", "patience", "concurrent")
+BUDGET = ("trials", "time_budget", "max_total_epochs", "min_gain", "max_concurrent")
 """Keys that may change when a sweep is resumed: how long it goes on, not what it searches."""
 
 
@@ -583,8 +583,9 @@ def resume_sweep(
 ) -> SweepResult:
     """Go on with a sweep that was stopped; trials that ended are never run again.
 
-    `settings` may change how long it goes on (`trials=40`, `time=3h`); anything else that differs
-    is refused by name. Raises `RequestError` when another process drives it, or it cannot be read.
+    `settings` may change how long it goes on (`trials=40`, `time_budget=3h`); anything else that
+    differs is refused by name. Raises `RequestError` when another process drives it, or it cannot
+    be read.
     """
     speak = say or to_stderr
     directory = SweepDirectory.open(given)

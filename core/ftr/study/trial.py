@@ -185,7 +185,7 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
             directory,
             shared,
             error,
-            "out of memory: lower `train.micro_batch`, or give each trial more with "
+            "out of memory: lower `train.micro_batch_size`, or give each trial more with "
             "`compute.memory`",
         )
     except Exception as error:

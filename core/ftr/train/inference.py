@@ -75,7 +75,7 @@ class Engine:
     tokenizer: PreTrainedTokenizerBase
     labels: tuple[str, ...]
     precision: str = "fp32"
-    eval_batch: int | str = "auto"
+    eval_batch_size: int | str = "auto"
     others: tuple[PreTrainedModel, ...] = ()
     fitting: Fitting = field(default_factory=Fitting)
     votes: tuple[float, ...] = ()
@@ -137,7 +137,7 @@ class Engine:
             records = self._fitted(ask, split.features, batch)
             if records is None:
                 free_memory(self.model.device.type)
-                self.fitting.descend(len(batch), int(lengths[batch].max()), self.eval_batch)
+                self.fitting.descend(len(batch), int(lengths[batch].max()), self.eval_batch_size)
                 pending.appendleft(batch)
                 continue
             found.update(zip(batch.tolist(), records, strict=True))
@@ -155,8 +155,8 @@ class Engine:
         ]
 
     def _batches(self, split: EncodedSplit) -> list[Indices]:
-        if isinstance(self.eval_batch, int):
-            return by_length(split.lengths, self.eval_batch, 1 << 62)
+        if isinstance(self.eval_batch_size, int):
+            return by_length(split.lengths, self.eval_batch_size, 1 << 62)
         return by_length(split.lengths, ROWS_PER_BATCH, TOKENS_PER_BATCH[self.model.device.type])
 
     def _fitted(
@@ -371,7 +371,7 @@ def build_engine(
         tokenizer=parts.tokenizer,
         labels=labels,
         precision=numerics.precision,
-        eval_batch=config.train.eval_batch,
+        eval_batch_size=config.train.eval_batch_size,
     )
 
 

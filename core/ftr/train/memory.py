@@ -188,7 +188,7 @@ class Fitting:
         if asked != "auto":
             raise RunError(
                 f"out of memory in predicting {shaped((rows, longest))} at a time: lower "
-                f"`train.eval_batch={asked}`, or set it to `auto`."
+                f"`train.eval_batch_size={asked}`, or set it to `auto`."
             )
         if rows == 1:
             raise RunError(
@@ -246,13 +246,13 @@ def _peak() -> dict[str, int]:
 
 
 def given(rows: int, failed: Shape) -> str:
-    """Return what a person is told when memory runs out and `train.micro_batch=rows` was asked
+    """Return what a person is told when memory runs out and `train.micro_batch_size=rows` was asked
     for.
     """
     return (
-        f"out of memory in a pass of {shaped(failed)}: lower `train.micro_batch={rows}`, or leave "
-        "it out, which finds a size that fits; `train.activation_checkpointing=true` and a lower "
-        "`data.max_length` take less memory too. `batch_size` may stay as it is."
+        f"out of memory in a pass of {shaped(failed)}: lower `train.micro_batch_size={rows}`, or "
+        "leave it out, which finds a size that fits; `train.activation_checkpointing=true` and a "
+        "lower `data.max_length` take less memory too. `batch_size` may stay as it is."
     )
 
 
@@ -261,8 +261,8 @@ def bottom(failed: Shape | None, checkpointing: bool) -> str:
     row = f"one row of {failed[1]} tokens" if failed else "one row, in another worker,"
     again = " with its activations computed again" if checkpointing else ""
     return (
-        f"out of memory: not even {row} fits{again} (`train.micro_batch` came down to 1, and a "
-        "lower `batch_size` would not help). Lower `data.max_length`, take a smaller `model`, or "
+        f"out of memory: not even {row} fits{again} (`train.micro_batch_size` came down to 1, and "
+        "a lower `batch_size` would not help). Lower `data.max_length`, take a smaller `model`, or "
         "train less of it (`train.freeze`, `train.lora.rank`)."
     )
 

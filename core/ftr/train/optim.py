@@ -125,15 +125,16 @@ def check_optimizer(config: RunConfig) -> None:
         )
     if asked == "galore_adamw_8bit" and device_name() != "cuda":
         raise ConfigError(f"`train.optimizer={asked}` needs a GPU. Use `galore_adamw`.")
-    if asked in SCHEDULE_FREE and config.train.schedule != "constant":
+    if asked in SCHEDULE_FREE and config.train.lr_scheduler != "constant":
         raise ConfigError(
             f"`train.optimizer={asked}` has no schedule besides its own warmup, and "
-            f"`train.schedule={config.train.schedule}` is one: set `train.schedule=constant`."
+            f"`train.lr_scheduler={config.train.lr_scheduler}` is one: set "
+            "`train.lr_scheduler=constant`."
         )
-    if asked in LOW_RANK and config.train.layer_decay is not None:
+    if asked in LOW_RANK and config.train.layerwise_decay is not None:
         raise ConfigError(
-            f"`train.layer_decay` and `train.optimizer={asked}` each make groups of the weights of "
-            "their own: leave one out."
+            f"`train.layerwise_decay` and `train.optimizer={asked}` each make groups of the "
+            "weights of their own: leave one out."
         )
 
 
@@ -154,7 +155,7 @@ def schedule_arguments(config: RunConfig, steps: int) -> dict[str, Any]:
     asked = config.trainer.get("lr_scheduler_kwargs") or {}
     if not isinstance(asked, dict):
         return {"lr_scheduler_kwargs": asked}
-    name = config.train.schedule
+    name = config.train.lr_scheduler
     defaults: dict[str, Any] = {}
     if name in ("cosine_with_min_lr", "cosine_warmup_with_min_lr") and not asked.keys() & {
         "min_lr",
@@ -219,18 +220,20 @@ class Rates:
 
 
 def rates_of(parts: Sequence[Part], config: RunConfig) -> Rates | None:
-    """Return the rates that `train.layer_decay` asks for, if it does.
+    """Return the rates that `train.layerwise_decay` asks for, if it does.
 
     Raises `ConfigError` where the model has no layers.
     """
-    if config.train.layer_decay is None:
+    if config.train.layerwise_decay is None:
         return None
     if not any(part.layer is not None for part in parts):
         raise ConfigError(
-            f"`train.layer_decay`: model `{config.model.name}` has no list of layers to give "
+            f"`train.layerwise_decay`: model `{config.model.name}` has no list of layers to give "
             "different learning rates. Leave the key out."
         )
-    return Rates(parts, config.learning_rate, config.train.layer_decay, config.train.weight_decay)
+    return Rates(
+        parts, config.learning_rate, config.train.layerwise_decay, config.train.weight_decay
+    )
 
 
 def check_splits(config: RunConfig, splits: Collection[str]) -> None:
@@ -241,16 +244,16 @@ def check_splits(config: RunConfig, splits: Collection[str]) -> None:
         return
     train = config.train
     asked = {
-        "train.early_stopping": train.early_stopping is not None,
+        "train.early_stopping_patience": train.early_stopping_patience is not None,
         "train.evaluate_every": train.evaluate_every != "epoch",
-        "train.schedule=reduce_lr_on_plateau": train.schedule == "reduce_lr_on_plateau",
+        "train.lr_scheduler=reduce_lr_on_plateau": train.lr_scheduler == "reduce_lr_on_plateau",
     }
     for key, given in asked.items():
         if given:
             raise ConfigError(
                 f"`{key}` needs validation rows and there are none "
-                f"(`data.validation_share={config.data.validation_share:g}`): set "
-                f"`data.validation_share=0.1`, or leave `{key}` out."
+                f"(`data.validation_size={config.data.validation_size:g}`): set "
+                f"`data.validation_size=0.1`, or leave `{key}` out."
             )
 
 
@@ -265,7 +268,7 @@ def check_requests(config: RunConfig) -> None:
         wants = {
             "train.ema": train.ema is not None,
             "train.unfreeze": train.unfreeze is not None,
-            "train.layer_decay": train.layer_decay is not None,
+            "train.layerwise_decay": train.layerwise_decay is not None,
             "train.lora.rank": train.lora.rank > 0,
         }
         for key, given in wants.items():
@@ -309,11 +312,11 @@ def training_arguments(
         "num_train_epochs": config.epochs,
         "per_device_train_batch_size": config.batch_size,
         "seed": config.seed,
-        "lr_scheduler_type": config.train.schedule,
+        "lr_scheduler_type": config.train.lr_scheduler,
         "warmup_steps": warmup_steps(config, steps),
         "weight_decay": config.train.weight_decay,
         "max_grad_norm": config.train.max_grad_norm,
-        "logging_steps": config.train.log_steps,
+        "logging_steps": config.train.logging_steps,
         "optim": config.train.optimizer,
         **_evaluations(config.train.evaluate_every if scorer else None),
         "save_strategy": "no",
@@ -329,7 +332,7 @@ def training_arguments(
         **optimizer_arguments(config),
         **config.trainer,
         **schedule_arguments(config, steps),
-        **(_plateau(scorer, config) if config.train.schedule == PLATEAU and scorer else {}),
+        **(_plateau(scorer, config) if config.train.lr_scheduler == PLATEAU and scorer else {}),
     }
     try:
         arguments = TrainingArguments(**values)

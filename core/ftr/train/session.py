@@ -221,7 +221,7 @@ class Session:
         )
         self.snapshots.always, self.snapshots.free = spec.checkpoint_always, spec.free
         self.stop = stop_of_this_thread()
-        self.stopping = Stopping(self.config.train.early_stopping)
+        self.stopping = Stopping(self.config.train.early_stopping_patience)
         if trains:
             check_requests(self.config)
         self.numerics = self._go_on() if trains else choose_numerics(self.config.train)
@@ -347,11 +347,7 @@ class Session:
 
     def score_untrained(self) -> None:
         """Score the model as it is before training on the held-out split."""
-        if (
-            self.heldout is not None
-            and self.config.train.evaluate_untrained
-            and self.untrained is None
-        ):
+        if self.heldout is not None and self.config.train.eval_on_start and self.untrained is None:
             _, self.untrained, _ = self.predict(self.heldout, {})
             self.record(
                 {

@@ -159,8 +159,8 @@ class Snapshots:
     pace: Pace = field(init=False)
 
     def __post_init__(self) -> None:
-        """Take the pace from `train.checkpoint_steps`."""
-        self.pace = Pace(self.config.train.checkpoint_steps)
+        """Take the pace from `train.save_steps`."""
+        self.pace = Pace(self.config.train.save_steps)
 
     @property
     def root(self) -> Path:
@@ -202,7 +202,7 @@ class Snapshots:
 
     def due(self, step: int) -> bool:
         """Whether a checkpoint is to be written after `step`; the first process decides for all."""
-        if self.config.train.checkpoint_steps == 0:
+        if self.config.train.save_steps == 0:
             return False
         answer = [self.pace.due(step)]
         self._share(answer)
@@ -228,7 +228,7 @@ class Snapshots:
                     self.root,
                     step,
                     lambda folder: self._fill(folder, trainer, parts),
-                    self.config.train.keep_checkpoints,
+                    self.config.train.save_total_limit,
                 )
             except Unpackable as strange:
                 self.give_up(str(strange))

@@ -108,18 +108,18 @@ def _only(batch: list[list[MicroBatch]]) -> list[MicroBatch]:
 
 def top_of_ladder(train: TrainConfig, device: str) -> Ladder:
     """Return the sizes of passes that a training on `device` begins with."""
-    rows, tokens = micro_limits(train.micro_batch, device)
+    rows, tokens = micro_limits(train.micro_batch_size, device)
     return Ladder(
         rows,
         tokens,
-        auto=train.micro_batch == "auto",
+        auto=train.micro_batch_size == "auto",
         top=tokens,
         checkpointing=train.activation_checkpointing,
     )
 
 
 def micro_limits(asked: int | str, device: str) -> tuple[int, int | None]:
-    """Return (examples, padded tokens) of one forward pass for `train.micro_batch`."""
+    """Return (examples, padded tokens) of one forward pass for `train.micro_batch_size`."""
     if isinstance(asked, int):
         return asked, None
     return ROWS_PER_MICRO_BATCH, TOKENS_PER_MICRO_BATCH[device]

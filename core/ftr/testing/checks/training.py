@@ -169,7 +169,7 @@ class TrainingChecks(Conformance):
         with must_work(promise, change):
             words = ftr_task.words("sweep", **asked)
             found = sweep(
-                {key: value for key, value in words.items() if key != "train.checkpoint_steps"},
+                {key: value for key, value in words.items() if key != "train.save_steps"},
                 registry=ftr_task.registry,
                 say=_unheard,
             )

@@ -37,7 +37,7 @@ def canonical(
             )
         }
     )
-    data = DataConfig(validation_share=0, test_share=0, max_rejected=1.0)
+    data = DataConfig(validation_size=0, test_size=0, max_invalid=1.0)
     try:
         prepared = prepare_rows(loaded, head, data, known_labels=tuple(labels) or None)
     except FtrError as error:

@@ -36,8 +36,8 @@ QUICK: Settings = {
     "data.max_length": 64,
     "train.precision": "fp32",
     "train.attention": "eager",
-    "train.log_steps": 1,
-    "train.checkpoint_steps": 2,
+    "train.logging_steps": 1,
+    "train.save_steps": 2,
 }
 """Of the trainings: three steps an epoch, on a model that does not tell what is sensible for a real
 one.
