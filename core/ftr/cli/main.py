@@ -20,6 +20,7 @@ from typing import NoReturn, Protocol
 
 from ftr import terminal
 from ftr.cli.answer import Answer, dumps
+from ftr.config.renamed import RENAMED_OPTIONS
 from ftr.errors import FtrError, PluginError, RequestError, did_you_mean
 from ftr.paths import fault
 from ftr.terminal import mask, show
@@ -175,6 +176,13 @@ def _answer(arguments: list[str]) -> int:
         raise RequestError(
             f"unknown command `{name}`.{did_you_mean(name, COMMANDS)} See `ftr --help`."
         )
+    for word in rest[: rest.index("--")] if "--" in rest else rest:
+        option = word.partition("=")[0]
+        if renamed := RENAMED_OPTIONS.get(name, {}).get(option):
+            raise RequestError(
+                f"`{option}` of `ftr {name}` is called `{renamed}` now: write that. "
+                f"See `ftr {name} --help`."
+            )
     parser = _Parser(
         prog=f"ftr {name}", description=f"{COMMANDS[name].summary}.", allow_abbrev=False
     )

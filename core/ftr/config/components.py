@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from ftr.config.parse import COMPONENTS, GROUPS, Setting, validated
+from ftr.config.renamed import new_name
 from ftr.config.schema import (
     SWEEP_KEYS,
     AugmentConfig,
@@ -224,8 +225,6 @@ SWEEP_SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "search_alg": ("searcher",),
     "sampler": ("searcher",),
     "pruner": ("scheduler",),
-    "grace_period": ("grace_period",),
-    "reduction_factor": ("reduction_factor",),
     "direction": ("mode",),
     "max_concurrent_trials": ("max_concurrent",),
     "n_jobs": ("max_concurrent",),
@@ -250,6 +249,8 @@ def check_keys(settings: Mapping[str, Setting], *, sweep: bool = False) -> None:
                     "sweep`, or give one value."
                 )
             continue
+        if renamed := new_name(key):
+            raise ConfigError(f"`{key}` ({setting.origin}) is called `{renamed}` now: write that.")
         if key in SWEEP_KEYS:
             if sweep:
                 continue

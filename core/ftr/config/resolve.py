@@ -37,6 +37,7 @@ from ftr.config.parse import (
     shown,
     validated,
 )
+from ftr.config.renamed import RENAMED
 from ftr.config.schema import DEFAULT_STRIDE, DataConfig, RunConfig
 from ftr.config.trainer import check_trainer
 from ftr.errors import ConfigError, did_you_mean
@@ -156,6 +157,20 @@ def check_fields(
         raise ConfigError(_unknown(strange[0], record, file))
 
 
+def check_renamed(record: Mapping[str, Any], file: Path | str) -> None:
+    """Raise `ConfigError` for a key in the record of a run or sweep that has another name now."""
+    for group in ("config", "sweep", "space"):
+        former = next((key for key in _dotted(record.get(group), "") if key in RENAMED), None)
+        if former is not None:
+            raise ConfigError(_unknown(former, record, file))
+
+
+def _dotted(values: object, group: str) -> Iterator[str]:
+    for name, value in values.items() if isinstance(values, Mapping) else ():
+        yield f"{group}{name}"
+        yield from _dotted(value, f"{group}{name}.")
+
+
 def _fault(error: ValidationError, record: Mapping[str, Any], file: Path | str) -> str:
     first = error.errors()[0]
     key = ".".join(map(str, first["loc"]))
@@ -165,6 +180,11 @@ def _fault(error: ValidationError, record: Mapping[str, Any], file: Path | str) 
 
 
 def _unknown(key: str, record: Mapping[str, Any], file: Path | str) -> str:
+    if key in RENAMED:
+        return (
+            f"`{file}`: `{key}` is called `{RENAMED[key]}` now. Rename it in the file, or use the "
+            "version of ftr that wrote it."
+        )
     return f"`{file}`: ftr {own_version()} does not know the key `{key}`. {_version(record)}."
 
 

@@ -21,7 +21,15 @@ from ftr.config.parse import (
     shown,
     validated,
 )
-from ftr.config.resolve import DEFAULT, Resolved, flat, recorded_config, recorded_model, resolve
+from ftr.config.resolve import (
+    DEFAULT,
+    Resolved,
+    check_renamed,
+    flat,
+    recorded_config,
+    recorded_model,
+    resolve,
+)
 from ftr.config.schema import DEFAULT_TRIALS, SWEEP_KEYS, Mode, SweepConfig
 from ftr.config.space import Dimension, function_meant, grid_size, split_space
 from ftr.config.values import write_value
@@ -199,6 +207,7 @@ def recorded_sweep(
 
 
 def _recorded(record: Mapping[str, Any], registry: Registry, file: Path | str) -> ResolvedSweep:
+    check_renamed(record, file)
     config = recorded_config(record, file)
     schema = head_schema(
         config.head.name, component_options("head", config.head, registry), registry

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ftr import atomic
 from ftr.cluster.storage import checked_storage
 from ftr.config.parse import read_settings, registry_for
-from ftr.config.resolve import flat, recorded_config, resolve
+from ftr.config.resolve import check_renamed, flat, recorded_config, resolve
 from ftr.config.schema import RunConfig
 from ftr.errors import ConfigError, PluginError, RequestError, RunError
 from ftr.model.components import make_head
@@ -371,6 +371,7 @@ def resume(
                 f"`{directory.path}` is a member of a run of several, which goes on as a whole: "
                 f"`ftr resume {whole}`."
             )
+        check_renamed(record, directory.record)
         known = registry or recorded_registry(record)
         given = read_settings(settings)
         if record["status"] == "done" and not given:
