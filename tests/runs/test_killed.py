@@ -92,11 +92,7 @@ def test_a_signal_leaves_a_checkpoint_of_that_step_and_the_command_that_resumes(
     assert process.returncode == 130 and "Traceback" not in err
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"
     step = last_step(run)
-    assert (
-        step is not None
-        and step > EPOCH
-        and f"interrupted: it will go on from step {step} with" in err
-    )
+    assert step is not None and step > EPOCH and f"interrupted at step {step}; resume with" in err
     resuming = next(line.strip() for line in err.splitlines() if line.startswith("  ftr resume "))
     assert shlex.split(resuming) == ["ftr", "resume", f"runs/{run.name}"]
     resumed(run)

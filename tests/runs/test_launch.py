@@ -130,6 +130,6 @@ def test_a_signal_stops_a_training_with_workers_and_leaves_its_last_checkpoint(
     (run,) = tmp_path.iterdir()
     assert (
         process.returncode == 130
-        and f"interrupted: it will go on from step {last_step(run)} with\n  ftr resume " in err
+        and f"interrupted at step {last_step(run)}; resume with\n  ftr resume " in err
     )
     assert json.loads((run / "run.json").read_text())["status"] == "interrupted"

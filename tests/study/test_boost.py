@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import ftr
-from ftr.study.join import reweighted, vote
+from ftr.study.boosting import reweighted, vote
 from ftr_plugins.classification.head import SequenceClassificationHead
 from trainings import CLASSES, REVIEWS, lines, review, train, write_csv
 

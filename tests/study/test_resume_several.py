@@ -13,9 +13,9 @@ import pytest
 
 from ftr.cluster.storage import Storage
 from ftr.errors import ConfigError, RequestError, RunError
-from ftr.runs.directory import LOCK
-from ftr.study import study as drive
-from ftr.study.join import Joining
+from ftr.runs.directory import LOCK, RunDirectory
+from ftr.runs.run import is_resumable
+from ftr.study.members import Whole
 from ftr.train.session import Session
 from ftr.train.trainer import StepTrainer
 from interruptions import cut_off, interrupted, resumed
@@ -106,7 +106,7 @@ def undisturbed(
         pytest.param(
             "bagging", (Session, "predict", 5), ("done", "interrupted"), marks=pytest.mark.slow
         ),
-        pytest.param("bagging", (Joining, "keep", 1), ("done", "done"), marks=pytest.mark.slow),
+        pytest.param("bagging", (Whole, "move_in", 1), ("done", "done"), marks=pytest.mark.slow),
         ("boosting", (StepTrainer, "training_step", STEPS + 7), ("done", "interrupted")),
     ],
 )
@@ -145,7 +145,7 @@ def test_the_command_that_resumes_is_that_of_the_whole(
         )
     (run,) = tmp_path.iterdir()
     assert said[-2:] == [
-        "interrupted: 1 of 2 members are done, it will go on with",
+        "interrupted: 1 of 2 members are done; resume with",
         f"  ftr resume {run}",
     ]
     assert sum("ftr resume" in line for line in said) == 1
@@ -210,9 +210,7 @@ def test_the_mirror_holds_the_whole_run_and_its_members(
 
 
 def test_nothing_is_kept_of_a_run_whose_members_did_not_begin(tmp_path: Path) -> None:
-    from ftr.runs.directory import RunDirectory
-
     (tmp_path / "members/0").mkdir(parents=True)
-    assert not drive.anything_kept(RunDirectory(tmp_path))
+    assert not is_resumable(RunDirectory(tmp_path))
     (tmp_path / "members/0/checkpoints/step-00000002").mkdir(parents=True)
-    assert drive.anything_kept(RunDirectory(tmp_path))
+    assert is_resumable(RunDirectory(tmp_path))

@@ -220,7 +220,7 @@ def test_a_second_driver_is_refused_and_the_first_goes_on(story: Story) -> None:
 def test_ctrl_c_gives_130_and_the_command_that_resumes(story: Story) -> None:
     code, err = story.stopped
     assert code == 130 and story.status == "interrupted" and "Traceback" not in err
-    resuming = next(line for line in err.splitlines() if line.startswith("the sweep can go on: "))
+    resuming = next(line for line in err.splitlines() if line.startswith("resume the sweep with: "))
     assert shlex.split(resuming)[-3:-1] == ["ftr", "resume"] and shlex.split(resuming)[
         -1
     ].startswith("runs/")

@@ -152,7 +152,7 @@ def test_a_member_that_fails_lets_those_under_way_end_and_no_other_begin(
         "waiting",
     ]
     assert said[-2:] == [
-        "failed: 1 of 3 members are done, it will go on with",
+        "failed: 1 of 3 members are done; resume with",
         f"  ftr resume {run}",
     ]
 

@@ -34,6 +34,7 @@ REACHING = (
 """Settings that run code or reach places beyond the run directory, as fields of `trainer.*` may
 too.
 """
+FROM_PARENT = ("ftr", "command", "origins", "components", "packages")
 PACKAGES = (
     "torch",
     "transformers",
@@ -58,6 +59,11 @@ def beginning() -> dict[str, Any]:
         "command": sys.argv if sys.argv and sys.argv[0] else [],
         "process": os.getpid(),
     }
+
+
+def from_parent(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the record of a member or trial has from that of its run or sweep."""
+    return {key: record[key] for key in FROM_PARENT if key in record}
 
 
 def package_versions() -> dict[str, str]:

@@ -5,11 +5,25 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 WIDEST = 80
 """Characters of the widest table that is not folded."""
 OTHER_AVERAGES = ("_macro", "_micro", "_weighted")
+KINDS = {
+    "seeds": "seeds",
+    "folds": "folds",
+    "bagging": "bootstrap samples",
+    "soup": "seeds",
+    "boosting": "rounds",
+}
+JOINED = {"outputs": "ensemble", "weights": "soup", "votes": "vote"}
+PLAIN = "`model/` is a plain Hugging Face checkpoint"
+MEMBERS = (
+    "Each folder of `model/members/` is a plain Hugging Face checkpoint; together they answer "
+    "through `ftr predict`, `ftr evaluate`, `ftr.load`."
+)
 
 
 def score_columns(record: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -35,28 +49,58 @@ def score_table(record: Mapping[str, Any], markdown: bool = False) -> list[str]:
     columns = score_columns(record)
     if not columns:
         return ["no validation or test rows: nothing was scored"]
-    names = list(
-        dict.fromkeys(
-            key
-            for scores in columns.values()
-            for key, value in scores.items()
-            if _shown(key, value)
-        )
+    rows = _rows(columns)
+    if markdown:
+        return as_markdown(rows)
+    lines = aligned(rows)
+    return lines if len(lines[0]) <= WIDEST else aligned([*_stacked(rows[0]), *rows[1:]])
+
+
+def several_tables(record: Mapping[str, Any], markdown: bool = False) -> list[str]:
+    """Return the lines of a table a split: a row a score, with mean and deviation of the members,
+    the best one, and the whole.
+    """
+    best, render = record["best_member"], as_markdown if markdown else aligned
+    member = next(one for one in record["members"] if one["path"].endswith(f"/{best}"))
+    lines: list[str] = []
+    for split, summary in reversed(record["summary"].items()):
+        columns = {
+            f"mean of {len(record['members'])}": {
+                name: one["mean"] for name, one in summary.items()
+            },
+            "sd": {name: one["sd"] for name, one in summary.items()},
+            f"member {best}": member["scores"].get(split, {}),
+        }
+        if record["joined"] and split in record["scores"]:
+            columns[JOINED[record["joined"]]] = record["scores"][split]
+        for name, scores in record.get("baselines", {}).items():
+            if split in scores:
+                columns[name] = scores[split]
+        lines += [*([""] if lines else []), *render(_rows(columns, split))]
+    return lines
+
+
+def _rows(columns: Mapping[str, Mapping[str, Any]], corner: str = "") -> list[list[str]]:
+    """Return the cells of a table: a header, and a row for each score that is a single number.
+
+    Other averages of a score that is shown are in `run.json` alone.
+    """
+    names = dict.fromkeys(
+        name
+        for scores in columns.values()
+        for name, value in scores.items()
+        if isinstance(value, int | float) and not name.endswith(OTHER_AVERAGES)
     )
     digits = decimals(
-        [value for scores in columns.values() for key, value in scores.items() if key != "loss"]
+        value for scores in columns.values() for name, value in scores.items() if name != "loss"
     )
-    rows = [
-        ["", *columns],
+    return [
+        [corner, *columns],
         *(
             [name, *(number(scores.get(name), digits) for scores in columns.values())]
             for name in names
         ),
     ]
-    if markdown:
-        return as_markdown(rows)
-    lines = aligned(rows)
-    return lines if len(lines[0]) <= WIDEST else aligned([*_stacked(rows[0]), *rows[1:]])
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -91,13 +135,6 @@ def _stacked(header: Sequence[str]) -> list[list[str]]:
     ]
 
 
-def _shown(key: str, value: Any) -> bool:
-    """Whether a score stands in the table: other averages of a score that stands there are in
-    `run.json` alone.
-    """
-    return isinstance(value, int | float) and not key.endswith(OTHER_AVERAGES)
-
-
 def decimals(values: Iterable[Any]) -> int:
     """Return how many decimals scores are shown with: two where some are percentages, or a 0.95 %
     would read as 95 %.
@@ -112,64 +149,6 @@ def number(value: Any, digits: int = 4) -> str:
     if isinstance(value, int):
         return str(value)
     return f"{value:.{digits}f}"
-
-
-def _kept(record: dict[str, Any]) -> str:
-    """Return what `model/` is."""
-    lora = record["config"]["train"].get("lora") or {}
-    if not lora.get("rank") or lora.get("merge"):
-        return "`model/` is a plain Hugging Face checkpoint"
-    labels = f", num_labels={len(record['labels'])}" if record["labels"] else ""
-    return (
-        f"`model/` has the head and low-rank adapters for `{record['config']['model']['name']}`, "
-        "as `peft` writes them "
-        f'(`from_pretrained("model"{labels})` of a model class of `peft` or transformers loads '
-        "both)"
-    )
-
-
-def model_card(record: dict[str, Any]) -> str:
-    """Return the README of a finished run. No text of the data appears in it."""
-    config, numerics = record["config"], record["numerics"]
-    settings = (
-        f"learning rate {config['learning_rate']:g}, batch size {config['batch_size']}, "
-        f"{config['epochs']:g} epochs, seed {config['seed']}"
-    )
-    trained = f"{record['trainable_parameters']:,} of {record['parameters']:,} parameters"
-    day = time.strftime("%Y-%m-%d", time.gmtime(record["created"]))
-    lines = [
-        f"# {config['task'] or config['head']['name']}: {config['model']['name']} fine-tuned with "
-        f"ftr {record['ftr']}",
-        "",
-        f"- head `{config['head']['name']}`, dataset `{config['dataset']['name']}`",
-        f"- {settings}",
-        f"- {trained} trained, {numerics['precision']} on {numerics['device']}, "
-        f"{record['workers']} process(es)",
-        f"- kept: the weights after epoch {record['best']['epoch']:.2f}",
-        f"- trained {day} in {record['timings']['train']:.0f} s, "
-        f"{record['examples_per_second']:.1f} examples/s",
-        "",
-        "## Data",
-        "",
-        "| split | rows | examples |",
-        "|---|---|---|",
-        *(
-            f"| {name} | {split['row_count']} | {split['feature_count']} |"
-            for name, split in record["data"]["splits"].items()
-        ),
-        "",
-        "## Scores",
-        "",
-        *score_table(record, markdown=True),
-        "",
-        f"{_kept(record)}; `run.json` has the whole configuration, versions and hashes of the "
-        "data.",
-    ]
-    if record["config"]["model"]["options"].get("trust_remote_code"):
-        lines.append(
-            "\n**Code that came with the checkpoint was run (`model.trust_remote_code=true`).**"
-        )
-    return "\n".join(lines) + "\n"
 
 
 def ensemble_lines(summary: Mapping[str, Any], place: str) -> list[str]:
@@ -205,109 +184,7 @@ def joined(about: Mapping[str, Any]) -> str:
     return f"the {about['method']} of trials {', '.join(map(str, members))} averaged"
 
 
-def ensemble_card(record: Mapping[str, Any]) -> str:
-    """Return the README of an ensemble. No text of the data appears in it."""
-    about, config = record["ensemble"], record["config"]
-    task = config["task"] or config["head"]["name"]
-    lines = [
-        f"# {task}: {about['asked']} of sweep `{record['sweep']}`, made with ftr {record['ftr']}",
-        "",
-        f"- {joined(about)}; trials are ranked by `{record['primary']}` on validation",
-        *(f"- left out: trial {number}: {cause}" for number, cause in about["left_out"].items()),
-        f"- head `{config['head']['name']}`, dataset `{config['dataset']['name']}`",
-        "",
-        "## Scores",
-        "",
-        *_ensemble_table(record),
-        "",
-        _ensemble_files(about["method"]),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _ensemble_table(record: Mapping[str, Any]) -> list[str]:
-    alone = record["ensemble"]["alone"]
-    columns: dict[str, Mapping[str, Any]] = {}
-    for split in reversed(record["scores"]):
-        columns[f"{split}, ensemble"] = record["scores"][split]
-        columns[f"{split}, trial {alone['trial']}"] = alone["scores"].get(split, {})
-    shown = next(iter(columns.values())).items()
-    names = [
-        key
-        for key, value in shown
-        if isinstance(value, int | float) and not key.endswith(OTHER_AVERAGES)
-    ]
-    digits = decimals([value for scores in columns.values() for value in scores.values()])
-    rows = [
-        [name, *(number(scores.get(name), digits) for scores in columns.values())] for name in names
-    ]
-    return as_markdown([["", *columns], *rows])
-
-
-def _ensemble_files(method: str) -> str:
-    if method == "weights":
-        return (
-            "`model/` is a plain Hugging Face checkpoint; `run.json` says which trials are in it "
-            "and how each was configured."
-        )
-    return (
-        "Each folder of `model/members/` is a plain Hugging Face checkpoint; together they answer "
-        "through `ftr predict`, `ftr evaluate`, `ftr.load`. `run.json` says which trials they are."
-    )
-
-
-Record = Mapping[str, Any]
-KINDS = {
-    "seeds": "seeds",
-    "folds": "folds",
-    "bagging": "bootstrap samples",
-    "soup": "seeds",
-    "boosting": "rounds",
-}
-JOINED = {"outputs": "ensemble", "weights": "soup", "votes": "vote"}
-
-
-def several_tables(record: Record, markdown: bool = False) -> list[str]:
-    """Return the lines of a table a split: a row a score, with mean and deviation of the members,
-    the best one, and the whole.
-    """
-    lines: list[str] = []
-    for split in reversed(list(record["summary"])):
-        lines += [*([""] if lines else []), *_table(record, split, markdown)]
-    return lines
-
-
-def _table(record: Record, split: str, markdown: bool) -> list[str]:
-    summary, best = record["summary"][split], record["best_member"]
-    member = next(one for one in record["members"] if one["path"].endswith(f"/{best}"))
-    alone = member["scores"].get(split, {})
-    whole = record["scores"].get(split) if record["joined"] else None
-    shown = [name for name in summary if not name.endswith(OTHER_AVERAGES)]
-    digits = decimals([one["mean"] for one in summary.values()])
-    columns = [split, f"mean of {len(record['members'])}", "sd", f"member {best}"]
-    if whole:
-        columns.append(JOINED[record["joined"]])
-    baselines = {
-        name: scores[split]
-        for name, scores in record.get("baselines", {}).items()
-        if split in scores
-    }
-    columns += list(baselines)
-    rows = [columns]
-    for name in shown:
-        one = summary[name]
-        cells = [
-            name,
-            number(one["mean"], digits),
-            number(one["sd"], digits),
-            number(alone.get(name), digits),
-        ]
-        cells += [number(whole.get(name), digits)] if whole else []
-        rows.append([*cells, *(number(scores.get(name), digits) for scores in baselines.values())])
-    return as_markdown(rows) if markdown else aligned(rows)
-
-
-def several_lines(record: Record, shown: str) -> list[str]:
+def several_lines(record: Mapping[str, Any], shown: str) -> list[str]:
     """Return what the command answers with on a run in the folder `shown`."""
     lines = ["", *several_tables(record), ""]
     lines += [made(record)]
@@ -332,12 +209,12 @@ def several_lines(record: Record, shown: str) -> list[str]:
     return lines
 
 
-def has_model(record: Record) -> bool:
+def has_model(record: Mapping[str, Any]) -> bool:
     """Whether the run has a model of its own; folds that nobody joined leave none."""
     return record["joined"] is not None or record["several"] != "folds"
 
 
-def made(record: Record) -> str:
+def made(record: Mapping[str, Any]) -> str:
     """Return how the model came about, in a few words."""
     count, best = len(record["members"]), record["best_member"]
     if record["joined"] is None:
@@ -362,34 +239,32 @@ def made(record: Record) -> str:
     return f"the {what} {how}"
 
 
-def several_card(record: Record) -> str:
-    """Return the README of such a run. No text of the data appears in it."""
+@dataclass(frozen=True)
+class _Parts:
+    """What differs between the cards of a run, of a run of several, and of an ensemble."""
+
+    title: str
+    facts: Sequence[str]
+    sections: Mapping[str, Sequence[str]]
+    files: Sequence[str] = field(default=())
+
+
+def model_card(record: Mapping[str, Any]) -> str:
+    """Return the README of a finished run, or of an ensemble. No text of the data appears in it."""
     config = record["config"]
-    day = time.strftime("%Y-%m-%d", time.gmtime(record["created"]))
-    settings = (
-        f"learning rate {config['learning_rate']:g}, batch size {config['batch_size']}, "
-        f"{config['epochs']:g} epochs"
-    )
-    what = config["task"] or config["head"]["name"]
+    if "several" in record:
+        parts = _several_parts(record)
+    else:
+        parts = _ensemble_parts(record) if "ensemble" in record else _run_parts(record)
     lines = [
-        f"# {what}: {config['model']['name']} fine-tuned {len(record['members'])} times with ftr "
-        f"{record['ftr']}",
+        f"# {config['task'] or config['head']['name']}: {parts.title} with ftr {record['ftr']}",
         "",
         f"- head `{config['head']['name']}`, dataset `{config['dataset']['name']}`",
-        f"- {settings}",
-        f"- {len(record['members'])} {KINDS[record['several']]}; {made(record)}",
-        f"- trained {day} in {record['timings']['train']:.0f} s",
-        "",
-        "## Scores",
-        "",
-        *several_tables(record, markdown=True),
-        "",
-        "## Members",
-        "",
-        *_members(record),
-        "",
-        *_files(record),
+        *(f"- {fact}" for fact in parts.facts),
     ]
+    for heading, body in parts.sections.items():
+        lines += ["", f"## {heading}", "", *body]
+    lines += ["", *parts.files]
     if config["model"]["options"].get("trust_remote_code"):
         lines.append(
             "\n**Code that came with the checkpoint was run (`model.trust_remote_code=true`).**"
@@ -397,7 +272,90 @@ def several_card(record: Record) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _members(record: Record) -> list[str]:
+def _run_parts(record: Mapping[str, Any]) -> _Parts:
+    config, numerics = record["config"], record["numerics"]
+    model, lora = config["model"]["name"], config["train"].get("lora") or {}
+    files = PLAIN
+    if lora.get("rank") and not lora.get("merge"):
+        labels = f", num_labels={len(record['labels'])}" if record["labels"] else ""
+        files = (
+            f"`model/` has the head and low-rank adapters for `{model}`, as `peft` writes them "
+            f'(`from_pretrained("model"{labels})` of a model class of `peft` or transformers loads '
+            "both)"
+        )
+    splits = record["data"]["splits"].items()
+    cells = [
+        [name, *(str(one[key]) for key in ("row_count", "feature_count"))] for name, one in splits
+    ]
+    return _Parts(
+        f"{model} fine-tuned",
+        [
+            f"{_settings(config)}, seed {config['seed']}",
+            f"{record['trainable_parameters']:,} of {record['parameters']:,} parameters trained, "
+            f"{numerics['precision']} on {numerics['device']}, {record['workers']} process(es)",
+            f"kept: the weights after epoch {record['best']['epoch']:.2f}",
+            f"{_trained(record)}, {record['examples_per_second']:.1f} examples/s",
+        ],
+        {
+            "Data": as_markdown([["split", "rows", "examples"], *cells]),
+            "Scores": score_table(record, markdown=True),
+        },
+        [f"{files}; `run.json` has the whole configuration, versions and hashes of the data."],
+    )
+
+
+def _several_parts(record: Mapping[str, Any]) -> _Parts:
+    config, count = record["config"], len(record["members"])
+    files = [
+        "Each folder of `members/` is a run of its own, which `ftr evaluate` and `ftr predict` "
+        "take."
+    ]
+    if has_model(record):
+        files.append(MEMBERS if record["joined"] in ("outputs", "votes") else f"{PLAIN}.")
+    return _Parts(
+        f"{config['model']['name']} fine-tuned {count} times",
+        [
+            _settings(config),
+            f"{count} {KINDS[record['several']]}; {made(record)}",
+            _trained(record),
+        ],
+        {"Scores": several_tables(record, markdown=True), "Members": _members(record)},
+        files,
+    )
+
+
+def _ensemble_parts(record: Mapping[str, Any]) -> _Parts:
+    about = record["ensemble"]
+    alone = about["alone"]
+    columns: dict[str, Mapping[str, Any]] = {}
+    for split in reversed(record["scores"]):
+        columns[f"{split}, ensemble"] = record["scores"][split]
+        columns[f"{split}, trial {alone['trial']}"] = alone["scores"].get(split, {})
+    which = "`run.json` says which trials are in it and how each was configured."
+    return _Parts(
+        f"{about['asked']} of sweep `{record['sweep']}`, made",
+        [
+            f"{joined(about)}; trials are ranked by `{record['primary']}` on validation",
+            *(f"left out: trial {number}: {cause}" for number, cause in about["left_out"].items()),
+        ],
+        {"Scores": as_markdown(_rows(columns))},
+        [f"{PLAIN if about['method'] == 'weights' else MEMBERS.rstrip('.')}; {which}"],
+    )
+
+
+def _settings(config: Mapping[str, Any]) -> str:
+    return (
+        f"learning rate {config['learning_rate']:g}, batch size {config['batch_size']}, "
+        f"{config['epochs']:g} epochs"
+    )
+
+
+def _trained(record: Mapping[str, Any]) -> str:
+    day = time.strftime("%Y-%m-%d", time.gmtime(record["created"]))
+    return f"trained {day} in {record['timings']['train']:.0f} s"
+
+
+def _members(record: Mapping[str, Any]) -> list[str]:
     primary = record["primary"]
     splits = list(record["summary"])
     apart = [key for key in ("seed", "fold", "bootstrap") if key in record["members"][0]]
@@ -413,23 +371,7 @@ def _members(record: Record) -> list[str]:
     return as_markdown(rows)
 
 
-def _files(record: Record) -> list[str]:
-    members = (
-        "Each folder of `members/` is a run of its own, which `ftr evaluate` and `ftr predict` "
-        "take."
-    )
-    if not has_model(record):
-        return [members]
-    if record["joined"] in ("outputs", "votes"):
-        return [
-            members,
-            "Each folder of `model/members/` is a plain Hugging Face checkpoint; together they "
-            "answer through `ftr predict`, `ftr evaluate`, `ftr.load`.",
-        ]
-    return [members, "`model/` is a plain Hugging Face checkpoint."]
-
-
-def several_result(record: Record) -> str:
+def several_result(record: Mapping[str, Any]) -> str:
     """Return the main score in a few words: of what was joined, else the mean of the members and
     their deviation.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from typing import Any
 
 from ftr import atomic
@@ -12,16 +12,17 @@ from ftr.config.schema import RunConfig
 from ftr.errors import ConfigError, FtrError
 from ftr.registry.registry import Registry
 from ftr.runs.directory import RunDirectory
+from ftr.runs.prepare import Prepared
 from ftr.runs.record import package_versions
-from ftr.runs.report import model_card, several_card
+from ftr.runs.report import model_card
 from ftr.runs.run import (
     RunResult,
     Say,
     carry_out,
     check_same_data,
-    found,
     note_beginning,
     prepared_aloud,
+    reopened,
     result_of,
     traceback_kept,
 )
@@ -31,20 +32,29 @@ from ftr.train.checkpoint import remove_checkpoints
 def resume_one(
     directory: RunDirectory, record: dict[str, Any], config: RunConfig, registry: Registry, say: Say
 ) -> RunResult:
-    """Go on with a run of one training, which this process holds."""
+    """Resume a run of one training, which this process holds."""
+    opened, prepared = reopen(directory, record, say, lambda: prepared_aloud(config, registry, say))
+    note_beginning(directory, record)
+    directory.write(opened)
+    return carry_out(directory, opened, config, prepared, say)
+
+
+def reopen(
+    directory: RunDirectory,
+    record: dict[str, Any],
+    say: Say,
+    first_rows: Callable[[], Prepared],
+) -> tuple[dict[str, Any], Prepared]:
+    """Read the data of a run again, and return the record that a new attempt opens, and the data.
+
+    Raises `DataError` when the data changed since.
+    """
     with traceback_kept(directory, say):
-        prepared = prepared_aloud(config, registry, say)
+        prepared = first_rows()
     check_same_data(record, prepared)
     for line in _other_versions(record):
         say(line)
-    note_beginning(directory, record)
-    opened = {key: value for key, value in record.items() if key not in ("finished", "error")}
-    # A run that failed while its data was read knows nothing of them yet.
-    opened |= {"status": "running", "process": os.getpid()} | (
-        {} if "data" in record else found(prepared)
-    )
-    directory.write(opened)
-    return carry_out(directory, opened, config, prepared, say)
+    return reopened(record, prepared), prepared
 
 
 def check_settings(given: Layer, config: RunConfig, registry: Registry) -> None:
@@ -80,7 +90,7 @@ def finished(directory: RunDirectory, record: dict[str, Any], say: Say) -> RunRe
     if not (directory.path / "README.md").is_file():
         atomic.write_text(
             directory.path / "README.md",
-            several_card(record) if "several" in record else model_card(record),
+            model_card(record),
         )
     remove_checkpoints(directory.path)
     return result_of(directory, record)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,20 @@ from ftr.train.progress import STOP
 
 Say = Callable[[str], None]
 KEPT = "ftr_traceback_kept"
+MEMBERS = "members"
+"""Folder of the runs that a run of several trains."""
+
+
+def merged(
+    settings: Mapping[str, object] | Sequence[str] | None, keys: Mapping[str, object]
+) -> Mapping[str, object] | Sequence[str]:
+    """Return the settings of a call, of which keywords may be a part.
+
+    Raises `RequestError` for `key=value` strings beside keywords.
+    """
+    if keys and not isinstance(settings, Mapping | None):
+        raise RequestError("give settings as `key=value` strings or as keywords, not both")
+    return {**settings, **keys} if isinstance(settings, Mapping) else settings or keys
 
 
 @contextlib.contextmanager
@@ -66,20 +81,16 @@ def _keep_traceback(directory: RunDirectory, error: Exception, say: Say) -> None
 def close_failed(
     directory: RunDirectory, record: dict[str, Any], error: BaseException, say: Say
 ) -> None:
-    """Write how a training ended into its record, and say how it goes on where there is something
-    to go on from.
+    """Write how a training ended into its record, and print how to resume it where that is of
+    use.
     """
     step = last_step(directory.path)
     status = write_ending(
         directory, {**record, "resumed": attempts(directory.path)[1:]}, error, say
     )
     if status == "interrupted" or step is not None:
-        place = (
-            "nothing was kept yet, it will start over"
-            if step is None
-            else f"it will go on from step {step}"
-        )
-        say_how_to_resume(directory, f"{status}: {place}", say)
+        place = "before the first checkpoint" if step is None else f"at step {step}"
+        say_how_to_resume(directory, f"{status} {place}", say)
 
 
 def write_ending(
@@ -102,15 +113,13 @@ def write_ending(
 
 
 def say_how_to_resume(directory: RunDirectory, what: str, say: Say) -> None:
-    """Say `what` became of a run, and the command that goes on with it."""
-    say(f"{what} with")
+    """Print `what` became of a run, and the command that resumes it."""
+    say(f"{what}; resume with")
     say(f"  ftr resume {shlex.quote(shown_path(directory.path))}")
 
 
 def note_beginning(directory: RunDirectory, record: dict[str, Any]) -> None:
-    """See to it that the attempts begin with the first, also when that ended before it began to
-    train.
-    """
+    """Note the first attempt of a run that ended before it began to train."""
     path = directory.path / CHECKPOINTS / ATTEMPTS
     if not path.is_file():
         path.parent.mkdir(exist_ok=True)
@@ -152,32 +161,59 @@ class RunResult:
 def execute(resolved: Resolved, registry: Registry, say: Say) -> RunResult:
     """Carry out a resolved configuration: prepare the data, train, and leave the run directory."""
     config = resolved.config
+
+    def train_and_close(
+        directory: RunDirectory, record: dict[str, Any], prepared: Prepared
+    ) -> RunResult:
+        directory.write(record)
+        if prepared.rejected:
+            write_rejected(directory.path / REJECTED, prepared.rejected)
+        return carry_out(directory, record, config, prepared, say)
+
+    return begin(
+        resolved, registry, say, lambda: prepared_aloud(config, registry, say), train_and_close
+    )
+
+
+def begin(
+    resolved: Resolved,
+    registry: Registry,
+    say: Say,
+    first_rows: Callable[[], Prepared],
+    carry_out: Callable[[RunDirectory, dict[str, Any], Prepared], RunResult],
+) -> RunResult:
+    """Open a new run directory and its record, and carry the run out in it.
+
+    A plugin that fails in `first_rows` leaves a run that can be resumed. A refused request leaves
+    nothing, unless there is a model or a checkpoint already.
+    """
+    config = resolved.config
+    label = config.task or config.head.name
     with STOP.listening():
         check_writable(expanded(config.output, "`output`:"))
         checked_storage(config.compute.storage)
-        begun = opening(resolved, registry)
+        record = opening(resolved, registry)
         try:
-            prepared = prepared_aloud(config, registry, say)
+            prepared = first_rows()
         except PluginError as error:
-            leave_failed(
-                RunDirectory.create(config.output, config.task or config.head.name),
-                begun,
-                error,
-                say,
-            )
+            leave_failed(RunDirectory.create(config.output, label), record, error, say)
             raise
-        record = {**begun, **found(prepared)}
-        directory = RunDirectory.create(config.output, config.task or config.head.name)
+        directory = RunDirectory.create(config.output, label)
         with hold(directory.path):
             try:
-                directory.write(record)
-                if prepared.rejected:
-                    write_rejected(directory.path / REJECTED, prepared.rejected)
-                return carry_out(directory, record, config, prepared, say)
+                return carry_out(directory, {**record, **found(prepared)}, prepared)
             except RequestError:
-                if not (directory.model.exists() or last_step(directory.path)):
+                if not is_resumable(directory):
                     directory.discard()
                 raise
+
+
+def is_resumable(directory: RunDirectory) -> bool:
+    """Whether the run or one of its members has a model or a checkpoint to resume from."""
+    members = [path for path in (directory.path / MEMBERS).glob("*") if path.is_dir()]
+    return any(
+        RunDirectory(path).model.exists() or last_step(path) for path in (directory.path, *members)
+    )
 
 
 def prepared_aloud(config: RunConfig, registry: Registry, say: Say) -> Prepared:
@@ -192,25 +228,40 @@ def prepared_aloud(config: RunConfig, registry: Registry, say: Say) -> Prepared:
 def carry_out(
     directory: RunDirectory, record: dict[str, Any], config: RunConfig, prepared: Prepared, say: Say
 ) -> RunResult:
-    """Train in `directory`, which this process holds, or go on there, and close the record whatever
-    happens.
+    """Train in `directory`, which this process holds, or resume there, and close the record
+    whatever happens.
 
-    Ctrl-C comes out as `KeyboardInterrupt`, when the command that resumes is said.
+    Ctrl-C raises `KeyboardInterrupt` after the command that resumes was printed.
+    """
+    with attempt(directory, config, say, lambda error: close_failed(directory, record, error, say)):
+        record = with_baselines(record, config, prepared, say)
+        directory.write(record)
+        return close(directory, {**record, **train(directory, config, prepared)})
+
+
+@contextlib.contextmanager
+def attempt(
+    directory: RunDirectory, config: RunConfig, say: Say, failed: Callable[[BaseException], None]
+) -> Iterator[None]:
+    """Keep the traceback of what fails within, call `failed` with it, and mirror the directory in
+    any case.
     """
     try:
         with traceback_kept(directory, say):
-            record = with_baselines(record, config, prepared, say)
-            directory.write(record)
-            outcome = train(directory, config, prepared)
-            return close(directory, {**record, **outcome})
+            yield
     except BaseException as error:
-        close_failed(directory, record, error, say)
+        failed(error)
         raise
     finally:
-        if config.compute.storage:
-            Storage.of(config.compute.storage).mirror(
-                directory.path, directory.path.name, exclude=(LOCK,)
-            )
+        mirror(directory, config)
+
+
+def mirror(directory: RunDirectory, config: RunConfig) -> None:
+    """Bring the mirror of the run in `compute.storage`, if it has one, up to date."""
+    if config.compute.storage:
+        Storage.of(config.compute.storage).mirror(
+            directory.path, directory.path.name, exclude=(LOCK, f"{MEMBERS}/*/{LOCK}")
+        )
 
 
 def finish_run(
@@ -241,38 +292,55 @@ def finish_run(
     return close(directory, {**outcome, **record, **scored})
 
 
+def plain(prepared: Prepared | Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return prepared data as plain values: what records and the processes of a training need."""
+    if not isinstance(prepared, Prepared):
+        return prepared
+    return {
+        "splits": {name: asdict(split) for name, split in prepared.splits.items()},
+        "labels": list(prepared.labels),
+        "max_length": prepared.settings.max_length,
+        "stride": prepared.settings.stride,
+        "model_source": prepared.model.describe(),
+        "report": prepared.report,
+        "sources": prepared.sources,
+        "notes": prepared.notes,
+    }
+
+
 def session_spec(
-    directory: RunDirectory, config: RunConfig, prepared: Prepared, weights: Path | None = None
+    directory: RunDirectory,
+    config: RunConfig,
+    prepared: Prepared | Mapping[str, Any],
+    **fields: Any,
 ) -> dict[str, Any]:
     """Return what crosses to the processes of a training: the fields of
-    `ftr.train.session.SessionSpec`.
+    `ftr.train.session.SessionSpec`, with those given as `fields`.
     """
+    data, compute = plain(prepared), config.compute
     return {
         "config": config.model_dump(mode="json"),
-        "splits": {name: asdict(split) for name, split in prepared.splits.items()},
+        "splits": data["splits"],
         "folder": str(directory.path.resolve()),
-        "threads": int(config.compute.cpus)
-        if config.compute.cpus and config.compute.workers == 0
-        else None,
-        "card": card_fields(
-            config, prepared.labels, prepared.settings.max_length, prepared.settings.stride
-        ),
-        "weights": str(weights.resolve()) if weights else None,
+        "threads": int(compute.cpus) if compute.cpus and compute.workers == 0 else None,
+        "card": card_fields(config, data["labels"], data["max_length"], data["stride"]),
+        **fields,
     }
 
 
 def train(
-    directory: RunDirectory, config: RunConfig, prepared: Prepared, weights: Path | None = None
+    directory: RunDirectory, config: RunConfig, prepared: Prepared, weights: str | None = None
 ) -> Outcome:
-    """Train in `directory`, on rows that weigh what the file `weights` says, if given, and return
-    the outcome.
+    """Train in `directory` and return the outcome; `weights` is a file with the weight of each
+    training row.
     """
     with atomic.scratch("ray") as scratch:
-        return launch(session_spec(directory, config, prepared, weights), config.compute, scratch)
+        spec = session_spec(directory, config, prepared, weights=weights)
+        return launch(spec, config.compute, scratch)
 
 
 def opening(resolved: Resolved, registry: Registry) -> dict[str, Any]:
-    """Return what the record of a run says before anything was read."""
+    """Return what the record of a run or sweep has before anything was read."""
     return {
         **beginning(),
         "config": resolved.config.model_dump(mode="json"),
@@ -282,19 +350,33 @@ def opening(resolved: Resolved, registry: Registry) -> dict[str, Any]:
     }
 
 
-def found(prepared: Prepared) -> dict[str, Any]:
-    """Return what a record says of the data and of the model that was found."""
+def reopened(record: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
+    """Return the record of a run as a new attempt in this process opens it.
+
+    A run that failed while its data was read has nothing of it yet.
+    """
     return {
-        "model_source": prepared.model.describe(),
-        "labels": list(prepared.labels),
+        **{key: value for key, value in record.items() if key not in ("finished", "error")},
+        "status": "running",
+        "process": os.getpid(),
+        **({} if "data" in record else found(prepared)),
+    }
+
+
+def found(prepared: Prepared | Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record says of the data and of the model that was found."""
+    data = plain(prepared)
+    return {
+        "model_source": data["model_source"],
+        "labels": data["labels"],
         "data": {
-            "sources": prepared.sources,
+            "sources": data["sources"],
             "splits": {
-                name: {**prepared.report["splits"].get(name, {}), **asdict(split)}
-                for name, split in prepared.splits.items()
+                name: {**data["report"]["splits"].get(name, {}), **split}
+                for name, split in data["splits"].items()
             },
         },
-        "notes": prepared.notes,
+        "notes": data["notes"],
     }
 
 
@@ -308,8 +390,9 @@ def close(directory: RunDirectory, record: dict[str, Any]) -> RunResult:
         "status": "done",
         "finished": time.time(),
         "seconds": seconds,
-        "resumed": attempts(directory.path)[1:],
     }
+    if "several" not in record:
+        closed["resumed"] = attempts(directory.path)[1:]
     closed.pop("error", None)
     if "baseline_seconds" in closed:
         closed["timings"] = {**closed["timings"], "baselines": closed.pop("baseline_seconds")}

@@ -4,48 +4,44 @@ parent.
 
 from __future__ import annotations
 
-import json
-import os
+import math
 import statistics
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from ftr.cluster.storage import Storage
+from ftr import atomic
 from ftr.config.schema import CvConfig, RunConfig
 from ftr.errors import ConfigError
-from ftr.runs.directory import LOCK, REJECTED, RunDirectory, hold, write_rejected
+from ftr.registry.protocols import Combines, Head, State, Votes
+from ftr.registry.registry import Registry
+from ftr.runs.directory import REJECTED, RunDirectory, hold, write_rejected
 from ftr.runs.prepare import Prepared, prepare, with_baselines
-from ftr.runs.record import beginning
+from ftr.runs.record import beginning, from_parent
 from ftr.runs.report import decimals
 from ftr.runs.report import number as as_number
 from ftr.runs.run import (
+    MEMBERS,
     Say,
+    attempt,
     check_same_data,
-    close,
-    found,
     note_beginning,
-    traceback_kept,
-    train,
+    reopened,
     write_ending,
 )
-from ftr.train.checkpoint import attempts
+from ftr.study.ensemble import MODEL, PREDICTIONS, Ensemble, Finished, Method, held_out
+from ftr.study.remote import data_key
+from ftr.train.checkpoint import attempts, link_files
+from ftr.train.hardware import describe_hardware
 from ftr.train.scoring import Scorer
 
-if TYPE_CHECKING:
-    from ftr.registry.protocols import Head
-    from ftr.registry.registry import Registry
-
-
 Kind = Literal["seeds", "folds", "bagging", "soup", "boosting"]
-Joined = Literal["outputs", "weights", "votes"]
-JOINED: dict[Kind, Joined] = {"soup": "weights", "boosting": "votes"}
+JOINED: dict[Kind, Method] = {"soup": "weights", "boosting": "votes"}
 """What is joined where the kind decides it; else outputs are, with `ensemble`, or nothing is."""
 
-MEMBERS = "members"
 DEFAULT_MEMBERS, DEFAULT_FOLDS = 3, 5
 
 
@@ -81,7 +77,7 @@ class Plan:
     """
 
     kind: Kind
-    joined: Joined | None
+    joined: Method | None
     members: Sequence[Member]
 
     @property
@@ -119,7 +115,7 @@ def plan_of(config: RunConfig) -> Plan:
         if kind == "bagging":
             apart["bootstrap"] = config.data.seed + number
         members.append(Member(number, _alone(config, number, apart, count), apart))
-    otherwise: Joined | None = None if config.ensemble is None else "outputs"
+    otherwise: Method | None = None if config.ensemble is None else "outputs"
     return Plan(kind, JOINED.get(kind, otherwise), members)
 
 
@@ -127,8 +123,6 @@ def check_plan(plan: Plan, config: RunConfig, head: Head) -> None:
     """Raise `ConfigError` naming both keys where the head, or the splits there will be, do not
     allow what is asked.
     """
-    from ftr.registry.protocols import Combines, Votes
-
     if plan.joined == "outputs" and not isinstance(head, Combines):
         raise ConfigError(
             f"`{plan.asked}` averages outputs, and the head `{config.head.name}` (`head`) has no "
@@ -185,21 +179,6 @@ def _alone(config: RunConfig, number: int, apart: dict[str, int], count: int) ->
     return RunConfig.model_validate(config.model_copy(update=values).model_dump(mode="json"))
 
 
-FROM_RUN = ("ftr", "command", "origins", "components", "packages")
-"""What the record of a member has from that of the run."""
-UNREAD = (
-    "seed",
-    "init_seed",
-    "learning_rate",
-    "batch_size",
-    "epochs",
-    "trainer",
-    "compute",
-    "output",
-    "baselines",
-    "plugins",
-)
-"""Keys that do not decide what the encoded rows are."""
 WEIGHTS = "weights.npy"
 
 
@@ -212,11 +191,11 @@ class Data:
 
     def put(self, config: RunConfig, prepared: Prepared) -> None:
         """Take what was prepared for a configuration already."""
-        self.known[_content(config)] = prepared
+        self.known[data_key(config)] = prepared
 
     def of(self, config: RunConfig) -> Prepared:
         """Return the rows of a configuration. Raises what `prepare` raises."""
-        key = _content(config)
+        key = data_key(config)
         if key not in self.known:
             self.known[key] = prepare(config, self.registry)
         return self.known[key]
@@ -232,7 +211,7 @@ class Opened:
     directory: RunDirectory
     record: dict[str, Any]
     prepared: Prepared
-    weights: Path | None
+    weights: str | None
 
 
 def member_directory(run: RunDirectory, member: Member) -> RunDirectory:
@@ -255,12 +234,12 @@ def done_record(run: RunDirectory, member: Member) -> dict[str, Any] | None:
 
 @contextmanager
 def opened(
-    run: RunDirectory, opening: Mapping[str, Any], member: Member, data: Data, say: Say
+    run: RunDirectory, parent: Mapping[str, Any], member: Member, data: Data, say: Say
 ) -> Iterator[Opened]:
-    """Make the directory of a member, or take up the one of an attempt before, hold it, and close
-    its record if it fails within.
+    """Make the directory of a member, or reopen the one of an earlier attempt, hold it, and close
+    its record if it fails within; `parent` is the record of the run.
 
-    Raises `DataError` when the rows are not those the attempt before had.
+    Raises `DataError` when the rows are not those of the earlier attempt.
     """
     directory = member_directory(run, member)
     directory.path.mkdir(parents=True, exist_ok=True)
@@ -270,55 +249,29 @@ def opened(
         if known is not None:
             check_same_data(known, prepared)
             note_beginning(directory, known)
-        record = {**(known or {}), **_beginning(run, opening, member, known), **found(prepared)}
-        record.pop("finished", None)
-        record.pop("error", None)
+        own = {
+            **from_parent(parent),
+            "config": member.config.model_dump(mode="json"),
+            "member": {"of": run.path.name, "number": member.number, **member.apart},
+        }
+        record = reopened({**(known or beginning()), **own}, prepared)
         record = with_baselines(record, member.config, prepared, say)
         directory.write(record)
         if prepared.rejected:
             write_rejected(directory.path / REJECTED, prepared.rejected)
-        weights = directory.path / WEIGHTS
-        try:
-            with traceback_kept(directory, say):
-                yield Opened(
-                    member, directory, record, prepared, weights if weights.is_file() else None
-                )
-        except BaseException as error:
+
+        def failed(error: BaseException) -> None:
             write_ending(directory, {**record, "resumed": attempts(directory.path)[1:]}, error, say)
-            raise
 
-
-def finish(open_member: Opened, outcome: Mapping[str, Any]) -> dict[str, Any]:
-    """Close the record of a member that was trained, write its card, and return the record."""
-    return close(open_member.directory, {**open_member.record, **outcome}).record
-
-
-def train_here(
-    run: RunDirectory, opening: Mapping[str, Any], member: Member, data: Data, say: Say
-) -> dict[str, Any]:
-    """Train a member in this process (or, as its configuration says, on workers), and return its
-    record.
-    """
-    with opened(run, opening, member, data, say) as begun:
-        return finish(begun, train(begun.directory, member.config, begun.prepared, begun.weights))
-
-
-def _beginning(
-    run: RunDirectory, opening: Mapping[str, Any], member: Member, known: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    return {
-        **beginning(),
-        **{key: opening[key] for key in FROM_RUN if key in opening},
-        "created": known["created"] if known else time.time(),
-        "process": os.getpid(),
-        "config": member.config.model_dump(mode="json"),
-        "member": {"of": run.path.name, "number": member.number, **member.apart},
-    }
-
-
-def _content(config: RunConfig) -> str:
-    dumped = config.model_dump(mode="json", exclude=set(UNREAD))
-    return json.dumps(dumped, sort_keys=True)
+        weights = directory.path / WEIGHTS
+        with attempt(directory, member.config, say, failed):
+            yield Opened(
+                member,
+                directory,
+                record,
+                prepared,
+                str(weights.resolve()) if weights.is_file() else None,
+            )
 
 
 Record = Mapping[str, Any]
@@ -380,64 +333,204 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-class Group:
-    """The members of a run that is under way, in its directory, which this process holds."""
+OF_MACHINE = ("numerics", "parameters", "trainable_parameters", "workers")
 
-    def __init__(
-        self,
-        directory: RunDirectory,
-        record: dict[str, Any],
-        config: RunConfig,
-        plan: Plan,
-        data: Data,
-        registry: Registry,
-        say: Say,
-    ) -> None:
-        self.directory, self.record, self.config, self.plan = directory, record, config, plan
-        self.data, self.registry, self.say = data, registry, say
-        self.scorer = Scorer.of(registry, config.metrics)
-        self.done: dict[int, dict[str, Any]] = {}
-        self.began, self.before = time.monotonic(), float(record.get("seconds", 0.0))
 
-    @property
-    def seconds(self) -> float:
-        """Seconds the run took so far, over all its attempts."""
-        return self.before + time.monotonic() - self.began
+@dataclass(frozen=True)
+class Whole:
+    """What the members of a run make together: `model/`, `predictions/` and scores.
 
-    def train_here(self, member: Member) -> dict[str, Any]:
-        """Train a member in this process and take it among those that are done."""
-        self.say(f"{member}: {member.number + 1} of {len(self.plan.members)}")
-        return self.finished(
-            member, train_here(self.directory, self.record, member, self.data, self.say)
+    `done` has the records of the members by number, in order.
+    """
+
+    run: RunDirectory
+    plan: Plan
+    done: Mapping[int, dict[str, Any]]
+    data: Data
+    scorer: Scorer
+    registry: Registry
+    say: Say
+
+    @cached_property
+    def members(self) -> list[Member]:
+        """The members that are done."""
+        return [member for member in self.plan.members if member.number in self.done]
+
+    @cached_property
+    def runs(self) -> list[Finished]:
+        """Their runs."""
+        return [finished_run(self.run, member, self.registry) for member in self.members]
+
+    @cached_property
+    def records(self) -> list[dict[str, Any]]:
+        """Their records."""
+        return [self.done[member.number] for member in self.members]
+
+    @cached_property
+    def ranked(self) -> list[Finished]:
+        """The runs, the best on its validation rows first; in order, where there are none."""
+        sign = -1 if self.scorer.mode == "max" else 1
+
+        def place(number: int) -> tuple[bool, float, int]:
+            value = self.records[number]["scores"].get("validation", {}).get(self.scorer.primary)
+            known = value is not None and not math.isnan(value)
+            return (not known, sign * value if known else 0.0, number)
+
+        return [self.runs[number] for number in sorted(range(len(self.runs)), key=place)]
+
+    def join(self) -> dict[str, Any]:
+        """Leave `model/` and `predictions/` in the run's directory, and return what its record says
+        of them.
+
+        Without an ensemble `model/` is that of the member best on validation; folds alone leave
+        none. Raises what loading models raises.
+        """
+        best = self.ranked[0]
+        joined: dict[str, Any] = {"scores": self._means(), "state": {}}
+        if self.plan.joined is not None:
+            self.say(f"joining {len(self.members)} members")
+            with atomic.workroom(self.run.path / "joined") as folder:
+                joined = self._ensemble(self.plan.joined, folder)
+                self.move_in(folder)
+        elif self.plan.same_rows:
+            with atomic.workroom(self.run.path / "joined") as folder:
+                for name in (MODEL, PREDICTIONS):
+                    if (best.directory.path / name).is_dir():
+                        link_files(best.directory.path / name, folder / name)
+                self.move_in(folder)
+            joined["state"] = dict(self.done[best.number]["state"])
+        if not self.plan.same_rows:
+            self._write_out_of_fold()
+        return {**self._facts(), "best_member": best.number, **joined}
+
+    def _ensemble(self, method: Method, folder: Path) -> dict[str, Any]:
+        """Build the ensemble in `folder`, of rows that no member was trained on."""
+        splits = held_out(self.data.of(self.members[0].config))
+        if not self.plan.same_rows:
+            splits.pop("validation", None)
+        votes = [record["boosted"]["alpha"] for record in self.records if method == "votes"]
+        ensemble = Ensemble(
+            members=self.ranked if method == "weights" else self.runs,
+            method=method,
+            splits=splits,
+            scorer=self.scorer,
+            say=self.say,
+            word="member",
+            votes=tuple(votes),
         )
+        built = ensemble.build(folder, None if self.plan.same_rows else self._state_out_of_fold())
+        about: dict[str, Any] = {
+            "method": method,
+            "members": [member.number for member in built.members],
+        }
+        if method == "weights":
+            about["left_out"] = {str(number): value for number, value in built.tried.items()}
+        return {
+            "scores": built.scores or self._means(),
+            "state": built.state,
+            "ensemble": {**about, **self._compared(built.scores)},
+        }
 
-    def finished(self, member: Member, record: dict[str, Any]) -> dict[str, Any]:
-        """Take a member that was just trained among those that are done, and say so."""
-        self._took(member, record)
-        self.say(f"{member}: {in_words(record)}")
-        self._keep()
-        self.mirror()
-        return record
+    def _state_out_of_fold(self) -> State | None:
+        """Return the state tuned on all training rows, each as the member that did not train on it
+        answers; None: nothing is tuned.
+        """
+        if not any(record["state"] for record in self.records):
+            return {}
+        rows, records = [], []
+        for member, run in zip(self.members, self.runs, strict=True):
+            split = held_out(self.data.of(member.config))["validation"]
+            rows += split.rows.to_list()
+            records += run.engine().records(split)
+        return self.runs[0].head.tune(rows, records)
 
-    def end_early(self, note: str, members: int) -> None:
-        """Leave it at the first `members`: the rest is not trained, and `note` says why."""
-        self.say(note)
-        self.record["notes"] = [*self.record.get("notes", []), note]
-        self.done = {number: record for number, record in self.done.items() if number < members}
+    def _compared(self, scores: dict[str, Any]) -> dict[str, Any]:
+        """Return how the whole compares to its best member, by the primary score."""
+        primary, alone = self.scorer.primary, self.done[self.ranked[0].number]["scores"]
+        compared = {
+            split: {"ensemble": found[primary], "best_member": alone[split][primary]}
+            for split, found in scores.items()
+        }
+        better = {
+            split: self.scorer.better(one["ensemble"], one["best_member"])
+            for split, one in compared.items()
+        }
+        return {"primary": compared, "better": better}
 
-    def _took(self, member: Member, record: dict[str, Any]) -> None:
-        self.done[member.number] = record
+    def move_in(self, folder: Path) -> None:
+        """Replace `model/` and `predictions/` by those made in `folder`."""
+        for name in (MODEL, PREDICTIONS):
+            atomic.remove(self.run.path / name)
+            if (folder / name).exists():
+                (folder / name).rename(self.run.path / name)
 
-    def _keep(self) -> None:
-        self.record["members"] = [
-            entry(member, self.done.get(member.number)) for member in self.plan.members
+    def _write_out_of_fold(self) -> None:
+        """Write the prediction of every training row by the member that was not trained on it."""
+        name = f"{PREDICTIONS}/validation.jsonl"
+        found = [
+            line
+            for run in self.runs
+            for line in (run.directory.path / name).read_text(encoding="utf-8").splitlines()
         ]
-        self.directory.write(self.record)
+        atomic.write_text(self.run.path / name, "".join(f"{line}\n" for line in found))
 
-    def mirror(self) -> None:
-        """Bring the mirror of the run, if it has one, up to date."""
-        storage = self.config.compute.storage
-        if storage:
-            Storage.of(storage).mirror(
-                self.directory.path, self.directory.path.name, exclude=(LOCK, f"{MEMBERS}/*/{LOCK}")
+    def _means(self) -> dict[str, Any]:
+        return _means_of([record["scores"] for record in self.records])
+
+    def _facts(self) -> dict[str, Any]:
+        """Return what a record says of the machine, of the metrics, and of the time the members
+        took.
+        """
+        first, records = self.records[0], self.records
+        heldout = first["heldout"]
+        if not self.plan.same_rows:
+            if self.plan.joined is None:
+                heldout = "validation"
+            elif heldout == "validation":
+                heldout = None
+        facts = {
+            **{key: first[key] for key in OF_MACHINE if key in first},
+            "hardware": describe_hardware(),
+            "heldout": heldout,
+            "primary": self.scorer.primary,
+            "mode": self.scorer.mode,
+            "untrained": None,
+            "steps": sum(record["steps"] for record in records),
+            "examples_per_second": sum(record["examples_per_second"] for record in records)
+            / len(records),
+            "peak_memory_bytes": max(record["peak_memory_bytes"] for record in records),
+            "timings": {
+                "train": sum(record["timings"]["train"] for record in records),
+                "members": sum(record["seconds"] for record in records),
+            },
+        }
+        if "baselines" in first:
+            # Of the first member, or the mean of those of the folds.
+            facts["baselines"] = (
+                first["baselines"]
+                if self.plan.same_rows
+                else {
+                    name: _means_of(
+                        [
+                            record["baselines"][name]
+                            for record in records
+                            if name in record.get("baselines", {})
+                        ]
+                    )
+                    for name in first["baselines"]
+                }
             )
+        return facts
+
+
+def finished_run(run: RunDirectory, member: Member, registry: Registry) -> Finished:
+    """Return the run of a member that is done."""
+    about = {"path": member.path, **member.apart}
+    return Finished(member.number, member_directory(run, member), registry, about)
+
+
+def _means_of(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    means = summary([{"scores": one} for one in scores])
+    return {
+        split: {name: one["mean"] for name, one in found.items()} for split, found in means.items()
+    }

@@ -10,7 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from ftr.data.encode import StoredSplit, cache_folder
 from ftr.errors import FtrError, RequestError, RunError
 from ftr.runs.directory import LOCK
 from ftr.runs.prepare import Prepared, prepare
+from ftr.runs.run import plain
 from ftr.study.directory import SweepDirectory
 
 if TYPE_CHECKING:
@@ -44,20 +45,6 @@ def data_key(config: RunConfig) -> str:
     return json.dumps(dumped, sort_keys=True)
 
 
-def plain(prepared: Prepared) -> dict[str, Any]:
-    """Return encoded data as plain values: what a trial process needs of it."""
-    return {
-        "splits": {name: asdict(split) for name, split in prepared.splits.items()},
-        "labels": list(prepared.labels),
-        "max_length": prepared.settings.max_length,
-        "stride": prepared.settings.stride,
-        "source": prepared.model.describe(),
-        "report": prepared.report,
-        "sources": prepared.sources,
-        "notes": prepared.notes,
-    }
-
-
 def prepare_all(
     base: RunConfig,
     space: Mapping[str, Dimension],
@@ -71,7 +58,7 @@ def prepare_all(
     to the trial that draws one.
     """
     first = prepare(base, registry)
-    found = {data_key(base): plain(first)}
+    found = {data_key(base): dict(plain(first))}
     swept = {key: dimension for key, dimension in space.items() if key.partition(".")[0] in CONTENT}
     choices = [
         list(dimension.values) if dimension.kind in LISTS else None for dimension in swept.values()
@@ -84,7 +71,7 @@ def prepare_all(
         except FtrError:
             continue
         if data_key(config) not in found:
-            found[data_key(config)] = plain(prepare(config, registry))
+            found[data_key(config)] = dict(plain(prepare(config, registry)))
     return first, found
 
 

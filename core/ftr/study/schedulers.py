@@ -26,7 +26,7 @@ FACTORS = (0.8, 1.2)
 TRIES = 20
 """Draws of a new value before the donor's own is kept: a list of one value has no other."""
 ADOPT = "adopt"
-"""Key of a trial's config: whose checkpoint it goes on from."""
+"""Key of a trial's config: whose checkpoint it resumes from."""
 
 
 class Population(PopulationBasedTraining):  # type: ignore[misc]  # ray is not checked

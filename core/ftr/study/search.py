@@ -1,4 +1,4 @@
-"""Budgets of a sweep, searchers, and starting Ray Tune."""
+"""Budgets of a sweep, searchers, and connecting to Ray."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ftr.cluster.capacity import check_capacity
 from ftr.cluster.connect import connect
 from ftr.config.space import LISTS, grid_points
 from ftr.errors import ConfigError
-from ftr.runs.launch import RAY_SETTINGS
+from ftr.runs.launch import RAY_SETTINGS, signals_kept, worker_resources
 from ftr.study.analysis import expected_gain
 
 if TYPE_CHECKING:
@@ -268,6 +269,9 @@ TUNE_SETTINGS = {
 """Environment of Ray Tune in the driver and in trial processes, unless the user has set it."""
 
 
+NAMES = {"memory": "GB of memory"}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trials:
     """How trials run: their resources, how many at once at most (None: what fits), and restarts
@@ -281,26 +285,57 @@ class Trials:
 
 @contextlib.contextmanager
 def connected(
-    compute: ComputeConfig, registry: Registry, say: Callable[[str], None]
+    compute: ComputeConfig,
+    registry: Registry,
+    say: Callable[[str], None],
+    settings: Mapping[str, str] = TUNE_SETTINGS,
 ) -> Iterator[None]:
     """Connect to the cluster, or start Ray here, for as long as the context lasts; use what is
     connected already.
     """
-    settings = {**RAY_SETTINGS, **TUNE_SETTINGS}
+    settings = {**RAY_SETTINGS, **settings}
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     import ray
 
     owned = not ray.is_initialized()
-    if owned:
-        connect(compute, registry, say, {**settings, **(_credentials() if compute.storage else {})})
-    try:
-        yield
-    finally:
-        if owned:
-            ray.shutdown()
+    with signals_kept() as restore:
+        try:
+            if owned:
+                connect(compute, registry, say, settings)
+                restore()
+            yield
+        finally:
+            if owned:
+                ray.shutdown()
 
 
-def _credentials() -> dict[str, str]:
+def room(
+    compute: ComputeConfig, most: int | None, word: str, say: Callable[[str], None]
+) -> tuple[dict[str, float], int]:
+    """Return the resources of one training, and how many trainings run at once: `most` or what the
+    cluster has room for.
+
+    Raises `ConfigError` for what no machine of the cluster has room for.
+    """
+    resources = worker_resources(compute, 1.0)
+    fits = check_capacity(
+        compute.workers,
+        resources["CPU"],
+        resources.get("GPU", 0.0),
+        compute.memory,
+        compute.resources,
+    )
+    several = min(fits, most or fits)
+    amounts = ", ".join(
+        f"{amount / 1e9 if name == 'memory' else amount:g} {NAMES.get(name, name)}"
+        for name, amount in resources.items()
+    )
+    each = f"{compute.workers} workers of {amounts}" if compute.workers > 1 else amounts
+    say(f"{several} {word}{'' if several == 1 else 's'} at a time, each with {each}")
+    return resources, several
+
+
+def credentials() -> dict[str, str]:
     """Return what the environment says of S3, for the processes on the nodes."""
     return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}

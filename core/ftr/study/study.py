@@ -8,62 +8,71 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ftr import atomic
-from ftr.cluster.storage import checked_storage
 from ftr.config.parse import read_settings, registry_for
-from ftr.config.resolve import check_renamed, flat, recorded_config, resolve
+from ftr.config.resolve import Resolved, check_renamed, flat, recorded_config, resolve
 from ftr.config.schema import RunConfig
-from ftr.errors import ConfigError, PluginError, RequestError, RunError
+from ftr.errors import ConfigError, RequestError, RunError
 from ftr.model.components import make_head
-from ftr.paths import expanded
 from ftr.registry.isolation import one_training
-from ftr.runs.directory import ERROR_LOG, RunDirectory, hold, is_held, weights_of
-from ftr.runs.launch import RAY_SETTINGS, own_error, signals_kept, worker_resources
-from ftr.runs.prepare import shown_path, to_stderr
+from ftr.runs.directory import RunDirectory, hold, is_held, weights_of
+from ftr.runs.launch import RAY_SETTINGS, own_error
+from ftr.runs.prepare import Prepared, shown_path, to_stderr
 from ftr.runs.record import check_reach, recorded_registry, remember
-from ftr.runs.report import several_card
-from ftr.runs.resume import check_settings, finished, resume_one
+from ftr.runs.resume import check_settings, finished, reopen, resume_one
 from ftr.runs.run import (
     RunResult,
     Say,
-    check_same_data,
-    check_writable,
+    attempt,
+    close,
     execute,
-    found,
-    leave_failed,
-    opening,
+    is_resumable,
+    merged,
+    mirror,
     prepared_aloud,
     say_how_to_resume,
     session_spec,
-    traceback_kept,
+    train,
     write_ending,
 )
-from ftr.study.join import boost, join
+from ftr.runs.run import begin as open_run
+from ftr.study.boosting import (
+    Array,
+    ending_of,
+    reweighted,
+    right_rows,
+    vote,
+    write_weights,
+)
 from ftr.study.members import (
-    MEMBERS,
     Data,
-    Group,
     Member,
     Plan,
+    Whole,
     check_plan,
     done_record,
     entry,
-    finish,
+    finished_run,
+    in_words,
+    member_directory,
     opened,
     plan_of,
     summary,
 )
-from ftr.train.checkpoint import CHECKPOINTS, check_format, last_step
+from ftr.study.search import connected, room
+from ftr.train.checkpoint import CHECKPOINTS, check_format
 from ftr.train.progress import STOP
+from ftr.train.scoring import Scorer
 
 if TYPE_CHECKING:
-    from ftr.config.resolve import Resolved
     from ftr.config.schema import ComputeConfig
     from ftr.registry.registry import Registry
 
@@ -105,49 +114,15 @@ def train_together(run: Several, members: Sequence[Member]) -> None:
 
     After one that failed no other is begun, those under way are waited for, and the first cause is
     raised. Ctrl-C reaches all of
-    them: each finishes its step and writes a checkpoint. A member whose process dies goes on from
+    them: each finishes its step and writes a checkpoint. A member whose process dies resumes from
     its checkpoint, up to `compute.retries` times.
     """
-    from ftr.cluster.capacity import check_capacity
-    from ftr.study.sweep import described
-
     compute = run.config.compute
     for member in members:
         run.data.of(member.config)
-    with ray_up(run):
-        resources = worker_resources(compute, 1.0)
-        fits = check_capacity(
-            0, resources["CPU"], resources.get("GPU", 0.0), compute.memory, compute.resources
-        )
-        several = min(fits, len(members))
-        run.say(
-            f"{several} member{'' if several == 1 else 's'} at a time, each with "
-            f"{described(resources, 0)}"
-        )
+    with connected(compute, run.registry, run.say, RAY_SETTINGS):
+        resources, several = room(compute, len(members), "member", run.say)
         Together(run, resources, several).train(members)
-
-
-@contextlib.contextmanager
-def ray_up(run: Several) -> Iterator[None]:
-    """Connect to the cluster, or start Ray here, for all members at once; use what is connected
-    already.
-    """
-    from ftr.cluster.connect import connect
-
-    for name, value in RAY_SETTINGS.items():
-        os.environ.setdefault(name, value)
-    import ray
-
-    owned = not ray.is_initialized()
-    with signals_kept() as restore:
-        try:
-            if owned:
-                connect(run.config.compute, run.registry, run.say, RAY_SETTINGS)
-                restore()
-            yield
-        finally:
-            if owned:
-                ray.shutdown()
 
 
 @dataclass
@@ -223,11 +198,16 @@ class Together:
         run = self.run
         with opened(run.directory, run.record, member, run.data, run.say) as begun:
             run.say(f"{member}: {member.number + 1} of {len(run.plan.members)}")
-            spec = session_spec(begun.directory, member.config, begun.prepared, begun.weights)
-            threads = max(int(self.resources["CPU"]), 1)
-            return finish(
-                begun, self._outcome(member, {**spec, "threads": threads, "progress": False})
+            spec = session_spec(
+                begun.directory,
+                member.config,
+                begun.prepared,
+                weights=begun.weights,
+                threads=max(int(self.resources["CPU"]), 1),
+                progress=False,
             )
+            outcome = self._outcome(member, spec)
+            return close(begun.directory, {**begun.record, **outcome}).record
 
     def _outcome(self, member: Member, spec: dict[str, Any]) -> Outcome:
         import ray
@@ -331,11 +311,7 @@ def run(
     a person would read (default: stderr). Raises `RequestError` when something asked for is wrong,
     before anything is written, and `RunError` when it failed.
     """
-    asked: Mapping[str, object] | Sequence[str] = (
-        {**settings, **keys} if isinstance(settings, Mapping) else settings or keys
-    )
-    if keys and not isinstance(settings, Mapping | None):
-        raise RequestError("give settings as `key=value` strings or as keywords, not both")
+    asked = merged(settings, keys)
     with one_training():
         known = registry or registry_for(asked)
         resolved = resolve(asked, known)
@@ -351,8 +327,8 @@ def resume(
     registry: Registry | None = None,
     say: Say | None = None,
 ) -> RunResult:
-    """Go on with the run in a directory from its last checkpoint, to what it would have come to
-    undisturbed.
+    """Resume the run in a directory from its last checkpoint; the result is that of an undisturbed
+    run.
 
     A run that is done is returned as it is. `settings`, if given, must be those of the run. Raises
     `ConfigError` naming each that differs, `DataError` when the data changed since, and
@@ -368,7 +344,7 @@ def resume(
         if "member" in record and record["status"] != "done":
             whole = shown_path(directory.path.parent.parent)
             raise RequestError(
-                f"`{directory.path}` is a member of a run of several, which goes on as a whole: "
+                f"`{directory.path}` is a member of a run, which is resumed as a whole: "
                 f"`ftr resume {whole}`."
             )
         check_renamed(record, directory.record)
@@ -382,53 +358,31 @@ def resume(
             return finished(directory, record, speak)
         check_reach(flat(config), given, directory.record)
         remember(config, known)
-        carry_on = go_on if config.several else resume_one
+        carry_on = resume_several if config.several else resume_one
         return carry_on(directory, record, config, known, speak)
 
 
 def begin(resolved: Resolved, registry: Registry, say: Say) -> RunResult:
     """Carry out a configuration that asks for several models, in a new run directory."""
     config = resolved.config
-    plan = _checked(config, registry)
-    with STOP.listening():
-        check_writable(expanded(config.output, "`output`:"))
-        checked_storage(config.compute.storage)
-        begun = opening(resolved, registry)
-        try:
-            data = _first_rows(plan, config, registry, say)
-        except PluginError as error:
-            leave_failed(
-                RunDirectory.create(config.output, config.task or config.head.name),
-                begun,
-                error,
-                say,
-            )
-            raise
-        directory = RunDirectory.create(config.output, config.task or config.head.name)
-        with hold(directory.path):
-            try:
-                record = {**begun, **found(data.of(plan.members[0].config))}
-                return Several(directory, record, config, plan, data, registry, say).carry_out()
-            except RequestError:
-                if not anything_kept(directory):
-                    directory.discard()
-                raise
+    plan, data = _checked(config, registry), Data(registry)
+
+    def carry_out(directory: RunDirectory, record: dict[str, Any], _: Prepared) -> RunResult:
+        return Several(directory, record, config, plan, data, registry, say).carry_out()
+
+    return open_run(
+        resolved, registry, say, lambda: _first_rows(plan, data, registry, say), carry_out
+    )
 
 
-def go_on(
+def resume_several(
     directory: RunDirectory, record: dict[str, Any], config: RunConfig, registry: Registry, say: Say
 ) -> RunResult:
-    """Go on with such a run, which this process holds: members that are done stay, the others
-    follow, and all are joined.
+    """Resume such a run, which this process holds: members that are done stay, the others follow,
+    and all are joined.
     """
-    plan = _checked(config, registry)
-    with traceback_kept(directory, say):
-        data = _first_rows(plan, config, registry, say)
-    check_same_data(record, data.of(plan.members[0].config))
-    opened = {key: value for key, value in record.items() if key not in ("finished", "error")}
-    opened |= {"status": "running", "process": os.getpid()} | (
-        {} if "data" in record else found(data.of(plan.members[0].config))
-    )
+    plan, data = _checked(config, registry), Data(registry)
+    opened, _ = reopen(directory, record, say, lambda: _first_rows(plan, data, registry, say))
     return Several(directory, opened, config, plan, data, registry, say).carry_out()
 
 
@@ -438,11 +392,10 @@ def _checked(config: RunConfig, registry: Registry) -> Plan:
     return plan
 
 
-def _first_rows(plan: Plan, config: RunConfig, registry: Registry, say: Say) -> Data:
+def _first_rows(plan: Plan, data: Data, registry: Registry, say: Say) -> Prepared:
     """Prepare the rows of the first member, aloud; what they have in common is refused here, before
     any training.
     """
-    data = Data(registry)
     first = plan.members[0].config
     prepared = prepared_aloud(first, registry, say)
     if plan.joined == "weights" and "validation" not in prepared.splits:
@@ -451,31 +404,46 @@ def _first_rows(plan: Plan, config: RunConfig, registry: Registry, say: Say) -> 
             "rows: set `data.validation_size` above 0, or leave `ensemble` out."
         )
     data.put(first, prepared)
-    return data
+    return prepared
 
 
-class Several(Group):
+class Several:
     """A run of several members in its directory, which this process holds."""
+
+    def __init__(
+        self,
+        directory: RunDirectory,
+        record: dict[str, Any],
+        config: RunConfig,
+        plan: Plan,
+        data: Data,
+        registry: Registry,
+        say: Say,
+    ) -> None:
+        self.directory, self.record, self.config, self.plan = directory, record, config, plan
+        self.data, self.registry, self.say = data, registry, say
+        self.scorer = Scorer.of(registry, config.metrics)
+        self.done: dict[int, dict[str, Any]] = {}
+        self.began, self.before = time.monotonic(), float(record.get("seconds", 0.0))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds the run took so far, over all its attempts."""
+        return self.before + time.monotonic() - self.began
 
     def carry_out(self) -> RunResult:
         """Train the members that are not done, join them, and close the record whatever happens."""
         self.record |= {"several": self.plan.kind, "joined": self.plan.joined}
         self._keep()
-        try:
-            with traceback_kept(self.directory, self.say):
-                self._train()
-                return self._close()
-        except BaseException as error:
-            self._failed(error)
-            raise
-        finally:
-            self.mirror()
+        with attempt(self.directory, self.config, self.say, self._failed):
+            self._train()
+            return self._close()
 
     def _train(self) -> None:
         for member in self.plan.members:
             record = done_record(self.directory, member)
             if record is not None:
-                self._took(member, record)
+                self.done[member.number] = record
         waiting = [member for member in self.plan.members if member.number not in self.done]
         if self.done:
             self.say(f"members that are done: {len(self.done)} of {len(self.plan.members)}")
@@ -488,49 +456,109 @@ class Several(Group):
             return
         # Each member over its workers: Ray starts once for all of them.
         with (
-            ray_up(self)
+            connected(self.config.compute, self.registry, self.say, RAY_SETTINGS)
             if self.config.compute.workers and len(waiting) > 1
             else contextlib.nullcontext()
         ):
             if self.plan.kind == "boosting":
-                boost(self)
+                self._boost()
             else:
                 for member in waiting:
                     self.train_here(member)
 
+    def _boost(self) -> None:
+        """Train the members that are not done, in turn; the record of each has the result of its
+        round under `boosted`.
+
+        It ends early, with a note, after a member that gets every row right, and before one that is
+        no better than chance, which is left out unless it is the first.
+        """
+        weights: Array | None = None
+        for member in self.plan.members:
+            run = finished_run(self.directory, member, self.registry)
+            record = self.done.get(member.number)
+            if record is None:
+                if weights is not None:
+                    write_weights(run, weights)
+                record = self.train_here(member)
+            right = right_rows(run, member, self.data.of(member.config))
+            if weights is None:
+                weights = np.full(len(right), 1 / len(right))
+            classes = len(record["labels"])
+            error, alpha = vote(right, weights, classes)
+            ending = ending_of(error, classes)
+            kept = ending is None or error == 0 or member.number == 0
+            boosted = {
+                "error": error,
+                "alpha": alpha if alpha > 0 else 1.0,
+                "kept": kept,
+                **({"ending": ending} if ending else {}),
+            }
+            if record.get("boosted") != boosted:
+                record = {**record, "boosted": boosted}
+                member_directory(self.directory, member).write(record)
+            self.done[member.number] = record
+            self.say(
+                f"{member}: weighted error on the training rows {error:.4f}, its vote weighs "
+                f"{boosted['alpha']:.4g}"
+            )
+            if ending is not None:
+                self._end_early(
+                    f"boosting ended with member {member.number}: {ending}",
+                    member.number + (1 if kept else 0),
+                )
+                return
+            weights = reweighted(right, weights, alpha)
+
+    def train_here(self, member: Member) -> dict[str, Any]:
+        """Train a member in this process and take it among those that are done."""
+        self.say(f"{member}: {member.number + 1} of {len(self.plan.members)}")
+        with opened(self.directory, self.record, member, self.data, self.say) as begun:
+            outcome = train(begun.directory, member.config, begun.prepared, begun.weights)
+            record = close(begun.directory, {**begun.record, **outcome}).record
+        return self.finished(member, record)
+
+    def finished(self, member: Member, record: dict[str, Any]) -> dict[str, Any]:
+        """Take a member that was just trained among those that are done, and say so."""
+        self.done[member.number] = record
+        self.say(f"{member}: {in_words(record)}")
+        self._keep()
+        mirror(self.directory, self.config)
+        return record
+
+    def _end_early(self, note: str, members: int) -> None:
+        """Stop after the first `members`; `note` says why."""
+        self.say(note)
+        self.record["notes"] = [*self.record.get("notes", []), note]
+        self.done = {number: record for number, record in self.done.items() if number < members}
+
+    def _keep(self) -> None:
+        self.record["members"] = [
+            entry(member, self.done.get(member.number)) for member in self.plan.members
+        ]
+        self.directory.write(self.record)
+
     def _close(self) -> RunResult:
         members = [member for member in self.plan.members if member.number in self.done]
-        joined = join(self, members)
+        whole = Whole(
+            self.directory, self.plan, self.done, self.data, self.scorer, self.registry, self.say
+        )
+        joined = whole.join()
         closed = {
             **self.record,
             "members": [entry(member, self.done[member.number]) for member in members],
             "summary": summary([self.done[member.number] for member in members]),
             **joined,
-            "status": "done",
-            "finished": time.time(),
-            "seconds": self.seconds,
         }
         closed["timings"] = {**closed["timings"], "total": self.seconds}
         closed["weights"] = weights_of(self.directory.model)
-        self.directory.sync()
-        self.directory.write(closed)
-        atomic.write_text(self.directory.path / "README.md", several_card(closed))
-        (self.directory.path / ERROR_LOG).unlink(missing_ok=True)
-        return RunResult(
-            self.directory.path, dict(closed["scores"].get(closed["heldout"] or "", {})), closed
-        )
+        return close(self.directory, closed)
 
     def _failed(self, error: BaseException) -> None:
-        if isinstance(error, RequestError) and not anything_kept(self.directory):
+        if isinstance(error, RequestError) and not is_resumable(self.directory):
             return
         status = write_ending(
             self.directory, {**self.record, "seconds": self.seconds}, error, self.say
         )
         kept = f"{len(self.done)} of {len(self.plan.members)} members are done"
-        say_how_to_resume(self.directory, f"{status}: {kept}, it will go on", self.say)
-
-
-def anything_kept(directory: RunDirectory) -> bool:
-    """Whether a member came so far that going on is of use: it has a model or a checkpoint."""
-    members = [path for path in (directory.path / MEMBERS).glob("*") if path.is_dir()]
-    return any(RunDirectory(path).model.exists() or last_step(path) for path in members)
+        say_how_to_resume(self.directory, f"{status}: {kept}", self.say)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
-from ftr.cluster.capacity import check_capacity
 from ftr.cluster.storage import Storage, checked_storage
 from ftr.config.components import check_keys
 from ftr.config.parse import read_settings, registry_for, shown, validated
@@ -28,27 +28,29 @@ from ftr.config.sweep import (
     resolve_sweep,
     trial_config,
 )
-from ftr.errors import ConfigError, DataError, RequestError, RunError, ScoreError
+from ftr.errors import ConfigError, DataError, RunError, ScoreError
 from ftr.paths import expanded
 from ftr.registry.isolation import one_training
 from ftr.registry.registry import Registry
 from ftr.runs.directory import RunDirectory
-from ftr.runs.launch import worker_resources
 from ftr.runs.prepare import shown_path, split_lines, to_stderr
-from ftr.runs.record import (
-    beginning,
-    check_reach,
-    package_versions,
-    provenance,
-    recorded_registry,
-    remember,
-)
-from ftr.runs.run import check_writable, finish_run
+from ftr.runs.record import check_reach, from_parent, recorded_registry, remember
+from ftr.runs.run import Say, check_writable, finish_run, merged
+from ftr.runs.run import opening as run_opening
 from ftr.study.analysis import importance, write_expected, write_importance
 from ftr.study.directory import SweepDirectory
 from ftr.study.ensemble import add_ensemble, check_ensemble
 from ftr.study.remote import RemoteSweep, data_key, prepare_all, shared_data
-from ftr.study.search import Budget, Ending, Trials, connected, make_proposer
+from ftr.study.search import (
+    TUNE_SETTINGS,
+    Budget,
+    Ending,
+    Trials,
+    connected,
+    credentials,
+    make_proposer,
+    room,
+)
 from ftr.study.table import LiveTable
 from ftr.study.trials import Entry, SweepState, Trial, rank, replay, winner, write_leaderboard
 from ftr.train.progress import STOP
@@ -60,27 +62,11 @@ if TYPE_CHECKING:
     from ftr.study.tune import Board
 
 
-NAMES = {"CPU": "CPU", "GPU": "GPU", "memory": "GB of memory"}
-
-
-def room(compute: ComputeConfig, sweep: SweepConfig, say: Callable[[str], None]) -> Trials:
-    """Refuse what no machine of the cluster has room for, and say how many trials run at once.
-
-    Raises `ConfigError`.
+def trials_at_once(compute: ComputeConfig, sweep: SweepConfig, say: Say) -> Trials:
+    """Return how trials run. Raises `ConfigError` for what no machine of the cluster has room
+    for.
     """
-    resources = worker_resources(compute, 1.0)
-    fits = check_capacity(
-        compute.workers,
-        resources["CPU"],
-        resources.get("GPU", 0.0),
-        compute.memory,
-        compute.resources,
-    )
-    several = min(fits, sweep.max_concurrent or fits)
-    say(
-        f"{several} trial{'' if several == 1 else 's'} at a time, each with "
-        f"{described(resources, compute.workers)}"
-    )
+    resources, several = room(compute, sweep.max_concurrent, "trial", say)
     nested = compute.workers > 0
     return Trials(
         # The workers of a trial set their own resources aside; a byte stands for what the trial
@@ -89,15 +75,6 @@ def room(compute: ComputeConfig, sweep: SweepConfig, say: Callable[[str], None])
         at_once=several if nested or sweep.max_concurrent else None,
         retries=compute.retries,
     )
-
-
-def described(resources: Mapping[str, float], workers: int) -> str:
-    """Return resources as people say them: `1 CPU, 0.5 GPU`."""
-    amounts = {
-        name: amount / 1e9 if name == "memory" else amount for name, amount in resources.items()
-    }
-    each = ", ".join(f"{amount:g} {NAMES.get(name, name)}" for name, amount in amounts.items())
-    return f"{workers} workers of {each}" if workers > 1 else each
 
 
 def longest_training(resolved: ResolvedSweep) -> float:
@@ -114,12 +91,10 @@ def opening(resolved: ResolvedSweep, registry: Registry, prepared: Prepared) -> 
     """Return the record a sweep begins with."""
     primary, mode = ranked_by(resolved, registry)
     return {
-        **beginning(),
+        **run_opening(resolved.base, registry),
         **resolved.record(),
         "primary": primary,
         "mode": mode,
-        "components": provenance(resolved.base.config, registry),
-        "packages": package_versions(),
         "data": {name: split.sha256 for name, split in prepared.splits.items()},
     }
 
@@ -165,7 +140,7 @@ def finish(
     resolved: ResolvedSweep,
     ending: Ending,
     registry: Registry,
-    say: Callable[[str], None],
+    say: Say,
 ) -> dict[str, Any]:
     """Rank, export the winner, and close the record; returns it.
 
@@ -215,7 +190,7 @@ def export_winner(
     directory: SweepDirectory,
     entry: Entry,
     registry: Registry,
-    say: Callable[[str], None],
+    say: Say,
     ranked: tuple[str, str],
 ) -> None:
     """Copy the winner's run to `best/` and complete it as an ordinary run: baselines, predictions,
@@ -265,21 +240,25 @@ class SweepResult:
 class Driver:
     """Runs a sweep, or the rest of one, in this process; the trials run in processes of Ray."""
 
-    def __init__(
-        self, resolved: ResolvedSweep, registry: Registry, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, resolved: ResolvedSweep, registry: Registry, say: Say) -> None:
         self.resolved, self.registry, self.say = resolved, registry, say
         self.config, self.sweep = resolved.base.config, resolved.sweep
         self.storage = checked_storage(self.config.compute.storage)
 
-    def begin(self) -> SweepResult:
-        """Start a new sweep."""
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[Trials]:
+        compute = self.config.compute
+        secrets = credentials() if compute.storage else {}
         with (
             one_training(),
-            connected(self.config.compute, self.registry, self.say),
+            connected(compute, self.registry, self.say, {**TUNE_SETTINGS, **secrets}),
             STOP.listening(),
         ):
-            trials = room(self.config.compute, self.sweep, self.say)
+            yield trials_at_once(compute, self.sweep, self.say)
+
+    def begin(self) -> SweepResult:
+        """Start a new sweep."""
+        with self._connected() as trials:
             prepared, encoded = self._encoded()
             directory = SweepDirectory.create(
                 self.config.output, self.config.task or self.config.head.name
@@ -294,16 +273,11 @@ class Driver:
                     shutil.rmtree(directory.path, ignore_errors=True)
                     raise
 
-    def go_on(
+    def resume(
         self, directory: SweepDirectory, record: dict[str, Any], events: list[dict[str, Any]]
     ) -> SweepResult:
         """Run the rest of a sweep whose lock is held."""
-        with (
-            one_training(),
-            connected(self.config.compute, self.registry, self.say),
-            STOP.listening(),
-        ):
-            trials = room(self.config.compute, self.sweep, self.say)
+        with self._connected() as trials:
             _, encoded = self._encoded()
             check_same_data(record, encoded[data_key(self.config)])
             record = {
@@ -338,13 +312,13 @@ class Driver:
         }
 
     def _adoption(self, board: Board) -> Callable[[int, int, Mapping[str, object]], dict[str, Any]]:
-        """Return what is done when a trial goes on from another's checkpoint: it is written down,
+        """Return what is done when a trial adopts another's checkpoint: it is written down,
         with its new values.
         """
 
         def adopted(number: int, donor: int, values: Mapping[str, object]) -> dict[str, Any]:
             board.write("adopt", trial=number, donor=donor, values=dict(values))
-            board.table.event(f"trial {number}: goes on from the weights of trial {donor}")
+            board.table.event(f"trial {number}: resumes from the weights of trial {donor}")
             return self._spec(values, self.config.seed + board.state.trials[number].repeat)
 
         return adopted
@@ -357,13 +331,13 @@ class Driver:
         encoded: dict[str, dict[str, Any]],
         trials: Trials,
     ) -> SweepResult:
-        from ftr.study.tune import drive
-
         board, scheduler = self._board(directory, record, events)
         remote = RemoteSweep(Storage.of(self.storage), directory) if self.storage else None
         if remote:
             board.keep = remote.keep_journal
         try:
+            from ftr.study.tune import drive
+
             shared = self._shared(directory, record, encoded)
             ending = drive(board, scheduler, shared, trials, self.storage, self._ahead()) or Ending(
                 "trials", "nothing is left to try"
@@ -459,10 +433,7 @@ class Driver:
             folder=str((directory.path / "trials").resolve()),
             storage=self.storage,
             prepared=shared_data(self.storage, encoded) if self.storage else encoded,
-            record={
-                key: record[key] for key in ("ftr", "command", "origins", "components", "packages")
-            }
-            | {"sweep": directory.path.name},
+            record={**from_parent(record), "sweep": directory.path.name},
             primary=record["primary"],
             mode=record["mode"],
             checkpoint_always=self.sweep.scheduler in NEEDS_CHECKPOINTS,
@@ -529,12 +500,11 @@ class Driver:
         except RunError as unwritable:
             self.say(str(unwritable))
         if not isinstance(error, ScoreError):
-            self.say(f"the sweep can go on: ftr resume {shlex.quote(shown_path(directory.path))}")
+            self.say(f"resume the sweep with: ftr resume {shlex.quote(shown_path(directory.path))}")
 
 
-Say = Callable[[str], None]
 BUDGET = ("trials", "time_budget", "max_total_epochs", "min_gain", "max_concurrent")
-"""Keys that may change when a sweep is resumed: how long it goes on, not what it searches."""
+"""Keys that may change when a sweep is resumed: its budget, not what it searches."""
 
 
 def sweep(
@@ -550,11 +520,7 @@ def sweep(
     `loguniform(1e-5,1e-4)` for what is searched. Raises `RequestError` when something asked for is
     wrong, before any trial, and `RunError` when it failed.
     """
-    asked: Mapping[str, object] | Sequence[str] = (
-        {**settings, **keys} if isinstance(settings, Mapping) else settings or keys
-    )
-    if keys and not isinstance(settings, Mapping | None):
-        raise RequestError("give settings as `key=value` strings or as keywords, not both")
+    asked = merged(settings, keys)
     known = registry or registry_for(asked)
     resolved = resolve_sweep(asked, known)
     check_kept(resolved)
@@ -581,11 +547,10 @@ def resume_sweep(
     registry: Registry | None = None,
     say: Say | None = None,
 ) -> SweepResult:
-    """Go on with a sweep that was stopped; trials that ended are never run again.
+    """Resume a sweep that was stopped; trials that ended are never run again.
 
-    `settings` may change how long it goes on (`trials=40`, `time_budget=3h`); anything else that
-    differs is refused by name. Raises `RequestError` when another process drives it, or it cannot
-    be read.
+    `settings` may change the budget (`trials=40`, `time_budget=3h`); anything else that differs
+    is refused by name. Raises `RequestError` when another process drives it, or it cannot be read.
     """
     speak = say or to_stderr
     directory = SweepDirectory.open(given)
@@ -607,7 +572,7 @@ def resume_sweep(
                 f"{directory.journal.path.name} ended in half a line, which is left out: "
                 f"{directory.journal.torn[:60]}"
             )
-        return Driver(resolved, known, speak).go_on(directory, record, events)
+        return Driver(resolved, known, speak).resume(directory, record, events)
 
 
 def _searched(resolved: ResolvedSweep) -> dict[str, list[object]]:
@@ -633,7 +598,7 @@ def _resolved_again(
         if key not in BUDGET and not same:
             raise ConfigError(
                 f"`{key}` is {shown(known.get(key))} in this sweep, not {shown(setting.value)}: a "
-                f"sweep goes on as it was begun. Only {', '.join(f'`{name}`' for name in BUDGET)} "
+                f"sweep is resumed as it began. Only {', '.join(f'`{name}`' for name in BUDGET)} "
                 "may change; start another sweep for the rest."
             )
     changed = {key: setting.value for key, setting in asked.items() if key in BUDGET}

@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ftr import atomic
 from ftr import terminal as masking
+from ftr.config.schema import RunConfig
 from ftr.errors import FtrError, RequestError, ScoreError
 from ftr.registry.registry import get_registry
 from ftr.runs.directory import RunDirectory, hold
 from ftr.runs.launch import launch_in_trial
-from ftr.runs.prepare import card_fields, prepare
-from ftr.study.remote import RemoteTrial, data_key, plain, splits_here
+from ftr.runs.prepare import prepare
+from ftr.runs.record import beginning
+from ftr.runs.run import found, plain, session_spec
+from ftr.study.remote import RemoteTrial, data_key, splits_here
 from ftr.train import checkpoint as history
-
-if TYPE_CHECKING:
-    from ftr.config.schema import RunConfig
+from ftr.train.checkpoint import CHECKPOINTS, folders, remove_checkpoints
 
 
 def adopt(directory: RunDirectory, donor: int, step: int) -> list[dict[str, int]]:
     """Put the donor's checkpoint and evaluations in the place of this trial's own, once; returns
     all take-overs so far.
     """
-    from ftr.train.checkpoint import CHECKPOINTS, folders
-
     place = {"donor": donor, "step": step}
     before: list[dict[str, int]] = (
         directory.read().get("adopted", []) if directory.record.is_file() else []
@@ -176,8 +174,8 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
     reports = Reports(sender(bool(shared.free)), remote.keep if remote else None)
     try:
         with held(directory):
-            found = _trained(directory, config, shared, reports)
-        final = {"status": "done", "evaluations": found}
+            reached = _trained(directory, config, shared, reports)
+        final = {"status": "done", "evaluations": reached}
     except FtrError as error:
         final = _failed(directory, shared, error, str(error))
     except MemoryError as error:
@@ -198,9 +196,9 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
 def _trained(
     directory: RunDirectory, config: dict[str, Any], shared: Shared, reports: Reports
 ) -> list[dict[str, Any]]:
-    """Train, or go on, or see that all is done; returns the evaluations there are."""
-    from ftr.config.schema import RunConfig
-    from ftr.train.checkpoint import remove_checkpoints
+    """Train, resume, or find that all is done; returns the evaluations there are."""
+    from ray.util import get_node_ip_address
+
     from ftr.train.loop import train_loop
 
     if _is_done(directory):
@@ -208,18 +206,36 @@ def _trained(
     run_config = RunConfig.model_validate(config["config"])
     masking.remember("", config["config"])
     prepared = _prepared(run_config, shared)
-    record = _opening(config, run_config, shared, prepared)
+    record = {
+        **beginning(),
+        **shared.record,
+        "node": get_node_ip_address(),
+        "trial": config["trial"],
+        "config": run_config.model_dump(mode="json"),
+        **found(prepared),
+    }
     if "adopt" in config:
         record["adopted"] = adopt(directory, **config["adopt"])
     directory.write(record)
     began = time.time()
     try:
-        spec = _spec(directory, run_config, shared, prepared)
+        spec = session_spec(
+            directory,
+            run_config,
+            prepared,
+            threads=shared.threads,
+            progress=False,
+            final=False,
+            warm=True,
+            checkpoint_always=shared.checkpoint_always or shared.storage is not None,
+            ranked=[shared.primary, shared.mode],
+            free=list(shared.free),
+        )
         if run_config.compute.workers:
             with atomic.scratch("ray") as scratch:
                 outcome = launch_in_trial(spec, run_config.compute, scratch)
-            found = evaluations(directory, shared.primary)
-            reports.last = found[-1] if found else reports.last
+            known = evaluations(directory, shared.primary)
+            reports.last = known[-1] if known else reports.last
         else:
             outcome = train_loop(spec, report=reports)
     except SystemExit:
@@ -273,55 +289,13 @@ def _prepared(config: RunConfig, shared: Shared) -> dict[str, Any]:
     """
     key = data_key(config)
     if key not in shared.prepared:
-        shared.prepared[key] = plain(prepare(config, get_registry()))
+        shared.prepared[key] = dict(plain(prepare(config, get_registry())))
     elif shared.storage and any(
         "shared" in split for split in shared.prepared[key]["splits"].values()
     ):
-        found = shared.prepared[key]
-        shared.prepared[key] = {**found, "splits": splits_here(shared.storage, found, config)}
+        known = shared.prepared[key]
+        shared.prepared[key] = {**known, "splits": splits_here(shared.storage, known, config)}
     return shared.prepared[key]
-
-
-def _spec(
-    directory: RunDirectory, config: RunConfig, shared: Shared, prepared: dict[str, Any]
-) -> dict[str, Any]:
-    return {
-        "config": config.model_dump(mode="json"),
-        "splits": prepared["splits"],
-        "folder": str(directory.path.resolve()),
-        "threads": shared.threads,
-        "card": card_fields(config, prepared["labels"], prepared["max_length"], prepared["stride"]),
-        "progress": False,
-        "final": False,
-        "warm": True,
-        "checkpoint_always": shared.checkpoint_always or shared.storage is not None,
-        "ranked": [shared.primary, shared.mode],
-        "free": list(shared.free),
-    }
-
-
-def _opening(
-    config: dict[str, Any], run_config: RunConfig, shared: Shared, prepared: dict[str, Any]
-) -> dict[str, Any]:
-    from ray.util import get_node_ip_address
-
-    splits, report = prepared["splits"], prepared["report"]["splits"]
-    return {
-        **shared.record,
-        "status": "running",
-        "created": time.time(),
-        "process": os.getpid(),
-        "node": get_node_ip_address(),
-        "trial": config["trial"],
-        "config": run_config.model_dump(mode="json"),
-        "model_source": prepared["source"],
-        "labels": prepared["labels"],
-        "data": {
-            "sources": prepared["sources"],
-            "splits": {name: {**report.get(name, {}), **split} for name, split in splits.items()},
-        },
-        "notes": prepared["notes"],
-    }
 
 
 def _failed(

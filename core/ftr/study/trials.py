@@ -173,7 +173,7 @@ class SweepState:
         )
 
     def _adopted(self, trial: Trial, donor: Trial, values: Mapping[str, Any]) -> None:
-        """Let a trial go on from the weights of another: from here on its past is the donor's."""
+        """Let a trial resume from the weights of another: its past becomes that of the donor."""
         trial.values, trial.results, trial.best_result = (
             dict(values),
             list(donor.results),
@@ -268,7 +268,7 @@ class Entry:
 
     @property
     def finished(self) -> bool:
-        """Whether `trial` ended well, so that its model can be handed on."""
+        """Whether `trial` ended well, so that its model can be exported."""
         return self.status in ("done", "stopped")
 
 

@@ -131,8 +131,8 @@ class TrialSource(Searcher):  # type: ignore[misc]  # ray is not checked
             again = values if proposal is None else self.proposer.propose(proposal)
             if again != values and not notes:
                 notes.append(
-                    f"the searcher does not come to the values of trial {number} again: it goes on "
-                    "with what it was told"
+                    f"the searcher does not come to the values of trial {number} again: it "
+                    "continues with what it was told"
                 )
             self._take(group, values, proposal)
         self.groups[group].trials.append(number)
@@ -361,13 +361,13 @@ class Observer(Callback):  # type: ignore[misc]  # ray is not checked
             self.board.table.update(self.board.state)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Note that a process took the trial up."""
+        """Note that a process started the trial."""
         number = trial.config["trial"]
         known = self.board.state.trials.get(number)
         attempt = known.attempts + 1 if known else 1
         self.board.write("start", trial=number, attempt=attempt)
         if attempt > 1:
-            self.board.table.event(f"trial {number}: taken up again")
+            self.board.table.event(f"trial {number}: restarted")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
