@@ -27,6 +27,7 @@ from pages import PROJECT, blocks, write_tutorial
 
 PAGES = [
     PROJECT / "README.md",
+    PROJECT / "CONTRIBUTING.md",
     *(
         page
         for folder in ("docs", "docs/plugins", "examples", "benchmarks")
