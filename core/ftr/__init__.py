@@ -6,8 +6,7 @@ used, so that `import ftr` stays cheap.
 
 from typing import TYPE_CHECKING
 
-from ftr.registry.hookspecs import hookimpl
-from ftr.registry.specs import DatasetSpec, HeadSpec, MetricSpec, ModelSpec, TaskSpec
+from ftr.registry.specs import DatasetSpec, HeadSpec, MetricSpec, ModelSpec, TaskSpec, hookimpl
 
 if TYPE_CHECKING:
     from ftr.runs.predictor import load

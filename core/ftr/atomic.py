@@ -121,8 +121,7 @@ def write_output(path: Path, text: str) -> bool:
                 stream.write(content)
             return False
         if known is not None and os.path.samestat(known, os.fstat(1)):
-            # Opened anew it would have a position of its own, and what is printed later would
-            # overwrite it.
+            # Opened again it would have another position, and later prints would overwrite it.
             sys.stdout.write(text)
             return False
         target = path.resolve()
@@ -141,9 +140,7 @@ def write_output(path: Path, text: str) -> bool:
 
 @contextlib.contextmanager
 def workroom(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`, of this process alone; unless it is renamed, it is
-    removed in the end.
-    """
+    """Yield an empty folder beside `path` for this process; it is removed unless it is renamed."""
     fresh = _fresh(path)
     fresh.mkdir(parents=True)
     handle = os.open(fresh, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -157,11 +154,9 @@ def workroom(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_folder(path: Path, *, synced: bool = True) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `path` when the block ends, and is removed when
-    the block raises.
+    """Yield an empty folder that replaces `path` when the block ends, unless the block raises.
 
-    It is on the disk by then, unless `synced` is false: whoever needs it later calls `to_disk`.
-    Raises `OSError`.
+    It is then on the disk, unless `synced` is false (`to_disk` does it later). Raises `OSError`.
     """
     with workroom(path) as fresh:
         yield fresh
@@ -229,9 +224,7 @@ def is_locked(path: Path) -> bool | None:
 
 @contextlib.contextmanager
 def scratch(kind: str) -> Iterator[str]:
-    """Yield an empty folder `ftr-KIND…` for temporary files, where `TMPDIR` says; what killed
-    processes left there is removed.
-    """
+    """Yield an empty folder `ftr-KIND…` in `TMPDIR`; leftovers of killed processes are removed."""
     _clear_temporary()
     with tempfile.TemporaryDirectory(
         prefix=f"ftr-{kind}.new-{_HOST}-{os.getpid()}-", ignore_cleanup_errors=True
@@ -245,9 +238,7 @@ def scratch(kind: str) -> Iterator[str]:
 
 
 def follow_umask(folder: Path) -> None:
-    """Give files below `folder` the mode any new file has: safetensors makes its own 0600, whatever
-    the umask.
-    """
+    """Give files below `folder` the mode of new files: safetensors ignores the umask."""
     allowed = folder.stat().st_mode & 0o666
     for path in folder.rglob("*"):
         status = path.lstat()
@@ -256,9 +247,7 @@ def follow_umask(folder: Path) -> None:
 
 
 def to_disk(folder: Path) -> None:
-    """Return when all below `folder`, and its name in the folders above it, would survive a power
-    cut. Raises `OSError`.
-    """
+    """Sync all below `folder`, and its name in the folders above it. Raises `OSError`."""
     for top, _, files in os.walk(folder, topdown=False):
         for name in files:
             sync(Path(top, name))
@@ -305,7 +294,7 @@ def clear_leftovers(folder: Path, *, held: bool = False, deep: bool = True) -> N
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a whole folder, as far as it is there and can be removed."""
+    """Remove a file, a link or a whole folder; ignore what cannot be removed."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -19,7 +19,7 @@ class FtrError(Exception):
 class RequestError(FtrError):
     """The request is wrong: exit code 2.
 
-    The message names the key, file, row or plugin, and the mend.
+    The message names the key, file, row or plugin, and the fix.
     """
 
     exit_code = 2
@@ -30,7 +30,7 @@ class ConfigError(RequestError):
 
 
 class ScoreError(ConfigError):
-    """The score that is to rank trials is none of those that the metrics give."""
+    """The score to rank trials by is not one that the metrics return."""
 
 
 class UnknownComponentError(RequestError):
@@ -48,8 +48,7 @@ class ModelError(RequestError):
 class PluginError(FtrError):
     """A plugin failed to load, or its code failed during a run. Names plugin and version.
 
-    `trace` is the traceback as text, for it is lost on the way from another process; `log` is the
-    file that holds it.
+    `trace` is the traceback as text, because another process cannot send it; `log` is its file.
     """
 
     def __init__(self, message: str, *, trace: str = "", log: str = "") -> None:
@@ -78,18 +77,14 @@ def in_one_line(error: BaseException) -> str:
         message = " ".join(str(error).split())
     except Exception:
         message = "(its message cannot be shown)"
-    text = (
-        message
-        if isinstance(error, PluginError)
-        else f"{type(error).__name__}: {message}".removesuffix(": ")
-    )
+    text = message
+    if not isinstance(error, PluginError):
+        text = f"{type(error).__name__}: {message}".removesuffix(": ")
     return text if len(text) <= _LENGTH else f"{text[: _LENGTH - 1]}…"
 
 
 def near(word: str, choices: Iterable[str]) -> list[str]:
-    """Return up to three of `choices` that look like `word`, best first; upper and lower case are
-    the same.
-    """
+    """Return up to three of `choices` similar to `word`, best first, ignoring case."""
     from difflib import get_close_matches
 
     folded: dict[str, str] = {}

@@ -1,6 +1,4 @@
-"""Paths as people give them: which text can be none, and what a path may lead to that nobody should
-read from.
-"""
+"""Checks of paths that users give: text that is no path, and paths that are not files."""
 
 import os
 import stat
@@ -18,7 +16,7 @@ _OTHERS = (
 
 
 def fault(text: str) -> str | None:
-    """Return why text can stand neither in a path nor in a file of UTF-8, or None."""
+    """Return why text cannot be part of a path or of a UTF-8 file, or None."""
     if "\0" in text:
         return "holds a NUL character, which no path and no text may have: leave it out"
     if any("\ud800" <= letter <= "\udfff" for letter in text):
@@ -53,9 +51,7 @@ def expanded(given: str | Path, what: str = "path") -> Path:
 
 
 def writable(folder: str | Path) -> bool:
-    """Whether this user can make files in a folder (`~` is the home folder), or the folder itself
-    where it is not there yet.
-    """
+    """Whether this user can write in a folder (`~` is the home folder), or create it."""
     given = os.path.expanduser(folder)  # noqa: PTH111 (`Path.expanduser` fails where nobody knows the home folder)
     place = Path(given).absolute()
     while not place.exists() and place != place.parent:
@@ -64,12 +60,9 @@ def writable(folder: str | Path) -> bool:
 
 
 def no_file(path: Path) -> str | None:
-    """Return what a path leads to instead of a file, or None for a file and for nothing at all.
+    """Return what a path is instead of a file, or None for a file and a missing one. Never waits.
 
-    Never waits.
-
-    A pipe that this process already has (`/dev/stdin`, `<(command)` of a shell) is as good as a
-    file, once.
+    A pipe that this process has open (`/dev/stdin`, `<(command)` of a shell) counts as a file.
     """
     try:
         mode = path.stat().st_mode

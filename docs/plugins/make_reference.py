@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import ftr.testing
-from ftr.registry import hookspecs, protocols, schema
+from ftr.registry import protocols, schema
+from ftr.registry import specs as hookspecs
 from ftr.registry.discovery import HOOKS
 from ftr.registry.specs import SPEC_TYPES
 

@@ -97,7 +97,7 @@ def drive(
 
 def test_nothing_is_sent_where_all_nodes_have_it(cluster: Cluster, tmp_path: Path) -> None:
     code, answer, _ = drive(sys.executable, tmp_path, cluster.address)
-    assert code == 0
+    assert code == 0, answer
     hosts = {node.host for node in cluster.nodes}
     assert answer == {"said": [], "found": {host: [None, "yes", "", "ERROR"] for host in hosts}}
 

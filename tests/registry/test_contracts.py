@@ -23,9 +23,8 @@ from ftr.registry.discovery import (
     complaints,
     discover,
 )
-from ftr.registry.hookspecs import Deprecated, hookspec
 from ftr.registry.registry import Registry
-from ftr.registry.specs import SPEC_TYPES, AnySpec, Kind
+from ftr.registry.specs import SPEC_TYPES, AnySpec, Deprecated, Kind, hookspec
 
 Installer = Callable[..., None]
 Ftr = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -1,4 +1,4 @@
-"""Whether one trial fits the cluster, and how many fit at once."""
+"""The capacity of a cluster: how many trials run at once, and why not even one can."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Resources = Mapping[str, float]
 
 GB = 1e9
 MANY = 1000
-"""How many nodes are counted where an autoscaler names no maximum."""
+"""The number of nodes assumed where an autoscaler has no maximum."""
 _KEYS = {"CPU": "compute.cpus", "GPU": "compute.gpus", "memory": "compute.memory"}
 _WORDS = {
     "CPU": ("CPU", "CPUs"),
@@ -28,9 +28,7 @@ _WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Nodes that are alike: what one of them offers, how many there are, and how many there may
-    be.
-    """
+    """Equal nodes: the resources of one, how many there are, and how many there may be."""
 
     name: str
     resources: Resources
@@ -42,7 +40,7 @@ class Kind:
 class Capacity:
     """What a cluster offers.
 
-    `most` limits the nodes of all kinds together; `open_ended` means that nobody knows.
+    `most` limits the nodes of all kinds together; `open_ended` means that more may exist.
     """
 
     kinds: Sequence[Kind]
@@ -54,12 +52,11 @@ class Capacity:
 def check_capacity(
     workers: int, cpus: float, gpus: float, memory_gb: float | None, resources: Mapping[str, float]
 ) -> int:
-    """Return how many trials fit the connected cluster at once, counting the nodes its autoscaler
-    may add.
+    """Return how many trials the connected cluster can run at once, with the nodes that its
+    autoscaler may add.
 
     A trial is one process with these resources, or `workers` of them. Raises `ConfigError` with the
-    arithmetic when not even one fits. Returns 1 where an autoscaler may add nodes that nothing is
-    known of.
+    arithmetic when not even one fits. Returns 1 where an autoscaler may add nodes of unknown size.
     """
     need = {"CPU": cpus, "GPU": gpus, "memory": (memory_gb or 0.0) * GB, **resources}
     return trials_at_once(
@@ -68,9 +65,9 @@ def check_capacity(
 
 
 def trials_at_once(workers: int, need: Resources, have: Capacity) -> int:
-    """Return how many trials of `workers` processes, each of which needs `need`, fit.
+    """Return how many trials of `workers` processes that need `need` each fit, at least one.
 
-    Raises `ConfigError` when none does.
+    Raises `ConfigError`.
     """
     places = [(kind, _times(need, kind.resources)) for kind in have.kinds]
     processes = _limited(sum(times * kind.most for kind, times in places), need, have)
@@ -93,9 +90,7 @@ def trials_at_once(workers: int, need: Resources, have: Capacity) -> int:
 
 
 def capacity() -> Capacity:
-    """Return what the connected cluster offers now, and what its autoscaler may add, as far as can
-    be known here.
-    """
+    """Return what the connected cluster offers and, where known, what its autoscaler may add."""
     import ray
 
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -106,15 +101,14 @@ def capacity() -> Capacity:
     settings = _settings_of_autoscaler()
     if settings is not None:
         return from_settings(settings, now)
-    # On Kubernetes the autoscaler's maximum stands in a resource that pods cannot read.
+    # On Kubernetes the autoscaler's maximum is in a resource that pods cannot read.
     return Capacity(now, open_ended="RAY_USAGE_STATS_KUBERAY_IN_USE" in os.environ)
 
 
 def from_settings(settings: Mapping[str, Any], now: Sequence[Kind]) -> Capacity:
     """Return the capacity that the configuration file of `ray up` allows.
 
-    Node types whose resources it does not name are found out by the provider when it starts a node:
-    they stay open.
+    The size of node types without `resources` is known only when the provider starts a node.
     """
     ceiling = int(settings.get("max_workers", 0))
     kinds, open_ended, seen = [], False, list(now)
@@ -126,42 +120,26 @@ def from_settings(settings: Mapping[str, Any], now: Sequence[Kind]) -> Capacity:
         if not amounts:
             open_ended = True
             continue
-        like = next(
-            (
-                kind
-                for kind in seen
-                if all(kind.resources.get(key) == amount for key, amount in amounts.items())
-            ),
-            None,
-        )
+        like = next((kind for kind in seen if amounts.items() <= kind.resources.items()), None)
         if like:
             seen.remove(like)
-        # What a type leaves unsaid about memory only a running node can tell.
-        kinds.append(
-            Kind(
-                name,
-                like.resources if like else {"memory": math.inf, **amounts},
-                like.count if like else 0,
-                most,
-            )
-        )
+            kinds.append(Kind(name, like.resources, like.count, most))
+        else:
+            # Only a running node tells the memory that its type does not name.
+            kinds.append(Kind(name, {"memory": math.inf, **amounts}, 0, most))
     return Capacity([*kinds, *seen], most=ceiling + 1, open_ended=open_ended)
 
 
 def _reported() -> Capacity | None:
     """Return what a managed autoscaler reported to Ray, the figures that Ray Train goes by."""
     config = ray_private.autoscaler_limits()
-    groups = [] if config is None else list(config.node_group_configs)
-    if config is None or not groups:
+    if config is None or not config.node_group_configs:
         return None
     kinds = [
-        Kind(
-            group.name or "node",
-            dict(group.resources),
-            0,
-            MANY if group.max_count < 0 else group.max_count,
-        )
-        for group in groups
+        Kind(group.name or "node", dict(group.resources), 0, group.max_count)
+        if group.max_count >= 0
+        else Kind(group.name or "node", dict(group.resources), 0, MANY)
+        for group in config.node_group_configs
     ]
     return Capacity(kinds, limits=dict(config.max_resources))
 
@@ -222,7 +200,8 @@ def _limited(processes: float, need: Resources, have: Capacity) -> float:
 
 
 def _asked(need: Resources) -> str:
-    return ", ".join(f"`{_key(name)}={_plain(name, amount):g}`" for name, amount in need.items())
+    plain = {name: amount / GB if name == "memory" else amount for name, amount in need.items()}
+    return ", ".join(f"`{_key(name)}={amount:g}`" for name, amount in plain.items())
 
 
 def _amounts(need: Resources) -> str:
@@ -230,29 +209,22 @@ def _amounts(need: Resources) -> str:
 
 
 def _amount(name: str, amount: float) -> str:
-    plain = _plain(name, amount)
+    plain = amount / GB if name == "memory" else amount
     one, many = _WORDS.get(name, (f"`{name}`", f"`{name}`"))
     return f"{plain:g} {one if plain == 1 else many}"
 
 
-def _plain(name: str, amount: float) -> float:
-    return amount / GB if name == "memory" else amount
-
-
 def _too_much(need: Resources, kinds: Sequence[Kind], who: str) -> str:
-    """Say what no single node has enough of: that alone, where it is one thing."""
+    """Return the message for what no single node has enough of."""
     best = {
         name: max((kind.resources.get(name, 0.0) for kind in kinds), default=0.0) for name in need
     }
     short = {name: amount for name, amount in need.items() if best[name] < amount - 1e-9} or need
     nodes = "; ".join(_counted(kind, short) for kind in kinds) or "there are no nodes"
     name = next(iter(short))
+    found = f"the largest node has {_amount(name, best[name])}" if best[name] else "no node has any"
     if len(short) > 1:
         found = "no node has all of that"
-    else:
-        found = (
-            f"the largest node has {_amount(name, best[name])}" if best[name] else "no node has any"
-        )
     keys = " or ".join(f"`{_key(name)}`" for name in short)
     return (
         f"{_asked(short)}: {who} needs {_amounts(short)}, {found} ({nodes}). Lower {keys}, or add "
@@ -260,22 +232,20 @@ def _too_much(need: Resources, kinds: Sequence[Kind], who: str) -> str:
     )
 
 
-def _counted(kind: Kind, named: Resources) -> str:
-    """Describe nodes that are alike by their CPUs, GPUs and what was asked for."""
+def _counted(kind: Kind, asked: Resources) -> str:
+    """Describe equal nodes by their CPUs, GPUs and what was asked for."""
     known = {
         name: kind.resources.get(name, 0.0)
-        for name in ("CPU", "GPU", *named)
-        if name in kind.resources or name in named
+        for name in ("CPU", "GPU", *asked)
+        if name in kind.resources or name in asked
     }
     offered = ", ".join(
         _amount(name, amount) for name, amount in known.items() if amount < math.inf
     )
     count = f"up to {kind.most}" if kind.most > kind.count else str(kind.most)
-    return (
-        f"{count} "
-        f"{'' if kind.name == 'node' else f'`{kind.name}` '}node{'' if kind.most == 1 else 's'} "
-        f"with {offered or 'nothing'}"
-    )
+    name = "" if kind.name == "node" else f"`{kind.name}` "
+    nodes = "node" if kind.most == 1 else "nodes"
+    return f"{count} {name}{nodes} with {offered or 'nothing'}"
 
 
 def _key(name: str) -> str:

@@ -23,18 +23,15 @@ from ftr.registry.registry import Registry
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
-"""How long a head may take to answer, the start of a process included: Ray itself would wait for
-minutes.
-"""
+"""Time limit for a head to answer, including the start of a process; Ray itself waits minutes."""
 _ANSWER = "ftr-head "
 
 
 def probe(asked: str) -> str:
-    """Return `host:port` of the cluster meant by `compute.address=asked`, after making sure that
-    this program can join it.
+    """Return `host:port` of the cluster at `compute.address=asked` that this program can join.
 
-    Raises `ConfigError` that says what is in the way: nobody listens, another program does, the
-    token is missing or not the cluster's, this machine is none of its nodes.
+    Raises `ConfigError` with the reason: nothing listens, another program does, the token is
+    missing or not the cluster's, this machine is none of its nodes.
     """
     silence_ray()
     host, port = _parts(_resolved(asked), asked)
@@ -91,11 +88,7 @@ def _parts(address: str, asked: str) -> tuple[str, int]:
 
 
 def _check_head(address: str, asked: str) -> None:
-    """Ask the head which nodes there are, as Ray does when it connects.
-
-    In a process of its own: Ray's client cannot be told to give up early, and says on stderr what
-    is said here better.
-    """
+    """Ask the head for its nodes in another process: Ray's client has no time limit, and prints."""
     command = [sys.executable, "-m", __name__, address]
     try:
         done = subprocess.run(
@@ -107,12 +100,9 @@ def _check_head(address: str, asked: str) -> None:
             "the head of a Ray cluster does. Give the port of `ray start --head` (6379), not that "
             "of the dashboard (8265) or of Ray Client (10001)."
         ) from None
-    told = done.stdout.rpartition(_ANSWER)[2].strip()
-    answer = (
-        json.loads(told)
-        if told
-        else {"trouble": (done.stderr.strip().splitlines() or ["no answer"])[-1]}
-    )
+    line = done.stdout.rpartition(_ANSWER)[2].strip()
+    trouble = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+    answer = json.loads(line) if line else {"trouble": trouble}
     if answer.get("token"):
         raise ConfigError(f"`compute.address={asked}`: {token_trouble()}")
     if "trouble" in answer:
@@ -129,7 +119,7 @@ def _check_head(address: str, asked: str) -> None:
 
 
 def token_trouble() -> str:
-    """Return what is wrong with the token of this process, and the mend."""
+    """Return what is wrong with the token of this process, and how to fix it."""
     given = token_source()
     wrong = (
         f"the token in {given} is not the cluster's"
@@ -154,9 +144,7 @@ def token_source() -> str | None:
 
 
 def _answer(address: str) -> dict[str, Any]:
-    """Return the living nodes of the cluster at `address`, and those of any cluster on this
-    machine.
-    """
+    """Return the living nodes of the cluster at `address` and the nodes on this machine."""
     try:
         alive = ray_private.living_nodes(address, ANSWER_SECONDS)
     except Exception as error:
@@ -175,20 +163,18 @@ Say = Callable[[str], None]
 
 HOOK = "ftr.runs.launch.quiet_worker"
 REPORT_SECONDS = 120.0
-"""How long a node may take to say what is installed there: it may have to start a process first."""
+"""Time limit for a node to report what is installed; it may have to start a process first."""
 
 
 def connect(
     compute: ComputeConfig, registry: Registry, say: Say, settings: Mapping[str, str] | None = None
 ) -> None:
-    """Connect this process to the cluster at `compute.address`, or start Ray on this machine where
-    none is given.
+    """Connect to the cluster at `compute.address`; without one, start Ray on this machine.
 
-    On a cluster the plugins loaded here, and ftr itself, are compared with those of every node:
-    what is missing there, or the same version with other files, is sent along, and loads in all
-    processes of this driver. `settings` are environment variables for those processes. Raises
-    `ConfigError` when nothing answers at the address, when the token is not the cluster's, and when
-    a version differs; `RunError` when Ray does not start here.
+    On a cluster, ftr and the plugins loaded here are compared with those of every node. What a node
+    lacks, or has in the same version with other files, is sent and loads in all processes of this
+    driver. `settings` are environment variables for those processes. Raises `ConfigError` when
+    nothing answers, the token is wrong or a version differs; `RunError` when Ray does not start.
     """
     import ray
 
@@ -201,8 +187,7 @@ def connect(
     # A job of the job server brings an environment along; this driver's adds to it.
     os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
     _init(address, compute.address, {})
-    # Ray takes what its processes load at the time of connecting, and it takes a connection to know
-    # what the nodes lack.
+    # What processes load is set when connecting, and only a connection tells what nodes lack.
     wanted = ship.wanted(registry)
     here = node.installed(wanted)
     lacking = {
@@ -217,7 +202,7 @@ def connect(
         staged += ship.stage_files(registry, Path(folder))
         _init(address, compute.address, _environment(registry, staged, settings))
     versions = {name: here["packages"][name]["version"] for name in names}
-    # A file goes to every node: what stands at its path there is anybody's guess.
+    # A file goes to every node: another file may have its path there.
     everywhere = (
         {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
         if registry.files
@@ -254,26 +239,23 @@ def _start_here(registry: Registry) -> None:
                 include_dashboard=False,
                 logging_level=logging.ERROR,
                 log_to_driver=True,
-                # A plugin of one file may be edited while the processes run: they get what it was
-                # when they were started.
+                # The processes get a one-file plugin as it is now, not as edited while they run.
                 runtime_env=_environment(registry, ship.stage_files(registry, Path(folder))),
             )
     except Exception as error:  # Ray raises bare ones when its processes do not start
         raise RunError(
             f"Ray cannot start its processes on this machine: {_first_line(error).rstrip('.')}. "
-            f"{_mend(error)}"
+            f"{_fix(error)}"
         ) from error
 
 
 def _own_token() -> None:
-    """Give Ray a token for this process alone where it has none and could not keep one in the home
-    folder.
-    """
+    """Set a token for this process where Ray has none and cannot save one in the home folder."""
     if token_source() is None and "RAY_AUTH_MODE" not in os.environ and not writable("~/.ray"):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
-def _mend(error: Exception) -> str:
+def _fix(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename:
         if ".ray" in Path(error.filename).parts:
             return (
@@ -305,7 +287,7 @@ def _init(address: str, asked: str, runtime_env: dict[str, Any]) -> None:
 
 
 def _check_sent(versions: Mapping[str, str], lacking: Mapping[str, list[str]], say: Say) -> None:
-    """Say what was sent, by name and version, after every node that lacked it has loaded it."""
+    """Print what was sent, after every node that lacked it has loaded it."""
     for name, version in versions.items():
         nodes = [node for node, missing in lacking.items() if name in missing]
         say(
@@ -326,19 +308,19 @@ def _troubles(names: list[str]) -> dict[str, str]:
 
     records = discover()
     loaded = {record.distribution for record in records if record.status == "loaded"}
-    told = {record.distribution: record.cause for record in records if record.status != "loaded"}
+    causes = {record.distribution: record.cause for record in records if record.status != "loaded"}
     return {
-        name: told.get(name, "it is not found")
+        name: causes.get(name, "it is not found")
         for name in names
-        if name not in loaded or (name != OWN and name in told)
+        if name not in loaded or (name != OWN and name in causes)
     }
 
 
 def _ask_nodes(
     question: Callable[..., Any], about: object, only: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """Put a question to every living node, or those of the addresses `only`, and return the answers
-    by address.
+    """Run `question` on every living node, or those of the addresses `only`; return the answers by
+    address.
     """
     import ray
     from ray import cloudpickle
@@ -363,8 +345,8 @@ def _ask_nodes(
     done, late = ray.wait(list(asked), num_returns=len(asked), timeout=REPORT_SECONDS)
     if late:
         raise RunError(
-            f"node {asked[late[0]][1]} did not say within {REPORT_SECONDS:g} s what is installed "
-            "there: is it overloaded?"
+            f"node {asked[late[0]][1]} did not report within {REPORT_SECONDS:g} s what is "
+            "installed there: is it overloaded?"
         )
     answers = {}
     for reference in done:
@@ -374,7 +356,7 @@ def _ask_nodes(
         except Exception as error:
             if any(node["NodeID"] == number and node["Alive"] for node in ray.nodes()):
                 raise RunError(
-                    f"node {address} cannot say what is installed there: {_first_line(error)}"
+                    f"node {address} cannot report what is installed there: {_first_line(error)}"
                 ) from error
             # It died while it was asked.
     return answers

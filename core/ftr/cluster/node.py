@@ -72,8 +72,7 @@ def _package(name: str, modules: list[str]) -> dict[str, Any] | None:
         paths.append(str(path))
         for file in code_files(path):
             relative = file.relative_to(path.parent).as_posix()
-            # Weights and tables that a package may hold are known by their size: reading them takes
-            # long.
+            # Of weights and tables only the size counts: reading them takes long.
             content = (
                 file.read_bytes() if file.suffix == ".py" else str(file.stat().st_size).encode()
             )
@@ -94,9 +93,7 @@ def code_files(path: Path) -> list[Path]:
 
 
 def _place(module: str) -> Path | None:
-    """Return the folder of a package, or the file of a module; None where an import would not find
-    it.
-    """
+    """Return the folder of a package or the file of a module, None where no import finds it."""
     try:
         spec = find_spec(module)
     except (ImportError, ValueError):
@@ -104,20 +101,16 @@ def _place(module: str) -> Path | None:
     if spec is None:
         return None
     folders = list(spec.submodule_search_locations or ())
-    return (
-        Path(folders[0])
-        if folders
-        else Path(spec.origin)
-        if spec.origin and Path(spec.origin).is_file()
-        else None
-    )
+    if folders:
+        return Path(folders[0])
+    return Path(spec.origin) if spec.origin and Path(spec.origin).is_file() else None
 
 
 KEPT_SECONDS = 900.0
 """How long results are offered to a client that may be gone."""
 RECORDS = ("sweep.json", "run.json")
 _LEFT = ("checkpoints", ".lock")
-"""Of use only where the run lies."""
+"""Useful only on the machine of the run."""
 
 
 def results(output: Path, since: float) -> list[Path]:
@@ -133,8 +126,8 @@ def results(output: Path, since: float) -> list[Path]:
 
 
 def parts(folder: Path) -> Iterator[Path]:
-    """Yield the files of a run; of a sweep all but the models of its trials: the best one is in it
-    as a run of its own.
+    """Yield the files of a run, and of a sweep all but the models of its trials: it holds the best
+    one as a run.
     """
     is_sweep = (folder / "sweep.json").is_file()
     for file in sorted(folder.rglob("*")):

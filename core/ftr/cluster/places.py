@@ -75,8 +75,8 @@ def reach(uri: str) -> tuple[Any, str]:
 
 
 def _bounded(filesystem: Any) -> Any:
-    """Make an S3 file system anew with what a URI cannot say: how long to wait, and one part of a
-    large file in memory at a time.
+    """Return an S3 file system with settings that a URI lacks: the time to wait for a connection,
+    and one part of a large file in memory at a time.
     """
     rebuild, (options,) = filesystem.__reduce__()
     return rebuild(
@@ -90,23 +90,20 @@ def _bounded(filesystem: Any) -> Any:
 
 
 def explained(error: Exception) -> str:
-    """Say what an error of a file system means and how to mend it."""
+    """Return what an error of a file system means and how to fix it."""
     code = getattr(error, "errno", None)
     if code in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return f"{os.strerror(code)}. Free space there, or give another place"
     if code in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return f"{os.strerror(code)}. Give a place that this user may write to"
+    line = first_line(str(error)) or type(error).__name__
     found = advice(str(error))
-    return (
-        f"{found[0]} ({first_line(str(error))}). {found[1]}"
-        if found
-        else f"{first_line(str(error)) or type(error).__name__}"
-    )
+    return f"{found[0]} ({line}). {found[1]}" if found else line
 
 
 def advice(text: str) -> tuple[str, str] | None:
-    """Return (cause, mend) for the errors of a remote place that most people meet."""
-    return next(((cause, mend) for pattern, cause, mend in ADVICE if pattern.search(text)), None)
+    """Return the cause of a common error of a remote place, and how to fix it."""
+    return next(((cause, fix) for pattern, cause, fix in ADVICE if pattern.search(text)), None)
 
 
 def first_line(text: str) -> str:
@@ -146,13 +143,13 @@ class Place:
             filesystem, root = reach(uri)
         except Exception as error:  # each file system raises what its own library raises
             cause = str(error).replace(uri, shown)
-            _, mend = advice(cause) or (
+            _, fix = advice(cause) or (
                 "",
                 "Give a folder, or a URI such as `s3://bucket/folder`; other schemes need their "
                 "fsspec package",
             )
             raise ConfigError(
-                f"`compute.storage={shown}` cannot be used: {first_line(cause)}. {mend}."
+                f"`compute.storage={shown}` cannot be used: {first_line(cause)}. {fix}."
             ) from error
         if not root.strip("/") and filesystem.type_name != "local":
             raise ConfigError(
@@ -206,7 +203,13 @@ class Place:
                 with self._output(key) as stream:
                     stream.write(content)
             else:
-                atomic.replace_file(Path(self._path(key)), content)
+                # Not `atomic.replace_file`: the next write, from whatever host, replaces what a
+                # killed one left under this name.
+                fresh = f"{key}.new-write"
+                with self._output(fresh) as stream:
+                    stream.write(content)
+                Path(self._path(fresh)).replace(self._path(key))
+                atomic.sync(Path(self._path(key)).parent)
 
     def upload(self, source: BinaryIO, key: str) -> tuple[int, str]:
         """Write a stream to `key`, block by block; return its size and sha256."""

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ftr import atomic
 from ftr.atomic import sha256
 from ftr.cluster.node import Report, code_files, own_modules
+from ftr.cluster.storage import Storage
 from ftr.data.encode import StoredSplit, discard, stored
 from ftr.errors import ConfigError, RunError
 from ftr.registry.discovery import CONTRACTS, OWN
@@ -22,14 +23,8 @@ from ftr.registry.plugin_files import SENT, VARIABLE
 from ftr.registry.registry import SAID, Registry, own_packages
 from ftr.registry.trust import CHECKED
 
-if TYPE_CHECKING:
-    from ftr.cluster.storage import Storage
-
-
 LIMIT = 100 * 2**20
-"""Bytes of one distribution that are sent to nodes that lack it; more than that is for an
-installer.
-"""
+"""Largest size in bytes of a distribution that is sent to nodes that lack it."""
 _RECORDS = ("METADATA", "entry_points.txt", "top_level.txt")
 
 Wanted = dict[str, list[str]]
@@ -51,10 +46,10 @@ def wanted(registry: Registry) -> Wanted:
 
 
 def environment(registry: Registry, *, silent: bool = True) -> dict[str, str]:
-    """Return what must be set elsewhere for the same plugins to load there, `silent` as to what is
-    wrong with them.
+    """Return the environment variables with which the same plugins load elsewhere, without notices
+    when `silent`.
 
-    Plugins of one file each must lie in their `places` there.
+    One-file plugins must be in their `places` there.
     """
     outside = [
         plugin for plugin in registry.plugins if plugin.status == "loaded" and not plugin.builtin
@@ -69,10 +64,9 @@ def environment(registry: Registry, *, silent: bool = True) -> dict[str, str]:
 
 
 def places(registry: Registry) -> dict[str, str]:
-    """Return where the plugins of one file each lie, by name, in a folder that they are staged in.
+    """Return the relative path of each one-file plugin in the folder that it is staged in.
 
-    The folder between is named by what it holds, so that no other file of that name is ever met on
-    a path.
+    Its folder is named by the content, so that no other file of that name is found on a path.
     """
     digest = sha256("".join(plugin.sha256 for plugin in registry.files))
     return {
@@ -82,10 +76,9 @@ def places(registry: Registry) -> dict[str, str]:
 
 
 def differences(here: Report, there: Report, node: str, *, python: bool = True) -> list[str]:
-    """Return the distributions that `there` lacks, or has the same version of with other files.
+    """Return the distributions that `there` lacks, or has in the same version with other files.
 
-    Raises `ConfigError` where the version of one differs, or with `python` that of Python: what a
-    driver and its workers do would not agree.
+    Raises `ConfigError` where the version of one differs, or with `python` that of Python.
     """
     if python and here["python"] != there["python"]:
         raise ConfigError(
@@ -110,12 +103,11 @@ def differences(here: Report, there: Report, node: str, *, python: bool = True) 
 
 
 def stage(names: Sequence[str], here: Report, folder: Path) -> list[Path]:
-    """Copy the modules of distributions into `folder`, with the metadata that discovery reads, and
-    return what lies there.
+    """Copy the modules of distributions into `folder`, with the metadata that discovery reads;
+    return the copies.
 
-    Each path is a package, a module or a `*.dist-info`: wherever its parent is on the path of a
-    Python, the plugin is as good as installed, however it was installed here. Raises `ConfigError`
-    for one that is too large.
+    Each is a package, a module or a `*.dist-info`: with its parent on Python's path the plugin is
+    found as if installed. Raises `ConfigError` for one that is too large.
     """
     staged: list[Path] = []
     for name in names:
@@ -131,16 +123,13 @@ def stage(names: Sequence[str], here: Report, folder: Path) -> list[Path]:
 
 
 def stage_files(registry: Registry, folder: Path) -> list[Path]:
-    """Copy the plugins of one file each to their `places` in `folder`; return what must be sent, as
-    `stage` does.
+    """Copy the one-file plugins to their `places` in `folder`; return what must be sent, as `stage`
+    does.
 
-    Raises `ConfigError` for a file that is no longer what was loaded here.
+    Raises `ConfigError` for a file that changed since it was loaded here.
     """
-    staged = {
-        folder / place: plugin
-        for plugin in registry.files
-        for place in [places(registry)[plugin.distribution]]
-    }
+    known = places(registry)
+    staged = {folder / known[plugin.distribution]: plugin for plugin in registry.files}
     for target, plugin in staged.items():
         source = Path(plugin.origin)
         if not source.is_file() or sha256(source) != plugin.sha256:
@@ -176,11 +165,10 @@ FOLDER = "encoded"
 
 
 def share_splits(storage: Storage, splits: Mapping[str, StoredSplit]) -> dict[str, dict[str, Any]]:
-    """Send the folders of encoded rows that `storage` does not hold yet; return where each split
-    lies, as JSON values.
+    """Send the folders of encoded rows that `storage` lacks; return where each split is, as JSON.
 
-    The folders are named by their content's key, so what an earlier run sent is used again. Two
-    drivers that send one key at once leave two copies, each whole.
+    The folders are named by their content's key, so those of an earlier run are used again. Two
+    drivers that send one key at once leave two complete copies.
     """
     sent: dict[Path, str] = {}
     for split in splits.values():
@@ -199,12 +187,12 @@ def share_splits(storage: Storage, splits: Mapping[str, StoredSplit]) -> dict[st
 def local_splits(
     storage: Storage, places: Mapping[str, Mapping[str, Any]], folder: Path
 ) -> dict[str, dict[str, Any]]:
-    """Return `StoredSplit`s as dicts whose files lie on this node, fetching into the cache folder
-    `folder` what is not there.
+    """Return `StoredSplit`s as dicts with files on this node, fetched into the cache `folder` where
+    they are missing.
 
-    The processes of a node wait for each other under a file lock, so that each encoding is fetched
-    once. On the driver's own node, or where its folder is shared, its files are used as they are.
-    Raises `RunError` when the disk is full or a shared file is damaged.
+    A file lock makes the processes of a node fetch each encoding once. On the driver's node, or
+    where its folder is shared, its files are used directly. Raises `RunError` when the disk is full
+    or a shared file is damaged.
     """
     found = {}
     for name, place in places.items():

@@ -9,18 +9,18 @@ mirror has many files, so what makes a new state count is the one write of the m
 2. new files go to their own names, which the old manifest does not name; a file it names is never
    overwritten: its new content goes to `.staged/`;
 3. the new manifest is written: from here on readers get the new state;
-4. vanished files are removed, staged ones copied to their own names, and the manifest written anew.
+4. vanished files are removed, staged ones copied to their own names, the manifest written again.
 
-Contents named by hash alone would save step 4 (a copy within the store for each changed file, and
-two small writes), but nobody could read such a folder without ftr. The price falls on the few files
-that change, as run records and logs do. A folder has one writer at a time; a reader that is
-overtaken by it reads the manifest again.
+Contents named by hash would save step 4, but then only ftr could read the folder; few files change,
+such as run records and logs. A folder has one writer at a time; a reader that is overtaken by it
+reads the manifest again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import time
@@ -202,37 +202,6 @@ def unchanged(entry: Entry, status: os.stat_result, path: Path) -> Entry | None:
 
 
 ATTEMPTS = 5  # times a reader starts anew because a writer overtook it
-
-
-def fetch(place: Place, name: str, local: Path, exclude: tuple[str, ...] = ()) -> None:
-    """Make the folder `local` equal to what is kept under `name`; `Storage.fetch` says how."""
-    manifest = _manifest(place, name)
-    with contextlib.ExitStack() as held:
-        with _named(local):
-            room = held.enter_context(atomic.workroom(local))
-            atomic.clear_leftovers(local.parent, deep=False)
-        for _ in range(ATTEMPTS):
-            wanted = {
-                path: entry
-                for path, entry in (manifest.files or {}).items()
-                if not _fits(path, exclude)
-            }
-            problem = _download(place, name, wanted, local, room)
-            if problem is None:
-                break
-            latest = _manifest(place, name)
-            if latest == manifest:
-                raise RunError(
-                    f"`{name}/{problem}. Mirror it again from a sound copy, or remove `{name}` "
-                    "there."
-                )
-            manifest = latest
-        else:
-            raise RunError(
-                f"`{name}` in `compute.storage={place.shown}` changes faster than it can be read. "
-                "Stop the run that writes it."
-            )
-        _put(room, local, wanted, exclude)
 
 
 def _manifest(place: Place, name: str) -> Manifest:
@@ -420,7 +389,34 @@ class Storage:
         machine's disk is full.
         """
         _check_name(name)
-        fetch(self.place, name, local, tuple(exclude))
+        patterns = tuple(exclude)
+        manifest = _manifest(self.place, name)
+        with contextlib.ExitStack() as held:
+            with _named(local):
+                room = held.enter_context(atomic.workroom(local))
+                atomic.clear_leftovers(local.parent, deep=False)
+            for _ in range(ATTEMPTS):
+                wanted = {
+                    path: entry
+                    for path, entry in (manifest.files or {}).items()
+                    if not _fits(path, patterns)
+                }
+                problem = _download(self.place, name, wanted, local, room)
+                if problem is None:
+                    break
+                latest = _manifest(self.place, name)
+                if latest == manifest:
+                    raise RunError(
+                        f"`{name}/{problem}. Mirror it again from a sound copy, or remove `{name}` "
+                        "there."
+                    )
+                manifest = latest
+            else:
+                raise RunError(
+                    f"`{name}` in `compute.storage={self.place.shown}` changes faster than it can "
+                    "be read. Stop the run that writes it."
+                )
+            _put(room, local, wanted, patterns)
 
     def exists(self, name: str) -> bool:
         """Whether a folder was mirrored whole under `name`."""
@@ -441,11 +437,7 @@ class Storage:
         )
         names = [f"{under}/{name}" if under else name for name in folders]
         with ThreadPoolExecutor(THREADS) as pool:
-            return [
-                name
-                for name, there in zip(names, pool.map(self.exists, names), strict=True)
-                if there
-            ]
+            return list(itertools.compress(names, pool.map(self.exists, names)))
 
     def delete(self, name: str) -> None:
         """Remove `name` and all below it. A reader sees it whole or not at all."""
@@ -466,11 +458,11 @@ class Storage:
         return self.place.read(name)
 
     def _send(self, local: Path, name: str, path: str, kept: dict[str, Entry]) -> Entry | None:
-        staged = _staged_key(path) if _taken(path, kept) else None
+        staged = f"{STAGED}/{sha256(path)[:16]}" if _taken(path, kept) else None
         try:
             with (local / path).open("rb") as stream:
                 status = os.fstat(stream.fileno())
-                size, sha256 = self.place.upload(stream, _key(name, path, staged))
+                size, digest = self.place.upload(stream, f"{name}/{staged or path}")
         except FileNotFoundError:
             return None  # removed since it was listed
         except OSError as error:
@@ -478,7 +470,7 @@ class Storage:
                 f"cannot read `{local / path}` to mirror it: {error.strerror or error}."
             ) from error
         # A file that grew meanwhile is sent again next time.
-        return Entry(size, sha256, settled_time(status) if size == status.st_size else None, staged)
+        return Entry(size, digest, settled_time(status) if size == status.st_size else None, staged)
 
     def _settle(
         self, name: str, manifest: Manifest, run: Callable[..., Iterable[object]]
@@ -502,7 +494,7 @@ class Storage:
         list(
             run(
                 lambda item: self.place.copy(
-                    _key(name, item[0], item[1].staged), f"{name}/{item[0]}", item[1].size
+                    f"{name}/{item[1].staged}", f"{name}/{item[0]}", item[1].size
                 ),
                 staged.items(),
             )
@@ -537,14 +529,6 @@ def _unchanged(entry: Entry | None, status: os.stat_result, path: Path) -> Entry
         return None  # sending it says what is wrong
 
 
-def _key(name: str, path: str, staged: str | None) -> str:
-    return f"{name}/{staged or path}"
-
-
-def _staged_key(path: str) -> str:
-    return f"{STAGED}/{sha256(path)[:16]}"
-
-
 def _folders(path: str) -> list[str]:
     parts = path.split("/")
     return ["/".join(parts[:count]) for count in range(1, len(parts))]
@@ -570,9 +554,9 @@ def _check_name(name: str) -> None:
 
 
 def checked_storage(uri: str | None) -> str | None:
-    """Return the storage's full address once it has taken a file and given it back.
+    """Return the full address of a storage after writing, reading and removing a small file there.
 
-    Raises `ConfigError`.
+    Raises `ConfigError` naming the cause within seconds.
     """
     if uri is None:
         return None

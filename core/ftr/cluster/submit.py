@@ -38,11 +38,11 @@ from ftr.registry.registry import Registry
 from ftr.terminal import mask
 
 LIMIT = 200 * 2**20
-"""Bytes that are sent with a command; Ray's own limit is 500 MiB, kept in the memory of the
-head.
+"""Largest size in bytes of what is sent with a command. Ray's own limit is 500 MiB, which the head
+keeps in memory.
 """
 HOME = "~/ftr-jobs"
-"""Folder on the head for what a submitted command makes, unless it says where: one folder a job."""
+"""Folder on the head for the results of a submitted command without `output`, one folder a job."""
 TRAINING = ("run", "sweep")
 _NAMING = ("config", "dataset", "model", "head")
 _WITH_FILES = ("data", "train", "trainer")
@@ -54,11 +54,10 @@ _SENT = "sent"
 
 @dataclass(frozen=True, slots=True)
 class ClusterCommand:
-    """A command as the cluster gets it: `words`, `files` by their place in its working folder, and
-    where results go.
+    """A command as the cluster runs it: `words`, and `files` by their path in its working folder.
 
-    `output` is a folder on the head; `here` the folder of this machine that would have had them,
-    None where the command makes no run or says itself where on the cluster it goes.
+    `output` is the folder on the head for results; `here` the one on this machine, None where the
+    command makes no run or names a folder of the cluster itself.
     """
 
     words: tuple[str, ...]
@@ -73,11 +72,11 @@ def plugin_files_of(words: Sequence[str]) -> list[str]:
 
 
 def cluster_command(words: Sequence[str], job: str, plugins: Sequence[str] = ()) -> ClusterCommand:
-    """Return the command `words` (`run task=qa dataset=mine.json`) made ready for the cluster.
+    """Return the command `words` (`run task=qa dataset=mine.json`) as it runs on the cluster.
 
-    A relative path that is here is sent and keeps its name; an absolute one is taken for a path on
-    the cluster. `plugins` are the places there of plugin files, which are sent by others. Raises
-    `RequestError` where that cannot be, and when all of it is too large.
+    A relative path that exists here is sent and keeps its name; an absolute one is a path on the
+    cluster. `plugins` are the paths there of plugin files. Raises `RequestError` where that is not
+    possible, and when the files are too large.
     """
     command, *rest = words
     files: dict[str, Path] = {}
@@ -113,7 +112,7 @@ def cluster_command(words: Sequence[str], job: str, plugins: Sequence[str] = ())
 
 
 def _copy_files(command: ClusterCommand, folder: Path, say: Callable[[str], None]) -> None:
-    """Copy what is sent into `folder`, in its places, and say what that is."""
+    """Copy the files of a command into `folder`, and print their names and sizes."""
     for place, source in command.files.items():
         target = folder / place
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -125,9 +124,7 @@ def _copy_files(command: ClusterCommand, folder: Path, say: Callable[[str], None
 
 
 def _all(settings: Sequence[str]) -> Layer:
-    """Return the settings of the words and of the files that `config` names, where those are
-    here.
-    """
+    """Return the settings of the words and of the `config` files, where those are here."""
     given = parse_words(settings)
     named = given.get("config")
     value = named.value if named else []
@@ -136,8 +133,8 @@ def _all(settings: Sequence[str]) -> Layer:
 
 
 def _rewritten(word: str, files: dict[str, Path]) -> list[str]:
-    """Take along what a word names, and return it with the places there; a mapping that changes
-    becomes a word for each of its keys.
+    """Send what a word names, and return it with the paths there; a mapping that changes becomes a
+    word for each of its keys.
     """
     layer = parse_words([word])
     placed = {key: _placed(key, setting, files) for key, setting in layer.items()}
@@ -147,9 +144,7 @@ def _rewritten(word: str, files: dict[str, Path]) -> list[str]:
 
 
 def _of_files(settings: Sequence[str], files: dict[str, Path]) -> Iterator[tuple[str, object]]:
-    """Take along what the files of `config` name, and yield the settings in them that name another
-    place there.
-    """
+    """Send what `config` files name, and yield those of their settings whose path changes."""
     words = parse_words(settings)
     for key, setting in _all(settings).items():
         if key not in words and (value := _placed(key, setting, files)) != setting.value:
@@ -157,23 +152,20 @@ def _of_files(settings: Sequence[str], files: dict[str, Path]) -> Iterator[tuple
 
 
 def _placed(key: str, setting: Setting, files: dict[str, Path]) -> object:
-    """Return the value of a setting with the places of the files that it names, inside expressions,
-    lists and mappings too.
+    """Return the value of a setting with the paths there of the files that it names, inside
+    expressions, lists and mappings too.
     """
-    if key.partition(".")[0] in _NAMING:
-        # A folder may be called 2024.
-        value = setting.text if key in COMPONENTS and setting.text is not None else setting.value
-        return _value(
-            key, value, setting.origin, lambda path: _send(path, files) if _is_here(path) else path
-        )
-    if key.partition(".")[0] in _WITH_FILES:
-        return _value(
-            key,
-            setting.value,
-            setting.origin,
-            lambda path: _send(path, files) if _is_here(path, a_file=True) else path,
-        )
-    return setting.value
+    group = key.partition(".")[0]
+    if group not in (*_NAMING, *_WITH_FILES):
+        return setting.value
+    a_file = group in _WITH_FILES
+    # A folder may be called 2024.
+    as_text = not a_file and key in COMPONENTS and setting.text is not None
+
+    def place(path: str) -> str:
+        return _send(path, files) if _is_here(path, a_file=a_file) else path
+
+    return _value(key, setting.text if as_text else setting.value, setting.origin, place)
 
 
 def _value(key: str, value: object, origin: str, place: Callable[[str], str]) -> object:
@@ -204,7 +196,7 @@ def _bare(command: str, word: str, files: dict[str, Path]) -> str:
 
 
 def _is_here(path: str, *, a_file: bool = False) -> bool:
-    """Whether a path is one of this machine: `~` and what is absolute are those of the cluster."""
+    """Whether a path is one of this machine: `~` and absolute paths are of the cluster."""
     if not path or path.startswith("~") or "\0" in path or Path(path).is_absolute():
         return False
     try:
@@ -218,8 +210,8 @@ def _leads_out(path: str) -> bool:
 
 
 def _send(path: str, files: dict[str, Path]) -> str:
-    """Take a file or folder along and return its place: its own, or a new one where it lies outside
-    this folder.
+    """Add a file or folder to those that are sent; return its path there, a new one where it is
+    outside this folder.
     """
     place = os.path.normpath(path)
     known = next((place for place, source in files.items() if source == Path(path)), None)
@@ -353,9 +345,7 @@ class JobServer:
             time.sleep(0.3)
 
     def follow(self, job: str, write: Callable[[str], None]) -> None:
-        """Hand over what a job prints, as it prints it, until it has ended; a connection that
-        breaks is taken up again.
-        """
+        """Write what a job prints, as it prints it, until it has ended; reconnect when needed."""
         once = _Once(write)
         while True:
             with contextlib.suppress(RuntimeError, OSError):
@@ -409,7 +399,7 @@ class JobServer:
 
 
 class _Once:
-    """Hands over a text that comes in pieces, some of them again, every character once."""
+    """Writes a text that comes in pieces, some of them repeated, every character once."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write, self._count = write, 0
@@ -512,16 +502,12 @@ def _with(**variables: str) -> Iterator[None]:
 Say = Callable[[str], None]
 
 PYTHON = "python"
-"""As Ray's own documents call it: the Python that stands first on the path of the head's `ray
-start`.
-"""
+"""The Python that is first on the path of the head's `ray start`, as in Ray's documentation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A submitted command: its id, where its results lie on the head, and where they belong on this
-    machine.
-    """
+    """A submitted command: its id, and the folders of its results on the head and here."""
 
     server: JobServer
     id: str
@@ -532,11 +518,10 @@ class Job:
 def submit(
     words: Sequence[str], server: JobServer, registry: Registry, say: Say, fetch: Path | None = None
 ) -> Job:
-    """Send the command `words` to the cluster, with the files it names and the plugins that the
-    head lacks, and start it.
+    """Start the command `words` on the cluster, with the files it names and the plugins that the
+    head lacks.
 
-    `fetch` is where results shall go, if not to `output`. Raises `RequestError` before anything is
-    started.
+    `fetch` is the folder for results, if not `output`. Raises `RequestError` before a start.
     """
     _check_secrets(words)
     name = f"ftr-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
@@ -575,9 +560,7 @@ def submit(
 
 
 def _check_secrets(words: Sequence[str]) -> None:
-    """Refuse secrets in a command: Ray shows it to all who see the cluster, and keeps it in its
-    logs.
-    """
+    """Refuse secrets in a command: Ray shows it to all users of the cluster, and logs it."""
     for word in words:
         if mask(word) != word:
             raise ConfigError(
@@ -598,9 +581,9 @@ def find(server: JobServer, job: str, fetch: Path | None = None) -> Job:
 
 
 def fetch_results(job: Job) -> list[Path]:
-    """Copy the runs and sweeps that a job made to this machine, and return where they lie.
+    """Copy the runs and sweeps of a job to this machine, and return their folders.
 
-    Raises `RunError` when they cannot be had.
+    Raises `RunError` when they cannot be fetched.
     """
     if job.output is None or job.here is None:
         return []

@@ -25,10 +25,20 @@ import pluggy
 
 from ftr.atomic import sha256
 from ftr.errors import PluginError, did_you_mean, in_one_line
-from ftr.registry import hookspecs, plugin_files
-from ftr.registry.hookspecs import DEPRECATED, Deprecated
+from ftr.registry import plugin_files
+from ftr.registry import specs as hookspecs
 from ftr.registry.isolation import isolated
-from ftr.registry.specs import KINDS, SPEC_TYPES, AnySpec, DatasetSpec, Kind, MetricSpec, TaskSpec
+from ftr.registry.specs import (
+    DEPRECATED,
+    KINDS,
+    SPEC_TYPES,
+    AnySpec,
+    DatasetSpec,
+    Deprecated,
+    Kind,
+    MetricSpec,
+    TaskSpec,
+)
 
 OWN = "ftr"
 _UNKNOWN_VERSION = "0+unknown"
@@ -38,25 +48,17 @@ _OWN_REQUIREMENT = re.compile(r"\s*ftr(?![\w.-]*\w)", re.IGNORECASE)
 
 @cache
 def own_version() -> str:
-    """Return the version of the installed `ftr`, or `0+unknown` when it runs from files that were
-    never installed.
-    """
-    try:
-        return version(OWN)
-    except PackageNotFoundError:
-        return _UNKNOWN_VERSION
+    """Return the version of the installed `ftr`, or `0+unknown` where it is not installed."""
+    return installed(OWN) or _UNKNOWN_VERSION
 
 
 def unmet(requires: Iterable[str], extras: Iterable[str]) -> str | None:
-    """Return why this ftr is not one that a distribution was made for, from what it requires
-    (`Requires-Dist`), or None.
-    """
+    """Return why a distribution was made for another ftr, from its `Requires-Dist`, or None."""
     own = own_version()
     lines = [line for line in requires if _OWN_REQUIREMENT.match(line)]
     if not lines or own == _UNKNOWN_VERSION:
         return None
-    # Not at the top: it takes longer than everything else `ftr list` does, and most plugins bound
-    # nothing.
+    # Importing it takes longer than all else that `ftr list` does, and most plugins need it not.
     from packaging.requirements import Requirement
 
     for requirement in map(Requirement, lines):
@@ -72,10 +74,10 @@ def unmet(requires: Iterable[str], extras: Iterable[str]) -> str | None:
 
 
 def lacking(requires: Iterable[str], extras: Iterable[str]) -> str:
-    """Return which other distributions that one requires (`Requires-Dist`) are missing or of
-    another version, "" for none.
+    """Return which other requirements (`Requires-Dist`) are missing or have another version, "" for
+    none.
 
-    Those of an extra count where it is one of `extras`, which the entry point names.
+    Those of an extra count where the entry point names it in `extras`.
     """
     faults = [
         fault
@@ -129,8 +131,8 @@ class Contract:
     """What the plugins of one entry-point group promise.
 
     `hookspecs` is the module of its hooks; `read(hook, result)` yields the kind and spec of each
-    thing that a hook gave, and raises `PluginError` for what is not legal; `deprecated` still works
-    and is said.
+    item that a hook returned, and raises `PluginError` for an invalid one; `deprecated` entries
+    still work, with a notice.
     """
 
     hookspecs: ModuleType
@@ -139,11 +141,10 @@ class Contract:
 
 
 def collect(plugin: object, contract: Contract | None = None) -> tuple[tuple[str, ...], Specs]:
-    """Return the hooks `plugin` implements and the specs they give, as `contract` (by default the
-    first) wants them.
+    """Return the hooks that `plugin` implements and the specs that they return.
 
-    Raises `PluginError` for an unknown or unmarked hook and for a spec that is not legal, and
-    whatever the hooks raise.
+    Raises `PluginError` for an unknown or unmarked hook and for an invalid spec, and whatever the
+    hooks raise. `contract` is by default the first.
     """
     contract = contract or V1
     manager = pluggy.PluginManager(hookspecs.PROJECT)
@@ -208,15 +209,13 @@ def read_specs(hook: str, result: object) -> Iterator[tuple[Kind, AnySpec]]:
     """
     kind = HOOKS[hook]
     expected = SPEC_TYPES[kind]
-    # The hook is called by ourselves and not through pluggy, which would drop a forgotten `return`
-    # without a word.
+    # ftr calls the hook itself: pluggy would silently drop a forgotten `return`.
     if isinstance(result, str) or not isinstance(result, Iterable):
         raise PluginError(
             f"`{hook}` returned `{type(result).__name__}`: return a list of `{expected.__name__}`."
         )
     for spec in result:
-        # A subclass could hold anything; a spec is strings, and must mean the same in every
-        # process.
+        # A subclass could hold anything; a spec must mean the same in every process.
         if type(spec) is not expected:
             raise PluginError(
                 f"`{hook}` gave a `{type(spec).__name__}`: it must give `{expected.__name__}` "
@@ -244,9 +243,7 @@ def _fault(spec: AnySpec) -> str | None:
         ):
             return f"`{field}` is {path!r}: it must be a string `package.module:attribute`."
     if isinstance(spec, DatasetSpec) and not _names(spec.columns):
-        return (
-            f"`columns` is {spec.columns!r}: it must be a tuple of names, which nobody can change."
-        )
+        return f"`columns` is {spec.columns!r}: it must be a tuple of names."
     if isinstance(spec, MetricSpec):
         if spec.mode not in ("max", "min"):
             return f"`mode` is {spec.mode!r}: it must be `max` or `min`."
@@ -304,14 +301,9 @@ CONTRACTS: Mapping[str, Contract] = {"ftr.plugins": V1}
 several, the newest known is read.
 """
 
-
-__all__ = ["GROUP", "OWN", "PluginRecord", "Status", "complaints", "discover", "own_version"]
-
 GROUP = "ftr.plugins"
 BEGAN = time.time()
-"""When this process first asked for plugins: code that is changed on disk later is not what runs
-here.
-"""
+"""When this process first asked for plugins: code that changes later is not what runs here."""
 _GROUP = re.compile(rf"{re.escape(GROUP)}(\.v\d+)?")
 _MODULE_PATH = re.compile(r"[\w.]+\s*(:\s*[\w.]+\s*)?(\[.*\]\s*)?")
 Status = Literal["loaded", "failed", "skipped", "disabled"]
@@ -322,11 +314,11 @@ class PluginRecord:
     """One plugin, an entry point of the group or a file: where it comes from, what became of it,
     and what it registers.
 
-    `origin` is the module's file once loaded, before that the folder its distribution is installed
-    in. `cause` is one line, empty when loaded; `traceback` is there when code of the plugin failed.
-    `notes` are one line each on what a loaded one should not do; `lacks` is one on what it requires
-    and does not find. A plugin that is one file has its `sha256`; the distribution is then the
-    file's name, and the version begins the hash.
+    `origin` is the module's file once loaded, before that the folder of its distribution. `cause`
+    is one line, empty when loaded; `traceback` is set when code of the plugin failed. `notes` are
+    lines on what a loaded one should not do; `lacks` is a line on requirements that are missing. A
+    one-file plugin has a `sha256`; its distribution is the file's name, its version the start of
+    the hash.
     """
 
     name: str
@@ -413,9 +405,9 @@ def discover(contracts: Mapping[str, Contract] = CONTRACTS) -> tuple[PluginRecor
     """Return a record for every plugin: built-ins first, installed ones by distribution and name,
     then those of one file.
 
-    `contracts` are the groups of entry points that are known, oldest first. `FTR_PLUGINS`
-    (entry-point or distribution names, comma between) limits which outsiders load; empty means none
-    of them. `FTR_PLUGIN_FILES` names files. Raises `PluginError` for the first faulty plugin when
+    `contracts` are the known groups of entry points, oldest first. `FTR_PLUGINS` (entry-point or
+    distribution names, comma-separated) limits which third-party plugins load; empty means none.
+    `FTR_PLUGIN_FILES` names files. Raises `PluginError` for the first faulty plugin when
     `FTR_STRICT_PLUGINS` is set.
     """
     chosen = _chosen(os.environ.get("FTR_PLUGINS"))
@@ -436,18 +428,15 @@ def discover(contracts: Mapping[str, Contract] = CONTRACTS) -> tuple[PluginRecor
     if os.environ.get("FTR_STRICT_PLUGINS", "").lower() not in ("", "0", "false"):
         for record in records:
             if record.faulty:
-                mend = (
-                    f"`FTR_STRICT_PLUGINS` is set: mend or uninstall `{record.distribution}`, or "
-                    "unset it."
+                raise PluginError(
+                    f"{record.complaint}. `FTR_STRICT_PLUGINS` is set: fix or uninstall "
+                    f"`{record.distribution}`, or unset it."
                 )
-                raise PluginError(f"{record.complaint}. {mend}")
     return tuple(records)
 
 
 def complaints(records: Sequence[PluginRecord]) -> Iterator[str]:
-    """Yield one line for each fault of a plugin, and for each name in `FTR_PLUGINS` that no plugin
-    answers to.
-    """
+    """Yield a line for each fault of a plugin and each name in `FTR_PLUGINS` that none has."""
     for record in records:
         if record.faulty:
             yield record.complaint
@@ -543,7 +532,7 @@ def _load(
     try:
         trouble = None if record.builtin else unmet(source.requires, point.extras)
         lacks = "" if record.builtin else lacking(source.requires, point.extras)
-    except Exception as error:  # it says what it requires in no words that can be read
+    except Exception as error:  # its requirements cannot be parsed
         return replace(
             record,
             status="failed",
@@ -578,8 +567,7 @@ def _load_file(path: Path, others: Sequence[Path], group: str, contract: Contrac
         group=group,
         module=path.stem,
     )
-    trouble = plugin_files.fault(path, others)
-    if trouble:
+    if trouble := plugin_files.fault(path, others):
         return replace(record, cause=trouble)
     try:
         digest = sha256(path)

@@ -22,7 +22,7 @@ from ftr.terminal import show
 
 VARIABLE = "FTR_PLUGIN_FILES"
 SENT = "ftr-plugins-"
-"""How the folder of files that were sent here begins; whoever sent them has looked at them."""
+"""Prefix of the folder of files that were sent here; the sender has checked them."""
 _loaded: dict[Path, str] = {}
 """Files whose modules are in this process, with the hash of what was loaded."""
 _recorded: dict[Path, str] = {}
@@ -30,10 +30,9 @@ _recorded: dict[Path, str] = {}
 
 
 def named() -> tuple[Path, ...]:
-    """Return the files that are named, as absolute paths, each once.
+    """Return the named files as absolute paths, each once.
 
-    A relative one is looked for in this folder, then along Python's path, where Ray puts what is
-    sent with a program.
+    A relative path is searched in this folder, then on Python's path, where Ray puts sent files.
     """
     words = os.environ.get(VARIABLE, "").split(os.pathsep)
     return tuple(dict.fromkeys(_found(expanded(word, "plugin file")) for word in words if word))
@@ -49,11 +48,9 @@ def _absolute(path: Path) -> Path:
 
 
 def name(given: Iterable[str | Path]) -> bool:
-    """Name further files, for the rest of this process and for those it starts; whether any of them
-    is new.
+    """Add files for this process and those that it starts; return whether any of them is new.
 
-    Raises `RequestError` for one that is not there or cannot be a plugin, before anything of it is
-    run.
+    Raises `RequestError` for a missing file and one that cannot be a plugin, before it runs.
     """
     known = named()
     more: list[Path] = []
@@ -121,9 +118,7 @@ def hashes() -> dict[str, str]:
 
 
 def forget(before: str | None) -> None:
-    """Name again what `FTR_PLUGIN_FILES` was before, None for nothing, and drop the modules of all
-    other files.
-    """
+    """Restore an earlier `FTR_PLUGIN_FILES`, None for unset; drop the modules of other files."""
     if before is not None:
         os.environ[VARIABLE] = before
     else:
@@ -136,9 +131,9 @@ def forget(before: str | None) -> None:
 
 
 def fault(path: Path, others: Sequence[Path] = ()) -> str | None:
-    """Return why a file cannot be a plugin beside `others`, and the mend, or None.
+    """Return why a file cannot be a plugin beside `others`, with the fix, or None.
 
-    Nothing of it is run.
+    Does not run it.
     """
     if not path.is_file():
         if kind := no_file(path):
@@ -192,11 +187,10 @@ class _Checked(SourceFileLoader):
 
 
 def load(path: Path, digest: str) -> ModuleType:
-    """Run the file as the module of its name, unless what has this hash is loaded, and return the
-    module.
+    """Run the file as the module of its name, unless this content is loaded; return the module.
 
-    Raises `PluginError` when it cannot be a plugin or is another by now, and whatever it raises; a
-    module that failed is gone again.
+    Raises `PluginError` when it cannot be a plugin or has changed, and whatever it raises; a module
+    that failed is removed.
     """
     present = sys.modules.get(path.stem)
     if present is not None and _loaded.get(path) == digest:

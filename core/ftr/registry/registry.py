@@ -91,15 +91,8 @@ def culprit(error: BaseException, registry: Registry) -> Culprit | None:
     for frame in frames[-1:] if isinstance(error, SystemExit) else reversed(frames):
         plugin = owners.of(_module(frame))
         if plugin is not None:
-            component = next(
-                (
-                    found
-                    for outer in reversed(frames)
-                    if (found := _component(outer, plugin)) is not None
-                ),
-                None,
-            )
-            return Culprit(plugin, frame.f_code.co_name, component)
+            components = (_component(outer, plugin) for outer in reversed(frames))
+            return Culprit(plugin, frame.f_code.co_name, next(filter(None, components), None))
     return None
 
 
@@ -110,9 +103,8 @@ class _Owners:
         loaded = [plugin for plugin in registry.plugins if plugin.status == "loaded"]
         self.targets: dict[str, PluginRecord] = {}
         self.packages: dict[str, PluginRecord] = {}
-        for plugin in reversed(
-            loaded
-        ):  # so that the first to register something has it, a built-in before all others
+        # The first to register something owns it, a built-in before all others.
+        for plugin in reversed(loaded):
             own = own_packages(plugin)
             self.packages.update(dict.fromkeys(own, plugin))
             self.targets.update(
@@ -126,15 +118,8 @@ class _Owners:
             if within in self.targets:
                 return self.targets[within]
             within = within.rpartition(".")[0]
-        near = (
-            [
-                target
-                for target in self.targets
-                if target.startswith(f"{module.rpartition('.')[0]}.")
-            ]
-            if "." in module
-            else []
-        )
+        package, dot, _ = module.rpartition(".")
+        near = [target for target in self.targets if dot and target.startswith(f"{package}.")]
         return self.targets[near[0]] if near else self.packages.get(_top(module))
 
 
@@ -200,9 +185,7 @@ def _formatted(error: BaseException) -> str:
 BareName = Literal["reachable", "shadowed", "ambiguous"]
 
 SAID = "FTR_PLUGINS_SAID"
-"""Set for processes that a command starts: what there is to say of plugins, the command has
-said.
-"""
+"""Set for processes that a command starts: the command has printed the notices about plugins."""
 _said: set[str] = set()
 _discovering: list[bool] = []
 
@@ -353,13 +336,9 @@ class Registry:
             if (other_kind, named.name) == (kind, spec.name)
         ]
         builtin = any(owner.builtin for owner in owners)
-        bare_name: BareName = (
-            "reachable"
-            if plugin.builtin or len(owners) == 1
-            else "shadowed"
-            if builtin
-            else "ambiguous"
-        )
+        bare_name: BareName = "shadowed" if builtin else "ambiguous"
+        if plugin.builtin or len(owners) == 1:
+            bare_name = "reachable"
         qualified = f"{_qualifier(plugin, owners)}:{spec.name}"
         return Registered(
             kind=kind, spec=spec, plugin=plugin, qualified=qualified, bare_name=bare_name
@@ -435,15 +414,12 @@ def print_once(line: str) -> None:
 
 
 def refresh() -> None:
-    """Load plugins of one file again that changed on disk, and print which other loaded plugins
-    did; for the start of a command.
+    """Reload one-file plugins that changed on disk, and print which other loaded plugins changed.
 
-    While a training is under way nothing is loaded again: it goes on with the code that it began
-    with.
+    Nothing is loaded again during a training: it continues with the code that it began with.
     """
     if not get_registry.cache_info().currsize or is_training():
         return
-
     plugins = get_registry().plugins
     for plugin in plugins:
         file = changed(plugin) if plugin.status == "loaded" else None
@@ -552,7 +528,9 @@ def changed(plugin: PluginRecord) -> Path | None:
         if str(file) in loaded
     }
     apart = {Path(plugin.origin)} if plugin.sha256 else set()
-    return next((file for file in sorted(files - apart) if _changed_at(file) > BEGAN), None)
+    return next(
+        (file for file in sorted(files - apart) if max(_state(file)[:2]) / 1e9 > BEGAN), None
+    )
 
 
 def _package(name: str) -> Mapping[str, Path]:
@@ -589,25 +567,17 @@ def _is_library(name: str) -> bool:
     return len(_package(name)) > MOST
 
 
-def _state(file: Path) -> tuple[int, int]:
+def _state(file: Path) -> tuple[int, int, int]:
+    """Return both times of change and the size. A copy may keep the first time of its original."""
     try:
         found = file.stat()
     except OSError:
-        return 0, 0
-    return found.st_mtime_ns, found.st_size
-
-
-def _changed_at(file: Path) -> float:
-    try:
-        found = file.stat()
-    except OSError:
-        return 0.0
-    # A copy may keep the time of its original; the other time cannot be set.
-    return max(found.st_mtime, found.st_ctime)
+        return 0, 0, 0
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 @cache
-def _hash(file: Path, changed_ns: int, size: int) -> str:
+def _hash(file: Path, modified: int, changed: int, size: int) -> str:
     if size > LARGEST:
         return str(size)
     try:

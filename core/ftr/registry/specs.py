@@ -1,8 +1,13 @@
-"""Specs: frozen records of strings that a plugin registers; they import nothing and pickle."""
+"""Specs, frozen records of strings that a plugin registers, and the five hooks that return them.
 
-from collections.abc import Iterator, Mapping
+They import nothing and pickle.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
+
+import pluggy
 
 Kind = Literal["dataset", "model", "head", "metric", "task"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -123,3 +128,58 @@ SPEC_TYPES: Mapping[Kind, type[AnySpec]] = {
     "metric": MetricSpec,
     "task": TaskSpec,
 }
+
+
+PROJECT = "ftr"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deprecated:
+    """A hook (`ftr_heads`) or a field of a spec (`MetricSpec.key`) that will be removed.
+
+    `since` and `removed` are releases of ftr; `instead` is what to use.
+    """
+
+    name: str
+    since: str
+    removed: str
+    instead: str
+
+    @property
+    def notice(self) -> str:
+        """What ftr prints for a plugin that uses it."""
+        return (
+            f"`{self.name}` is deprecated since ftr {self.since} and goes in ftr {self.removed}: "
+            f"use {self.instead}"
+        )
+
+
+DEPRECATED: tuple[Deprecated, ...] = ()
+"""A plugin that uses one of these loads with a notice. Removed entries stay, for the message."""
+
+
+@hookspec
+def ftr_datasets() -> Iterable[DatasetSpec]:  # type: ignore[empty-body]
+    """Return the datasets this plugin adds."""
+
+
+@hookspec
+def ftr_models() -> Iterable[ModelSpec]:  # type: ignore[empty-body]
+    """Return the pretrained models this plugin adds."""
+
+
+@hookspec
+def ftr_heads() -> Iterable[HeadSpec]:  # type: ignore[empty-body]
+    """Return the heads this plugin adds."""
+
+
+@hookspec
+def ftr_metrics() -> Iterable[MetricSpec]:  # type: ignore[empty-body]
+    """Return the metrics this plugin adds."""
+
+
+@hookspec
+def ftr_tasks() -> Iterable[TaskSpec]:  # type: ignore[empty-body]
+    """Return the tasks this plugin adds."""

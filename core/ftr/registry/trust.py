@@ -16,9 +16,7 @@ from pathlib import Path
 from ftr.atomic import locked, replace_file, sha256
 
 CHECKED = "FTR_TRUST_CHECKED"
-"""Set for processes that a command starts on other machines: the command has checked what it sends
-them.
-"""
+"""Set for processes on other machines: the command that started them has checked what it sends."""
 BASES = "FTR_BASES"
 """Names models, with the separator of `PATH` between, that adapters may be for: a directory, a Hub
 id, or `ID@REVISION`.
@@ -26,9 +24,7 @@ id, or `ID@REVISION`.
 FILE = "trust.json"
 FORMAT = 1
 _of_process: set[str] = set()
-"""What was chosen in this process: a home that cannot be written to must not stop a run in the
-middle.
-"""
+"""What was chosen in this process: a read-only home must not stop a run in the middle."""
 
 
 def config_folder() -> Path | None:
@@ -47,12 +43,12 @@ def config_folder() -> Path | None:
 
 
 def plugin(sha256: str) -> str:
-    """Return what stands for a plugin file of this content."""
+    """Return the entry for a plugin file of this content."""
     return f"plugin:{sha256}"
 
 
 def setting(key: str, value: object) -> str:
-    """Return what stands for a value of a key."""
+    """Return the entry for a value of a key."""
     text = json.dumps([key, value], sort_keys=True, default=str)
     return f"setting:{sha256(text)}"
 
@@ -76,9 +72,7 @@ def is_trusted(what: str) -> bool:
 
 
 def remember(chosen: Iterable[str]) -> None:
-    """Add what this user chose on purpose; where the folder cannot be written to, for this process
-    only.
-    """
+    """Add entries that this user chose; for this process only where the folder is read-only."""
     new = set(chosen)
     _of_process.update(new)
     folder = config_folder()
@@ -94,7 +88,7 @@ def remember(chosen: Iterable[str]) -> None:
 def _stored() -> set[str]:
     folder = config_folder()
     try:
-        # A file that is damaged trusts nothing; the next training writes it anew.
+        # A file that is damaged trusts nothing; the next training replaces it.
         known = json.loads((folder / FILE).read_text(encoding="utf-8"))["trusted"] if folder else []
         return {str(one) for one in known}
     except (OSError, ValueError, KeyError, TypeError):
