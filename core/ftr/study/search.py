@@ -293,7 +293,7 @@ def connected(
 
     owned = not ray.is_initialized()
     if owned:
-        connect(compute, registry, say, {**settings, **(_credentials() if compute.storage else {})})
+        connect(compute, registry, say, settings)
     try:
         yield
     finally:
@@ -301,8 +301,12 @@ def connected(
             ray.shutdown()
 
 
-def _credentials() -> dict[str, str]:
-    """Return what the environment says of S3, for the processes on the nodes."""
+def credentials() -> dict[str, str]:
+    """Return what the environment says of S3, for the processes on the nodes.
+
+    To be sent as an argument: Ray shows a runtime environment in its dashboard, its job list and
+    its logs.
+    """
     return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
 
 
@@ -324,12 +328,12 @@ def drive(
     from ray import tune
 
     from ftr.study.trial import run_trial
-    from ftr.study.tune import Limit, Observer
+    from ftr.study.tune import Limit, Observer, storage_folder
 
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(ahead or "auto")
     limit = Limit(board)
-    place = None if storage is None else below(storage, "tune")
+    filesystem, folder = (None, None) if storage is None else storage_folder(storage, "tune")
     with atomic.scratch("tune") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(run_trial, shared=shared), trials.resources),
@@ -344,7 +348,8 @@ def drive(
             ),
             run_config=tune.RunConfig(
                 name="tune",
-                storage_path=place or scratch,
+                storage_path=folder or scratch,
+                storage_filesystem=filesystem,
                 failure_config=tune.FailureConfig(max_failures=trials.retries),
                 callbacks=[Observer(board)],
                 stop=limit,
@@ -352,24 +357,11 @@ def drive(
             ),
         )
         tuner.fit()
-    if place:
-        _remove(place)
+    if filesystem is not None:
+        # What Tune wrote for itself; the sweep does not need it.
+        with contextlib.suppress(OSError):
+            filesystem.delete_dir(folder)
     return limit.ending or board.source.ending
-
-
-def below(uri: str, name: str) -> str:
-    """Return the address of `name` below a storage's, whose options may stand after a `?`."""
-    place, question, options = uri.partition("?")
-    return f"{place.rstrip('/')}/{name}{question}{options}"
-
-
-def _remove(uri: str) -> None:
-    """Remove what Tune wrote for itself; the sweep does not need it."""
-    from pyarrow import fs
-
-    with contextlib.suppress(OSError):
-        system, path = fs.FileSystem.from_uri(uri)
-        system.delete_dir(path)
 
 
 def _folder_name(trial: Any) -> str:

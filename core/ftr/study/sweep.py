@@ -48,9 +48,10 @@ from ftr.study.analysis import importance, write_expected, write_importance
 from ftr.study.directory import SweepDirectory
 from ftr.study.ensemble import add_ensemble, check_ensemble
 from ftr.study.remote import RemoteSweep, data_key, prepare_all, shared_data
-from ftr.study.search import Budget, Ending, Trials, connected, drive, make_proposer
+from ftr.study.search import Budget, Ending, Trials, connected, credentials, drive, make_proposer
 from ftr.study.table import LiveTable
 from ftr.study.trials import Entry, SweepState, Trial, rank, replay, winner, write_leaderboard
+from ftr.terminal import known_secrets, masked, unmasked
 from ftr.train.progress import STOP
 
 if TYPE_CHECKING:
@@ -272,6 +273,11 @@ class Driver:
         self.config, self.sweep = resolved.base.config, resolved.sweep
         self.storage = checked_storage(self.config.compute.storage)
 
+    def __getstate__(self) -> None:
+        """Keep nothing: Tune writes its scheduler, on which this hangs, into a file, and the
+        settings have secrets.
+        """
+
     def begin(self) -> SweepResult:
         """Start a new sweep."""
         with (
@@ -332,9 +338,13 @@ class Driver:
         return trial_config(self.resolved.base, values, self.registry, seed).config
 
     def _spec(self, values: Mapping[str, object], seed: int) -> dict[str, Any]:
+        config = self._configured(values, seed).model_dump(mode="json")
+        hidden = masked(config)
+        # The trial process knows the secrets of the settings (`Shared.secrets`), not those that are
+        # searched.
         return {
             "values": dict(values),
-            "config": self._configured(values, seed).model_dump(mode="json"),
+            "config": hidden if unmasked(hidden)[0] == config else config,
         }
 
     def _adoption(self, board: Board) -> Callable[[int, int, Mapping[str, object]], dict[str, Any]]:
@@ -466,6 +476,8 @@ class Driver:
             checkpoint_always=self.sweep.scheduler in NEEDS_CHECKPOINTS,
             free=PBT_KEYS if self.sweep.scheduler == "pbt" else (),
             threads=max(int(self.config.compute.cpus or 1), 1),
+            secrets=known_secrets(),
+            environment=credentials() if self.storage else {},
         )
 
     def _closed(self, directory: SweepDirectory) -> Callable[[Trial], None]:

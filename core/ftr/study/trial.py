@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +140,9 @@ class Shared:
     `folder` is where the run directories of the trials lie, `prepared` the encoded data by
     `data_key`, `record` what every `run.json` opens with. With `storage` the nodes share no folder:
     run directories and data go through it.
+    `secrets` are those of the settings, which the configurations of trials have masked, and
+    `environment` is what the storage asks for: Tune writes configurations into files, and Ray shows
+    runtime environments, but neither does so with this.
     """
 
     folder: str
@@ -151,6 +154,8 @@ class Shared:
     checkpoint_always: bool
     free: tuple[str, ...]
     threads: int | None
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 def run_trial(config: dict[str, Any], shared: Shared) -> None:
@@ -162,8 +167,14 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
     """
     from ray import tune
 
+    from ftr.study.tune import StorageHandler
     from ftr.train.inference import trim_memory
 
+    os.environ.update(shared.environment)
+    masking.remember("", shared.secrets)
+    config = {**config, "config": masking.unmasked(config["config"])[0]}
+    if shared.storage:
+        StorageHandler.learn(shared.storage)
     remote = (
         RemoteTrial.open(shared.storage, shared.record["sweep"], config["trial"])
         if shared.storage
