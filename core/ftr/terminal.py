@@ -81,6 +81,13 @@ def remember(key: str, value: object) -> None:
     )
 
 
+def known_secrets() -> dict[str, str]:
+    """Return the secrets among the settings of this process by key, for `remember` in another one.
+    They may be sent to its memory, not written anywhere.
+    """
+    return dict(_known)
+
+
 def unmasked(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return the configuration of a record with the secrets that this process knows, and the dotted
     keys of those it does not.

@@ -12,9 +12,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pyarrow import fs
 
 from ftr import atomic
+from ftr.cluster.places import reach
 from ftr.cluster.ship import local_splits, share_splits
 from ftr.cluster.storage import Storage
 from ftr.config.space import LISTS
@@ -24,6 +27,7 @@ from ftr.runs.directory import LOCK
 from ftr.runs.prepare import Prepared, prepare
 from ftr.runs.run import plain
 from ftr.study.directory import SweepDirectory
+from ftr.terminal import mask
 
 if TYPE_CHECKING:
     from ftr.config.schema import RunConfig
@@ -190,3 +194,85 @@ def fetch_sweep(uri: str, output: Path) -> Path:
         atomic.write_bytes(folder / JOURNAL, journal)
         atomic.write_bytes(folder / RECORD, record)
     return folder
+
+
+def _call(name: str, *keywords: str, **fixed: object) -> Callable[..., Any]:
+    """Return a method that calls the one of the real file system; pyarrow passes the last arguments
+    by position, which that one takes by keyword.
+    """
+
+    def call(self: StorageHandler, *given: Any) -> Any:
+        paths = len(given) - len(keywords)
+        named = dict(zip(keywords, given[paths:], strict=True))
+        return getattr(self.system, name)(*given[:paths], **named, **fixed)
+
+    return call
+
+
+class StorageHandler(fs.FileSystemHandler):  # type: ignore[misc]  # pyarrow is not checked
+    """The file system of `compute.storage` for Tune, which writes what it is given into files.
+
+    Pickled it is the URI without secrets. A process knows the whole URI by `known`, and opens the
+    file system when Tune first uses it: by then the trial has set its credentials.
+    """
+
+    known: ClassVar[dict[str, str]] = {}
+    """The URIs of this process by what is shown of them."""
+
+    def __init__(self, shown: str) -> None:
+        self.shown = shown
+        self._opened: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StorageHandler, (self.shown,)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StorageHandler) and self.shown == other.shown
+
+    def __hash__(self) -> int:
+        return hash(self.shown)
+
+    @classmethod
+    def learn(cls, uri: str) -> str:
+        """Note a URI of this process; returns what is shown of it."""
+        shown = mask(uri)
+        cls.known[shown] = uri
+        return shown
+
+    @property
+    def system(self) -> Any:
+        """The real file system."""
+        if self._opened is None:
+            self._opened, _ = reach(self.known.get(self.shown, self.shown))
+        return self._opened
+
+    def get_type_name(self) -> str:
+        """Return the word for this kind of file system."""
+        return "ftr-storage"
+
+    def get_file_info_selector(self, selector: Any) -> Any:
+        """Return what a folder holds."""
+        return self.system.get_file_info(selector)
+
+    def delete_root_dir_contents(self) -> None:
+        """Refuse to delete the whole of a storage."""
+        raise PermissionError("ftr deletes no storage as a whole")
+
+    get_file_info = _call("get_file_info")
+    normalize_path = _call("normalize_path")
+    create_dir = _call("create_dir", "recursive")
+    delete_dir = _call("delete_dir")
+    delete_dir_contents = _call("delete_dir_contents", "missing_dir_ok")
+    delete_file = _call("delete_file")
+    move = _call("move")
+    copy_file = _call("copy_file")
+    open_input_stream = _call("open_input_stream", compression=None)
+    open_input_file = _call("open_input_file")
+    open_output_stream = _call("open_output_stream", "metadata", compression=None)
+    open_append_stream = _call("open_append_stream", "metadata", compression=None)
+
+
+def storage_folder(uri: str, name: str) -> tuple[Any, str]:
+    """Return the file system of a storage as Tune may have it, and the path of `name` in it."""
+    _, root = reach(uri)
+    return fs.PyFileSystem(StorageHandler(StorageHandler.learn(uri))), f"{root.rstrip('/')}/{name}"

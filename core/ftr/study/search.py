@@ -337,5 +337,9 @@ def room(
 
 
 def credentials() -> dict[str, str]:
-    """Return what the environment says of S3, for the processes on the nodes."""
+    """Return what the environment says of S3, for the processes on the nodes.
+
+    To be sent as an argument: Ray shows a runtime environment in its dashboard, its job list and
+    its logs.
+    """
     return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}

@@ -53,6 +53,7 @@ from ftr.study.search import (
 )
 from ftr.study.table import LiveTable
 from ftr.study.trials import Entry, SweepState, Trial, rank, replay, winner, write_leaderboard
+from ftr.terminal import known_secrets, masked, unmasked
 from ftr.train.progress import STOP
 
 if TYPE_CHECKING:
@@ -245,13 +246,17 @@ class Driver:
         self.config, self.sweep = resolved.base.config, resolved.sweep
         self.storage = checked_storage(self.config.compute.storage)
 
+    def __getstate__(self) -> None:
+        """Keep nothing: Tune writes its scheduler, on which this hangs, into a file, and the
+        settings have secrets.
+        """
+
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Trials]:
         compute = self.config.compute
-        secrets = credentials() if compute.storage else {}
         with (
             one_training(),
-            connected(compute, self.registry, self.say, {**TUNE_SETTINGS, **secrets}),
+            connected(compute, self.registry, self.say, TUNE_SETTINGS),
             STOP.listening(),
         ):
             yield trials_at_once(compute, self.sweep, self.say)
@@ -306,9 +311,13 @@ class Driver:
         return trial_config(self.resolved.base, values, self.registry, seed).config
 
     def _spec(self, values: Mapping[str, object], seed: int) -> dict[str, Any]:
+        config = self._configured(values, seed).model_dump(mode="json")
+        hidden = masked(config)
+        # The trial process knows the secrets of the settings (`Shared.secrets`), not those that are
+        # searched.
         return {
             "values": dict(values),
-            "config": self._configured(values, seed).model_dump(mode="json"),
+            "config": hidden if unmasked(hidden)[0] == config else config,
         }
 
     def _adoption(self, board: Board) -> Callable[[int, int, Mapping[str, object]], dict[str, Any]]:
@@ -439,6 +448,8 @@ class Driver:
             checkpoint_always=self.sweep.scheduler in NEEDS_CHECKPOINTS,
             free=PBT_KEYS if self.sweep.scheduler == "pbt" else (),
             threads=max(int(self.config.compute.cpus or 1), 1),
+            secrets=known_secrets(),
+            environment=credentials() if self.storage else {},
         )
 
     def _closed(self, directory: SweepDirectory) -> Callable[[Trial], None]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ftr.runs.launch import launch_in_trial
 from ftr.runs.prepare import prepare
 from ftr.runs.record import beginning
 from ftr.runs.run import found, plain, session_spec
-from ftr.study.remote import RemoteTrial, data_key, splits_here
+from ftr.study.remote import RemoteTrial, StorageHandler, data_key, splits_here
 from ftr.train import checkpoint as history
 from ftr.train.checkpoint import CHECKPOINTS, folders, remove_checkpoints
 
@@ -138,6 +139,9 @@ class Shared:
     `folder` is where the run directories of the trials lie, `prepared` the encoded data by
     `data_key`, `record` what every `run.json` opens with. With `storage` the nodes share no folder:
     run directories and data go through it.
+    `secrets` are those of the settings, which the configurations of trials have masked, and
+    `environment` is what the storage asks for: Tune writes configurations into files, and Ray shows
+    runtime environments, but neither does so with this.
     """
 
     folder: str
@@ -149,6 +153,8 @@ class Shared:
     checkpoint_always: bool
     free: tuple[str, ...]
     threads: int | None
+    secrets: dict[str, str] = field(default_factory=dict, repr=False)
+    environment: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 def run_trial(config: dict[str, Any], shared: Shared) -> None:
@@ -162,6 +168,11 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
 
     from ftr.train.inference import trim_memory
 
+    os.environ.update(shared.environment)
+    masking.remember("", shared.secrets)
+    config = {**config, "config": masking.unmasked(config["config"])[0]}
+    if shared.storage:
+        StorageHandler.learn(shared.storage)
     remote = (
         RemoteTrial.open(shared.storage, shared.record["sweep"], config["trial"])
         if shared.storage

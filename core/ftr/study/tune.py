@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pyarrow import fs
 from ray import tune
 from ray.tune import Callback, Stopper
 from ray.tune.search import Searcher
@@ -24,6 +23,7 @@ from ftr import atomic
 from ftr.config.space import grid_points, grid_size
 from ftr.errors import FtrError
 from ftr.study.directory import Journal
+from ftr.study.remote import storage_folder
 from ftr.study.search import Budget, Ending, Proposer, Trials, Values
 from ftr.study.table import LiveTable
 from ftr.study.trial import Shared, run_trial
@@ -482,7 +482,7 @@ def drive(
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(ahead or "auto")
     limit = Limit(board)
-    place = None if storage is None else below(storage, "tune")
+    filesystem, folder = (None, None) if storage is None else storage_folder(storage, "tune")
     with atomic.scratch("tune") as scratch:
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(run_trial, shared=shared), trials.resources),
@@ -497,7 +497,8 @@ def drive(
             ),
             run_config=tune.RunConfig(
                 name="tune",
-                storage_path=place or scratch,
+                storage_path=folder or scratch,
+                storage_filesystem=filesystem,
                 failure_config=tune.FailureConfig(max_failures=trials.retries),
                 callbacks=[Observer(board)],
                 stop=limit,
@@ -505,22 +506,11 @@ def drive(
             ),
         )
         tuner.fit()
-    if place:
-        _remove(place)
+    if filesystem is not None:
+        # What Tune wrote for itself; the sweep does not need it.
+        with contextlib.suppress(OSError):
+            filesystem.delete_dir(folder)
     return limit.ending or board.source.ending
-
-
-def below(uri: str, name: str) -> str:
-    """Return the address of `name` below a storage's, whose options may stand after a `?`."""
-    place, question, options = uri.partition("?")
-    return f"{place.rstrip('/')}/{name}{question}{options}"
-
-
-def _remove(uri: str) -> None:
-    """Remove what Tune wrote for itself; the sweep does not need it."""
-    with contextlib.suppress(OSError):
-        system, path = fs.FileSystem.from_uri(uri)
-        system.delete_dir(path)
 
 
 def _folder_name(trial: Any) -> str:
