@@ -8,13 +8,16 @@ import shlex
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ftr.train.checkpoint import last_step
 from interruptions import Start, logged, outcome, resumed, wait_for, words
 from trainings import REVIEWS, Settings, train
+
+if TYPE_CHECKING:
+    from ftr.runs.run import RunResult
 
 LONG: Settings = {
     **REVIEWS,
@@ -97,3 +100,30 @@ def test_a_signal_leaves_a_checkpoint_of_that_step_and_the_command_that_resumes(
     assert shlex.split(resuming) == ["ftr", "resume", f"runs/{run.name}"]
     resumed(run)
     assert outcome(run) == undisturbed
+
+
+@pytest.mark.parametrize("seconds", [0.7, 1.5, 3.0])
+@pytest.mark.parametrize("kind", ["run", "predict"])
+def test_ctrl_c_while_libraries_and_the_model_load_is_one_line_and_leaves_nothing(
+    kind: str,
+    seconds: float,
+    start: Start,
+    classifier: RunResult,
+    tiny_bert: Path,
+    reviews: Path,
+    tmp_path: Path,
+) -> None:
+    asked = {
+        "run": words(LONG, dataset=reviews, model=tiny_bert, output=tmp_path / "runs"),
+        "predict": [str(classifier.path), str(reviews), "--output", str(tmp_path / "rows.jsonl")],
+    }
+    process = start(kind, *asked[kind])
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert not (tmp_path / "rows.jsonl").exists() or process.returncode == 0
+    if process.returncode != 0 or kind == "run":  # a fast machine may have predicted by then
+        assert process.returncode == 130 and out == "" and "Traceback" not in err
+        # One that reads data or trains by then has said more before.
+        assert err.splitlines()[-1].startswith(("ftr: interrupted", "  ftr resume"))
+    assert not list(tmp_path.rglob("*.new-*"))
