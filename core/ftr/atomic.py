@@ -205,6 +205,21 @@ def locked(path: Path, *, seconds: float = -1, holder: bytes = b"") -> Iterator[
         yield
 
 
+@contextlib.contextmanager
+def folder_locked(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes that do the same, waiting for them.
+
+    It leaves no file behind. On a file system without locks nothing is held.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def is_locked(path: Path) -> bool | None:
     """Whether a living process holds the lock on a file or folder; None where that is unknown."""
     try:

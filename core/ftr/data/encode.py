@@ -177,7 +177,7 @@ def discard(place: Path) -> None:
     """
     if not os.path.lexists(place):
         return
-    with atomic.locked(place.parent / ".lock"):
+    with atomic.folder_locked(place.parent):
         if stored(place) is None and os.path.lexists(place):
             show(f"ftr: `{place}` is damaged, and is encoded again")
             with atomic.workroom(place) as old:
