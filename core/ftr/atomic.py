@@ -188,8 +188,12 @@ def locked(path: Path, *, seconds: float = -1, holder: bytes = b"") -> Iterator[
     from filelock import FileLock
 
     def note(handle: int) -> None:
-        os.ftruncate(handle, 0)
-        os.write(handle, holder)
+        try:
+            os.ftruncate(handle, 0)
+            os.write(handle, holder)
+        except OSError:  # a full disk: no empty file stays
+            path.unlink()
+            raise
 
     # The library would make the folder.
     path.parent.stat()
