@@ -44,6 +44,15 @@ def test_no_heavy_module_is_loaded(arguments: list[str]) -> None:
     assert (result.returncode, result.stderr) == (0, "[]\n")
 
 
+@pytest.mark.parametrize("module", ["ftr.study.study", "ftr.study.sweep", "ftr.runs.evaluate"])
+def test_what_a_command_starts_with_loads_nothing_that_trains(module: str) -> None:
+    script = f"import sys, {module}; print(sorted(set({HEAVY[:4]!r}) & set(sys.modules)))"
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (result.returncode, result.stdout) == (0, "[]\n"), result.stderr
+
+
 @pytest.mark.parametrize("arguments", [["list"], ["--help"], ["plugins"]], ids=" ".join)
 def test_it_answers_within_a_quarter_second(arguments: list[str]) -> None:
     assert min(_processor_seconds(arguments) for _ in range(5)) < LIMIT

@@ -20,7 +20,6 @@ from ftr.model.components import make_model
 from ftr.runs.prepare import Prepared, encode_splits
 from ftr.study.ensemble import Finished
 from ftr.study.members import WEIGHTS, Member
-from ftr.train.inference import EncodedSplit
 
 Array = npt.NDArray[np.float64]
 Right = npt.NDArray[np.bool_]
@@ -61,6 +60,8 @@ def write_weights(run: Finished, weights: Array) -> None:
 
 def right_rows(run: Finished, member: Member, prepared: Prepared) -> Right:
     """Return which training rows a member gets right, in their stored order."""
+    from ftr.train.inference import EncodedSplit
+
     config, head, card = member.config, run.head, run.card
     rows = EncodedSplit(*prepared.splits["train"].open()).rows.to_list()
     # Encoded like rows that are predicted, which may differ from rows that are trained on.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ftr import atomic
 from ftr.config.resolve import recorded_config
@@ -30,10 +30,11 @@ from ftr.runs.run import Say, check_same_data
 from ftr.study.directory import SweepDirectory
 from ftr.study.trials import Entry
 from ftr.terminal import quiet_libraries
-from ftr.train.ensemble import judge, load_engine, member_folders, stir, unlike, write_ensemble
 from ftr.train.hardware import Numerics, choose_numerics
-from ftr.train.inference import EncodedSplit, Engine, combiner
 from ftr.train.scoring import Scorer
+
+if TYPE_CHECKING:
+    from ftr.train.inference import EncodedSplit, Engine
 
 Method = Literal["outputs", "weights", "votes"]
 Summary = dict[str, Any]
@@ -77,6 +78,8 @@ class Finished:
 
     def engine(self) -> Engine:
         """Load its model."""
+        from ftr.train.ensemble import load_engine
+
         return load_engine([self.directory.model], self.head, self.card, numerics())
 
     def features(self, rows: Sequence[Row]) -> dict[str, list[Any]]:
@@ -131,6 +134,8 @@ class Ensemble:
 
         Without `state` the head tunes it on the first split. Raises what loading models raises.
         """
+        from ftr.train.ensemble import judge, load_engine, member_folders, stir, write_ensemble
+
         card = self.members[0].card
         folders = [member.directory.model for member in self.members]
         head, members, tried = self.members[0].head, self.members, dict[int, float]()
@@ -179,6 +184,8 @@ def check_ensemble(asked: str | None, config: RunConfig, registry: Registry) -> 
     several models give.
     """
     if asked is not None and not of_weights(asked):
+        from ftr.train.inference import combiner
+
         try:
             combiner(make_head(registry, config.head))
         except PluginError as error:
@@ -282,6 +289,8 @@ def _other_reading(best: Finished, member: Finished, rows: Sequence[Row]) -> str
 
 def _other_kind(best: Finished, member: Finished, weights: bool) -> str | None:
     if weights:
+        from ftr.train.ensemble import unlike
+
         return unlike(best.directory.model, member.directory.model)
     mine, theirs = (_model_type(one) for one in (best, member))
     return None if mine == theirs else f"its model is a `{theirs}`, not a `{mine}`"
@@ -376,6 +385,8 @@ def _of_trials(
     def targets(name: str) -> EncodedSplit | None:
         if not scorer.loss:
             return None
+        from ftr.train.inference import EncodedSplit
+
         first = chosen.members[0]
         tokenizer = Pretrained(str(first.directory.model)).tokenizer()
         given = splits[name].rows.to_list()
@@ -409,6 +420,8 @@ def _of_trials(
 
 def held_out(prepared: Prepared) -> dict[str, EncodedSplit]:
     """Open the encoded held-out rows: validation first, whose state test is scored with."""
+    from ftr.train.inference import EncodedSplit
+
     return {
         name: EncodedSplit(*prepared.splits[name].open())
         for name in HELD_OUT

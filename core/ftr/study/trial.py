@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from ftr import atomic
-from ftr import terminal as masking
 from ftr.config.schema import RunConfig
 from ftr.errors import FtrError, RequestError, ScoreError
 from ftr.registry.registry import get_registry
@@ -23,7 +22,8 @@ from ftr.runs.prepare import prepare
 from ftr.runs.record import beginning
 from ftr.runs.run import found, plain, session_spec
 from ftr.study.remote import RemoteTrial, StorageHandler, data_key, splits_here
-from ftr.train import checkpoint as history
+from ftr.terminal import remember, unmasked
+from ftr.train import checkpoint
 from ftr.train.checkpoint import CHECKPOINTS, folders, remove_checkpoints
 
 
@@ -169,8 +169,8 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
     from ftr.train.inference import trim_memory
 
     os.environ.update(shared.environment)
-    masking.remember("", shared.secrets)
-    config = {**config, "config": masking.unmasked(config["config"])[0]}
+    remember("", shared.secrets)
+    config = {**config, "config": unmasked(config["config"])[0]}
     if shared.storage:
         StorageHandler.learn(shared.storage)
     remote = (
@@ -215,7 +215,7 @@ def _trained(
     if _is_done(directory):
         return evaluations(directory, shared.primary)
     run_config = RunConfig.model_validate(config["config"])
-    masking.remember("", config["config"])
+    remember("", config["config"])
     prepared = _prepared(run_config, shared)
     record = {
         **beginning(),
@@ -290,7 +290,7 @@ def evaluations(directory: RunDirectory, score: str) -> list[dict[str, Any]]:
             },
             "seconds": entry.get("seconds", 0.0),
         }
-        for entry in history.evaluations(directory.path)
+        for entry in checkpoint.evaluations(directory.path)
     ]
 
 
