@@ -69,13 +69,12 @@ def machine(change: Callable[[nn.Module], object]) -> Iterator[list[Any]]:
     """Change every model that a training in this process builds; yields what `change` returned for
     each.
     """
-    from ftr.train import inference as ready
-    from ftr.train import session
+    from ftr.train import inference, session
 
     found: list[Any] = []
 
     def changed(*args: Any, **kwargs: Any) -> Any:
-        engine = ready.build_engine(*args, **kwargs)
+        engine = inference.build_engine(*args, **kwargs)
         found.append(change(engine.model))
         return engine
 

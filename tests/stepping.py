@@ -13,11 +13,10 @@ import torch  # noqa: TID253 - the tests that import this train
 from ftr.config.schema import Component, PretrainedOptions, RunConfig
 from ftr.model.pretrained import Pretrained
 from ftr.registry.protocols import EncodeSettings
-from ftr.train.batches import BatchPlan, Share
-from ftr.train.losses import Objective
-from ftr.train.progress import Meter, Stop
-from ftr.train.snapshot import Snapshots
-from ftr.train.steps import Steps
+from ftr.train.batches import BatchPlan, Shard
+from ftr.train.checkpoint_manager import CheckpointManager
+from ftr.train.progress import Interrupt, Meter
+from ftr.train.steps import Objective, Steps
 from ftr.train.trainer import StepTrainer
 from ftr_plugins.classification.head import SequenceClassificationHead
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
@@ -78,14 +77,14 @@ class Case:
         limit: int = 1000,
         tokens: int | None = None,
         batch: int = BATCH,
-        share: Share | None = None,
+        share: Shard | None = None,
         weights: Any = None,
     ) -> Steps:
         """Return the steps of the features."""
         return Steps(
             self.features,
             BatchPlan(self.lengths, batch, 0),
-            share or Share(),
+            share or Shard(),
             self.head,
             self.tokenizer,
             limit,
@@ -150,10 +149,10 @@ def trainer_of(
         tokenizer=case.tokenizer,
         evaluate=None,
         meter=Meter(steps=len(steps), epochs=1),
-        snapshots=Snapshots(folder, config, {}, 0, 1, print),
-        stop=Stop(),
+        checkpoints=CheckpointManager(folder, config, {}, 0, 1, print),
+        interrupt=Interrupt(),
         callbacks=[],
         objective=Objective(case.head, smoothing),
         ladder=ladder,
-        say=lambda line: None,
+        log=lambda line: None,
     )

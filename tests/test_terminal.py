@@ -35,7 +35,7 @@ def test_no_message_obeys_what_it_quotes(command: str, capfd: pytest.CaptureFixt
 def test_lines_of_jobs_and_the_live_line_are_plain(capsys: pytest.CaptureFixture[str]) -> None:
     to_stderr(f"class `{NASTY}`\tis rare")
     stream = io.StringIO()
-    ProgressLine(stream=stream).say(NASTY)
+    ProgressLine(stream=stream).log(NASTY)
     assert capsys.readouterr().err == f"class `{PLAIN}`\tis rare\n"
     assert stream.getvalue() == f"{PLAIN}\n"
 

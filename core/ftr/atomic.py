@@ -31,6 +31,8 @@ from ftr.terminal import masked
 
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 _UNFINISHED = re.compile(r"\.(?:new|old)-(?:([0-9a-f]{8})-)?(\d+)(?:-[0-9a-z_]+)?$")
+JSON_LIMIT = 256 * 2**20
+"""Bytes of a JSON file; the largest tokenizers have 35 MB."""
 _YOUNG = 60.0
 """Seconds within which what a living process made may not be locked yet."""
 
@@ -94,6 +96,23 @@ def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 def json_lines(records: Iterable[Mapping[str, Any]]) -> str:
     """Return one JSON object a line."""
     return "".join(json.dumps(record, ensure_ascii=False, default=str) + "\n" for record in records)
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds that somebody else may have written.
+
+    Raises `OSError`, `ValueError`.
+    """
+    if path.exists() and not path.is_file():
+        raise ValueError("it is not a regular file")
+    with path.open("rb") as stream:
+        if os.fstat(stream.fileno()).st_size > JSON_LIMIT:
+            raise ValueError(f"it has more than {JSON_LIMIT // 2**20} MB")
+        text = stream.read(JSON_LIMIT + 1)
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ftr.config.schema import PretrainedOptions
 from ftr.errors import ModelError, RunError
-from ftr.model.export import FTR_JSON, ModelCard, read_card, save_model
+from ftr.model.folder import FTR_JSON, ModelCard, read_card, save_model
 from ftr.model.pretrained import Pretrained
 from ftr_plugins.classification.head import SequenceClassificationHead
 

@@ -17,7 +17,7 @@ from transformers import (
 
 from ftr.config.schema import RunConfig
 from ftr.errors import ConfigError
-from ftr.model.parameters import Trains, parts_of, short
+from ftr.model.parameters import TrainableParts, parts_of, short
 from ftr.testing.tiny import FAMILIES, tiny_config
 from ftr.train.trainer import StepTrainer
 from interruptions import interrupted, outcome, resumed
@@ -148,7 +148,7 @@ def test_new_weights_in_the_backbone_belong_to_the_head() -> None:
         "classifier.weight",
         "classifier.bias",
     }
-    Trains(model, config(freeze="backbone"))
+    TrainableParts(model, config(freeze="backbone"))
     assert trainable(model) == model.new_weights
 
 
@@ -165,7 +165,7 @@ def test_new_weights_in_the_backbone_belong_to_the_head() -> None:
 )
 def test_what_is_frozen_has_no_gradients(freeze: Any, frozen: set[str]) -> None:
     model = made("bert")
-    trains = Trains(model, config(freeze=freeze))
+    trains = TrainableParts(model, config(freeze=freeze))
     for part in parts_of(model):
         assert all(one.requires_grad is (part.name not in frozen) for one in part.parameters)
     assert {part.name for part in trains.last} == {
@@ -199,7 +199,7 @@ def test_frozen_parts_thaw_from_the_top_at_their_steps(
     options: dict[str, Any], expected: dict[int, str]
 ) -> None:
     model = made("bert")
-    trains = Trains(model, config(freeze="backbone", **options))
+    trains = TrainableParts(model, config(freeze="backbone", **options))
     assert trainable(model) == {name for name, _ in model.named_parameters()}, (
         "an optimizer must see all that will ever train"
     )
@@ -220,10 +220,10 @@ def test_frozen_parts_thaw_from_the_top_at_their_steps(
 
 def test_what_trains_is_said_in_a_line() -> None:
     model = made("bert")
-    trains = Trains(model, config(freeze=1))
+    trains = TrainableParts(model, config(freeze=1))
     assert trains.line(trains.last).endswith("parameters: layer 1, the pooler and the head")
     assert trains.line([trains.parts[-1]]).endswith("parameters: the head")
-    whole = Trains(made("gpt2"), config())
+    whole = TrainableParts(made("gpt2"), config())
     assert whole.line(whole.first).startswith("all ")
     assert [short(number) for number in (7, 999, 1155, 22_713_600, 109_483_778, 1_500_000_000)] == [
         "7", "999", "1.16k", "22.7M", "109M", "1.5B",
@@ -246,9 +246,9 @@ def test_freezing_everything_is_refused_naming_both_keys() -> None:
         match=r"`train.freeze=backbone` leaves nothing to train: head `h` adds no weights to model "
         r"`m`",
     ):
-        Trains(bare, config(freeze="backbone"))
+        TrainableParts(bare, config(freeze="backbone"))
     with pytest.raises(ConfigError, match=r"`train.freeze=3`: model `m` has 2 layers"):
-        Trains(made("bert"), config(freeze=3))
+        TrainableParts(made("bert"), config(freeze=3))
     assert [part.name for part in parts_of(Bare())] == ["embeddings", "layer 0", "layer 1"]
 
 

@@ -67,7 +67,7 @@ def test_a_process_that_is_killed_again_and_again_loses_nothing(
         assert [entry["status"] for entry in json.loads(listing)] == ["stopped"]
         process = start("resume", run)
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 0 and "going on from step" in err and "model:  " in out
+    assert process.returncode == 0 and "resuming from step" in err and "model:  " in out
     assert outcome(run) == undisturbed
     record = json.loads((run / "run.json").read_text())
     steps = [part["step"] for part in record["resumed"]]

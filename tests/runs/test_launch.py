@@ -106,7 +106,7 @@ def test_a_worker_that_dies_is_replaced_and_the_training_goes_on(
     wait_for(lambda: logged(tmp_path) >= 8, process)
     os.kill(workers_of(process)[-1], signal.SIGKILL)
     _, err = process.communicate(timeout=200)
-    assert process.returncode == 0 and "going on from step" in err
+    assert process.returncode == 0 and "resuming from step" in err
     (run,) = tmp_path.iterdir()
     assert outcome(run) == outcome(shared.path)
     (part,) = json.loads((run / "run.json").read_text())["resumed"]

@@ -69,5 +69,5 @@ def test_a_power_cut_during_a_training_is_resumed_to_the_same_bytes(
     with powercut.powered_again(image, tmp_path / "disk") as again:
         (run,) = (again / "runs").iterdir()
         out, err = start("resume", run).communicate()
-        assert "model:  " in out and "going on from step" in err, err
+        assert "model:  " in out and "resuming from step" in err, err
         assert outcome(run) == undisturbed

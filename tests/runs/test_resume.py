@@ -18,9 +18,9 @@ import pytest
 from ftr.errors import ConfigError, DataError, ModelError, RequestError, RunError
 from ftr.runs.directory import LOCK, hold
 from ftr.study.study import resume
-from ftr.train.best import Kept
+from ftr.train.checkpoint import BestCheckpoint
+from ftr.train.checkpoint_manager import CheckpointManager
 from ftr.train.session import Session
-from ftr.train.snapshot import Snapshots
 from ftr.train.trainer import StepTrainer
 from interruptions import command, cut_off, interrupted, outcome, resumed
 from tiers import slow_but
@@ -45,10 +45,10 @@ PLACES: dict[str, Place] = {
     "in the middle of an epoch": STEP,
     "at an epoch's end, before its evaluation": (StepTrainer, "evaluate", 2),
     "in an evaluation": (Session, "predict", 3),
-    "after an evaluation, before its checkpoint": (Snapshots, "save", 5),
-    "before the best weights are saved": (Kept, "save", 1),
-    "after the last step": (Session, "settle", 1),
-    "in the final predictions": (Kept, "put_state", 1),
+    "after an evaluation, before its checkpoint": (CheckpointManager, "save", 5),
+    "before the best weights are saved": (BestCheckpoint, "save", 1),
+    "after the last step": (Session, "finish", 1),
+    "in the final predictions": (BestCheckpoint, "write_state", 1),
 }
 EVERY_EPOCH: Settings = {"epochs": 3, "train.save_steps": 5}
 """The last of these is of the last step: nothing is left to train."""
@@ -164,7 +164,7 @@ def test_a_training_may_be_cut_off_again_and_again(
     for owner, name, call in (
         (StepTrainer, "training_step", 3),
         (Session, "predict", 1),
-        (Session, "settle", 1),
+        (Session, "finish", 1),
     ):
         with pytest.MonkeyPatch.context() as patch:
             cut_off(patch, owner, name, call)
@@ -217,14 +217,14 @@ def test_best_weights_that_were_lost_come_back_from_the_checkpoint(
 def test_weights_that_were_changed_while_training_are_not_passed_off_as_the_best(
     tiny_bert: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inner = Session.settle
+    inner = Session.finish
 
     def spoiled(self: Session, restore: bool = True) -> Any:
         path = self.folder / "model" / "model.safetensors"
         path.write_bytes(path.read_bytes()[:-4] + b"\0\0\0\1")
         return inner(self, restore)
 
-    monkeypatch.setattr(Session, "settle", spoiled)
+    monkeypatch.setattr(Session, "finish", spoiled)
     with pytest.raises(
         RunError, match=r"model.safetensors` is not the file this run saved at step"
     ):

@@ -12,7 +12,7 @@ import pytest
 
 from ftr.cli.main import main
 from ftr.errors import DataError
-from ftr.model.export import read_card
+from ftr.model.folder import read_card
 from ftr.runs.evaluate import evaluate
 from ftr.runs.predictor import load
 from squad_rules import evaluate_v2

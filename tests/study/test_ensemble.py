@@ -12,7 +12,7 @@ import pytest
 import ftr
 from ftr.cli.main import main
 from ftr.errors import ModelError
-from ftr.model.export import read_card
+from ftr.model.folder import read_card
 from ftr.runs.evaluate import evaluate
 from ftr.runs.report import ensemble_lines
 from joined import join, noise, opposite, same, sweep_of

@@ -15,9 +15,9 @@ import torch
 
 from exhausted import refuse_rows
 from ftr.errors import RunError
-from ftr.train.batches import Share
-from ftr.train.losses import Objective
+from ftr.train.batches import Shard
 from ftr.train.memory import Ladder
+from ftr.train.steps import Objective
 from stepping import Case, trainer_of
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _work(
         case = Case(name, folder)
         seen = refuse_rows(case.model, least[rank], "forward" if rank else "backward")
         steps = case.steps(
-            1024, 4096, batch=len(case.features) - 1, share=Share(rank, 2), weights=weights_of(case)
+            1024, 4096, batch=len(case.features) - 1, share=Shard(rank, 2), weights=weights_of(case)
         )
         ladder = Ladder(1024, 4096, auto=True, top=4096)
         trainer = trainer_of(case, steps, folder, 0.1, ladder)
@@ -195,9 +195,9 @@ def test_a_model_that_is_divided_over_workers_is_told_to_take_smaller_passes(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(trainer.accelerator), "distributed_type", "FSDP")
         with pytest.raises(RunError, match="out of memory in a pass of 11 rows"):
-            trainer.accumulation.step(case.model, case.model, steps[0])
+            trainer.accumulator.step(case.model, case.model, steps[0])
 
 
 def test_the_objective_of_a_trainer_is_that_of_its_head(case: Case, tmp_path: Path) -> None:
     trainer = trainer_of(case, case.steps(), tmp_path)
-    assert trainer.accumulation.objective == Objective(case.head)
+    assert trainer.accumulator.objective == Objective(case.head)

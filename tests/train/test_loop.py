@@ -15,7 +15,7 @@ from ftr.runs.directory import RunDirectory
 from ftr.runs.prepare import prepare
 from ftr.runs.run import finish_run, session_spec
 from ftr.train.checkpoint import folders, last_step
-from ftr.train.loop import train_loop
+from ftr.train.session import train_loop
 from interruptions import outcome
 from trainings import REVIEWS, lines
 

@@ -19,7 +19,7 @@ from transformers.training_args import OptimizerNames
 
 from ftr.config.schema import Optimizer, RunConfig, Schedule
 from ftr.errors import ConfigError
-from ftr.model.parameters import Trains, parts_of
+from ftr.model.parameters import TrainableParts, parts_of
 from ftr.testing.tiny import tiny_config
 from ftr.train.hardware import Numerics
 from ftr.train.optim import (
@@ -27,9 +27,9 @@ from ftr.train.optim import (
     PACKAGES,
     SCHEDULE_FREE,
     WHILE_BACKWARD,
-    Rates,
+    LayerwiseRates,
     check_optimizer,
-    rates_of,
+    layerwise_rates,
     step_count,
     training_arguments,
     warmup_steps,
@@ -209,7 +209,7 @@ def test_the_number_of_steps_is_that_of_the_epochs_or_as_asked() -> None:
 def test_each_layer_has_the_rate_of_the_one_above_times_the_decay() -> None:
     settings = tiny_config("bert", 40)
     model = AutoModelForSequenceClassification.from_config(settings)
-    found = rates_of(parts_of(model), config(layerwise_decay=0.5))
+    found = layerwise_rates(parts_of(model), config(layerwise_decay=0.5))
     assert found is not None
     peaks = {part.name: found.of(part) for part in found.parts}
     assert peaks == {
@@ -235,8 +235,8 @@ def test_each_layer_has_the_rate_of_the_one_above_times_the_decay() -> None:
             (id(one) in decayed) is (group["weight_decay"] == 0.01) for one in group["params"]
         )
     frozen = AutoModelForSequenceClassification.from_config(settings)
-    trains = Trains(frozen, config(freeze=1, layerwise_decay=0.5))
-    assert [group["lr"] for group in Rates(trains.parts, 1.0, 0.5, 0.0).groups(())] == [
+    trains = TrainableParts(frozen, config(freeze=1, layerwise_decay=0.5))
+    assert [group["lr"] for group in LayerwiseRates(trains.parts, 1.0, 0.5, 0.0).groups(())] == [
         1.0,
         0.5,
         0.5,
@@ -247,7 +247,7 @@ def test_layers_are_asked_of_a_model_that_has_none() -> None:
     with pytest.raises(
         ConfigError, match=r"`train.layerwise_decay`: model `m` has no list of layers"
     ):
-        rates_of(parts_of(nn.Linear(2, 2)), config(layerwise_decay=0.5))
+        layerwise_rates(parts_of(nn.Linear(2, 2)), config(layerwise_decay=0.5))
 
 
 def test_a_run_with_a_rate_for_each_layer_logs_the_heads(

@@ -45,11 +45,11 @@ def test_where_no_one_watches_there_is_a_plain_line_every_half_minute(time: Cloc
 
 def test_lines_that_stay_are_printed_at_once_and_nothing_when_turned_off(time: Clock) -> None:
     stream = io.StringIO()
-    line_on(stream).say("epoch 1")
+    line_on(stream).log("epoch 1")
     off = line_on(stream, enabled=False)
     time.now += 100
     off.update("step")
-    off.say("epoch 2")
+    off.log("epoch 2")
     assert stream.getvalue() == "epoch 1\n"
 
 
@@ -61,7 +61,7 @@ def test_on_a_terminal_the_line_rewrites_itself_and_is_wiped_before_others(time:
         for text in ("step 10", "left out: too soon", "step 9"):
             time.now += 0.0 if text.startswith("left") else 0.25
             line.update(text)
-        line.say("saved")
+        line.log("saved")
         line.clear()
         shown = ""
         while not shown.endswith("saved\r\n"):  # what was written in parts may come in parts

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from ftr.train.batches import POOL_BATCHES, BatchPlan, Indices, Share, by_length, micro_batches
+from ftr.train.batches import POOL_BATCHES, BatchPlan, Indices, Shard, by_length, micro_batches
 
 
 def lengths_of(count: int, seed: int = 0) -> Indices:
@@ -64,7 +64,7 @@ def test_batches_hold_examples_of_like_length_and_come_in_no_order_of_length() -
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 def test_the_shares_of_the_workers_partition_every_batch(world: int) -> None:
     for batch in BatchPlan(lengths_of(30), 4, seed=0).epoch(0):
-        shares = [Share(rank, world).of(batch).tolist() for rank in range(world)]
+        shares = [Shard(rank, world).of(batch).tolist() for rank in range(world)]
         assert sorted(row for part in shares for row in part) == sorted(batch.tolist())
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
 

@@ -1,4 +1,4 @@
-"""Averages of weights: exact, and of those only that do not make the score worse."""
+"""ExponentialMovingAverage of weights: exact, and of those only that do not make the score worse."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from ftr.train.ensemble import Weights, greedy_soup, unlike
+from ftr.train.ensemble import Weights, architecture_difference, greedy_soup
 from ftr.train.scoring import Scorer
 
 
@@ -84,4 +84,4 @@ def test_what_the_config_says_decides_whether_weights_mean_the_same(
 ) -> None:
     config = json.loads((tiny_bert / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
-    assert unlike(tiny_bert, tmp_path) == cause
+    assert architecture_difference(tiny_bert, tmp_path) == cause

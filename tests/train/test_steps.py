@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from ftr.errors import PluginError
-from ftr.train.batches import MicroBatch, Share
-from ftr.train.losses import loss_terms
-from ftr.train.steps import ROWS_PER_MICRO_BATCH, StepLoader, Steps, micro_limits
+from ftr.train.batches import MicroBatch, Shard
+from ftr.train.steps import ROWS_PER_MICRO_BATCH, StepLoader, Steps, loss_terms, micro_limits
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
 from stepping import Case, trainer_of
 from trainings import QUESTIONS, REVIEWS, losses, train
@@ -63,7 +62,7 @@ def test_rows_of_several_windows_make_an_uneven_last_step(case: Case) -> None:
 
 def test_a_worker_without_rows_in_a_short_batch_still_takes_part(case: Case) -> None:
     count = len(case.features)
-    steps = case.steps(batch=count - 1, share=Share(1, 2))
+    steps = case.steps(batch=count - 1, share=Shard(1, 2))
     first, last = steps[0], steps[1]
     assert sum(micro.examples for micro in first) == (count - 1) // 2
     assert [micro.examples for micro in last] == [0] and loss_terms(last[0]) == 0

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from ftr.train.progress import STOP, Stop, stop_of_this_thread
+from ftr.train.progress import INTERRUPT, Interrupt, current_interrupt
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -19,19 +19,19 @@ def test_a_step_is_finished_first_and_a_second_signal_stops_at_once(
     before = [
         signal.signal(each, signal.default_int_handler) for each in (signal.SIGINT, signal.SIGTERM)
     ]
-    stop = Stop()
+    stop = Interrupt()
     try:
         with stop.listening():
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(number)
-            assert stop.asked, "an interrupt that a library swallows is not lost"
+            assert stop.requested, "an interrupt that a library swallows is not lost"
         with stop.listening():
-            stop.patient = True
+            stop.deferring = True
             signal.raise_signal(number)
-            assert stop.asked and "once more to stop at once" in capfd.readouterr().err
+            assert stop.requested and "once more to stop at once" in capfd.readouterr().err
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(number)
-        assert not stop.asked and signal.getsignal(number) is signal.default_int_handler
+        assert not stop.requested and signal.getsignal(number) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before[0])
         signal.signal(signal.SIGTERM, before[1])
@@ -47,10 +47,10 @@ def test_an_interrupt_within_a_del_is_neither_lost_nor_printed(
     hook = sys.unraisablehook
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        stop = Stop()
+        stop = Interrupt()
         with stop.listening():
             Slow()
-            assert stop.asked and capfd.readouterr().err == ""
+            assert stop.requested and capfd.readouterr().err == ""
     finally:
         signal.signal(signal.SIGINT, before)
     assert sys.unraisablehook is hook
@@ -59,23 +59,23 @@ def test_an_interrupt_within_a_del_is_neither_lost_nor_printed(
 def test_signals_that_are_ignored_stay_so() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with Stop().listening():
+        with Interrupt().listening():
             assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def test_a_training_in_another_thread_hears_nothing() -> None:
-    heard: list[Stop] = []
+    heard: list[Interrupt] = []
     before = signal.getsignal(signal.SIGTERM)
 
     def elsewhere() -> None:
-        heard.append(stop_of_this_thread())
-        with STOP.listening():
-            heard.append(stop_of_this_thread())
+        heard.append(current_interrupt())
+        with INTERRUPT.listening():
+            heard.append(current_interrupt())
 
     thread = threading.Thread(target=elsewhere)
     thread.start()
     thread.join()
-    assert stop_of_this_thread() is STOP and STOP not in heard
+    assert current_interrupt() is INTERRUPT and INTERRUPT not in heard
     assert signal.getsignal(signal.SIGTERM) is before

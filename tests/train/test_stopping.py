@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ftr.errors import ConfigError
-from ftr.train.best import Stopping
+from ftr.train.checkpoint import EarlyStopping
 from ftr.train.session import Session
 from ftr.train.trainer import StepTrainer
 from interruptions import interrupted, outcome, resumed
@@ -40,20 +40,20 @@ STILL = {
 def test_it_counts_evaluations_since_the_best(
     patience: int | None, better: list[bool], stops: int | None
 ) -> None:
-    stopping = Stopping(patience)
+    stopping = EarlyStopping(patience)
     ended = [
-        stopping.count(one, {"epoch": float(number), "step": number, "value": 0.5})
+        stopping.update(one, {"epoch": float(number), "step": number, "value": 0.5})
         for number, one in enumerate(better)
     ]
     assert ended == [number == stops for number in range(len(better))]
     assert stopping.stopped == (None if stops is None else {"epoch": float(stops), "step": stops})
     if stops is not None:
-        end = Stopping(patience, since=patience or 0)
-        assert not end.count(False, {"epoch": 9.0, "step": 9}, last=True), (
+        end = EarlyStopping(patience, since=patience or 0)
+        assert not end.update(False, {"epoch": 9.0, "step": 9}, last=True), (
             "the end of the training is not early"
         )
-    again = Stopping(patience)
-    again.go_on(stopping.state())
+    again = EarlyStopping(patience)
+    again.load_state_dict(stopping.state_dict())
     assert again == stopping
 
 
@@ -73,7 +73,7 @@ def test_a_training_stops_after_so_many_evaluations_that_are_no_better(whole: Ru
     assert seen == [1.0, 2.0, 3.0]
     best = next(one for one in lines(run.path / "metrics.jsonl") if one["kind"] == "validation")
     assert run.record["scores"]["validation"]["accuracy"] == best["accuracy"]
-    line = Stopping(2, since=2).line("accuracy", run.record["best"])
+    line = EarlyStopping(2, since=2).message("accuracy", run.record["best"])
     assert line.startswith(
         "stopped early: 2 evaluations without a better accuracy than"
     ) and line.endswith("epoch 1.00, whose weights are kept")
@@ -116,7 +116,7 @@ def test_the_direction_is_that_of_the_metric(
     ("owner", "name", "call"),
     [
         pytest.param(StepTrainer, "training_step", 13, marks=pytest.mark.slow),
-        (Session, "settle", 1),
+        (Session, "finish", 1),
     ],
     ids=["in between", "once it has stopped"],
 )

@@ -14,8 +14,14 @@ from torch.nn.functional import cross_entropy
 
 from ftr.config.schema import TrainConfig
 from ftr.errors import ConfigError, DataError, PluginError
-from ftr.train.batches import BatchPlan, chances_of, class_weights, read_weights, weigh
-from ftr.train.losses import Objective, row_losses
+from ftr.train.batches import (
+    BatchPlan,
+    class_probabilities,
+    class_weights,
+    read_weights,
+    weight_examples,
+)
+from ftr.train.steps import Objective, row_losses
 from ftr_plugins.classification.head import SequenceClassificationHead
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
 from stepping import TEXT_ROWS, Case, trainer_of
@@ -154,7 +160,7 @@ def test_a_window_weighs_what_its_row_does(tiny_bert: Path, tmp_path: Path) -> N
     case = Case("qa", tiny_bert)
     np.save(tmp_path / "w.npy", np.array([3.0, 1.0, 2.0]))
     owners = np.asarray(case.features["row"], dtype=np.int64)
-    found = weigh(
+    found = weight_examples(
         TrainConfig(),
         case.head,
         (),
@@ -167,7 +173,9 @@ def test_a_window_weighs_what_its_row_does(tiny_bert: Path, tmp_path: Path) -> N
     ]
     assert len(found.weights) > 3
     with pytest.raises(DataError, match="cannot be read"):
-        weigh(TrainConfig(), case.head, (), case.features, owners, str(tmp_path / "none.npy"))
+        weight_examples(
+            TrainConfig(), case.head, (), case.features, owners, str(tmp_path / "none.npy")
+        )
 
 
 def test_weights_of_rows_multiply_those_of_classes(texts: Case, tmp_path: Path) -> None:
@@ -177,7 +185,7 @@ def test_weights_of_rows_multiply_those_of_classes(texts: Case, tmp_path: Path) 
     np.save(tmp_path / "w.npy", np.array([1.0, 2.0, 0.0, 4.0]))
     owners = np.array([0, 1, 1, 2, 3])
     asked = TrainConfig.model_validate({"class_weights": {"a": 1.0, "b": 10.0}})
-    found = weigh(asked, texts.head, ("a", "b"), rows, owners, str(tmp_path / "w.npy"))
+    found = weight_examples(asked, texts.head, ("a", "b"), rows, owners, str(tmp_path / "w.npy"))
     assert found.weights is not None and found.weights.tolist() == [1.0, 2.0, 2.0, 0.0, 40.0]
     assert found.record["class_counts"] == {"a": 3, "b": 1} and found.record["row_weights"] == {
         "least": 0.0,
@@ -203,9 +211,9 @@ def test_row_weights_that_are_none_are_refused(
 
 def test_drawn_rows_come_equally_often_of_each_class() -> None:
     ids = np.repeat(np.arange(3), [600, 60, 6])
-    drawn = chances_of({"a": 600, "b": 60, "c": 6})
+    drawn = class_probabilities({"a": 600, "b": 60, "c": 6})
     lengths = np.random.default_rng(0).integers(1, 99, len(ids))
-    plan = BatchPlan(lengths, 8, seed=3, chances=np.array(list(drawn.values()))[ids])
+    plan = BatchPlan(lengths, 8, seed=3, probabilities=np.array(list(drawn.values()))[ids])
     epoch = plan.epoch(0)
     assert [batch.tolist() for batch in epoch] == [batch.tolist() for batch in plan.epoch(0)]
     assert [batch.tolist() for batch in epoch] != [batch.tolist() for batch in plan.epoch(1)]

@@ -1,1 +1,1 @@
-"""Pretrained models: loading, adapters, parameters, export."""
+"""Pretrained models: loading, adapters, parameters, saving."""

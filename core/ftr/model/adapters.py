@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftr.atomic import read_json
 from ftr.errors import ConfigError, did_you_mean
-from ftr.model.folder import read_json
 from ftr.model.parameters import layers_of
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def is_adapter(folder: Path) -> bool:
     return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
 
 
-def adapted(
+def add_adapters(
     model: PreTrainedModel, config: RunConfig, source: Mapping[str, Any]
 ) -> PreTrainedModel:
     """Return `model` with adapters as `train.lora.*` asks, drawn from the seed: a `peft.PeftModel`
@@ -168,7 +168,7 @@ def is_adapted(model: nn.Module) -> bool:
     return hasattr(model, "peft_config") and hasattr(model, "merge_and_unload")
 
 
-def merged(model: PreTrainedModel, *, keep: bool = True) -> PreTrainedModel:
+def merge_adapters(model: PreTrainedModel, *, keep: bool = True) -> PreTrainedModel:
     """Return the plain model with the adapters added to its weights; `model` is of no more use
     unless it is to `keep`.
     """
@@ -190,7 +190,7 @@ def load_adapters(model: PreTrainedModel, folder: Path) -> list[str]:
     """Load the weights that `save_adapters` wrote into a model that has such adapters; returns the
     names that were missing.
     """
-    from peft.utils import set_peft_model_state_dict
+    from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 
     report = set_peft_model_state_dict(model, load_file(folder / ADAPTER_WEIGHTS))
@@ -228,7 +228,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         load_model(model, path)
 
 
-def with_adapters(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+def load_adapted(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """Return a plain `model` with the adapters of a directory added to its weights.
 
     Raises `ValueError` where they do not fit.
@@ -241,7 +241,7 @@ def with_adapters(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     missing = load_adapters(made, folder)
     if missing:
         raise ValueError(f"{len(missing)} weights are missing, the first `{missing[0]}`")
-    return merged(made, keep=False)
+    return merge_adapters(made, keep=False)
 
 
 def _plain_settings(folder: Path) -> dict[str, Any]:

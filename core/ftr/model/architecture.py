@@ -237,7 +237,7 @@ def row_order(known: Sequence[str], asked: Sequence[str]) -> list[int] | None:
     return None
 
 
-def follow_names(
+def align_head(
     model: PreTrainedModel, known: Names, asked: Mapping[int, str], *, mismatched: bool = False
 ) -> PreTrainedModel:
     """Return the model with the head for the classes `asked`, from one whose head was trained for

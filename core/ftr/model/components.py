@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedTokenizerBase
 
-    from ftr.model.export import ModelCard
+    from ftr.model.folder import ModelCard
     from ftr.registry.protocols import Head, Model, Row
     from ftr.registry.registry import Registry
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ftr.model.transformers_private import attention_functions
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -76,9 +78,9 @@ def use_cheap_dropout(model: PreTrainedModel) -> None:
 
 def register_cpu_attention() -> str:
     """Make the attention `ftr_cpu` known to transformers and return its name."""
-    from transformers import AttentionInterface
-    from transformers.masking_utils import AttentionMaskInterface, eager_mask
+    from transformers import AttentionInterface, AttentionMaskInterface
 
+    eager_mask, *_ = attention_functions()
     AttentionInterface.register(CPU_ATTENTION, cpu_attention)
     AttentionMaskInterface.register(CPU_ATTENTION, eager_mask)
     return CPU_ATTENTION
@@ -100,8 +102,7 @@ def cpu_attention(
     Without dropout it is torch's fused attention. With dropout that would fall back to a slower
     path, so the probabilities are written out and dropped with a cheap mask.
     """
-    from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
-
+    _, repeat_kv, sdpa_attention_forward = attention_functions()
     special = any(kwargs.get(name) is not None for name in SPECIAL)
     if dropout == 0.0 or query.device.type != "cpu" or special:
         output, weights = sdpa_attention_forward(

@@ -136,7 +136,7 @@ def _is_table(module: nn.Module) -> bool:
     return isinstance(module, nn.Embedding)
 
 
-class Trains:
+class TrainableParts:
     """Which parts of a model train, and from which optimizer step on.
 
     Those that never do have `requires_grad` off from the beginning. The others have it on until

@@ -8,27 +8,31 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftr.config.schema import PretrainedOptions
+from ftr.atomic import read_json
+from ftr.config.components import create_component
+from ftr.config.schema import Component, PretrainedOptions
 from ftr.errors import ModelError
 from ftr.model.adapters import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     is_adapter,
+    load_adapted,
     settings_of,
-    with_adapters,
 )
 from ftr.model.architecture import (
     Names,
+    align_head,
     check_padding,
-    follow_names,
     in_body,
     positions,
     reads_token_types,
     summarize_last,
     without_token_types,
 )
-from ftr.model.folder import check_folder, check_size, read_json
+from ftr.model.folder import FTR_JSON, check_folder, check_size, read_card
+from ftr.model.transformers_private import forget_kernels, model_types
 from ftr.registry import trust
+from ftr.registry.registry import get_registry
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -160,12 +164,10 @@ class Pretrained:
         summarize_last(model)
         if not self.complete:
             if "id2label" in config:
-                model = follow_names(
+                model = align_head(
                     model, Names.of(self.settings), config["id2label"], mismatched=bool(other)
                 )
-            if hasattr(
-                auto_class, "_model_mapping"
-            ):  # the class of a plugin is for the checks of `ftr.testing`
+            if model_types(auto_class) is not None:  # `ftr.testing` checks the class of a plugin
                 check_padding(model, tokenizer, self._described())
         return model
 
@@ -175,7 +177,7 @@ class Pretrained:
         """
         if self.base is not None:
             return
-        known = getattr(auto_class, "_model_mapping", None)
+        known = model_types(auto_class)
         remote = self.options.trust_remote_code and hasattr(self.settings, "auto_map")
         if known is not None and not remote and type(self.settings) not in known:
             raise ModelError(
@@ -242,7 +244,7 @@ class Pretrained:
         known = None if self.complete or "id2label" not in config else self._adapted_names()
         own = config if known is None else {**config, **known.config}
         try:
-            model = with_adapters(base.load(auto_class, **own), Path(self.source))
+            model = load_adapted(base.load(auto_class, **own), Path(self.source))
         except (
             OSError,
             ValueError,
@@ -254,7 +256,7 @@ class Pretrained:
         ) as error:
             raise self._unreadable("adapters", error) from error
         model.new_weights, model.head_note = frozenset(), None
-        return model if known is None else follow_names(model, known, config["id2label"])
+        return model if known is None else align_head(model, known, config["id2label"])
 
     def _adapted_names(self) -> Names | None:
         """Return the classes of the model that adapters make, None where their folder does not
@@ -273,9 +275,7 @@ class Pretrained:
         """Take from the config of a checkpoint what the weights do not account for, and what ftr
         itself chooses.
         """
-        # With these transformers may fetch kernels from the hub; `train.attention` decides once the
-        # model is there.
-        settings._attn_implementation = settings._experts_implementation = None
+        forget_kernels(settings)  # `train.attention` decides once the model exists
         if Path(self.source).is_dir():
             make = getattr(auto_class, "from_config", None)
             given = {"trust_remote_code": self.options.trust_remote_code} if make else {}
@@ -412,11 +412,6 @@ def base_model(folder: Path) -> Model:
     a model of the hub as it is, or a directory within `folder`; anything else only where this user
     trained with it, or names it (`--base`). Raises `ModelError`.
     """
-    from ftr.config.components import create_component
-    from ftr.config.schema import Component
-    from ftr.model.export import FTR_JSON, read_card
-    from ftr.registry.registry import get_registry
-
     base = read_card(folder).base if (folder / FTR_JSON).is_file() else None
     registry = get_registry()
     if base and registry.has("model", base["model"]["name"]):

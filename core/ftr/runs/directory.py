@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
-from ftr.atomic import sha256
+from ftr.atomic import read_json, sha256
 from ftr.data.rows import RejectedRowsError
 from ftr.errors import ModelError, RequestError, RunError
-from ftr.model.folder import read_json
 from ftr.paths import expanded
 from ftr.terminal import mask
 

@@ -49,7 +49,7 @@ def launch(spec: dict[str, Any], compute: ComputeConfig, scratch: str) -> Outcom
     from ray.train import ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    from ftr.train.loop import train_loop
+    from ftr.train.session import train_loop
 
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     if compute.workers == 0:
@@ -67,7 +67,7 @@ def launch_in_trial(spec: dict[str, Any], compute: ComputeConfig, scratch: str) 
     """
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    from ftr.train.loop import reporting_loop
+    from ftr.train.session import reporting_loop
 
     return _fit_workers(spec, compute, scratch, reporting_loop, [TuneReportCallback()])
 
@@ -83,7 +83,7 @@ def _fit_workers(
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    from ftr.train.loop import train_loop
+    from ftr.train.session import train_loop
 
     owned = not ray.is_initialized()
     # Ray replaces both: SIGTERM when it starts, by one that kills its processes before they are

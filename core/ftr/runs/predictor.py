@@ -16,7 +16,7 @@ from ftr.data.clean import GIVEN, as_given, cleaned_row
 from ftr.data.encode import count_unknown
 from ftr.errors import DataError, ModelError, RequestError
 from ftr.model.components import make_head
-from ftr.model.export import FTR_JSON, ModelCard, read_card, write_card
+from ftr.model.folder import FTR_JSON, ModelCard, read_card, write_card
 from ftr.paths import expanded
 from ftr.registry.isolation import ProcessLock, loading
 from ftr.registry.protocols import EncodeSettings

@@ -34,7 +34,7 @@ from ftr.runs.record import beginning, check_reach, package_versions, provenance
 from ftr.runs.report import model_card
 from ftr.terminal import quiet_libraries
 from ftr.train.checkpoint import ATTEMPTS, CHECKPOINTS, attempts, last_step, remove_checkpoints
-from ftr.train.progress import STOP
+from ftr.train.progress import INTERRUPT
 
 Say = Callable[[str], None]
 KEPT = "ftr_traceback_kept"
@@ -189,7 +189,7 @@ def begin(
     """
     config = resolved.config
     label = config.task or config.head.name
-    with STOP.listening():
+    with INTERRUPT.listening():
         check_writable(expanded(config.output, "`output`:"))
         checked_storage(config.compute.storage)
         record = opening(resolved, registry)
@@ -283,7 +283,7 @@ def finish_run(
     quiet_libraries()
     prepared = prepare(config, registry)
     check_same_data(record, prepared)
-    from ftr.train.loop import score_loop
+    from ftr.train.session import score_loop
 
     with traceback_kept(directory, say):
         record = with_baselines(record, config, prepared, say)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ftr import atomic
+from ftr.atomic import read_json
 from ftr.errors import DataError, RequestError, RunError
-from ftr.model.folder import read_json
 from ftr.paths import expanded
 from ftr.runs.directory import BEST, RunDirectory, check_types, hold, named
 from ftr.runs.directory import RECORD as RUN

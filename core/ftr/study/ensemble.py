@@ -18,7 +18,7 @@ from ftr.data.rows import HELD_OUT
 from ftr.errors import ConfigError, FtrError, PluginError
 from ftr.model.adapters import settings_of
 from ftr.model.components import encode_targets, make_head
-from ftr.model.export import FTR_JSON, ModelCard, read_card, save_model, write_card
+from ftr.model.folder import FTR_JSON, ModelCard, read_card, save_model, write_card
 from ftr.model.pretrained import Pretrained
 from ftr.registry.protocols import EncodeSettings, Head, Row, State
 from ftr.registry.registry import Registry
@@ -134,7 +134,13 @@ class Ensemble:
 
         Without `state` the head tunes it on the first split. Raises what loading models raises.
         """
-        from ftr.train.ensemble import judge, load_engine, member_folders, stir, write_ensemble
+        from ftr.train.ensemble import (
+            average_checkpoints,
+            load_engine,
+            member_folders,
+            score_split,
+            write_ensemble,
+        )
 
         card = self.members[0].card
         folders = [member.directory.model for member in self.members]
@@ -142,7 +148,7 @@ class Ensemble:
         causes: dict[int, str] = {}
         if self.method == "weights":
             validation = self.splits["validation"]
-            engine, soup = stir(
+            engine, soup = average_checkpoints(
                 folders,
                 head,
                 card,
@@ -168,7 +174,7 @@ class Ensemble:
             self.say(f"{self.word} {number} is left out of the soup: {cause}")
         scores: dict[str, Any] = {}
         for name, split in self.splits.items():
-            predictions, scores[name], state = judge(
+            predictions, scores[name], state = score_split(
                 engine, split, self.scorer, state, self.targets(name)
             )
             atomic.write_lines(
@@ -289,9 +295,9 @@ def _other_reading(best: Finished, member: Finished, rows: Sequence[Row]) -> str
 
 def _other_kind(best: Finished, member: Finished, weights: bool) -> str | None:
     if weights:
-        from ftr.train.ensemble import unlike
+        from ftr.train.ensemble import architecture_difference
 
-        return unlike(best.directory.model, member.directory.model)
+        return architecture_difference(best.directory.model, member.directory.model)
     mine, theirs = (_model_type(one) for one in (best, member))
     return None if mine == theirs else f"its model is a `{theirs}`, not a `{mine}`"
 

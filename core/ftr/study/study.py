@@ -69,7 +69,7 @@ from ftr.study.members import (
 )
 from ftr.study.search import connected, room
 from ftr.train.checkpoint import CHECKPOINTS, check_format
-from ftr.train.progress import STOP
+from ftr.train.progress import INTERRUPT
 from ftr.train.scoring import Scorer
 
 if TYPE_CHECKING:
@@ -282,8 +282,8 @@ def train_task(spec: dict[str, Any]) -> Outcome:
     # Ray lets its processes ignore it, and cancels a task by it: before the imports, which take
     # seconds.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    from ftr.train.loop import train_loop
-    from ftr.train.progress import STOP
+    from ftr.train.progress import INTERRUPT
+    from ftr.train.session import train_loop
 
     if not Path(spec["folder"]).is_dir():
         raise RunError(
@@ -292,7 +292,7 @@ def train_task(spec: dict[str, Any]) -> Outcome:
         )
     checkpoints = Path(spec["folder"]) / CHECKPOINTS
     checkpoints.mkdir(exist_ok=True)
-    with STOP.listening(), hold(checkpoints):
+    with INTERRUPT.listening(), hold(checkpoints):
         return train_loop(spec)
 
 
@@ -338,7 +338,7 @@ def resume(
     directory = RunDirectory.open(run)
     directory.check_links()
     check_format(directory.path / CHECKPOINTS)
-    with one_training(), STOP.listening(), hold(directory.path):
+    with one_training(), INTERRUPT.listening(), hold(directory.path):
         atomic.clear_leftovers(directory.path, held=True)
         record = directory.read()
         if "member" in record and record["status"] != "done":

@@ -54,7 +54,7 @@ from ftr.study.search import (
 from ftr.study.table import LiveTable
 from ftr.study.trials import Entry, SweepState, Trial, rank, replay, winner, write_leaderboard
 from ftr.terminal import known_secrets, masked, unmasked
-from ftr.train.progress import STOP
+from ftr.train.progress import INTERRUPT
 
 if TYPE_CHECKING:
     from ftr.config.schema import ComputeConfig, RunConfig
@@ -257,7 +257,7 @@ class Driver:
         with (
             one_training(),
             connected(compute, self.registry, self.say, TUNE_SETTINGS),
-            STOP.listening(),
+            INTERRUPT.listening(),
         ):
             yield trials_at_once(compute, self.sweep, self.say)
 

@@ -210,7 +210,7 @@ def _trained(
     """Train, resume, or find that all is done; returns the evaluations there are."""
     from ray.util import get_node_ip_address
 
-    from ftr.train.loop import train_loop
+    from ftr.train.session import train_loop
 
     if _is_done(directory):
         return evaluations(directory, shared.primary)
@@ -237,7 +237,7 @@ def _trained(
             threads=shared.threads,
             progress=False,
             final=False,
-            warm=True,
+            keep_model=True,
             checkpoint_always=shared.checkpoint_always or shared.storage is not None,
             ranked=[shared.primary, shared.mode],
             free=list(shared.free),

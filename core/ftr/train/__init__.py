@@ -1,4 +1,1 @@
-"""One training on one process group: trainer, sampling, evaluation, checkpoints.
-
-Knows nothing of `jobs`.
-"""
+"""One training on one process group: trainer, sampling, evaluation, checkpoints."""

@@ -53,14 +53,13 @@ class BatchPlan:
 
     Every epoch shuffles the examples, cuts them into pools, sorts each pool by length so that a
     batch holds examples of like length, and shuffles the batches. Every example is in exactly one
-    batch of an epoch, unless `chances` says with which probability each is drawn: then an epoch is
-    as many draws, with replacement.
+    batch of an epoch. With `probabilities` an epoch is as many draws with replacement instead.
     """
 
     lengths: Indices
     batch_size: int
     seed: int
-    chances: npt.NDArray[np.float64] | None = None
+    probabilities: npt.NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         """Steps in an epoch."""
@@ -72,8 +71,8 @@ class BatchPlan:
         count = len(self.lengths)
         order = (
             rng.permutation(count)
-            if self.chances is None
-            else rng.choice(count, count, p=self.chances)
+            if self.probabilities is None
+            else rng.choice(count, count, p=self.probabilities)
         )
         pool = self.batch_size * POOL_BATCHES
         batches: list[Indices] = []
@@ -89,7 +88,7 @@ class BatchPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Shard:
     """One worker's part of every batch: rows `rank`, `rank + world`, ... of it, longest first."""
 
     rank: int = 0
@@ -137,14 +136,14 @@ Weights = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Weighting:
-    """What `weights` each training example has in the loss, and with which `chances` it is drawn;
-    None: all alike.
+    """The weight of each training example in the loss, and the probability that it is drawn; None:
+    all alike.
 
-    `record` is what a run record says of it.
+    `record` goes into the run record.
     """
 
     weights: Weights | None = None
-    chances: Weights | None = None
+    probabilities: Weights | None = None
     record: dict[str, Any] = field(default_factory=dict)
 
 
@@ -209,7 +208,7 @@ def class_weights(
     return {name: float(asked[name]) for name in counts}
 
 
-def chances_of(counts: Mapping[str, int]) -> dict[str, float]:
+def class_probabilities(counts: Mapping[str, int]) -> dict[str, float]:
     """Return with which probability a row of each class is drawn, so that each class that has rows
     comes as often as any other.
     """
@@ -244,7 +243,7 @@ def weighting_notes(
     return notes
 
 
-def weigh(
+def weight_examples(
     train: TrainConfig,
     head: Head,
     labels: Sequence[str],
@@ -260,7 +259,7 @@ def weigh(
     """
     record: dict[str, Any] = {}
     weights: Weights | None = None
-    chances: Weights | None = None
+    probabilities: Weights | None = None
     column = head.schema.classes
     if column is not None and (train.class_weights or train.sampler == "weighted"):
         ids = np.asarray(rows.data.column(column.name), dtype=np.int64)
@@ -273,15 +272,15 @@ def weigh(
             weights = np.array([by_class[name] for name in labels])[ids][owners]
         if train.sampler == "weighted":
             record["sampler"] = train.sampler
-            drawn = chances_of(counts)
+            drawn = class_probabilities(counts)
             each = np.array([drawn[name] for name in labels])[ids][owners]
             # A row of several examples counts as one more row of its class.
-            chances = each / each.sum()
+            probabilities = each / each.sum()
     if row_weights is not None:
         own = read_weights(Path(row_weights), len(rows))[owners]
         weights = own if weights is None else weights * own
         record["row_weights"] = {"least": float(own.min()), "most": float(own.max())}
-    return Weighting(weights, chances, record)
+    return Weighting(weights, probabilities, record)
 
 
 def read_weights(path: Path, rows: int) -> Weights:

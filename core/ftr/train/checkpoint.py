@@ -1,4 +1,4 @@
-"""Checkpoint folders: complete or absent, verified by hash; and the history of a run's attempts."""
+"""Checkpoint folders, verified by hash; a run's history; its best checkpoint; early stopping."""
 
 from __future__ import annotations
 
@@ -8,14 +8,20 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
 from ftr.atomic import sha256
 from ftr.errors import RequestError, RunError
+from ftr.model.adapters import is_adapted, load_adapters, merge_adapters
+from ftr.model.folder import ModelCard, check_folder, read_card, save_model, write_card
 from ftr.registry.discovery import own_version
+
+if TYPE_CHECKING:
+    from ftr.registry.protocols import State
+    from ftr.train.inference import Engine
 
 CHECKPOINTS = "checkpoints"
 FORMAT = 1
@@ -251,3 +257,153 @@ def _lines(path: Path) -> list[dict[str, Any]]:
             if isinstance(value, dict) and "step" in value:
                 found.append(value)
     return found
+
+
+@dataclass(slots=True)
+class EarlyStopping:
+    """Counts evaluations since the best one.
+
+    `patience` None never stops; `stopped` is the place where it did.
+    """
+
+    patience: int | None
+    since: int = 0
+    stopped: dict[str, Any] | None = None
+
+    def update(self, better: bool, place: dict[str, Any], *, last: bool = False) -> bool:
+        """Count an evaluation at `place` (`epoch` and `step`); returns whether the training ends
+        here, before its `last` step.
+        """
+        self.since = 0 if better else self.since + 1
+        if self.patience is not None and self.since >= self.patience and not last:
+            self.stopped = {"epoch": place["epoch"], "step": place["step"]}
+        return self.stopped is not None
+
+    def message(self, primary: str, best: dict[str, Any]) -> str:
+        """Return the log message; `best` is the place of the best evaluation."""
+        evaluations = "1 evaluation" if self.since == 1 else f"{self.since} evaluations"
+        return (
+            f"stopped early: {evaluations} without a better {primary} than {best['value']:.4g} of "
+            f"epoch {best['epoch']:.2f}, whose weights are kept"
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the count, for a checkpoint."""
+        return {"since": self.since, "stopped": self.stopped}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the count of a checkpoint."""
+        self.since, self.stopped = state["since"], state["stopped"]
+
+
+MODEL = "model"
+BEST = "best"
+"""Folder of a checkpoint with a copy of `model/`."""
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """One evaluation of a training; `files` has the sha256 of each weight file saved for it."""
+
+    value: float | None = None
+    step: int = 0
+    epoch: float = 0.0
+    state: State = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """What a record says of it."""
+        return {"epoch": self.epoch, "step": self.step, "value": self.value}
+
+
+class BestCheckpoint:
+    """Saves and restores the best checkpoint of a run, `model/`; only the first process writes."""
+
+    def __init__(
+        self, folder: Path, card: ModelCard, rank: int, world: int, *, merge: bool = False
+    ) -> None:
+        """`folder` is the run directory; `merge` adds adapters to the weights that are saved."""
+        self.model = folder / MODEL
+        self.card, self.rank, self.world, self.merge = card, rank, world, merge
+        self.best = Evaluation()
+        self.last = self.best
+        self.seconds = 0.0
+
+    def save(self, engine: Engine, which: Evaluation) -> None:
+        """Write the present weights to `model/`; `which` is their evaluation."""
+        self.best = which
+        if self.rank == 0:
+            began = time.monotonic()
+            model = merge_adapters(engine.model) if self.merge else engine.model
+            save_model(self.model, model, engine.tokenizer, replace(self.card, state=which.state))
+            which.files = weight_files(self.model)
+            self.seconds += time.monotonic() - began
+
+    def write_state(self, state: State) -> None:
+        """Write the state that was tuned last to `model/ftr.json`."""
+        if self.rank == 0:
+            write_card(self.model, replace(read_card(self.model), state=state))
+
+    def restore(self, engine: Engine) -> Engine:
+        """Return the engine with the weights in `model/`.
+
+        Raises `RunError` when they are not those that were saved.
+        """
+        import torch
+
+        model = merge_adapters(engine.model, keep=False) if self.merge else engine.model
+        if self.rank == 0:
+            self._check()
+            if is_adapted(model):
+                load_adapters(model, self.model)
+            else:
+                # Somebody else may have written the folder of a resumed run: do not follow its
+                # config.
+                check_folder(self.model)
+                saved = type(model).from_pretrained(
+                    self.model, config=model.config, use_safetensors=True, dtype="float32"
+                )
+                model.load_state_dict(saved.state_dict())
+        if self.world > 1:
+            for tensor in model.state_dict().values():
+                torch.distributed.broadcast(tensor, 0)
+        return replace(engine, model=model)
+
+    def _check(self) -> None:
+        for name, digest in self.best.files.items():
+            path = self.model / name
+            if not path.is_file() or sha256(path) != digest:
+                raise RunError(
+                    f"`{path}` is not the file this run saved at step {self.best.step}: "
+                    "it was changed or removed. Restore it, or train again."
+                )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return best and last evaluation, for a checkpoint."""
+        return {"best": asdict(self.best), "last": asdict(self.last)}
+
+    def link(self, checkpoint: Path) -> dict[str, str]:
+        """Link the best weights into a checkpoint folder; return their sha256 by name there."""
+        if self.best.value is None:
+            return {}
+        link_files(self.model, checkpoint / BEST)
+        return {f"{BEST}/{name}": digest for name, digest in self.best.files.items()}
+
+    def load_state_dict(self, state: dict[str, Any], checkpoint: Path) -> None:
+        """Restore what `state_dict` returned, and `model/` from the copy in the checkpoint."""
+        self.best, self.last = Evaluation(**state["best"]), Evaluation(**state["last"])
+        if self.rank == 0 and self.best.value is not None:
+            # Always: after a power cut the weights may be there and the tokenizer beside them torn.
+            with atomic.new_folder(self.model) as fresh:
+                link_files(checkpoint / BEST, fresh)
+
+    def clean(self) -> None:
+        """Remove what a process that was killed in the middle of `save` left beside `model/`."""
+        if self.rank == 0:
+            atomic.clear_leftovers(self.model.parent, held=True)
+
+
+def weight_files(folder: Path) -> dict[str, str]:
+    """Return the sha256 of each weight file of a model directory, by name."""
+    return {path.name: sha256(path) for path in sorted(folder.glob("*.safetensors"))}

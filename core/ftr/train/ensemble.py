@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
+from ftr.atomic import read_json
 from ftr.errors import ModelError
 from ftr.model.adapters import settings_of
-from ftr.model.export import ModelCard, read_card, write_card
-from ftr.model.folder import read_json
+from ftr.model.folder import ModelCard, read_card, write_card
 from ftr.model.pretrained import Pretrained
 from ftr.registry.isolation import is_training
 from ftr.train.checkpoint import link_files
-from ftr.train.inference import Engine, ready
+from ftr.train.inference import Engine, prepare_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,7 +89,7 @@ def copied(weights: Weights) -> Weights:
     return {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
 
 
-def unlike(one: Path, other: Path) -> str | None:
+def architecture_difference(one: Path, other: Path) -> str | None:
     """Return why the weights of two checkpoint folders cannot be averaged, or None: another value
     in `config.json`.
     """
@@ -192,7 +192,9 @@ def load_engine(
     """
     sources = [Pretrained(str(folder), complete=True) for folder in folders]
     with _random_kept():
-        models = [ready(head.build(source, card.labels, 0), numerics).eval() for source in sources]
+        models = [
+            prepare_model(head.build(source, card.labels, 0), numerics).eval() for source in sources
+        ]
     return Engine(
         model=models[0],
         head=head,
@@ -224,7 +226,7 @@ def _random_kept() -> Iterator[None]:
             np.random.set_state(arrays)
 
 
-def judge(
+def score_split(
     engine: Engine,
     split: EncodedSplit,
     scorer: Scorer,
@@ -244,7 +246,7 @@ def judge(
     return predictions, scorer.score(engine.head, rows, predictions, engine.labels, loss), used
 
 
-def stir(
+def average_checkpoints(
     folders: Sequence[Path],
     head: Head,
     card: ModelCard,
@@ -269,7 +271,7 @@ def stir(
 
     def score(tried: Weights) -> float:
         engine.model.load_state_dict(tried)
-        return float(judge(engine, split, scorer, targets=targets)[1][scorer.primary])
+        return float(score_split(engine, split, scorer, targets=targets)[1][scorer.primary])
 
     soup = greedy_soup(weights(), score, scorer)
     engine.model.load_state_dict(soup.weights)

@@ -6,6 +6,7 @@ import os
 import platform
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ftr.errors import ConfigError
+from ftr.model.transformers_private import default_attention
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from ftr.config.schema import TrainConfig
 
 
-CPU_BF16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+CPU_BF16 = ("avx512_bf16", "amx_tile")
+"""Processor features with fast bf16, as `torch.cpu.get_capabilities` (torch 2.10) names them."""
 AS_ASKED = "as asked"
 WORTHWHILE = 1.3
 """How many times faster than fp32 a bf16 matrix product must be on a CPU before `auto` takes it."""
@@ -72,10 +75,7 @@ def numerics_for(model: PreTrainedModel, numerics: Numerics) -> Numerics:
     """Return the numerics with `eager` where `auto` chose a kernel that transformers has not for
     this kind of model, such as Gemma 2.
     """
-    if (
-        numerics.reasons["attention"] == AS_ASKED
-        or model.get_correct_attn_implementation(None) != "eager"
-    ):
+    if numerics.reasons["attention"] == AS_ASKED or default_attention(model) != "eager":
         return numerics
     reason = f"transformers has no sdpa for a `{model.config.model_type}`"
     return replace(numerics, attention="eager", reasons={**numerics.reasons, "attention": reason})
@@ -113,7 +113,8 @@ def _precision(device: str) -> tuple[str, str]:
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bf16", "the GPU has bf16"
         return "fp16", "the GPU has no bf16"
-    if device == "cpu" and any(getattr(torch.cpu, name, bool)() for name in CPU_BF16):
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    if device == "cpu" and any(capabilities.get(name) for name in CPU_BF16):
         gain = bf16_gain()
         return (
             "bf16" if gain >= WORTHWHILE else "fp32",

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 
 from ftr.errors import ConfigError, PluginError, in_one_line
-from ftr.model.adapters import adapted
+from ftr.model.adapters import add_adapters
 from ftr.model.components import make_head, make_model
 from ftr.model.dropout import register_cpu_attention, use_cheap_dropout
 from ftr.registry.protocols import Combines, RowLosses, Votes
 from ftr.train.batches import Indices, by_length
 from ftr.train.hardware import numerics_for
-from ftr.train.losses import mean_loss, row_losses, terms
 from ftr.train.memory import Fitting, free_memory, is_out_of_memory
+from ftr.train.steps import feature_rows, mean_loss, row_losses, terms
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -229,14 +229,6 @@ def voter(head: Head) -> Votes:
     )
 
 
-def feature_rows(features: Dataset, batch: Indices) -> list[dict[str, Any]]:
-    """Return the features of `batch`, in its order, as dicts of Python values."""
-    columns = features[batch.tolist()]
-    return [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
-
-
 @contextlib.contextmanager
 def evaluating(model: PreTrainedModel) -> Iterator[None]:
     """Put the model into evaluation mode and back into the mode it had."""
@@ -321,7 +313,7 @@ def open_split(place: StoredSplit, *, keep: bool) -> EncodedSplit:
     return _opened[key]
 
 
-def settle_memory() -> None:
+def freeze_garbage_collector() -> None:
     """Take what is alive now out of the garbage collector's rounds: it is modules and kept parts,
     and stays.
 
@@ -358,15 +350,17 @@ def build_engine(
     labels: tuple[str, ...],
     numerics: Numerics,
     *,
-    warm: bool,
+    keep_model: bool,
 ) -> Engine:
-    """Build head, tokenizer and a model that is yet to be trained; `warm` keeps what the next
+    """Build head, tokenizer and a model that is yet to be trained; `keep_model` keeps what the next
     training in this process needs too.
     """
-    parts = build_parts(registry, config, labels, keep=warm)
-    model = adapted(parts.model, config, parts.source) if config.train.lora.rank else parts.model
+    parts = build_parts(registry, config, labels, keep=keep_model)
+    model = (
+        add_adapters(parts.model, config, parts.source) if config.train.lora.rank else parts.model
+    )
     return Engine(
-        model=ready(model, numerics),
+        model=prepare_model(model, numerics),
         head=parts.head,
         tokenizer=parts.tokenizer,
         labels=labels,
@@ -375,7 +369,7 @@ def build_engine(
     )
 
 
-def ready(model: PreTrainedModel, numerics: Numerics) -> PreTrainedModel:
+def prepare_model(model: PreTrainedModel, numerics: Numerics) -> PreTrainedModel:
     """Set attention and dropout of a model for this machine and move it to its device."""
     attention = numerics_for(model, numerics).attention
     try:

@@ -143,7 +143,7 @@ class Ladder:
         else:
             raise RunError(bottom(failed, self.checkpointing))
 
-    def go_on(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the fields of another ladder, where the sizes are found rather than given."""
         if self.auto and state["auto"] and state["top"] == self.top:
             self.rows, self.tokens, self.times = state["rows"], state["tokens"], state["times"]
@@ -159,7 +159,7 @@ class Ladder:
         }
 
     @property
-    def told(self) -> str:
+    def message(self) -> str:
         """What a person is told after memory ran out."""
         again = (
             ", and activations are computed again for the gradients" if self.checkpointing else ""
@@ -215,15 +215,15 @@ class Memory:
     training: Ladder
     evaluation: Fitting
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint must know to go on."""
         return asdict(self)
 
-    def go_on(self, state: dict[str, Any] | None) -> None:
+    def load_state_dict(self, state: dict[str, Any] | None) -> None:
         """Take over what `state` returned; a checkpoint of an older version holds None."""
         if state is None:
             return
-        self.training.go_on(state["training"])
+        self.training.load_state_dict(state["training"])
         self.evaluation.tokens, self.evaluation.times = (
             state["evaluation"]["tokens"],
             state["evaluation"]["times"],

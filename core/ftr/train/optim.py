@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr.errors import ConfigError
+from ftr.model.transformers_private import use_one_gpu
 from ftr.train.hardware import device_name
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ MIN_LR_RATE = 0.1
 Hoffmann et al. 2022.
 """
 DECAY_SHARE = 0.1
-"""Share of all steps in which `warmup_stable_decay` goes down: as in Hu et al. 2024 (MiniCPM)."""
+"""Shard of all steps in which `warmup_stable_decay` goes down: as in Hu et al. 2024 (MiniCPM)."""
 
 
 def check_optimizer(config: RunConfig) -> None:
@@ -176,7 +177,7 @@ def warmup_steps(config: RunConfig, steps: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
+class LayerwiseRates:
     """A learning rate for each layer: `rate` for the head, `decay` times that for the highest
     layer, and so on to the embeddings.
 
@@ -219,7 +220,7 @@ class Rates:
         return found
 
 
-def rates_of(parts: Sequence[Part], config: RunConfig) -> Rates | None:
+def layerwise_rates(parts: Sequence[Part], config: RunConfig) -> LayerwiseRates | None:
     """Return the rates that `train.layerwise_decay` asks for, if it does.
 
     Raises `ConfigError` where the model has no layers.
@@ -231,7 +232,7 @@ def rates_of(parts: Sequence[Part], config: RunConfig) -> Rates | None:
             f"`train.layerwise_decay`: model `{config.model.name}` has no list of layers to give "
             "different learning rates. Leave the key out."
         )
-    return Rates(
+    return LayerwiseRates(
         parts, config.learning_rate, config.train.layerwise_decay, config.train.weight_decay
     )
 
@@ -340,8 +341,7 @@ def training_arguments(
         raise ConfigError(
             f"`trainer.*` or `train.*`: transformers refuses the training arguments: {error}"
         ) from error
-    # One process drives one GPU: several are for `compute.workers`, not for torch's DataParallel.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
+    use_one_gpu(arguments)
     return arguments
 
 
@@ -366,7 +366,7 @@ def _plateau(scorer: Scorer, config: RunConfig) -> dict[str, Any]:
 COUNT = "count"
 
 
-class Averages:
+class ExponentialMovingAverage:
     """The mean of the weights after each step, of which each weighs `decay` times as much as the
     one after it.
 
@@ -397,7 +397,7 @@ class Averages:
             mean.lerp_(self.weights[name], share)
 
     @contextlib.contextmanager
-    def shown(self) -> Iterator[None]:
+    def applied(self) -> Iterator[None]:
         """Let the model have the means while this lasts."""
         self._swap()
         try:
@@ -405,7 +405,7 @@ class Averages:
         finally:
             self._swap()
 
-    def settle(self) -> None:
+    def apply(self) -> None:
         """Leave the means in the model for good."""
         self._swap()
         self.means, self.count = {}, 0

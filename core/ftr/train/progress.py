@@ -54,7 +54,7 @@ class ProgressLine:
         else:
             show(text, self.stream)
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Print a line that stays."""
         if not self.enabled:
             return
@@ -114,7 +114,7 @@ class Meter:
         self.examples += examples
         self.loss = loss if self.loss != self.loss else 0.9 * self.loss + 0.1 * loss
 
-    def state(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return the counts, for a checkpoint."""
         return {
             "step": self.step,
@@ -123,7 +123,7 @@ class Meter:
             "loss": self.loss,
         }
 
-    def go_on(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the counts of a checkpoint."""
         self.step, self.examples, self.seconds, self.loss = (
             state["step"],
@@ -151,7 +151,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NOTICE = b"\nftr: stopping after this step and its checkpoint; once more to stop at once\n"
 
 
-class Stop:
+class Interrupt:
     """Whether this process was asked to stop.
 
     A signal sets `asked`. `patient` is set by the training while it can stop by itself soon. At any
@@ -161,14 +161,14 @@ class Stop:
 
     def __init__(self) -> None:
         """Nothing was asked."""
-        self.asked = self.patient = False
+        self.requested = self.deferring = False
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Handle the signals within; elsewhere than in the main thread, and for signals that are
         ignored, do nothing.
         """
-        self.asked = self.patient = False
+        self.requested = self.deferring = False
         old, hook = {}, sys.unraisablehook
         if threading.current_thread() is threading.main_thread():
             # A command in the background of a script, or under `nohup`, is to ignore some of them.
@@ -190,11 +190,11 @@ class Stop:
                 sys.unraisablehook = hook
             for number, handler in old.items():
                 signal.signal(number, handler)
-            self.asked = self.patient = False
+            self.requested = self.deferring = False
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
-        once_more, self.asked = self.asked, True
-        if once_more or not self.patient:
+        once_more, self.requested = self.requested, True
+        if once_more or not self.deferring:
             # A library may swallow it, in an import or a `__del__`: `asked` then stops the training
             # after its next step.
             raise KeyboardInterrupt
@@ -203,12 +203,10 @@ class Stop:
             os.write(2, NOTICE)
 
 
-STOP = Stop()
+INTERRUPT = Interrupt()
 """Signals are of the whole process, and so is this."""
 
 
-def stop_of_this_thread() -> Stop:
-    """Return `STOP` in the main thread, else one that nobody asks: trainings in other threads are
-    stopped by who started them.
-    """
-    return STOP if threading.current_thread() is threading.main_thread() else Stop()
+def current_interrupt() -> Interrupt:
+    """Return `INTERRUPT` in the main thread, else a new one: signals do not reach other threads."""
+    return INTERRUPT if threading.current_thread() is threading.main_thread() else Interrupt()

@@ -1,12 +1,14 @@
-"""One training in one process: from a spec of plain values to its outcome."""
+"""One training in one process, from a spec of plain values to its outcome."""
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import PrinterCallback
@@ -15,14 +17,26 @@ from ftr import atomic
 from ftr.config.schema import RunConfig
 from ftr.data.clean import as_given
 from ftr.data.encode import StoredSplit
-from ftr.model.adapters import local_base, merged
+from ftr.data.rows import HELD_OUT
+from ftr.model.adapters import local_base, merge_adapters
 from ftr.model.components import encode_targets
-from ftr.model.export import ModelCard
-from ftr.model.parameters import Trains
-from ftr.registry.registry import Registry, get_registry
-from ftr.train.batches import BatchPlan, Share, Weighting, weigh
-from ftr.train.best import Best, Kept, Stopping
-from ftr.train.checkpoint import METRICS, begin_history, evaluations, keep_history
+from ftr.model.folder import ModelCard
+from ftr.model.parameters import TrainableParts
+from ftr.registry.protocols import Prediction, State
+from ftr.registry.registry import Registry, get_registry, plugin_errors
+from ftr.terminal import quiet_libraries
+from ftr.train.batches import BatchPlan, Shard, Weighting, weight_examples
+from ftr.train.checkpoint import (
+    METRICS,
+    BestCheckpoint,
+    Checkpoint,
+    EarlyStopping,
+    Evaluation,
+    begin_history,
+    evaluations,
+    keep_history,
+)
+from ftr.train.checkpoint_manager import CheckpointManager
 from ftr.train.hardware import (
     Numerics,
     choose_numerics,
@@ -30,20 +44,24 @@ from ftr.train.hardware import (
     device_name,
     numerics_for,
 )
-from ftr.train.inference import build_engine, open_split, settle_memory
-from ftr.train.losses import Objective
+from ftr.train.inference import EncodedSplit, build_engine, freeze_garbage_collector, open_split
 from ftr.train.memory import Memory, checkpoint_activations
-from ftr.train.optim import Averages, check_requests, rates_of, step_count, training_arguments
-from ftr.train.progress import Meter, ProgressLine, stop_of_this_thread
+from ftr.train.optim import (
+    ExponentialMovingAverage,
+    check_requests,
+    layerwise_rates,
+    step_count,
+    training_arguments,
+)
+from ftr.train.progress import Meter, ProgressLine, current_interrupt
 from ftr.train.scoring import Scorer, Scores, headline
-from ftr.train.snapshot import Snapshots
-from ftr.train.steps import Steps, top_of_ladder
-from ftr.train.trainer import Averaging, StepTrainer, Unfreezing, Watch
-
-if TYPE_CHECKING:
-    from ftr.registry.protocols import Prediction, State
-    from ftr.train.checkpoint import Checkpoint
-    from ftr.train.inference import EncodedSplit
+from ftr.train.steps import Objective, Steps, top_of_ladder
+from ftr.train.trainer import (
+    AveragingCallback,
+    LoggingCallback,
+    StepTrainer,
+    UnfreezingCallback,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +70,8 @@ class SessionSpec:
 
     `splits` says where the encoded rows lie, `folder` is the run directory, `card` what `ftr.json`
     will hold. With `final` false nothing is scored before and after the training: only `model/` and
-    the evaluations are left. `warm` keeps the model as it was built in memory for the next training
-    of this process; `checkpoint_always` writes one after every evaluation. `weights` is a `.npy`
+    the evaluations are left. `keep_model` keeps the new model in memory for the next training of
+    this process; `checkpoint_always` writes one after every evaluation. `weights` is a `.npy`
     file with the weight of each training row in the loss, where they differ.
     """
 
@@ -64,7 +82,7 @@ class SessionSpec:
     threads: int | None = None
     progress: bool = True
     final: bool = True
-    warm: bool = False
+    keep_model: bool = False
     ranked: tuple[str, str] | None = None
     checkpoint_always: bool = False
     report_everywhere: bool = False
@@ -73,27 +91,25 @@ class SessionSpec:
 
 
 def make_trainer(session: Session, scratch: Path) -> StepTrainer:
-    """Return the trainer of a session, and say what it will train; `scratch` is a folder for files
-    that nobody needs later.
+    """Return the trainer of a session, and log what it will train; `scratch` is a temporary folder.
 
     Sets the session's `weighting`, and the number of steps on its `meter`.
     """
-    config, engine, say = session.config, session.engine, session.line.say
+    config, engine, log = session.config, session.engine, session.line.log
     options, head, ladder, train = (
         config.train,
         engine.head,
         session.memory.training,
         session.splits["train"],
     )
-    session.weighting = weigh(
+    session.weighting = weight_examples(
         options, head, session.card.labels, train.rows, train.owners, session.row_weights
     )
-    plan = BatchPlan(train.lengths, config.batch_size, config.seed, session.weighting.chances)
-    share = Share(session.rank, session.world)
+    plan = BatchPlan(train.lengths, config.batch_size, config.seed, session.weighting.probabilities)
     steps = Steps(
         train.features,
         plan,
-        share,
+        Shard(session.rank, session.world),
         head,
         engine.tokenizer,
         ladder.rows,
@@ -102,8 +118,10 @@ def make_trainer(session: Session, scratch: Path) -> StepTrainer:
     )
     session.meter.steps = step_count(config, len(plan))
     scorer = session.scorer if "validation" in session.splits else None
-    averages = Averages(engine.model, options.ema) if options.ema is not None else None
-    _say_plan(session)
+    averages = (
+        ExponentialMovingAverage(engine.model, options.ema) if options.ema is not None else None
+    )
+    _log_plan(session)
     trainer = StepTrainer(
         model=engine.model,
         args=training_arguments(
@@ -111,48 +129,48 @@ def make_trainer(session: Session, scratch: Path) -> StepTrainer:
         ),
         steps=steps,
         tokenizer=engine.tokenizer,
-        evaluate=session.evaluate_and_keep,
+        evaluate=session.evaluate_validation,
         meter=session.meter,
-        snapshots=session.snapshots,
-        stop=session.stop,
+        checkpoints=session.checkpoints,
+        interrupt=session.interrupt,
         report=session.report if session.rank == 0 or session.report_everywhere else None,
         callbacks=[
-            Watch(session.line, session.meter, session.record),
-            Unfreezing(session.trains, len(plan), say, session.record),
-            *([Averaging(averages)] if averages is not None else []),
+            LoggingCallback(session.line, session.meter, session.record),
+            UnfreezingCallback(session.trains, len(plan), log, session.record),
+            *([AveragingCallback(averages)] if averages is not None else []),
         ],
         objective=Objective(head, options.label_smoothing),
         ladder=ladder,
-        say=say,
-        # What thaws after the model was wrapped, `DistributedDataParallel` would not sum.
+        log=log,
+        # `DistributedDataParallel` would not sum what is unfrozen after it wrapped the model.
         apart=options.unfreeze is not None,
         averages=averages,
-        rates=rates_of(session.trains.parts, config),
+        rates=layerwise_rates(session.trains.parts, config),
     )
-    if session.snapshots.free and session.stopping.stopped:
-        # A trial that goes on with other settings has its patience before it again.
+    if session.checkpoints.changeable and session.stopping.stopped:
+        # A trial that resumes with other settings starts to count again.
         session.stopping.stopped, session.stopping.since = None, 0
     trainer.over = session.stopping.stopped is not None
     trainer.remove_callback(PrinterCallback)
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        session.snapshots.give_up(
-            "FSDP and DeepSpeed cut the optimizer's state into parts that are not read back yet"
+        session.checkpoints.disable(
+            "FSDP and DeepSpeed shard the optimizer's state, which ftr does not restore yet"
         )
     return trainer
 
 
-def _say_plan(session: Session) -> None:
-    """Say what trains, and what of the request will not come out as it may have been meant."""
-    say, options, steps = session.line.say, session.config.train, session.meter.steps
-    say(f"training {session.trains.line(session.trains.first)}")
+def _log_plan(session: Session) -> None:
+    """Log what trains, and settings that may not do what was meant."""
+    log, options, steps = session.line.log, session.config.train, session.meter.steps
+    log(f"training {session.trains.line(session.trains.first)}")
     if options.warmup >= max(steps, 2):
-        say(
+        log(
             f"`train.warmup={options.warmup:g}` is no shorter than the training of {steps} steps: "
-            "the learning rate comes to its peak only at the end"
+            "the learning rate reaches its peak only at the end"
         )
     base = local_base(session.engine.model)
     if base and not options.lora.merge:
-        say(
+        log(
             f"the adapters in `model/` name their base by its place on this machine, `{base}`: "
             "elsewhere it must be there too; `train.lora.merge=true` writes a checkpoint that "
             "needs no other"
@@ -163,9 +181,7 @@ Report = Callable[[dict[str, Any]], None]
 
 
 class Session:
-    """The model, data and numbers of one process of a training, new or gone on with from its last
-    checkpoint.
-    """
+    """The model, data and state of one process of a training, new or resumed."""
 
     def __init__(
         self,
@@ -196,12 +212,12 @@ class Session:
             }
         )
         self.splits = {
-            name: open_split(StoredSplit(**place), keep=spec.warm)
+            name: open_split(StoredSplit(**place), keep=spec.keep_model)
             for name, place in spec.splits.items()
         }
         self.line = ProgressLine(enabled=spec.progress and self.rank == 0)
         self.scorer = Scorer.of(self.registry, self.config.metrics, spec.ranked)
-        self.kept = Kept(
+        self.best_checkpoint = BestCheckpoint(
             self.folder, self.card, self.rank, self.world, merge=self.config.train.lora.merge
         )
         self.timings: dict[str, float] = {}
@@ -209,52 +225,57 @@ class Session:
         self.targets: dict[str, EncodedSplit] = {}
         self.meter = Meter(steps=0, epochs=self.config.epochs)
         data = {name: str(place["sha256"]) for name, place in spec.splits.items()}
-        self.snapshots = Snapshots(
+        self.checkpoints = CheckpointManager(
             self.folder,
             self.config,
             data,
             self.rank,
             self.world,
-            self.line.say,
-            self._facts,
-            self.kept.link,
+            self.line.log,
+            self._state_dict,
+            self.best_checkpoint.link,
+            every_evaluation=spec.checkpoint_always,
+            changeable=spec.free,
         )
-        self.snapshots.always, self.snapshots.free = spec.checkpoint_always, spec.free
-        self.stop = stop_of_this_thread()
-        self.stopping = Stopping(self.config.train.early_stopping_patience)
+        self.checkpoints.every_evaluation, self.checkpoints.changeable = (
+            spec.checkpoint_always,
+            spec.free,
+        )
+        self.interrupt = current_interrupt()
+        self.stopping = EarlyStopping(self.config.train.early_stopping_patience)
         if trains:
             check_requests(self.config)
-        self.numerics = self._go_on() if trains else choose_numerics(self.config.train)
+        self.numerics = self._resume() if trains else choose_numerics(self.config.train)
         self.engine = build_engine(
-            self.registry, self.config, self.card.labels, self.numerics, warm=spec.warm
+            self.registry, self.config, self.card.labels, self.numerics, keep_model=spec.keep_model
         )
         self.numerics = numerics_for(self.engine.model, self.numerics)
         self.head_note: str | None = getattr(self.engine.model, "head_note", None)
-        if trains and self.head_note and self.snapshots.found is None:
-            self.line.say(self.head_note)
-        self.trains = Trains(self.engine.model, self.config)
+        if trains and self.head_note and self.checkpoints.found is None:
+            self.line.log(self.head_note)
+        self.trains = TrainableParts(self.engine.model, self.config)
         self.memory = Memory(
             top_of_ladder(self.config.train, self.numerics.device), self.engine.fitting
         )
-        if trains and self.snapshots.found is not None:
-            self.memory.go_on(self.snapshots.found.state["session"].get("memory"))
+        if trains and self.checkpoints.found is not None:
+            self.memory.load_state_dict(self.checkpoints.found.state["session"].get("memory"))
         if trains and self.memory.training.checkpointing:
             checkpoint_activations(self.engine.model)
         self.row_weights, self.weighting = spec.weights, Weighting()
-        if spec.warm:
-            settle_memory()
+        if spec.keep_model:
+            freeze_garbage_collector()
         self.timings["build"] = self.timings.get("build", 0.0) + time.monotonic() - self.began
 
-    def _go_on(self) -> Numerics:
-        """Take over the last checkpoint, if there is one, put the run directory in its state, and
-        return the numerics.
+    def _resume(self) -> Numerics:
+        """Restore the last checkpoint, if there is one, and the run directory of that step; return
+        the numerics.
         """
-        found = self.snapshots.find()
-        self.kept.clean()
+        found = self.checkpoints.find()
+        self.best_checkpoint.clean()
         again = self.rank == 0 and begin_history(self.folder, found)
         if again:
-            self.line.say(
-                f"going on from step {found.step}"
+            self.line.log(
+                f"resuming from step {found.step}"
                 if found
                 else "no checkpoint was written: starting over"
             )
@@ -263,16 +284,16 @@ class Session:
             if self.world > 1:  # `auto` is measured, and may come out differently
                 torch.distributed.broadcast_object_list(numerics, src=0)
             return numerics[0]
-        with self.snapshots.readable():
-            return self._take_over(found)
+        with self.checkpoints.readable():
+            return self._restore(found)
 
-    def _take_over(self, found: Checkpoint) -> Numerics:
+    def _restore(self, found: Checkpoint) -> Numerics:
         known = found.state["session"]
-        self.kept.go_on(known["kept"], found.path)
-        self.meter.go_on(known["meter"])
+        self.best_checkpoint.load_state_dict(known["kept"], found.path)
+        self.meter.load_state_dict(known["meter"])
         self.timings, self.untrained = dict(known["timings"]), known["untrained"]
-        self.stopping.go_on(known["stopping"])
-        self.kept.seconds = self.timings.pop("save")
+        self.stopping.load_state_dict(known["stopping"])
+        self.best_checkpoint.seconds = self.timings.pop("save")
         self.began -= known["seconds"]
         # Another number of threads sums in another order.
         torch.set_num_threads(known["threads"])
@@ -282,19 +303,19 @@ class Session:
             else choose_numerics(self.config.train)
         )
 
-    def _facts(self) -> dict[str, Any]:
+    def _state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint must hold of this session."""
         keep_history(self.folder)
         return {
             "session": {
-                "kept": self.kept.state(),
-                "meter": self.meter.state(),
-                "timings": {**self.timings, "save": self.kept.seconds},
+                "kept": self.best_checkpoint.state_dict(),
+                "meter": self.meter.state_dict(),
+                "timings": {**self.timings, "save": self.best_checkpoint.seconds},
                 "untrained": self.untrained,
                 "seconds": self.seconds,
                 "threads": torch.get_num_threads(),
-                "memory": self.memory.state(),
-                "stopping": self.stopping.state(),
+                "memory": self.memory.state_dict(),
+                "stopping": self.stopping.state_dict(),
                 "numerics": asdict(self.numerics),
             }
         }
@@ -366,7 +387,7 @@ class Session:
             # Workers draw different dropout masks; which rows they see does not depend on this
             # generator.
             torch.manual_seed(self.config.seed + self.rank)
-            self.trainer.go()
+            self.trainer.run()
         self.line.clear()
 
     def record(self, entry: dict[str, Any]) -> None:
@@ -374,8 +395,8 @@ class Session:
         if self.rank == 0:
             atomic.append_line(self.folder / METRICS, {"time": time.time(), **entry})
 
-    def evaluate_and_keep(self) -> dict[str, float]:
-        """Score the validation rows, keep the weights if they are the best so far, and return the
+    def evaluate_validation(self) -> dict[str, float]:
+        """Score the validation rows, save the weights if they are the best so far, and return the
         scores that are numbers.
         """
         _, scores, state = self.predict("validation", None)
@@ -385,53 +406,54 @@ class Session:
         self.record(
             {"kind": "validation", **place, **scores, **({"state": state} if state else {})}
         )
-        self.kept.last = Best(value, step, epoch, state)
-        kept = self.config.train.keep == "best" and self.scorer.better(value, self.kept.best.value)
-        if kept:
-            self.kept.save(self.engine, self.kept.last)
-        shown = " · ".join(f"{key} {number:.4g}" for key, number in headline(scores).items())
-        self.line.say(
-            f"epoch {epoch:.2f} · validation {shown}{' · best so far, saved' if kept else ''}"
+        best_checkpoint = self.best_checkpoint
+        best_checkpoint.last = Evaluation(value, step, epoch, state)
+        improved = self.config.train.keep == "best" and self.scorer.better(
+            value, best_checkpoint.best.value
         )
-        self.trainer.pending_report = {**place, "scores": scores, "best": kept}
-        if self.stopping.count(kept, place, last=step >= self.meter.steps):
+        if improved:
+            best_checkpoint.save(self.engine, best_checkpoint.last)
+        shown = " · ".join(f"{key} {number:.4g}" for key, number in headline(scores).items())
+        self.line.log(
+            f"epoch {epoch:.2f} · validation {shown}{' · best so far, saved' if improved else ''}"
+        )
+        self.trainer.pending_report = {**place, "scores": scores, "best": improved}
+        if self.stopping.update(improved, place, last=step >= self.meter.steps):
             self.trainer.over = True
-            self.line.say(self.stopping.line(self.scorer.primary, self.kept.best.place))
+            self.line.log(self.stopping.message(self.scorer.primary, best_checkpoint.best.place))
         return {key: number for key, number in scores.items() if isinstance(number, int | float)}
 
-    def settle(self, restore: bool = True) -> Best:
-        """Leave the kept weights in `model/`, with `restore` in the model too, and return the
-        evaluation they had.
+    def finish(self, restore: bool = True) -> Evaluation:
+        """Leave the best weights in `model/`, with `restore` in the model too, and return their
+        evaluation.
 
-        From here on predictions are made in fp32, whatever the training used: what a run reports is
-        what plain transformers computes from its checkpoint.
+        From here on predictions are made in fp32, whatever the training used: a run reports what
+        plain transformers computes from its checkpoint.
         """
         self.engine = replace(self.engine, precision="fp32")
-        kept, state = self.kept, self.trainer.state
+        kept, state = self.best_checkpoint, self.trainer.state
         if kept.best.value is None:
             kept.last.step, kept.last.epoch = state.global_step, state.epoch or 0.0
             kept.save(self.engine, kept.last)
         elif restore and kept.best.step != state.global_step:
             self.engine = kept.restore(self.engine)
         if restore:
-            self.engine = replace(self.engine, model=merged(self.engine.model, keep=False))
+            self.engine = replace(self.engine, model=merge_adapters(self.engine.model, keep=False))
         return kept.best
 
-    def take_kept(self) -> None:
-        """Load `model/` into the model, to predict in fp32, and see from `metrics.jsonl` how the
-        training went that kept it.
-        """
+    def load_best_checkpoint(self) -> None:
+        """Load `model/`, to predict in fp32, and the evaluations in `metrics.jsonl`."""
         self.engine = replace(self.engine, precision="fp32")
-        self.engine = self.kept.restore(self.engine)
-        self.engine = replace(self.engine, model=merged(self.engine.model, keep=False))
+        self.engine = self.best_checkpoint.restore(self.engine)
+        self.engine = replace(self.engine, model=merge_adapters(self.engine.model, keep=False))
         for entry in evaluations(self.folder):
-            self.kept.last = Best(entry["value"], entry["step"], entry["epoch"])
+            self.best_checkpoint.last = Evaluation(entry["value"], entry["step"], entry["epoch"])
             if self.config.train.keep == "last" or self.scorer.better(
-                entry["value"], self.kept.best.value
+                entry["value"], self.best_checkpoint.best.value
             ):
-                self.kept.best = self.kept.last
-        last = self.kept.last.step
-        self.meter.go_on(
+                self.best_checkpoint.best = self.best_checkpoint.last
+        last = self.best_checkpoint.last.step
+        self.meter.load_state_dict(
             {"step": last, "examples": last * self.config.batch_size, "seconds": 0.0, "loss": 0.0}
         )
 
@@ -453,3 +475,128 @@ def _process_group() -> tuple[int, int]:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1
+
+
+Outcome = dict[str, Any]
+
+
+def train_loop(spec: dict[str, Any], report: Report | None = None) -> Outcome:
+    """Train as `spec` (the fields of `SessionSpec`) says and return the outcome; the same in every
+    process.
+
+    Resumes from the last checkpoint in the run directory, if there is one. Leaves `model/`,
+    `metrics.jsonl` and, with `spec["final"]`, `predictions/`. The outcome has the scores of the
+    untrained and of the best model, timings in seconds, throughput in examples a second, and facts
+    of the machine.
+
+    `report` is called in the first process after every validation with `epoch`, `step`, `value`
+    (the primary score), `scores`, `seconds` of training so far, and `best`: whether `model/` now
+    holds these weights. Whatever it raises ends the training there, with the run directory in
+    order. What the code of a plugin raises comes out as a `PluginError`.
+    """
+    quiet_libraries()
+    settings = SessionSpec(**spec)
+    with plugin_errors(get_registry()):
+        session = Session(settings, report=report)
+        if settings.final:
+            session.score_untrained()
+        session.train()
+        best = session.finish(restore=settings.final)
+        return _outcome(session, best, _predictions(session, best) if settings.final else {})
+
+
+def reporting_loop(spec: dict[str, Any]) -> Outcome:
+    """Train as `train_loop` does, as one of several workers, and report every evaluation through
+    Ray Train.
+    """
+    from ray import train
+
+    def report(evaluation: dict[str, Any]) -> None:
+        scores = {
+            key: value
+            for key, value in evaluation["scores"].items()
+            if isinstance(value, int | float)
+        }
+        train.report(
+            {
+                **{key: evaluation[key] for key in ("epoch", "step", "value", "seconds")},
+                "scores": scores,
+            }
+        )
+
+    # Ray Train waits for the report of every worker, and takes the first's.
+    return train_loop({**spec, "report_everywhere": True}, report=report)
+
+
+def score_loop(spec: dict[str, Any]) -> Outcome:
+    """Score the model that a training with `final` false saved, as `train_loop` would have at its
+    end; leaves `predictions/`.
+
+    The outcome is that of `train_loop`, with what is known of a training that may have been stopped
+    before its end.
+    """
+    quiet_libraries()
+    with plugin_errors(get_registry()):
+        session = Session(SessionSpec(**spec), trains=False)
+        session.score_untrained()
+        session.load_best_checkpoint()
+        return _outcome(
+            session,
+            session.best_checkpoint.best,
+            _predictions(session, session.best_checkpoint.best),
+        )
+
+
+def _outcome(session: Session, best: Evaluation, scores: dict[str, Any]) -> Outcome:
+    return {
+        "heldout": session.heldout,
+        "primary": session.scorer.primary,
+        "mode": session.scorer.mode,
+        "untrained": session.untrained,
+        "scores": scores,
+        "best": best.place,
+        "last": session.best_checkpoint.last.place,
+        "state": best.state,
+        "weights": best.files,
+        "steps": session.meter.step,
+        "examples_per_second": session.meter.rate,
+        "timings": {
+            **session.timings,
+            "save": session.best_checkpoint.seconds,
+            "train": session.meter.seconds,
+            "total": session.seconds,
+        },
+        "peak_memory_bytes": peak_memory(),
+        **session.facts(),
+    }
+
+
+def _predictions(session: Session, best: Evaluation) -> dict[str, Any]:
+    """Score the best model and write its predictions: validation first, which sets the state that
+    test is scored with.
+    """
+    scores: dict[str, Any] = {}
+    for split in HELD_OUT:
+        if split in session.splits:
+            predictions, scores[split], best.state = session.predict(
+                split, None if split == "validation" else best.state
+            )
+            session.record(
+                {
+                    "kind": "final",
+                    "split": split,
+                    "step": best.step,
+                    "epoch": best.epoch,
+                    **scores[split],
+                }
+            )
+            if session.rank == 0:
+                atomic.write_lines(session.folder / "predictions" / f"{split}.jsonl", predictions)
+    session.best_checkpoint.write_state(best.state)
+    return scores
+
+
+def peak_memory() -> int:
+    """Return the most memory this process held, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

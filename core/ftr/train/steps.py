@@ -1,33 +1,141 @@
-"""Optimizer steps: their micro-batches and the accumulated gradient."""
+"""Optimizer steps: their micro-batches, their loss, and the accumulated gradient."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+import datasets
 import numpy as np
 import numpy.typing as npt
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedTokenizerBase
+from transformers.utils import ModelOutput
 
-from ftr.errors import RunError
-from ftr.train.batches import BatchPlan, Indices, MicroBatch, Share, micro_batches
+from ftr.config.schema import TrainConfig
+from ftr.errors import PluginError, RunError
+from ftr.registry.protocols import Head, RowLosses
+from ftr.train.batches import BatchPlan, Indices, MicroBatch, Shard, micro_batches
 from ftr.train.hardware import rng_state, set_rng_state
-from ftr.train.inference import feature_rows
 from ftr.train.memory import Ladder, Shape, free_memory, given, is_out_of_memory
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
-    import datasets
-    from accelerate import Accelerator
-    from transformers import PreTrainedTokenizerBase
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """What a step minimises: the mean of its terms, or that of its examples' losses, weighted and
+    with smoothed targets.
 
-    from ftr.config.schema import TrainConfig
-    from ftr.registry.protocols import Head
-    from ftr.train.losses import Objective
+    An example weighs w_i (1 where there are no weights): the loss of a step is sum_i w_i l_i /
+    sum_i w_i, as in torch's `CrossEntropyLoss(weight=...)`, over all micro-batches and workers.
+    """
+
+    head: Head
+    smoothing: float = 0.0
+
+    def weight(self, micro: MicroBatch) -> float:
+        """Return how much a micro-batch weighs in its step."""
+        if not micro.examples:
+            return 0.0
+        if micro.weights is not None:
+            return float(micro.weights.sum())
+        return micro.examples if self.smoothing else loss_terms(micro)
+
+    def part(
+        self,
+        micro: MicroBatch,
+        scale: float,
+        model: nn.Module,
+        outputs: ModelOutput,
+        inputs: Mapping[str, Tensor],
+    ) -> Tensor:
+        """Return what a micro-batch adds to the loss of its step, `scale` being 1 / the sum of all
+        weights of the step.
+
+        `inputs` are the tensors of `micro` on the model's device. Raises `PluginError` when there
+        is no loss.
+        """
+        if micro.weights is None and not self.smoothing:
+            loss = mean_loss(self.head, model, outputs, inputs, outputs.get("loss"))
+            return (
+                loss * (self.weight(micro) * scale) if micro.examples else loss.nan_to_num() * 0.0
+            )
+        losses = row_losses(self.head, outputs, inputs, self.smoothing)
+        if not micro.examples:
+            return losses.sum().nan_to_num() * 0.0
+        if micro.weights is not None:
+            losses = losses * micro.weights.to(device=losses.device, dtype=losses.dtype)
+        return losses.sum() * scale
+
+
+def row_losses(
+    head: Head, outputs: ModelOutput, inputs: Mapping[str, Tensor], smoothing: float
+) -> Tensor:
+    """Return the loss of each example of a micro-batch, of shape (batch,).
+
+    Raises `PluginError` when the head gives anything else.
+    """
+    if not isinstance(head, RowLosses):
+        raise PluginError(
+            f"the head `{type(head).__qualname__}` has no `row_losses`, so its examples cannot be "
+            "weighted."
+        )
+    losses = head.row_losses(outputs, inputs, smoothing)
+    batch = len(next(iter(inputs.values())))
+    if losses.shape != (batch,):
+        raise PluginError(
+            f"`row_losses` of the head `{type(head).__qualname__}` returned the shape "
+            f"{tuple(losses.shape)} for {batch} examples: return one loss for each, ({batch},)."
+        )
+    return losses
+
+
+def mean_loss(
+    head: Head,
+    model: nn.Module,
+    outputs: ModelOutput,
+    inputs: Mapping[str, Tensor],
+    own: Tensor | None,
+) -> Tensor:
+    """Return the mean loss of a micro-batch: the head's, else the model's `own`.
+
+    Raises `PluginError` when there is neither.
+    """
+    loss = head.loss(outputs, inputs)
+    if loss is not None:
+        return loss
+    if own is not None:
+        return own
+    raise PluginError(
+        f"the model `{type(model).__name__}` gives no loss for what `collate` gave "
+        f"({', '.join(inputs)}), and `loss` of the head `{type(head).__qualname__}` returned None: "
+        "return one there."
+    )
+
+
+def loss_terms(micro: MicroBatch) -> int:
+    """Return how many terms the mean loss of a micro-batch has: class ids that are not ignored
+    (-100), else examples.
+    """
+    return terms(micro.inputs, micro.examples) if micro.examples else 0
+
+
+def terms(inputs: Mapping[str, Tensor], examples: int) -> int:
+    """Return how many terms the mean loss of a batch of `examples` has."""
+    labels = inputs.get("labels")
+    return examples if labels is None or labels.is_floating_point() else int((labels != -100).sum())
+
+
+def feature_rows(features: datasets.Dataset, batch: Indices) -> list[dict[str, Any]]:
+    """Return the features of `batch`, in its order, as dicts of Python values."""
+    columns = features[batch.tolist()]
+    return [
+        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
+    ]
 
 
 TOKENS_PER_MICRO_BATCH = {"cpu": 4096, "cuda": 16384, "mps": 4096}
@@ -41,7 +149,7 @@ class Steps(Dataset[list[MicroBatch]]):
         self,
         features: datasets.Dataset,
         plan: BatchPlan,
-        share: Share,
+        share: Shard,
         head: Head,
         tokenizer: PreTrainedTokenizerBase,
         limit: int,
@@ -133,7 +241,7 @@ again by itself.
 """
 
 
-class Accumulation:
+class Accumulator:
     """Sums up the gradient of a step: that of the mean loss over the whole batch, over all workers
     and micro-batches, exactly.
 
@@ -154,13 +262,13 @@ class Accumulation:
         ladder: Ladder,
         accelerator: Accelerator,
         prepare: Callable[[dict[str, Tensor]], dict[str, Tensor]],
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         *,
         apart: bool = False,
     ) -> None:
         """Accumulate over the passes of `steps`; `prepare` moves tensors to the device."""
         self.objective, self.steps, self.ladder = objective, steps, ladder
-        self.accelerator, self.prepare, self.say, self.apart = accelerator, prepare, say, apart
+        self.accelerator, self.prepare, self.log, self.apart = accelerator, prepare, log, apart
         self.world: int = accelerator.num_processes
         self.device: torch.device = accelerator.device
         self._fitted: set[Shape] = set()
@@ -203,7 +311,7 @@ class Accumulation:
         if self.ladder.auto:
             self._note(passes)
         if noted:
-            self.say(f"out of memory: {self.ladder.told}")
+            self.log(f"out of memory: {self.ladder.message}")
         return loss
 
     def _together(

@@ -5,31 +5,33 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from ftr.errors import RunError
+from ftr.model.parameters import TrainableParts
+from ftr.model.transformers_private import TrainerHooks, create_optimizer_only
 from ftr.train.batches import MicroBatch
-from ftr.train.losses import Objective
+from ftr.train.checkpoint_manager import TRAINER, CheckpointManager
 from ftr.train.memory import Ladder, outside_of_passes
-from ftr.train.optim import SCHEDULE_FREE
-from ftr.train.snapshot import TRAINER
-from ftr.train.steps import Accumulation, StepLoader, Steps
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-    from ftr.model.parameters import Trains
-    from ftr.train.optim import Averages, Rates
-    from ftr.train.progress import Meter, ProgressLine, Stop
-    from ftr.train.snapshot import Snapshots
+from ftr.train.optim import SCHEDULE_FREE, ExponentialMovingAverage, LayerwiseRates
+from ftr.train.progress import Interrupt, Meter, ProgressLine
+from ftr.train.steps import Accumulator, Objective, StepLoader, Steps
 
 
-class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not checked: its modules are resolved lazily
-    """Shows the progress line and hands every log entry on."""
+class LoggingCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not checked: its modules are resolved lazily
+    """Updates the progress line and records every log entry."""
 
     def __init__(
         self, line: ProgressLine, meter: Meter, record: Callable[[dict[str, Any]], None]
@@ -63,63 +65,61 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # transformers is not check
             self.record({"kind": "train", "step": state.global_step, "epoch": state.epoch, **logs})
 
 
-class Averaging(TrainerCallback):  # type: ignore[misc]  # as above
-    """Takes the weights of every optimizer step into their averages."""
+class AveragingCallback(TrainerCallback):  # type: ignore[misc]  # as above
+    """Updates the average of the weights after every optimizer step."""
 
-    def __init__(self, averages: Averages) -> None:
+    def __init__(self, averages: ExponentialMovingAverage) -> None:
         self.averages = averages
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Take them in before an evaluation that may follow."""
+        """Update before an evaluation that may follow."""
         self.averages.update()
 
 
-class Unfreezing(TrainerCallback):  # type: ignore[misc]  # as above
-    """Lets frozen parts begin to train at their steps; each change is said, and recorded with the
-    first step that it is about.
-    """
+class UnfreezingCallback(TrainerCallback):  # type: ignore[misc]  # as above
+    """Unfreezes parts at their steps; logs each change, and records it with its first step."""
 
     def __init__(
         self,
-        trains: Trains,
+        trains: TrainableParts,
         steps_in_epoch: int,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
         record: Callable[[dict[str, Any]], None],
     ) -> None:
         """`record` gets `trainable_parameters` and `trains`, with `step` and `epoch`."""
-        self.trains, self.steps_in_epoch, self.say, self.record = (
+        self.trains, self.steps_in_epoch, self.log, self.record = (
             trains,
             steps_in_epoch,
-            say,
+            log,
             record,
         )
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Freeze what does not train yet, now that model and optimizer are put together."""
+        """Freeze what does not train yet, now that model and optimizer exist."""
         self.trains.at(state.global_step, self.steps_in_epoch)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Change what trains, where this step is one at which it changes."""
+        """Unfreeze the parts that begin to train at this step."""
         step = state.global_step
         if not self.trains.begins(step, self.steps_in_epoch):
             return
         now = self.trains.at(step, self.steps_in_epoch)
         epoch = step / self.steps_in_epoch
-        self.say(f"epoch {epoch:.2f} · training {self.trains.line(now)}")
+        self.log(f"epoch {epoch:.2f} · training {self.trains.line(now)}")
         self.record({"kind": "trains", "step": step + 1, "epoch": epoch, **self.trains.record(now)})
 
 
-class Saving(TrainerCallback):  # type: ignore[misc]  # as above
+class CheckpointCallback(TrainerCallback):  # type: ignore[misc]  # as above
     """Decides when the trainer writes a checkpoint, and sets the order of each epoch.
 
     Never at the end of an epoch's or the training's last step: the evaluation due there would be
-    lost to a training that goes on from it. There it is written after the evaluation.
+    lost to a training that resumes from it. There it is written after the evaluation.
     """
 
     def __init__(self, trainer: StepTrainer) -> None:
@@ -129,9 +129,9 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # as above
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Take over what the trainer forgets between two trainings."""
-        self.trainer.snapshots.load_logged(self.trainer)
-        self.trainer.snapshots.pace.begin(state.global_step)
+        """Restore what the trainer itself does not."""
+        self.trainer.checkpoints.load_unlogged_loss(self.trainer)
+        self.trainer.checkpoints.interval.start(state.global_step)
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -142,8 +142,8 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # as above
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Let signals wait for the step."""
-        self.trainer.stop.patient = self.trainer.snapshots.pace.every != 0
+        """Defer signals to the end of the step."""
+        self.trainer.interrupt.deferring = self.trainer.checkpoints.interval.every != 0
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -165,19 +165,19 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # as above
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Save what took a long evaluation."""
+        """Save after a long evaluation."""
         control.should_save = (
-            control.should_save or self.trainer.snapshots.always or self._due(state)
+            control.should_save or self.trainer.checkpoints.every_evaluation or self._due(state)
         )
 
     def _due(self, state: TrainerState) -> bool:
-        return self.trainer.snapshots.due(state.global_step) or self.trainer.stop.asked
+        return self.trainer.checkpoints.due(state.global_step) or self.trainer.interrupt.requested
 
 
 Evaluate = Callable[[], dict[str, float]]
 
 
-class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked: its modules are resolved lazily
+class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers is not checked: its modules are resolved lazily
     """Trains over `Steps`: one item of the loader is one optimizer step, whatever it is cut into.
 
     The gradient of a step is that of the mean loss over the whole batch, over all workers and
@@ -193,21 +193,21 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
         tokenizer: PreTrainedTokenizerBase,
         evaluate: Evaluate | None,
         meter: Meter,
-        snapshots: Snapshots,
-        stop: Stop,
+        checkpoints: CheckpointManager,
+        interrupt: Interrupt,
         report: Callable[[dict[str, Any]], None] | None = None,
         callbacks: list[TrainerCallback],
         objective: Objective | None = None,
         ladder: Ladder | None = None,
-        say: Callable[[str], None] = print,
+        log: Callable[[str], None] = print,
         apart: bool = False,
-        averages: Averages | None = None,
-        rates: Rates | None = None,
+        averages: ExponentialMovingAverage | None = None,
+        rates: LayerwiseRates | None = None,
     ) -> None:
         """Set up; `evaluate` returns the scores to log at each evaluation, and may leave a
         `pending_report` for `report`.
 
-        `objective`, `ladder`, `say` and `apart` are those of `Accumulation`; `averages` are shown
+        `objective`, `ladder`, `log` and `apart` are those of `Accumulator`; `averages` are shown
         to `evaluate` in place of the weights, and `rates` gives each layer its learning rate.
         """
         super().__init__(
@@ -216,46 +216,45 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
             train_dataset=steps,
             eval_dataset=steps if evaluate else None,
             processing_class=tokenizer,
-            callbacks=[*callbacks, Saving(self)],
+            callbacks=[*callbacks, CheckpointCallback(self)],
         )
         self.steps, self.evaluate_now, self.meter = steps, evaluate, meter
-        self.snapshots, self.stop, self.report = snapshots, stop, report
+        self.checkpoints, self.interrupt, self.report = checkpoints, interrupt, report
         self.averages, self.rates = averages, rates
+        checkpoints.averages = averages
         self.over = False
         self.pending_report: dict[str, Any] | None = None
-        self._rng_due = snapshots.found is not None
-        self.accumulation = Accumulation(
+        self._random_state_due = checkpoints.found is not None
+        self.accumulator = Accumulator(
             objective or Objective(steps.head),
             steps,
             ladder or Ladder(steps.limit, steps.token_limit),
             self.accelerator,
             self._prepare_inputs,
-            say,
+            log,
             apart=apart,
         )
 
-    def go(self) -> None:
+    def run(self) -> None:
         """Train, from the checkpoint that was found if there is one; one of the last step, or an
         `over` training, leaves nothing to do.
 
         The model is left with the weights that are evaluated.
         """
-        found = self.snapshots.found
+        found = self.checkpoints.found
         if found is None or (found.step < found.state["max_steps"] and not self.over):
             with outside_of_passes(self.accelerator.num_processes):
                 self.train(resume_from_checkpoint=str(found.path) if found else None)
         else:
-            self.snapshots.load_model(self)
+            self.checkpoints.load_model(self)
             if self.args.optim in SCHEDULE_FREE:
-                self._prepare_for_training(
-                    found.state["max_steps"], self.get_train_dataloader(), str(found.path)
-                )
+                create_optimizer_only(self, found.state["max_steps"], str(found.path))
             self.state = TrainerState.load_from_json(str(found.path / TRAINER))
         self._optimizer_mode("eval")
         if self.averages is not None:
-            self.averages.settle()
-        self.stop.patient = False
-        if self.stop.asked:
+            self.averages.apply()
+        self.interrupt.deferring = False
+        if self.interrupt.requested:
             raise KeyboardInterrupt
 
     def get_train_dataloader(self) -> StepLoader:
@@ -268,7 +267,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
         """Read the next step's rows; the first ones after a checkpoint with its random numbers, for
         a `collate` may draw some.
         """
-        self._load_rng_state(None)
+        self.load_random_state()
         samples, count = super().get_batch_samples(*args, **kwargs)
         return samples, count
 
@@ -283,7 +282,7 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
         """
         model.train()
         self._optimizer_mode("train")
-        loss = self.accumulation.step(self.model, model, inputs)
+        loss = self.accumulator.step(self.model, model, inputs)
         value = float(loss)
         self._check_loss(value)
         # The other workers' examples are theirs of the same batch.
@@ -297,10 +296,10 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
         self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
     ) -> dict[str, float]:
         """Score the validation split through the head, batch by batch, and log the scores."""
-        self.stop.patient = False
+        self.interrupt.deferring = False
         if self.evaluate_now is None:
             return {}
-        with self._shown():
+        with self._weights_to_evaluate():
             metrics = {
                 f"{metric_key_prefix}_{key}": value for key, value in self.evaluate_now().items()
             }
@@ -312,17 +311,15 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
         return metrics
 
     @contextlib.contextmanager
-    def _shown(self) -> Iterator[None]:
-        """Let the model have the weights that are evaluated and kept: an average of those that are
-        trained, where there is one.
-        """
+    def _weights_to_evaluate(self) -> Iterator[None]:
+        """Give the model the weights to evaluate and save: their average, where there is one."""
         self._optimizer_mode("eval")
-        with self.averages.shown() if self.averages is not None else contextlib.nullcontext():
+        with self.averages.applied() if self.averages is not None else contextlib.nullcontext():
             yield
         self._optimizer_mode("train")
 
     def _optimizer_mode(self, mode: str) -> None:
-        """Tell an optimizer that averages weights by itself which ones the model is to have."""
+        """Switch a schedule-free optimizer, which averages weights by itself."""
         if self.args.optim in SCHEDULE_FREE and self.optimizer is not None:
             getattr(self.optimizer, mode)()
 
@@ -346,41 +343,38 @@ class StepTrainer(Trainer):  # type: ignore[misc]  # transformers is not checked
         """Return 0: the estimate of transformers needs one batch of one shape."""
         return 0
 
-    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
-        """Report an evaluation when the checkpoint that may follow it is written: whoever gets the
-        report may end the training.
+    # What follows replaces the trainer's own files, which are pickled, by a `CheckpointManager`.
+
+    def save_state(self) -> None:
+        """Write a checkpoint; an interrupt that came meanwhile ends the training after it."""
+        self.interrupt.deferring = True
+        self.checkpoints.save(self)
+        self.interrupt.deferring = False
+        self.meter.mark()
+        if self.interrupt.requested:
+            raise KeyboardInterrupt
+
+    def load_weights(self) -> None:
+        """Load the weights of the checkpoint."""
+        self.checkpoints.load_model(self)
+
+    def load_optimizer(self) -> None:
+        """Load optimizer, scheduler and loss scaler of the checkpoint."""
+        self.checkpoints.load_optimizer(self)
+
+    def load_random_state(self) -> None:
+        """Set the random generators once, as late as possible."""
+        if self._random_state_due:
+            self._random_state_due = False
+            self.checkpoints.load_rng(self)
+
+    def after_step(self) -> None:
+        """Report an evaluation when the checkpoint that may follow it is written: the receiver of
+        the report may end the training.
         """
-        super()._maybe_log_save_evaluate(*args, **kwargs)
         report, self.pending_report = self.pending_report, None
         if report is not None and self.report is not None:
             self.report(report)
-
-    # What follows replaces the trainer's own files, which are pickled, by those of `Snapshots`.
-
-    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
-        self.stop.patient = True
-        self.snapshots.save(self)
-        self.stop.patient = False
-        self.meter.mark()
-        if self.stop.asked:
-            raise KeyboardInterrupt
-
-    def _load_from_checkpoint(
-        self, resume_from_checkpoint: str, model: nn.Module | None = None
-    ) -> None:
-        self.snapshots.load_model(self)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            self.snapshots.load_optimizer(self)
-
-    def _load_scaler(self, checkpoint: str | None) -> None:
-        """Do nothing: it came with the optimizer."""
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        if self._rng_due:
-            self._rng_due = False
-            self.snapshots.load_rng(self)
 
     def _check_loss(self, value: float) -> None:
         if not math.isfinite(value):

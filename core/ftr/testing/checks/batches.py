@@ -109,7 +109,7 @@ class BatchChecks(Conformance):
         import torch
 
         from ftr.train.batches import MicroBatch
-        from ftr.train.losses import loss_terms
+        from ftr.train.steps import loss_terms
 
         features = ftr_head.features()
         total, weights = 0.0, 0

@@ -14,16 +14,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ftr.train.checkpoint_manager import NotSerializable, Tensors, join_tensors, split_tensors
 from ftr.train.hardware import rng_state, set_rng_state
-from ftr.train.snapshot import Tensors, Unpackable, pack, unpack
 
 
 def through_files(value: Any, folder: Path) -> Any:
-    """Pack, write, read and unpack."""
+    """Pack, write, read and join."""
     tensors: Tensors = {}
-    plain = json.dumps(pack(value, "it", tensors))
+    plain = json.dumps(split_tensors(value, "it", tensors))
     save_file(tensors, folder / "t.safetensors")
-    return unpack(json.loads(plain), load_file(folder / "t.safetensors"))
+    return join_tensors(json.loads(plain), load_file(folder / "t.safetensors"))
 
 
 def test_nested_values_keep_their_types(tmp_path: Path) -> None:
@@ -66,8 +66,8 @@ def test_an_optimizer_goes_on_as_if_nothing_had_happened(name: str, tmp_path: Pa
 
 
 def test_an_object_that_cannot_be_written_is_named() -> None:
-    with pytest.raises(Unpackable, match=r"`it.state.3` is a `object`"):
-        pack({"state": {3: object()}}, "it", {})
+    with pytest.raises(NotSerializable, match=r"`it.state.3` is a `object`"):
+        split_tensors({"state": {3: object()}}, "it", {})
 
 
 def test_views_are_written_alone(tmp_path: Path) -> None:

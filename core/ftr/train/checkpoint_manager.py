@@ -1,4 +1,4 @@
-"""What a checkpoint holds of a training, and saving and restoring it."""
+"""Saves and restores a training: what a checkpoint holds, and when one is due."""
 
 from __future__ import annotations
 
@@ -9,11 +9,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import Trainer
 
 from ftr.config.resolve import differences, flat
+from ftr.config.schema import RunConfig
 from ftr.errors import ConfigError, DataError
 from ftr.model.adapters import load_weights, save_weights
+from ftr.model.transformers_private import set_unlogged_loss, unlogged_loss
 from ftr.terminal import masked
 from ftr.train.checkpoint import (
     CHECKPOINTS,
@@ -24,13 +32,7 @@ from ftr.train.checkpoint import (
     write_checkpoint,
 )
 from ftr.train.hardware import rng_state, set_rng_state
-
-if TYPE_CHECKING:
-    from torch import Tensor
-    from transformers import Trainer
-
-    from ftr.config.schema import RunConfig
-
+from ftr.train.optim import ExponentialMovingAverage
 
 SECONDS_BETWEEN = 30.0
 SHARE = 1 / 20
@@ -38,9 +40,9 @@ SHARE = 1 / 20
 
 
 @dataclass(slots=True)
-class Pace:
-    """Counts steps, or with `auto` seconds, since the last checkpoint; what writing costs is
-    measured.
+class SaveInterval:
+    """Counts steps, or with `auto` seconds, since the last checkpoint; `auto` measures what writing
+    costs.
     """
 
     every: int | Literal["auto"]
@@ -50,13 +52,13 @@ class Pace:
     _began: float = field(default_factory=time.monotonic)
     _since: float = field(default_factory=time.monotonic)
 
-    def begin(self, step: int) -> None:
+    def start(self, step: int) -> None:
         """Start counting at `step`, now."""
         self.last_step = step
         self._began = self._since = time.monotonic()
 
     def due(self, step: int) -> bool:
-        """Whether to write one after `step`."""
+        """Whether to write a checkpoint after `step`."""
         if step == self.last_step or self.every == 0:
             return False
         if self.every != "auto":
@@ -66,50 +68,49 @@ class Pace:
             now - self._began
         )
 
-    def wrote(self, step: int, seconds: float) -> None:
+    def saved(self, step: int, seconds: float) -> None:
         """Count a checkpoint of `step` that took `seconds`."""
         self.last_step, self._since = step, time.monotonic()
         self.writing, self.longest = self.writing + seconds, max(self.longest, seconds)
 
 
-Tensors = dict[str, "Tensor"]
+Tensors = dict[str, Tensor]
 
 
-class Unpackable(Exception):  # noqa: N818 - found, said, and trained on
+class NotSerializable(Exception):  # noqa: N818 - reported, and the training continues
     """A state holds an object that is neither a tensor nor plain; the message names it."""
 
 
-def pack(value: Any, name: str, tensors: Tensors) -> Any:
-    """Return `value` as JSON can hold it; the tensors within go to `tensors`, under dotted names
-    that begin with `name`.
+def split_tensors(value: Any, name: str, tensors: Tensors) -> Any:
+    """Return `value` as JSON can hold it; its tensors go to `tensors`, under dotted names that
+    begin with `name`.
 
-    Raises `Unpackable`.
+    Raises `NotSerializable`.
     """
-    import torch
-
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, Tensor):
         # A view would drag its whole storage along.
         tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {"tensor": name}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, list):
-        return [pack(item, f"{name}.{place}", tensors) for place, item in enumerate(value)]
-    if isinstance(value, tuple):
-        return {
-            "tuple": [pack(item, f"{name}.{place}", tensors) for place, item in enumerate(value)]
-        }
+    if isinstance(value, list | tuple):
+        items = [
+            split_tensors(item, f"{name}.{place}", tensors) for place, item in enumerate(value)
+        ]
+        return items if isinstance(value, list) else {"tuple": items}
     if isinstance(value, Mapping):
         return {
-            "dict": [[key, pack(item, f"{name}.{key}", tensors)] for key, item in value.items()]
+            "dict": [
+                [key, split_tensors(item, f"{name}.{key}", tensors)] for key, item in value.items()
+            ]
         }
-    raise Unpackable(f"`{name}` is a `{type(value).__name__}`")
+    raise NotSerializable(f"`{name}` is a `{type(value).__name__}`")
 
 
-def unpack(plain: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """Return what `pack` was given. Raises `KeyError` for a tensor that is not there."""
+def join_tensors(plain: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Return what `split_tensors` was given. Raises `KeyError` for a missing tensor."""
     if isinstance(plain, list):
-        return [unpack(item, tensors) for item in plain]
+        return [join_tensors(item, tensors) for item in plain]
     if not isinstance(plain, dict):
         return plain
     ((kind, content),) = plain.items()
@@ -117,8 +118,8 @@ def unpack(plain: Any, tensors: Mapping[str, Tensor]) -> Any:
         # Out of the mapped file, into memory as aligned as any other tensor's.
         return tensors[content].clone()
     if kind == "tuple":
-        return tuple(unpack(item, tensors) for item in content)
-    return {key: unpack(item, tensors) for key, item in content}
+        return tuple(join_tensors(item, tensors) for item in content)
+    return {key: join_tensors(item, tensors) for key, item in content}
 
 
 WEIGHTS = "model.safetensors"
@@ -127,22 +128,19 @@ PLAIN = "optimizer.json"
 TRAINER = "trainer_state.json"
 AVERAGES = "averages.safetensors"
 WORKERS = "workers.safetensors"
-"""Of each process, under `<rank>.`: its random generators, and the loss it summed up since the last
-log line.
+"""Of each process, under `<rank>.`: its random generators, and the loss summed up since the last
+log entry.
 """
-
-Say = Callable[[str], None]
-Facts = dict[str, Any]
 
 
 @dataclass(slots=True)
-class Snapshots:
-    """The checkpoints of one training in one of its processes; the first alone writes.
+class CheckpointManager:
+    """The checkpoints of one training in one of its processes; only the first process writes.
 
-    `facts` returns what the session must know to go on, `link` puts the best weights into a
-    checkpoint folder, and `data` is the sha256 of each split's rows. With `always` one is written
-    after every evaluation. Keys in `free` may differ from those of a checkpoint: the training goes
-    on with their new values.
+    `session_state` returns what the session must restore, `add_files` puts the best weights into a
+    checkpoint folder, and `data` is the sha256 of each split's rows. With `every_evaluation` one is
+    written after every evaluation. Keys in `changeable` may differ from those of a checkpoint: the
+    training resumes with their new values.
     """
 
     folder: Path
@@ -150,17 +148,18 @@ class Snapshots:
     data: dict[str, str]
     rank: int
     world: int
-    say: Say
-    facts: Callable[[], Facts] = dict
-    link: Callable[[Path], dict[str, str]] = lambda folder: {}
-    always: bool = False
-    free: Sequence[str] = ()
+    log: Callable[[str], None]
+    session_state: Callable[[], dict[str, Any]] = dict
+    add_files: Callable[[Path], dict[str, str]] = lambda folder: {}
+    every_evaluation: bool = False
+    changeable: Sequence[str] = ()
+    averages: ExponentialMovingAverage | None = None
     found: Checkpoint | None = None
-    pace: Pace = field(init=False)
+    interval: SaveInterval = field(init=False)
 
     def __post_init__(self) -> None:
-        """Take the pace from `train.save_steps`."""
-        self.pace = Pace(self.config.train.save_steps)
+        """Take the interval from `train.save_steps`."""
+        self.interval = SaveInterval(self.config.train.save_steps)
 
     @property
     def root(self) -> Path:
@@ -176,8 +175,8 @@ class Snapshots:
         if self.rank == 0:
             found[0], notes = find_checkpoint(self.root)
             for note in notes:
-                self.say(note)
-        self._share(found)
+                self.log(note)
+        self._from_first(found)
         self.found = found[0]
         if self.found is not None:
             with self.readable():
@@ -186,140 +185,128 @@ class Snapshots:
 
     @contextlib.contextmanager
     def readable(self) -> Iterator[None]:
-        """Name the checkpoint in errors that its content causes: it is whole, but not what ftr
-        writes. Raises `DataError`.
-        """
-        from safetensors import SafetensorError
-
+        """Turn errors that a checkpoint's content causes into a `DataError` that names it."""
         try:
             yield
         except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
             cause = f"{type(error).__name__}: {error}"
             raise DataError(
-                f"checkpoint `{self._path}` is not one that ftr wrote ({cause}): remove it, then "
+                f"checkpoint `{self._path}` was not written by ftr ({cause}): remove it, then "
                 "resume."
             ) from error
 
     def due(self, step: int) -> bool:
-        """Whether a checkpoint is to be written after `step`; the first process decides for all."""
+        """Whether to write a checkpoint after `step`; the first process decides for all."""
         if self.config.train.save_steps == 0:
             return False
-        answer = [self.pace.due(step)]
-        self._share(answer)
+        answer = [self.interval.due(step)]
+        self._from_first(answer)
         return answer[0]
 
     def save(self, trainer: Trainer) -> None:
-        """Write a checkpoint of the training as it stands.
+        """Write a checkpoint of the training as it is now.
 
         Raises `RunError` when the disk refuses.
         """
         began = time.monotonic()
-        own = {**rng_state(trainer.args.device.type), "loss": trainer._tr_loss.detach().cpu()}
-        parts: list[Tensors] = [own]
+        loss, logged = unlogged_loss(trainer)
+        own = {**rng_state(trainer.args.device.type), "loss": loss}
+        workers: list[Tensors] = [own]
         if self.world > 1:
-            import torch
-
-            parts = [{}] * self.world
-            torch.distributed.all_gather_object(parts, own)
+            workers = [{}] * self.world
+            torch.distributed.all_gather_object(workers, own)
         step = trainer.state.global_step
         if self.rank == 0:
             try:
                 write_checkpoint(
                     self.root,
                     step,
-                    lambda folder: self._fill(folder, trainer, parts),
+                    lambda folder: self._write(folder, trainer, workers, logged),
                     self.config.train.save_total_limit,
                 )
-            except Unpackable as strange:
-                self.give_up(str(strange))
-        self.pace.wrote(step, time.monotonic() - began)
+            except NotSerializable as strange:
+                self.disable(str(strange))
+        self.interval.saved(step, time.monotonic() - began)
 
-    def give_up(self, reason: str) -> None:
-        """Write no checkpoints from here on, and say why."""
-        self.pace.every = 0
-        self.say(f"no checkpoints are written, the training cannot be resumed: {reason}")
+    def disable(self, reason: str) -> None:
+        """Write no more checkpoints, and report why."""
+        self.interval.every = 0
+        self.log(f"no checkpoints are written, so this training cannot be resumed: {reason}")
 
-    def _fill(self, folder: Path, trainer: Trainer, parts: list[Tensors]) -> dict[str, str]:
-        from safetensors.torch import save_file
-
+    def _write(
+        self, folder: Path, trainer: Trainer, workers: list[Tensors], logged: int
+    ) -> dict[str, str]:
         save_weights(trainer.model, folder / WEIGHTS)
-        if trainer.averages is not None:
-            trainer.averages.save(folder / AVERAGES)
+        if self.averages is not None:
+            self.averages.save(folder / AVERAGES)
         tensors: Tensors = {}
         scaler = getattr(trainer.accelerator, "scaler", None)
+        parts = {
+            "optimizer": trainer.optimizer,
+            "scheduler": trainer.lr_scheduler,
+            "scaler": scaler,
+        }
         plain = {
-            "optimizer": pack(trainer.optimizer.state_dict(), "optimizer", tensors),
-            "scheduler": pack(trainer.lr_scheduler.state_dict(), "scheduler", tensors),
-            "scaler": None if scaler is None else pack(scaler.state_dict(), "scaler", tensors),
+            name: None if part is None else split_tensors(part.state_dict(), name, tensors)
+            for name, part in parts.items()
         }
         save_file(tensors, folder / OPTIMIZER)
-        save_file(
-            {
-                f"{rank}.{name}": tensor
-                for rank, part in enumerate(parts)
-                for name, tensor in part.items()
-            },
-            folder / WORKERS,
-        )
+        named = {
+            f"{rank}.{name}": tensor
+            for rank, state in enumerate(workers)
+            for name, tensor in state.items()
+        }
+        save_file(named, folder / WORKERS)
         dataclasses.replace(trainer.state, log_history=[]).save_to_json(str(folder / TRAINER))
         state = {
             "format": FORMAT,
             "step": trainer.state.global_step,
             "max_steps": trainer.state.max_steps,
-            "logged": trainer._globalstep_last_logged,
+            "logged": logged,
             "world": self.world,
             "config": masked(flat(self.config)),
             "data": self.data,
-            **self.facts(),
+            **self.session_state(),
         }
         for name, content in ((PLAIN, plain), (STATE, state)):
             (folder / name).write_text(json.dumps(content, default=_plain), encoding="utf-8")
-        return self.link(folder)
+        return self.add_files(folder)
 
     def load_model(self, trainer: Trainer) -> None:
         """Load the weights, and their averages."""
         with self.readable():
             load_weights(trainer.model, self._path / WEIGHTS)
-            if trainer.averages is not None:
-                trainer.averages.load(self._path / AVERAGES)
+            if self.averages is not None:
+                self.averages.load(self._path / AVERAGES)
 
     def load_optimizer(self, trainer: Trainer) -> None:
         """Load the states of optimizer, schedule and loss scaler."""
+        optimizer, scheduler = trainer.optimizer, trainer.lr_scheduler
+        scaler = getattr(trainer.accelerator, "scaler", None)
         with self.readable():
-            self._load_optimizer(trainer)
-
-    def _load_optimizer(self, trainer: Trainer) -> None:
-        from safetensors.torch import load_file
-
-        tensors = load_file(self._path / OPTIMIZER)
-        plain = json.loads((self._path / PLAIN).read_text(encoding="utf-8"))
-        fresh = (
-            [
-                (group["initial_lr"], group["weight_decay"])
-                for group in trainer.optimizer.param_groups
-            ]
-            if self.free
-            else []
-        )
-        trainer.optimizer.load_state_dict(unpack(plain["optimizer"], tensors))
-        trainer.lr_scheduler.load_state_dict(unpack(plain["scheduler"], tensors))
-        if self.free:
-            set_rates(trainer, fresh)
-        if plain["scaler"] is not None and getattr(trainer.accelerator, "scaler", None) is not None:
-            trainer.accelerator.scaler.load_state_dict(unpack(plain["scaler"], tensors))
+            tensors = load_file(self._path / OPTIMIZER)
+            plain = json.loads((self._path / PLAIN).read_text(encoding="utf-8"))
+            rates = (
+                [(group["initial_lr"], group["weight_decay"]) for group in optimizer.param_groups]
+                if self.changeable
+                else []
+            )
+            optimizer.load_state_dict(join_tensors(plain["optimizer"], tensors))
+            scheduler.load_state_dict(join_tensors(plain["scheduler"], tensors))
+            if self.changeable:
+                set_rates(trainer, rates)
+            if plain["scaler"] is not None and scaler is not None:
+                scaler.load_state_dict(join_tensors(plain["scaler"], tensors))
 
     def load_rng(self, trainer: Trainer) -> None:
         """Set this process's random generators."""
         with self.readable():
             set_rng_state(self._own(), trainer.args.device.type)
 
-    def load_logged(self, trainer: Trainer) -> None:
-        """Take over the loss summed up since the last log line, which the trainer has just set to
-        nothing.
-        """
+    def load_unlogged_loss(self, trainer: Trainer) -> None:
+        """Restore the loss summed up since the last log entry, which the trainer has just reset."""
         if self.found is not None:
-            trainer._tr_loss += self._own()["loss"].to(trainer._tr_loss.device)
-            trainer._globalstep_last_logged = int(self.found.state["logged"])
+            set_unlogged_loss(trainer, self._own()["loss"], int(self.found.state["logged"]))
 
     @property
     def _path(self) -> Path:
@@ -328,34 +315,29 @@ class Snapshots:
         return self.found.path
 
     def _own(self) -> Tensors:
-        from safetensors import safe_open
-
         prefix = f"{self.rank}."
         with safe_open(self._path / WORKERS, framework="pt") as file:
             names = [name for name in list(file.keys()) if name.startswith(prefix)]
             return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
 
-    def _share(self, values: list[Any]) -> None:
+    def _from_first(self, values: list[Any]) -> None:
         """Replace `values` by those of the first process."""
         if self.world > 1:
-            import torch
-
             torch.distributed.broadcast_object_list(values, src=0)
 
     def _check(self, found: Checkpoint) -> None:
         old, new = found.state["config"], json.loads(json.dumps(masked(flat(self.config))))
-        other = differences(
-            *(
-                {key: value for key, value in values.items() if key not in self.free}
-                for values in (old, new)
-            )
-        )
+        fixed = [
+            {key: value for key, value in values.items() if key not in self.changeable}
+            for values in (old, new)
+        ]
+        other = differences(*fixed)
         if found.state["world"] != self.world:
             other.append(f"the number of processes was {found.state['world']}, is {self.world}")
         if other:
             raise ConfigError(
                 f"checkpoint `{found.path}` is of another configuration: {'; '.join(other)}. Start "
-                "a run of its own for that."
+                "another run for that."
             )
         for split, digest in found.state["data"].items():
             if self.data.get(split) != digest:
@@ -366,8 +348,8 @@ class Snapshots:
 
 
 def set_rates(trainer: Trainer, rates: Sequence[tuple[float, float]]) -> None:
-    """Give each group of a loaded optimizer another (peak learning rate, weight decay), the former
-    scaled as its schedule stands.
+    """Give each group of a loaded optimizer another (peak learning rate, weight decay); the rate is
+    scaled by where its schedule is.
     """
     for group, (peak, decay) in zip(trainer.optimizer.param_groups, rates, strict=True):
         factor = group["lr"] / group["initial_lr"] if group["initial_lr"] else 0.0

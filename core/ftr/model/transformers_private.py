@@ -1,0 +1,125 @@
+"""Every private API of transformers that ftr uses, each with its reason.
+
+`tests/train/test_transformers_private.py` fails when a new version changes one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from transformers import PretrainedConfig, PreTrainedModel, Trainer, TrainingArguments
+
+
+class TrainerHooks:
+    """Mixin that gives private hooks of `transformers.Trainer` names of ftr.
+
+    transformers has no public hooks here, and its own checkpoints hold pickles. `Trainer` must
+    come after this class in the bases.
+    """
+
+    def save_state(self) -> None:
+        """Write a checkpoint."""
+
+    def load_weights(self) -> None:
+        """Load the weights of the checkpoint to resume from."""
+
+    def load_optimizer(self) -> None:
+        """Load optimizer, scheduler and loss scaler."""
+
+    def load_random_state(self) -> None:
+        """Set the random generators; called before the first batch of a resumed training."""
+
+    def after_step(self) -> None:
+        """Called when everything due after a step (log, evaluation, checkpoint) is done."""
+
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
+        self.save_state()
+
+    def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        self.load_weights()
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            self.load_optimizer()
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        """Do nothing: `load_optimizer` loads it."""
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        self.load_random_state()
+
+    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
+        super()._maybe_log_save_evaluate(*args, **kwargs)  # type: ignore[misc]  # that of `Trainer`
+        self.after_step()
+
+
+def create_optimizer_only(trainer: Trainer, max_steps: int, checkpoint: str) -> None:
+    """Create and load the optimizer of a finished training without training.
+
+    Schedule-free optimizers hold the weights to evaluate; `Trainer.train` would take a step.
+    """
+    trainer._prepare_for_training(max_steps, trainer.get_train_dataloader(), checkpoint)
+
+
+def unlogged_loss(trainer: Trainer) -> tuple[Tensor, int]:
+    """Return the loss summed up since the last log entry and the step of that entry.
+
+    `Trainer` keeps both in no checkpoint: the first log entry after a resume would be wrong.
+    """
+    return trainer._tr_loss.detach().cpu(), trainer._globalstep_last_logged
+
+
+def set_unlogged_loss(trainer: Trainer, loss: Tensor, step: int) -> None:
+    """Restore what `unlogged_loss` returned, in a training that has just begun."""
+    trainer._tr_loss += loss.to(trainer._tr_loss.device)
+    trainer._globalstep_last_logged = step
+
+
+def use_one_gpu(arguments: TrainingArguments) -> None:
+    """Keep `Trainer` from torch's DataParallel, for which there is no public switch.
+
+    One process drives one GPU; `compute.workers` is for several.
+    """
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+
+
+def forget_kernels(settings: PretrainedConfig) -> None:
+    """Drop the attention and expert kernels that a config names.
+
+    transformers may fetch them from the Hub, and `None` has no public spelling.
+    """
+    settings._attn_implementation = settings._experts_implementation = None
+
+
+def model_types(auto_class: type[Any]) -> Container[type[PretrainedConfig]] | None:
+    """Return the config classes that an auto class knows; None for any other class.
+
+    The public mappings (`MODEL_FOR_...`) do not say which auto class they belong to.
+    """
+    mapping: Container[type[PretrainedConfig]] | None = getattr(auto_class, "_model_mapping", None)
+    return mapping
+
+
+def default_attention(model: PreTrainedModel) -> str:
+    """Return `sdpa` where transformers supports it for this kind of model, else `eager`.
+
+    Undocumented, but otherwise only an error of `set_attn_implementation` tells.
+    """
+    found: str = model.get_correct_attn_implementation(None)
+    return found
+
+
+@cache
+def attention_functions() -> tuple[Any, Any, Any]:
+    """Return `eager_mask`, `repeat_kv` and `sdpa_attention_forward`.
+
+    A custom attention (`AttentionInterface`) is documented; the parts of the built-in ones are not.
+    """
+    from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+    from transformers.masking_utils import eager_mask
+
+    return eager_mask, repeat_kv, sdpa_attention_forward
