@@ -94,6 +94,10 @@ class Trial:
         """Whether it will not run again."""
         return self.status in ENDS
 
+    def worked(self, now: float) -> float:
+        """Return the seconds its processes worked on it until `now`."""
+        return self.seconds + (0.0 if self.heard is None else max(now - self.heard, 0.0))
+
     def add(self, result: Result, mode: str) -> None:
         """Take an evaluation; one at an epoch seen before replaces the earlier."""
         at = bisect_left(self.results, _place(result.epoch), key=lambda known: _place(known.epoch))
@@ -186,8 +190,8 @@ class SweepState:
             trial.attempts = int(event.get("attempt", trial.attempts + 1))
             trial.node, trial.process, trial.heard = event.get("node"), event.get("process"), now
             return
+        trial.seconds = trial.worked(now)
         if trial.heard is not None:
-            trial.seconds += max(now - trial.heard, 0.0)
             trial.heard = now
         if kind == "result":
             result = _result(event)
