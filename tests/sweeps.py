@@ -103,7 +103,7 @@ class Rehearsal:
 
     def next(self) -> dict[str, Any] | None:
         """Return the spec of the next trial; None: there is none."""
-        spec = self.source.suggest(f"id-{len(self.source.numbers)}")
+        spec = self.source.suggest("id")
         return spec if isinstance(spec, dict) else None
 
     def result(self, number: int, value: float) -> None:

@@ -16,7 +16,7 @@ MEAN = (0.5 + 0.7) / 2
 SPACE = space_of(learning_rate="loguniform(1e-5,1e-1)", batch_size="choice(8,16,32)")
 
 
-class Listening:
+class Listening(Proposer):
     """Draws at random, and remembers what it is told."""
 
     def __init__(self) -> None:

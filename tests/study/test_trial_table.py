@@ -153,10 +153,10 @@ def test_more_trials_than_lines_leave_the_best_and_those_that_run() -> None:
 @pytest.mark.parametrize("failed", [(), (3,)])
 def test_it_never_takes_more_room_than_it_has(failed: tuple[int, ...]) -> None:
     state = sweep(30, failed=failed, values={"model": "日本語" * 9})
-    for width in range(1, 90):
-        for height in (1, 2, 3, 4, 5, 10, 40):
-            lines = table_lines(state, "accuracy", "max", width, height)
-            assert len(lines) <= height and all(cell_len(line) <= width for line in lines)
+    sizes = [(width, height) for width in (1, 40, 89) for height in (1, 2, 3, 4, 5, 10, 40)]
+    for width, height in [*sizes, *((width, 10) for width in range(1, 90))]:
+        lines = table_lines(state, "accuracy", "max", width, height)
+        assert len(lines) <= height and all(cell_len(line) <= width for line in lines)
     assert "…" in table_lines(state, "accuracy", "max", 60, 40)[1].split(), (
         "left out parameters are told"
     )
@@ -257,6 +257,7 @@ def test_on_a_terminal_the_table_is_redrawn_in_place(
     screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ftr.study.table.REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(time, "time", lambda: 1e9)
     table = LiveTable("f1", "max", screen.stream)
     screen.stream.write("before\n")
     for count in [3, 8, 40, 5, *random.Random(0).sample(range(1, 60), 20)]:

@@ -181,6 +181,6 @@ def test_events_of_later_versions_are_left_out() -> None:
 def test_an_event_that_makes_no_sense_is_shown(event: dict[str, Any], named: str) -> None:
     with pytest.raises(
         DataError,
-        match=rf"the journal holds an event that makes no sense \(.*{named}.*\): \{{'event'",
+        match=rf"an invalid event \(.*{named}.*\): \{{'event'",
     ):
         replay([*suggested(0), event], "max")
