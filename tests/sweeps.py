@@ -90,7 +90,7 @@ class Rehearsal:
     def write(self, event: str, **fields: Any) -> None:
         """Journal an event."""
         self.events.append({"event": event, "time": float(len(self.events)), **fields})
-        self.state.take(self.events[-1])
+        self.state.apply(self.events[-1])
 
     def check(self, values: Mapping[str, object], seed: int) -> dict[str, Any]:
         """Return the spec of a trial."""

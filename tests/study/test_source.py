@@ -229,7 +229,7 @@ def test_a_searcher_that_comes_to_other_values_goes_on_with_what_was_tried_and_s
     whole = searched("random", 3)
     again = rehearsal(make_proposer("random", SPACE, "max", 8), trials=4)
     (note,) = again.recall(whole.events)
-    assert note.startswith("the searcher does not come to the values of trial 0 again")
+    assert "the values of trial 0" in note
     assert again.table() == whole.table()
     spec = again.next()
     assert spec is not None and spec["trial"] == 3

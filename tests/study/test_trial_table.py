@@ -39,7 +39,7 @@ def sweep(
             "train.warmup": 0.1,
             **(values or {}),
         }
-        state.take(
+        state.apply(
             {
                 "event": "trial",
                 "time": 0,
@@ -49,8 +49,8 @@ def sweep(
                 "repeat": 0,
             }
         )
-        state.take({"event": "start", "time": time.time() - 60, "trial": number})
-        state.take(
+        state.apply({"event": "start", "time": time.time() - 60, "trial": number})
+        state.apply(
             {
                 "event": "result",
                 "time": time.time() - 50,
@@ -60,7 +60,7 @@ def sweep(
             }
         )
         if number in failed:
-            state.take(
+            state.apply(
                 {
                     "event": "end",
                     "time": time.time(),
@@ -70,7 +70,7 @@ def sweep(
                 }
             )
         elif number < count - running:
-            state.take(
+            state.apply(
                 {"event": "end", "time": time.time() - 45, "trial": number, "status": "done"}
             )
     return state
@@ -122,7 +122,7 @@ def test_a_row_a_trial_with_its_parameters_metric_epoch_state_and_time() -> None
 def test_trials_that_wait_and_sweeps_that_have_none() -> None:
     assert table_lines(SweepState("max"), "f1", "max", 80, 20) == ["0 trials"]
     state = SweepState("min")
-    state.take({"event": "trial", "time": 0, "trial": 0, "values": {}, "group": 0, "repeat": 0})
+    state.apply({"event": "trial", "time": 0, "trial": 0, "values": {}, "group": 0, "repeat": 0})
     assert [line.split() for line in table_lines(state, "loss", "min", 80, 20)[1:]] == [
         ["trial", "loss", "epoch", "state", "time"],
         ["0", "-", "-", "pending", "-"],
@@ -140,7 +140,7 @@ def test_repeats_say_that_the_best_is_a_mean() -> None:
 
 def test_more_trials_than_lines_leave_the_best_and_those_that_run() -> None:
     state = sweep(40, running=3)
-    state.take({"event": "result", "time": time.time(), "trial": 5, "epoch": 3.0, "value": 0.99})
+    state.apply({"event": "result", "time": time.time(), "trial": 5, "epoch": 3.0, "value": 0.99})
     lines = table_lines(state, "f1", "max", 100, 12)
     assert (
         len(lines) == 12

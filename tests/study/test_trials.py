@@ -71,7 +71,7 @@ def test_a_trial_goes_from_pending_to_its_end() -> None:
         ),
     ]
     for event in story:
-        state.take(event)
+        state.apply(event)
         seen += [trial.status for trial in state.trials.values()]
     assert seen == ["pending", "running", "running", "failed"]
     trial = state.trials[4]

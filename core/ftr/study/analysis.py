@@ -41,7 +41,7 @@ def importance(
     PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255): how far the values of the better
     configurations are spread otherwise than those of all. Each configuration counts once, by the
     value it is ranked by; where the searcher drew some values more often than others is taken into
-    account. None where it would say nothing: fewer than 8 configurations with a score, fewer than
+    account. None where it means nothing: fewer than 8 configurations with a score, fewer than
     two keys with more than one value, or the same score everywhere.
     """
     scored = [
@@ -97,7 +97,7 @@ def _shares(
 
 
 def _choice(value: Any) -> str:
-    """Return a choice as text: lists cannot be told apart otherwise, and 1 and True not at all."""
+    """Return a choice as text: lists cannot be hashed, and 1 equals True."""
     return json.dumps(value, sort_keys=True, default=str)
 
 
@@ -143,7 +143,7 @@ def expected_gain(values: Sequence[float], mode: str) -> float | None:
     It is the gain of doubling a search of half the size, and it bounds what n/2 more trials would
     bring: the best of a random subset is submodular in the subset, so E[max_k] is concave in k, and
     every further step gains no more than the one before. (In expectation, for trials drawn alike: a
-    searcher that has just learned where to look may gain more.) Never negative; None with fewer
+    searcher that has just found a good region may gain more.) Never negative; None with fewer
     than 8 finite values.
     """
     ordered = _ordered(values, mode)
@@ -166,8 +166,8 @@ def _expected_max(ordered: npt.NDArray[np.float64], k: int) -> float:
     overflows, and what underflows weighs nothing.
     """
     n = len(ordered)
-    places = np.arange(1, n - k + 1, dtype=np.float64)
-    chances = np.cumprod(np.concatenate(([k / n], (n - places - k + 1) / (n - places))))
+    positions = np.arange(1, n - k + 1, dtype=np.float64)
+    chances = np.cumprod(np.concatenate(([k / n], (n - positions - k + 1) / (n - positions))))
     # As distance from the best, so that equal values give exactly that value.
     return float(ordered[0] - chances @ (ordered[0] - ordered[: len(chances)]))
 

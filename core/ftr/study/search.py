@@ -58,7 +58,7 @@ class Budget:
         return self.spent_before + time.monotonic() - self.began
 
     def count(self, trial: int, epoch: float) -> None:
-        """Note how far a trial has come."""
+        """Note the epochs that a trial trained so far."""
         self.epochs[trial] = max(epoch, self.epochs.get(trial, 0.0))
 
     def exhausted(self) -> Ending | None:
@@ -73,8 +73,8 @@ class Budget:
         return None
 
     def sated(self, scores: Sequence[float], started: int) -> Ending | None:
-        """Return why no further configuration is begun, or None: `scores` of those finished,
-        `started` so far.
+        """Return why no further configuration starts, or None; `scores` are those of the ones that
+        ended, `started` is their number so far.
         """
         if self.trials is not None and started >= self.trials:
             if self.sweep.searcher == "grid" and self.sweep.trials is None:
@@ -96,10 +96,9 @@ SCORE = "score"
 
 
 class Proposer(ABC):
-    """Gives the values of configuration 0, 1, 2, ... and is told what they scored.
+    """Proposes the values of configuration 0, 1, 2, ... and learns their scores.
 
-    The same calls in the same order give the same values: that is how a resumed sweep comes back to
-    where it was.
+    The same calls in the same order give the same values, so a resumed sweep repeats them.
     """
 
     __slots__ = ()
@@ -147,7 +146,7 @@ class TuneProposer(Proposer):
 
     searcher: Any
     space: Mapping[str, Dimension]
-    told: set[int] = field(default_factory=set)
+    scored: set[int] = field(default_factory=set)
 
     def propose(self, number: int) -> Values | None:
         """Return the values the searcher suggests."""
@@ -163,8 +162,8 @@ class TuneProposer(Proposer):
 
     def tell(self, number: int, score: float | None) -> None:
         """Pass the score on, once."""
-        if number not in self.told:
-            self.told.add(number)
+        if number not in self.scored:
+            self.scored.add(number)
             usable = score is not None and math.isfinite(score)
             result = {SCORE: score, "training_iteration": 1} if usable else None
             self.searcher.on_trial_complete(str(number), result=result, error=not usable)
@@ -192,7 +191,7 @@ def make_proposer(name: str, space: Mapping[str, Dimension], mode: str, seed: in
 
 
 def _optuna(counts: Sequence[int], mode: str, seed: int) -> Any:
-    """Return a searcher among so many values of each key, 0 for one that lies on a scale."""
+    """Return a searcher; `counts` has the number of values of each key, 0 for a range."""
     import optuna
     from optuna.distributions import CategoricalDistribution, FloatDistribution
     from ray.tune.search.optuna import OptunaSearch

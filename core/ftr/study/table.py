@@ -64,12 +64,12 @@ class LiveTable:
             self._live.start()
             self._draw(state)
             done = time.monotonic()
-            # Ranking ten thousand trials takes its time; the table never takes more than a
-            # twentieth of the driver's.
+            # Ranking ten thousand trials is slow; the table takes at most a twentieth of the
+            # driver's time.
             self._next = done + max(REFRESH_SECONDS, 20 * (done - now))
 
     def event(self, text: str) -> None:
-        """Print what the table shows by itself, where there is no table."""
+        """Print a line where there is no table, which shows the same."""
         if not self.live:
             show(text, self.stream)
 
@@ -87,7 +87,7 @@ class LiveTable:
 
 
 def sweep_table(state: SweepState, primary: str, mode: str, width: int, height: int) -> Group:
-    """Return how a sweep stands in at most `height` lines of `width` columns: a summary, its
+    """Return the state of a sweep in at most `height` lines of `width` columns: a summary, its
     trials with the best one marked `*`, and the last failure.
 
     Where there are more trials than lines, those that run and the best ones are shown. Where there
@@ -113,9 +113,7 @@ def sweep_table(state: SweepState, primary: str, mode: str, width: int, height: 
 
 
 def short_value(value: Any) -> str:
-    """Return a value as it stands in the table: two to three digits of a number, the start of a
-    text.
-    """
+    """Return a value for the table: two to three digits of a number, the start of a text."""
     if isinstance(value, float):
         digits = ".2g" if 0 < abs(value) < 1e-3 else ".3g" if abs(value) < 1000 else ".6g"
         return f"{value:{digits}}"

@@ -42,7 +42,7 @@ OWN = ("time", "epoch", "step", "value", "seconds")
 class Shared:
     """What all trials of a sweep have in common: plain values, sent to each process once.
 
-    `folder` is where the run directories of the trials lie, `prepared` the encoded data by
+    `folder` holds the run directories of the trials, `prepared` the encoded data by
     `data_key`, `record` what every `run.json` opens with. With `storage` the nodes share no folder:
     run directories and data go through it.
     `secrets` are those of the settings, which the configurations of trials have masked, and
@@ -93,8 +93,8 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
     """Train one trial; called by Ray Tune in a trial process.
 
     `config` has `trial` (its number) and `config` (its whole run configuration). Evaluations are
-    reported as they come, the end last, under `final`: how it ended, and all evaluations, for the
-    driver may have missed some.
+    reported as they come. The last report has `final`: how the trial ended, and all evaluations,
+    for the driver may have missed some.
     """
     from ftr.train.inference import trim_memory
 
@@ -122,7 +122,7 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
 
 
 def _report_with_checkpoint(result: dict[str, Any]) -> None:
-    """Report with an empty checkpoint to a scheduler that asks for one: ours lie in the run
+    """Report with an empty checkpoint, for schedulers that need one; the real ones are in the run
     directory.
     """
     with atomic.scratch("train") as folder:

@@ -97,7 +97,7 @@ class Trial:
         return self.seconds + (0.0 if self.heard is None else max(now - self.heard, 0.0))
 
     def add(self, result: Result, mode: str) -> None:
-        """Take an evaluation; one at an epoch seen before replaces the earlier."""
+        """Add an evaluation; it replaces an earlier one of the same epoch."""
         # Evaluations of one trial are further apart than a millionth of an epoch.
         by_epoch = {round(known.epoch, 6): known for known in (*self.results, result)}
         self.results = [by_epoch[epoch] for epoch in sorted(by_epoch)]
@@ -109,7 +109,7 @@ class Trial:
 
 @dataclass(slots=True)
 class SweepState:
-    """All trials by number, and how the sweep stands.
+    """All trials by number, and the state of the sweep.
 
     `seconds` leaves out the time between an end and its resumption.
     """
@@ -124,20 +124,20 @@ class SweepState:
     best_value: float | None = None
     """The best value of any trial so far."""
 
-    def take(self, event: Mapping[str, Any]) -> None:
-        """Take one event of the journal.
+    def apply(self, event: Mapping[str, Any]) -> None:
+        """Apply one event of the journal; events of unknown kind change nothing.
 
-        Raises `DataError` where it makes no sense; events of unknown kind are left out.
+        Raises `DataError` where it is invalid.
         """
         try:
-            self._take(event["event"], event)
+            self._apply(event["event"], event)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
                 f"the journal holds an invalid event ({type(error).__name__}: {error}): "
                 f"{dict(event)}"
             ) from error
 
-    def _take(self, kind: str, event: Mapping[str, Any]) -> None:
+    def _apply(self, kind: str, event: Mapping[str, Any]) -> None:
         now = float(event["time"])
         if kind != "resume" and self.heard is not None:
             self.seconds += max(now - self.heard, 0.0)
@@ -188,11 +188,11 @@ class SweepState:
 def replay(events: Iterable[Mapping[str, Any]], mode: str) -> SweepState:
     """Return the state the events of a journal lead to; `mode` is `max` or `min`.
 
-    Raises `DataError` naming the event that makes no sense.
+    Raises `DataError` naming an invalid event.
     """
     state = SweepState(mode)
     for event in events:
-        state.take(event)
+        state.apply(event)
     return state
 
 
@@ -212,8 +212,8 @@ CSV, JSON = "leaderboard.csv", "leaderboard.json"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One configuration in the ranking; the best of its repeats (`trial`) lends epoch, scores,
-    status, cause and log.
+    """One configuration in the ranking; epoch, scores, status, cause and log are those of the best
+    of its repeats, `trial`.
 
     `value` is the mean of the best values of the `counted` repeats, `std` their sample standard
     deviation (None for one), `trained_epochs` and `seconds` what all repeats took together.
@@ -246,11 +246,11 @@ def rank(trials: Iterable[Trial], mode: str) -> list[Entry]:
     """Return one entry for each configuration, the best first; `mode` is `max` or `min`.
 
     A trial counts by its best evaluation so far. A configuration counts by the mean of its repeats
-    that finished; where none has yet, of those under way; where all failed, of those that had come
-    to an evaluation. Equal ones are ranked by the cheaper (fewer epochs trained, then fewer
-    optimizer steps) and then by the lower number: a measured time would rank equals anew whenever
-    the sweep is run again. Configurations that failed come after all others that have an
-    evaluation, and those without any come last, with no rank.
+    that finished; where none has, of those that run; where all failed, of those with an evaluation.
+    Of equals the cheaper comes first (fewer epochs trained, then fewer optimizer steps), then the
+    lower number: a measured time would rank them differently whenever the sweep is run again.
+    Configurations that failed come after the others with an evaluation, and those without any come
+    last, with no rank.
     """
     groups: dict[int, list[Trial]] = {}
     for trial in sorted(trials, key=lambda trial: trial.number):
@@ -266,8 +266,8 @@ def rank(trials: Iterable[Trial], mode: str) -> list[Entry]:
         return (not best, failed, value, epochs, steps, group[0].number)
 
     return [
-        _entry(place, groups[number], counted[number])
-        for place, number in enumerate(sorted(groups, key=order), start=1)
+        _entry(position, groups[number], counted[number])
+        for position, number in enumerate(sorted(groups, key=order), start=1)
     ]
 
 
@@ -320,12 +320,12 @@ def _bests(trials: Iterable[Trial]) -> list[float]:
     return [trial.best for trial in trials if trial.best is not None]
 
 
-def _entry(place: int, group: Sequence[Trial], counted: Sequence[Trial]) -> Entry:
+def _entry(position: int, group: Sequence[Trial], counted: Sequence[Trial]) -> Entry:
     # With no evaluation at all, a repeat that failed has a cause to show.
     shown = counted[0] if counted else min(group, key=lambda trial: trial.status != "failed")
     bests = _bests(counted)
     return Entry(
-        rank=place if counted else None,
+        rank=position if counted else None,
         trial=shown.number,
         group=shown.group,
         values=shown.values,
@@ -345,9 +345,7 @@ def _entry(place: int, group: Sequence[Trial], counted: Sequence[Trial]) -> Entr
 
 
 def _cell(value: Any) -> Any:
-    """Return a cell as `key=value` would have it: empty for nothing, JSON for lists and truth
-    values.
-    """
+    """Return a cell as `key=value` reads it: empty for None, JSON for lists and booleans."""
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False)

@@ -65,7 +65,7 @@ class Group:
 
 
 class TrialSource(Searcher):  # type: ignore[misc]  # ray is not checked
-    """A `Searcher` to Tune; to us the one place where trials get their numbers, values and seeds.
+    """A `Searcher` for Tune, which gives trials their numbers, values and seeds.
 
     No configuration is tried twice: where a searcher proposes values again, it gets the score that
     is known.
@@ -102,7 +102,7 @@ class TrialSource(Searcher):  # type: ignore[misc]  # ray is not checked
         """Bring the proposer to where it was by the same calls in the same order; returns notes for
         people.
 
-        Trials that did not end wait to be handed out again, in their order.
+        Trials that did not end wait to be suggested again, in their order.
         """
         notes: list[str] = []
         for event in events:
@@ -127,14 +127,14 @@ class TrialSource(Searcher):  # type: ignore[misc]  # ray is not checked
             again = values if proposal is None else self.proposer.propose(proposal)
             if again != values and not notes:
                 notes.append(
-                    f"the searcher does not come to the values of trial {event['trial']} again: it "
+                    f"the searcher no longer proposes the values of trial {event['trial']}; it "
                     "continues from the scores that are known"
                 )
             self._new_group(number, values, proposal)
         self.groups[number].repeats.add(event.get("repeat", 0))
 
     def suggest(self, trial_id: str) -> Any:
-        """Return the spec of the next trial, or that there is none any more."""
+        """Return the spec of the next trial, or that there is none."""
         while True:
             if not self.waiting:
                 self._propose()
@@ -166,8 +166,8 @@ class TrialSource(Searcher):  # type: ignore[misc]  # ray is not checked
         """Return values that were not tried and the number of their proposal; (None, None): there
         are no more.
 
-        The searcher is asked first; where it proposes nothing new, the number is None: it does not
-        hear of their score.
+        The searcher is asked first. Where it proposes nothing new the number is None: it never
+        learns their score.
         """
         for _ in range(ASKS):
             all_tried = self.size is not None and len(self.written) >= self.size
@@ -246,7 +246,7 @@ class TrialSource(Searcher):  # type: ignore[misc]  # ray is not checked
         return [score for done, score in ended if done and score is not None]
 
     def end(self, trial: Trial) -> None:
-        """Take the outcome of a trial."""
+        """Record the outcome of a trial."""
         group = self.groups[trial.group]
         group.bests[trial.number] = trial.best
         self._tell(group, group.proposals)
@@ -285,8 +285,10 @@ def _plain(value: object) -> object:
 
 
 @dataclass(eq=False)
-class Board(Callback):  # type: ignore[misc]  # ray is not checked
-    """The state of a sweep, kept by Tune's calls at every start, result and end of a trial."""
+class Board(Callback, Stopper):  # type: ignore[misc]  # ray is not checked
+    """The state of a sweep: Tune calls this at every start, result and end of a trial, and asks it
+    whether the sweep is over.
+    """
 
     state: SweepState
     journal: Journal
@@ -295,17 +297,27 @@ class Board(Callback):  # type: ignore[misc]  # ray is not checked
     closed: Callable[[Trial], None]
     keep: Callable[..., None] = lambda **how: None
     source: TrialSource = field(init=False)
+    ending: Ending | None = None
     refused: str | None = None
-    """Why the whole sweep makes no sense, as its first evaluation showed."""
+    """Why no trial can be ranked, as the first evaluation showed."""
     ended: list[Any] = field(default_factory=list)
     """Tune's trials that are over and not yet emptied."""
 
     def __getstate__(self) -> None:
         """Pickle nothing, for the same reason as `TrialSource`."""
 
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Stop no single trial."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the budget is used up, or no trial can be ranked."""
+        self.ending = self.ending or self.budget.exhausted()
+        return self.ending is not None or self.refused is not None
+
     def write(self, event: str, **fields: Any) -> None:
-        """Journal an event, and take it into the state."""
-        self.state.take(self.journal.append(event, **fields))
+        """Write an event to the journal, and apply it to the state."""
+        self.state.apply(self.journal.append(event, **fields))
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Redraw the table and copy the journal now and then."""
@@ -392,23 +404,6 @@ def forget(trial: Any) -> None:
     trial.run_metadata.metric_n_steps = {}
 
 
-class Limit(Stopper):  # type: ignore[misc]  # as above
-    """Ends everything when the budget is used up."""
-
-    def __init__(self, board: Board) -> None:
-        self.board = board
-        self.ending: Ending | None = None
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Stop no single trial."""
-        return False
-
-    def stop_all(self) -> bool:
-        """Whether the sweep is over."""
-        self.ending = self.ending or self.board.budget.exhausted()
-        return self.ending is not None or self.board.refused is not None
-
-
 def drive(
     board: Board,
     scheduler: Any,
@@ -417,16 +412,14 @@ def drive(
     storage: str | None = None,
     ahead: int | None = None,
 ) -> Ending | None:
-    """Run trials until the source, the budget or the user ends it; returns why, None where the
-    source simply ran dry.
+    """Run trials until the source, the budget or the user ends the sweep; returns why, or None
+    where the source gives no reason.
 
-    `ahead` is how many trials may wait for room, for schedulers that compare a whole bracket; None:
-    as few as Tune can do with. Ray must be up. Raises KeyboardInterrupt as it comes; the board is
-    true at any time.
+    `ahead` is how many trials may wait for resources, for schedulers that compare a whole bracket;
+    None: as few as possible. Ray must run. After a `KeyboardInterrupt` the board is up to date.
     """
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(ahead or "auto")
-    limit = Limit(board)
     filesystem, folder = (None, None) if storage is None else storage_folder(storage, "tune")
     with atomic.scratch("tune") as scratch:
         tuner = tune.Tuner(
@@ -446,7 +439,7 @@ def drive(
                 storage_filesystem=filesystem,
                 failure_config=tune.FailureConfig(max_failures=trials.retries),
                 callbacks=[board],
-                stop=limit,
+                stop=board,
                 verbose=0,
             ),
         )
@@ -455,7 +448,7 @@ def drive(
         # What Tune wrote for itself; the sweep does not need it.
         with contextlib.suppress(OSError):
             filesystem.delete_dir(folder)
-    return limit.ending or board.source.ending
+    return board.ending or board.source.ending
 
 
 def _folder_name(trial: Any) -> str:
