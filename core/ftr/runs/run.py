@@ -39,7 +39,7 @@ from ftr.terminal import quiet_libraries
 from ftr.train.checkpoint import ATTEMPTS, CHECKPOINTS, attempts, last_step, remove_checkpoints
 
 Say = Callable[[str], None]
-KEPT = "ftr_traceback_kept"
+LOGGED = "ftr_traceback_logged"
 MEMBERS = "members"
 """Folder of the runs that a run of several trains."""
 Result = TypeVar("Result")
@@ -109,7 +109,7 @@ class Job(ABC, Generic[Result]):
         """
         self.directory = directory
         with self.session():
-            with traceback_kept(directory, self.say):
+            with traceback_logged(directory, self.say):
                 self.prepared = self.read_data()
             self.record = {**self.data_facts(), **reopened(record)}
             self.check_data()
@@ -122,7 +122,7 @@ class Job(ABC, Generic[Result]):
         any case.
         """
         try:
-            with traceback_kept(self.directory, self.say):
+            with traceback_logged(self.directory, self.say):
                 yield
         except BaseException as error:
             self.fail(error)
@@ -265,7 +265,7 @@ def merged(
 
 
 @contextlib.contextmanager
-def traceback_kept(directory: RunDirectory, say: Say) -> Iterator[None]:
+def traceback_logged(directory: RunDirectory, say: Say) -> Iterator[None]:
     """Keep in `error.log` where an error within came from, unless it was raised on purpose; the
     message says where that is.
     """
@@ -274,9 +274,9 @@ def traceback_kept(directory: RunDirectory, say: Say) -> Iterator[None]:
     except Exception as error:
         known = isinstance(error, FtrError) and not isinstance(error, PluginError)
         # A run of several keeps what a member within it has kept already only once.
-        if not known and not hasattr(error, KEPT):
+        if not known and not hasattr(error, LOGGED):
             log = directory.keep_traceback(error)
-            setattr(error, KEPT, log)
+            setattr(error, LOGGED, log)
             if isinstance(error, PluginError):
                 error.log = shown_path(log) if log else ""
             elif log:
@@ -331,7 +331,7 @@ def finish_run(
     check_same_data(record, prepared)
     from ftr.train.session import score_loop
 
-    with traceback_kept(directory, say):
+    with traceback_logged(directory, say):
         record = with_baselines(record, config, prepared, say)
         outcome = score_loop({**session_spec(directory, config, prepared), "ranked": ranked})
     scored = {key: outcome[key] for key in ("scores", "untrained", "state", "heldout")}
