@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,6 +146,18 @@ def search(settings: Settings, **keys: object) -> SweepResult:
         {key: str(value) if isinstance(value, Path) else value for key, value in asked.items()},
         say=lambda line: None,
     )
+
+
+def resume_sweep(
+    sweep: Path, settings: Sequence[str] = (), say: Callable[[str], None] | None = None
+) -> SweepResult:
+    """Resume a sweep."""
+    from ftr.study.resume import resume
+    from ftr.study.sweep import SweepResult
+
+    result = resume(sweep, settings, say=say)
+    assert isinstance(result, SweepResult)
+    return result
 
 
 def events_of(sweep: Path) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from ftr.errors import DataError, FtrError, PluginError, RequestError
 from ftr.registry import plugin_files
 from ftr.registry.registry import get_registry, registry_with
 from ftr.runs.evaluate import evaluate
-from ftr.study.study import resume
+from ftr.study.resume import resume
 from trainings import REVIEWS, Settings
 
 METHODS = (

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ftr import atomic
 from ftr.atomic import read_json, sha256
@@ -125,7 +125,7 @@ class RunDirectory:
         return self.path / "model"
 
     @classmethod
-    def create(cls, output: str, label: str) -> RunDirectory:
+    def create(cls, output: str, label: str) -> Self:
         """Make `<output>/<time>-<label>-<random>`.
 
         Raises `RunError` when the place cannot be written to.
@@ -191,7 +191,7 @@ class RunDirectory:
 
     def write(self, record: dict[str, Any]) -> None:
         """Replace the record."""
-        atomic.write_json(self.path / RECORD, record)
+        atomic.write_json(self.record, record)
 
     def sync(self) -> None:
         """Return when all files of the run would survive a power cut; before that it is not done.

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from ftr.cluster.capacity import check_capacity
-from ftr.cluster.connect import connect
 from ftr.config.space import LISTS, grid_points
 from ftr.errors import ConfigError
-from ftr.runs.launch import RAY_SETTINGS, signals_kept, worker_resources
+from ftr.runs.launch import worker_resources
 from ftr.study.analysis import expected_gain
 
 if TYPE_CHECKING:
     from ftr.config.schema import ComputeConfig
     from ftr.config.space import Dimension
     from ftr.config.sweep import SweepConfig
-    from ftr.registry.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,33 +278,6 @@ class Trials:
     resources: dict[str, float]
     at_once: int | None
     retries: int
-
-
-@contextlib.contextmanager
-def connected(
-    compute: ComputeConfig,
-    registry: Registry,
-    say: Callable[[str], None],
-    settings: Mapping[str, str] = TUNE_SETTINGS,
-) -> Iterator[None]:
-    """Connect to the cluster, or start Ray here, for as long as the context lasts; use what is
-    connected already.
-    """
-    settings = {**RAY_SETTINGS, **settings}
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)
-    import ray
-
-    owned = not ray.is_initialized()
-    with signals_kept() as restore:
-        try:
-            if owned:
-                connect(compute, registry, say, settings)
-                restore()
-            yield
-        finally:
-            if owned:
-                ray.shutdown()
 
 
 def room(
