@@ -90,7 +90,7 @@ class Rehearsal:
     def write(self, event: str, **fields: Any) -> None:
         """Journal an event."""
         self.events.append({"event": event, "time": float(len(self.events)), **fields})
-        self.state.take(self.events[-1])
+        self.state.apply(self.events[-1])
 
     def check(self, values: Mapping[str, object], seed: int) -> dict[str, Any]:
         """Return the spec of a trial."""
@@ -103,7 +103,7 @@ class Rehearsal:
 
     def next(self) -> dict[str, Any] | None:
         """Return the spec of the next trial; None: there is none."""
-        spec = self.source.suggest(f"id-{len(self.source.numbers)}")
+        spec = self.source.suggest("id")
         return spec if isinstance(spec, dict) else None
 
     def result(self, number: int, value: float) -> None:

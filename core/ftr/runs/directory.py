@@ -32,8 +32,9 @@ PATIENCE = 0.5
 
 
 @contextlib.contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    """Hold a directory, by a file in it that is removed in the end.
+def hold(folder: Path, *, seconds: float = PATIENCE) -> Iterator[None]:
+    """Hold a directory, by a file in it that is removed in the end; wait `seconds` for another
+    holder.
 
     Raises `RequestError` naming process and host when another living process holds it, `RunError`
     when it cannot be written.
@@ -42,7 +43,7 @@ def hold(folder: Path) -> Iterator[None]:
     holder = json.dumps({"process": os.getpid(), "host": socket.gethostname()})
     with contextlib.ExitStack() as held:
         try:
-            held.enter_context(atomic.locked(path, seconds=PATIENCE, holder=holder.encode()))
+            held.enter_context(atomic.locked(path, seconds=seconds, holder=holder.encode()))
         except TimeoutError:
             raise RequestError(_refusal(path)) from None
         except OSError as error:
