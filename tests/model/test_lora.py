@@ -243,7 +243,7 @@ def test_adapters_whose_base_is_gone_say_so(
     shutil.rmtree(base)
     with pytest.raises(
         ModelError,
-        match=r"are for the model in `.*base`, which is not there: .*base_model_name_or_path",
+        match=r"are for the model in `.*base`, which does not exist: .*base_model_name_or_path",
     ):
         ftr.load(run.path)
     (run.model / "adapter_model.safetensors").rename(run.model / "adapter_model.bin")

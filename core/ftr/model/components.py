@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 
 
 LENGTH_CAP = 512
-"""Longest input in tokens when neither the configuration nor the model says less: what BERT was
-trained with.
-"""
+"""Longest input in tokens where neither configuration nor model limits it: that of BERT."""
 
 
 def make_head(registry: Registry, component: Component) -> Head:
@@ -75,11 +73,11 @@ def check_kind(head: Head, model: Model, labels: Sequence[str]) -> None:
 
 
 class _Asked(Exception):  # noqa: N818 - the way out of `build` before any weights are read
-    """What the head wants is known."""
+    """The model class that the head needs is known."""
 
 
 class _KindOnly:
-    """A model whose `load` looks at the kind alone."""
+    """A model whose `load` checks the kind alone."""
 
     def __init__(self, model: Pretrained) -> None:
         self._model = model
@@ -97,16 +95,16 @@ class _KindOnly:
 def encode_settings(
     config: RunConfig, model: Model, labels: Sequence[str], notes: list[str]
 ) -> EncodeSettings:
-    """Return lengths for encoding: `data.max_length`, no more than the model can take (said in
-    `notes`).
+    """Return lengths for encoding: `data.max_length`, at most what the model can read (`notes`
+    gets a line about it).
     """
     limit = model.max_length()
     asked = config.data.max_length or min(limit or LENGTH_CAP, LENGTH_CAP)
     length = min(asked, limit or asked)
     if length < asked:
         notes.append(
-            f"data.max_length {asked} is more than model `{config.model.name}` takes: {length} is "
-            "used"
+            f"data.max_length {asked} is more than model `{config.model.name}` can read: "
+            f"{length} is used"
         )
     stride = config.data.stride if length == asked else min(config.data.stride, length // 4)
     return EncodeSettings(max_length=length, stride=stride, labels=tuple(labels))
@@ -120,9 +118,7 @@ def encode_targets(
     card: ModelCard,
     rows: Sequence[Row],
 ) -> StoredSplit:
-    """Encode held-out rows as rows to train on are, or find them encoded: with what the loss
-    needs.
-    """
+    """Encode held-out rows as training rows (with targets for the loss), or use the cache."""
     settings = EncodeSettings(
         max_length=card.max_length, stride=card.stride, labels=tuple(card.labels)
     )

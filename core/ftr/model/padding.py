@@ -21,8 +21,8 @@ def pad(features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> dict
     """Return `input_ids`, `attention_mask` and, where the features have them, `token_type_ids`:
     (batch, longest).
 
-    Padding stands on the right, whatever side the tokenizer prefers: offsets and targets count from
-    the left. The mask comes from lengths, not from ids, because the pad token of a decoder is a
+    Padding is on the right, whatever side the tokenizer prefers: offsets and targets count from the
+    left. The mask comes from lengths, not from ids, because the pad token of a decoder is a
     real one as well. Raises `ModelError` when the tokenizer has no pad token.
     """
     import torch
