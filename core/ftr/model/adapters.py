@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import safe_open
+
 from ftr.atomic import read_json
 from ftr.errors import ConfigError, did_you_mean
 from ftr.model.parameters import layers_of
@@ -100,9 +102,10 @@ def add_adapters(
             warnings.simplefilter("ignore")
             made: PreTrainedModel = get_peft_model(model, settings)
     except ValueError as error:
+        cause = str(error).strip().partition("\n")[0].rstrip(".")
         raise ConfigError(
             f"`train.lora.rank`: no adapters can be put into model `{config.model.name}` "
-            f"({_first(error)}). Name its modules with `train.lora.targets`, such as "
+            f"({cause}). Name its modules with `train.lora.targets`, such as "
             f"{_known(base)}."
         ) from error
     found = made.peft_config["default"]
@@ -165,37 +168,6 @@ def load_adapters(model: PreTrainedModel, folder: Path) -> list[str]:
     return [name for name in report.missing_keys if ".lora_" in name or ".modules_to_save." in name]
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Write the weights of a model in training to a safetensors file: of one with adapters, those
-    that train.
-    """
-    from safetensors.torch import save_file, save_model
-
-    if is_adapted(model):
-        save_file(
-            {
-                name: weight.detach().contiguous()
-                for name, weight in model.named_parameters()
-                if weight.requires_grad
-            },
-            path,
-        )
-    else:
-        save_model(model, str(path))
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Read what `save_weights` wrote."""
-    from safetensors.torch import load_file, load_model
-
-    if is_adapted(model):
-        weights = dict(model.named_parameters())
-        for name, saved in load_file(path).items():
-            weights[name].detach().copy_(saved)
-    else:
-        load_model(model, path)
-
-
 def load_adapted(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """Return a plain `model` with the adapters of a directory added to its weights.
 
@@ -219,8 +191,6 @@ def _plain_settings(folder: Path) -> dict[str, Any]:
     Raises `ValueError` for anything else, and for what would need more memory or time than its
     weights account for.
     """
-    from safetensors import safe_open
-
     found = _read(folder / ADAPTER_CONFIG)
     other = [key for key, value in found.items() if value and key not in (*SETTINGS, *NOT_USED)]
     if found.get("peft_type") != "LORA" or other:
@@ -322,7 +292,3 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"`{path.name}` holds no JSON object")
     return found
-
-
-def _first(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")

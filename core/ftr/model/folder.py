@@ -126,24 +126,23 @@ def _check_index(path: Path) -> None:
 
 
 def _check_value(folder: Path, name: str, key: str, value: object) -> None:
-    where, text = f"`{key}` in `{name}`", value if isinstance(value, str) else ""
-    shown = f"{where} is `{str(value)[:100]}`"
-    problem = None
+    text = value if isinstance(value, str) else ""
     if "_implementation" in key and "/" in text:
-        problem = f"{shown}, code that transformers would fetch from the Hub. Remove it"
+        problem = f"is `{text[:100]}`, code that transformers would fetch from the Hub. Remove it"
     elif key == "quant_method":
         problem = (
-            f"{where}: it has quantized weights, which ftr does not train. Give the model in fp32, "
-            "bf16 or fp16"
+            "means that it has quantized weights, which ftr does not train. Give the model in "
+            "fp32, bf16 or fp16"
         )
     elif key == "transformers_weights" and not _is_own_weights(str(value)):
-        problem = f"{shown}, which is no safetensors file in it. Remove it"
+        problem = f"is `{str(value)[:100]}`, which is no safetensors file in it. Remove it"
     elif name == "tokenizer_config.json" and key.endswith("_file") and Path(text).name != text:
-        problem = f"{shown}, a path that leads out of it. Remove it"
+        problem = f"is `{text[:100]}`, a path that leads out of it. Remove it"
     elif isinstance(value, int) and name == "config.json" and _too_many(folder, key, value):
-        problem = f"{where} is {value}, more than its weights can have. Check the file"
-    if problem:
-        raise _refused(folder, problem)
+        problem = f"is {value}, more than its weights can have. Check the file"
+    else:
+        return
+    raise _refused(folder, f"`{key}` in `{name}` {problem}")
 
 
 def _too_many(folder: Path, key: str, value: int) -> bool:
@@ -215,7 +214,7 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _names_a_model(base: dict[str, Any] | None) -> dict[str, Any] | None:
-    model = base.get("model") if base else {"name": ""}
+    model = {"name": ""} if base is None else base.get("model")
     if not (
         isinstance(model, dict)
         and isinstance(model.get("name"), str)

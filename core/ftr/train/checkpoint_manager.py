@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import load_file, load_model, save_file, save_model
+from torch import Tensor, nn
 from transformers import Trainer
 
 from ftr.config.resolve import differences, flat
 from ftr.config.schema import RunConfig
 from ftr.errors import ConfigError, DataError
-from ftr.model.adapters import load_weights, save_weights
+from ftr.model.adapters import is_adapted
 from ftr.model.transformers_private import set_unlogged_loss, unlogged_loss
 from ftr.terminal import masked
 from ftr.train.checkpoint import (
@@ -344,6 +344,25 @@ def set_rates(trainer: Trainer, rates: Sequence[tuple[float, float]]) -> None:
         group["lr"], group["initial_lr"], group["weight_decay"] = peak * factor, peak, decay
     if hasattr(trainer.lr_scheduler, "base_lrs"):
         trainer.lr_scheduler.base_lrs = [peak for peak, _ in rates]
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write the weights of a model in training; of one with adapters, those that train."""
+    if not is_adapted(model):
+        save_model(model, str(path))
+        return
+    trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    save_file({name: one.detach().contiguous() for name, one in trained.items()}, path)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Read what `save_weights` wrote."""
+    if not is_adapted(model):
+        load_model(model, path)
+        return
+    weights = dict(model.named_parameters())
+    for name, saved in load_file(path).items():
+        weights[name].detach().copy_(saved)
 
 
 def _plain(value: Any) -> Any:

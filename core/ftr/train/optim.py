@@ -210,7 +210,8 @@ def check_splits(config: RunConfig, splits: Collection[str]) -> None:
         "train.evaluate_every": train.evaluate_every != "epoch",
         f"train.lr_scheduler={PLATEAU}": train.lr_scheduler == PLATEAU,
     }
-    for key in (key for key, given in asked.items() if given):
+    key = next((key for key, given in asked.items() if given), None)
+    if key is not None:
         raise ConfigError(
             f"`{key}` needs validation rows and there are none "
             f"(`data.validation_size={config.data.validation_size:g}`): set "
@@ -229,7 +230,8 @@ def check_requests(config: RunConfig) -> None:
         "train.layerwise_decay": train.layerwise_decay is not None,
         "train.lora.rank": train.lora.rank > 0,
     }
-    for key in (key for key, given in asked.items() if given and sharded):
+    key = next((key for key, given in asked.items() if given), None)
+    if sharded is not None and key is not None:
         raise ConfigError(
             f"`{key}` does not work with weights that `trainer.{sharded}` shards over the "
             "workers: leave one out."
