@@ -104,7 +104,7 @@ def _check_file(path: Path, folder: Path) -> None:
         kind = "a broken link" if link else "no regular file"
         raise _refused(folder, f"`{path.name}` is {kind}. Remove it")
     # A snapshot of the Hub's cache has its files two folders up.
-    hub = [folder.parents[1] / "blobs"] if folder.parent.name == "checkpoints" else []
+    hub = [folder.parents[1] / "blobs"] if folder.parent.name == "snapshots" else []
     target = path.resolve()
     if link and not any(target.is_relative_to(inside) for inside in (folder, *hub)):
         raise _refused(
