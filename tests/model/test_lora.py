@@ -230,7 +230,7 @@ def test_adapters_train_on_and_adapters_on_adapters_are_refused(
     assert again.record["untrained"]["accuracy"] == adapters.scores["accuracy"]
     assert (again.model / "config.json").is_file()
     with pytest.raises(
-        ConfigError, match=r"`train.lora.rank`.*`model` is adapters itself.*train.lora.merge=true"
+        ConfigError, match=r"`train.lora.rank`.*`model` consists of adapters.*train.lora.merge=true"
     ):
         train({**LORA, "epochs": 1}, dataset=reviews, model=adapters.model, output=tmp_path)
 

@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 from safetensors import safe_open
 
 from ftr.atomic import read_json
+from ftr.config.schema import RunConfig
 from ftr.errors import ConfigError, did_you_mean
 from ftr.model.parameters import layers_of
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
-
-    from ftr.config.schema import RunConfig
 
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -78,9 +77,9 @@ def add_adapters(
     lora = config.train.lora
     if is_adapter(Path(str(source.get("source")))) and not lora.merge:
         raise ConfigError(
-            f"`train.lora.rank`: the `model` is adapters itself (`{source['source']}`), and `peft` "
-            "has no adapters on adapters. Set `train.lora.merge=true`, which writes a checkpoint "
-            "of its own, or leave `train.lora.rank` out."
+            f"`train.lora.rank`: the `model` consists of adapters (`{source['source']}`), and "
+            "`peft` cannot add adapters to adapters. Set `train.lora.merge=true`, which writes a "
+            "plain checkpoint, or leave `train.lora.rank` out."
         )
     base = model.base_model
     head = _head(model, config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -10,17 +11,13 @@ from ftr.config.components import create_component
 from ftr.config.schema import Component, PretrainedOptions, RunConfig, TrainConfig
 from ftr.data.encode import StoredSplit, cache_folder, code_identity, store_split
 from ftr.errors import ConfigError, ModelError, did_you_mean
+from ftr.model.folder import ModelCard
 from ftr.model.pretrained import Pretrained
-from ftr.registry.protocols import EncodeSettings
+from ftr.registry.protocols import EncodeSettings, Head, Model, Row
+from ftr.registry.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from transformers import PreTrainedTokenizerBase
-
-    from ftr.model.folder import ModelCard
-    from ftr.registry.protocols import Head, Model, Row
-    from ftr.registry.registry import Registry
 
 
 LENGTH_CAP = 512
@@ -80,15 +77,11 @@ class _KindOnly:
     """A model whose `load` checks the kind alone."""
 
     def __init__(self, model: Pretrained) -> None:
-        self._model = model
-        self.tokenizer, self.max_length, self.describe = (
-            model.tokenizer,
-            model.max_length,
-            model.describe,
-        )
+        self.check_kind, self.tokenizer = model.check_kind, model.tokenizer
+        self.max_length, self.describe = model.max_length, model.describe
 
     def load(self, auto_class: type[Any], **config: Any) -> NoReturn:
-        self._model.check_kind(auto_class)
+        self.check_kind(auto_class)
         raise _Asked
 
 

@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ftr.errors import ModelError
+from ftr.registry.protocols import Feature
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
-
-    from ftr.registry.protocols import Feature
 
 
 def pad(features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:

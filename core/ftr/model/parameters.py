@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ftr.config.schema import RunConfig, TrainConfig
 from ftr.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from ftr.config.schema import RunConfig, TrainConfig
 
 
 EMBEDDINGS, HEAD = "embeddings", "head"

@@ -403,8 +403,8 @@ def base_model(folder: Path) -> Model:
         )
     if local and is_adapter(path):
         raise ModelError(
-            f"the adapters in `{folder}` are for `{name}`, which is adapters itself: name a whole "
-            f"model in `{ADAPTER_CONFIG}`."
+            f"the adapters in `{folder}` are for `{name}`, which consists of adapters: name a "
+            f"plain model in `{ADAPTER_CONFIG}`."
         )
     return Pretrained(name, PretrainedOptions(revision=revision))
 

@@ -283,12 +283,10 @@ def read_weights(path: Path, rows: int) -> Weights:
         raise DataError(f"the row weights `{path}` cannot be read: {error}") from error
     if found.shape != (rows,) or not np.issubdtype(found.dtype, np.number):
         raise DataError(
-            f"the row weights `{path}` have the shape {found.shape}, the training rows are {rows}: "
-            "one number for each is needed."
+            f"the row weights `{path}` have the shape {found.shape}, but there are {rows} training "
+            "rows: give one number for each."
         )
     weights: Weights = found.astype(np.float64)
     if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        raise DataError(
-            f"the row weights `{path}` must be finite numbers from 0 up, some of them above it."
-        )
+        raise DataError(f"the row weights `{path}` must be finite numbers >= 0, some of them > 0.")
     return weights

@@ -40,7 +40,7 @@ class Checkpoint:
     state: dict[str, Any]
 
 
-class Damaged(Exception):  # noqa: N818 - a finding, not an error of the program
+class Damaged(Exception):  # noqa: N818 - reported, and an older checkpoint is used
     """What is wrong with a checkpoint."""
 
 
@@ -90,7 +90,7 @@ def find_checkpoint(root: Path) -> tuple[Checkpoint | None, list[str]]:
         try:
             return verified(folder), notes
         except Damaged as damage:
-            notes.append(f"checkpoint `{folder}` is left out: {damage}")
+            notes.append(f"checkpoint `{folder}` is damaged, and was removed: {damage}")
             shutil.rmtree(folder, ignore_errors=True)
     return None, notes
 

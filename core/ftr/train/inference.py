@@ -270,14 +270,14 @@ def _gather(found: dict[int, Any], world: int) -> dict[int, Any]:
     return {feature: record for part in parts for feature, record in part.items()}
 
 
-MAX_KEPT = 3
-"""Models kept in memory: repeats of a trial differ by seed, and a new head's weights follow from
+MAX_CACHED = 3
+"""Models cached in memory: repeats of a trial differ by seed, and a new head's weights follow from
 the seed.
 """
 
 Parts = tuple[Head, PreTrainedTokenizerBase, PreTrainedModel, dict[str, Any]]
 """A head, its tokenizer, a model that is not trained yet, and its `describe`."""
-_kept: OrderedDict[str, Parts] = OrderedDict()
+_models: OrderedDict[str, Parts] = OrderedDict()
 _opened: dict[tuple[str, str], EncodedSplit] = {}
 
 
@@ -321,7 +321,7 @@ def _parts(registry: Registry, config: RunConfig, labels: Sequence[str]) -> Part
     return head, tokenizer, model, source.describe()
 
 
-def _kept_parts(registry: Registry, config: RunConfig, labels: Sequence[str]) -> Parts:
+def _cached_parts(registry: Registry, config: RunConfig, labels: Sequence[str]) -> Parts:
     """Return parts with a copy of the model that stays in memory.
 
     The model, the head, their options, dropout, labels and the seed decide which one it is.
@@ -336,12 +336,12 @@ def _kept_parts(registry: Registry, config: RunConfig, labels: Sequence[str]) ->
             config.weights_seed,
         ]
     )
-    if key not in _kept:
-        _kept[key] = _parts(registry, config, labels)
-        while len(_kept) > MAX_KEPT:
-            _kept.popitem(last=False)
-    _kept.move_to_end(key)
-    head, tokenizer, model, source = _kept[key]
+    if key not in _models:
+        _models[key] = _parts(registry, config, labels)
+        while len(_models) > MAX_CACHED:
+            _models.popitem(last=False)
+    _models.move_to_end(key)
+    head, tokenizer, model, source = _models[key]
     return head, tokenizer, copy.deepcopy(model), source
 
 
@@ -357,7 +357,7 @@ def build_engine(
 
     With `keep_model` the model stays in memory as it was built, and later calls get a copy.
     """
-    build = _kept_parts if keep_model else _parts
+    build = _cached_parts if keep_model else _parts
     head, tokenizer, model, source = build(registry, config, labels)
     if config.train.lora.rank:
         model = add_adapters(model, config, source)

@@ -139,7 +139,7 @@ class Meter:
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-NOTICE = b"\nftr: stopping after this step and its checkpoint; once more to stop at once\n"
+NOTICE = b"\nftr: stopping after this step and its checkpoint; signal again to stop at once\n"
 
 
 class Interrupt:

@@ -312,7 +312,7 @@ class Session:
         if self.spec.free and self.stopping.stopped:
             # A trial that resumes with other settings starts to count again.
             self.stopping.stopped, self.stopping.since = None, 0
-        trainer.over = self.stopping.stopped is not None
+        trainer.stopped = self.stopping.stopped is not None
         if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
             self.checkpoints.disable(
                 "FSDP and DeepSpeed shard the optimizer's state, which ftr does not restore yet"
@@ -380,7 +380,7 @@ class Session:
         )
         self.trainer.pending_report = {**place, "scores": scores, "best": improved}
         if self.stopping.update(improved, place, last=step >= self.meter.steps):
-            self.trainer.over = True
+            self.trainer.stopped = True
             self.line.log(self.stopping.message(self.scorer.primary, best.best.record))
         return _numbers(scores)
 

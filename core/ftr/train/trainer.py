@@ -160,11 +160,11 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
             callbacks=[StepCallback(self)],
         )
         self.remove_callback(PrinterCallback)
-        self.steps, self.evaluate_now, self.meter, self.line = steps, evaluate, meter, line
+        self.steps, self.score, self.meter, self.line = steps, evaluate, meter, line
         self.checkpoints, self.interrupt, self.report = checkpoints, interrupt, report
         self.record, self.trains, self.averages, self.rates = record, trains, averages, rates
         checkpoints.averages = averages
-        self.over = False
+        self.stopped = False
         self.pending_report: dict[str, Any] | None = None
         self._random_state_due = checkpoints.found is not None
         self.accumulator = Accumulator(
@@ -179,12 +179,12 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
 
     def run(self) -> None:
         """Train, from the checkpoint if there is one; after the last step, or where the training is
-        `over`, only load the weights.
+        `stopped`, only load the weights.
 
         The model ends with the weights to evaluate.
         """
         found = self.checkpoints.found
-        if found is None or (found.step < found.state["max_steps"] and not self.over):
+        if found is None or (found.step < found.state["max_steps"] and not self.stopped):
             with outside_of_passes(self.accelerator.num_processes):
                 self.train(resume_from_checkpoint=str(found.path) if found else None)
         else:
@@ -241,13 +241,11 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
     ) -> dict[str, float]:
         """Score the validation split through the head, batch by batch, and log the scores."""
         self.interrupt.deferring = False
-        if self.evaluate_now is None:
+        if self.score is None:
             return {}
         with self._weights_to_evaluate():
-            metrics = {
-                f"{metric_key_prefix}_{key}": value for key, value in self.evaluate_now().items()
-            }
-        self.control.should_training_stop = self.control.should_training_stop or self.over
+            metrics = {f"{metric_key_prefix}_{key}": value for key, value in self.score().items()}
+        self.control.should_training_stop = self.control.should_training_stop or self.stopped
         self.meter.mark()
         self.control: TrainerControl = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
