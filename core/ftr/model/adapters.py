@@ -82,13 +82,12 @@ def add_adapters(
             "plain checkpoint, or leave `train.lora.rank` out."
         )
     base = model.base_model
-    head = _head(model, config)
     settings = LoraConfig(
         r=lora.rank,
         lora_alpha=2 * lora.rank if lora.alpha is None else lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=_targets(model, config),
-        modules_to_save=head or None,
+        modules_to_save=_head(model, config) or None,
         task_type=next(
             (task for name, task in TASKS.items() if type(model).__name__.endswith(name)), None
         ),

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from ftr.data.labels import folded, label_key
 from ftr.errors import ModelError
-from ftr.model.padding import pad
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -128,20 +127,20 @@ def check_padding(
     """
     import torch
 
-    encoded = tokenizer([first for first, _ in PROBE], [second for _, second in PROBE])
-    rows = [
-        {name: encoded[name][row] for name in ("input_ids", "token_type_ids") if name in encoded}
-        for row in range(len(PROBE))
-    ]
+    # Padding on the right and a mask, as `ftr.train.batches.pad` makes them.
+    settings = {"padding": True, "padding_side": "right", "return_attention_mask": True}
+    firsts, seconds = map(list, zip(*PROBE, strict=True))
+    rows = tokenizer(firsts, seconds, return_tensors="pt", **settings)
     kind = model.config.model_type
     try:
         with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-            together, *alone = (
-                _logits(model(**pad(batch, tokenizer)))
-                for batch in (rows, *([row] for row in rows))
-            )
+            together = _logits(model(**rows))
+            alone = [
+                _logits(model(**tokenizer([first], [second], return_tensors="pt", **settings)))
+                for first, second in PROBE
+            ]
             # Reformer accepts other lengths in training than afterwards.
-            model.train()(**pad(rows, tokenizer))
+            model.train()(**rows)
     except Exception as error:  # a model may refuse its inputs in any way
         first = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
         raise ModelError(

@@ -1,4 +1,4 @@
-"""Which examples make up each optimizer step, and the weights of rows."""
+"""Batches: which examples make up each optimizer step, their weights, and their padding."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ftr.config.schema import RunConfig, TrainConfig
-from ftr.errors import ConfigError, DataError, did_you_mean
-from ftr.registry.protocols import Head, Row, RowLosses
+from ftr.errors import ConfigError, DataError, ModelError, did_you_mean
+from ftr.registry.protocols import Feature, Head, Row, RowLosses
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
 
 
 Indices = npt.NDArray[np.int64]
@@ -122,6 +123,46 @@ def by_length(lengths: Sequence[int] | Indices, limit: int, token_limit: int) ->
     """
     known = np.asarray(lengths, dtype=np.int64)
     return micro_batches(np.arange(len(known), dtype=np.int64), known, limit, token_limit)
+
+
+def pad(features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
+    """Return `input_ids`, `attention_mask` and, where the features have them, `token_type_ids`:
+    (batch, longest).
+
+    Padding is on the right, whatever side the tokenizer prefers: offsets and targets count from the
+    left. The mask comes from lengths, not from ids, because the pad token of a decoder is a
+    real one as well. Raises `ModelError` when the tokenizer has no pad token.
+    """
+    import torch
+
+    filler = tokenizer.pad_token_id
+    if not isinstance(filler, int):
+        raise ModelError(
+            f"the tokenizer `{tokenizer.name_or_path}` has no pad token: set `pad_token` on it."
+        )
+    lengths = np.array([len(feature["input_ids"]) for feature in features])
+    mask = np.arange(lengths.max())[None, :] < lengths[:, None]
+    batch = {
+        "input_ids": _padded(features, "input_ids", mask, filler),
+        "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+    }
+    if "token_type_ids" in features[0]:
+        batch["token_type_ids"] = _padded(
+            features, "token_type_ids", mask, tokenizer.pad_token_type_id
+        )
+    return batch
+
+
+def _padded(
+    features: Sequence[Feature], name: str, mask: npt.NDArray[np.bool_], value: int
+) -> Tensor:
+    import torch
+
+    cells = np.full(mask.shape, value, dtype=np.int64)
+    cells[mask] = np.concatenate(
+        [np.asarray(feature[name], dtype=np.int64) for feature in features]
+    )
+    return torch.from_numpy(cells)
 
 
 Weights = npt.NDArray[np.float64]
