@@ -15,7 +15,8 @@ import pytest
 
 from ftr.cli.main import COMMANDS, load_command
 from ftr.cli.predict import reading_options
-from ftr.config.components import check_keys, file_options, head_schema
+from ftr.config.components import file_options, head_schema
+from ftr.config.keys import check_keys
 from ftr.config.parse import parse_words
 from ftr.config.resolve import resolve
 from ftr.config.sweep import resolve_sweep

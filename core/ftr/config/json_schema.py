@@ -5,8 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ftr.config.components import KINDS, SECTIONS, ComponentKind, Place, head_schema, options_model
-from ftr.config.parse import COMPONENTS, SWEEP
+from ftr.config.components import Place, head_schema, options_model
+from ftr.config.keys import SECTIONS
+from ftr.config.parse import COMPONENTS, SWEEP, ComponentKind
 from ftr.config.resolve import Resolved, flat
 from ftr.config.schema import RunConfig, SweepConfig
 from ftr.config.space import FUNCTIONS, LISTS
@@ -38,7 +39,7 @@ def json_schema(registry: Registry, resolved: Resolved | None = None) -> dict[st
     definitions: dict[str, Any] = schema.setdefault("$defs", {})
     definitions.pop("Component")
     rows = _row_schemas(registry, resolved)
-    for kind in KINDS:
+    for kind in COMPONENTS:
         description = schema["properties"][kind]["description"]
         schema["properties"][kind] = {
             "description": description,

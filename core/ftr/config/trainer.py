@@ -1,12 +1,12 @@
 """`trainer.*`: fields of `transformers.TrainingArguments` that ftr has no key of its own for."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from ftr.config.parse import Setting, sentence, shown
+from ftr.config.parse import Setting, expected, shown
 from ftr.config.schema import TrainConfig
 from ftr.errors import ConfigError, did_you_mean
 
@@ -50,11 +50,11 @@ OWN_KEYS: Mapping[str, tuple[str, ...]] = {
 }
 
 SET_BY_FTR: Mapping[str, str] = {
-    "do_train": "the command decides it",
-    "do_eval": "the command decides it",
-    "do_predict": "the command decides it",
+    "do_train": "the command sets it",
+    "do_eval": "the command sets it",
+    "do_predict": "the command sets it",
     "remove_unused_columns": "heads read columns that the model does not",
-    "label_names": "the head decides it",
+    "label_names": "the head sets it",
     "prediction_loss_only": "evaluation is streamed",
     "batch_eval_metrics": "evaluation is streamed",
     "eval_do_concat_batches": "evaluation is streamed",
@@ -65,14 +65,14 @@ SET_BY_FTR: Mapping[str, str] = {
     "train_sampling_strategy": "batches are always drawn from length-sorted pools",
     "group_by_length": "batches are always drawn from length-sorted pools",
     "length_column_name": "batches are always drawn from length-sorted pools",
-    "local_rank": "the worker group decides it",
-    "ddp_backend": "the worker group decides it",
-    "ddp_timeout": "the worker group decides it",
+    "local_rank": "the worker group sets it",
+    "ddp_backend": "the worker group sets it",
+    "ddp_timeout": "the worker group sets it",
     "average_tokens_across_devices": "a step's loss is the mean over the examples of all workers",
-    "include_num_input_tokens_seen": "steps are cut into passes, which are not counted in tokens",
-    "logging_nan_inf_filter": "a loss that is no number ends the run",
+    "include_num_input_tokens_seen": "tokens are not counted: a step takes several passes",
+    "logging_nan_inf_filter": "a loss that is not a number ends the run",
     "torch_empty_cache_steps": "memory is managed by `train.micro_batch_size`",
-    "skip_memory_metrics": "`run.json` has what memory was used",
+    "skip_memory_metrics": "`run.json` has the memory used",
     **dict.fromkeys(
         (
             "dataloader_num_workers",
@@ -82,7 +82,7 @@ SET_BY_FTR: Mapping[str, str] = {
             "dataloader_multiprocessing_context",
             "dataloader_in_order",
         ),
-        "encoded rows are read from memory-mapped files, without processes of their own",
+        "encoded rows are read from memory-mapped files, without extra processes",
     ),
     **dict.fromkeys(
         (
@@ -92,9 +92,9 @@ SET_BY_FTR: Mapping[str, str] = {
             "ignore_data_skip",
             "restore_callback_states_from_checkpoint",
         ),
-        "checkpoints are ftr's own; `train.save_steps` says how often one is written",
+        "ftr has its own checkpoints; `train.save_steps` sets how often one is written",
     ),
-    "resume_from_checkpoint": "`ftr resume RUN` goes on from the last checkpoint",
+    "resume_from_checkpoint": "`ftr resume RUN` resumes from the last checkpoint",
     **dict.fromkeys(
         (
             "push_to_hub",
@@ -105,7 +105,7 @@ SET_BY_FTR: Mapping[str, str] = {
             "hub_always_push",
             "hub_revision",
         ),
-        "a run uploads nothing; `hf upload NAME RUN/model` does when it is done",
+        "a run uploads nothing; use `hf upload NAME RUN/model` when it is done",
     ),
     **dict.fromkeys(
         ("run_name", "project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"),
@@ -150,83 +150,73 @@ PASSED = frozenset(
         "debug",
     }
 )
-"""The other fields, which have an effect: a test checks that each field of the installed
-transformers stands in one of the tables.
+"""The other fields, which have an effect. A test checks that every field of the installed
+transformers is in one of the tables.
 """
 
 
 def check_trainer(settings: Mapping[str, Setting]) -> None:
-    """Refuse a `trainer.*` key that is ftr's own, or no field at all. Raises `ConfigError`.
+    """Refuse `trainer.*` keys that ftr sets itself, unknown fields, and values of another type.
 
-    `settings` are keyed by full key; transformers is imported only when there are any.
+    `settings` are keyed by full key; transformers is imported only when there are any. Raises
+    `ConfigError`.
     """
     for key, setting in settings.items():
-        field = key.split(".")[1]
-        if field in OWN_KEYS:
-            own = " and ".join(f"`{name}`" for name in OWN_KEYS[field])
-            raise ConfigError(f"`{key}` ({setting.origin}): use {own}, ftr's own key for it.")
-        if field in SET_BY_FTR:
-            raise ConfigError(
-                f"`{key}` ({setting.origin}) cannot be set: {SET_BY_FTR[field]}. Leave it out."
-            )
-        if field == "report_to" and setting.value not in (None, "none", [], ["none"], ()):
-            raise ConfigError(
-                f"`{key}` ({setting.origin}) is {shown(setting.value)}: experiment trackers are "
-                "not supported yet, only `none`; `metrics.jsonl` of the run has every logged "
-                "number. Leave it out."
-            )
-    if settings:
-        _check_fields(settings, sorted(set(_fields()) - OWN_KEYS.keys() - SET_BY_FTR.keys()))
-        _check_types(settings)
+        if problem := _not_allowed(key.split(".")[1], setting):
+            raise ConfigError(f"`{key}` ({setting.origin}){problem}", keys=[key])
+    if not settings:
+        return
+    from transformers import TrainingArguments  # takes seconds
 
-
-def _check_fields(settings: Mapping[str, Setting], fields: Iterable[str]) -> None:
-    known = list(fields)
+    hints = get_type_hints(TrainingArguments)
+    known = sorted(
+        {field.name for field in fields(TrainingArguments) if field.init}
+        - OWN_KEYS.keys()
+        - SET_BY_FTR.keys()
+    )
     for key, setting in settings.items():
         field = key.split(".")[1]
         if field not in known:
+            meant = did_you_mean(field, known)
+            if field in TrainConfig.model_fields:
+                meant = f" Did you mean `train.{field}`?"
             raise ConfigError(
                 f"`{key}` ({setting.origin}): `transformers.TrainingArguments` has no field "
-                f"`{field}`.{_relative(field) or did_you_mean(field, known)}"
+                f"`{field}`.{meant}",
+                keys=[key],
             )
+        _check_type(key, setting, hints[field])
 
 
-def _relative(field: str) -> str:
-    return f" Did you mean `train.{field}`?" if field in TrainConfig.model_fields else ""
-
-
-def _check_types(settings: Mapping[str, Setting]) -> None:
-    """Refuse values of another type than the field's: transformers keeps them, and trips over them
-    in mid training.
-    """
-    from transformers import TrainingArguments
-
-    hints = get_type_hints(TrainingArguments)
-    for key, setting in settings.items():
-        adapter: TypeAdapter[object] = TypeAdapter(
-            hints[key.split(".")[1]], config=ConfigDict(arbitrary_types_allowed=True)
+def _not_allowed(field: str, setting: Setting) -> str | None:
+    if field in OWN_KEYS:
+        own = " and ".join(f"`{name}`" for name in OWN_KEYS[field])
+        return f": use {own}, ftr's own key for it."
+    if field in SET_BY_FTR:
+        return f" cannot be set: {SET_BY_FTR[field]}. Leave it out."
+    if field == "report_to" and setting.value not in (None, "none", [], ["none"], ()):
+        return (
+            f" is {shown(setting.value)}: experiment trackers are not supported yet, only `none`; "
+            "`metrics.jsonl` of the run has every logged number. Leave it out."
         )
+    return None
+
+
+def _check_type(key: str, setting: Setting, hint: Any) -> None:
+    """Refuse a value of another type than the field's: transformers would fail during training."""
+    adapter: TypeAdapter[object] = TypeAdapter(
+        hint, config=ConfigDict(arbitrary_types_allowed=True)
+    )
+    # A word that YAML reads as a number may be the text that the field wants.
+    candidates = [setting.value, *([setting.word] if setting.word is not None else [])]
+    problems = []
+    for value in candidates:
         try:
-            adapter.validate_python(setting.value)
+            adapter.validate_python(value)
         except ValidationError as error:
-            if setting.word is None or not _accepts(adapter, setting.word):
-                wanted = " or ".join(
-                    dict.fromkeys(sentence(detail["msg"]) for detail in error.errors())
-                )
-                raise ConfigError(
-                    f"`{key}` is {shown(setting.value)} ({setting.origin}): {wanted}."
-                ) from None
-
-
-def _accepts(adapter: "TypeAdapter[object]", word: str) -> bool:
-    try:
-        adapter.validate_python(word)
-    except ValidationError:
-        return False
-    return True
-
-
-def _fields() -> list[str]:
-    from transformers import TrainingArguments  # takes seconds
-
-    return [field.name for field in fields(TrainingArguments) if field.init]
+            problems.append(expected(error.errors()))
+        else:
+            return
+    raise ConfigError(
+        f"`{key}` is {shown(setting.value)} ({setting.origin}): {problems[0]}.", keys=[key]
+    )

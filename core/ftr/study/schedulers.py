@@ -16,8 +16,8 @@ from ray.tune.schedulers import PopulationBasedTraining
 from ray.tune.schedulers.pbt import _PBTTrialState
 
 if TYPE_CHECKING:
+    from ftr.config.schema import SweepConfig
     from ftr.config.space import Dimension
-    from ftr.config.sweep import SweepConfig
     from ftr.study.trials import Trial
 
 

@@ -20,9 +20,8 @@ from ftr.runs.launch import RAY_SETTINGS, signals_kept, worker_resources
 from ftr.study.analysis import expected_gain
 
 if TYPE_CHECKING:
-    from ftr.config.schema import ComputeConfig
+    from ftr.config.schema import ComputeConfig, SweepConfig
     from ftr.config.space import Dimension
-    from ftr.config.sweep import SweepConfig
     from ftr.registry.registry import Registry
 
 

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
 from ftr.cluster.storage import Storage, checked_storage
-from ftr.config.components import check_keys
+from ftr.config.keys import check_keys
 from ftr.config.parse import read_settings, registry_for, shown, validated
 from ftr.config.resolve import flat
+from ftr.config.schema import SweepConfig
 from ftr.config.space import grid_size, read_dimension
 from ftr.config.sweep import (
     PBT_KEYS,
     ResolvedSweep,
-    SweepConfig,
     ranked_by,
     recorded_sweep,
     resolve_sweep,
