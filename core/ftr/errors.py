@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Self
 
 _DOUBLE_STOP = re.compile(r"(?<=[^.\s/`])\.\.(?=\s|$)")
@@ -92,8 +93,6 @@ def in_one_line(error: BaseException) -> str:
 
 def near(word: str, choices: Iterable[str]) -> list[str]:
     """Return up to three of `choices` similar to `word`, best first, ignoring case."""
-    from difflib import get_close_matches
-
     folded: dict[str, str] = {}
     for choice in choices:
         folded.setdefault(choice.casefold(), choice)

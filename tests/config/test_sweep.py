@@ -206,8 +206,7 @@ def test_an_expression_that_yaml_cuts_in_two_is_told(registry: Registry, tmp_pat
     (tmp_path / "sweep.yaml").write_text("train: {warmup: uniform(0,0.2)}\n")
     message = failure(registry, "config=sweep.yaml")
     assert message.startswith(
-        "`train.warmup` is `uniform(0` (config file sweep.yaml): its parenthesis is not closed; "
-        "inside the braces"
+        "`train.warmup` is `uniform(0` (config file sweep.yaml): its parenthesis is not closed"
     )
 
 

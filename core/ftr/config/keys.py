@@ -19,7 +19,7 @@ from ftr.config.schema import (
     TrainConfig,
 )
 from ftr.config.space import looks_like_expression
-from ftr.config.trainer import OWN_KEYS, PASSED
+from ftr.config.trainer import OWN_KEYS, PASSED, invert
 from ftr.errors import ConfigError, did_you_mean, near
 
 SECTIONS: Mapping[str, type[BaseModel]] = {
@@ -66,35 +66,29 @@ RENAMED: Mapping[str, str] = {
 }
 """Former names of keys. They are refused, with the name that each has now."""
 
-# Names in other tools. Fields of TrainingArguments are in the table of those that `trainer.*`
-# refuses.
-SYNONYMS: Mapping[str, tuple[str, ...]] = {
-    **OWN_KEYS,
-    "lr": ("learning_rate",),
-    "bs": ("batch_size",),
-    "num_epochs": ("epochs",),
-    "max_epochs": ("epochs",),
-    "metric": ("metrics",),
-    "max_seq_length": ("data.max_length",),
-    "doc_stride": ("data.stride",),
-    "num_workers": ("compute.workers",),
-    "model_name_or_path": ("model",),
-    "dataset_name": ("dataset",),
-    "train_file": ("dataset", "dataset.train"),
+_OTHERS = {
+    "learning_rate": "lr",
+    "batch_size": "bs",
+    "epochs": "num_epochs max_epochs",
+    "metrics": "metric",
+    "data.max_length": "max_seq_length",
+    "data.stride": "doc_stride",
+    "compute.workers": "num_workers",
+    "model": "model_name_or_path",
+    "dataset": "dataset_name",
+    "dataset dataset.train": "train_file",
 }
-SWEEP_SYNONYMS: Mapping[str, tuple[str, ...]] = {
-    "n_trials": ("trials",),
-    "num_trials": ("trials",),
-    "num_samples": ("trials",),
-    "timeout": ("time_budget",),
-    "time_budget_s": ("time_budget",),
-    "search_alg": ("searcher",),
-    "sampler": ("searcher",),
-    "pruner": ("scheduler",),
-    "direction": ("mode",),
-    "max_concurrent_trials": ("max_concurrent",),
-    "n_jobs": ("max_concurrent",),
+_SWEEP_OTHERS = {
+    "trials": "n_trials num_trials num_samples",
+    "time_budget": "timeout time_budget_s",
+    "searcher": "search_alg sampler",
+    "scheduler": "pruner",
+    "mode": "direction",
+    "max_concurrent": "max_concurrent_trials n_jobs",
 }
+SYNONYMS = {**OWN_KEYS, **invert(_OTHERS)}
+"""Names in other tools, with ftr's keys."""
+SWEEP_SYNONYMS = {**SYNONYMS, **invert(_SWEEP_OTHERS)}
 
 
 def check_keys(settings: Mapping[str, Setting], *, sweep: bool = False) -> None:
@@ -161,7 +155,7 @@ def _unknown(key: str, sweep: bool) -> str:
     if key.removesuffix(".") in GROUPS:
         return _group(key.removesuffix("."))
     known = (*SWEEP_KEYS, *KNOWN_KEYS) if sweep else KNOWN_KEYS
-    same = _same_name(key, known, {**SYNONYMS, **SWEEP_SYNONYMS} if sweep else SYNONYMS)
+    same = _same_name(key, known, SWEEP_SYNONYMS if sweep else SYNONYMS)
     return f"not a key.{same or _nearest(key, known)}"
 
 

@@ -41,7 +41,7 @@ from ftr.errors import ConfigError, RequestError, did_you_mean
 from ftr.registry.discovery import own_version
 from ftr.registry.registry import Registered, Registry
 from ftr.registry.schema import RowSchema
-from ftr.registry.specs import Kind, TaskSpec
+from ftr.registry.specs import Kind
 from ftr.terminal import MASK, unmasked
 
 
@@ -209,7 +209,11 @@ def resolve(arguments: Sequence[str] | Mapping[str, object], registry: Registry)
     `UnknownComponentError`, `DataError` for a dataset path and `ModelError` for a model path that
     is not there.
     """
-    given = read_settings(arguments)
+    return resolve_layer(read_settings(arguments), registry)
+
+
+def resolve_layer(given: Layer, registry: Registry) -> Resolved:
+    """Return the configuration of settings that were read. Raises what `resolve` does."""
     check_keys(given)
     with _about("task"):
         task = _task(given, registry)
@@ -217,14 +221,16 @@ def resolve(arguments: Sequence[str] | Mapping[str, object], registry: Registry)
     settings = _files_by_option(settings, given)
     check_keys(settings)
     try:
-        check_trainer(
-            {key: setting for key, setting in settings.items() if key.startswith("trainer.")}
-        )
+        check_trainer(_below("trainer", settings))
         return _resolve_settings(settings, registry, task)
     except RequestError as error:
         if hint := search_hint(given, error.keys):
             raise error.with_message(f"{error}{hint}") from None
         raise
+
+
+def _below(group: str, settings: Layer) -> Layer:
+    return {key: setting for key, setting in settings.items() if key.startswith(f"{group}.")}
 
 
 @contextmanager
@@ -264,9 +270,7 @@ def _task(given: Layer, registry: Registry) -> Registered | None:
 
 def _task_layer(task: Registered, given: Layer, registry: Registry) -> Layer:
     """Return the task's components and defaults, without options of replaced components."""
-    spec = task.spec
-    if not isinstance(spec, TaskSpec):
-        raise TypeError(f"`{spec.name}` is registered as a task with a `{type(spec).__name__}`")
+    spec = registry.task(task.qualified)
     origin = Origin(
         f"task `{spec.name}` ({task.plugin.distribution} {task.plugin.version})", OriginKind.TASK
     )
@@ -343,7 +347,7 @@ def _component(
     kind: ComponentKind, settings: Layer, registry: Registry, schema: RowSchema | None
 ) -> tuple[dict[str, Any], BaseModel | None]:
     setting = settings[kind]
-    given = {key: option for key, option in settings.items() if key.startswith(f"{kind}.")}
+    given = _below(kind, settings)
     with _about(kind):
         place, name = locate(kind, _name(kind, setting), registry, setting.origin)
         model = options_model(kind, place, name, registry, schema)
@@ -384,9 +388,7 @@ def _check_metrics(config: RunConfig, settings: Layer, registry: Registry) -> No
 def _origin(key: str, settings: Layer, config: RunConfig, registry: Registry) -> str:
     if key in settings:
         return settings[key].origin
-    below = dict.fromkeys(
-        setting.origin for name, setting in settings.items() if name.startswith(f"{key}.")
-    )
+    below = dict.fromkeys(setting.origin for setting in _below(key, settings).values())
     if below:
         return next(iter(below)) if len(below) == 1 else ", ".join(below)
     components = {"dataset": config.dataset, "model": config.model, "head": config.head}

@@ -98,7 +98,7 @@ class DataConfig(Section):
     duplicates: Literal["report", "remove"] = "report"
     """Training rows that are duplicated, or are in a held-out split too: `report` counts them,
     `remove` also removes them from training."""
-    augment: AugmentConfig = AugmentConfig()
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)
     """Changed copies of training rows."""
     bootstrap: Seed | None = None
     """Seed of a bootstrap sample: train on as many rows, drawn with replacement; null: on every
@@ -244,7 +244,7 @@ class TrainConfig(Section):
     layerwise_decay: Annotated[float, Field(gt=0, le=1), NUMBER] | None = None
     """Factor from each layer's learning rate to that of the layer below; null: one learning rate
     for all layers."""
-    lora: LoraConfig = LoraConfig()
+    lora: LoraConfig = Field(default_factory=LoraConfig)
     """Low-rank adapters, by `peft`."""
     optimizer: Optimizer = "adamw_torch"
     """Optimizer, by its transformers name; some need a package of their own."""
@@ -351,7 +351,7 @@ class Component(Section):
 
     name: Name
     """A registered name, or what the kind also accepts: a path, `hub:owner/name`, a Hub id."""
-    options: dict[str, Any] = {}  # noqa: RUF012 (pydantic copies it)
+    options: dict[str, Any] = Field(default_factory=dict)
     """All options of the component, defaults included."""
 
 
@@ -366,7 +366,7 @@ class ComputeConfig(Section):
     """GPUs per worker; null: 1 where the machine has one for each worker, else 0."""
     memory: Positive | None = None
     """Memory per worker, in GB, that Ray reserves; null: none."""
-    resources: dict[str, Positive] = {}  # noqa: RUF012 (pydantic copies it)
+    resources: dict[str, Positive] = Field(default_factory=dict)
     """Custom Ray resources per worker, such as `{tpu_host: 1}`."""
     retries: Natural = 3
     """How often a training resumes from its last checkpoint after one of its processes died."""
@@ -413,7 +413,7 @@ class RunConfig(Section):
     seeds: Annotated[int, Field(ge=1, le=10_000), NUMBER] = 1
     """Number of trainings with `seed`, `seed`+1, ...; reports mean, standard deviation and each
     run."""
-    cv: CvConfig = CvConfig()
+    cv: CvConfig = Field(default_factory=CvConfig)
     """Cross-validation."""
     ensemble: Literal["bagging", "seeds", "folds", "soup"] | None = None
     """Train several models and average their outputs: on bootstrap samples (`bagging`), with
@@ -426,13 +426,13 @@ class RunConfig(Section):
     baselines: bool = True
     """Report simple baselines too: the majority class and TF-IDF with logistic regression, or the
     span of the context that overlaps the question most."""
-    data: DataConfig = DataConfig()
+    data: DataConfig = Field(default_factory=DataConfig)
     """Splits, limits, lengths and the encoding cache."""
-    train: TrainConfig = TrainConfig()
+    train: TrainConfig = Field(default_factory=TrainConfig)
     """Schedule, precision, batches."""
-    trainer: dict[str, Any] = {}  # noqa: RUF012 (pydantic copies it)
+    trainer: dict[str, Any] = Field(default_factory=dict)
     """Any other field of `transformers.TrainingArguments`, by its own name."""
-    compute: ComputeConfig = ComputeConfig()
+    compute: ComputeConfig = Field(default_factory=ComputeConfig)
     """Where the training runs."""
     output: Name = "runs"
     """Folder for run directories."""

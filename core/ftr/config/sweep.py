@@ -29,7 +29,7 @@ from ftr.config.resolve import (
     flat,
     recorded_config,
     recorded_model,
-    resolve,
+    resolve_layer,
 )
 from ftr.config.schema import DEFAULT_TRIALS, SWEEP_KEYS, Mode, SweepConfig
 from ftr.config.space import Dimension, function_meant, grid_size, split_space
@@ -82,7 +82,7 @@ def check_space(
             for key, value in values.items()
         }
         try:
-            return resolve({**fixed, **drawn}, registry)
+            return resolve_layer({**fixed, **drawn}, registry)
         except RequestError as error:
             named = [key for key in drawn if any(_concerns(key, other) for other in error.keys)]
             if not named:
@@ -222,7 +222,7 @@ def resolve_sweep(
     sweep = validated(SweepConfig, {key: setting.value for key, setting in own.items()}, own)
     try:
         if not space:
-            resolve(fixed, registry)
+            resolve_layer(fixed, registry)
             space, origins = _space_of_task(fixed, registry)
         _check_searched(space, origins)
         sweep = _with_searcher(sweep, own, space, origins)
@@ -251,7 +251,7 @@ def trial_config(
     options of another model, a stride that fits another length. Raises what
     `ftr.config.resolve.resolve` does.
     """
-    given: dict[str, object] = {
+    given = {
         key: Setting(value, base.origins[key])
         for key, value in flat(base.config).items()
         if is_chosen(base.origins[key])
@@ -261,7 +261,7 @@ def trial_config(
     given |= {
         key: Setting(value, base.origins.get(key, "search space")) for key, value in values.items()
     }
-    return resolve(given, registry)
+    return resolve_layer(given, registry)
 
 
 def ranked_by(resolved: ResolvedSweep, registry: Registry) -> tuple[str, Mode]:

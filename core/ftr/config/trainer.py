@@ -10,146 +10,93 @@ from ftr.config.parse import Setting, expected, shown
 from ftr.config.schema import TrainConfig
 from ftr.errors import ConfigError, did_you_mean
 
-OWN_KEYS: Mapping[str, tuple[str, ...]] = {
-    "output_dir": ("output",),
-    "learning_rate": ("learning_rate",),
-    "num_train_epochs": ("epochs",),
-    "per_device_train_batch_size": ("batch_size", "train.micro_batch_size"),
-    "gradient_accumulation_steps": ("batch_size", "train.micro_batch_size"),
-    "auto_find_batch_size": ("train.micro_batch_size",),
-    "per_device_eval_batch_size": ("train.eval_batch_size",),
-    "lr_scheduler_type": ("train.lr_scheduler",),
-    "warmup_steps": ("train.warmup",),
-    "warmup_ratio": ("train.warmup",),
-    "weight_decay": ("train.weight_decay",),
-    "max_grad_norm": ("train.max_grad_norm",),
-    "bf16": ("train.precision",),
-    "fp16": ("train.precision",),
-    "bf16_full_eval": ("train.precision",),
-    "fp16_full_eval": ("train.precision",),
-    "logging_steps": ("train.logging_steps",),
-    "logging_strategy": ("train.logging_steps",),
-    "eval_on_start": ("train.eval_on_start",),
-    "eval_strategy": ("train.evaluate_every",),
-    "eval_steps": ("train.evaluate_every",),
-    "optim": ("train.optimizer",),
-    "label_smoothing_factor": ("train.label_smoothing",),
-    "gradient_checkpointing": ("train.activation_checkpointing",),
-    "activation_checkpointing": ("train.activation_checkpointing",),
-    "gradient_checkpointing_kwargs": ("train.activation_checkpointing",),
-    "activation_checkpointing_kwargs": ("train.activation_checkpointing",),
-    "load_best_model_at_end": ("train.keep",),
-    "save_strategy": ("train.keep",),
-    "save_steps": ("train.save_steps",),
-    "save_total_limit": ("train.save_total_limit",),
-    "metric_for_best_model": ("metrics",),
-    "greater_is_better": ("metrics",),
-    "seed": ("seed",),
-    "data_seed": ("seed", "data.seed"),
-    "use_cpu": ("compute.gpus",),
-}
 
+def invert(table: Mapping[str, str]) -> Mapping[str, tuple[str, ...]]:
+    """Return name -> keys from a table of keys -> names, both separated by blanks."""
+    return {name: tuple(keys.split()) for keys, names in table.items() for name in names.split()}
+
+
+_OWN = {
+    "output": "output_dir",
+    "learning_rate": "learning_rate",
+    "epochs": "num_train_epochs",
+    "batch_size train.micro_batch_size": "per_device_train_batch_size gradient_accumulation_steps",
+    "train.micro_batch_size": "auto_find_batch_size",
+    "train.eval_batch_size": "per_device_eval_batch_size",
+    "train.lr_scheduler": "lr_scheduler_type",
+    "train.warmup": "warmup_steps warmup_ratio",
+    "train.weight_decay": "weight_decay",
+    "train.max_grad_norm": "max_grad_norm",
+    "train.precision": "bf16 fp16 bf16_full_eval fp16_full_eval",
+    "train.logging_steps": "logging_steps logging_strategy",
+    "train.eval_on_start": "eval_on_start",
+    "train.evaluate_every": "eval_strategy eval_steps",
+    "train.optimizer": "optim",
+    "train.label_smoothing": "label_smoothing_factor",
+    "train.activation_checkpointing": (
+        "gradient_checkpointing activation_checkpointing gradient_checkpointing_kwargs "
+        "activation_checkpointing_kwargs"
+    ),
+    "train.keep": "load_best_model_at_end save_strategy",
+    "train.save_steps": "save_steps",
+    "train.save_total_limit": "save_total_limit",
+    "metrics": "metric_for_best_model greater_is_better",
+    "seed": "seed",
+    "seed data.seed": "data_seed",
+    "compute.gpus": "use_cpu",
+}
+OWN_KEYS = invert(_OWN)
+"""Fields of `TrainingArguments` that ftr has keys for, with these keys."""
+
+_REASONS = {
+    "the command sets it": "do_train do_eval do_predict",
+    "heads read columns that the model does not": "remove_unused_columns",
+    "the head sets it": "label_names",
+    "evaluation is streamed": (
+        "prediction_loss_only batch_eval_metrics eval_do_concat_batches eval_use_gather_object "
+        "eval_accumulation_steps include_for_metrics"
+    ),
+    "every row is trained on": "dataloader_drop_last",
+    "batches are always drawn from length-sorted pools": (
+        "train_sampling_strategy group_by_length length_column_name"
+    ),
+    "the worker group sets it": "local_rank ddp_backend ddp_timeout",
+    "a step's loss is the mean over the examples of all workers": "average_tokens_across_devices",
+    "tokens are not counted: a step takes several passes": "include_num_input_tokens_seen",
+    "a loss that is not a number ends the run": "logging_nan_inf_filter",
+    "memory is managed by `train.micro_batch_size`": "torch_empty_cache_steps",
+    "`run.json` has the memory used": "skip_memory_metrics",
+    "encoded rows are read from memory-mapped files, without extra processes": (
+        "dataloader_num_workers dataloader_pin_memory dataloader_persistent_workers "
+        "dataloader_prefetch_factor dataloader_multiprocessing_context dataloader_in_order"
+    ),
+    "ftr has its own checkpoints; `train.save_steps` sets how often one is written": (
+        "save_only_model save_on_each_node enable_jit_checkpoint ignore_data_skip "
+        "restore_callback_states_from_checkpoint"
+    ),
+    "`ftr resume RUN` resumes from the last checkpoint": "resume_from_checkpoint",
+    "a run uploads nothing; use `hf upload NAME RUN/model` when it is done": (
+        "push_to_hub hub_token hub_private_repo hub_model_id hub_strategy hub_always_push "
+        "hub_revision"
+    ),
+    "no experiment tracker is supported; `metrics.jsonl` has every logged number": (
+        "run_name project trackio_space_id trackio_bucket_id trackio_static_space_id"
+    ),
+}
 SET_BY_FTR: Mapping[str, str] = {
-    "do_train": "the command sets it",
-    "do_eval": "the command sets it",
-    "do_predict": "the command sets it",
-    "remove_unused_columns": "heads read columns that the model does not",
-    "label_names": "the head sets it",
-    "prediction_loss_only": "evaluation is streamed",
-    "batch_eval_metrics": "evaluation is streamed",
-    "eval_do_concat_batches": "evaluation is streamed",
-    "eval_use_gather_object": "evaluation is streamed",
-    "eval_accumulation_steps": "evaluation is streamed",
-    "include_for_metrics": "evaluation is streamed",
-    "dataloader_drop_last": "every row is trained on",
-    "train_sampling_strategy": "batches are always drawn from length-sorted pools",
-    "group_by_length": "batches are always drawn from length-sorted pools",
-    "length_column_name": "batches are always drawn from length-sorted pools",
-    "local_rank": "the worker group sets it",
-    "ddp_backend": "the worker group sets it",
-    "ddp_timeout": "the worker group sets it",
-    "average_tokens_across_devices": "a step's loss is the mean over the examples of all workers",
-    "include_num_input_tokens_seen": "tokens are not counted: a step takes several passes",
-    "logging_nan_inf_filter": "a loss that is not a number ends the run",
-    "torch_empty_cache_steps": "memory is managed by `train.micro_batch_size`",
-    "skip_memory_metrics": "`run.json` has the memory used",
-    **dict.fromkeys(
-        (
-            "dataloader_num_workers",
-            "dataloader_pin_memory",
-            "dataloader_persistent_workers",
-            "dataloader_prefetch_factor",
-            "dataloader_multiprocessing_context",
-            "dataloader_in_order",
-        ),
-        "encoded rows are read from memory-mapped files, without extra processes",
-    ),
-    **dict.fromkeys(
-        (
-            "save_only_model",
-            "save_on_each_node",
-            "enable_jit_checkpoint",
-            "ignore_data_skip",
-            "restore_callback_states_from_checkpoint",
-        ),
-        "ftr has its own checkpoints; `train.save_steps` sets how often one is written",
-    ),
-    "resume_from_checkpoint": "`ftr resume RUN` resumes from the last checkpoint",
-    **dict.fromkeys(
-        (
-            "push_to_hub",
-            "hub_token",
-            "hub_private_repo",
-            "hub_model_id",
-            "hub_strategy",
-            "hub_always_push",
-            "hub_revision",
-        ),
-        "a run uploads nothing; use `hf upload NAME RUN/model` when it is done",
-    ),
-    **dict.fromkeys(
-        ("run_name", "project", "trackio_space_id", "trackio_bucket_id", "trackio_static_space_id"),
-        "no experiment tracker is supported; `metrics.jsonl` has every logged number",
-    ),
+    field: reason for reason, names in _REASONS.items() for field in names.split()
 }
+"""Fields that ftr sets itself, with the reason."""
 
-PASSED = frozenset(
-    {
-        "max_steps",
-        "lr_scheduler_kwargs",
-        "optim_args",
-        "optim_target_modules",
-        "adam_beta1",
-        "adam_beta2",
-        "adam_epsilon",
-        "tf32",
-        "torch_compile",
-        "torch_compile_backend",
-        "torch_compile_mode",
-        "use_liger_kernel",
-        "liger_kernel_config",
-        "use_cache",
-        "neftune_noise_alpha",
-        "logging_first_step",
-        "log_level",
-        "log_level_replica",
-        "log_on_each_node",
-        "disable_tqdm",
-        "report_to",
-        "eval_delay",
-        "full_determinism",
-        "accelerator_config",
-        "parallelism_config",
-        "ddp_find_unused_parameters",
-        "ddp_bucket_cap_mb",
-        "ddp_broadcast_buffers",
-        "ddp_static_graph",
-        "fsdp",
-        "fsdp_config",
-        "deepspeed",
-        "debug",
-    }
-)
+_PASSED = """
+    max_steps lr_scheduler_kwargs optim_args optim_target_modules adam_beta1 adam_beta2
+    adam_epsilon tf32 torch_compile torch_compile_backend torch_compile_mode use_liger_kernel
+    liger_kernel_config use_cache neftune_noise_alpha logging_first_step log_level
+    log_level_replica log_on_each_node disable_tqdm report_to eval_delay full_determinism
+    accelerator_config parallelism_config ddp_find_unused_parameters ddp_bucket_cap_mb
+    ddp_broadcast_buffers ddp_static_graph fsdp fsdp_config deepspeed debug
+"""
+PASSED = frozenset(_PASSED.split())
 """The other fields, which have an effect. A test checks that every field of the installed
 transformers is in one of the tables.
 """
