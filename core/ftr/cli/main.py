@@ -12,7 +12,7 @@ import sys
 import traceback
 import warnings
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -20,7 +20,6 @@ from typing import NoReturn, Protocol
 
 from ftr import terminal
 from ftr.cli.answer import Answer, dumps
-from ftr.config.renamed import RENAMED_OPTIONS
 from ftr.errors import FtrError, PluginError, RequestError, did_you_mean
 from ftr.paths import fault
 from ftr.terminal import mask, show
@@ -74,6 +73,12 @@ def load_command(name: str) -> CommandModule:
     return module
 
 
+RENAMED_OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "evaluate": {"--tune": "--calibrate"},
+    "new": {"--into": "--output"},
+    "submit": {"--fetch": "--output"},
+}
+"""Former names of options, by command. They are refused, with the name that each has now."""
 INTERRUPTED = 130
 _PLUGIN = "--plugin"
 _FILES = "FTR_PLUGIN_FILES"

@@ -53,7 +53,8 @@ def execute(args: argparse.Namespace) -> Answer:
     """Predict every row; a row that cannot be used gives a line with its `error`, so that no line
     is missing.
     """
-    from ftr.config.components import FileOptions, checked_options, file_options
+    from ftr.config.components import checked_options, file_options
+    from ftr.config.schema import FileOptions
     from ftr.data.clean import clean_unlabelled
     from ftr.data.encode import unknown_note
     from ftr.data.read import read_unlabelled

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftr.config.components import SUFFIXES, FileOptions, Format, column_choices
+from ftr.config.components import SUFFIXES, column_choices
+from ftr.config.schema import FileOptions, Format
 from ftr.data.columns import ID
 from ftr.data.files import bare_name, decode, read_bytes
 from ftr.data.rows import PREDICT, SPLITS, SourceFile, Table

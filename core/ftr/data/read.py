@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from ftr.atomic import sha256
-from ftr.config.components import FileOptions, HubOptions, column_choices, file_options, hub_options
+from ftr.config.components import column_choices, file_options, hub_options
+from ftr.config.schema import FileOptions, HubOptions
 from ftr.data.check import clean_row
 from ftr.data.columns import has_column, map_columns, rename, set_aside
 from ftr.data.labels import label_key

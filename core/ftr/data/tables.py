@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ftr.atomic import sha256
-from ftr.config.components import FileOptions, Quoting
+from ftr.config.schema import FileOptions, Quoting
 from ftr.data.rows import PREDICT, Rejected, SourceFile, Table
 from ftr.data.squad import is_squad, nest_questions, read_nested, read_squad
 from ftr.errors import DataError

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
-from ftr.config.components import FileOptions
+from ftr.config.schema import FileOptions
 from ftr.data.files import bare_name, decode, read_bytes
 from ftr.data.rows import PREDICT, Rejected, SourceFile, Table
 from ftr.data.tables import few_values

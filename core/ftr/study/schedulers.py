@@ -14,8 +14,8 @@ import numpy as np
 from ray.tune import schedulers
 from ray.tune.schedulers.pbt import _PBTTrialState
 
+from ftr.config.schema import SweepConfig
 from ftr.config.space import Dimension
-from ftr.config.sweep import SweepConfig
 from ftr.study.trials import Trial
 
 RESAMPLE = 0.25
