@@ -59,7 +59,7 @@ def _row_schemas(registry: Registry, resolved: Resolved | None) -> dict[str, Row
         return {resolved.config.head.name: resolved.schema}
     found: dict[str, RowSchema | str] = {}
     for entry in registry.all("head"):
-        name = _asked(entry)
+        name = entry.short_name
         try:
             model = options_model("head", "registered", name, registry, None)
             found[name] = head_schema(name, model() if model is not None else None, registry)
@@ -76,10 +76,10 @@ def _ways(
 ) -> list[dict[str, Any]]:
     entries = registry.all(kind)
     ways: list[dict[str, Any]] = [
-        {"type": "string", "examples": [_asked(entry) for entry in entries]}
+        {"type": "string", "examples": [entry.short_name for entry in entries]}
     ]
     named = {
-        f"{kind} {_asked(entry)}": _registered(kind, entry, registry, definitions)
+        f"{kind} {entry.short_name}": _registered(kind, entry, registry, definitions)
         for entry in entries
     }
     for place, description in OTHERS[kind]:
@@ -104,7 +104,7 @@ def _ways(
 def _registered(
     kind: ComponentKind, entry: Registered, registry: Registry, definitions: dict[str, Any]
 ) -> dict[str, Any]:
-    name = _asked(entry)
+    name = entry.short_name
     try:
         model = options_model(kind, "registered", name, registry, None)
         described = _object(model, f"{kind} {name}", {"const": name}, definitions)
@@ -145,8 +145,10 @@ def _object(
 
 def _say_names(schema: dict[str, Any], registry: Registry) -> None:
     properties = schema["properties"]
-    properties["task"]["examples"] = [_asked(entry) for entry in registry.all("task")]
-    properties["metrics"]["items"]["examples"] = [_asked(entry) for entry in registry.all("metric")]
+    properties["task"]["examples"] = [entry.short_name for entry in registry.all("task")]
+    properties["metrics"]["items"]["examples"] = [
+        entry.short_name for entry in registry.all("metric")
+    ]
     properties["trainer"]["propertyNames"] = {"not": {"enum": sorted({*OWN_KEYS, *SET_BY_FTR})}}
 
 
@@ -171,10 +173,6 @@ def _component_default(
     properties = definitions.get(named, {}).get("properties", {})
     if option in properties:
         properties[option]["default"] = value
-
-
-def _asked(entry: Registered) -> str:
-    return entry.spec.name if entry.bare_name == "reachable" else entry.qualified
 
 
 def _escaped(name: str) -> str:

@@ -293,7 +293,7 @@ def _own(kind: Kind, name: str, task: Registered, registry: Registry) -> str:
     """
     for entry in registry.all(kind):
         if entry.plugin == task.plugin and entry.spec.name == name:
-            return name if entry.bare_name == "reachable" else entry.qualified
+            return entry.short_name
     return name
 
 

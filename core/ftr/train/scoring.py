@@ -16,7 +16,7 @@ from ftr.config.components import call_target
 from ftr.data.rows import HELD_OUT
 from ftr.errors import FtrError, PluginError, ScoreError, did_you_mean
 from ftr.paths import writable
-from ftr.registry.isolation import prints_caught
+from ftr.registry.isolation import captured_prints
 from ftr.registry.protocols import Remarks
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Scorer:
         self, name: str, module: evaluate.EvaluationModule, inputs: dict[str, list[Any]]
     ) -> Scores:
         try:
-            with prints_caught("stdout"):
+            with captured_prints("stdout"):
                 return dict(module.compute(**inputs) or {})
         except FtrError:
             raise
