@@ -54,14 +54,10 @@ def _text(entries: Sequence[Registered], kinds: Sequence[Kind]) -> str:
             f"no {' or '.join(kinds)} is registered; `ftr plugins` says which plugins are installed"
         )
     rows = [
-        (entry.kind, _shown(entry), _note(entry), entry.spec.summary, _owner(entry))
+        (entry.kind, entry.short_name, _note(entry), entry.spec.summary, _owner(entry))
         for entry in entries
     ]
     return table(("KIND", "NAME", "NOTE", "SUMMARY", "PLUGIN"), rows)
-
-
-def _shown(entry: Registered) -> str:
-    return entry.spec.name if entry.bare_name == "reachable" else entry.qualified
 
 
 def _note(entry: Registered) -> str:

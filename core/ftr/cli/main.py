@@ -81,7 +81,6 @@ RENAMED_OPTIONS: Mapping[str, Mapping[str, str]] = {
 """Former names of options, by command. They are refused, with the name that each has now."""
 INTERRUPTED = 130
 _PLUGIN = "--plugin"
-_FILES = "FTR_PLUGIN_FILES"
 _BASES = "FTR_BASES"
 _HOW = " `FTR_TRACEBACK=1` shows the traceback."
 _OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
@@ -243,14 +242,15 @@ def _own_plugins() -> Iterator[None]:
     """Forget at the end the plugin files and bases that the command named: a program may run
     several commands.
     """
-    before, bases = os.environ.get(_FILES), os.environ.get(_BASES)
+    from ftr.registry import plugin_files
+
+    before, bases = plugin_files.given(), os.environ.get(_BASES)
     try:
         yield
     finally:
         os.environ.pop(_BASES, None)
         os.environ.update({_BASES: bases} if bases is not None else {})
-        if os.environ.get(_FILES) != before:
-            from ftr.registry import plugin_files
+        if plugin_files.given() != before:
             from ftr.registry.registry import get_registry
 
             plugin_files.forget(before)

@@ -15,7 +15,7 @@ from ftr.config.resolve import flat
 from ftr.errors import RequestError
 from ftr.registry import trust
 from ftr.registry.discovery import own_version
-from ftr.registry.registry import registry_again
+from ftr.registry.registry import registry_for_record
 
 if TYPE_CHECKING:
     from ftr.config.schema import RunConfig
@@ -108,7 +108,7 @@ def recorded_registry(record: Mapping[str, Any]) -> Registry:
         if isinstance(entries, dict)
         else []
     )
-    return registry_again(
+    return registry_for_record(
         {str(entry.get("origin")): str(entry["sha256"]) for entry in known if entry.get("sha256")}
     )
 
