@@ -138,5 +138,5 @@ def test_a_split_that_is_not_there_and_a_run_that_is_not_there_are_named(
     )
     with pytest.raises(DataError, match=r"`--split validation`: the data has only `\w+`."):
         evaluate(classifier.path, [f"dataset={data}"], split="validation")
-    with pytest.raises(RequestError, match=r"is no run directory: it has no `run.json`"):
+    with pytest.raises(RequestError, match=r"is not a run directory: it has no `run.json`"):
         evaluate(tmp_path / "nowhere")

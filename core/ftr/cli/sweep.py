@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ftr.cli.answer import Answer, table
+from ftr.cli.main import Answer
+from ftr.runs.report import table
 from ftr.terminal import masked
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def _places(entries: list[Any], primary: str) -> list[str]:
         )
         for entry in entries
     ]
-    return table(("", "trial", *keys, primary, "epoch", "status"), rows).splitlines()
+    return table([("", "trial", *keys, primary, "epoch", "status"), *rows])
 
 
 def _counts(counts: Mapping[str, int]) -> str:
