@@ -158,7 +158,7 @@ def test_a_damaged_copy_and_one_that_is_gone_are_named_and_leave_nothing(
     ):
         local_splits(storage, places, tmp_path / "node")
     storage.delete(name)
-    with pytest.raises(RequestError, match="keeps nothing whole under the name `encoded/"):
+    with pytest.raises(RequestError, match="has no complete mirror `encoded/"):
         local_splits(storage, places, tmp_path / "node")
     assert [path.suffix for path in (tmp_path / "node/encoded").iterdir()] == [".lock"]
 

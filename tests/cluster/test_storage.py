@@ -163,7 +163,7 @@ def test_names_exists_delete_and_small_files(storage: Storage, tmp_path: Path) -
     assert storage.names("one/trials") == ["one/trials/1"]
     storage.delete("one")
     assert storage.names() == ["two"] and stored(storage, "one") == set()
-    with pytest.raises(RequestError, match="keeps nothing whole under the name `one`"):
+    with pytest.raises(RequestError, match="has no complete mirror `one`"):
         storage.fetch("one", tmp_path / "back")
     assert not (tmp_path / "back").exists()
 

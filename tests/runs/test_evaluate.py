@@ -101,7 +101,7 @@ def test_options_of_the_other_file_are_taken(classifier: RunResult, tmp_path: Pa
 def test_keys_that_would_divide_the_data_anew_are_refused(key: str, classifier: RunResult) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"would divide the run's own data anew and score rows it was trained on: give "
+        match=r"would split the run's own data again and score rows it was trained on: give "
         r"`dataset=` as well",
     ):
         evaluate(classifier.path, [key])

@@ -71,6 +71,7 @@ def _row(directory: Any) -> Record:
         config = record["config"]
         stopped = record["status"] == "running" and not is_held(directory.path)
         found = {
+            **row,
             "status": "stopped" if stopped else record["status"],
             "task": config["task"] or config["head"]["name"],
             "model": config["model"]["name"],
@@ -78,11 +79,11 @@ def _row(directory: Any) -> Record:
             "created": time.strftime("%Y-%m-%d %H:%M", time.localtime(record["created"])),
             **(_sweep_result if isinstance(directory, SweepDirectory) else _run_result)(record),
         }
-        if not all(isinstance(found[key], str) for key in COLUMNS if key != "run"):
+        if not all(isinstance(found[key], str) for key in COLUMNS):
             raise TypeError("a name is not a string")
     except DAMAGED as error:
         return {**row, "status": "unreadable", "error": str(error)}
-    return {**row, **found}
+    return found
 
 
 def _sweep_result(record: Record) -> Record:

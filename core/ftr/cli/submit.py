@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from ftr.cli.main import COMMANDS, INTERRUPTED, Answer
-from ftr.cluster.submit import Job, JobServer, fetch_results, find, plugin_files_of, submit
+from ftr.cluster.ship import plugin_files_of
+from ftr.cluster.submit import Job, JobServer, fetch_results, find, submit
 from ftr.errors import RequestError, did_you_mean
 from ftr.registry.registry import registry_with
 from ftr.terminal import show

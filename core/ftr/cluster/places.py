@@ -1,16 +1,19 @@
-"""A folder on this disk, a share or in a bucket, through pyarrow or fsspec."""
+"""Files in a storage (a folder on this disk, on a share or in a bucket), through pyarrow or fsspec,
+and the manifest of a mirrored folder.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from ftr import atomic
@@ -320,3 +323,105 @@ class Place:
                 f"`compute.storage={self.shown}`: cannot {doing} `{key or self.root}`: "
                 f"{explained(error)}."
             ) from error
+
+
+MANIFEST_FORMAT = 1
+MANIFEST = ".manifest.json"
+NEXT = ".manifest.next.json"  # written first where readers may see half a write
+STAGED = ".staged"  # new contents of files that the manifest already names
+RESERVED = frozenset({MANIFEST, NEXT, STAGED})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a mirrored folder.
+
+    `time` is its `mtime_ns` at the source, None when that is too recent to detect a later change.
+    `staged` is its key below `.staged/` while the content is not yet under the file's own name.
+    """
+
+    size: int
+    sha256: str
+    time: int | None
+    staged: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The files of a mirrored folder, and the keys that an unfinished mirror may have written or
+    may still have to remove.
+
+    `files` is None until the first mirror is complete.
+    """
+
+    files: dict[str, Entry] | None = None
+    underway: frozenset[str] = frozenset()
+
+    @classmethod
+    def read(cls, place: Place, name: str) -> Manifest | None:
+        """Return the manifest of `name`, or None when nothing was ever mirrored there.
+
+        Raises `RunError` when it is damaged.
+        """
+        damage: ValueError | None = None
+        for file in (MANIFEST, NEXT) if place.torn_writes else (MANIFEST,):
+            text = place.read(f"{name}/{file}")
+            try:
+                if text is not None:
+                    return cls.parse(text)
+            except ValueError as error:
+                damage = damage or error
+        if damage is None:
+            return None
+        raise RunError(
+            f"`{name}/{MANIFEST}` in `compute.storage={place.shown}` is damaged: {damage}. "
+            f"Restore it, or remove `{name}` there and mirror again."
+        ) from damage
+
+    def write(self, place: Place, name: str) -> None:
+        """Replace the manifest of `name`."""
+        entries = [(path, asdict(entry)) for path, entry in sorted((self.files or {}).items())]
+        for _, entry in entries:
+            if entry["staged"] is None:
+                del entry["staged"]
+        record = {
+            "format": MANIFEST_FORMAT,
+            "files": None if self.files is None else dict(entries),
+            "underway": sorted(self.underway),
+        }
+        for file in (NEXT, MANIFEST) if place.torn_writes else (MANIFEST,):
+            place.write(f"{name}/{file}", json.dumps(record).encode())
+
+    @classmethod
+    def parse(cls, text: bytes) -> Manifest:
+        """Read the JSON text.
+
+        Raises `ValueError` naming the fault, such as a path that leads out of the folder.
+        """
+        record = json.loads(text)
+        if not isinstance(record, dict) or record.get("format") != MANIFEST_FORMAT:
+            raise ValueError(f"it is not of format {MANIFEST_FORMAT}")
+        try:
+            files = record["files"]
+            if files is not None:
+                files = {path: Entry(**entry) for path, entry in files.items()}
+            manifest = cls(files, frozenset(record["underway"]))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError("it lacks fields, or has unknown ones") from error
+        entries = manifest.files or {}
+        staged = [entry.staged for entry in entries.values() if entry.staged is not None]
+        for path in (*entries, *manifest.underway, *staged):
+            if not inside(path):
+                raise ValueError(f"`{path}` leads out of the folder")
+        return manifest
+
+
+def inside(path: str) -> bool:
+    """Whether a relative path stays below its folder, and has the one canonical spelling."""
+    return (
+        isinstance(path, str)
+        and str(PurePosixPath(path)) == path
+        and not path.startswith("/")
+        and path != "."
+        and ".." not in path.split("/")
+    )
