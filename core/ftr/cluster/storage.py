@@ -32,15 +32,15 @@ from pathlib import Path
 
 from ftr import atomic
 from ftr.atomic import sha256
-from ftr.cluster.places import (
+from ftr.cluster.location import (
     MANIFEST,
     NEXT,
     RESERVED,
     STAGED,
     THREADS,
     Entry,
+    Location,
     Manifest,
-    Place,
     inside,
 )
 from ftr.errors import ConfigError, RequestError, RunError
@@ -48,7 +48,7 @@ from ftr.errors import ConfigError, RequestError, RunError
 # A file changed less than this long ago may change again within one tick of the file system's
 # clock, with size and time as they are.
 FRESH_NS = 100_000_000
-# Unfinished files of `ftr.atomic` and `places`.
+# Unfinished files of `ftr.atomic` and `Location`.
 UNFINISHED = "*.new-*"
 
 
@@ -106,15 +106,15 @@ def unchanged(
 ATTEMPTS = 5  # of a reader that a writer overtakes
 
 
-def _manifest(place: Place, name: str) -> Manifest:
-    manifest = Manifest.read(place, name)
+def _manifest(location: Location, name: str) -> Manifest:
+    manifest = Manifest.read(location, name)
     if manifest is None or manifest.files is None:
-        raise RequestError(f"`compute.storage={place.shown}` has no complete mirror `{name}`.")
+        raise RequestError(f"`compute.storage={location.shown}` has no complete mirror `{name}`.")
     return manifest
 
 
 def _download(
-    place: Place, name: str, wanted: dict[str, Entry], local: Path, fresh: Path
+    location: Location, name: str, wanted: dict[str, Entry], local: Path, fresh: Path
 ) -> str | None:
     """Download the files that neither folder has; return the fault of one that differs from the
     manifest.
@@ -128,15 +128,15 @@ def _download(
         (fresh / path).parent.mkdir(parents=True, exist_ok=True)
         try:
             with (fresh / path).open("wb") as stream:
-                for block in place.blocks(f"{name}/{entry.staged or path}"):
+                for block in location.blocks(f"{name}/{entry.staged or path}"):
                     digest.update(block)
                     stream.write(block)
         except FileNotFoundError:
-            return f"{path}` is missing in `compute.storage={place.shown}`"
+            return f"{path}` is missing in `compute.storage={location.shown}`"
         if digest.hexdigest() != entry.sha256:
             return (
-                f"{path}` in `compute.storage={place.shown}` is damaged: its sha256 is not that of "
-                "its manifest"
+                f"{path}` in `compute.storage={location.shown}` is damaged: its sha256 is not that "
+                "of its manifest"
             )
         if entry.time is not None:
             os.utime(fresh / path, ns=(entry.time, entry.time))
@@ -202,7 +202,7 @@ class Storage:
     """Named folders and small files in a storage. A name may have parts: `sweep/trials/0007`."""
 
     uri: str
-    place: Place
+    location: Location
 
     @classmethod
     def of(cls, uri: str) -> Storage:
@@ -214,15 +214,15 @@ class Storage:
         Credentials and the address of an S3 server come from the URI
         (`s3://bucket/folder?endpoint_override=host:port&scheme=http`) or from `AWS_*`.
         """
-        place = Place.open(uri)
-        return cls(str(place.local or uri), place)
+        location = Location.open(uri)
+        return cls(str(location.local or uri), location)
 
     def check(self) -> None:
         """Write, read and remove a small file.
 
         Raises `ConfigError` naming the cause within seconds.
         """
-        self.place.check()
+        self.location.check()
 
     def mirror(self, local: Path, name: str, *, exclude: Iterable[str] = ()) -> int:
         """Make `<uri>/<name>/` equal to the folder `local` and return the number of files sent.
@@ -242,7 +242,7 @@ class Storage:
             ) from error
         with ThreadPoolExecutor(THREADS) as pool:
             # Finish the work of an interrupted mirror first.
-            old = self._settle(name, Manifest.read(self.place, name) or Manifest(), pool.map)
+            old = self._settle(name, Manifest.read(self.location, name) or Manifest(), pool.map)
             kept = old.files or {}
             entries = pool.map(
                 lambda path: unchanged(kept.get(path), local / path, found[path]), found
@@ -251,7 +251,7 @@ class Storage:
             changed = [path for path, entry in same.items() if entry is None]
             if new_keys := changed - kept.keys():
                 old = replace(old, underway=old.underway | new_keys)
-                old.write(self.place, name)
+                old.write(self.location, name)
             entries = pool.map(lambda path: self._send(local, name, path, kept), changed)
             sent = dict(zip(changed, entries, strict=True))
             files = {
@@ -259,7 +259,7 @@ class Storage:
             }
             new = Manifest(files, (old.underway | kept.keys()) - files.keys())
             if new != old:
-                new.write(self.place, name)
+                new.write(self.location, name)
             self._settle(name, new, pool.map)
         return sum(entry is not None for entry in sent.values())
 
@@ -273,7 +273,7 @@ class Storage:
         """
         _check_name(name)
         patterns = tuple(exclude)
-        manifest = _manifest(self.place, name)
+        manifest = _manifest(self.location, name)
         with contextlib.ExitStack() as held:
             with _disk_errors(local):
                 fresh = held.enter_context(atomic.workroom(local))
@@ -284,10 +284,10 @@ class Storage:
                     for path, entry in (manifest.files or {}).items()
                     if not _excluded(path, patterns)
                 }
-                problem = _download(self.place, name, wanted, local, fresh)
+                problem = _download(self.location, name, wanted, local, fresh)
                 if problem is None:
                     break
-                latest = _manifest(self.place, name)
+                latest = _manifest(self.location, name)
                 if latest == manifest:
                     raise RunError(
                         f"`{name}/{problem}. Mirror it again from a sound copy, or remove `{name}` "
@@ -296,15 +296,15 @@ class Storage:
                 manifest = latest
             else:
                 raise RunError(
-                    f"`{name}` in `compute.storage={self.place.shown}` changes faster than it can "
-                    "be read. Stop the run that writes it."
+                    f"`{name}` in `compute.storage={self.location.shown}` changes faster than ftr "
+                    "can read it. Stop the run that writes it."
                 )
             _install(fresh, local, wanted, patterns)
 
     def exists(self, name: str) -> bool:
         """Whether a complete mirror exists under `name`."""
         _check_name(name)
-        manifest = Manifest.read(self.place, name)
+        manifest = Manifest.read(self.location, name)
         return manifest is not None and manifest.files is not None
 
     def names(self, under: str = "") -> list[str]:
@@ -315,7 +315,7 @@ class Storage:
             _check_name(under)
         folders = sorted(
             name
-            for name, is_folder in self.place.entries(under).items()
+            for name, is_folder in self.location.entries(under).items()
             if is_folder and name not in RESERVED
         )
         names = [f"{under}/{name}" if under else name for name in folders]
@@ -325,25 +325,25 @@ class Storage:
     def delete(self, name: str) -> None:
         """Remove `name` and all below it. A reader sees it complete or not at all."""
         _check_name(name)
-        self.place.remove(f"{name}/{file}" for file in (NEXT, MANIFEST))
-        self.place.remove_folder(name)
+        self.location.remove(f"{name}/{file}" for file in (NEXT, MANIFEST))
+        self.location.remove_folder(name)
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Replace a small file beside or below the mirrored folders; mirrors never touch it."""
         _check_name(name)
-        self.place.write(name, content)
+        self.location.write(name, content)
 
     def read_bytes(self, name: str) -> bytes | None:
         """Return what `write_bytes` wrote, or None."""
         _check_name(name)
-        return self.place.read(name)
+        return self.location.read(name)
 
     def _send(self, local: Path, name: str, path: str, kept: dict[str, Entry]) -> Entry | None:
         staged = f"{STAGED}/{sha256(path)[:16]}" if _taken(path, kept) else None
         try:
             with (local / path).open("rb") as stream:
                 status = os.fstat(stream.fileno())
-                size, digest = self.place.upload(stream, f"{name}/{staged or path}")
+                size, digest = self.location.upload(stream, f"{name}/{staged or path}")
         except FileNotFoundError:
             return None  # removed since it was listed
         except OSError as error:
@@ -363,33 +363,33 @@ class Storage:
         staged = {path: entry for path, entry in files.items() if entry.staged is not None}
         if not staged and not manifest.underway:
             return manifest
-        list(run(lambda path: self.place.remove([f"{name}/{path}"]), manifest.underway))
+        list(run(lambda path: self.location.remove([f"{name}/{path}"]), manifest.underway))
         used = {folder for path in files for folder in _folders(path)}
         emptied = {folder for path in manifest.underway for folder in _folders(path)} - used
         for folder in sorted(emptied, key=len, reverse=True):
-            self.place.remove_folder(f"{name}/{folder}", only_empty=True)
+            self.location.remove_folder(f"{name}/{folder}", only_empty=True)
 
         def unstage(path: str) -> None:
             entry = staged[path]
-            self.place.copy(f"{name}/{entry.staged}", f"{name}/{path}", entry.size)
+            self.location.copy(f"{name}/{entry.staged}", f"{name}/{path}", entry.size)
 
         list(run(unstage, staged))
         settled = Manifest(
             manifest.files and {path: replace(entry, staged=None) for path, entry in files.items()}
         )
-        settled.write(self.place, name)
+        settled.write(self.location, name)
         if staged:
             # The whole folder: contents that an unfinished mirror left there go as well.
-            self.place.remove_folder(f"{name}/{STAGED}")
+            self.location.remove_folder(f"{name}/{STAGED}")
         return settled
 
     def _check_apart(self, local: Path, name: str) -> None:
-        if self.place.local is None:
+        if self.location.local is None:
             return
-        here, there = local.resolve(), (self.place.local / name).resolve()
+        here, there = local.resolve(), (self.location.local / name).resolve()
         if here == there or here in there.parents or there in here.parents:
             raise ConfigError(
-                f"`compute.storage={self.place.shown}` cannot keep `{local}`: one lies in the "
+                f"`compute.storage={self.location.shown}` cannot keep `{local}`: one lies in the "
                 "other. Give a folder apart from `output`."
             )
 

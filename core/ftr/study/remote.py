@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pyarrow import fs
 
 from ftr import atomic
-from ftr.cluster.places import reach
+from ftr.cluster.location import open_filesystem
 from ftr.cluster.ship import local_splits, share_splits
 from ftr.cluster.storage import Storage
 from ftr.config.space import LISTS
@@ -243,7 +243,7 @@ class StorageHandler(fs.FileSystemHandler):  # type: ignore[misc]  # pyarrow is 
     def system(self) -> Any:
         """The real file system."""
         if self._opened is None:
-            self._opened, _ = reach(self.known.get(self.shown, self.shown))
+            self._opened, _ = open_filesystem(self.known.get(self.shown, self.shown))
         return self._opened
 
     def get_type_name(self) -> str:
@@ -274,5 +274,5 @@ class StorageHandler(fs.FileSystemHandler):  # type: ignore[misc]  # pyarrow is 
 
 def storage_folder(uri: str, name: str) -> tuple[Any, str]:
     """Return the file system of a storage as Tune may have it, and the path of `name` in it."""
-    _, root = reach(uri)
+    _, root = open_filesystem(uri)
     return fs.PyFileSystem(StorageHandler(StorageHandler.learn(uri))), f"{root.rstrip('/')}/{name}"

@@ -1,5 +1,5 @@
-"""Files in a storage (a folder on this disk, on a share or in a bucket), through pyarrow or fsspec,
-and the manifest of a mirrored folder.
+"""A folder on this disk, on a share or in a bucket, through pyarrow or fsspec, and the manifest of
+what is mirrored there.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ ADVICE = (
 )
 
 
-def reach(uri: str) -> tuple[Any, str]:
+def open_filesystem(uri: str) -> tuple[Any, str]:
     """Return pyarrow's file system for a path or URI, and the path in it.
 
     Raises what the file system's own library raises.
@@ -73,13 +73,13 @@ def reach(uri: str) -> tuple[Any, str]:
         other, root = url_to_fs(uri)
         return fs.PyFileSystem(fs.FSSpecHandler(other)), root
     if isinstance(filesystem, fs.S3FileSystem):
-        filesystem = _bounded(filesystem)
+        filesystem = _with_limits(filesystem)
     return filesystem, root
 
 
-def _bounded(filesystem: Any) -> Any:
-    """Return an S3 file system with settings that a URI lacks: the time to wait for a connection,
-    and one part of a large file in memory at a time.
+def _with_limits(filesystem: Any) -> Any:
+    """Return an S3 file system with settings that a URI cannot have: a time limit for connections,
+    and only one part of a large file in memory.
     """
     rebuild, (options,) = filesystem.__reduce__()
     return rebuild(
@@ -87,7 +87,7 @@ def _bounded(filesystem: Any) -> Any:
             **{key: value for key, value in options.items() if value not in ("", -1.0, None)},
             "connect_timeout": CONNECT_SECONDS,
             "background_writes": False,
-            "allow_delayed_open": True,  # a small file is one request in place of three
+            "allow_delayed_open": True,  # one request for a small file instead of three
         }
     )
 
@@ -105,7 +105,7 @@ def explained(error: Exception) -> str:
 
 
 def advice(text: str) -> tuple[str, str] | None:
-    """Return the cause of a common error of a remote place, and how to fix it."""
+    """Return the cause of a common error of a remote file system, and how to fix it."""
     return next(((cause, fix) for pattern, cause, fix in ADVICE if pattern.search(text)), None)
 
 
@@ -115,16 +115,16 @@ def first_line(text: str) -> str:
     return f"{line[:200]}…" if len(line) > 200 else line
 
 
-THREADS = 4  # files under way at once
+THREADS = 4  # files transferred at once
 BLOCK = 8 * 2**20  # bytes read at a time; from S3 each read is one request
-COPY_LIMIT = 5 * 2**30  # bytes; S3 copies no larger object by itself
+COPY_LIMIT = 5 * 2**30  # bytes; S3 itself copies no larger object
 
-# Object stores: a file appears whole when it is closed, and folders need not be made.
+# In object stores a file appears complete when it is closed, and folders need not be made.
 OBJECT_STORES = frozenset({"s3", "gcs", "abfs"})
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """A folder of a file system.
 
     Keys are paths below it with `/`; every failure is a `RunError` that names `compute.storage`.
@@ -136,14 +136,14 @@ class Place:
     shown: str  # the URI without its secrets
 
     @classmethod
-    def open(cls, uri: str) -> Place:
-        """Reach `uri`: a path, or a URI that pyarrow or fsspec knows.
+    def open(cls, uri: str) -> Location:
+        """Open a path, or a URI that pyarrow or fsspec knows.
 
-        Raises `ConfigError` when it is none.
+        Raises `ConfigError` for any other URI.
         """
         shown = re.sub(r"(?<=://)[^?]*@", "***@", uri)  # a secret may hold a `/`
         try:
-            filesystem, root = reach(uri)
+            filesystem, root = open_filesystem(uri)
         except Exception as error:  # each file system raises what its own library raises
             cause = str(error).replace(uri, shown)
             _, fix = advice(cause) or (
@@ -163,12 +163,12 @@ class Place:
 
     @property
     def local(self) -> Path | None:
-        """The folder, when it is one of this machine's own file system."""
+        """The folder, when it is on this machine's file system."""
         return Path(self.root or "/") if self.kind == "local" else None
 
     @property
     def torn_writes(self) -> bool:
-        """Whether a file may be seen half written under its own name."""
+        """Whether readers may see a half-written file under its own name."""
         return self.kind != "local" and self.kind not in OBJECT_STORES
 
     def check(self) -> None:
@@ -198,16 +198,14 @@ class Place:
         return bytes(content)
 
     def write(self, key: str, content: bytes) -> None:
-        """Replace `key` by a small content, at once where the place can (a disk, an object
-        store).
-        """
+        """Replace a small file; on a disk or in an object store readers never see half of it."""
         with self._named("write", key):
             if self.local is None:
                 with self._output(key) as stream:
                     stream.write(content)
             else:
-                # Not `atomic.replace_file`: the next write, from whatever host, replaces what a
-                # killed one left under this name.
+                # Not `atomic.replace_file`: the next write, from any host, replaces what a killed
+                # one left under this name.
                 fresh = f"{key}.new-write"
                 with self._output(fresh) as stream:
                     stream.write(content)
@@ -224,8 +222,7 @@ class Place:
                     size += len(block)
                     stream.write(block)
         except RunError:
-            # On a full disk the part that was written is what keeps everything else from being
-            # written.
+            # On a full disk the partial file would block every other write.
             with contextlib.suppress(RunError):
                 self.remove([key])
             raise
@@ -247,7 +244,7 @@ class Place:
                 yield block
 
     def copy(self, source: str, key: str, size: int) -> None:
-        """Copy a file of `size` bytes to `key`: inside the store where it can, else through this
+        """Copy a file of `size` bytes to `key`, inside the store if possible, else through this
         machine.
         """
         if self.kind in OBJECT_STORES and size < COPY_LIMIT:
@@ -260,16 +257,14 @@ class Place:
                 self.upload(stream, key)
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Remove files; those that are not there are gone already, and where a folder is now there
-        is no file.
-        """
+        """Remove files; ignore missing ones, and folders of those names."""
         not_there = contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError)
         for key in keys:
             with self._named("remove", key), not_there:
                 self.filesystem.delete_file(self._path(key))
 
     def remove_folder(self, key: str, *, only_empty: bool = False) -> None:
-        """Remove a folder with all in it, or only when nothing is in it."""
+        """Remove a folder with all in it, or only when it is empty."""
         from pyarrow.fs import FileType
 
         with contextlib.suppress(FileNotFoundError), self._named("remove", key):
@@ -280,7 +275,7 @@ class Place:
                 self.filesystem.delete_dir(path)
 
     def entries(self, key: str = "") -> dict[str, bool]:
-        """Return the names right under a folder, and for each whether it is a folder itself."""
+        """Return the names directly under a folder, and for each whether it is a folder."""
         from pyarrow.fs import FileSelector, FileType
 
         with self._named("list", key):
@@ -300,7 +295,7 @@ class Place:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666)
             with os.fdopen(handle, "wb") as stream:
                 yield stream
-                # What a manifest names must outlive a power cut, as the manifest itself does.
+                # The files of a manifest must survive a power cut, as the manifest does.
                 stream.flush()
                 os.fsync(stream.fileno())
             atomic.sync(Path(path).parent)
@@ -358,14 +353,14 @@ class Manifest:
     underway: frozenset[str] = frozenset()
 
     @classmethod
-    def read(cls, place: Place, name: str) -> Manifest | None:
+    def read(cls, location: Location, name: str) -> Manifest | None:
         """Return the manifest of `name`, or None when nothing was ever mirrored there.
 
         Raises `RunError` when it is damaged.
         """
         damage: ValueError | None = None
-        for file in (MANIFEST, NEXT) if place.torn_writes else (MANIFEST,):
-            text = place.read(f"{name}/{file}")
+        for file in (MANIFEST, NEXT) if location.torn_writes else (MANIFEST,):
+            text = location.read(f"{name}/{file}")
             try:
                 if text is not None:
                     return cls.parse(text)
@@ -374,11 +369,11 @@ class Manifest:
         if damage is None:
             return None
         raise RunError(
-            f"`{name}/{MANIFEST}` in `compute.storage={place.shown}` is damaged: {damage}. "
+            f"`{name}/{MANIFEST}` in `compute.storage={location.shown}` is damaged: {damage}. "
             f"Restore it, or remove `{name}` there and mirror again."
         ) from damage
 
-    def write(self, place: Place, name: str) -> None:
+    def write(self, location: Location, name: str) -> None:
         """Replace the manifest of `name`."""
         entries = [(path, asdict(entry)) for path, entry in sorted((self.files or {}).items())]
         for _, entry in entries:
@@ -389,8 +384,8 @@ class Manifest:
             "files": None if self.files is None else dict(entries),
             "underway": sorted(self.underway),
         }
-        for file in (NEXT, MANIFEST) if place.torn_writes else (MANIFEST,):
-            place.write(f"{name}/{file}", json.dumps(record).encode())
+        for file in (NEXT, MANIFEST) if location.torn_writes else (MANIFEST,):
+            location.write(f"{name}/{file}", json.dumps(record).encode())
 
     @classmethod
     def parse(cls, text: bytes) -> Manifest:
