@@ -12,12 +12,13 @@ import select
 import sys
 import traceback
 import warnings
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import NoReturn, Protocol
+from types import ModuleType
+from typing import NoReturn
 
 from ftr import terminal
 from ftr.config.renamed import RENAMED_OPTIONS
@@ -94,22 +95,13 @@ def _finite(data: object) -> object:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
-class CommandModule(Protocol):
-    """The functions in the module of a command."""
+def load_command(name: str) -> ModuleType:
+    """Import the module of a command.
 
-    def configure(self, parser: ArgumentParser) -> None:
-        """Add the command's arguments to those that every command has."""
-        ...
-
-    def execute(self, args: Namespace) -> Answer:
-        """Run the command. Raises `FtrError`."""
-        ...
-
-
-def load_command(name: str) -> CommandModule:
-    """Import the module of the command `name`."""
-    module: CommandModule = import_module(f"ftr.cli.{name}")
-    return module
+    It has `configure(parser)`, which adds the command's arguments, and `execute(args) -> Answer`,
+    which raises `FtrError`.
+    """
+    return import_module(f"ftr.cli.{name}")
 
 
 class _Parser(ArgumentParser):
@@ -189,7 +181,8 @@ def _answer(arguments: list[str]) -> Answer:
         os.environ[BASES] = os.pathsep.join(args.base)
     if files := [*files, *(args.plugin or [])]:
         registry_with(files)
-    return command.execute(args)
+    answer: Answer = command.execute(args)
+    return answer
 
 
 def _parser(name: str) -> ArgumentParser:

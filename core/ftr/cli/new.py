@@ -29,21 +29,7 @@ LAYERS: Mapping[Kind, tuple[str, ...]] = {
     "metric": ("every", "metric"),
     "model": ("every", "model"),
 }
-# The settings of a training that uses the component.
-USES: Mapping[Kind, str] = {
-    "task": "task=$name",
-    "dataset": "task=sentiment dataset=$name",
-    "head": "task=sentiment head=$name",
-    "metric": "task=sentiment metrics=$name",
-    "model": "task=sentiment model=$name",
-}
-SUMMARIES: Mapping[Kind, str] = {
-    "task": "A fine-tuning task for ftr.",
-    "dataset": "A dataset for ftr.",
-    "head": "A head for ftr.",
-    "metric": "A metric for ftr.",
-    "model": "A pretrained model for ftr.",
-}
+_TITLES = {"task": "fine-tuning task", "model": "pretrained model"}
 TEMPLATES = Path(__file__).parent.with_name("_template")
 PACKAGE = "PACKAGE"
 SUFFIX = ".tmpl"
@@ -95,7 +81,7 @@ def execute(args: Namespace) -> Answer:
             f"cannot write `{folder}`: {error.strerror or error}. Give another folder with "
             "`--output FOLDER`."
         ) from error
-    use = Template(USES[kind]).substitute(name=name)
+    use = _settings(name, kind)
     extra = "" if find_spec("pytest") else "[test]"
     steps = [
         f"pip install -e {shlex.quote(f'{folder}{extra}')}",
@@ -173,6 +159,12 @@ def requirement() -> str:
     return f"ftr>={lowest},<{version.major}.{version.minor + 1}"
 
 
+def _settings(name: str, kind: Kind) -> str:
+    """Return the settings of a training that uses the component."""
+    key = "metrics" if kind == "metric" else kind
+    return f"task={name}" if kind == "task" else f"task=sentiment {key}={name}"
+
+
 def _render(name: str, kind: Kind) -> dict[str, bytes]:
     """Return the contents of the package's files by path, sorted: templates filled in, other files
     unchanged.
@@ -183,9 +175,9 @@ def _render(name: str, kind: Kind) -> dict[str, bytes]:
         "package": package_name(name),
         "distribution": f"ftr-{name}",
         "key": f'"{name}"' if "." in name else name,
-        "summary": SUMMARIES[kind],
+        "summary": f"A {_TITLES.get(kind, kind)} for ftr.",
         "requirement": requirement(),
-        "use": Template(USES[kind]).substitute(name=name),
+        "use": _settings(name, kind),
     }
     layers = [TEMPLATES / layer for layer in LAYERS[kind]]
     hooks = [_filled(layer / f"hooks.py{SUFFIX}", values).strip() for layer in layers[1:]]

@@ -25,30 +25,26 @@ GCS_RETRY_SECONDS = 30  # pyarrow's own default is a quarter of an hour
 
 ADVICE = (
     (
-        re.compile(r"NO_SUCH_BUCKET|[Bb]ucket '[^']*' not found"),
+        r"NO_SUCH_BUCKET|[Bb]ucket '[^']*' not found",
         "there is no such bucket",
         "Make the bucket first, or correct its name",
     ),
     (
-        re.compile(
-            r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|HTTP status "
-            r"40[13]|PERMISSION_DENIED|UNAUTHENTICATED"
-        ),
+        r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|HTTP status 40[13]|PERMISSION_DENIED"
+        r"|UNAUTHENTICATED",
         "no permission",
         "Give credentials that may list, read, write and delete there (S3: `AWS_ACCESS_KEY_ID` and "
         "`AWS_SECRET_ACCESS_KEY`, or a profile)",
     ),
     (
-        re.compile(
-            r"NETWORK_CONNECTION|UNAVAILABLE|[Cc]onnection refused|[Cc]ould not "
-            r"(connect|resolve)|timed? ?out",
-            re.ASCII,
-        ),
+        r"NETWORK_CONNECTION|UNAVAILABLE|[Cc]onnection refused|[Cc]ould not (connect|resolve)"
+        r"|timed? ?out",
         "nobody answers there",
         "Check the network and the address (`endpoint_override=` in the URI, or "
         "`AWS_ENDPOINT_URL`)",
     ),
 )
+"""Common errors of file systems: a pattern, the cause, and how to fix it."""
 
 
 def open_filesystem(uri: str) -> tuple[Any, str]:
@@ -100,13 +96,14 @@ def explained(error: Exception) -> str:
     if code in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return f"{os.strerror(code)}. Give a place that this user may write to"
     line = first_line(str(error)) or type(error).__name__
-    found = advice(str(error))
-    return f"{found[0]} ({line}). {found[1]}" if found else line
+    cause, fix = advice(str(error))
+    return f"{cause} ({line}). {fix}" if cause else line
 
 
-def advice(text: str) -> tuple[str, str] | None:
-    """Return the cause of a common error of a remote file system, and how to fix it."""
-    return next(((cause, fix) for pattern, cause, fix in ADVICE if pattern.search(text)), None)
+def advice(text: str) -> tuple[str, str]:
+    """Return the cause of a common error and how to fix it; of any other, empty strings."""
+    found = ((cause, fix) for pattern, cause, fix in ADVICE if re.search(pattern, text))
+    return next(found, ("", ""))
 
 
 def first_line(text: str) -> str:
@@ -146,10 +143,9 @@ class Location:
             filesystem, root = open_filesystem(uri)
         except Exception as error:  # each file system raises what its own library raises
             cause = str(error).replace(uri, shown)
-            _, fix = advice(cause) or (
-                "",
+            fix = advice(cause)[1] or (
                 "Give a folder, or a URI such as `s3://bucket/folder`; other schemes need their "
-                "fsspec package",
+                "fsspec package"
             )
             raise ConfigError(
                 f"`compute.storage={shown}` cannot be used: {first_line(cause)}. {fix}."

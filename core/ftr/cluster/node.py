@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import json
 import platform
-import re
 import secrets
 import signal
 import sys
@@ -44,19 +43,14 @@ def own_modules(name: str, known: list[str]) -> list[str]:
     """
     dist = metadata.distribution(name)
     recorded = {
-        re.sub(r"\.py$", "", file.parts[0]) for file in dist.files or () if _is_code(file.parts)
+        file.parts[0].removesuffix(".py")
+        for file in dist.files or ()
+        if len(file.parts) > 1 or file.suffix == ".py"
     }
     listed = (dist.read_text("top_level.txt") or "").split()
-    return sorted({*known, *recorded, *listed})
-
-
-def _is_code(parts: tuple[str, ...]) -> bool:
-    first = parts[0]
-    module = (
-        first[:-3] if len(parts) == 1 and first.endswith(".py") else first if len(parts) > 1 else ""
-    )
-    # The finder of an editable install is useless elsewhere.
-    return module.isidentifier() and not module.startswith("__")
+    # The finder of an editable install, `__editable__…`, is useless elsewhere.
+    modules = {module for module in recorded if module.isidentifier() and module[:2] != "__"}
+    return sorted({*known, *modules, *listed})
 
 
 def _package(name: str, modules: list[str]) -> dict[str, Any] | None:

@@ -57,8 +57,8 @@ def wanted(registry: Registry) -> Wanted:
 
 
 def environment(registry: Registry, *, silent: bool = True) -> dict[str, str]:
-    """Return the environment variables with which the same plugins load elsewhere, without notices
-    when `silent`.
+    """Return the environment variables that load the same plugins elsewhere, with `silent` without
+    notices.
 
     One-file plugins must be in their `places` there.
     """
@@ -75,9 +75,9 @@ def environment(registry: Registry, *, silent: bool = True) -> dict[str, str]:
 
 
 def places(registry: Registry) -> dict[str, str]:
-    """Return the relative path of each one-file plugin in the folder that it is staged in.
+    """Return the relative path of each one-file plugin in the folder where it is staged.
 
-    Its folder is named by the content, so that no other file of that name is found on a path.
+    Its folder has a name made of the content, so no other file of that name is found on a path.
     """
     digest = sha256("".join(plugin.sha256 for plugin in registry.files))
     return {
@@ -114,23 +114,37 @@ def differences(here: Report, there: Report, node: str, *, python: bool = True) 
 
 
 def stage(names: Sequence[str], here: Report, folder: Path) -> list[Path]:
-    """Copy the modules of distributions into `folder`, with the metadata that discovery reads;
-    return the copies.
+    """Copy the modules of distributions into `folder`, with the metadata for discovery; return the
+    copies.
 
-    Each is a package, a module or a `*.dist-info`: with its parent on Python's path the plugin is
-    found as if installed. Raises `ConfigError` for one that is too large.
+    Each is a package, a module or a `*.dist-info`: with `folder` on Python's path ftr finds the
+    plugin as if installed. Raises `ConfigError` for one that is too large.
     """
     staged: list[Path] = []
     for name in names:
         package: Mapping[str, Any] = here["packages"][name]
         if package["size"] > LIMIT:
             raise ConfigError(
-                f"`{name}` is missing on a node, and with {package['size'] / 1e6:.0f} MB too large "
-                f"to be sent along (limit {LIMIT / 1e6:.0f} MB): install it there."
+                f"`{name}` is missing on a node, and {package['size'] / 1e6:.0f} MB are too large "
+                f"to send (limit {LIMIT / 1e6:.0f} MB): install it there."
             )
-        staged += [_copied(Path(path), folder) for path in package["paths"]]
-        staged.append(_records(name, package["version"], folder))
+        for path in map(Path, package["paths"]):
+            for file in code_files(path):
+                _copy(file, folder / file.relative_to(path.parent))
+            staged.append(folder / path.name)
+        dist = metadata.distribution(name)
+        info = folder / f"{name.replace('-', '_')}-{package['version']}.dist-info"
+        info.mkdir(parents=True)
+        for record in _RECORDS:
+            if text := dist.read_text(record):
+                (info / record).write_text(text, encoding="utf-8")
+        staged.append(info)
     return staged
+
+
+def _copy(file: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, target)
 
 
 def stage_files(registry: Registry, folder: Path) -> list[Path]:
@@ -145,31 +159,10 @@ def stage_files(registry: Registry, folder: Path) -> list[Path]:
         source = Path(plugin.origin)
         if not source.is_file() or sha256(source) != plugin.sha256:
             raise ConfigError(
-                f"the plugin file `{source}` changed while this program began: start it again."
+                f"the plugin file `{source}` changed after this program loaded it: start it again."
             )
-        target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(source, target)
+        _copy(source, target)
     return sorted({target.parent for target in staged})
-
-
-def _copied(source: Path, folder: Path) -> Path:
-    target = folder / source.name
-    for file in code_files(source):
-        place = folder / file.relative_to(source.parent)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, place)
-    return target
-
-
-def _records(name: str, version: str, folder: Path) -> Path:
-    dist = metadata.distribution(name)
-    target = folder / f"{name.replace('-', '_')}-{version}.dist-info"
-    target.mkdir(parents=True)
-    for record in _RECORDS:
-        text = dist.read_text(record)
-        if text:
-            (target / record).write_text(text, encoding="utf-8")
-    return target
 
 
 COMMAND_LIMIT = 200 * 2**20
@@ -201,12 +194,10 @@ class ClusterCommand:
     def copy_files(self, folder: Path) -> Iterator[str]:
         """Copy the files into `folder`, and yield a line with name and size for each."""
         for relative, source in self.files.items():
-            target = folder / relative
-            target.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
-                shutil.copytree(source, target, dirs_exist_ok=True)
+                shutil.copytree(source, folder / relative, dirs_exist_ok=True)
             else:
-                shutil.copyfile(source, target)
+                _copy(source, folder / relative)
             yield f"sends {source} ({_size(source) / 1e6:.1f} MB)"
 
 
@@ -370,8 +361,8 @@ FOLDER = "encoded"
 def share_splits(storage: Storage, splits: Mapping[str, StoredSplit]) -> dict[str, dict[str, Any]]:
     """Send the folders of encoded rows that `storage` lacks; return where each split is, as JSON.
 
-    The folders are named by their content's key, so those of an earlier run are used again. Two
-    drivers that send one key at once leave two complete copies.
+    The folders are named by the key of their content, so later runs use them too. Two drivers that
+    send one key at once leave two complete copies.
     """
     sent: dict[Path, str] = {}
     for split in splits.values():
@@ -390,8 +381,8 @@ def share_splits(storage: Storage, splits: Mapping[str, StoredSplit]) -> dict[st
 def local_splits(
     storage: Storage, places: Mapping[str, Mapping[str, Any]], folder: Path
 ) -> dict[str, dict[str, Any]]:
-    """Return `StoredSplit`s as dicts with files on this node, fetched into the cache `folder` where
-    they are missing.
+    """Return `StoredSplit`s as dicts with files on this node; fetch missing ones into the cache
+    `folder`.
 
     A file lock makes the processes of a node fetch each encoding once. On the driver's node, or
     where its folder is shared, its files are used directly. Raises `RunError` when the disk is full
