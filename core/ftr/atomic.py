@@ -45,6 +45,21 @@ def sha256(content: Path | bytes | str) -> str:
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
+@contextlib.contextmanager
+def writing(path: Path, advice: str = "Free space, or give another place.") -> Iterator[None]:
+    """Raise an `OSError` of the block as a `RunError` that names `path`, or the file in it, and
+    gives `advice`.
+    """
+    try:
+        yield
+    except OSError as error:
+        inside = error.filename and Path(str(error.filename)).is_relative_to(path)
+        file = error.filename if inside else path
+        raise RunError(
+            f"cannot write `{file}`: {error.strerror or error}. {advice}".rstrip()
+        ) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace the content of `path`, as `write_bytes` does."""
     write_bytes(path, text.encode())
@@ -55,10 +70,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
     A file keeps its mode. Raises `RunError` naming the file when the disk refuses.
     """
-    try:
+    with writing(path):
         replace_file(path, content)
-    except OSError as error:
-        raise _refused(path, error) from error
 
 
 def replace_file(path: Path, content: bytes, mode: int = 0o666) -> None:
@@ -116,11 +129,8 @@ def read_json(path: Path) -> Any:
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:
     """Append one JSON object as a line, in a single write."""
-    try:
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
-    except OSError as error:
-        raise _refused(path, error) from error
+    with writing(path), path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
 
 
 def write_output(path: Path, text: str) -> bool:
@@ -131,7 +141,7 @@ def write_output(path: Path, text: str) -> bool:
     where it has other hard links, or its folder or owner does not allow replacing it.
     """
     content = text.encode()
-    try:
+    with writing(path):
         known = path.stat() if path.exists() else None
         if known is not None and not stat.S_ISREG(known.st_mode):
             with path.open("wb") as stream:
@@ -148,10 +158,8 @@ def write_output(path: Path, text: str) -> bool:
             or not os.access(target.parent, os.W_OK)
         ):
             target.write_bytes(content)
-            return True
-    except OSError as error:
-        raise _refused(path, error) from error
-    write_bytes(target, content)
+        else:
+            replace_file(target, content)
     return True
 
 
@@ -377,9 +385,3 @@ def _runs(process: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _refused(path: Path, error: OSError) -> RunError:
-    return RunError(
-        f"cannot write `{path}`: {error.strerror or error}. Free space, or give another place."
-    )

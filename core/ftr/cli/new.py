@@ -11,7 +11,7 @@ from string import Template
 from ftr import atomic
 from ftr.cli.main import Answer
 from ftr.config.values import read_value
-from ftr.errors import RequestError, RunError, did_you_mean
+from ftr.errors import RequestError, did_you_mean
 from ftr.paths import expanded
 from ftr.registry.discovery import own_version
 from ftr.registry.registry import get_registry
@@ -71,16 +71,11 @@ def execute(args: Namespace) -> Answer:
             "`--output FOLDER`."
         )
     contents = _render(name, kind)
-    try:
-        with atomic.new_folder(folder) as fresh:
-            for path, content in contents.items():
-                (fresh / path).parent.mkdir(parents=True, exist_ok=True)
-                (fresh / path).write_bytes(content)
-    except OSError as error:
-        raise RunError(
-            f"cannot write `{folder}`: {error.strerror or error}. Give another folder with "
-            "`--output FOLDER`."
-        ) from error
+    advice = "Give another folder with `--output FOLDER`."
+    with atomic.writing(folder, advice), atomic.new_folder(folder) as fresh:
+        for path, content in contents.items():
+            (fresh / path).parent.mkdir(parents=True, exist_ok=True)
+            (fresh / path).write_bytes(content)
     use = _settings(name, kind)
     extra = "" if find_spec("pytest") else "[test]"
     steps = [

@@ -28,7 +28,7 @@ from ftr.config.parse import (
 from ftr.config.space import read_dimension
 from ftr.config.values import write_value
 from ftr.data.encode import StoredSplit, discard, stored
-from ftr.errors import ConfigError, RequestError, RunError
+from ftr.errors import ConfigError, RequestError
 from ftr.registry.discovery import CONTRACTS, OWN
 from ftr.registry.plugin_files import SENT, VARIABLE
 from ftr.registry.registry import SAID, Registry, own_packages
@@ -407,15 +407,11 @@ def local_splits(
 
 def _fetch_once(storage: Storage, name: str, here: Path) -> None:
     lock = here.with_name(f"{here.name}.lock")
-    with contextlib.ExitStack() as held:
-        try:
+    advice = "Free space, or set another folder with `data.cache=` or `FTR_CACHE`."
+    with contextlib.ExitStack() as stack:
+        with atomic.writing(lock, advice):
             here.parent.mkdir(parents=True, exist_ok=True)
-            held.enter_context(atomic.locked(lock))
-        except OSError as error:
-            raise RunError(
-                f"cannot write `{lock}`: {error.strerror or error}. Free space, or set another "
-                "folder with `data.cache=` or `FTR_CACHE`."
-            ) from error
+            stack.enter_context(atomic.locked(lock))
         if not stored(here):
             discard(here)
             storage.fetch(name, here)

@@ -142,14 +142,14 @@ def _download(
             os.utime(fresh / path, ns=(entry.time, entry.time))
         return None
 
-    with ThreadPoolExecutor(THREADS) as pool, _disk_errors(local):
+    with ThreadPoolExecutor(THREADS) as pool, atomic.writing(local):
         return next(
             (problem for problem in list(pool.map(download, wanted)) if problem is not None), None
         )
 
 
 def _install(fresh: Path, local: Path, wanted: dict[str, Entry], exclude: tuple[str, ...]) -> None:
-    with _disk_errors(local):
+    with atomic.writing(local):
         for path in scan(fresh).keys() - wanted.keys():
             (fresh / path).unlink()  # of an overtaken state
         # The contents must be on the disk before their names, and both before the command exits.
@@ -184,17 +184,6 @@ def _remove_empty(folder: Path, top: Path) -> None:
         except OSError:
             return
         folder = folder.parent
-
-
-@contextlib.contextmanager
-def _disk_errors(local: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RunError(
-            f"cannot write `{error.filename or local}`: {error.strerror or error}. Free space, or "
-            "give another place."
-        ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +264,7 @@ class Storage:
         patterns = tuple(exclude)
         manifest = _manifest(self.location, name)
         with contextlib.ExitStack() as held:
-            with _disk_errors(local):
+            with atomic.writing(local):
                 fresh = held.enter_context(atomic.workroom(local))
                 atomic.clear_leftovers(local.parent, deep=False)
             for _ in range(ATTEMPTS):

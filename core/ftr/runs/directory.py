@@ -161,13 +161,8 @@ class RunDirectory:
 
     def sync(self) -> None:
         """Return when all files of the run would survive a power cut. Raises `RunError`."""
-        try:
+        with atomic.writing(self.path, "Free space, then resume."):
             atomic.to_disk(self.path)
-        except OSError as error:
-            raise RunError(
-                f"cannot write `{error.filename or self.path}`: {error.strerror or error}. Free "
-                "space, then resume."
-            ) from error
 
     def check_weights(self, *, missing: bool = True) -> None:
         """Raise `ModelError` naming the first weight file in `model/` whose sha256 is not that in
