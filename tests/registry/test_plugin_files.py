@@ -169,7 +169,7 @@ def test_a_file_that_cannot_be_a_plugin_is_refused_before_it_is_run(
 
 def test_a_plugin_without_a_file_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--plugin"]) == 2
-    assert "`--plugin` is given without a file" in capsys.readouterr().err
+    assert "`--plugin` needs a file" in capsys.readouterr().err
 
 
 def test_a_file_that_fails_is_one_line_and_half_of_it_is_not_there(ftr: Ftr, file: Path) -> None:
