@@ -59,7 +59,7 @@ def test_a_sweep_is_found_by_its_path_and_by_the_start_of_its_name(tmp_path: Pat
         r"`.*2026-b-2`",
     ):
         open_directory("2026-", str(tmp_path))
-    with pytest.raises(RequestError, match=r"`2025` is no run directory"):
+    with pytest.raises(RequestError, match=r"`2025` .*`run.json`"):
         open_directory("2025", str(tmp_path))
     with pytest.raises(RequestError, match=r"under `.*nowhere`: none"):
         open_directory("x", str(tmp_path / "nowhere"))

@@ -136,8 +136,23 @@ class RunDirectory:
 
     @classmethod
     def open(cls, given: str | Path, output: str = "runs") -> RunDirectory:
-        """Find a run as `find` does. Raises `RequestError`."""
-        return cls(find(given, RECORD, output))
+        """Find a run by its directory, or by its name, or the start of its name, under `output`.
+
+        Raises `RequestError` naming the known ones when there is none, or more than one.
+        """
+        found = named(given, output)
+        if found is None:
+            known = ", ".join(f"`{run.path}`" for run in all_runs(expanded(output))[-5:]) or "none"
+            raise RequestError(
+                f"`{given}` is not a run directory: it has no `{RECORD}`. Runs under `{output}`: "
+                f"{known}."
+            )
+        if not (found / RECORD).is_file():
+            raise RequestError(
+                f"`{given}` is the sweep `{found}`, not a run: its trials are in "
+                f"`{found / 'trials'}`."
+            )
+        return cls(found)
 
     def read(self) -> dict[str, Any]:
         """Return the record. Raises `RequestError` when it is damaged."""
@@ -236,30 +251,9 @@ def all_runs(output: Path) -> list[RunDirectory]:
     return [RunDirectory(record.parent) for record in sorted(output.glob(f"*/{RECORD}"))]
 
 
-def find(given: str | Path, record: str = RECORD, output: str = "runs") -> Path:
-    """Return the directory of a run (`record` is `RECORD`) or sweep (`SWEEP`), given that directory
-    or its name, or the start of its name, under `output`.
-
-    Raises `RequestError` naming the known ones when there is none, or more than one.
-    """
-    found = named(given, output)
-    if found is not None and (found / record).is_file():
-        return found
-    if found is not None and record == RECORD:
-        raise RequestError(
-            f"`{given}` is the sweep `{found}`, not a run: its trials are in `{found / 'trials'}`."
-        )
-    kind = "run" if record == RECORD else "sweep"
-    there = sorted(expanded(output).glob(f"*/{record}"))[-5:]
-    known = ", ".join(f"`{file.parent}`" for file in there) or "none"
-    raise RequestError(
-        f"`{given}` is not a {kind} directory: it has no `{record}`. {kind.capitalize()}s under "
-        f"`{output}`: {known}."
-    )
-
-
 def named(given: str | Path, output: str = "runs") -> Path | None:
-    """Return the directory of a run or sweep as `find` does; None when there is none.
+    """Return the directory of a run or sweep, given that directory or its name, or the start of its
+    name, under `output`; None when there is none.
 
     Raises `RequestError` naming the matches when there is more than one.
     """
@@ -285,7 +279,7 @@ def named(given: str | Path, output: str = "runs") -> Path | None:
 
 
 def run_or_winner(given: str | Path, output: str = "runs") -> RunDirectory:
-    """Find a run as `find` does; a sweep stands for its best run.
+    """Find a run as `RunDirectory.open` does; a sweep stands for its best run.
 
     Raises `RequestError`.
     """
