@@ -20,7 +20,7 @@ from transformers.utils import ModelOutput
 
 from ftr.config.schema import RunConfig
 from ftr.data.encode import StoredSplit
-from ftr.errors import ConfigError, PluginError, in_one_line
+from ftr.errors import ConfigError, in_one_line
 from ftr.model.adapters import add_adapters
 from ftr.model.components import make_head, make_model
 from ftr.model.dropout import register_cpu_attention, use_cheap_dropout
@@ -34,7 +34,7 @@ from ftr.train.hardware import (
     is_out_of_memory,
     numerics_for,
 )
-from ftr.train.steps import feature_rows, mean_loss, row_losses, terms
+from ftr.train.steps import feature_rows, lacks, mean_loss, row_losses, terms
 
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 65536, "mps": 16384}
 ROWS_PER_BATCH = 512
@@ -223,27 +223,21 @@ class Engine:
 
 
 def combiner(head: Head) -> Combines:
-    """Return the head as one that combines outputs.
-
-    Raises `PluginError` when it has no `combine`.
+    """Return the head as one that combines outputs; raises `PluginError` when it has no
+    `combine`.
     """
     if isinstance(head, Combines):
         return head
-    name = f"{type(head).__module__}:{type(head).__qualname__}"
-    raise PluginError(
-        f"the head `{name}` has no `combine`, so outputs of several models cannot be averaged: "
-        "`soup3` averages weights."
+    raise lacks(
+        head, "combine", "so outputs of several models cannot be averaged: `soup3` averages weights"
     )
 
 
 def voter(head: Head) -> Votes:
-    """Return the head as one whose models vote. Raises `PluginError` when it has no `vote`."""
+    """Return the head as one whose models vote; raises `PluginError` when it has no `vote`."""
     if isinstance(head, Votes):
         return head
-    name = f"{type(head).__module__}:{type(head).__qualname__}"
-    raise PluginError(
-        f"the head `{name}` has no `vote`, which a model trained with `boosting` needs."
-    )
+    raise lacks(head, "vote", "which a model trained with `boosting` needs")
 
 
 @contextlib.contextmanager
