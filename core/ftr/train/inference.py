@@ -144,21 +144,35 @@ class Engine:
         tick: Callable[[int], None] | None = None,
     ) -> dict[int, Any]:
         """Return what `ask` gives for each feature of a split."""
-        pending, lengths = deque(self._batches(split)[rank::world]), split.lengths
+        lengths, device, size = split.lengths, self.model.device.type, self.eval_batch_size
+        if isinstance(size, int):
+            batches = by_length(lengths, size, 1 << 62)
+        else:
+            batches = by_length(lengths, ROWS_PER_BATCH, TOKENS_PER_BATCH[device])
+        pending = deque(batches[rank::world])
         found: dict[int, Any] = {}
         while pending:
             batch, *rest = self.limit.cut(pending.popleft(), lengths)
             pending.extendleft(reversed(rest))
-            records = self._fitted(ask, split.features, batch)
-            if records is None:
-                free_memory(self.model.device.type)
-                self.limit.descend(len(batch), int(lengths[batch].max()), self.eval_batch_size)
+            records = None
+            try:
+                records = ask(split.features, batch)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            if records is None:  # and the error, which held tensors, is gone
+                free_memory(device)
+                self.limit.descend(len(batch), int(lengths[batch].max()), size)
                 pending.appendleft(batch)
                 continue
             found.update(zip(batch.tolist(), records, strict=True))
             if tick is not None:
                 tick(len(found))
-        return _gather(found, world) if world > 1 else found
+        if world > 1:
+            parts: list[dict[int, Any]] = [{}] * world
+            torch.distributed.all_gather_object(parts, found)
+            found = {feature: record for part in parts for feature, record in part.items()}
+        return found
 
     def decode(
         self, rows: Sequence[Row], records: Sequence[Sequence[Any]], state: State
@@ -168,24 +182,6 @@ class Engine:
             self.head.decode(row, found, state, self.labels)
             for row, found in zip(rows, records, strict=True)
         ]
-
-    def _batches(self, split: EncodedSplit) -> list[Indices]:
-        if isinstance(self.eval_batch_size, int):
-            return by_length(split.lengths, self.eval_batch_size, 1 << 62)
-        return by_length(split.lengths, ROWS_PER_BATCH, TOKENS_PER_BATCH[self.model.device.type])
-
-    def _fitted(
-        self, ask: Callable[[Dataset, Indices], list[Any]], features: Dataset, batch: Indices
-    ) -> list[Any] | None:
-        """Return the result of `ask` for a batch, None when memory ran out; the error, which holds
-        tensors, is dropped.
-        """
-        try:
-            return ask(features, batch)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-        return None
 
     def _run(
         self, features: Dataset, batch: Indices
@@ -256,12 +252,6 @@ def autocast(device: str, precision: str) -> contextlib.AbstractContextManager[o
     if precision == "fp32":
         return contextlib.nullcontext()
     return torch.autocast(device, dtype=torch.bfloat16 if precision == "bf16" else torch.float16)
-
-
-def _gather(found: dict[int, Any], world: int) -> dict[int, Any]:
-    parts: list[dict[int, Any]] = [{}] * world
-    torch.distributed.all_gather_object(parts, found)
-    return {feature: record for part in parts for feature, record in part.items()}
 
 
 MAX_CACHED = 3
