@@ -1,6 +1,4 @@
-"""The parts of a model from embeddings to head, which of them train when, and which parts there
-are.
-"""
+"""The parts of a model from embeddings to head, and which of them train from which step on."""
 
 from __future__ import annotations
 
