@@ -409,8 +409,8 @@ def test_predict_refuses_what_it_cannot_read(ftr: Door, classifier: "RunResult")
     assert "`--format squad` is for question answering" in ftr.fails(
         "predict", run, "good.csv", "--format", "squad"
     )
-    assert "only `dataset.*` settings" in ftr.fails("predict", run, "good.csv", "epochs=3")
-    assert "`nowhere` is no run directory" in ftr.fails("predict", "nowhere", "good.csv")
+    assert "takes only `dataset.*` settings" in ftr.fails("predict", run, "good.csv", "epochs=3")
+    assert "`nowhere` is not a run directory" in ftr.fails("predict", "nowhere", "good.csv")
     assert "cannot write" in ftr.fails(
         "predict", run, "good.csv", "--output", "good.csv/out", code=MACHINE
     )

@@ -17,7 +17,7 @@ import pytest
 
 from ftr.errors import ConfigError, DataError, ModelError, RequestError, RunError
 from ftr.runs.directory import LOCK, hold
-from ftr.study.study import resume
+from ftr.study.resume import resume
 from ftr.train.checkpoint import BestCheckpoint
 from ftr.train.checkpoint_manager import CheckpointManager
 from ftr.train.session import Session
@@ -242,7 +242,7 @@ def test_a_run_that_is_done_trains_nothing(tiny_bert: Path, reviews: Path, tmp_p
         cut_off(patch, Session, "__init__", 1)
         again = resume(done.path, say=said.append)
     assert said == [f"`{done.path}` is done: there is nothing to resume"]
-    assert again.scores == done.scores and outcome(done.path) == before
+    assert again.record == done.record and outcome(done.path) == before
 
 
 def test_settings_must_be_those_of_the_run(

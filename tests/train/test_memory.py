@@ -13,8 +13,8 @@ import torch
 
 from exhausted import Where, machine, refuse_rows
 from ftr.errors import ConfigError, RunError
-from ftr.study.study import resume
 from ftr.train.hardware import Ladder, is_out_of_memory
+from interruptions import resumed
 from stepping import Case, trainer_of
 from trainings import QUESTIONS, REVIEWS, losses, train
 
@@ -269,10 +269,10 @@ def test_the_size_that_was_found_is_kept_across_resume(
         train(asked, output=tmp_path / "cut")
     (run,) = (tmp_path / "cut").iterdir()
     with machine(lambda model: refuse_rows(model, 2)) as passes:
-        resumed = resume(run, say=lambda line: None)
+        again = resumed(run)
     assert max(passes[0]) <= 2
-    assert resumed.record["memory"]["out_of_memory"] > 0
-    assert losses(resumed) == pytest.approx(losses(whole), abs=1e-5)
+    assert again.record["memory"]["out_of_memory"] > 0
+    assert losses(again) == pytest.approx(losses(whole), abs=1e-5)
 
 
 def test_a_run_with_activation_checkpointing_is_the_same_run(

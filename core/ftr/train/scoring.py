@@ -16,7 +16,7 @@ from ftr.config.components import call_target
 from ftr.data.rows import HELD_OUT
 from ftr.errors import FtrError, PluginError, ScoreError, did_you_mean
 from ftr.paths import writable
-from ftr.registry.isolation import prints_caught
+from ftr.registry.isolation import captured_prints
 from ftr.registry.protocols import Head, Prediction, Remarks, Row
 from ftr.registry.registry import Registry
 
@@ -117,7 +117,7 @@ class Scorer:
 
     def _compute(self, name: str, inputs: dict[str, list[Any]]) -> Scores:
         try:
-            with prints_caught("stdout"):
+            with captured_prints("stdout"):
                 return dict(self.modules[name].compute(**inputs) or {})
         except FtrError:
             raise
