@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ftr.cli.main import main
-from ftr.study.sweep import resume_sweep
 from ftr.study.trials import rank, replay, winner
-from sweeps import TINY, ended, events_of, ranking, search, started
+from sweeps import TINY, ended, events_of, ranking, resume_sweep, search, started
 from trainings import Settings, lines
 
 if TYPE_CHECKING:

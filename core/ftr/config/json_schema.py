@@ -42,7 +42,7 @@ def json_schema(registry: Registry, resolved: Resolved | None = None) -> dict[st
     rows = _row_schemas(registry, resolved)
     for kind in COMPONENTS:
         forms = {
-            f"{kind} {_name(entry)}": _registered(kind, entry, registry, definitions)
+            f"{kind} {entry.short_name}": _registered(kind, entry, registry, definitions)
             for entry in registry.all(kind)
         }
         forms |= _others(kind, registry, rows, definitions)
@@ -60,12 +60,8 @@ def json_schema(registry: Registry, resolved: Resolved | None = None) -> dict[st
     return {"$schema": DIALECT, "$id": "ftr-run-config", **schema}
 
 
-def _name(entry: Registered) -> str:
-    return entry.spec.name if entry.bare_name == "reachable" else entry.qualified
-
-
 def _names(registry: Registry, kind: Kind) -> list[str]:
-    return [_name(entry) for entry in registry.all(kind)]
+    return [entry.short_name for entry in registry.all(kind)]
 
 
 def _row_schemas(registry: Registry, resolved: Resolved | None) -> dict[str, RowSchema | str]:
@@ -86,10 +82,10 @@ def _registered(
     kind: ComponentKind, entry: Registered, registry: Registry, definitions: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the form of a registered component with its options."""
-    name = {"const": _name(entry)}
+    name = {"const": entry.short_name}
     try:
-        model = options_model(kind, "registered", _name(entry), registry, None)
-        return _form(model, f"{kind} {_name(entry)}", name, entry.spec.summary, definitions)
+        model = options_model(kind, "registered", entry.short_name, registry, None)
+        return _form(model, f"{kind} {entry.short_name}", name, entry.spec.summary, definitions)
     except FtrError as error:
         return _unusable(name, error)
 

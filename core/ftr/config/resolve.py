@@ -298,7 +298,7 @@ def _own(kind: Kind, name: str, task: Registered, registry: Registry) -> str:
     """Return the name of the task's own component, qualified where another plugin has that name."""
     for entry in registry.all(kind):
         if entry.plugin == task.plugin and entry.spec.name == name:
-            return name if entry.bare_name == "reachable" else entry.qualified
+            return entry.short_name
     return name
 
 

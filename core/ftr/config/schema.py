@@ -154,48 +154,57 @@ Schedule = Literal[
     "warmup_stable_decay",
 ]
 
-Optimizer = Literal[
-    "adamw_torch",
-    "adamw_torch_fused",
-    "adamw_torch_xla",
-    "adamw_torch_npu_fused",
-    "adafactor",
-    "adamw_anyprecision",
-    "adamw_torch_4bit",
-    "adamw_torch_8bit",
-    "ademamix",
-    "sgd",
-    "adagrad",
-    "adamw_bnb_8bit",
+BitsAndBytes = Literal[
     "adamw_8bit",
+    "adamw_bnb_8bit",
+    "ademamix",
     "ademamix_8bit",
     "lion_8bit",
     "lion_32bit",
-    "paged_adamw_32bit",
     "paged_adamw_8bit",
-    "paged_ademamix_32bit",
+    "paged_adamw_32bit",
     "paged_ademamix_8bit",
-    "paged_lion_32bit",
+    "paged_ademamix_32bit",
     "paged_lion_8bit",
-    "rmsprop",
+    "paged_lion_32bit",
     "rmsprop_bnb",
     "rmsprop_bnb_8bit",
     "rmsprop_bnb_32bit",
-    "galore_adamw",
-    "galore_adamw_8bit",
-    "galore_adafactor",
+]
+TorchAo = Literal["adamw_torch_4bit", "adamw_torch_8bit"]
+ScheduleFree = Literal["schedule_free_adamw", "schedule_free_radam", "schedule_free_sgd"]
+"""Optimizers that average their weights themselves for an evaluation (Defazio et al. 2024)."""
+Galore = Literal["galore_adamw", "galore_adamw_8bit", "galore_adafactor"]
+Apollo = Literal["apollo_adamw"]
+WhileBackward = Literal[
+    "lomo",
+    "adalomo",
     "galore_adamw_layerwise",
     "galore_adamw_8bit_layerwise",
     "galore_adafactor_layerwise",
-    "lomo",
-    "adalomo",
-    "grokadamw",
-    "schedule_free_radam",
-    "schedule_free_adamw",
-    "schedule_free_sgd",
-    "apollo_adamw",
     "apollo_adamw_layerwise",
+]
+"""Optimizers that change the weights within each backward pass: refused, because a step of several
+passes would be several steps.
+"""
+Optimizer = Literal[
+    "adamw_torch",
+    "adamw_torch_fused",
+    "adafactor",
+    "adagrad",
+    "sgd",
+    "rmsprop",
+    "adamw_torch_xla",
+    "adamw_torch_npu_fused",
+    "adamw_anyprecision",
+    "grokadamw",
     "stable_adamw",
+    TorchAo,
+    BitsAndBytes,
+    ScheduleFree,
+    Galore,
+    Apollo,
+    WhileBackward,
 ]
 
 
