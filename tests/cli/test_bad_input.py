@@ -262,9 +262,7 @@ def test_a_model_directory_that_cannot_be_used_is_refused_with_the_reason(ftr: D
         in refused("bare")
     )
     (ftr.folder / "bare" / "pytorch_model.bin").write_bytes(pickle.dumps({}))
-    assert "`pytorch_model.bin` is a pickle, which ftr does not load: save it again" in refused(
-        "bare"
-    )
+    assert "`pytorch_model.bin` is a pickle, which ftr does not load" in refused("bare")
     weights = broken("cut") / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
     assert "cut`: cannot read its weights: " in refused("cut")

@@ -17,7 +17,8 @@ from ftr.cluster.location import Location
 from ftr.config.schema import ComputeConfig
 from ftr.errors import RunError
 from ftr.registry.registry import get_registry
-from ftr.study.search import connected
+from ftr.runs.launch import connected
+from ftr.study.search import TUNE_SETTINGS
 from interruptions import command, words
 from s3 import CREDENTIALS, s3_server
 from sweeps import TINY, events_of
@@ -127,7 +128,7 @@ def test_credentials_of_the_driver_reach_trials_on_a_node_by_no_runtime_environm
         _, err = driver.communicate(timeout=400)
         assert driver.returncode == 0, err
         compute = ComputeConfig(address=cluster.address, storage="s3://trials/kept")
-        with connected(compute, get_registry(), lambda line: None):
+        with connected(compute, get_registry(), lambda line: None, TUNE_SETTINGS):
             shown = str(ray.get_runtime_context().runtime_env)
             told = ray.get(ray.remote(lambda: dict(os.environ)).remote())
     assert "env_vars" in shown and "AWS_" not in shown and KEY not in shown

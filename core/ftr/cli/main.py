@@ -21,7 +21,6 @@ from types import ModuleType
 from typing import NoReturn
 
 from ftr import terminal
-from ftr.config.renamed import RENAMED_OPTIONS
 from ftr.errors import FtrError, PluginError, RequestError, did_you_mean, in_one_line
 from ftr.paths import fault
 from ftr.registry import plugin_files
@@ -45,6 +44,12 @@ COMMANDS = {
     "new": "create a plugin package",
 }
 """Each command's summary; `ftr.cli.NAME` is its module."""
+RENAMED_OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "evaluate": {"--tune": "--calibrate"},
+    "new": {"--into": "--output"},
+    "submit": {"--fetch": "--output"},
+}
+"""Former names of options, by command. They are refused with the present name."""
 INTERRUPTED = 130
 _TRACEBACK = " `FTR_TRACEBACK=1` shows the traceback."
 _UNUSABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
@@ -220,15 +225,15 @@ def _own_environment() -> Iterator[None]:
     """Unload at the end the plugin files and bases that the command named: a program may run
     several commands.
     """
-    before = {name: os.environ.get(name) for name in (plugin_files.VARIABLE, BASES)}
+    before, bases = plugin_files.given(), os.environ.get(BASES)
     try:
         yield
     finally:
         os.environ.pop(BASES, None)
-        if (bases := before[BASES]) is not None:
+        if bases is not None:
             os.environ[BASES] = bases
-        if os.environ.get(plugin_files.VARIABLE) != before[plugin_files.VARIABLE]:
-            plugin_files.forget(before[plugin_files.VARIABLE])
+        if plugin_files.given() != before:
+            plugin_files.forget(before)
             get_registry.cache_clear()
 
 

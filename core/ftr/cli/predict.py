@@ -12,8 +12,9 @@ from typing import Any
 
 from ftr import atomic, terminal
 from ftr.cli.main import Answer
-from ftr.config.components import FileOptions, checked_options, file_options
+from ftr.config.components import checked_options, file_options
 from ftr.config.parse import Setting, parse_words
+from ftr.config.schema import FileOptions
 from ftr.data.clean import clean_unlabelled
 from ftr.data.encode import unknown_note
 from ftr.data.read import read_unlabelled

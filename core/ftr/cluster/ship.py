@@ -31,7 +31,7 @@ from ftr.data.encode import StoredSplit, discard, stored
 from ftr.errors import ConfigError, RequestError
 from ftr.registry.discovery import CONTRACTS, OWN
 from ftr.registry.plugin_files import SENT, VARIABLE
-from ftr.registry.registry import SAID, Registry, own_packages
+from ftr.registry.registry import NOTICES_PRINTED, Registry, own_packages
 from ftr.registry.trust import CHECKED
 
 LIMIT = 100 * 2**20
@@ -70,7 +70,7 @@ def environment(registry: Registry, *, silent: bool = True) -> dict[str, str]:
     return {
         "FTR_PLUGINS": ",".join(sorted(installed)),
         VARIABLE: files,
-        **({SAID: "1", CHECKED: "1"} if silent else {}),
+        **({NOTICES_PRINTED: "1", CHECKED: "1"} if silent else {}),
     }
 
 

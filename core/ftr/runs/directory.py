@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ftr import atomic
 from ftr.atomic import read_json, sha256
@@ -36,8 +36,9 @@ ERROR_LOG = "error.log"
 
 
 @contextlib.contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    """Lock a directory, by a file in it that is removed at the end.
+def hold(folder: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    """Lock a directory, by a file in it that is removed at the end; wait `seconds` for another
+    holder.
 
     Raises `RequestError` naming process and host when another living process holds it, `RunError`
     when it cannot be written.
@@ -46,7 +47,7 @@ def hold(folder: Path) -> Iterator[None]:
     holder = json.dumps({"process": os.getpid(), "host": socket.gethostname()})
     with contextlib.ExitStack() as stack:
         try:
-            stack.enter_context(atomic.locked(path, seconds=LOCK_SECONDS, holder=holder.encode()))
+            stack.enter_context(atomic.locked(path, seconds=seconds, holder=holder.encode()))
         except TimeoutError:
             raise RequestError(
                 f"`{folder}` is being worked on by {_holder(path)}: wait for it to end, or stop it."
@@ -114,7 +115,7 @@ class RunDirectory:
         return self.path / "model"
 
     @classmethod
-    def create(cls, output: str, label: str) -> RunDirectory:
+    def create(cls, output: str, label: str) -> Self:
         """Make `<output>/<time>-<label>-<random>`.
 
         Raises `RunError` when `output` cannot be written to.

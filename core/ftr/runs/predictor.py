@@ -20,7 +20,7 @@ from ftr.model.folder import FTR_JSON, ModelCard, read_card, write_card
 from ftr.paths import expanded
 from ftr.registry.isolation import ProcessLock, loading
 from ftr.registry.protocols import EncodeSettings
-from ftr.registry.registry import Registry, registry_again
+from ftr.registry.registry import Registry, registry_for_record
 from ftr.runs.directory import RECORD, RunDirectory
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ def load(
     with loading():
         if folder.name == "model":
             RunDirectory(folder.parent).check_weights(missing=False)
-        return Predictor(folder, registry or registry_again(read_card(folder).plugins), precision)
+        return Predictor(
+            folder, registry or registry_for_record(read_card(folder).plugins), precision
+        )
 
 
 class Predictor:

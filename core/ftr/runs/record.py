@@ -16,7 +16,7 @@ from ftr.config.schema import RunConfig
 from ftr.errors import RequestError
 from ftr.registry import trust
 from ftr.registry.discovery import PluginRecord, own_version
-from ftr.registry.registry import Registry, registry_again
+from ftr.registry.registry import Registry, registry_for_record
 from ftr.registry.specs import Kind
 
 REACHING = (
@@ -110,7 +110,7 @@ def recorded_registry(record: Mapping[str, Any]) -> Registry:
     trained with.
     """
     entries = record.get("components")
-    return registry_again(
+    return registry_for_record(
         {
             str(entry.get("origin")): str(entry["sha256"])
             for entry in (entries.values() if isinstance(entries, dict) else ())
