@@ -19,6 +19,8 @@ pytest_plugins = ["ftr.testing", "tiers"]
 # Read when torch is first imported, and by the processes that tests start: tiny models gain nothing
 # from threads.
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+# Ray starts processes in advance, which none of ours can use: they need another environment.
+os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112 - its name
 # What the hub is asked for must fail at once and alike on every machine.
 os.environ["HF_HUB_OFFLINE"] = "1"
 # A shell makes what it runs in the background deaf to Ctrl-C, and the programs that tests start
@@ -40,8 +42,8 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_fsync() -> Iterator[None]:
-    """Do not wait for the disk: a training does so forty times. Tests of power cuts start processes
-    of their own, which do.
+    """Do not wait for the disk: a training does so forty times. The disks of tests of power cuts
+    are waited for (`tests/powercut.py`), and so are all in processes that tests start.
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)

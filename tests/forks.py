@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import sys
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from functools import cache
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -27,6 +29,7 @@ class Fork:
     def __init__(self, words: Sequence[str], cwd: Path | None) -> None:
         """Start `ftr` with these words."""
         self._out = Path(tempfile.mkdtemp(prefix="fork-"))
+        weakref.finalize(self, shutil.rmtree, self._out, ignore_errors=True)
         self._process: ForkServerProcess = _forking().Process(
             target=_run, args=(list(words), str(cwd or Path.cwd()), dict(os.environ), self._out)
         )

@@ -21,6 +21,7 @@ LONGEST = (
     "outsiders/test_tutorial.py",
     "outsiders/test_from_nothing.py",
     "cluster/test_submit.py",
+    "test_clusters.py",
     "study/test_secrets.py",
     "cluster/test_cluster.py",
     "study/test_together.py",
