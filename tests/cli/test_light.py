@@ -45,7 +45,7 @@ def test_few_modules_are_loaded_and_no_heavy_one(arguments: list[str]) -> None:
 
 
 def test_what_commands_start_with_loads_nothing_that_trains() -> None:
-    modules = "ftr.study.study, ftr.study.sweep, ftr.runs.evaluate"
+    modules = "ftr.study.study, ftr.study.sweep, ftr.study.resume, ftr.runs.evaluate"
     script = f"import sys, {modules}; print(sorted(set({HEAVY[:4]!r}) & set(sys.modules)))"
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
