@@ -45,9 +45,7 @@ def to_stderr(line: str) -> None:
 
 
 def shown_path(path: Path) -> str:
-    """Return a path as it can be typed here: relative where it lies below, absolute where it would
-    climb out.
-    """
+    """Return a path to type here: relative below the working directory, else absolute."""
     relative = os.path.relpath(path)
     return str(path.absolute()) if relative.startswith(f"..{os.sep}..") else relative
 
