@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ftr.config.components import create_component
 from ftr.config.schema import Component, PretrainedOptions, RunConfig, TrainConfig
-from ftr.data.encode import StoredSplit, cache_folder, code_identity, store_split
+from ftr.data.encode import StoredSplit, encode_rows
 from ftr.errors import ConfigError, ModelError, did_you_mean
 from ftr.model.pretrained import Pretrained
 from ftr.registry.protocols import EncodeSettings
@@ -126,8 +126,4 @@ def encode_targets(
     settings = EncodeSettings(
         max_length=card.max_length, stride=card.stride, labels=tuple(card.labels)
     )
-    plugin = registry.find("head", config.head.name).plugin
-    identity = code_identity(type(head), config.head.options, plugin.version, plugin)
-    return store_split(
-        rows, head, tokenizer, settings, cache_folder(config.data.cache, config.output), identity
-    )
+    return encode_rows(config, registry, head, tokenizer, settings, rows)

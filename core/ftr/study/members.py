@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from ftr import atomic
 from ftr.config.schema import CvConfig, RunConfig
+from ftr.data.encode import data_key
 from ftr.errors import ConfigError
 from ftr.registry.protocols import Combines, Head, State, Votes
 from ftr.registry.registry import Registry
@@ -33,7 +34,6 @@ from ftr.runs.run import (
     write_ending,
 )
 from ftr.study.ensemble import MODEL, PREDICTIONS, Ensemble, Finished, Method, held_out
-from ftr.study.remote import data_key
 from ftr.train.checkpoint import attempts, link_files
 from ftr.train.hardware import describe_hardware
 from ftr.train.scoring import Scorer

@@ -5,7 +5,6 @@ not.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import tempfile
 import time
@@ -21,7 +20,7 @@ from ftr.cluster.places import reach
 from ftr.cluster.ship import local_splits, share_splits
 from ftr.cluster.storage import Storage
 from ftr.config.space import LISTS
-from ftr.data.encode import StoredSplit, cache_folder
+from ftr.data.encode import DATA_KEYS, StoredSplit, cache_folder, data_key
 from ftr.errors import FtrError, RequestError, RunError
 from ftr.runs.directory import LOCK
 from ftr.runs.prepare import Prepared, prepare
@@ -39,14 +38,6 @@ MOST = 32
 """Distinct contents that are made before trial 0; where the space has more, trials make theirs
 themselves, once each.
 """
-CONTENT = ("dataset", "data", "head", "model", "cv")
-"""Groups of keys that decide what encoded rows look like."""
-
-
-def data_key(config: RunConfig) -> str:
-    """Return what decides the encoded rows of a configuration, as text: equal keys, equal rows."""
-    dumped = config.model_dump(mode="json", include={*CONTENT, "task"})
-    return json.dumps(dumped, sort_keys=True)
 
 
 def prepare_all(
@@ -63,7 +54,9 @@ def prepare_all(
     """
     first = prepare(base, registry)
     found = {data_key(base): dict(plain(first))}
-    swept = {key: dimension for key, dimension in space.items() if key.partition(".")[0] in CONTENT}
+    swept = {
+        key: dimension for key, dimension in space.items() if key.partition(".")[0] in DATA_KEYS
+    }
     choices = [
         list(dimension.values) if dimension.kind in LISTS else None for dimension in swept.values()
     ]

@@ -28,6 +28,7 @@ from ftr.config.sweep import (
     resolve_sweep,
     trial_config,
 )
+from ftr.data.encode import data_key
 from ftr.errors import ConfigError, DataError, RunError, ScoreError
 from ftr.paths import expanded
 from ftr.registry.isolation import one_training
@@ -40,7 +41,7 @@ from ftr.runs.run import opening as run_opening
 from ftr.study.analysis import importance, write_expected, write_importance
 from ftr.study.directory import SweepDirectory
 from ftr.study.ensemble import add_ensemble, check_ensemble
-from ftr.study.remote import RemoteSweep, data_key, prepare_all, shared_data
+from ftr.study.remote import RemoteSweep, prepare_all, shared_data
 from ftr.study.search import (
     TUNE_SETTINGS,
     Budget,

@@ -14,6 +14,7 @@ from typing import Any
 
 from ftr import atomic
 from ftr.config.schema import RunConfig
+from ftr.data.encode import data_key
 from ftr.errors import FtrError, RequestError, ScoreError
 from ftr.registry.registry import get_registry
 from ftr.runs.directory import RunDirectory, hold
@@ -21,7 +22,7 @@ from ftr.runs.launch import launch_in_trial
 from ftr.runs.prepare import prepare
 from ftr.runs.record import beginning
 from ftr.runs.run import found, plain, session_spec
-from ftr.study.remote import RemoteTrial, StorageHandler, data_key, splits_here
+from ftr.study.remote import RemoteTrial, StorageHandler, splits_here
 from ftr.terminal import remember, unmasked
 from ftr.train import checkpoint
 from ftr.train.checkpoint import CHECKPOINTS, folders, remove_checkpoints
