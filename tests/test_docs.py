@@ -15,9 +15,16 @@ import pytest
 
 from ftr.cli.main import COMMANDS, load_command
 from ftr.cli.predict import reading_options
-from ftr.config.components import check_keys, file_options, head_schema
-from ftr.config.parse import parse_words
+from ftr.config.components import (
+    KNOWN_KEYS,
+    HubOptions,
+    check_keys,
+    file_options,
+    head_schema,
+)
+from ftr.config.parse import GROUPS, parse_words
 from ftr.config.resolve import resolve
+from ftr.config.schema import SWEEP_KEYS
 from ftr.config.sweep import resolve_sweep
 from ftr.registry.discovery import HOOKS, discover
 from ftr.registry.protocols import Dataset, Head, Model
@@ -174,6 +181,108 @@ def option_names(registry: Registry, head: str) -> Iterator[str]:
     yield from file_options(
         head_schema(head, None if model is None else model(), registry)
     ).model_fields
+
+
+FILE = re.compile(r"[\w./<>-]+\.(?:jsonl?|py|csv|tsv|md|yaml|png|toml|txt|log|npy)|[\w./<>-]+/")
+KEY = re.compile(r"([a-z_]+(?:\.[a-z_]+)*)(\.\*)?(=[^\"]*)?")
+SPLIT = re.compile(r"(train|validation|test)(=|-0|\.[ct]sv).*")
+"""A file of a dataset, in a table."""
+NOT_OURS = {
+    "key=value",  # what a setting looks like
+    "../data.csv",  # a path outside of the folder
+    "dataset.tags=NUMBER",  # a column of a head that tags words, which no built-in one does
+    "data.splits",  # a place in `run.json`
+    "--address",  # of `ray start`
+    "keep_in_memory=True",  # Python
+    "sep=;",  # a line of spreadsheets
+}
+
+
+def spans(page: Path) -> Iterator[str]:
+    """Yield what stands between single backticks outside of the fenced blocks of a page."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    found = set(re.findall(r"`([^`\n]+)`", text)) - NOT_OURS
+    yield from (span for span in found if not SPLIT.match(span))
+
+
+@pytest.fixture
+def options(registry: Registry) -> set[str]:
+    """Return every option of a component and of the files that a head reads, as a key."""
+    found = {f"dataset.{name}" for name in HubOptions.model_fields}
+    found |= {
+        f"dataset.{name}"
+        for head in registry.names("head")
+        for name in option_names(registry, head)
+    }
+    for kind in ("dataset", "head", "model"):
+        for name in registry.names(kind):
+            model = registry.options_model(kind, name)
+            found |= {f"{kind}.{option}" for option in (model.model_fields if model else ())}
+    return found
+
+
+@pytest.fixture(scope="module")
+def flags() -> set[str]:
+    """Return every option of every command."""
+    found = {"-", "--", "--help", "--json", "--plugin", "--base"}
+    for name in COMMANDS:
+        parser = argparse.ArgumentParser()
+        load_command(name).configure(parser)
+        found |= set(re.findall(r"--[a-z-]+", parser.format_help()))
+    for script in (PROJECT / "benchmarks").glob("*.py"):
+        found |= set(re.findall(r'"(--[a-z-]+)"', script.read_text(encoding="utf-8")))
+    return found
+
+
+@pytest.fixture(scope="module")
+def files() -> str:
+    """Return every path of the project, and the text of its code and of the blocks of its pages."""
+    folders = ("core", "plugins", "docs", "examples", "benchmarks", "tests")
+    paths = [path for folder in folders for path in (PROJECT / folder).rglob("*")] + list(
+        PROJECT.iterdir()
+    )
+    code = [
+        path.read_text(encoding="utf-8")
+        for path in paths
+        if path.suffix == ".py" and "tests" not in path.parts
+    ]
+    shown = [
+        text
+        for page in PAGES
+        for text in re.findall(r"^```.*?^```", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    ]
+    return "\n".join([*(f"{path.as_posix()}/" for path in paths), *code, *shown])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}-{page.stem}")
+def test_every_key_option_and_file_that_a_page_names_exists(
+    page: Path, options: set[str], flags: set[str], files: str
+) -> None:
+    missing = []
+    for span in spans(page):
+        word = span.split()[0]
+        if span.startswith("-"):
+            known = word in flags
+        elif FILE.fullmatch(word):
+            known = word in files or Path(word).name in files
+        elif (key := KEY.fullmatch(span)) and ("." in key[1] or key[2] or key[3]):
+            ours = "." not in key[1] or key[1].partition(".")[0] in GROUPS
+            known = not ours or is_key(key[1], options)
+        else:
+            continue
+        if not known:
+            missing.append(span)
+    assert missing == []
+
+
+def is_key(key: str, options: set[str]) -> bool:
+    return key.startswith("trainer.") or key in {
+        *KNOWN_KEYS,
+        *SWEEP_KEYS,
+        *GROUPS,
+        *options,
+        "config",
+    }
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)

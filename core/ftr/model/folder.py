@@ -107,7 +107,7 @@ def _check_file(path: Path, folder: Path) -> None:
         # A snapshot of the Hub's cache has its files two folders up.
         inside = (
             (folder, folder.parents[1] / "blobs")
-            if folder.parent.name == "checkpoints"
+            if folder.parent.name == "snapshots"
             else (folder,)
         )
         if not any(target.is_relative_to(place) for place in inside):
