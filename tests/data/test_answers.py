@@ -295,7 +295,7 @@ def test_one_passage_is_not_divided_and_the_message_says_what_to_set(tmp_path: P
     [
         (
             {"text": ["Nobody"], "answer_start": [None]},
-            r"is not in the context: 3, .*copied from its context, letter for letter",
+            r"is not in the context: 3, .*in its context letter for letter",
         ),
         (
             {"text": ["Ada"], "answer_start": [900]},
@@ -345,7 +345,7 @@ def test_an_answer_that_stands_nowhere_is_told_as_such_whatever_its_offset(tmp_p
     ]
     with pytest.raises(
         RejectedRowsError,
-        match=r"answer is not in the context: 3, .*copied from its context, letter for letter",
+        match=r"answer is not in the context: 3, .*in its context letter for letter",
     ):
         prepare(dump(tmp_path / "a.json", rows), QA, ALL.model_copy(update={"max_invalid": 0.05}))
 

@@ -30,15 +30,15 @@ EXTRA_COLUMNS = (
     ),
     Column(name=IMPOSSIBLE, type="value", required=False),
 )
-"""Columns that a file may have beside its answers."""
+"""Columns that a file may have besides its answers."""
 
 FIXES = {
     "marked ": "without the column `is_impossible`, questions without answers are those that have "
     "none",
     "answer_start is not": "`dataset.answer_start=COLUMN` names another column",
-    "does not point at": "without an offset, the answer is used where the context has it once",
+    "does not point at": "without an offset, an answer is used if the context has it exactly once",
     "occurs more than once": "`dataset.answer_start=COLUMN` names the column of its offset",
-    "is not in the context": "an answer is copied from its context, letter for letter; "
+    "is not in the context": "an answer must be in its context letter for letter; "
     "`dataset.answers=COLUMN` names another column",
     "answer": "`dataset.answers=COLUMN` and `dataset.answer_start=COLUMN` name other columns",
 }
@@ -293,14 +293,14 @@ def _notes(name: str, empty: int, unit: str | None, done: Counter[str]) -> list[
             CONVERTED,
             f" (most offsets of the file that are wrong in characters count {unit})",
         ),
-        (MOVED, MOVED, " (the offset was off, and the answer occurs once near it)"),
+        (MOVED, MOVED, " (the offset was wrong, and the answer occurs once near it)"),
         (UNUSABLE, UNUSABLE, f" ({causes}): the other answers of their questions are used"),
-        (BLANK, f"rows whose `{name}` hold no text", ": taken as questions without an answer"),
+        (BLANK, f"rows whose `{name}` hold no text", ": treated as questions without an answer"),
     ]
     notes = [f"{what}: {done[key]}{more}" for key, what, more in known if done[key]]
     if empty:
         notes.append(
-            f"{empty} rows have an empty `{name}` cell: taken as questions without an answer"
+            f"{empty} rows have an empty `{name}` cell: treated as questions without an answer"
         )
     return notes
 

@@ -108,9 +108,7 @@ class Augmenter:
     def changed(
         self, text: str, answers: Sequence[Span], words: Words, rng: random.Random
     ) -> tuple[str, list[int]]:
-        """Return a changed text and where the answers, spans of `text`, begin in it: word for word
-        as they were.
-        """
+        """Return a changed text and where the `answers`, unchanged spans of `text`, begin in it."""
         pieces = _pieces(text, _joined(answers, text))
         new = text
         for _ in range(_TRIES):

@@ -32,7 +32,7 @@ _UNSPACED = (
 """Thai, Lao, Burmese, Khmer, kana and Han."""
 
 WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+(?:['’-][^\W{_UNSPACED}]+)*")
-"""One word: `film`, `don't`, `well-made`, `2011`; marks beside it are no part of it."""
+"""One word: `film`, `don't`, `well-made`, `2011`; punctuation around it is not part of it."""
 
 
 def spaced(word: str) -> bool:
@@ -59,9 +59,7 @@ def edited(text: str, edits: Iterable[Edit]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A changed text: character i of `text` stands for the characters [starts[i], ends[i]) of the
-    text as it was.
-    """
+    """A text whose character i was the characters [starts[i], ends[i]) before it was changed."""
 
     text: str
     starts: Sequence[int]
@@ -108,9 +106,7 @@ class Traced:
 
 
 URL, USER = "http", "@user"
-"""Placeholders of links and handles: those of TweetEval (Barbieri et al. 2020), which models of
-tweets know.
-"""
+"""Placeholders of links and handles: those of TweetEval (Barbieri et al. 2020)."""
 
 _BLOCK = (
     "address article aside blockquote body br button canvas caption center col colgroup dd "
@@ -205,9 +201,7 @@ def _nfkc(text: str) -> Iterator[Edit]:
 
 
 def _smaller(part: str, start: int) -> list[Edit]:
-    """Return one edit for each character with its marks, if these give the same as the part in one
-    piece.
-    """
+    """Return one edit a character with its marks, if they add up to the NFKC of the whole part."""
     cuts = [
         n
         for n, letter in enumerate(part)
@@ -241,7 +235,7 @@ hidden characters split them.
 """
 
 SPELLING = ("html", "unicode", "whitespace")
-"""What changes how a text is written and nothing that it says."""
+"""What changes the spelling of a text and not its meaning."""
 
 # Words as the lists have them: in scripts without spaces, a list is for texts that were cut into
 # words before.
@@ -249,9 +243,7 @@ _WORD = re.compile(r"\w+(?:['’-]\w+)*")
 
 
 def _without_stop_words(language: str) -> Pass:
-    """Return the pass that deletes stop words, each with the white space after it; a text of
-    nothing else stays whole.
-    """
+    """Return the pass that deletes stop words; a text of nothing else stays whole."""
     words = stop_words(language)
 
     def edits(text: str) -> Iterator[Edit]:
@@ -371,9 +363,7 @@ class Cleaner:
 def clean_split(
     rows: Rows, split: str, head: Head, cleaner: Cleaner
 ) -> tuple[Rows, list[Rejected], dict[str, int]]:
-    """Return the rows with cleaned texts, those of which nothing usable is left, and what was done
-    how often.
-    """
+    """Return the usable rows with cleaned texts, the others, and counts of what was done."""
     good, rejected, counts = Rows(), [], Counter[str]()
     for row, place in rows.placed():
         cleaned, cause = cleaner.row(row, head.schema, counts)

@@ -339,7 +339,7 @@ def check_rows(rows: Rows, split: str, head: Head) -> tuple[Rows, list[Rejected]
 
 
 _FIXES = {
-    "wrong number of cells": "`dataset.delimiter=` or `dataset.quoting=none` reads cells otherwise",
+    "wrong number of cells": "set `dataset.delimiter=`, or `dataset.quoting=none`",
     "empty ": "`dataset.{}=COLUMN` names another column",
     "duplicate id": "`dataset.id=none` numbers the rows",
     " is not UTF-8 text": "`dataset.encoding=` names the encoding of a text file",

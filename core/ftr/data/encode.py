@@ -1,6 +1,4 @@
-"""Encode rows once per content: Arrow files named by a hash of their inputs, memory-mapped by every
-reader.
-"""
+"""Encode rows once per content: Arrow files named by a hash of all that they depend on."""
 
 from __future__ import annotations
 
@@ -148,9 +146,7 @@ def cache_key(
 def code_identity(
     head: type[Head], options: dict[str, Any], version: str, plugin: PluginRecord | None = None
 ) -> str:
-    """Name the code behind an encoding: head, options, versions, and the source of the head's
-    classes and of its whole plugin.
-    """
+    """Name the code behind an encoding: head, options, versions, and the source of its plugin."""
     digest = code_hash([head], plugin)
     return json.dumps(
         [head.__module__, head.__qualname__, options, version, own_version(), digest],
@@ -236,9 +232,7 @@ def _publish(fresh: Path, place: Path) -> None:
 
 
 def stored(place: Path) -> StoredSplit | None:
-    """Return the split in a folder; None if there is none, or its files are not those that were
-    written.
-    """
+    """Return the split in a folder; None if it is missing or its files are not as written."""
     try:
         record = json.loads((place / RECORD).read_text(encoding="utf-8"))
         files = record.pop("files")
@@ -254,9 +248,7 @@ def stored(place: Path) -> StoredSplit | None:
 
 
 def discard(place: Path) -> None:
-    """Remove a damaged folder of encoded rows and print that; one that another process has just
-    written again stays.
-    """
+    """Remove a folder of encoded rows if it is damaged, and print that."""
     if not os.path.lexists(place):
         return
     with atomic.folder_locked(place.parent):

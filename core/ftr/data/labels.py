@@ -32,9 +32,7 @@ MULTI_LABEL = (
 
 
 def label_key(label: object) -> str:
-    """Return the class name, without leading zeros if it is a number: the same for all labels of a
-    class.
-    """
+    """Return the class name, without leading zeros: equal for all labels of a class."""
     name = label_name(label)
     return _ZEROS.sub(r"\1", name) if _NUMBER.fullmatch(name) else name
 
@@ -137,9 +135,7 @@ def _check_classes(names: Sequence[str], count: int, column: Column, source: str
 
 
 def class_notes(counts: Mapping[str, int], column: str) -> list[str]:
-    """Return notes on classes with these numbers of rows: near duplicates, lists, and one that
-    means "no answer".
-    """
+    """Return notes on near duplicates, lists, and a class that looks like "no answer"."""
     notes: list[str] = []
     rows = sum(counts.values())
     alike: dict[str, list[str]] = {}
@@ -156,7 +152,7 @@ def class_notes(counts: Mapping[str, int], column: str) -> list[str]:
     if lists:
         notes.append(
             f"`{column}`: {sum(counts[name] for name in lists)} of {rows} cells look like lists of "
-            f"labels, such as `{shown(lists[0])}`; each list is taken as one class. Otherwise "
+            f"labels, such as `{shown(lists[0])}`; each list is one class. If not, "
             f"{MULTI_LABEL}"
         )
     name, count = max(counts.items(), key=lambda item: item[1], default=("", 0))

@@ -244,7 +244,7 @@ class _Preparation:
         if folds and "validation" in self.splits:
             self.notes.append(
                 f"validation: the {len(self.splits.pop('validation'))} rows given are not used: "
-                "`cv.folds` validates on parts of the training rows in their place"
+                "`cv.folds` validates on parts of the training rows instead"
             )
         wanted = {"validation": 0.0 if folds else data.validation_size, "test": data.test_size}
         shares = {
@@ -293,12 +293,12 @@ class _Preparation:
         self.notes.append(f"cleaned, of {size} rows: {', '.join(done)}")
         if self.data.stop_words is not None and not total[STOP_WORDS]:
             self.notes.append(
-                f"`data.stop_words={self.data.stop_words}`: none was found; words are told apart "
-                "by white space and punctuation"
+                f"`data.stop_words={self.data.stop_words}`: no stop word was found; white space "
+                "and punctuation separate words"
             )
         if total[LEFT_ALONE]:
             self.notes.append(
-                f"cleaned: {total[LEFT_ALONE]} contexts are left as they are, for cleaning would "
+                f"cleaned: {total[LEFT_ALONE]} contexts stay as they are, because cleaning would "
                 "damage their answers"
             )
 
@@ -336,9 +336,7 @@ class _Preparation:
                 )
 
     def check_trainable(self) -> None:
-        """Raise `DataError` if no training row has an answer, or all have one class; note classes
-        without rows.
-        """
+        """Raise `DataError` if there is nothing to learn; note classes without training rows."""
         train, classes = self.splits["train"], self.schema.classes
         limited = "train" in self.limited
         raise_limit = ": raise `data.limit`, or set `data.sample=random`"
@@ -367,8 +365,7 @@ class _Preparation:
         if split != "train" or "removed" not in self.done.get(split, {}):
             return ""
         return (
-            "; `data.duplicates=remove` took those away that stand there twice, or in a held-out "
-            "split too"
+            "; `data.duplicates=remove` removed rows that repeat another training or held-out row"
         )
 
     def resample(self) -> None:
@@ -386,14 +383,14 @@ class _Preparation:
             self.record("train", "augmented", counts)
             alone = ""
             if counts["left_alone"]:
-                alone = f"; {counts['left_alone']} rows have none, for nothing in them can change"
-            self.notes.append(f"train: {counts['copies']} changed copies join the rows{alone}")
+                alone = (
+                    f"; {counts['left_alone']} rows have none, because nothing in them can change"
+                )
+            self.notes.append(f"train: {counts['copies']} changed copies added{alone}")
         self.splits["train"] = rows
 
     def note_classes(self) -> None:
-        """Note the classes in id order with their numbers of training rows, and problems of their
-        names.
-        """
+        """Note the classes in id order, their numbers of training rows, and odd names."""
         if self.schema.classes is None:
             return
         counts = self._class_counts("train")

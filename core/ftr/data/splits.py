@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 
-from ftr.data.answers import answers_column, passage_column
+from ftr.data.answers import answers_column, passage_column, texts_and_starts
 from ftr.data.rows import HELD_OUT, SPLITS, Row, Rows
 from ftr.errors import DataError
 from ftr.registry.schema import Column, RowSchema
@@ -34,9 +34,7 @@ def _inputs(schema: RowSchema) -> list[Column]:
 
 
 def _keys(rows: Rows, columns: Sequence[Column]) -> list[Key]:
-    """Return the key of each row, equal for duplicates: its texts in NFKC, without case, with
-    single spaces.
-    """
+    """Return the normalized texts (NFKC, case, spaces) of each row: equal for duplicates."""
     known: dict[str, str] = {}
 
     def normal(value: object) -> str:
@@ -76,20 +74,21 @@ def count_duplicates(splits: Mapping[str, Rows], schema: RowSchema) -> dict[str,
 
 
 def _contradicting(rows: Sequence[Row], keys: Sequence[Key], schema: RowSchema) -> int:
-    names = [column.name for column in schema.columns if column.target]
+    columns = [column for column in schema.columns if column.target]
     counts = Counter(keys)
     targets: defaultdict[Key, set[Key]] = defaultdict(set)
     for row, key in zip(rows, keys, strict=True):
         if counts[key] > 1:
-            targets[key].add(tuple(_target(row.get(name)) for name in names))
+            targets[key].add(tuple(_target(row, column) for column in columns))
     return sum(counts[key] for key, several in targets.items() if len(several) > 1)
 
 
-def _target(value: object) -> str:
+def _target(row: Row, column: Column) -> str:
     """Return a target for comparison: of answers their texts, whatever their order and place."""
-    if isinstance(value, Mapping) and isinstance(value.get("text"), list):
-        return str(sorted(map(str, value["text"])))
-    return str(value)
+    cell = row.get(column.name)
+    if column.type == "answers":
+        return str(sorted(text for text, _ in texts_and_starts(cell)))
+    return str(cell)
 
 
 def duplicate_notes(
@@ -103,7 +102,7 @@ def duplicate_notes(
         if "repeated" in counts:
             more = ""
             if "contradicting" in counts:
-                more = f", {counts['contradicting']} stand there with different targets"
+                more = f", {counts['contradicting']} contradict each other (different targets)"
             notes.append(f"{split}: {counts['repeated']} {of} repeat an earlier one ({what}){more}")
         if "in_train" in counts:
             notes.append(f"{split}: {counts['in_train']} {of} have {what} as a training row")
@@ -146,9 +145,7 @@ def shared_passages(splits: Mapping[str, Rows], schema: RowSchema) -> dict[str, 
 
 
 def sample(count: int, limit: int | None, seed: int, how: str) -> list[int]:
-    """Return up to `limit` of the indices below `count`, in order: a seeded sample (`random`) or
-    the first ones (`first`).
-    """
+    """Return the first `limit` indices below `count`, or a seeded `random` sample in order."""
     if limit is None or limit >= count:
         return list(range(count))
     if how == "first":
@@ -181,7 +178,7 @@ def bootstrap(rows: Rows, seed: int) -> tuple[Rows, int]:
 def split_rows(
     rows: Rows, schema: RowSchema, shares: Mapping[str, float], seed: int, labels: Sequence[str]
 ) -> tuple[dict[str, Rows], str]:
-    """Divide training rows into `train` and the splits of `shares`, and say how it was done.
+    """Divide training rows into `train` and the splits of `shares`, and return how it was done.
 
     Raises `DataError` when there are too few rows.
     """
@@ -237,7 +234,7 @@ def _stratified(classes: Sequence[Hashable], shares: Mapping[str, float], seed: 
                 )
             raise DataError(
                 f"the class `{value}` has {size} of {len(classes)} rows: too few to be in each of "
-                f"{splits} splits. Add rows of it, take it out, raise `data.limit`, or give the "
+                f"{splits} splits. Add rows of it, remove it, raise `data.limit`, or give the "
                 "splits as files"
             )
         generator.shuffle(indices)
@@ -251,9 +248,7 @@ def _stratified(classes: Sequence[Hashable], shares: Mapping[str, float], seed: 
 
 
 def _grouped(groups: Groups, shares: Mapping[str, float], seed: int, by: str) -> Split:
-    """Divide rows so that no group is in two splits; shares are met as nearly as the sizes of the
-    groups allow.
-    """
+    """Divide rows so that no group is in two splits, as near to the shares as groups allow."""
     sizes = Counter(groups)
     order = sorted(sizes)
     if len(order) <= len(shares):
@@ -302,9 +297,7 @@ def folds(
 def fold(
     classes: Sequence[Hashable], groups: Groups | None, count: int, number: int, seed: int
 ) -> tuple[list[int], list[int]]:
-    """Return the indices of the rows to train on and of those to validate on, which are fold
-    `number`, counted from 0, of `folds`.
-    """
+    """Return the indices of the rows to train on, and those of fold `number`, counted from 0."""
     parts = folds(classes, groups, count, seed)
     held_out = parts.pop(number)
     return sorted(index for part in parts for index in part), held_out

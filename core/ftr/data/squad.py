@@ -73,9 +73,7 @@ def read_nested(items: list[tuple[str, object]], split: str) -> Table:
 
 
 def unnested(table: Table, split: str) -> Table:
-    """Return a table whose rows hold lists `qas` or `paragraphs` as one of questions; any other as
-    it is.
-    """
+    """Return a table of questions for one whose rows nest them, else the table itself."""
     if not {"qas", "paragraphs", "data"} & set(table.columns):
         return table
     records = [dict(zip(table.columns, record, strict=True)) for record in table.records]
