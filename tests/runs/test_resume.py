@@ -190,7 +190,7 @@ def test_damaged_checkpoints_are_named_and_the_one_before_is_taken(
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
     result = resumed(run)
     assert (
-        "step-00000008` is left out: `model.safetensors` is not the file that was written"
+        "step-00000008` is damaged, and was removed: `model.safetensors` is not the file that was written"
         in capfd.readouterr().err
     )
     assert [part["step"] for part in result.record["resumed"]] == [6] and outcome(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from clusters import Size, ray_cluster
-from ftr.cluster.places import Place
+from ftr.cluster.location import Location
 from ftr.config.schema import ComputeConfig
 from ftr.errors import RunError
 from ftr.registry.registry import get_registry
@@ -28,16 +28,16 @@ KEY = "Secret77KeyOfMine"
 
 
 @contextlib.contextmanager
-def collected(place: Place, found: dict[str, bytes]) -> Iterator[None]:
+def collected(location: Location, found: dict[str, bytes]) -> Iterator[None]:
     """Collect all that ever lies in a place while the context lasts."""
     over = threading.Event()
 
     def look(folder: str) -> None:
-        for name, is_folder in place.entries(folder).items():
+        for name, is_folder in location.entries(folder).items():
             path = f"{folder}/{name}" if folder else name
             if is_folder:
                 look(path)
-            elif (content := place.read(path)) is not None:
+            elif (content := location.read(path)) is not None:
                 found[f"{path} of {len(content)}"] = content
 
     def watch() -> None:
@@ -88,7 +88,7 @@ def test_no_file_of_a_sweep_has_the_secrets_that_its_trials_use(
             "baselines": False,
             "compute.storage": uri,
         }
-        with collected(Place.open(uri), found):
+        with collected(Location.open(uri), found):
             driver = command("sweep", *words(asked))
             out, err = driver.communicate(timeout=500)
     assert driver.returncode == 0, err

@@ -13,7 +13,7 @@ import torch
 
 from exhausted import Where, machine, refuse_rows
 from ftr.errors import ConfigError, RunError
-from ftr.train.memory import Ladder, is_out_of_memory
+from ftr.train.hardware import Ladder, is_out_of_memory
 from interruptions import resumed
 from stepping import Case, trainer_of
 from trainings import QUESTIONS, REVIEWS, losses, train
@@ -299,7 +299,7 @@ def test_a_model_that_cannot_compute_activations_again_is_refused(
         machine(cannot),
         pytest.raises(
             ConfigError,
-            match=r"`train.activation_checkpointing`: a `BertFor.*` of transformers cannot",
+            match=r"`train.activation_checkpointing`: a `BertFor.*` of transformers does not support it",
         ),
     ):
         train(asked, **{"train.activation_checkpointing": True})
@@ -338,5 +338,5 @@ def test_memory_that_runs_out_in_the_optimizer_is_said(
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(torch.optim.AdamW, "step", fail)
-    with pytest.raises(RunError, match="not in a pass, so smaller ones would not help"):
+    with pytest.raises(RunError, match="outside of a pass, so smaller passes would not help"):
         train(asked)

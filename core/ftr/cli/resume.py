@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ftr.cli.answer import Answer
+from ftr.cli.main import Answer
 from ftr.cli.run import run_answer
 from ftr.cli.sweep import sweep_answer
 

@@ -6,7 +6,7 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING
 
-from ftr.cli.answer import Answer
+from ftr.cli.main import Answer
 from ftr.terminal import masked
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ftr.cli.answer import Answer, table
+from ftr.cli.main import Answer
+from ftr.runs.report import table
 from ftr.terminal import masked
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _places(entries: Sequence[Entry], primary: str) -> list[str]:
         )
         for entry in entries
     ]
-    return table(("", "trial", *keys, primary, "epoch", "status"), rows).splitlines()
+    return table([("", "trial", *keys, primary, "epoch", "status"), *rows])
 
 
 def _short(value: object) -> str:

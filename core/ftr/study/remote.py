@@ -19,7 +19,7 @@ from fsspec.implementations.arrow import ArrowFSWrapper
 from pyarrow import fs
 
 from ftr import atomic
-from ftr.cluster.places import reach
+from ftr.cluster.location import open_filesystem
 from ftr.cluster.ship import share_splits
 from ftr.cluster.storage import Storage
 from ftr.config.schema import RunConfig
@@ -210,7 +210,7 @@ class StorageHandler(fs.FSSpecHandler):  # type: ignore[misc]  # pyarrow is not 
     @cached_property
     def fs(self) -> Any:
         """The file system itself."""
-        system, _ = reach(self.known.get(self.masked_uri, self.masked_uri))
+        system, _ = open_filesystem(self.known.get(self.masked_uri, self.masked_uri))
         return ArrowFSWrapper(system, skip_instance_cache=True)
 
     def get_type_name(self) -> str:
@@ -224,5 +224,5 @@ class StorageHandler(fs.FSSpecHandler):  # type: ignore[misc]  # pyarrow is not 
 
 def storage_folder(uri: str, name: str) -> tuple[Any, str]:
     """Return the file system of a storage as Tune may have it, and the path of `name` in it."""
-    _, root = reach(uri)
+    _, root = open_filesystem(uri)
     return fs.PyFileSystem(StorageHandler(StorageHandler.learn(uri))), f"{root.rstrip('/')}/{name}"

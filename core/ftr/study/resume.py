@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ftr import atomic
-from ftr.config.components import check_keys
+from ftr.config.keys import check_keys
 from ftr.config.parse import Layer, read_settings, shown, validated
 from ftr.config.resolve import check_renamed, differences, flat, recorded_config, resolve
-from ftr.config.schema import RunConfig
+from ftr.config.schema import RunConfig, SweepConfig
 from ftr.config.space import read_dimension
-from ftr.config.sweep import ResolvedSweep, SweepConfig, recorded_sweep
+from ftr.config.sweep import ResolvedSweep, recorded_sweep
 from ftr.errors import ConfigError, FtrError, RequestError
 from ftr.registry.isolation import one_training
 from ftr.registry.registry import Registry

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from ray.tune import schedulers
 
+from ftr.config.schema import SweepConfig
 from ftr.config.space import Dimension
-from ftr.config.sweep import SweepConfig
 from ftr.study.trials import Trial
 
 RESAMPLE = 0.25

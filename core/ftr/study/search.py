@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 
 from ftr.cluster.capacity import check_capacity
-from ftr.config.schema import ComputeConfig
+from ftr.config.schema import ComputeConfig, SweepConfig
 from ftr.config.space import Dimension, grid_points
-from ftr.config.sweep import SweepConfig
 from ftr.errors import ConfigError
 from ftr.runs.launch import worker_resources
 from ftr.study.analysis import expected_gain
