@@ -133,7 +133,7 @@ def test_resume_asks_for_the_secrets_of_an_interrupted_run(reviews: Path, tmp_pa
     resolve({**words, "compute.storage": f"{tmp_path}/other?secret_key=second12"}, get_registry())
     with pytest.raises(
         ConfigError,
-        match=r"run.json` holds no secrets, only `\*\*\*`: give again .*`compute.storage=…`",
+        match=r"run.json` holds no secrets, only `\*\*\*`: .*`compute.storage=…`",
     ):
         resume(run.path)
 
