@@ -20,6 +20,7 @@ import numpy as np
 from ftr.config.parse import registry_for
 from ftr.config.resolve import resolve
 from ftr.config.schema import ComputeConfig, RunConfig
+from ftr.data.encode import data_key
 from ftr.errors import ConfigError, RunError
 from ftr.model.components import make_head
 from ftr.registry.isolation import one_training
@@ -51,7 +52,6 @@ from ftr.study.members import (
     scored,
     summary,
 )
-from ftr.study.remote import data_key
 from ftr.study.search import room
 from ftr.train.checkpoint import CHECKPOINTS
 from ftr.train.progress import INTERRUPT
