@@ -129,7 +129,7 @@ FAULTS = {
     ),
     "CoversPadding": (
         "test_the_mask_covers_the_tokens_and_no_padding",
-        r"feature \d has \d+ tokens, its mask \d+ ones\n.*padding.pad",
+        r"feature \d has \d+ tokens, its mask \d+ ones\n.*batches.pad",
     ),
     "IgnoresMasks": (
         "test_a_row_is_answered_alike_alone_and_in_a_batch",
