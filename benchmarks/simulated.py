@@ -25,14 +25,14 @@ def simulated(config: dict[str, Any], shared: Any) -> None:
 
     from ray import tune
 
-    from ftr.runs.directory import RunDirectory
-    from ftr.study.trial import Reports, evaluations, held
+    from ftr.runs.directory import RunDirectory, hold
+    from ftr.study.trial import ORPHAN_SECONDS, Reports, evaluations
 
     values = config["config"]
     run = RunDirectory(Path(shared.folder) / f"{config['trial']:04d}")
     template = Path(shared.folder).parents[1] / "template"
     run.path.mkdir(exist_ok=True)
-    with held(run):
+    with hold(run.path, seconds=ORPHAN_SECONDS):
         if not run.record.is_file():
             shutil.copytree(
                 template,

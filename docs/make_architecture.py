@@ -26,7 +26,9 @@ WAYS = """\
    plugins that the settings name (`registry/plugin_files.py`).
 3. `config/resolve.py` puts the layers over each other (built-in default, task, files, command line), finds the components in the
    registry (`registry/registry.py`, `config/components.py`) and validates the result once as a `RunConfig` (`config/schema.py`).
-4. `runs/run.py` opens the run directory (`runs/directory.py`) and writes `run.json` with the configuration and all origins.
+4. `runs/run.py` opens the run directory (`runs/directory.py`) and writes `run.json` with the configuration and all origins. One
+   training, several (`study/study.py`) and a sweep (`study/sweep.py`) are opened, interrupted, closed and resumed
+   (`study/resume.py`) by the same class, `Job`.
 5. `train/session.py` builds the training from the configuration: optimizer and arguments (`train/optim.py`), batches
    (`train/batches.py`), trainer (`train/trainer.py`).
 

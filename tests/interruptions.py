@@ -96,13 +96,16 @@ def outcome(run: Path) -> dict[str, Any]:
 
 def resumed(run: Path, **keys: object) -> RunResult:
     """Resume without a word."""
-    from ftr.study.study import resume
+    from ftr.runs.run import RunResult
+    from ftr.study.resume import resume
 
-    return resume(
+    result = resume(
         run,
         {key: str(value) if isinstance(value, Path) else value for key, value in keys.items()},
         say=lambda line: None,
     )
+    assert isinstance(result, RunResult)
+    return result
 
 
 def command(*words: object, cwd: Path | None = None) -> subprocess.Popen[str]:

@@ -15,7 +15,8 @@ from ftr.model.pretrained import Pretrained
 from ftr.registry.protocols import EncodeSettings
 from ftr.train.batches import BatchPlan, Shard
 from ftr.train.checkpoint_manager import CheckpointManager
-from ftr.train.progress import Interrupt, Meter
+from ftr.train.hardware import Ladder
+from ftr.train.progress import Interrupt, Meter, ProgressLine
 from ftr.train.steps import Objective, Steps
 from ftr.train.trainer import StepTrainer
 from ftr_plugins.classification.head import SequenceClassificationHead
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from ftr.registry.protocols import Head
-    from ftr.train.memory import Ladder
 
 BATCH = 11
 CONTEXT = "the old mill was built by two brothers . "
@@ -146,13 +146,12 @@ def trainer_of(
         model=case.model,
         args=args,
         steps=steps,
-        tokenizer=case.tokenizer,
         evaluate=None,
         meter=Meter(steps=len(steps), epochs=1),
         checkpoints=CheckpointManager(folder, config, {}, 0, 1, print),
         interrupt=Interrupt(),
-        callbacks=[],
+        line=ProgressLine(enabled=False),
+        record=lambda entry: None,
         objective=Objective(case.head, smoothing),
-        ladder=ladder,
-        log=lambda line: None,
+        ladder=ladder or Ladder(steps.limit, steps.token_limit),
     )

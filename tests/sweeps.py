@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +90,7 @@ class Rehearsal:
     def write(self, event: str, **fields: Any) -> None:
         """Journal an event."""
         self.events.append({"event": event, "time": float(len(self.events)), **fields})
-        self.state.take(self.events[-1])
+        self.state.apply(self.events[-1])
 
     def check(self, values: Mapping[str, object], seed: int) -> dict[str, Any]:
         """Return the spec of a trial."""
@@ -103,7 +103,7 @@ class Rehearsal:
 
     def next(self) -> dict[str, Any] | None:
         """Return the spec of the next trial; None: there is none."""
-        spec = self.source.suggest(f"id-{len(self.source.numbers)}")
+        spec = self.source.suggest("id")
         return spec if isinstance(spec, dict) else None
 
     def result(self, number: int, value: float) -> None:
@@ -146,6 +146,18 @@ def search(settings: Settings, **keys: object) -> SweepResult:
         {key: str(value) if isinstance(value, Path) else value for key, value in asked.items()},
         say=lambda line: None,
     )
+
+
+def resume_sweep(
+    sweep: Path, settings: Sequence[str] = (), say: Callable[[str], None] | None = None
+) -> SweepResult:
+    """Resume a sweep."""
+    from ftr.study.resume import resume
+    from ftr.study.sweep import SweepResult
+
+    result = resume(sweep, settings, say=say)
+    assert isinstance(result, SweepResult)
+    return result
 
 
 def events_of(sweep: Path) -> list[dict[str, Any]]:

@@ -104,7 +104,7 @@ def test_commands_a_person_types_are_commands_of_their_programs(path: Path) -> N
     from ray.scripts.scripts import cli
 
     from ftr.cli.main import COMMANDS as OURS
-    from ftr.config.components import check_keys
+    from ftr.config.keys import check_keys
     from ftr.config.parse import parse_words
 
     for command in shell_commands(path):

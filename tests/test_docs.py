@@ -15,16 +15,11 @@ import pytest
 
 from ftr.cli.main import COMMANDS, load_command
 from ftr.cli.predict import reading_options
-from ftr.config.components import (
-    KNOWN_KEYS,
-    HubOptions,
-    check_keys,
-    file_options,
-    head_schema,
-)
+from ftr.config.components import file_options, head_schema
+from ftr.config.keys import KNOWN_KEYS, check_keys
 from ftr.config.parse import GROUPS, parse_words
 from ftr.config.resolve import resolve
-from ftr.config.schema import SWEEP_KEYS
+from ftr.config.schema import SWEEP_KEYS, HubOptions
 from ftr.config.sweep import resolve_sweep
 from ftr.registry.discovery import HOOKS, discover
 from ftr.registry.protocols import Dataset, Head, Model

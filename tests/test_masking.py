@@ -15,7 +15,7 @@ from ftr.errors import ConfigError, RequestError
 from ftr.registry.registry import get_registry
 from ftr.runs.directory import RunDirectory
 from ftr.study.directory import Journal
-from ftr.study.study import resume
+from ftr.study.resume import resume
 from ftr.terminal import is_secret, mask, masked, remember, unmasked
 from trainings import REVIEWS
 

@@ -11,7 +11,7 @@ from ftr.cli.main import main
 from ftr.paths import no_file, writable
 
 BAD = {
-    "a\0b": "holds a NUL character",
+    "a\0b": "has a NUL character",
     "a\udcffb": "is not UTF-8",
     "x" * 300: "is too long",
     "a/" * 3000: "is too long",

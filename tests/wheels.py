@@ -27,10 +27,11 @@ lines, answers, run = json.load(sys.stdin), [], ""
 with contextlib.ExitStack() as stack:
     if any(line[0] == "sweep" for line in lines):  # one Ray for all of them
         from ftr.config.schema import ComputeConfig
-        from ftr.study.search import connected
+        from ftr.runs.launch import connected
+        from ftr.study.search import TUNE_SETTINGS
         from ftr.registry.registry import get_registry
 
-        stack.enter_context(connected(ComputeConfig(), get_registry(), lambda line: None))
+        stack.enter_context(connected(ComputeConfig(), get_registry(), lambda line: None, TUNE_SETTINGS))
     for line in lines:
         words = [run if word == "RUN" else word for word in line]
         with contextlib.redirect_stdout(io.StringIO()) as said:

@@ -1,7 +1,7 @@
 """ftr: a task, a dataset and a pretrained model become a fine-tuned checkpoint.
 
-A plugin needs `hookimpl` and the specs from here. `run`, `sweep` and `load` are imported when first
-used, so that `import ftr` stays cheap.
+A plugin needs `hookimpl` and the specs from here. `run`, `sweep`, `resume` and `load` are imported
+when first used, so that `import ftr` stays cheap.
 """
 
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from ftr.registry.specs import DatasetSpec, HeadSpec, MetricSpec, ModelSpec, Tas
 
 if TYPE_CHECKING:
     from ftr.runs.predictor import load
+    from ftr.study.resume import resume
     from ftr.study.study import run
     from ftr.study.sweep import sweep
 
@@ -24,11 +25,17 @@ __all__ = [
     "__version__",
     "hookimpl",
     "load",
+    "resume",
     "run",
     "sweep",
 ]
 
-_LAZY = {"run": "ftr.study.study", "load": "ftr.runs.predictor", "sweep": "ftr.study.sweep"}
+_LAZY = {
+    "run": "ftr.study.study",
+    "sweep": "ftr.study.sweep",
+    "resume": "ftr.study.resume",
+    "load": "ftr.runs.predictor",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -1,9 +1,9 @@
 """Atomic writes, file locks and hashes: a crash or a power cut leaves the old file or the new one.
 
-New content goes into a file or folder beside its destination, under a name nobody can guess
-(`model.new-HOST-PROCESS-RANDOM`), locked by this process. It is synced, renamed, and the folder
-that holds it is synced. The kernel releases the lock when a process dies, so `clear_leftovers`
-recognizes what a killed process left.
+New content goes into a file or folder beside its destination, with an unguessable name
+(`model.new-HOST-PROCESS-RANDOM`), locked by this process. It is synced and renamed, and its parent
+folder is synced. The kernel releases the lock when a process dies, so `clear_leftovers` recognizes
+the files of a killed process.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from ftr.terminal import masked
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 _UNFINISHED = re.compile(r"\.(?:new|old)-(?:([0-9a-f]{8})-)?(\d+)(?:-[0-9a-z_]+)?$")
 JSON_LIMIT = 256 * 2**20
-"""Bytes of a JSON file; the largest tokenizers have 35 MB."""
+"""Largest size in bytes of a JSON file; the largest tokenizers have 35 MB."""
 _YOUNG = 60.0
-"""Seconds within which what a living process made may not be locked yet."""
+"""Seconds after which every file of a living process is locked."""
 
 
 def sha256(content: Path | bytes | str) -> str:
@@ -45,24 +45,37 @@ def sha256(content: Path | bytes | str) -> str:
     return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
 
 
+@contextlib.contextmanager
+def writing(path: Path, advice: str = "Free space, or give another place.") -> Iterator[None]:
+    """Raise an `OSError` of the block as a `RunError` that names `path`, or the file in it, and
+    gives `advice`.
+    """
+    try:
+        yield
+    except OSError as error:
+        inside = error.filename and Path(str(error.filename)).is_relative_to(path)
+        file = error.filename if inside else path
+        raise RunError(
+            f"cannot write `{file}`: {error.strerror or error}. {advice}".rstrip()
+        ) from error
+
+
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text`. Raises `RunError` naming the file when the disk refuses."""
+    """Replace the content of `path`, as `write_bytes` does."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`; a link is replaced, not followed.
+    """Replace the content of `path`; a link is replaced, not followed.
 
-    A file keeps its mode. Raises `RunError` naming the file.
+    A file keeps its mode. Raises `RunError` naming the file when the disk refuses.
     """
-    try:
+    with writing(path):
         replace_file(path, content)
-    except OSError as error:
-        raise _refused(path, error) from error
 
 
 def replace_file(path: Path, content: bytes, mode: int = 0o666) -> None:
-    """Do what `write_bytes` does, and raise `OSError`; a new file gets `mode`."""
+    """Do the same as `write_bytes`, but raise `OSError`; a new file gets `mode`."""
     fresh = _fresh(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -78,28 +91,27 @@ def replace_file(path: Path, content: bytes, mode: int = 0o666) -> None:
         fresh.replace(path)
         sync(path.parent)
     finally:
-        # Gone when all went well.
         with contextlib.suppress(OSError):
-            fresh.unlink()
+            fresh.unlink()  # left after an error
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replace `path` by `value` as indented JSON, its secrets masked."""
+    """Replace the content of `path` by `value` as indented JSON, its secrets masked."""
     write_text(path, json.dumps(masked(value), indent=2, ensure_ascii=False, default=str) + "\n")
 
 
 def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Replace `path` by one JSON object a line."""
+    """Replace the content of `path` by one JSON object per line."""
     write_text(path, json_lines(records))
 
 
 def json_lines(records: Iterable[Mapping[str, Any]]) -> str:
-    """Return one JSON object a line."""
+    """Return one JSON object per line."""
     return "".join(json.dumps(record, ensure_ascii=False, default=str) + "\n" for record in records)
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file holds that somebody else may have written.
+    """Return the content of a JSON file from an untrusted source.
 
     Raises `OSError`, `ValueError`.
     """
@@ -117,30 +129,26 @@ def read_json(path: Path) -> Any:
 
 def append_line(path: Path, record: Mapping[str, Any]) -> None:
     """Append one JSON object as a line, in a single write."""
-    try:
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
-    except OSError as error:
-        raise _refused(path, error) from error
+    with writing(path), path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
 
 
 def write_output(path: Path, text: str) -> bool:
-    """Write a file that the user named, as other tools do; returns whether it is a file, and not a
-    device or a pipe.
+    """Write a file that the user named, and return whether it is a regular file, not a device or a
+    pipe.
 
-    Links are followed. A device, a pipe or this process's own output is written into. A file is
-    replaced whole and keeps its mode and owner; where it has other names, or its folder or owner
-    does not allow that, it is overwritten in place.
+    Links are followed. A file is replaced and keeps its mode and owner. It is overwritten in place
+    where it has other hard links, or its folder or owner does not allow replacing it.
     """
     content = text.encode()
-    try:
+    with writing(path):
         known = path.stat() if path.exists() else None
         if known is not None and not stat.S_ISREG(known.st_mode):
             with path.open("wb") as stream:
                 stream.write(content)
             return False
         if known is not None and os.path.samestat(known, os.fstat(1)):
-            # Opened again it would have another position, and later prints would overwrite it.
+            # Opened again it would have its own position, and later prints would overwrite it.
             sys.stdout.write(text)
             return False
         target = path.resolve()
@@ -150,16 +158,14 @@ def write_output(path: Path, text: str) -> bool:
             or not os.access(target.parent, os.W_OK)
         ):
             target.write_bytes(content)
-            return True
-    except OSError as error:
-        raise _refused(path, error) from error
-    write_bytes(target, content)
+        else:
+            replace_file(target, content)
     return True
 
 
 @contextlib.contextmanager
 def workroom(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path` for this process; it is removed unless it is renamed."""
+    """Yield an empty folder beside `path`; at the end it is removed unless it was renamed."""
     fresh = _fresh(path)
     fresh.mkdir(parents=True)
     handle = os.open(fresh, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -175,7 +181,7 @@ def workroom(path: Path) -> Iterator[Path]:
 def new_folder(path: Path, *, synced: bool = True) -> Iterator[Path]:
     """Yield an empty folder that replaces `path` when the block ends, unless the block raises.
 
-    It is then on the disk, unless `synced` is false (`to_disk` does it later). Raises `OSError`.
+    With `synced` it is then on the disk (else call `to_disk` later). Raises `OSError`.
     """
     with workroom(path) as fresh:
         yield fresh
@@ -199,9 +205,9 @@ def new_folder(path: Path, *, synced: bool = True) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def locked(path: Path, *, seconds: float = -1, holder: bytes = b"") -> Iterator[None]:
-    """Hold the lock file `path`, which keeps `holder` for others to read.
+    """Hold the lock file `path`, in which others can read `holder`.
 
-    The kernel releases it when this process dies. Waits for another holder, at most `seconds` when
+    The kernel releases it when this process dies. Waits for another holder, at most `seconds` if
     that is not negative. Raises `TimeoutError`, and `OSError` when the file cannot be written.
     """
     from filelock import FileLock
@@ -210,12 +216,11 @@ def locked(path: Path, *, seconds: float = -1, holder: bytes = b"") -> Iterator[
         try:
             os.ftruncate(handle, 0)
             os.write(handle, holder)
-        except OSError:  # a full disk: no empty file stays
+        except OSError:  # a full disk: leave no empty file
             path.unlink()
             raise
 
-    # The library would make the folder.
-    path.parent.stat()
+    path.parent.stat()  # the library would make a missing folder
     # A soft lock would outlive its holder.
     lock = FileLock(
         path,
@@ -230,9 +235,9 @@ def locked(path: Path, *, seconds: float = -1, holder: bytes = b"") -> Iterator[
 
 @contextlib.contextmanager
 def folder_locked(folder: Path) -> Iterator[None]:
-    """Hold a folder against other processes that do the same, waiting for them.
+    """Hold a folder against other processes that do the same; wait for them.
 
-    It leaves no file behind. On a file system without locks nothing is held.
+    It leaves no file behind. On a file system without locks it does nothing.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -262,7 +267,7 @@ def is_locked(path: Path) -> bool | None:
 
 @contextlib.contextmanager
 def scratch(kind: str) -> Iterator[str]:
-    """Yield an empty folder `ftr-KIND…` in `TMPDIR`; leftovers of killed processes are removed."""
+    """Yield an empty folder `ftr-KIND…` in `TMPDIR`, and remove those of killed processes."""
     _clear_temporary()
     with tempfile.TemporaryDirectory(
         prefix=f"ftr-{kind}.new-{_HOST}-{os.getpid()}-", ignore_cleanup_errors=True
@@ -276,7 +281,7 @@ def scratch(kind: str) -> Iterator[str]:
 
 
 def follow_umask(folder: Path) -> None:
-    """Give files below `folder` the mode of new files: safetensors ignores the umask."""
+    """Give files below `folder` the mode that the umask asks for: safetensors ignores it."""
     allowed = folder.stat().st_mode & 0o666
     for path in folder.rglob("*"):
         status = path.lstat()
@@ -285,7 +290,7 @@ def follow_umask(folder: Path) -> None:
 
 
 def to_disk(folder: Path) -> None:
-    """Sync all below `folder`, and its name in the folders above it. Raises `OSError`."""
+    """Sync all files below `folder`, and its name in the folders above. Raises `OSError`."""
     for top, _, files in os.walk(folder, topdown=False):
         for name in files:
             sync(Path(top, name))
@@ -296,8 +301,8 @@ def to_disk(folder: Path) -> None:
 
 def sync(path: Path) -> None:
     """Return when a file, or the list of names in a folder, is on the disk. Raises `OSError`."""
-    # What is not ours to read, a link or a pipe was not written here; some file systems cannot sync
-    # a folder.
+    # Unreadable files, links and pipes are not this process's; some file systems cannot sync a
+    # folder.
     with contextlib.suppress(PermissionError, FileNotFoundError):
         try:
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -315,12 +320,11 @@ def sync(path: Path) -> None:
 
 
 def clear_leftovers(folder: Path, *, held: bool = False, deep: bool = True) -> None:
-    """Remove unfinished files and folders of dead processes from `folder` and, if `deep`, all below
-    it.
+    """Remove unfinished files and folders of dead processes from `folder` and, if `deep`, from all
+    folders below it.
 
-    What a living process works on stays, whatever its host. Names of older versions of ftr say no
-    host: those are removed where this process has `held` the folder, and else when no process of
-    that number runs here.
+    Those of living processes on any host stay. Names of older versions of ftr have no host: those
+    are removed if this process has `held` the folder, or no process of that number runs here.
     """
     for top, folders, files in os.walk(folder):
         for name in (*folders, *files):
@@ -332,7 +336,7 @@ def clear_leftovers(folder: Path, *, held: bool = False, deep: bool = True) -> N
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a whole folder; ignore what cannot be removed."""
+    """Remove a file, a link or a folder with all in it; ignore errors."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -352,7 +356,7 @@ def _fresh(path: Path) -> Path:
 
 
 def _lock(handle: int) -> None:
-    # Not every network file system has locks; there the process number in the name decides.
+    # Some network file systems have no locks; there the process number in the name decides.
     with contextlib.suppress(OSError):
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -369,7 +373,7 @@ def _is_dead(path: Path, host: str | None, process: int, held: bool) -> bool:
         young = time.time() - path.lstat().st_mtime < _YOUNG
     except OSError:
         return False
-    # In a container that starts again the number may be that of another process, or of this one.
+    # In a restarted container another process, or this one, may have the number.
     return not locked and not (young and _runs(process))
 
 
@@ -381,9 +385,3 @@ def _runs(process: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _refused(path: Path, error: OSError) -> RunError:
-    return RunError(
-        f"cannot write `{path}`: {error.strerror or error}. Free space, or give another place."
-    )

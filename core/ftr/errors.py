@@ -2,8 +2,11 @@
 
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Self
 
-_TWO_STOPS = re.compile(r"(?<=[^.\s/`])\.\.(?=\s|$)")
+_DOUBLE_STOP = re.compile(r"(?<=[^.\s/`])\.\.(?=\s|$)")
+_LENGTH = 300
 
 
 class FtrError(Exception):
@@ -12,17 +15,29 @@ class FtrError(Exception):
     exit_code = 1
 
     def __init__(self, message: str = "") -> None:
-        """Take a message; where it quotes one that ends in a full stop, one of the two goes."""
-        super().__init__(_TWO_STOPS.sub(".", message))
+        """Set the message. A quoted message may double the full stop; one of them is removed."""
+        super().__init__(_DOUBLE_STOP.sub(".", message))
 
 
 class RequestError(FtrError):
     """The request is wrong: exit code 2.
 
-    The message names the key, file, row or plugin, and the fix.
+    The message names the key, file, row or plugin, and the fix. What a caller needs to know beside
+    it is in attributes: `keys` are the configuration keys at fault, `needs_integer` says that one
+    of them got another number.
     """
 
     exit_code = 2
+
+    def __init__(
+        self, message: str = "", *, keys: Iterable[str] = (), needs_integer: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.keys, self.needs_integer = tuple(keys), needs_integer
+
+    def with_message(self, message: str) -> Self:
+        """Return the same error with another message."""
+        return type(self)(message, keys=self.keys, needs_integer=self.needs_integer)
 
 
 class ConfigError(RequestError):
@@ -57,18 +72,11 @@ class PluginError(FtrError):
 
     def __str__(self) -> str:
         message = super().__str__()
-        return (
-            f"{message}{'' if message.endswith('.') else '.'} The traceback is in `{self.log}`."
-            if self.log
-            else message
-        )
+        return f"{message.rstrip('.')}. The traceback is in `{self.log}`." if self.log else message
 
 
 class RunError(FtrError):
     """A training or evaluation failed on this machine (disk, memory, a lost worker)."""
-
-
-_LENGTH = 300
 
 
 def in_one_line(error: BaseException) -> str:
@@ -85,8 +93,6 @@ def in_one_line(error: BaseException) -> str:
 
 def near(word: str, choices: Iterable[str]) -> list[str]:
     """Return up to three of `choices` similar to `word`, best first, ignoring case."""
-    from difflib import get_close_matches
-
     folded: dict[str, str] = {}
     for choice in choices:
         folded.setdefault(choice.casefold(), choice)

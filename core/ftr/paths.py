@@ -1,4 +1,4 @@
-"""Checks of paths that users give: text that is no path, and paths that are not files."""
+"""Checks of paths that users give: text that cannot be a path, and paths that are not files."""
 
 import os
 import stat
@@ -18,11 +18,10 @@ _OTHERS = (
 def fault(text: str) -> str | None:
     """Return why text cannot be part of a path or of a UTF-8 file, or None."""
     if "\0" in text:
-        return "holds a NUL character, which no path and no text may have: leave it out"
+        return "has a NUL character, which is not allowed in paths and text: leave it out"
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         return (
-            "is not UTF-8 (it holds half a character): write it anew; rename the file if it is "
-            "called so"
+            "is not UTF-8 (it has half a character): type it again, or rename the file of that name"
         )
     return None
 
@@ -30,7 +29,7 @@ def fault(text: str) -> str | None:
 def expanded(given: str | Path, what: str = "path") -> Path:
     """Return a path with `~` replaced.
 
-    Raises `RequestError` for text that can be none and for the home of an unknown user.
+    Raises `RequestError` for text that cannot be a path and for the home of an unknown user.
     """
     text = str(given)
     trouble = fault(text)
@@ -44,7 +43,7 @@ def expanded(given: str | Path, what: str = "path") -> Path:
         except RuntimeError:
             trouble = (
                 "begins with the home folder of a user that this machine does not know: give the "
-                "whole path"
+                "full path"
             )
     shown = text if len(text) <= 60 else f"{text[:59]}…"
     raise RequestError(f"{what} `{shown}` {trouble}.")
@@ -52,17 +51,16 @@ def expanded(given: str | Path, what: str = "path") -> Path:
 
 def writable(folder: str | Path) -> bool:
     """Whether this user can write in a folder (`~` is the home folder), or create it."""
-    given = os.path.expanduser(folder)  # noqa: PTH111 (`Path.expanduser` fails where nobody knows the home folder)
-    place = Path(given).absolute()
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    return not given.startswith("~") and place.is_dir() and os.access(place, os.W_OK | os.X_OK)
+    given = os.path.expanduser(folder)  # noqa: PTH111 (`Path.expanduser` fails without a home folder)
+    path = Path(given).absolute()
+    present = next(above for above in (path, *path.parents) if above.exists())
+    return not given.startswith("~") and present.is_dir() and os.access(present, os.W_OK | os.X_OK)
 
 
 def no_file(path: Path) -> str | None:
-    """Return what a path is instead of a file, or None for a file and a missing one. Never waits.
+    """Return what a path is instead of a file; None for a file and a missing one. Never blocks.
 
-    A pipe that this process has open (`/dev/stdin`, `<(command)` of a shell) counts as a file.
+    An open pipe of this process (`/dev/stdin`, `<(command)` of a shell) counts as a file.
     """
     try:
         mode = path.stat().st_mode

@@ -1,14 +1,14 @@
 """Text for stdout and stderr: control characters made visible, secrets masked, libraries silenced.
 
 A process that reads settings remembers their secrets, so that a record with masks can be completed
-(`unmasked`), and so that a message which quotes a secret can be masked. What is too short to be
-found in a text without harm is masked by its key alone.
+(`unmasked`), and so that a message which quotes a secret can be masked. A secret of fewer than six
+letters is masked by its key alone: it might be part of other words.
 """
 
 import logging
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 MASK = "***"
@@ -57,33 +57,31 @@ def masked(value: Any, key: str = "") -> Any:
 
     `origins`, which has the names of keys alone, stays.
     """
-    if isinstance(value, Mapping):
-        return {
-            name: item if name == "origins" else masked(item, str(name))
-            for name, item in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [masked(item, key) for item in value]
-    if isinstance(value, str):
-        return MASK if value and is_secret(key) else mask(value)
-    return value
+
+    def hidden(text: str, place: str) -> str:
+        return MASK if text and is_secret(place) else mask(text)
+
+    return _mapped(value, key, hidden, skip="origins")
 
 
 def remember(key: str, value: object) -> None:
     """Note the secrets among the settings of this process; `value` may be a mapping of further
     keys.
     """
-    found = _texts(value, key)
-    _known.update(
-        (place, text)
-        for place, text in found
-        if text and (is_secret(place) or _formed(text)) and not _MASKED.search(text)
-    )
+
+    def noted(text: str, place: str) -> str:
+        found = is_secret(place) or any(form.search(text) for form, _ in _FORMS)
+        if text and found and not _MASKED.search(text):
+            _known[place] = text
+        return text
+
+    _mapped(value, key, noted)
 
 
 def known_secrets() -> dict[str, str]:
     """Return the secrets among the settings of this process by key, for `remember` in another one.
-    They may be sent to its memory, not written anywhere.
+
+    Do not write them to any file.
     """
     return dict(_known)
 
@@ -94,35 +92,32 @@ def unmasked(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """
     lost: list[str] = []
 
-    def restored(value: Any, key: str) -> Any:
-        if isinstance(value, Mapping):
-            return {name: restored(item, _below(key, name)) for name, item in value.items()}
-        if isinstance(value, list | tuple):
-            return [restored(item, key) for item in value]
-        if not isinstance(value, str) or not _MASKED.search(value):
-            return value
-        real = _known.get(key)
-        if real is None or masked(real, key) != value:
-            lost.append(key)
-            return value
+    def restored(text: str, place: str) -> str:
+        if not _MASKED.search(text):
+            return text
+        real = _known.get(place)
+        if real is None or masked(real, place) != text:
+            lost.append(place)
+            return text
         return real
 
-    return restored(config, ""), lost
+    return _mapped(config, "", restored), lost
 
 
-def _texts(value: object, key: str) -> Iterator[tuple[str, str]]:
+def _mapped(
+    value: Any, key: str, change: Callable[[str, str], str], skip: str | None = None
+) -> Any:
+    """Return a copy of plain data with `change(text, dotted key)` in the place of every text, but
+    for what lies under the name `skip`.
+    """
     if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from _texts(item, _below(key, name))
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _texts(item, key)
-    elif isinstance(value, str):
-        yield key, value
-
-
-def _formed(text: str) -> bool:
-    return any(form.search(text) for form, _ in _FORMS)
+        return {
+            name: item if name == skip else _mapped(item, _below(key, name), change, skip)
+            for name, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [_mapped(item, key, change, skip) for item in value]
+    return change(value, key) if isinstance(value, str) else value
 
 
 def _below(key: str, name: object) -> str:
@@ -136,11 +131,11 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\
 
 
 def visible(text: str) -> str:
-    r"""Return text in which a terminal finds nothing to obey: escape sequences, BEL, CR and changes
-    of direction become `\u001b`.
+    r"""Return text without control characters and changes of direction: an escape becomes
+    `\u001b`.
 
-    Line ends and tabs stay. In JSON such characters stand only inside strings, where they read back
-    as what they were.
+    Line ends and tabs stay. JSON has such characters only inside strings, where they read back
+    unchanged.
     """
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
@@ -156,9 +151,7 @@ def answer(text: str) -> None:
 
 
 def quiet_libraries() -> None:
-    """Turn off the libraries' own progress bars, advice and retries: ftr has its own line, and
-    errors still raise.
-    """
+    """Turn off the progress bars and advice of the libraries; errors still raise."""
     import datasets
     import transformers
 

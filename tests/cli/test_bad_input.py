@@ -262,9 +262,7 @@ def test_a_model_directory_that_cannot_be_used_is_refused_with_the_reason(ftr: D
         in refused("bare")
     )
     (ftr.folder / "bare" / "pytorch_model.bin").write_bytes(pickle.dumps({}))
-    assert "`pytorch_model.bin` is a pickle, which ftr does not load: save it again" in refused(
-        "bare"
-    )
+    assert "`pytorch_model.bin` is a pickle, which ftr does not load" in refused("bare")
     weights = broken("cut") / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
     assert "cut`: cannot read its weights: " in refused("cut")
@@ -411,8 +409,8 @@ def test_predict_refuses_what_it_cannot_read(ftr: Door, classifier: "RunResult")
     assert "`--format squad` is for question answering" in ftr.fails(
         "predict", run, "good.csv", "--format", "squad"
     )
-    assert "only `dataset.*` settings" in ftr.fails("predict", run, "good.csv", "epochs=3")
-    assert "`nowhere` is no run directory" in ftr.fails("predict", "nowhere", "good.csv")
+    assert "takes only `dataset.*` settings" in ftr.fails("predict", run, "good.csv", "epochs=3")
+    assert "`nowhere` is not a run directory" in ftr.fails("predict", "nowhere", "good.csv")
     assert "cannot write" in ftr.fails(
         "predict", run, "good.csv", "--output", "good.csv/out", code=MACHINE
     )

@@ -44,7 +44,9 @@ def test_no_heavy_module_is_loaded(arguments: list[str]) -> None:
     assert (result.returncode, result.stderr) == (0, "[]\n")
 
 
-@pytest.mark.parametrize("module", ["ftr.study.study", "ftr.study.sweep", "ftr.runs.evaluate"])
+@pytest.mark.parametrize(
+    "module", ["ftr.study.study", "ftr.study.sweep", "ftr.study.resume", "ftr.runs.evaluate"]
+)
 def test_what_a_command_starts_with_loads_nothing_that_trains(module: str) -> None:
     script = f"import sys, {module}; print(sorted(set({HEAVY[:4]!r}) & set(sys.modules)))"
     result = subprocess.run(

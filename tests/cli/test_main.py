@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 
 from ftr import __version__
-from ftr.cli.main import COMMANDS, main
+from ftr.cli.main import COMMANDS, Answer, main
 
 FAILING = """
 import sys
-from ftr.cli.main import COMMANDS, Command
-from ftr.cli.main import main
-COMMANDS["fail"] = Command("failing", "fails")
+import failing
+from ftr.cli.main import COMMANDS, main
+COMMANDS["fail"] = "fails"
+sys.modules["ftr.cli.fail"] = failing
 sys.exit(main(["fail", *sys.argv[1:]]))
 """
 COMMAND = """
-from ftr.cli.answer import Answer
+from ftr.cli.main import Answer
 from ftr.errors import DataError
 from ftr.registry.registry import get_registry
 def configure(parser):
@@ -100,6 +101,17 @@ def test_list_answers_with_a_table_and_with_json(capsys: pytest.CaptureFixture[s
     assert "squad" in [entry["name"] for entry in json.loads(capsys.readouterr().out)]
 
 
+def test_json_is_strict_even_for_numbers_that_are_not_finite() -> None:
+    text = Answer(
+        {"loss": float("nan"), "scores": (1.5, float("inf")), "at": Path("runs")}, ""
+    ).json()
+    assert json.loads(text, parse_constant=lambda name: f"invalid {name}") == {
+        "loss": None,
+        "scores": [1.5, None],
+        "at": "runs",
+    }
+
+
 def test_settings_and_options_may_stand_in_any_order(tmp_path: Path) -> None:
     result = fail(tmp_path, "answer", "a=1", "--json", "b=-2", "--format", "squad", "c=x=y")
     assert json.loads(result.stdout) == {"settings": ["a=1", "b=-2", "c=x=y"], "format": "squad"}
@@ -123,10 +135,7 @@ def test_every_error_is_one_message_and_an_exit_code(
 def test_a_component_that_leaves_the_program_is_a_failure(tmp_path: Path) -> None:
     result = fail(tmp_path, "exit")
     assert result.returncode == 1
-    assert (
-        result.stderr
-        == "ftr: error: a component left the program (SystemExit: 0) before the command was done\n"
-    )
+    assert "SystemExit: 0" in result.stderr and len(result.stderr.splitlines()) == 1
 
 
 def test_a_broken_pipe_that_is_not_stdout_is_a_failure(tmp_path: Path) -> None:

@@ -153,11 +153,8 @@ def test_a_name_that_a_setting_could_not_hold_is_refused(
     folder: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     assert main(["new", name]) == 2
-    message = (
-        f"`{name}` cannot be the name of a plugin: in `task={name}` it is no word but a value. "
-        "Choose another name."
-    )
-    assert capsys.readouterr().err == f"ftr: error: {message}\n"
+    message = capsys.readouterr().err
+    assert f"`{name}` cannot be the name of a plugin" in message and f"`task={name}`" in message
     assert not list(folder.iterdir())
 
 
@@ -208,7 +205,7 @@ def test_a_place_that_cannot_be_written_is_a_failure(
     assert main(["new", "spam", "--output", "file"]) == 1
     assert (
         capsys.readouterr().err
-        == "ftr: error: cannot write `file/ftr-spam`: Not a directory. Give another place with "
+        == "ftr: error: cannot write `file/ftr-spam`: Not a directory. Give another folder with "
         "`--output FOLDER`.\n"
     )
 

@@ -52,9 +52,7 @@ def test_every_row_of_a_file_gives_a_line_and_an_unusable_one_its_error(
     )
     assert code == 0 and [found[0], found[2]] == expected
     assert found[1] == {"id": "b", "error": "empty text", "place": "texts.csv:3"}
-    assert (
-        "1 of 3 rows cannot be used; each has an `error` line" in err and "columns guessed" in err
-    )
+    assert "1 of 3 rows are unusable" in err and "columns guessed" in err
 
 
 def test_json_is_one_list_alone_on_stdout(
@@ -92,7 +90,7 @@ def test_the_columns_of_the_file_can_be_named(
     assert (code, out) == (
         2,
         "",
-    ) and "`learning_rate`: only `dataset.*` settings say how a file is read here" in err
+    ) and "`learning_rate`: `ftr predict` takes only `dataset.*` settings" in err
 
 
 @pytest.mark.parametrize("arguments", [["-"], [], ["dataset.format=text"]])
@@ -194,7 +192,7 @@ def test_evaluate_prints_every_score_to_the_last_digit(
     key = "accuracy" if task == "classifier" else "HasAns_f1"
     assert printed[key] == json.dumps(run.scores[key])
     code, _, err = call(capsys, "evaluate", run.path, "data.seed=3")
-    assert code == 2 and "`data.seed` would divide the run's own data anew" in err
+    assert code == 2 and "`data.seed` would split the run's own data again" in err
 
 
 def test_runs_are_listed_with_their_result_and_a_damaged_one_as_such(

@@ -150,7 +150,7 @@ def test_a_name_that_may_be_a_run_or_a_sweep_is_refused_with_both(
     # A whole name is no start of another.
     assert call(capsys, "resume", "2026-b")[0] == 0
     code, _, err = call(capsys, "predict", "2026-b-", texts)
-    assert code == 2 and "the sweep `runs/2026-b-sweep` has no winner yet" in err
+    assert code == 2 and "the sweep `runs/2026-b-sweep` has no best run yet" in err
     (tmp_path / "runs/2026-b-sweep/best").symlink_to(classifier.path)
     for given in ("2026-b-", "runs/2026-b-sweep"):
         code, out, _ = call(capsys, "predict", given, texts)

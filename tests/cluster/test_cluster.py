@@ -211,7 +211,7 @@ class TestAddress:
     def test_something_else_listens(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("ftr.cluster.connect.ANSWER_SECONDS", 4)
         told = (
-            r"it does not answer as the head of a Ray cluster does\. Give the port of `ray start "
+            r"does not answer like the head of a Ray cluster\. Give the port of `ray start "
             r"--head`"
         )
         with (
@@ -226,9 +226,9 @@ class TestAddress:
             ({"RAY_AUTH_TOKEN": "f" * 64}, "the token in `RAY_AUTH_TOKEN` is not the cluster's"),
             (
                 {"RAY_AUTH_TOKEN": UNSET, "RAY_AUTH_MODE": UNSET, "HOME": "/nowhere"},
-                "the cluster asks for a token, and there is none here",
+                "the cluster asks for a token, and this machine has none",
             ),
-            ({"RAY_AUTH_MODE": "disabled"}, "`RAY_AUTH_MODE=disabled` keeps it back"),
+            ({"RAY_AUTH_MODE": "disabled"}, "`RAY_AUTH_MODE=disabled` turns off"),
         ],
     )
     def test_the_token_is_not_the_clusters(

@@ -152,13 +152,13 @@ def test_a_damaged_copy_and_one_that_is_gone_are_named_and_leave_nothing(
     places = share_splits(storage, encode(tmp_path / "driver", train=5))
     (tmp_path / "driver").rename(tmp_path / "elsewhere")
     name = places["train"]["shared"]
-    storage.place.write(f"{name}/features.arrow", b"x")
+    storage.location.write(f"{name}/features.arrow", b"x")
     with pytest.raises(
         RunError, match=rf"`{name}/features.arrow` in `compute.storage=.*` is damaged"
     ):
         local_splits(storage, places, tmp_path / "node")
     storage.delete(name)
-    with pytest.raises(RequestError, match="keeps nothing whole under the name `encoded/"):
+    with pytest.raises(RequestError, match="has no complete mirror `encoded/"):
         local_splits(storage, places, tmp_path / "node")
     assert [path.suffix for path in (tmp_path / "node/encoded").iterdir()] == [".lock"]
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import powercut
-from ftr.cluster.places import Place
+from ftr.cluster.location import Location
 from ftr.cluster.storage import Storage
 from ftr.errors import ConfigError, RequestError, RunError
 from s3 import CREDENTIALS, S3, s3_server
@@ -60,7 +60,7 @@ def write(folder: Path, contents: dict[str, bytes]) -> Path:
 def stored(storage: Storage, key: str) -> set[str]:
     """The keys of all files below `key`, manifest and leftovers included."""
     below = set()
-    for name, is_folder in storage.place.entries(key).items():
+    for name, is_folder in storage.location.entries(key).items():
         below |= (
             {f"{name}/{inner}" for inner in stored(storage, f"{key}/{name}")}
             if is_folder
@@ -94,7 +94,7 @@ def test_a_mirror_equals_the_folder_through_changes_and_is_browsable(
     assert stored(storage, "sweep/trials/0007") == {
         *files(run),
         ".manifest.json",
-        *([".manifest.next.json"] if storage.place.torn_writes else []),
+        *([".manifest.next.json"] if storage.location.torn_writes else []),
     }
     for path, content in files(run).items():
         assert storage.read_bytes(f"sweep/trials/0007/{path}") == content
@@ -163,7 +163,7 @@ def test_names_exists_delete_and_small_files(storage: Storage, tmp_path: Path) -
     assert storage.names("one/trials") == ["one/trials/1"]
     storage.delete("one")
     assert storage.names() == ["two"] and stored(storage, "one") == set()
-    with pytest.raises(RequestError, match="keeps nothing whole under the name `one`"):
+    with pytest.raises(RequestError, match="has no complete mirror `one`"):
         storage.fetch("one", tmp_path / "back")
     assert not (tmp_path / "back").exists()
 
@@ -195,12 +195,12 @@ def test_a_file_written_twice_within_one_tick_of_the_clock_is_sent_twice(tmp_pat
 def test_a_damaged_or_missing_file_is_named(storage: Storage, tmp_path: Path) -> None:
     run = write(tmp_path / "run", {"model/a.bin": b"abc", "b": b"b"})
     storage.mirror(run, "run")
-    storage.place.write("run/model/a.bin", b"abX")
+    storage.location.write("run/model/a.bin", b"abX")
     with pytest.raises(
         RunError, match=r"`run/model/a.bin` in `compute.storage=.*` is damaged: its sha256"
     ):
         storage.fetch("run", tmp_path / "back")
-    storage.place.remove(["run/model/a.bin"])
+    storage.location.remove(["run/model/a.bin"])
     with pytest.raises(RunError, match=r"`run/model/a.bin` is missing in `compute.storage="):
         storage.fetch("run", tmp_path / "back")
     assert not list(tmp_path.glob("back*"))
@@ -257,18 +257,18 @@ def test_a_reader_that_is_overtaken_by_the_writer_gets_the_new_state(
     storage = Storage.of(str(tmp_path / "kept"))
     run = write(tmp_path / "run", {f"file-{number}": b"old" for number in range(8)})
     storage.mirror(run, "run")
-    blocks = Place.blocks
+    blocks = Location.blocks
     overtaken: list[str] = []
 
-    def slow(place: Place, key: str) -> Iterator[bytes]:
+    def slow(location: Location, key: str) -> Iterator[bytes]:
         if key.endswith("file-5") and not overtaken:
             overtaken.append(key)
             (run / "file-0").unlink()
             write(run, {f"file-{number}": b"newer" for number in range(1, 8)})
             storage.mirror(run, "run")
-        return blocks(place, key)
+        return blocks(location, key)
 
-    monkeypatch.setattr(Place, "blocks", slow)
+    monkeypatch.setattr(Location, "blocks", slow)
     storage.fetch("run", tmp_path / "back")
     assert overtaken and files(tmp_path / "back") == files(run)
 
@@ -281,7 +281,7 @@ def test_a_mirror_cut_short_before_any_of_its_writes_leaves_the_old_state_or_the
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = {
-        name: getattr(Place, name)
+        name: getattr(Location, name)
         for name in ("write", "upload", "copy", "remove", "remove_folder")
     }
     left = 10**6
@@ -297,7 +297,7 @@ def test_a_mirror_cut_short_before_any_of_its_writes_leaves_the_old_state_or_the
         return step
 
     for name in steps:
-        monkeypatch.setattr(Place, name, counted(name))
+        monkeypatch.setattr(Location, name, counted(name))
     old = {"run.json": b"1", "same": b"s", "gone/a": b"g", "gone/b": b"g", "turns": b"t", "x": b"1"}
     new = {
         "run.json": b"22",
@@ -394,14 +394,14 @@ def test_a_torn_manifest_of_a_place_without_whole_writes_is_made_up_for(tmp_path
     storage = Storage.of(f"memory://{tmp_path.name}")
     run = write(tmp_path / "run", {"a": b"1"})
     storage.mirror(run, "run")
-    whole = storage.place.read("run/.manifest.json")
+    whole = storage.location.read("run/.manifest.json")
     assert whole is not None
     for torn in (b"", whole[:20]):
-        storage.place.write("run/.manifest.json", torn)
+        storage.location.write("run/.manifest.json", torn)
         storage.fetch("run", tmp_path / "back")
         assert files(tmp_path / "back") == {"a": b"1"}
-    storage.place.write("run/.manifest.json", whole)
-    storage.place.write("run/.manifest.next.json", whole[:20])
+    storage.location.write("run/.manifest.json", whole)
+    storage.location.write("run/.manifest.next.json", whole[:20])
     assert storage.exists("run")
 
 

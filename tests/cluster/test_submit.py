@@ -16,8 +16,9 @@ import pytest
 
 from clusters import Cluster, Size, ray_cluster
 from editable import python_with_pears
-from ftr.cluster import submit as submitting
-from ftr.cluster.submit import JobServer, cluster_command
+from ftr.cluster import ship
+from ftr.cluster.ship import cluster_command
+from ftr.cluster.submit import JobServer
 from ftr.errors import ConfigError, RequestError
 from networks import free_port
 from trainings import write_reviews
@@ -232,7 +233,7 @@ class TestJobs:
         assert process.returncode == 130, said
         assert (
             "stop the job, or detach? [s/d]" in said
-            and f"stopped; what it made lies on the head in ~/ftr-jobs/{job}" in said
+            and f"stopped; its results are on the head in ~/ftr-jobs/{job}" in said
         )
         driver = json.loads(record.read_text(encoding="utf-8"))["process"]
         until(lambda: not Path(f"/proc/{driver}").exists(), "the driver still runs", 20)
@@ -353,16 +354,16 @@ class TestClusterCommand:
         assert set(command_there.files) == {"a-run", "reviews.csv"}
 
     def test_too_much_is_refused(self, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(submitting, "LIMIT", 1000)
+        monkeypatch.setattr(ship, "COMMAND_LIMIT", 1000)
         with pytest.raises(
             RequestError,
-            match=r"most of it `tiny`; at most 0 MB are sent along\. Put it where all nodes see it",
+            match=r"most of it `tiny`; the limit is 0 MB",
         ):
             cluster_command(["run", SHORT], "job")
 
     def test_a_run_of_this_machine_cannot_be_resumed_there(self, place: Path) -> None:
         (place / "runs" / "a-run").mkdir(parents=True)
-        with pytest.raises(RequestError, match="`runs/a-run` lies on this machine"):
+        with pytest.raises(RequestError, match="`runs/a-run` is on this machine"):
             cluster_command(["resume", "runs/a-run"], "job")
 
     @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from ftr.registry.registry import Registry
 from ftr.registry.specs import AnySpec, DatasetSpec, HeadSpec, Kind, MetricSpec, ModelSpec, TaskSpec
 
 CODE = """
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ftr.registry.schema import Column, RowSchema
 
 class Lora(BaseModel):
@@ -25,6 +25,16 @@ class ModelOptions(BaseModel):
 
 class HeadOptions(BaseModel):
     n_best: int = Field(20, ge=1, description="spans kept")
+
+class PairOptions(BaseModel):
+    low: int = 1
+    high: int = 2
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        if self.low >= self.high:
+            raise ValueError(f"`low` must be below `high`, not {self.high} and {self.low}")
+        return self
 
 class Head:
     def __init__(self, options):
@@ -97,6 +107,7 @@ def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     acme = record(
         "acme",
         ("head", HeadSpec(name="broken", target=f"{at}Broken", options=f"{at}HeadOptions")),
+        ("head", HeadSpec(name="pair", target=f"{at}Head", options=f"{at}PairOptions")),
         ("head", HeadSpec(name="odd", target=f"{at}Head", options=f"{at}NotOptions")),
         ("metric", MetricSpec(name="f1", target=f"{at}Other")),
         (

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from ftr.config.components import SECTIONS
 from ftr.config.json_schema import json_schema
+from ftr.config.keys import SECTIONS
 from ftr.config.resolve import flat, resolve
 from ftr.registry.registry import Registry
 

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from ftr import __version__
-from ftr.cli.main import COMMANDS, main
-from ftr.config.components import KNOWN_KEYS
-from ftr.config.renamed import RENAMED, RENAMED_OPTIONS
+from ftr.cli.main import COMMANDS, RENAMED_OPTIONS, main
+from ftr.config.keys import KNOWN_KEYS, RENAMED
 from ftr.config.resolve import flat, resolve
 from ftr.config.schema import SWEEP_KEYS
 from ftr.config.sweep import resolve_sweep

@@ -11,16 +11,15 @@ from typing import Any
 import pytest
 
 from ftr.cli.main import main
-from ftr.config.components import KNOWN_KEYS
 from ftr.config.json_schema import json_schema, sweep_schema
+from ftr.config.keys import KNOWN_KEYS
 from ftr.config.parse import GROUPS
 from ftr.config.resolve import flat, resolve
-from ftr.config.schema import SWEEP_KEYS
+from ftr.config.schema import SWEEP_KEYS, SweepConfig
 from ftr.config.space import grid_points
 from ftr.config.sweep import (
     ALL_COMBINATIONS,
     ResolvedSweep,
-    SweepConfig,
     ranked_by,
     recorded_sweep,
     resolve_sweep,
@@ -154,12 +153,12 @@ def test_without_any_space_it_says_how_to_write_one(registry: Registry) -> None:
             match=r"give a key an expression, for example `learning_rate=loguniform\(1e-5,1e-4\)`",
         ):
             resolve_sweep(words, registry)
-    with pytest.raises(ConfigError, match="nothing says which `dataset`"):
+    with pytest.raises(ConfigError, match="no task given") as caught:
         resolve_sweep(["trials=3"], registry)
+    assert {"task", "dataset", "metrics"} <= set(caught.value.keys)
     with pytest.raises(
         PluginError,
-        match=r"the search space of task `crooked` \(lab-tasks 0.1\): `epochs` is 3, and no "
-        r"expression",
+        match=r"the search space of task `crooked` \(lab-tasks 0.1\): `epochs` is 3",
     ):
         resolve_sweep(["task=crooked"], registry)
 
@@ -207,8 +206,7 @@ def test_an_expression_that_yaml_cuts_in_two_is_told(registry: Registry, tmp_pat
     (tmp_path / "sweep.yaml").write_text("train: {warmup: uniform(0,0.2)}\n")
     message = failure(registry, "config=sweep.yaml")
     assert message.startswith(
-        "`train.warmup` is `uniform(0` (config file sweep.yaml): its parenthesis is not closed; "
-        "inside the braces"
+        "`train.warmup` is `uniform(0` (config file sweep.yaml): its parenthesis is not closed"
     )
 
 
@@ -411,11 +409,11 @@ def test_searcher_and_number_of_trials(
         ),
         (
             ["epochs=grid(1,2)", "searcher=random"],
-            "needs `searcher=grid`, not `random`: write that, or `choice` for `grid`.",
+            "needs `searcher=grid`, not `random`",
         ),
         (
             ["epochs=uniform(1,2)", "searcher=grid"],
-            "`epochs` is `uniform(1,2)` (command line), and a grid cannot go through all of that",
+            "`epochs` is `uniform(1,2)` (command line), which has too many values for a grid",
         ),
         (
             ["seed=randint(0,1000)", "batch_size=randint(1,1000)", "searcher=grid"],
@@ -423,11 +421,11 @@ def test_searcher_and_number_of_trials(
         ),
         (
             ["batch_size=choice(1,2)", "scheduler=pbt"],
-            "`batch_size` (command line) cannot change in the middle of a training",
+            "`batch_size` (command line) cannot change during a training",
         ),
         (
             ["learning_rate=uniform(1,2)", "scheduler=pbt", "repeats=2"],
-            "`scheduler=pbt` changes a trial while it trains",
+            "`repeats=2`",
         ),
         (
             ["epochs=choice(1,2)", "searcher=bayes"],

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from ftr.config.components import KNOWN_KEYS
+from ftr.config.keys import KNOWN_KEYS
 from ftr.config.parse import parse_mapping
 from ftr.config.resolve import flat, resolve
 from ftr.config.trainer import OWN_KEYS, PASSED, SET_BY_FTR, check_trainer

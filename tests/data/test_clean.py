@@ -199,7 +199,7 @@ def test_heads_without_texts_are_refused_by_name() -> None:
         (DataConfig(clean=("html",)), "data.clean"),
         (DataConfig.model_validate({"augment": {"swap": 0.1}}), "data.augment"),
     ):
-        with pytest.raises(ConfigError, match=rf"`{key}` changes texts, and head `ner`"):
+        with pytest.raises(ConfigError, match=rf"`{key}` .*head `ner`"):
             check_texts(data, words, "ner")
     check_texts(DataConfig(), words, "ner")
     check_texts(DataConfig(clean=("html",)), TEXT, "text")

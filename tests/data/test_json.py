@@ -174,5 +174,5 @@ def test_parquet_with_null_cells(tmp_path: Path) -> None:
     assert prepared.labels == ("0", "1")
     assert causes(prepared) == {"a.parquet:2": "empty text"}
     (tmp_path / "b.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-30])
-    with pytest.raises(DataError, match=r"b\.parquet` is no readable Parquet file"):
+    with pytest.raises(DataError, match=r"b\.parquet` is not a readable Parquet file"):
         load(tmp_path / "b.parquet")

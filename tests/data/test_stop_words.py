@@ -49,7 +49,7 @@ def test_an_unknown_language_is_refused_with_those_there_are() -> None:
 
 
 def test_heads_that_look_for_answers_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"`data.stop_words` cannot go with head `reader`"):
+    with pytest.raises(ConfigError, match=r"`data.stop_words` cannot be used with head `reader`"):
         check_texts(DataConfig(stop_words="en"), QA, "reader")
 
 
@@ -58,7 +58,7 @@ def test_heads_that_look_for_answers_are_refused() -> None:
     [
         (
             ["task=qa", "data.stop_words=en"],
-            "`data.stop_words` cannot go with head `extractive-qa`",
+            "`data.stop_words` cannot be used with head `extractive-qa`",
         ),
         (
             ["task=sentiment", "data.stop_words=qq", "dataset.train=nowhere.csv"],

@@ -1,6 +1,8 @@
 """CSV and TSV in the forms people have them."""
 
+import csv
 import gzip
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -251,3 +253,11 @@ def test_a_quote_that_never_closes_is_named_with_the_line_it_opens_on(tmp_path: 
         load(path)
     with pytest.raises(DataError, match=r"the quote that opens on line 8 is never closed"):
         read_unlabelled(path, TEXT)
+
+
+def test_long_cells_are_read_in_threads_and_the_limit_of_csv_stays(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", f"text,label\n{'long ' * 40_000},x\nb,y\n")
+    limit = csv.field_size_limit()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: len(texts(prepare(path))[0]), range(8)))
+    assert (found, csv.field_size_limit()) == ([200_000] * 8, limit)

@@ -24,13 +24,13 @@ from trainings import QUESTIONS, REVIEWS, train
 SHORT = {"epochs": 0.3, "baselines": False}
 TEXTS = ["good", "the film was very bad and boring and it was a poor story", "great great film"]
 KINDS = ("xlnet", "t5", "gemma2", "big_bird", "longformer", "qwen2")
-REFUSED = {"fnet": "takes padding for text", "reformer": "fails on two short texts"}
+REFUSED = {"fnet": "reads padding as text", "reformer": "fails on two short texts"}
 NO_CLASSIFIER = {
     "splinter": "has no `AutoModelForSequenceClassification`",
     "led": "has no",
     "mamba": "has no",
 }
-PADDED = dict.fromkeys(("fnet", "yoso", "canine", "convbert"), "takes padding for text")
+PADDED = dict.fromkeys(("fnet", "yoso", "canine", "convbert"), "reads padding as text")
 CHOSEN = (
     [*ENCODERS, *DECODERS]
     if os.environ.get("FTR_ALL_KINDS")

@@ -230,7 +230,7 @@ def test_adapters_train_on_and_adapters_on_adapters_are_refused(
     assert again.record["untrained"]["accuracy"] == adapters.scores["accuracy"]
     assert (again.model / "config.json").is_file()
     with pytest.raises(
-        ConfigError, match=r"`train.lora.rank`.*`model` is adapters itself.*train.lora.merge=true"
+        ConfigError, match=r"`train.lora.rank`.*`model` consists of adapters.*train.lora.merge=true"
     ):
         train({**LORA, "epochs": 1}, dataset=reviews, model=adapters.model, output=tmp_path)
 
@@ -243,7 +243,7 @@ def test_adapters_whose_base_is_gone_say_so(
     shutil.rmtree(base)
     with pytest.raises(
         ModelError,
-        match=r"are for the model in `.*base`, which is not there: .*base_model_name_or_path",
+        match=r"are for the model in `.*base`, which does not exist: .*base_model_name_or_path",
     ):
         ftr.load(run.path)
     (run.model / "adapter_model.safetensors").rename(run.model / "adapter_model.bin")

@@ -261,7 +261,7 @@ def test_freezing_everything_is_refused_naming_both_keys() -> None:
         ),
         (
             {"train": {"frozen_epochs": 2}},
-            "`train.frozen_epochs` says when `train.unfreeze` begins",
+            "`train.frozen_epochs` has no effect without `train.unfreeze`",
         ),
         (
             {"epochs": 1, "train": {"freeze": 1, "unfreeze": 1}},

@@ -173,7 +173,7 @@ def test_the_plugins_command_tells_the_story(python: Path, tmp_path: Path) -> No
     for line in (
         "task: qa (shadows that of `shady` (ftr-shady 3.1))",
         "task: mood (another plugin uses this name, `south` (ftr-south 2.5): ask for north:mood)",
-        "keeps this name: ask for shady:qa)",
+        "ask for shady:qa)",
         "cause: ValueError: boom (`ftr plugins --traceback broken`)",
         "cause: it requires `ftr<0.0.1`",
     ):

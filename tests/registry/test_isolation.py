@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ftr.registry.isolation import isolated, loading, prints_caught
+from ftr.registry.isolation import captured_prints, isolated, loading
 
 Installer = Callable[..., None]
 Ftr = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -182,14 +182,14 @@ def test_threads_that_catch_prints_at_once_leave_the_streams_as_they_were(
     caught: list[str] = []
 
     def late() -> None:
-        with prints_caught("stdout", "stderr") as text:
+        with captured_prints("stdout", "stderr") as text:
             inner.set()
             outer.wait(10)
             print("late")
         caught.extend(text)
 
     thread = threading.Thread(target=late)
-    with prints_caught("stdout", "stderr") as text:
+    with captured_prints("stdout", "stderr") as text:
         thread.start()
         inner.wait(10)
         print("early")

@@ -20,7 +20,7 @@ from ftr.config.parse import registry_for
 from ftr.config.resolve import resolve
 from ftr.errors import ConfigError, RequestError
 from ftr.registry import plugin_files, trust
-from ftr.registry.registry import get_registry, registry_again, registry_with
+from ftr.registry.registry import get_registry, registry_for_record, registry_with
 
 Installer = Callable[..., None]
 Ftr = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -63,7 +63,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.delenv(plugin_files.VARIABLE, raising=False)
     get_registry.cache_clear()
     yield tmp_path
-    plugin_files.forget(None)
+    monkeypatch.delenv(plugin_files.VARIABLE, raising=False)
+    plugin_files.forget()
     get_registry.cache_clear()
 
 
@@ -168,7 +169,7 @@ def test_a_file_that_cannot_be_a_plugin_is_refused_before_it_is_run(
 
 def test_a_plugin_without_a_file_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--plugin"]) == 2
-    assert "`--plugin` is given without a file" in capsys.readouterr().err
+    assert "`--plugin` needs a file" in capsys.readouterr().err
 
 
 def test_a_file_that_fails_is_one_line_and_half_of_it_is_not_there(ftr: Ftr, file: Path) -> None:
@@ -209,7 +210,9 @@ def test_a_file_stands_beside_installed_plugins_of_the_same_names(
 def test_targets_are_found_in_the_file_also_by_what_is_imported_later(
     here: Path, file: Path
 ) -> None:
+    environment = dict(os.environ)
     registry = registry_with(["my_task.py"])
+    assert dict(os.environ) == environment
     assert registry.target("metric", "pine").cones == 3  # type: ignore[attr-defined]
     assert registry_with([file]) is registry, "the same file is loaded once"
     assert sys.modules["my_task"].__file__ == str(file)
@@ -237,8 +240,8 @@ def test_a_recorded_file_is_found_again_or_named(
 ) -> None:
     known = {str(file): sha256(file)}
     trust.remember([trust.plugin(known[str(file)])])
-    assert registry_again(known).has("metric", "pine")
-    plugin_files.forget(None)
+    assert registry_for_record(known).has("metric", "pine")
+    plugin_files.forget()
     get_registry.cache_clear()
     file.write_text(f"{SOURCE}\n# more\n", encoding="utf-8")
     with pytest.raises(
@@ -246,7 +249,7 @@ def test_a_recorded_file_is_found_again_or_named(
         match=r"my_task\.py` is not the plugin file that this was made with \(sha256 .*: restore "
         r"it, or use it",
     ):
-        registry_again(known)
+        registry_for_record(known)
     moved = here / "elsewhere" / "my_task.py"
     moved.parent.mkdir()
     file.rename(moved)
@@ -255,10 +258,10 @@ def test_a_recorded_file_is_found_again_or_named(
         match=r"my_task\.py` that this was made with is missing: put it back, or give it with "
         r"`--plugin FILE`",
     ):
-        registry_again(known)
+        registry_for_record(known)
     assert capsys.readouterr().err == ""
     registry_with([moved])
-    (record,) = registry_again(known).files
+    (record,) = registry_for_record(known).files
     assert record.origin == str(moved)
     assert capsys.readouterr().err.startswith(
         f"ftr: `{moved}` is not the plugin file that this was made with"
@@ -275,18 +278,18 @@ def test_a_recorded_file_that_this_user_neither_named_nor_trained_with_is_not_ru
             match=r"my_task\.py` would be run because this folder names it.*`--plugin "
             r".*my_task\.py`",
         ) as caught:
-            registry_again(known)
+            registry_for_record(known)
         assert (
             len(str(caught.value).splitlines()) == 1
             and plugin_files.named() == ()
             and "my_task" not in sys.modules
         )
     registry_with([file])
-    assert registry_again(known).has("metric", "pine"), "it was named"
-    plugin_files.forget(None)
+    assert registry_for_record(known).has("metric", "pine"), "it was named"
+    plugin_files.forget()
     get_registry.cache_clear()
     with pytest.raises(RequestError, match="would be run because"):
-        registry_again(known)
+        registry_for_record(known)
 
 
 def test_content_is_trusted_wherever_it_lies_and_nothing_else_at_its_place(
@@ -297,11 +300,11 @@ def test_content_is_trusted_wherever_it_lies_and_nothing_else_at_its_place(
     (here / "received").mkdir()
     copy = here / "received" / "my_task.py"
     copy.write_bytes(file.read_bytes())
-    assert registry_again({str(copy): digest}).has("metric", "pine")
+    assert registry_for_record({str(copy): digest}).has("metric", "pine")
     # The file was found by a record, which does not make it one that the user named.
     copy.write_text("raise AssertionError('run')", encoding="utf-8")
     with pytest.raises(RequestError, match="would be run because this folder names it"):
-        registry_again({str(copy): sha256(copy)})
+        registry_for_record({str(copy): sha256(copy)})
 
 
 def test_what_has_the_hash_is_what_runs(
@@ -317,7 +320,7 @@ def test_what_has_the_hash_is_what_runs(
         invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
     )
     assert plugin_files.load(file, digest).Pine.cones == 3
-    plugin_files.forget(None)
+    plugin_files.forget()
 
     def swapped(content: Path | bytes) -> str:
         found = sha256(content)
@@ -327,7 +330,7 @@ def test_what_has_the_hash_is_what_runs(
 
     trust.remember([trust.plugin(digest)])
     monkeypatch.setattr(plugin_files, "sha256", swapped)
-    registry = registry_again({str(file): digest})
+    registry = registry_for_record({str(file): digest})
     assert not registry.has("metric", "pine") and "my_task" not in sys.modules
     assert any(
         "AssertionError" not in plugin.cause and plugin.status == "failed"

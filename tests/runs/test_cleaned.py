@@ -131,7 +131,7 @@ def test_the_command_answers_in_the_same_places_and_names_rows_of_which_nothing_
 
 def test_what_is_cleaned_is_part_of_the_model(run: RunResult, dirty: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"`data\.clean`: what is cleaned from texts is part of the model"
+        ConfigError, match=r"`data\.clean`: the cleaning of texts is part of the model"
     ):
         evaluate(run.path, [f"dataset={dirty}", "data.clean=urls"])
     assert evaluate(run.path, [f"dataset={dirty}"]).rows == 60

@@ -39,7 +39,7 @@ def test_a_run_is_found_by_its_path_and_by_the_start_of_its_name(tmp_path: Path)
     ):
         RunDirectory.open("2026-", str(tmp_path))
     with pytest.raises(
-        RequestError, match=r"`2025` is no run directory: it has no `run.json`. Runs under"
+        RequestError, match=r"`2025` is not a run directory: it has no `run.json`. Runs under"
     ):
         RunDirectory.open("2025", str(tmp_path))
     with pytest.raises(RequestError, match=r"Runs under `.*nowhere`: none"):

@@ -101,7 +101,7 @@ def test_options_of_the_other_file_are_taken(classifier: RunResult, tmp_path: Pa
 def test_keys_that_would_divide_the_data_anew_are_refused(key: str, classifier: RunResult) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"would divide the run's own data anew and score rows it was trained on: give "
+        match=r"would split the run's own data again and score rows it was trained on: give "
         r"`dataset=` as well",
     ):
         evaluate(classifier.path, [key])
@@ -138,5 +138,5 @@ def test_a_split_that_is_not_there_and_a_run_that_is_not_there_are_named(
     )
     with pytest.raises(DataError, match=r"`--split validation`: the data has only `\w+`."):
         evaluate(classifier.path, [f"dataset={data}"], split="validation")
-    with pytest.raises(RequestError, match=r"is no run directory: it has no `run.json`"):
+    with pytest.raises(RequestError, match=r"is not a run directory: it has no `run.json`"):
         evaluate(tmp_path / "nowhere")

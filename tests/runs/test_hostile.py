@@ -125,7 +125,7 @@ def seen(folder: Path) -> dict[str, tuple[int, int, bytes]]:
 @pytest.fixture(autouse=True)
 def _forget_plugins() -> object:
     yield
-    plugin_files.forget(None)
+    plugin_files.forget()
     get_registry.cache_clear()
 
 

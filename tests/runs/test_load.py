@@ -230,8 +230,8 @@ def test_weights_that_were_changed_are_noticed_wherever_they_are_used(
     for given in (run, run / "model"):
         with pytest.raises(
             ModelError,
-            match=r"run/model/model.safetensors` is not the file that this run saved \(its sha256 "
-            r"is another",
+            match=r"run/model/model.safetensors` is not the file that this run saved: its sha256 "
+            r"differs",
         ):
             ftr.load(given)
     (tmp_path / "in.txt").write_text("good film\n")

@@ -17,7 +17,7 @@ from ftr.errors import DataError, FtrError, PluginError, RequestError
 from ftr.registry import plugin_files
 from ftr.registry.registry import get_registry, registry_with
 from ftr.runs.evaluate import evaluate
-from ftr.study.study import resume
+from ftr.study.resume import resume
 from trainings import REVIEWS, Settings
 
 METHODS = (
@@ -144,7 +144,7 @@ def file(place: Path, tiny_bert: Path) -> Iterator[Path]:
     )
     registry_with([path])
     yield path
-    plugin_files.forget(None)
+    plugin_files.forget()
     get_registry.cache_clear()
 
 
@@ -269,10 +269,10 @@ def test_the_record_says_which_file_and_what_was_in_it(finished: Path, file: Pat
 def forgotten(finished: Path) -> Iterator[None]:
     """Let this process be one that has never heard of the file."""
     before = list(plugin_files.named())
-    plugin_files.forget(None)
+    plugin_files.forget()
     get_registry.cache_clear()
     yield
-    plugin_files.forget(None)
+    plugin_files.forget()
     get_registry.cache_clear()
     registry_with(before)
 
@@ -281,10 +281,10 @@ def forgotten(finished: Path) -> Iterator[None]:
 def test_load_evaluate_and_resume_find_the_file_again(finished: Path, file: Path) -> None:
     (prediction,) = ftr.load(finished).predict(["the film was good"])
     assert set(prediction["probabilities"]) == {"bad", "good", "so so"}
-    plugin_files.forget(None)
+    plugin_files.forget()
     get_registry.cache_clear()
     assert evaluate(finished).scores.keys() == {"found"}
-    plugin_files.forget(None)
+    plugin_files.forget()
     get_registry.cache_clear()
     assert resume(finished, say=lambda line: None).path == finished
 

@@ -17,7 +17,7 @@ import pytest
 
 from ftr.errors import ConfigError, DataError, ModelError, RequestError, RunError
 from ftr.runs.directory import LOCK, hold
-from ftr.study.study import resume
+from ftr.study.resume import resume
 from ftr.train.checkpoint import BestCheckpoint
 from ftr.train.checkpoint_manager import CheckpointManager
 from ftr.train.session import Session
@@ -190,7 +190,7 @@ def test_damaged_checkpoints_are_named_and_the_one_before_is_taken(
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\1")
     result = resumed(run)
     assert (
-        "step-00000008` is left out: `model.safetensors` is not the file that was written"
+        "step-00000008` is damaged, and was removed: `model.safetensors` is not the file that was written"
         in capfd.readouterr().err
     )
     assert [part["step"] for part in result.record["resumed"]] == [6] and outcome(
@@ -242,7 +242,7 @@ def test_a_run_that_is_done_trains_nothing(tiny_bert: Path, reviews: Path, tmp_p
         cut_off(patch, Session, "__init__", 1)
         again = resume(done.path, say=said.append)
     assert said == [f"`{done.path}` is done: there is nothing to resume"]
-    assert again.scores == done.scores and outcome(done.path) == before
+    assert again.record == done.record and outcome(done.path) == before
 
 
 def test_settings_must_be_those_of_the_run(

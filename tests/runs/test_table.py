@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ftr.runs.report import score_table
+from ftr.runs.report import score_table, table
 
 SCORES = {"accuracy": 0.9, "f1": 0.8, "f1_macro": 0.8, "confusion_matrix": [[1]]}
 
@@ -14,6 +14,14 @@ def record(**more: Any) -> dict[str, Any]:
         "scores": {"validation": SCORES, "test": SCORES},
         **more,
     }
+
+
+def test_a_table_is_aligned_and_leaves_out_empty_columns() -> None:
+    assert table([("A", "B", "C"), ("x", "", 1), ("long", "", 22)]) == [
+        "A     C",
+        "x     1",
+        "long  22",
+    ]
 
 
 def test_without_baselines_the_header_is_one_line() -> None:
@@ -35,7 +43,7 @@ def test_a_wide_table_names_each_split_once_above_its_columns() -> None:
         "accuracy    0.5000  0.7500     0.9000   0.9000      0.9000",
         "f1               -  0.7000     0.8000   0.8000      0.8000",
     ]
-    assert score_table(record(baselines=baselines), markdown=True)[0] == (
+    assert score_table(record(baselines=baselines), as_markdown=True)[0] == (
         "|  | test, majority | test, tf-idf | test, untrained | test, trained | validation, "
         "trained |"
     )

@@ -22,9 +22,10 @@ def ray_here() -> Iterator[None]:
     """Ray's processes on this machine; a sweep uses them and leaves them running."""
     from ftr.config.schema import ComputeConfig
     from ftr.registry.registry import get_registry
-    from ftr.study.search import connected
+    from ftr.runs.launch import connected
+    from ftr.study.search import TUNE_SETTINGS
 
-    with connected(ComputeConfig(), get_registry(), lambda line: None):
+    with connected(ComputeConfig(), get_registry(), lambda line: None, TUNE_SETTINGS):
         yield
 
 

@@ -95,7 +95,7 @@ def test_spans_score_the_means_of_the_scores_and_the_threshold_is_tuned_anew(
     state = dict(predictor.card.state)
     assert state == json.loads((tmp_path / "ensemble" / "run.json").read_text())["state"]
     assert state["no_answer_threshold"] == pytest.approx(
-        predictor.tune(rows)["no_answer_threshold"], abs=1e-5
+        predictor.calibrate(rows)["no_answer_threshold"], abs=1e-5
     )
     assert state["no_answer_threshold"] != read_card(reader.model).state["no_answer_threshold"]
 

@@ -58,8 +58,8 @@ def other_threshold(path: Path) -> None:
             lambda path: alter(path / "model" / "ftr.json", max_length=32),
             "its `max_length` is 32, not 48",
         ),
-        ("top2", other_tokenizer, "its tokenizer is another"),
-        ("top2", other_rows, "its validation rows are others"),
+        ("top2", other_tokenizer, "its tokenizer is different"),
+        ("top2", other_rows, "its validation rows are different"),
         (
             "top2",
             other_questions,

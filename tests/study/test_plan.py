@@ -24,7 +24,7 @@ def planned(**keys: Any) -> Plan:
 
 
 @pytest.mark.parametrize(
-    ("keys", "kind", "joined", "apart"),
+    ("keys", "kind", "joined", "varied"),
     [
         ({"seeds": 2, "seed": 7}, "seeds", None, [{"seed": 7}, {"seed": 8}]),
         ({"cv__folds": 2}, "folds", None, [{"fold": 0}, {"fold": 1}]),
@@ -43,13 +43,13 @@ def planned(**keys: Any) -> Plan:
     ],
 )
 def test_members_differ_in_what_is_asked(
-    keys: dict[str, Any], kind: str, joined: str | None, apart: list[dict[str, int]]
+    keys: dict[str, Any], kind: str, joined: str | None, varied: list[dict[str, int]]
 ) -> None:
     plan = planned(**keys)
-    assert (plan.kind, plan.joined, [member.apart for member in plan.members]) == (
+    assert (plan.kind, plan.joined, [member.varied for member in plan.members]) == (
         kind,
         joined,
-        apart,
+        varied,
     )
 
 
@@ -66,7 +66,7 @@ def test_members_differ_in_what_is_asked(
 def test_a_member_is_a_run_that_can_be_asked_for_alone(keys: dict[str, Any]) -> None:
     for member in planned(**keys).members:
         assert not member.config.several
-        for key, value in member.apart.items():
+        for key, value in member.varied.items():
             place = {
                 "fold": member.config.cv.fold,
                 "bootstrap": member.config.data.bootstrap,

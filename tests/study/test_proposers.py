@@ -98,7 +98,7 @@ def test_a_configuration_without_a_score_is_no_news_and_a_score_counts_once(name
         assert proposer.propose(number) is not None
         proposer.tell(number, score)
         proposer.tell(number, 0.9)
-    assert isinstance(proposer, TuneProposer) and proposer.told == {0, 1, 2, 3, 4}
+    assert isinstance(proposer, TuneProposer) and proposer.scored == {0, 1, 2, 3, 4}
     assert all(proposer.propose(number) is not None for number in range(5, 5 + WARM_UP))
 
 

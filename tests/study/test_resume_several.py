@@ -15,7 +15,7 @@ from ftr.cluster.storage import Storage
 from ftr.errors import ConfigError, RequestError, RunError
 from ftr.runs.directory import LOCK, RunDirectory
 from ftr.runs.run import is_resumable
-from ftr.study.members import Whole
+from ftr.study.members import Combined
 from ftr.train.session import Session
 from ftr.train.trainer import StepTrainer
 from interruptions import cut_off, interrupted, resumed
@@ -106,7 +106,7 @@ def undisturbed(
         pytest.param(
             "bagging", (Session, "predict", 5), ("done", "interrupted"), marks=pytest.mark.slow
         ),
-        pytest.param("bagging", (Whole, "move_in", 1), ("done", "done"), marks=pytest.mark.slow),
+        pytest.param("bagging", (Combined, "move_in", 1), ("done", "done"), marks=pytest.mark.slow),
         ("boosting", (StepTrainer, "training_step", STEPS + 7), ("done", "interrupted")),
     ],
 )

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from clusters import Size, ray_cluster
-from ftr.cluster.places import Place
+from ftr.cluster.location import Location
 from ftr.config.schema import ComputeConfig
 from ftr.errors import RunError
 from ftr.registry.registry import get_registry
-from ftr.study.search import connected
+from ftr.runs.launch import connected
+from ftr.study.search import TUNE_SETTINGS
 from interruptions import command, words
 from s3 import CREDENTIALS, s3_server
 from sweeps import TINY, events_of
@@ -27,16 +28,16 @@ KEY = "Secret77KeyOfMine"
 
 
 @contextlib.contextmanager
-def collected(place: Place, found: dict[str, bytes]) -> Iterator[None]:
+def collected(location: Location, found: dict[str, bytes]) -> Iterator[None]:
     """Collect all that ever lies in a place while the context lasts."""
     over = threading.Event()
 
     def look(folder: str) -> None:
-        for name, is_folder in place.entries(folder).items():
+        for name, is_folder in location.entries(folder).items():
             path = f"{folder}/{name}" if folder else name
             if is_folder:
                 look(path)
-            elif (content := place.read(path)) is not None:
+            elif (content := location.read(path)) is not None:
                 found[f"{path} of {len(content)}"] = content
 
     def watch() -> None:
@@ -87,7 +88,7 @@ def test_no_file_of_a_sweep_has_the_secrets_that_its_trials_use(
             "baselines": False,
             "compute.storage": uri,
         }
-        with collected(Place.open(uri), found):
+        with collected(Location.open(uri), found):
             driver = command("sweep", *words(asked))
             out, err = driver.communicate(timeout=500)
     assert driver.returncode == 0, err
@@ -127,7 +128,7 @@ def test_credentials_of_the_driver_reach_trials_on_a_node_by_no_runtime_environm
         _, err = driver.communicate(timeout=400)
         assert driver.returncode == 0, err
         compute = ComputeConfig(address=cluster.address, storage="s3://trials/kept")
-        with connected(compute, get_registry(), lambda line: None):
+        with connected(compute, get_registry(), lambda line: None, TUNE_SETTINGS):
             shown = str(ray.get_runtime_context().runtime_env)
             told = ray.get(ray.remote(lambda: dict(os.environ)).remote())
     assert "env_vars" in shown and "AWS_" not in shown and KEY not in shown

@@ -16,7 +16,7 @@ MEAN = (0.5 + 0.7) / 2
 SPACE = space_of(learning_rate="loguniform(1e-5,1e-1)", batch_size="choice(8,16,32)")
 
 
-class Listening:
+class Listening(Proposer):
     """Draws at random, and remembers what it is told."""
 
     def __init__(self) -> None:
@@ -229,7 +229,7 @@ def test_a_searcher_that_comes_to_other_values_goes_on_with_what_was_tried_and_s
     whole = searched("random", 3)
     again = rehearsal(make_proposer("random", SPACE, "max", 8), trials=4)
     (note,) = again.recall(whole.events)
-    assert note.startswith("the searcher does not come to the values of trial 0 again")
+    assert "the values of trial 0" in note
     assert again.table() == whole.table()
     spec = again.next()
     assert spec is not None and spec["trial"] == 3

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ftr.cli.main import main
-from ftr.study.sweep import resume_sweep
 from ftr.study.trials import rank, replay, winner
-from sweeps import TINY, ended, events_of, ranking, search, started
+from sweeps import TINY, ended, events_of, ranking, resume_sweep, search, started
 from trainings import Settings, lines
 
 if TYPE_CHECKING:
@@ -346,10 +345,8 @@ def test_a_metric_the_task_does_not_report_ends_it_with_the_scores_there_are(
     out, err = capfd.readouterr()
     last = err.splitlines()[-1]
     assert out == "" and "Traceback" not in err and "ftr resume" not in err
-    assert last.startswith(
-        "ftr: error: `metric=f2_macro` is no score of this task. Did you mean `f1_macro`? Choose "
-        "from: accuracy, f1, f1_m"
-    )
+    assert "`metric=f2_macro`" in last and "Did you mean `f1_macro`?" in last
+    assert "accuracy, f1, f1_m" in last
     assert not list((tmp_path / "out").glob("*"))
 
 

@@ -13,8 +13,8 @@ import pytest
 
 import ftr
 from ftr.errors import DataError, RequestError, RunError
-from ftr.runs.directory import RunDirectory
-from ftr.study.directory import FORMAT, SweepDirectory, all_sweeps
+from ftr.runs.directory import RunDirectory, hold
+from ftr.study.directory import FORMAT, SweepDirectory, all_sweeps, open_directory
 
 RECORD: dict[str, Any] = {
     "ftr": "0.1.0",
@@ -52,22 +52,17 @@ def test_a_sweep_is_found_by_its_path_and_by_the_start_of_its_name(tmp_path: Pat
     for name in ("2026-a-1", "2026-b-2"):
         SweepDirectory(tmp_path / name).write(RECORD)
     first, second = all_sweeps(tmp_path)
-    assert (
-        SweepDirectory.open(first.path) == first
-        and SweepDirectory.open("2026-b", str(tmp_path)) == second
-    )
+    assert open_directory(first.path) == first and open_directory("2026-b", str(tmp_path)) == second
     with pytest.raises(
         RequestError,
         match=r"`2026-` is the start of several sweeps. Sweeps under `.*`: .*2026-a-1`, "
         r"`.*2026-b-2`",
     ):
-        SweepDirectory.open("2026-", str(tmp_path))
-    with pytest.raises(
-        RequestError, match=r"`2025` is no sweep directory: it has no `sweep.json`. Sweeps under"
-    ):
-        SweepDirectory.open("2025", str(tmp_path))
-    with pytest.raises(RequestError, match=r"Sweeps under `.*nowhere`: none"):
-        SweepDirectory.open("x", str(tmp_path / "nowhere"))
+        open_directory("2026-", str(tmp_path))
+    with pytest.raises(RequestError, match=r"`2025` is no run directory"):
+        open_directory("2025", str(tmp_path))
+    with pytest.raises(RequestError, match=r"under `.*nowhere`: none"):
+        open_directory("x", str(tmp_path / "nowhere"))
 
 
 def test_a_sweep_can_be_moved(tmp_path: Path) -> None:
@@ -77,7 +72,8 @@ def test_a_sweep_can_be_moved(tmp_path: Path) -> None:
         path.read_text() for path in sweep.path.rglob("*") if path.is_file()
     )
     (tmp_path / "there").mkdir()
-    moved = SweepDirectory.open(sweep.path.rename(tmp_path / "there" / "renamed"))
+    moved = open_directory(sweep.path.rename(tmp_path / "there" / "renamed"))
+    assert isinstance(moved, SweepDirectory)
     assert moved.read()["space"] == RECORD["space"]
     moved.journal.append("resume")
     assert [event["event"] for event in moved.journal.read()] == ["open", "trial", "resume"]
@@ -120,10 +116,10 @@ def test_a_damaged_record_is_named(tmp_path: Path, text: str, named: str) -> Non
 def test_a_second_process_that_would_drive_the_sweep_is_refused(tmp_path: Path) -> None:
     sweep = made(tmp_path)
     code = (
-        "from pathlib import Path; from ftr.study.directory import SweepDirectory\n"
-        f"with SweepDirectory(Path({str(sweep.path)!r})).lock(): print('held')"
+        "from pathlib import Path; from ftr.runs.directory import hold\n"
+        f"with hold(Path({str(sweep.path)!r})): print('held')"
     )
-    with sweep.lock():
+    with hold(sweep.path):
         second = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=False
         )
@@ -179,5 +175,5 @@ def test_a_journal_that_lost_trials_is_refused(tmp_path: Path) -> None:
         RunDirectory(sweep.trial_path(number)).write({})
     assert len(sweep.events()) == 3
     RunDirectory(sweep.trial_path(2)).write({})
-    with pytest.raises(DataError, match="it does not tell of trial 2, which is there"):
+    with pytest.raises(DataError, match="no event of trial 2"):
         sweep.events()

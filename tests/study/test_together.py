@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,7 +17,7 @@ import ftr
 from ftr.config.schema import ComputeConfig
 from ftr.errors import RequestError
 from ftr.runs.directory import hold
-from ftr.study.study import Together, at_once
+from ftr.study.study import at_once
 from trainings import REVIEWS, Settings, lines, train
 
 SEEDS: Settings = {
@@ -35,16 +34,11 @@ SEEDS: Settings = {
 @pytest.fixture(scope="module")
 def ray_here() -> Iterator[None]:
     """One Ray for these tests, started as a run starts it."""
-    import ray
-
-    from ftr.cluster.connect import connect
     from ftr.registry.registry import get_registry
-    from ftr.runs.launch import RAY_SETTINGS, signals_kept
+    from ftr.runs.launch import connected
 
-    with signals_kept():
-        connect(ComputeConfig(), get_registry(), lambda line: None, RAY_SETTINGS)
+    with connected(ComputeConfig(), get_registry(), lambda line: None):
         yield
-        ray.shutdown()
 
 
 def test_there_is_room_for_as_many_as_the_cores_hold() -> None:
@@ -108,28 +102,13 @@ def test_members_side_by_side_are_those_in_turn_though_a_process_is_killed(
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_here")
 def test_a_member_that_fails_lets_those_under_way_end_and_no_other_begin(
-    tiny_bert: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_bert: Path, reviews: Path, tmp_path: Path
 ) -> None:
     said: list[str] = []
-    begun, inner = threading.Event(), Together._trained
-
-    def trained(self: Together, member: Any) -> Any:
-        """Let member 1 fail while member 0 is under way, whichever of the threads is the faster
-        one.
-        """
-        if member.number == 1:
-            assert begun.wait(60)
-        record = inner(self, member)
-        assert self.ending.wait(60)
-        return record
-
-    monkeypatch.setattr(Together, "_trained", trained)
     with contextlib.ExitStack() as held:
 
         def say(line: str) -> None:
             said.append(line)
-            if line.startswith("member 0 ("):
-                begun.set()
             if "at a time" in line:
                 (run,) = tmp_path.iterdir()
                 (run / "members/1").mkdir(parents=True)
@@ -166,7 +145,7 @@ def test_an_interrupt_while_a_member_is_being_opened_stops_it_before_an_epoch_en
 
     def say(line: str) -> None:
         if line.startswith("member 0 (") and not heard:
-            # In the thread that opens the member: its task has not begun.
+            # The member is being opened: its task has not begun.
             heard.append(line)
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(1.0)

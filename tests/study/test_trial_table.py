@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 import pytest
+from rich.cells import cell_len
+from rich.console import Console
 
-from ftr.study.table import LiveTable, short_value, table_lines
+from ftr.study.table import LiveTable, short_value, sweep_table
 from ftr.study.trials import SweepState
 
 
@@ -37,7 +39,7 @@ def sweep(
             "train.warmup": 0.1,
             **(values or {}),
         }
-        state.take(
+        state.apply(
             {
                 "event": "trial",
                 "time": 0,
@@ -47,8 +49,8 @@ def sweep(
                 "repeat": 0,
             }
         )
-        state.take({"event": "start", "time": time.time() - 60, "trial": number})
-        state.take(
+        state.apply({"event": "start", "time": time.time() - 60, "trial": number})
+        state.apply(
             {
                 "event": "result",
                 "time": time.time() - 50,
@@ -58,7 +60,7 @@ def sweep(
             }
         )
         if number in failed:
-            state.take(
+            state.apply(
                 {
                     "event": "end",
                     "time": time.time(),
@@ -68,10 +70,19 @@ def sweep(
                 }
             )
         elif number < count - running:
-            state.take(
+            state.apply(
                 {"event": "end", "time": time.time() - 45, "trial": number, "status": "done"}
             )
     return state
+
+
+def table_lines(state: SweepState, primary: str, mode: str, width: int, height: int) -> list[str]:
+    """Return the table as the lines of a terminal without colours."""
+    console = Console(
+        file=io.StringIO(), width=width, markup=False, emoji=False, highlight=False, no_color=True
+    )
+    drawn = console.render_lines(sweep_table(state, primary, mode, width, height), pad=False)
+    return ["".join(segment.text for segment in line).rstrip() for line in drawn]
 
 
 def numbers(lines: list[str]) -> list[int]:
@@ -102,7 +113,7 @@ def test_a_row_a_trial_with_its_parameters_metric_epoch_state_and_time() -> None
         "running",
         "1:00",
     ]
-    assert lines[6:] == ["trial 1 failed: out of ?[31mmemory"], (
+    assert lines[6:] == ["trial 1 failed: out of \\u001b[31mmemory"], (
         "no control character of a cause reaches the terminal"
     )
     assert len({len(line) for line in lines[1:6]}) == 1
@@ -111,7 +122,7 @@ def test_a_row_a_trial_with_its_parameters_metric_epoch_state_and_time() -> None
 def test_trials_that_wait_and_sweeps_that_have_none() -> None:
     assert table_lines(SweepState("max"), "f1", "max", 80, 20) == ["0 trials"]
     state = SweepState("min")
-    state.take({"event": "trial", "time": 0, "trial": 0, "values": {}, "group": 0, "repeat": 0})
+    state.apply({"event": "trial", "time": 0, "trial": 0, "values": {}, "group": 0, "repeat": 0})
     assert [line.split() for line in table_lines(state, "loss", "min", 80, 20)[1:]] == [
         ["trial", "loss", "epoch", "state", "time"],
         ["0", "-", "-", "pending", "-"],
@@ -129,7 +140,7 @@ def test_repeats_say_that_the_best_is_a_mean() -> None:
 
 def test_more_trials_than_lines_leave_the_best_and_those_that_run() -> None:
     state = sweep(40, running=3)
-    state.take({"event": "result", "time": time.time(), "trial": 5, "epoch": 3.0, "value": 0.99})
+    state.apply({"event": "result", "time": time.time(), "trial": 5, "epoch": 3.0, "value": 0.99})
     lines = table_lines(state, "f1", "max", 100, 12)
     assert (
         len(lines) == 12
@@ -142,10 +153,10 @@ def test_more_trials_than_lines_leave_the_best_and_those_that_run() -> None:
 @pytest.mark.parametrize("failed", [(), (3,)])
 def test_it_never_takes_more_room_than_it_has(failed: tuple[int, ...]) -> None:
     state = sweep(30, failed=failed, values={"model": "日本語" * 9})
-    for width in range(90):
-        for height in (1, 2, 3, 4, 5, 10, 40):
-            lines = table_lines(state, "accuracy", "max", width, height)
-            assert len(lines) <= height and all(len(line) <= width for line in lines)
+    sizes = [(width, height) for width in (1, 40, 89) for height in (1, 2, 3, 4, 5, 10, 40)]
+    for width, height in [*sizes, *((width, 10) for width in range(1, 90))]:
+        lines = table_lines(state, "accuracy", "max", width, height)
+        assert len(lines) <= height and all(cell_len(line) <= width for line in lines)
     assert "…" in table_lines(state, "accuracy", "max", 60, 40)[1].split(), (
         "left out parameters are told"
     )
@@ -172,7 +183,9 @@ def test_parameters_are_called_by_their_last_word_where_that_is_clear() -> None:
         (None, "null"),
         ([1, "a"], '[1, "a"]'),
         ("x" * 30, "x" * 19 + "…"),
-        ("a\tb\x07", "a b?"),
+        ("a\tb\x07", "a b\\u0007"),
+        ("[red]:smile:", "[red]:smile:"),
+        ("日本語" * 9, "日本語日本語日本語 …"),
     ],
 )
 def test_values_are_short(value: Any, text: str) -> None:
@@ -184,18 +197,13 @@ def test_where_no_one_watches_events_are_lines_and_there_is_no_table() -> None:
     table = LiveTable("f1", "max", stream)
     table.update(sweep(3))
     table.event("trial 7: epoch 2, f1 0.871 (best so far)")
-    table.say("stopping")
     table.close()
-    assert stream.getvalue() == "trial 7: epoch 2, f1 0.871 (best so far)\nstopping\n"
-    silent = LiveTable("f1", "max", stream := io.StringIO(), enabled=False)
-    silent.event("x")
-    silent.say("x")
-    assert stream.getvalue() == ""
+    assert stream.getvalue() == "trial 7: epoch 2, f1 0.871 (best so far)\n"
 
 
 @dataclass
 class Screen:
-    """A terminal that understands what the table writes: cursor up, erase line, erase below."""
+    """A terminal that understands what the table writes: cursor up, erase line, and styles."""
 
     leader: int
     stream: TextIO
@@ -211,31 +219,33 @@ class Screen:
         except BlockingIOError:
             pass
         lines, row, column = [""], 0, 0
-        for part in re.findall(r"\x1b\[\d*[A-Z]|\r|\n|[^\x1b\r\n]+", self.history):
+        for part in re.findall(r"\x1b\[[?\d;]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", self.history):
             if part == "\r":
                 column = 0
             elif part == "\n":
                 row += 1
                 lines += [""] * (row + 1 - len(lines))
-            elif part == "\x1b[K":
-                lines[row] = lines[row][:column]
-            elif part == "\x1b[J":
-                lines[row:] = [lines[row][:column]]
-            elif part.endswith("A"):
+            elif part == "\x1b[2K":
+                lines[row] = ""
+            elif part.endswith("A") and part[0] == "\x1b":
                 row -= int(part[2:-1])
                 assert row >= 0, "moved above the first line"
+            elif part[0] == "\x1b":
+                assert part[-1] in "mhl", "only styles, and the cursor hidden or shown"
             else:
                 lines[row] = (
                     lines[row][:column].ljust(column) + part + lines[row][column + len(part) :]
                 )
                 column += len(part)
-                assert column < self.width, "this line would wrap"
-        return lines
+                assert column <= self.width, "this line would wrap"
+        return [line.rstrip() for line in lines]
 
 
 @pytest.fixture
 def screen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Screen]:
     monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "90")
+    monkeypatch.setenv("LINES", "20")
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 90, 0, 0))
     with os.fdopen(follower, "w", encoding="utf-8") as stream:
@@ -247,6 +257,7 @@ def test_on_a_terminal_the_table_is_redrawn_in_place(
     screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ftr.study.table.REFRESH_SECONDS", 0.0)
+    monkeypatch.setattr(time, "time", lambda: 1e9)
     table = LiveTable("f1", "max", screen.stream)
     screen.stream.write("before\n")
     for count in [3, 8, 40, 5, *random.Random(0).sample(range(1, 60), 20)]:
@@ -254,26 +265,23 @@ def test_on_a_terminal_the_table_is_redrawn_in_place(
         table._next = 0.0
         table.update(state)
         table.event("not shown: the table shows it")
-        assert screen.show() == ["before", *table_lines(state, "f1", "max", 89, 19), ""]
-    table.say("a line that stays")
-    assert screen.show() == [
-        "before",
-        "a line that stays",
-        *table_lines(state, "f1", "max", 89, 19),
-        "",
-    ]
+        shown = [line for line in screen.show() if line]
+        assert shown == ["before", *table_lines(state, "f1", "max", 90, 19)]
     ended = sweep(2, running=0)
     table._next = time.monotonic() + 100
     table.update(ended)
     table.close()
-    table.say("done")
-    assert screen.show() == [
-        "before",
-        "a line that stays",
-        *table_lines(ended, "f1", "max", 89, 19),
-        "done",
-        "",
-    ]
+    screen.stream.write("done\n")
+    screen.stream.flush()
+    shown = [line for line in screen.show() if line]
+    assert shown == ["before", *table_lines(ended, "f1", "max", 90, 19), "done"]
+    assert screen.history.count("\x1b[?25l") == screen.history.count("\x1b[?25h") == 1
+
+
+def test_colours_can_be_turned_off(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    LiveTable("f1", "max", screen.stream).update(sweep(5, failed=(1,)))
+    assert screen.show() and not re.search(r"\x1b\[[\d;]*3\dm", screen.history)
 
 
 def test_it_is_redrawn_no_more_often_than_people_look(screen: Screen) -> None:

@@ -71,7 +71,7 @@ def test_a_trial_goes_from_pending_to_its_end() -> None:
         ),
     ]
     for event in story:
-        state.take(event)
+        state.apply(event)
         seen += [trial.status for trial in state.trials.values()]
     assert seen == ["pending", "running", "running", "failed"]
     trial = state.trials[4]
@@ -181,6 +181,6 @@ def test_events_of_later_versions_are_left_out() -> None:
 def test_an_event_that_makes_no_sense_is_shown(event: dict[str, Any], named: str) -> None:
     with pytest.raises(
         DataError,
-        match=rf"the journal holds an event that makes no sense \(.*{named}.*\): \{{'event'",
+        match=rf"an invalid event \(.*{named}.*\): \{{'event'",
     ):
         replay([*suggested(0), event], "max")

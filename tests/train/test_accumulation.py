@@ -16,7 +16,7 @@ import torch
 from exhausted import refuse_rows
 from ftr.errors import RunError
 from ftr.train.batches import Shard
-from ftr.train.memory import Ladder
+from ftr.train.hardware import Ladder
 from ftr.train.steps import Objective
 from stepping import Case, trainer_of
 

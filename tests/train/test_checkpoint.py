@@ -72,7 +72,7 @@ def test_a_damaged_file_is_named_and_the_checkpoint_before_is_taken(
         )
     found, (note,) = find_checkpoint(root)
     assert found is not None and found.step == 4
-    assert note.startswith(f"checkpoint `{root / 'step-00000006'}` is left out: `")
+    assert note.startswith(f"checkpoint `{root / 'step-00000006'}` is damaged, and was removed: `")
     assert f"`{name}`" in note or (name, damage) == ("manifest.json", "changed")
     assert find_checkpoint(root)[1] == [], "it is named once, and gone"
 

@@ -14,7 +14,7 @@ import ftr
 from exhausted import recomputes
 from ftr.errors import RunError
 from ftr.testing.tiny import FAMILIES, Family, tiny_checkpoint
-from ftr.train.memory import Fitting, checkpoint_activations, is_out_of_memory
+from ftr.train.hardware import EvaluationLimit, checkpoint_activations, is_out_of_memory
 from stepping import Case
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def test_predictions_with_little_memory_are_those_with_much(
     assert [one["id"] for one in got] == [one["id"] for one in plain]
     assert [one["score"] for one in got] == pytest.approx([one["score"] for one in plain], abs=1e-6)
     tries = len(seen)
-    assert tight.engine.fitting.times > 0
+    assert tight.engine.limit.times > 0
     tight.predict(rows)
     # Nothing is tried twice.
     assert all(rows <= most for rows in seen[tries:])
@@ -63,7 +63,7 @@ def test_one_row_that_cannot_be_predicted_is_said() -> None:
     with pytest.raises(
         RunError, match=r"out of memory in predicting one row of 48 tokens: lower `data.max_length`"
     ):
-        Fitting().descend(1, 48, "auto")
+        EvaluationLimit().descend(1, 48, "auto")
 
 
 def test_what_this_torch_says_when_memory_runs_out_is_known() -> None:

@@ -13,8 +13,8 @@ import torch
 
 from exhausted import Where, machine, refuse_rows
 from ftr.errors import ConfigError, RunError
-from ftr.study.study import resume
-from ftr.train.memory import Ladder, is_out_of_memory
+from ftr.train.hardware import Ladder, is_out_of_memory
+from interruptions import resumed
 from stepping import Case, trainer_of
 from trainings import QUESTIONS, REVIEWS, losses, train
 
@@ -269,10 +269,10 @@ def test_the_size_that_was_found_is_kept_across_resume(
         train(asked, output=tmp_path / "cut")
     (run,) = (tmp_path / "cut").iterdir()
     with machine(lambda model: refuse_rows(model, 2)) as passes:
-        resumed = resume(run, say=lambda line: None)
+        again = resumed(run)
     assert max(passes[0]) <= 2
-    assert resumed.record["memory"]["out_of_memory"] > 0
-    assert losses(resumed) == pytest.approx(losses(whole), abs=1e-5)
+    assert again.record["memory"]["out_of_memory"] > 0
+    assert losses(again) == pytest.approx(losses(whole), abs=1e-5)
 
 
 def test_a_run_with_activation_checkpointing_is_the_same_run(
@@ -299,7 +299,7 @@ def test_a_model_that_cannot_compute_activations_again_is_refused(
         machine(cannot),
         pytest.raises(
             ConfigError,
-            match=r"`train.activation_checkpointing`: a `BertFor.*` of transformers cannot",
+            match=r"`train.activation_checkpointing`: a `BertFor.*` of transformers does not support it",
         ),
     ):
         train(asked, **{"train.activation_checkpointing": True})
@@ -338,5 +338,5 @@ def test_memory_that_runs_out_in_the_optimizer_is_said(
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(torch.optim.AdamW, "step", fail)
-    with pytest.raises(RunError, match="not in a pass, so smaller ones would not help"):
+    with pytest.raises(RunError, match="outside of a pass, so smaller passes would not help"):
         train(asked)

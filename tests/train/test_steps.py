@@ -94,8 +94,7 @@ def test_a_model_without_a_loss_takes_the_heads(
     else:
         with pytest.raises(
             PluginError,
-            match=r"gives no loss for what `collate` gave \(input_ids, .*\), and `loss` of the "
-            r"head",
+            match=r"no loss for what `collate` returned \(input_ids, .*\), and `loss` of the head",
         ):
             trainer.training_step(case.model, trainer.steps[0])
 

@@ -28,7 +28,7 @@ def test_a_step_is_finished_first_and_a_second_signal_stops_at_once(
         with stop.listening():
             stop.deferring = True
             signal.raise_signal(number)
-            assert stop.requested and "once more to stop at once" in capfd.readouterr().err
+            assert stop.requested and "again to stop at once" in capfd.readouterr().err
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(number)
         assert not stop.requested and signal.getsignal(number) is signal.default_int_handler

@@ -26,7 +26,7 @@ def arguments(tmp_path: Path) -> TrainingArguments:
 def test_every_hook_replaces_a_method_of_the_trainer() -> None:
     hooks = [name for name in vars(TrainerHooks) if name[0] == "_" and name[1] != "_"]
     assert hooks and all(callable(getattr(Trainer, name, None)) for name in hooks)
-    assert callable(getattr(Trainer, "_prepare_for_training", None))
+    assert callable(getattr(Trainer, "_prepare_inputs", None))
 
 
 def test_one_gpu_is_used_of_several(arguments: TrainingArguments) -> None:

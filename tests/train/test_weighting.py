@@ -286,11 +286,11 @@ def test_a_head_without_classes_cannot_weigh_them(
         ),
         (
             {"train.class_weights": {"bad:1": None}},
-            r"`train.class_weights` has no number for `bad:1`: write `{name: 2}`",
+            r"`train.class_weights` is .*`bad:1`",
         ),
         (
             {"train.class_weights": {"bad": 0}},
-            r"`train.class_weights` of `bad` is 0: a weight is a number above 0",
+            r"`train.class_weights` is .*`bad` .*above 0",
         ),
         (
             {"train.class_weights": "auto", "train.sampler": "weighted"},

@@ -1,21 +1,24 @@
-"""`ftr evaluate`: scores of a finished run."""
+"""`ftr evaluate`: score a finished run."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ftr.cli.answer import Answer, table
+from ftr.cli.main import Answer
 from ftr.errors import ConfigError
-from ftr.terminal import show
+from ftr.runs.evaluate import evaluate
+from ftr.runs.report import table
+from ftr.terminal import quiet_libraries, show
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Take the run, and other data if wanted."""
+    """Add the run, and other data."""
     parser.add_argument(
-        "run", help="a run directory, its name under runs/, or a sweep (its winner)"
+        "run", help="a run directory, its name under runs/, or a sweep, which means its best run"
     )
     parser.add_argument(
         "settings",
@@ -26,33 +29,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split",
         choices=("train", "validation", "test"),
-        help="which rows (default: test, else validation)",
+        help="split to score (default: test, else validation)",
     )
     parser.add_argument(
         "--calibrate",
         action="store_true",
-        help="choose the threshold anew on the validation rows given, then score the test rows",
+        help="choose the threshold on the given validation rows, then score the test rows",
     )
     parser.add_argument(
         "--save-state",
         action="store_true",
-        help="with --calibrate: let the model keep what was chosen",
+        help="with --calibrate: save the new threshold in the model",
     )
     parser.add_argument(
         "--predictions",
         metavar="FILE",
         type=Path,
-        help="write the predictions there, one JSON object a line",
+        help="write the predictions to FILE, one JSON object per line",
     )
 
 
 def execute(args: argparse.Namespace) -> Answer:
-    """Score, and answer with every score."""
-    from ftr.runs.evaluate import evaluate
-    from ftr.terminal import quiet_libraries
-
+    """Return every score."""
     if args.save_state and not args.calibrate:
-        raise ConfigError("`--save-state` keeps what `--calibrate` chooses: give both.")
+        raise ConfigError("`--save-state` needs `--calibrate`: it saves the calibrated threshold.")
     quiet_libraries()
     result = evaluate(
         args.run,
@@ -66,24 +66,19 @@ def execute(args: argparse.Namespace) -> Answer:
         show(note)
     if result.rejected:
         show(f"{result.split}: {result.rejected} rows rejected")
-    data = {
-        "split": result.split,
-        "rows": result.rows,
-        "rejected": result.rejected,
-        "state": result.state,
-        "scores": result.scores,
-    }
-    lines = [f"{result.split}: {result.rows} rows", table(("score", "value"), _flat(result.scores))]
-    lines += [f"{key}: {value}" for key, value in result.state.items()]
-    return Answer(data, "\n".join(lines))
+    keys = ("split", "rows", "rejected", "state", "scores")
+    lines = [
+        f"{result.split}: {result.rows} rows",
+        *table([("score", "value"), *_flat(result.scores)]),
+        *(f"{key}: {value}" for key, value in result.state.items()),
+    ]
+    return Answer({key: getattr(result, key) for key in keys}, "\n".join(lines))
 
 
-def _flat(scores: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return scores as they are, to the last digit; nested ones by dotted name."""
-    rows: list[tuple[str, str]] = []
+def _flat(scores: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield scores with all digits, nested ones by dotted name."""
     for key, value in scores.items():
         if isinstance(value, dict):
-            rows += [(f"{key}.{name}", text) for name, text in _flat(value)]
+            yield from ((f"{key}.{name}", text) for name, text in _flat(value))
         else:
-            rows.append((key, json.dumps(value)))
-    return rows
+            yield key, json.dumps(value)

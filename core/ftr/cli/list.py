@@ -1,27 +1,41 @@
-"""`ftr list [kind]`: what the installed plugins register, and what is shadowed."""
+"""`ftr list [kind]`: the components that the installed plugins register."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
 
-from ftr.cli.answer import Answer, table
+from ftr.cli.main import Answer
 from ftr.errors import RequestError, did_you_mean
 from ftr.registry.registry import Registered, get_registry
 from ftr.registry.specs import KINDS, Kind
+from ftr.runs.report import table
 
-# Tasks first: they are what most people look for.
+# Tasks first: most people look for them.
 _ORDER: tuple[Kind, ...] = ("task", *(kind for kind in KINDS if kind != "task"))
+_NOTES = {"reachable": "", "shadowed": "shadowed by the built-in", "ambiguous": "name used twice"}
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the command's arguments."""
-    parser.add_argument("kind", nargs="?", help=f"only one kind: {', '.join(_ORDER)}")
+    """Add the kind."""
+    parser.add_argument("kind", nargs="?", help=f"list only this kind: {', '.join(_ORDER)}")
 
 
 def execute(args: Namespace) -> Answer:
     """Return every component, or those of one kind. Raises `RequestError` for an unknown kind."""
     kinds = _ORDER if args.kind is None else (_kind(args.kind),)
     entries = [entry for kind in kinds for entry in get_registry().all(kind)]
-    return Answer([_record(entry) for entry in entries], _text(entries, kinds))
+    rows = [
+        (
+            entry.kind,
+            entry.spec.name if entry.bare_name == "reachable" else entry.qualified,
+            _NOTES[entry.bare_name],
+            entry.spec.summary,
+            _plugin(entry),
+        )
+        for entry in entries
+    ]
+    lines = table([("KIND", "NAME", "NOTE", "SUMMARY", "PLUGIN"), *rows])
+    if not entries:
+        lines = [f"no {' or '.join(kinds)} is registered; `ftr plugins` lists installed plugins"]
+    return Answer([_record(entry) for entry in entries], "\n".join(lines))
 
 
 def _kind(word: str) -> Kind:
@@ -48,35 +62,7 @@ def _record(entry: Registered) -> dict[str, object]:
     }
 
 
-def _text(entries: Sequence[Registered], kinds: Sequence[Kind]) -> str:
-    if not entries:
-        return (
-            f"no {' or '.join(kinds)} is registered; `ftr plugins` says which plugins are installed"
-        )
-    rows = [
-        (entry.kind, _shown(entry), _note(entry), entry.spec.summary, _owner(entry))
-        for entry in entries
-    ]
-    return table(("KIND", "NAME", "NOTE", "SUMMARY", "PLUGIN"), rows)
-
-
-def _shown(entry: Registered) -> str:
-    return entry.spec.name if entry.bare_name == "reachable" else entry.qualified
-
-
-def _note(entry: Registered) -> str:
-    notes = {
-        "reachable": "",
-        "shadowed": "shadowed by the built-in",
-        "ambiguous": "name used twice",
-    }
-    return notes[entry.bare_name]
-
-
-def _owner(entry: Registered) -> str:
+def _plugin(entry: Registered) -> str:
     plugin = entry.plugin
-    return (
-        f"{plugin.name} (built-in)"
-        if plugin.builtin
-        else f"{plugin.name} ({plugin.distribution} {plugin.version})"
-    )
+    origin = "built-in" if plugin.builtin else f"{plugin.distribution} {plugin.version}"
+    return f"{plugin.name} ({origin})"

@@ -1,107 +1,116 @@
-"""The `ftr` command: dispatch, output, errors and exit codes."""
+"""The `ftr` command: its commands, their answers, errors and exit codes."""
 
-import argparse
 import atexit
 import contextlib
 import errno
 import io
+import json
 import logging
+import math
 import os
 import select
 import sys
 import traceback
 import warnings
-from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from argparse import ArgumentParser
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import NoReturn, Protocol
+from types import ModuleType
+from typing import NoReturn
 
 from ftr import terminal
-from ftr.cli.answer import Answer, dumps
-from ftr.config.renamed import RENAMED_OPTIONS
-from ftr.errors import FtrError, PluginError, RequestError, did_you_mean
+from ftr.errors import FtrError, PluginError, RequestError, did_you_mean, in_one_line
 from ftr.paths import fault
+from ftr.registry import plugin_files
+from ftr.registry.discovery import own_version
+from ftr.registry.registry import accusation, get_registry, refresh, registry_with
+from ftr.registry.trust import BASES
 from ftr.terminal import mask, show
 
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """Where a command lives and what it does, in a few words."""
-
-    module: str
-    summary: str
-
-
 COMMANDS = {
-    "run": Command("ftr.cli.run", "fine-tune: one training, one run directory"),
-    "sweep": Command(
-        "ftr.cli.sweep",
-        "search learning rate, batch size, epochs or any other key over many trials",
-    ),
-    "resume": Command("ftr.cli.resume", "go on with a run or sweep that was stopped"),
-    "submit": Command("ftr.cli.submit", "hand a command to a Ray cluster and follow it"),
-    "evaluate": Command("ftr.cli.evaluate", "score a finished run on its own or on other data"),
-    "predict": Command("ftr.cli.predict", "answer or label the rows of a file or of stdin"),
-    "runs": Command("ftr.cli.runs", "list the runs and sweeps made so far"),
-    "list": Command("ftr.cli.list", "what is registered: tasks, datasets, models, heads, metrics"),
-    "show": Command("ftr.cli.show", "the resolved configuration, and where each value came from"),
-    "schema": Command("ftr.cli.schema", "the configuration as JSON Schema"),
-    "plugins": Command("ftr.cli.plugins", "the plugins installed, and what is wrong with them"),
-    "new": Command(
-        "ftr.cli.new",
-        "a package to start from: a task, dataset, head, metric or model of one's own",
-    ),
+    "run": "fine-tune a model: one training, one run directory",
+    "sweep": "search learning rate, batch size, epochs or any other key over many trials",
+    "resume": "resume an interrupted run or sweep",
+    "submit": "run a command on a Ray cluster and follow it",
+    "evaluate": "score a finished run on its own held-out rows or on other data",
+    "predict": "label or answer the rows of a file or of stdin",
+    "runs": "list runs and sweeps",
+    "list": "list the registered tasks, datasets, models, heads and metrics",
+    "show": "print the resolved configuration and the origin of each value",
+    "schema": "print the configuration as JSON Schema",
+    "plugins": "list the installed plugins and their errors",
+    "new": "create a plugin package",
 }
-
-
-class CommandModule(Protocol):
-    """What the module of a command offers."""
-
-    def configure(self, parser: ArgumentParser) -> None:
-        """Add the command's arguments; `--json` is there already."""
-        ...
-
-    def execute(self, args: Namespace) -> Answer:
-        """Do it. Raises `FtrError`."""
-        ...
-
-
-def load_command(name: str) -> CommandModule:
-    """Import the module of the command `name`."""
-    module: CommandModule = import_module(COMMANDS[name].module)
-    return module
-
-
+"""Each command's summary; `ftr.cli.NAME` is its module."""
+RENAMED_OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "evaluate": {"--tune": "--calibrate"},
+    "new": {"--into": "--output"},
+    "submit": {"--fetch": "--output"},
+}
+"""Former names of options, by command. They are refused with the present name."""
 INTERRUPTED = 130
-_PLUGIN = "--plugin"
-_FILES = "FTR_PLUGIN_FILES"
-_BASES = "FTR_BASES"
-_HOW = " `FTR_TRACEBACK=1` shows the traceback."
-_OF_PATHS = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
+_TRACEBACK = " `FTR_TRACEBACK=1` shows the traceback."
+_UNUSABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
 _HELP = """\
 usage: ftr COMMAND [key=value ...] [--json]
 
 {commands}
 
-Settings are key=value, dotted for groups (data.limit=2000 dataset.text=review).
+Settings are key=value, with a dot for groups (data.limit=2000 dataset.text=review).
 A value is a YAML scalar or list.
-The last of these wins: built-in default, task default, config=file.yaml, command line.
+Precedence, lowest to highest: built-in default, task default, config=file.yaml, command line.
 
 examples:
-  ftr run task=qa                                  the sample data, a small real model
+  ftr run task=qa                                  sample data, a small pretrained model
   ftr run task=sentiment dataset=reviews.csv epochs=2
-  ftr show task=qa learning_rate=3e-5              what would be used, and why
+  ftr show task=qa learning_rate=3e-5              what this run would use, and why
   ftr predict runs/ID reviews.csv
 
-ftr COMMAND --help shows more. Every command takes --json, and --plugin FILE for a one-file plugin.
+Every command takes --json and --plugin FILE (a one-file plugin); `ftr COMMAND --help` shows more.
 Exit codes: 0 done, 1 failed, 2 wrong request, 130 interrupted.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises instead of leaving, so that `--json` and the exit code are dealt with in one place."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The result of one command: plain `data` for `--json`, `text` for a person.
+
+    `text` has no final newline. Without `data` the text is printed with `--json` too.
+    """
+
+    data: object
+    text: str
+    exit_code: int = 0
+
+    def json(self) -> str:
+        """Return `data` as indented JSON that every parser reads.
+
+        A number that is not finite becomes null, an unknown object its `str`.
+        """
+        return json.dumps(_finite(self.data), indent=2, ensure_ascii=False, default=str)
+
+
+def _finite(data: object) -> object:
+    if isinstance(data, Mapping):
+        return {str(key): _finite(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_finite(item) for item in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def load_command(name: str) -> ModuleType:
+    """Import the module of a command.
+
+    It has `configure(parser)`, which adds the command's arguments, and `execute(args) -> Answer`,
+    which raises `FtrError`.
+    """
+    return import_module(f"ftr.cli.{name}")
+
+
+class _Parser(ArgumentParser):
+    """Raises instead of exiting: `main` prints every error in one way."""
 
     def error(self, message: str) -> NoReturn:
         hint = (
@@ -116,204 +125,159 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name) and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if argv is None and not sys.warnoptions:
-        # Warnings of libraries are for those who write code; `python -W default -m ftr` shows them.
+        # Warnings of libraries are for programmers; `python -W default -m ftr` shows them.
         warnings.simplefilter("ignore")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal that cannot show a character must not end a training's last line in a
-        # traceback.
+        # A character that the terminal cannot show must not fail a finished training.
         sys.stdout.reconfigure(errors="backslashreplace")
-    with _own_plugins():
-        return _run(arguments)
-
-
-def _run(arguments: list[str]) -> int:
-    try:
+    as_json = "--json" in _before_dashes(arguments)
+    with _own_environment():
         try:
-            return _answer(arguments)
-        except KeyboardInterrupt:
-            show("ftr: interrupted")
-            return INTERRUPTED
-        except SystemExit as left:
-            message = (
-                f"a component left the program (SystemExit: {left.code}) before the command was "
-                "done"
-            )
-            return _fail(left, _blamed(left) or message, 1, "--json" in arguments)
-        except FtrError as error:
-            hidden = isinstance(error, PluginError) and error.trace and not error.log
-            return _fail(
-                error, f"{error}{_HOW if hidden else ''}", error.exit_code, "--json" in arguments
-            )
-        except Exception as error:
-            if isinstance(error, BrokenPipeError) and _reader_left():
-                return 0
-            asked = _unusable_path(error)
-            return _fail(
-                error, asked or _unexpected(error), 2 if asked else 1, "--json" in arguments
-            )
-    except BrokenPipeError:
-        _reader_left()
-        return 0
+            try:
+                return _print(_answer(arguments), as_json)
+            except (Exception, KeyboardInterrupt, SystemExit) as error:
+                return _print(_failure(error), as_json)
+        except OSError:  # stdout cannot be written
+            return 0 if _reader_left() else 1
 
 
-def _answer(arguments: list[str]) -> int:
+def _before_dashes(words: list[str]) -> list[str]:
+    return words[: words.index("--")] if "--" in words else words
+
+
+def _print(answer: Answer, as_json: bool) -> int:
+    text = answer.json() if as_json and answer.data is not None else answer.text
+    if text:
+        terminal.answer(text)
+        sys.stdout.flush()
+    return answer.exit_code
+
+
+def _answer(arguments: list[str]) -> Answer:
     for word in arguments:
         if trouble := fault(word):
             raise RequestError(f"`{word}` {trouble}.")
-    if "ftr.registry" in sys.modules:  # a program that runs several commands
-        from ftr.registry.registry import refresh
-
-        refresh()
+    refresh()  # a program may run several commands
     files, arguments = _plugins_before(arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        return _print(Answer(None, _help()), as_json=False)
+        commands = "\n".join(f"  {name:<10}{summary}" for name, summary in COMMANDS.items())
+        return Answer(None, _HELP.format(commands=commands).rstrip())
     if arguments[0] in ("-V", "--version"):
-        from ftr.registry.discovery import own_version
-
-        return _print(Answer(None, f"ftr {own_version()}"), as_json=False)
+        return Answer(None, f"ftr {own_version()}")
     name, *rest = arguments
     if name not in COMMANDS:
         raise RequestError(
             f"unknown command `{name}`.{did_you_mean(name, COMMANDS)} See `ftr --help`."
         )
-    for word in rest[: rest.index("--")] if "--" in rest else rest:
+    for word in _before_dashes(rest):
         option = word.partition("=")[0]
         if renamed := RENAMED_OPTIONS.get(name, {}).get(option):
             raise RequestError(
-                f"`{option}` of `ftr {name}` is called `{renamed}` now: write that. "
-                f"See `ftr {name} --help`."
+                f"`{option}` of `ftr {name}` is now `{renamed}`. See `ftr {name} --help`."
             )
+    command, parser = load_command(name), _parser(name)
+    command.configure(parser)
+    try:
+        # Plain `parse_args` refuses `key=value --json key=value`.
+        args = parser.parse_intermixed_args(rest)
+    except SystemExit:  # it has printed the help
+        return Answer(None, "")
+    if args.base:
+        os.environ[BASES] = os.pathsep.join(args.base)
+    if files := [*files, *(args.plugin or [])]:
+        registry_with(files)
+    answer: Answer = command.execute(args)
+    return answer
+
+
+def _parser(name: str) -> ArgumentParser:
+    summary = COMMANDS[name]
     parser = _Parser(
-        prog=f"ftr {name}", description=f"{COMMANDS[name].summary}.", allow_abbrev=False
+        prog=f"ftr {name}", description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
     )
+    parser.add_argument("--json", action="store_true", help="print only the result, as JSON")
     parser.add_argument(
-        "--json", action="store_true", help="print the result alone, as JSON, on stdout"
-    )
-    parser.add_argument(
-        _PLUGIN,
-        action="append",
-        metavar="FILE",
-        help="load a plugin that is one Python file; may be given again",
+        "--plugin", action="append", metavar="FILE", help="load a one-file plugin; repeatable"
     )
     parser.add_argument(
         "--base",
         action="append",
         metavar="MODEL",
-        help="let adapters be for this directory or Hub id (ID@REVISION)",
+        help="trust this directory or Hub id (ID@REVISION) as the base model of adapters",
     )
-    command = load_command(name)
-    command.configure(parser)
-    try:
-        # Plain parse_args refuses `key=value --json key=value`.
-        args = parser.parse_intermixed_args(rest)
-    except SystemExit:  # `--help` was asked for, and is printed.
-        return 0
-    if args.base:
-        os.environ[_BASES] = os.pathsep.join(args.base)
-    if files := [*files, *(args.plugin or [])]:
-        from ftr.registry.registry import registry_with
-
-        registry_with(files)
-    return _print(command.execute(args), as_json=args.json)
+    return parser
 
 
 def _plugins_before(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Take the plugin files that stand before the command from the arguments; returns both."""
+    """Split `--plugin FILE` before the command from the other arguments."""
     files: list[str] = []
     rest = list(arguments)
-    while rest and rest[0].partition("=")[0] == _PLUGIN:
+    while rest and rest[0].partition("=")[0] == "--plugin":
         word, equals, path = rest.pop(0).partition("=")
-        if not equals:
-            if not rest:
-                raise RequestError(
-                    f"`{word}` is given without a file: `ftr {word} ./my_task.py COMMAND`."
-                )
-            path = rest.pop(0)
-        files.append(path)
+        if not equals and not rest:
+            raise RequestError(f"`{word}` needs a file: `ftr {word} ./my_task.py COMMAND`.")
+        files.append(path if equals else rest.pop(0))
     return files, rest
 
 
 @contextmanager
-def _own_plugins() -> Iterator[None]:
-    """Forget at the end the plugin files and bases that the command named: a program may run
+def _own_environment() -> Iterator[None]:
+    """Unload at the end the plugin files and bases that the command named: a program may run
     several commands.
     """
-    before, bases = os.environ.get(_FILES), os.environ.get(_BASES)
+    before, bases = plugin_files.given(), os.environ.get(BASES)
     try:
         yield
     finally:
-        os.environ.pop(_BASES, None)
-        os.environ.update({_BASES: bases} if bases is not None else {})
-        if os.environ.get(_FILES) != before:
-            from ftr.registry import plugin_files
-            from ftr.registry.registry import get_registry
-
+        os.environ.pop(BASES, None)
+        if bases is not None:
+            os.environ[BASES] = bases
+        if plugin_files.given() != before:
             plugin_files.forget(before)
             get_registry.cache_clear()
 
 
-def _help() -> str:
-    return _HELP.format(
-        commands="\n".join(f"  {name:<10}{command.summary}" for name, command in COMMANDS.items())
-    ).rstrip()
-
-
-def _print(answer: Answer, *, as_json: bool) -> int:
-    text = answer.json() if as_json else answer.text
-    if text:
-        terminal.answer(text)
-    sys.stdout.flush()
-    return answer.exit_code
-
-
-def _fail(error: BaseException, message: str, exit_code: int, as_json: bool) -> int:
+def _failure(error: BaseException) -> Answer:
+    """Print an error on stderr, and return its answer."""
+    if isinstance(error, KeyboardInterrupt):
+        show("ftr: interrupted")
+        return Answer(None, "", INTERRUPTED)
+    if isinstance(error, BrokenPipeError) and _reader_left():
+        return Answer(None, "")
+    message, exit_code = _explained(error)
     if os.environ.get("FTR_TRACEBACK"):
         show(getattr(error, "trace", "") or "".join(traceback.format_exception(error)))
     show(f"ftr: error: {message}")
-    if as_json:
-        terminal.answer(dumps({"error": mask(message), "exit_code": exit_code}))
-    return exit_code
+    return Answer({"error": mask(message), "exit_code": exit_code}, "", exit_code)
 
 
-def _unexpected(error: Exception) -> str:
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
-    return f"{(_blamed(error) or text).rstrip('.')}.{_HOW}"
-
-
-def _unusable_path(error: Exception) -> str | None:
-    """Return what to say of a path that the system takes for none, or does not let this user see,
-    wherever it was first met.
-    """
+def _explained(error: BaseException) -> tuple[str, int]:
+    """Return the message and the exit code of an error."""
+    if isinstance(error, FtrError):
+        hidden = isinstance(error, PluginError) and error.trace and not error.log
+        return f"{error}{_TRACEBACK if hidden else ''}", error.exit_code
+    built = get_registry.cache_info().currsize > 0
+    blamed = accusation(error, get_registry()) if built else None
+    if isinstance(error, SystemExit):
+        left = f"a component exited (SystemExit: {error.code}) before the command was done"
+        return blamed or left, 1
     if (
-        not isinstance(error, OSError)
-        or error.errno not in _OF_PATHS
-        or not error.filename
-        or _blamed(error)
+        blamed is None
+        and isinstance(error, OSError)
+        and error.errno in _UNUSABLE
+        and error.filename
     ):
-        return None
-    return (
-        f"`{error.filename}` cannot be used: {error.strerror}. Give another path, or mend this one."
-    )
-
-
-def _blamed(error: BaseException) -> str | None:
-    """Return what to say of an error that came out of the code of an outside plugin."""
-    from ftr.registry.registry import get_registry
-
-    if not get_registry.cache_info().currsize:
-        return None
-    from ftr.registry.registry import accusation
-
-    return accusation(error, get_registry())
+        return f"cannot use `{error.filename}`: {error.strerror}. Give another path.", 2
+    return f"{(blamed or in_one_line(error)).rstrip('.')}.{_TRACEBACK}", 1
 
 
 def _reader_left() -> bool:
-    """Whether stdout is a pipe nobody reads any more; if so it is pointed elsewhere, for Python
-    flushes it at exit.
+    """Whether stdout is a pipe without a reader; then redirect it, because Python flushes it at
+    exit.
     """
     poll = select.poll()
     poll.register(sys.stdout, 0)
-    # A broken pipe elsewhere, to a lost worker for instance, is an error like any other.
+    # A broken pipe to something else, such as a lost worker, is an error like any other.
     left = any(event & select.POLLERR for _, event in poll.poll(0))
     if left:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -321,11 +285,10 @@ def _reader_left() -> bool:
 
 
 def program() -> NoReturn:
-    """Run the command line of this process and leave it.
+    """Run the command line of this process and exit.
 
-    With torch, transformers and Ray imported the interpreter takes about a second to take itself
-    apart; all that must happen at the end (exit handlers, full streams) is done here, and the rest
-    is left to the system.
+    With torch, transformers and Ray imported, the interpreter takes about a second to shut down:
+    this runs the exit handlers, flushes the streams, and skips the rest.
     """
     code = main()
     with contextlib.suppress(Exception):

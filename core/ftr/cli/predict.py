@@ -1,4 +1,4 @@
-"""`ftr predict`: answers or labels for the rows of a file or of stdin, as JSON lines."""
+"""`ftr predict`: label or answer the rows of a file or of stdin, as JSON lines."""
 
 from __future__ import annotations
 
@@ -8,58 +8,53 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ftr import atomic, terminal
-from ftr.cli.answer import Answer
-from ftr.errors import RequestError
-from ftr.terminal import show
-
-if TYPE_CHECKING:
-    from ftr.config.parse import Setting
-    from ftr.data.rows import Unlabelled
-    from ftr.runs.predictor import Predictor
+from ftr.cli.main import Answer
+from ftr.config.components import checked_options, file_options
+from ftr.config.parse import Setting, parse_words
+from ftr.config.schema import FileOptions
+from ftr.data.clean import clean_unlabelled
+from ftr.data.encode import unknown_note
+from ftr.data.read import read_unlabelled
+from ftr.data.rows import Rejected, Unlabelled, harmless
+from ftr.errors import ConfigError, ModelError, RequestError
+from ftr.runs.directory import SWEEP, run_or_winner
+from ftr.runs.predictor import Predictor, load, model_folder
+from ftr.terminal import quiet_libraries, show
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Take the run, the input, and options of the file as settings."""
+    """Add the run, the input, and options of the file as settings."""
     parser.add_argument(
         "run",
-        help="a run directory, its name under runs/, a sweep (its winner), or a model directory "
-        "written by ftr",
+        help="a run directory, its name under runs/, a sweep, which means its best run, or a model "
+        "directory written by ftr",
     )
     parser.add_argument(
         "input",
         nargs="?",
         default="-",
-        help="a file of any kind `ftr run` reads; - or nothing: stdin",
+        help="a file of any format that `ftr run` reads (default: -, stdin)",
     )
     parser.add_argument(
         "settings",
         nargs="*",
         metavar="key=value",
-        help="how to read the file, such as dataset.text=review",
+        help="options for reading the file, for example dataset.text=review",
     )
     parser.add_argument(
         "--format",
         choices=("jsonl", "squad"),
         default="jsonl",
-        help="squad: one object {id: answer}, as the official script reads",
+        help="squad: one object {id: answer}, the format of the SQuAD script",
     )
-    parser.add_argument("--output", metavar="FILE", help="write there instead of stdout")
+    parser.add_argument("--output", metavar="FILE", help="write to FILE instead of stdout")
 
 
 def execute(args: argparse.Namespace) -> Answer:
-    """Predict every row; a row that cannot be used gives a line with its `error`, so that no line
-    is missing.
-    """
-    from ftr.config.components import FileOptions, checked_options, file_options
-    from ftr.data.clean import clean_unlabelled
-    from ftr.data.encode import unknown_note
-    from ftr.data.read import read_unlabelled
-    from ftr.runs.predictor import load
-    from ftr.terminal import quiet_libraries
-
+    """Predict every row; an unusable row gives a line with its `error`, so no line is missing."""
     quiet_libraries()
     settings = list(args.settings)
     if "=" in args.input and not Path(args.input).exists():
@@ -79,40 +74,40 @@ def execute(args: argparse.Namespace) -> Answer:
         show(note)
     if rows.rejected:
         show(
-            f"{len(rows.rejected)} of {len(rows.rejected) + len(rows.rows)} rows cannot be used; "
+            f"{len(rows.rejected)} of {len(rows.rejected) + len(rows.rows)} rows are unusable; "
             "each has an `error` line"
         )
-    answer = (
-        _squad(predictor, rows, args.output)
-        if args.format == "squad"
-        else _lines(predictor, rows, args)
-    )
+    answer = _answer(predictor, rows, args)
     unknown = unknown_note("input", predictor.tokens)
     if unknown is not None:
         show(unknown)
-    # Where no row at all could be used, the request was wrong.
+    # Without a single usable row the request was wrong.
     return answer if rows.rows else replace(answer, exit_code=RequestError.exit_code)
 
 
-def _lines(predictor: Predictor, rows: Unlabelled, args: argparse.Namespace) -> Answer:
-    if args.output:
-        is_file = atomic.write_output(
-            Path(args.output), atomic.json_lines(_records(predictor, rows))
-        )
-        return Answer(
-            _written(args.output, rows),
-            f"{len(rows.rows)} predictions in {args.output}" if is_file else "",
-        )
-    if args.json:
-        predictions = list(_records(predictor, rows))
-        return Answer(predictions, "")
-    for record in _records(predictor, rows):
-        terminal.answer(json.dumps(record, ensure_ascii=False))
-    return Answer(None, "")
+def _answer(predictor: Predictor, rows: Unlabelled, args: argparse.Namespace) -> Answer:
+    if args.format == "squad":
+        answers = _squad(predictor, rows)
+        text, what = json.dumps(answers, ensure_ascii=False), f"{len(answers)} answers"
+        if not args.output:
+            return Answer(answers, text)
+        text += "\n"
+    elif args.output:
+        text = atomic.json_lines(_records(predictor, rows))
+        what = f"{len(rows.rows)} predictions"
+    elif args.json:
+        return Answer(list(_records(predictor, rows)), "")
+    else:
+        for record in _records(predictor, rows):
+            terminal.answer(json.dumps(record, ensure_ascii=False))
+        return Answer(None, "")
+    is_file = atomic.write_output(Path(args.output), text)
+    data = {"output": args.output, "predictions": len(rows.rows), "errors": len(rows.rejected)}
+    return Answer(data, f"{what} in {args.output}" if is_file else "")
 
 
-def _squad(predictor: Predictor, rows: Unlabelled, output: str | None) -> Answer:
-    answers: dict[str, Any] = {}
+def _squad(predictor: Predictor, rows: Unlabelled) -> dict[str, Any]:
+    answers = {}
     for prediction in predictor.stream(rows.rows):
         if "answer" not in prediction:
             raise RequestError(
@@ -120,22 +115,10 @@ def _squad(predictor: Predictor, rows: Unlabelled, output: str | None) -> Answer
                 f"predicts {', '.join(prediction)}."
             )
         answers[str(prediction["id"])] = prediction["answer"]
-    if output:
-        is_file = atomic.write_output(Path(output), json.dumps(answers, ensure_ascii=False) + "\n")
-        return Answer(
-            _written(output, rows), f"{len(answers)} answers in {output}" if is_file else ""
-        )
-    return Answer(answers, json.dumps(answers, ensure_ascii=False))
-
-
-def _written(output: str, rows: Unlabelled) -> dict[str, Any]:
-    """Return what `--json` says of a file of predictions."""
-    return {"output": output, "predictions": len(rows.rows), "errors": len(rows.rejected)}
+    return answers
 
 
 def _records(predictor: Predictor, rows: Unlabelled) -> Iterator[dict[str, Any]]:
-    from ftr.data.rows import Rejected, harmless
-
     for item in rows.in_order(predictor.stream(rows.rows)):
         if isinstance(item, Rejected):
             yield {"id": harmless(item.row.get("id")), "error": item.cause, "place": item.place}
@@ -144,10 +127,6 @@ def _records(predictor: Predictor, rows: Unlabelled) -> Iterator[dict[str, Any]]
 
 
 def _model(given: str) -> Path:
-    from ftr.errors import ModelError
-    from ftr.runs.directory import SWEEP, run_or_winner
-    from ftr.runs.predictor import model_folder
-
     try:
         if given.strip():
             return model_folder(given)
@@ -162,14 +141,11 @@ def reading_options(settings: list[str]) -> dict[str, Setting]:
 
     Raises `ConfigError` for any other key.
     """
-    from ftr.config.parse import parse_words
-    from ftr.errors import ConfigError
-
     given = parse_words(settings)
     for key in given:
         if not key.startswith("dataset."):
             raise ConfigError(
-                f"`{key}`: only `dataset.*` settings say how a file is read here, such as "
-                "`dataset.text=review`."
+                f"`{key}`: `ftr predict` takes only `dataset.*` settings, which say how to read "
+                "the file, such as `dataset.text=review`."
             )
     return given

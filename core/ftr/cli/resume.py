@@ -1,13 +1,13 @@
-"""`ftr resume`: going on with a run or a sweep that was stopped."""
+"""`ftr resume`: continue a run or a sweep that was stopped."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from ftr.cli.answer import Answer
-from ftr.cli.run import answer
-from ftr.runs.directory import SWEEP, named
+from ftr.cli.main import Answer
+from ftr.cli.run import run_answer
+from ftr.cli.sweep import sweep_answer
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> Answer:
-    """Go on, and answer as `ftr run` or `ftr sweep` does."""
+    """Resume, and answer as `ftr run` or `ftr sweep` does."""
+    from ftr.study.resume import resume
+    from ftr.study.sweep import SweepResult
+
     if "://" in args.run:
         from ftr.registry import trust
         from ftr.study.remote import fetch_sweep
@@ -34,20 +37,5 @@ def execute(args: argparse.Namespace) -> Answer:
         # The storage is named on this command line, so it need not be named a second time.
         trust.remember([trust.setting("compute.storage", args.run.rstrip("/").rpartition("/")[0])])
         args.run = str(fetch_sweep(args.run, Path("runs")))
-    if is_sweep(args.run):
-        from ftr.cli.sweep import sweep_answer
-        from ftr.study.sweep import resume_sweep
-
-        return sweep_answer(resume_sweep(args.run, args.settings))
-    from ftr.study.study import resume
-
-    return answer(resume(args.run, args.settings))
-
-
-def is_sweep(given: str, output: str = "runs") -> bool:
-    """Whether a directory, or the start of a name under `output`, is that of a sweep.
-
-    Raises `RequestError` where it may be several.
-    """
-    found = named(given, output)
-    return found is not None and (found / SWEEP).is_file()
+    result = resume(args.run, args.settings)
+    return sweep_answer(result) if isinstance(result, SweepResult) else run_answer(result)

@@ -6,7 +6,7 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING
 
-from ftr.cli.answer import Answer
+from ftr.cli.main import Answer
 from ftr.terminal import masked
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ def execute(args: argparse.Namespace) -> Answer:
     """Train, and answer with the scores and where the model lies."""
     from ftr.study.study import run
 
-    return answer(run(args.settings))
+    return run_answer(run(args.settings))
 
 
-def answer(result: RunResult) -> Answer:
+def run_answer(result: RunResult) -> Answer:
     """Return the answer on a finished run."""
     from ftr.runs.prepare import shown_path
     from ftr.runs.report import has_model, score_table, several_lines

@@ -1,21 +1,22 @@
-"""`ftr show key=value ...`: the resolved configuration, and where each value came from."""
+"""`ftr show key=value ...`: print the resolved configuration and the origin of each value."""
 
 import json
 from argparse import ArgumentParser, Namespace
 
-from ftr.cli.answer import Answer, table
+from ftr.cli.main import Answer
 from ftr.config.parse import registry_for
 from ftr.config.resolve import flat, resolve
+from ftr.runs.report import table
 from ftr.terminal import masked
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the command's arguments."""
+    """Add settings."""
     parser.add_argument(
         "settings",
         nargs="*",
         metavar="key=value",
-        help="as for `ftr run`, for example task=qa data.limit=100",
+        help="the settings of `ftr run`, for example task=qa data.limit=100",
     )
 
 
@@ -23,26 +24,18 @@ def execute(args: Namespace) -> Answer:
     """Return every value and its origin. Raises what `ftr.config.resolve.resolve` raises."""
     resolved = resolve(args.settings, registry_for(args.settings))
     values = masked(flat(resolved.config))
+    rows = [(key, _text(value), resolved.origins[key]) for key, value in values.items()]
     data = {
         "config": masked(resolved.config.model_dump(mode="json")),
         "values": values,
         "origins": resolved.origins,
     }
-    return Answer(
-        data,
-        table(
-            ("KEY", "VALUE", "ORIGIN"),
-            [(key, _shown(value), resolved.origins[key]) for key, value in values.items()],
-        ),
-    )
+    return Answer(data, "\n".join(table([("KEY", "VALUE", "ORIGIN"), *rows])))
 
 
-def _shown(value: object) -> str:
-    """Write a value so that it can be typed again: text bare, all else as JSON, which YAML
-    reads.
+def _text(value: object) -> str:
+    """Return a value as a user can type it: a string bare, everything else as JSON, which is YAML
+    too.
     """
-    return (
-        value
-        if isinstance(value, str) and value.strip() == value != ""
-        else json.dumps(value, ensure_ascii=False)
-    )
+    bare = isinstance(value, str) and value.strip() == value != ""
+    return str(value) if bare else json.dumps(value, ensure_ascii=False)

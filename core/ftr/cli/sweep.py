@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from ftr.cli.answer import Answer, table
+from ftr.cli.main import Answer
+from ftr.runs.report import table
 from ftr.terminal import masked
 
 if TYPE_CHECKING:
     from ftr.study.sweep import SweepResult
+    from ftr.study.trials import Entry
 
 SHOWN = 10
+PLACE = ("rank", "trial", "value", "values", "status", "cause")
+"""What `--json` answers of each configuration."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,78 +48,61 @@ def sweep_answer(result: SweepResult) -> Answer:
     """Return the answer of a sweep that ended: the first places, the winner's scores, and where
     everything lies.
     """
+    from ftr.runs.directory import RunDirectory
     from ftr.runs.prepare import shown_path
     from ftr.runs.report import ensemble_lines, score_table
     from ftr.study.trials import rank
 
     record, shown = result.record, shown_path(result.path)
     entries = rank(result.state.trials.values(), record["mode"])
+    counts = [f"{count} {status}" for status, count in record["counts"].items() if count]
     lines = ["", *_places(entries[:SHOWN], record["primary"]), ""]
-    lines.append(f"{_counts(record['counts'])}; ended because {result.ending.detail}")
-    best: dict[str, Any] | None = None
-    if result.best is not None:
-        from ftr.runs.directory import RunDirectory
-
-        best = RunDirectory(result.best).read()
-        place = f"{shown}/best"
-        lines += [
-            "",
-            *score_table(best),
-            "",
-            f"model:   {place}/model",
-            f"ranking: {shown}/leaderboard.csv",
-        ]
-        lines += [
-            f"next:    ftr predict {shlex.quote(place)} FILE",
-            f"         ftr evaluate {shlex.quote(place)}",
-        ]
+    lines.append(f"{', '.join(counts)}; ended because {result.ending.detail}")
+    best, scores = None, None
+    if result.best is None:
+        lines.append(f"no trial has a score: the causes are in {shown}/leaderboard.csv")
     else:
-        lines.append(f"no trial has a score: the causes stand in {shown}/leaderboard.csv")
-    places = [
-        {
-            "rank": e.rank,
-            "trial": e.trial,
-            "value": e.value,
-            "values": dict(e.values),
-            "status": e.status,
-            "cause": e.cause,
-        }
-        for e in entries
-    ]
+        winner, best = RunDirectory(result.best).read(), f"{shown}/best"
+        scores = winner["scores"]
+        lines += [
+            "",
+            *score_table(winner),
+            "",
+            f"model:   {best}/model",
+            f"ranking: {shown}/leaderboard.csv",
+            f"next:    ftr predict {shlex.quote(best)} FILE",
+            f"         ftr evaluate {shlex.quote(best)}",
+        ]
     if record.get("ensemble"):
         lines += ["", *ensemble_lines(record["ensemble"], f"{shown}/ensemble")]
     data = {
         "sweep": shown,
-        "best": f"{shown}/best" if best else None,
+        "best": best,
         "stopped_by": result.ending.reason,
-        "leaderboard": places,
-        "scores": (best or {}).get("scores"),
+        "leaderboard": [{key: getattr(entry, key) for key in PLACE} for entry in entries],
+        "scores": scores,
         "record": masked(record),
     }
     return Answer(data, "\n".join(lines), 0 if best else 1)
 
 
-def _places(entries: list[Any], primary: str) -> list[str]:
+def _places(entries: Sequence[Entry], primary: str) -> list[str]:
     keys = list(dict.fromkeys(key for entry in entries for key in entry.values))
     rows = [
         (
             str(entry.rank or "-"),
             str(entry.trial),
-            *(short(entry.values.get(key)) for key in keys),
-            short(entry.value),
-            short(entry.best_epoch),
+            *(_short(entry.values.get(key)) for key in keys),
+            _short(entry.value),
+            _short(entry.best_epoch),
             entry.status,
         )
         for entry in entries
     ]
-    return table(("", "trial", *keys, primary, "epoch", "status"), rows).splitlines()
+    return table([("", "trial", *keys, primary, "epoch", "status"), *rows])
 
 
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-
-
-def short(value: object) -> str:
+def _short(value: object) -> str:
     """Return a value for a table: numbers with four digits."""
     if value is None:
         return "-"

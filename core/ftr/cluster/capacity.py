@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +19,6 @@ GB = 1e9
 MANY = 1000
 """The number of nodes assumed where an autoscaler has no maximum."""
 _KEYS = {"CPU": "compute.cpus", "GPU": "compute.gpus", "memory": "compute.memory"}
-_WORDS = {
-    "CPU": ("CPU", "CPUs"),
-    "GPU": ("GPU", "GPUs"),
-    "memory": ("GB of memory", "GB of memory"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +60,7 @@ def check_capacity(
 
 
 def trials_at_once(workers: int, need: Resources, have: Capacity) -> int:
-    """Return how many trials of `workers` processes that need `need` each fit, at least one.
+    """Return how many trials fit, of `workers` processes that need `need` each: at least one.
 
     Raises `ConfigError`.
     """
@@ -93,11 +88,20 @@ def capacity() -> Capacity:
     """Return what the connected cluster offers and, where known, what its autoscaler may add."""
     import ray
 
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    now = _alike(alive)
-    reported = _reported()
-    if reported is not None:
-        return reported
+    reported = ray_private.autoscaler_limits()
+    if reported is not None and reported.node_group_configs:
+        # The figures of a managed autoscaler, which Ray Train uses too.
+        kinds = [
+            Kind(
+                group.name or "node",
+                dict(group.resources),
+                0,
+                group.max_count if group.max_count >= 0 else MANY,
+            )
+            for group in reported.node_group_configs
+        ]
+        return Capacity(kinds, limits=dict(reported.max_resources))
+    now = _alike(node["Resources"] for node in ray.nodes() if node["Alive"])
     settings = _settings_of_autoscaler()
     if settings is not None:
         return from_settings(settings, now)
@@ -125,60 +129,44 @@ def from_settings(settings: Mapping[str, Any], now: Sequence[Kind]) -> Capacity:
             seen.remove(like)
             kinds.append(Kind(name, like.resources, like.count, most))
         else:
-            # Only a running node tells the memory that its type does not name.
+            # Only a running node shows the memory that its type does not name.
             kinds.append(Kind(name, {"memory": math.inf, **amounts}, 0, most))
     return Capacity([*kinds, *seen], most=ceiling + 1, open_ended=open_ended)
 
 
-def _reported() -> Capacity | None:
-    """Return what a managed autoscaler reported to Ray, the figures that Ray Train goes by."""
-    config = ray_private.autoscaler_limits()
-    if config is None or not config.node_group_configs:
-        return None
-    kinds = [
-        Kind(group.name or "node", dict(group.resources), 0, group.max_count)
-        if group.max_count >= 0
-        else Kind(group.name or "node", dict(group.resources), 0, MANY)
-        for group in config.node_group_configs
-    ]
-    return Capacity(kinds, limits=dict(config.max_resources))
-
-
 def _settings_of_autoscaler() -> Mapping[str, Any] | None:
-    """Return the file that the autoscaler on this machine (the head) was started with."""
+    """Return the configuration file with which the autoscaler on this machine (the head) was
+    started.
+    """
     import yaml
 
-    for entry in Path("/proc").glob("[0-9]*/cmdline") if sys.platform == "linux" else ():
+    option = "--autoscaling-config="
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            words = entry.read_bytes().decode(errors="replace").split("\0")
+            words = process.read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue
-        if any(word.endswith("/monitor.py") for word in words):
-            given = [
-                word.partition("=")[2] for word in words if word.startswith("--autoscaling-config=")
-            ]
-            if given and Path(given[0]).expanduser().is_file():
-                loaded = yaml.safe_load(Path(given[0]).expanduser().read_text(encoding="utf-8"))
-                return loaded if isinstance(loaded, dict) else None
+        files = [Path(word.removeprefix(option)) for word in words if word.startswith(option)]
+        if any(word.endswith("/monitor.py") for word in words) and files:
+            file = files[0].expanduser()
+            loaded = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+            return loaded if isinstance(loaded, dict) else None
     return None
 
 
 def _alike(nodes: Iterable[Resources]) -> list[Kind]:
-    counts: dict[tuple[tuple[str, float], ...], int] = {}
-    for node in nodes:
-        # Every node has a resource of its own name, which tells it from its twins.
-        offered = {
-            name: _rounded(name, amount)
-            for name, amount in node.items()
-            if ":" not in name and name != "object_store_memory"
-        }
-        key = tuple(sorted(offered.items()))
-        counts[key] = counts.get(key, 0) + 1
-    return [Kind("node", dict(key), count, count) for key, count in counts.items()]
-
-
-def _rounded(name: str, amount: float) -> float:
-    return round(amount / GB, 1) * GB if name == "memory" else amount
+    # Every node has a resource of its own name, which tells it from its twins.
+    offers = Counter(
+        tuple(
+            sorted(
+                (name, round(amount / GB, 1) * GB if name == "memory" else amount)
+                for name, amount in node.items()
+                if ":" not in name and name != "object_store_memory"
+            )
+        )
+        for node in nodes
+    )
+    return [Kind("node", dict(offer), count, count) for offer, count in offers.items()]
 
 
 def _times(need: Resources, offered: Resources) -> int:
@@ -200,8 +188,7 @@ def _limited(processes: float, need: Resources, have: Capacity) -> float:
 
 
 def _asked(need: Resources) -> str:
-    plain = {name: amount / GB if name == "memory" else amount for name, amount in need.items()}
-    return ", ".join(f"`{_key(name)}={amount:g}`" for name, amount in plain.items())
+    return ", ".join(f"`{_key(name)}={_plain(name, amount):g}`" for name, amount in need.items())
 
 
 def _amounts(need: Resources) -> str:
@@ -209,13 +196,23 @@ def _amounts(need: Resources) -> str:
 
 
 def _amount(name: str, amount: float) -> str:
-    plain = amount / GB if name == "memory" else amount
-    one, many = _WORDS.get(name, (f"`{name}`", f"`{name}`"))
-    return f"{plain:g} {one if plain == 1 else many}"
+    plain = _plain(name, amount)
+    if name == "memory":
+        return f"{plain:g} GB of memory"
+    plural = "s" if plain != 1 else ""
+    return f"{plain:g} {name}{plural}" if name in _KEYS else f"{plain:g} `{name}`"
+
+
+def _plain(name: str, amount: float) -> float:
+    return amount / GB if name == "memory" else amount
+
+
+def _key(name: str) -> str:
+    return _KEYS.get(name, f"compute.resources.{name}")
 
 
 def _too_much(need: Resources, kinds: Sequence[Kind], who: str) -> str:
-    """Return the message for what no single node has enough of."""
+    """Return the message for a request that exceeds every single node."""
     best = {
         name: max((kind.resources.get(name, 0.0) for kind in kinds), default=0.0) for name in need
     }
@@ -233,20 +230,13 @@ def _too_much(need: Resources, kinds: Sequence[Kind], who: str) -> str:
 
 
 def _counted(kind: Kind, asked: Resources) -> str:
-    """Describe equal nodes by their CPUs, GPUs and what was asked for."""
-    known = {
-        name: kind.resources.get(name, 0.0)
-        for name in ("CPU", "GPU", *asked)
-        if name in kind.resources or name in asked
+    """Describe equal nodes by their CPUs, GPUs and the resources asked for."""
+    offered = {
+        name: amount
+        for name in dict.fromkeys(("CPU", "GPU", *asked))
+        if (amount := kind.resources.get(name, 0.0 if name in asked else math.inf)) < math.inf
     }
-    offered = ", ".join(
-        _amount(name, amount) for name, amount in known.items() if amount < math.inf
-    )
     count = f"up to {kind.most}" if kind.most > kind.count else str(kind.most)
     name = "" if kind.name == "node" else f"`{kind.name}` "
     nodes = "node" if kind.most == 1 else "nodes"
-    return f"{count} {name}{nodes} with {offered or 'nothing'}"
-
-
-def _key(name: str) -> str:
-    return _KEYS.get(name, f"compute.resources.{name}")
+    return f"{count} {name}{nodes} with {_amounts(offered) or 'nothing'}"

@@ -31,7 +31,7 @@ def probe(asked: str) -> str:
     """Return `host:port` of the cluster at `compute.address=asked` that this program can join.
 
     Raises `ConfigError` with the reason: nothing listens, another program does, the token is
-    missing or not the cluster's, this machine is none of its nodes.
+    missing or not the cluster's, this machine is not one of its nodes.
     """
     silence_ray()
     host, port = _parts(_resolved(asked), asked)
@@ -96,9 +96,9 @@ def _check_head(address: str, asked: str) -> None:
         )
     except subprocess.TimeoutExpired:
         raise ConfigError(
-            f"`compute.address={asked}`: something listens at {address}, and it does not answer as "
-            "the head of a Ray cluster does. Give the port of `ray start --head` (6379), not that "
-            "of the dashboard (8265) or of Ray Client (10001)."
+            f"`compute.address={asked}`: what listens at {address} does not answer like the head "
+            "of a Ray cluster. Give the port of `ray start --head` (6379), not that of the "
+            "dashboard (8265) or of Ray Client (10001)."
         ) from None
     line = done.stdout.rpartition(_ANSWER)[2].strip()
     trouble = (done.stderr.strip().splitlines() or ["no answer"])[-1]
@@ -107,13 +107,13 @@ def _check_head(address: str, asked: str) -> None:
         raise ConfigError(f"`compute.address={asked}`: {token_trouble()}")
     if "trouble" in answer:
         raise ConfigError(
-            f"`compute.address={asked}`: the head at {address} does not take this program: "
+            f"`compute.address={asked}`: the head at {address} refuses this program: "
             f"{answer['trouble']}"
         )
     if not set(answer["here"]) & set(answer["nodes"]):
         raise ConfigError(
-            f"`compute.address={asked}`: this machine is no node of the cluster at {address}, and "
-            f"only a node can drive it. Join it (`ray start --address={address}`), or send the "
+            f"`compute.address={asked}`: this machine is not a node of the cluster at {address}, "
+            f"and only a node can drive it. Join it (`ray start --address={address}`), or send the "
             "command there with `ftr submit --address http://HEAD:8265`."
         )
 
@@ -124,11 +124,11 @@ def token_trouble() -> str:
     wrong = (
         f"the token in {given} is not the cluster's"
         if given
-        else "the cluster asks for a token, and there is none here"
+        else "the cluster asks for a token, and this machine has none"
     )
     mode = os.environ.get("RAY_AUTH_MODE")
     if mode is not None and mode != "token":
-        wrong = f"the cluster asks for a token, and `RAY_AUTH_MODE={mode}` keeps it back"
+        wrong = f"the cluster asks for a token, which `RAY_AUTH_MODE={mode}` turns off"
     return (
         f"{wrong}. Copy the one of the head (`ray get-auth-token` prints it) to `RAY_AUTH_TOKEN` "
         "or `~/.ray/auth_token`."
@@ -136,7 +136,7 @@ def token_trouble() -> str:
 
 
 def token_source() -> str | None:
-    """Return where this process has a token for Ray from, or None."""
+    """Return where this process finds its token for Ray, or None."""
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         if os.environ.get(name):
             return f"`{name}`"
@@ -159,15 +159,16 @@ if __name__ == "__main__":
     sys.stdout.write(_ANSWER + json.dumps(_answer(sys.argv[1])) + "\n")
 
 
-Say = Callable[[str], None]
-
 HOOK = "ftr.runs.launch.quiet_worker"
 REPORT_SECONDS = 120.0
 """Time limit for a node to report what is installed; it may have to start a process first."""
 
 
 def connect(
-    compute: ComputeConfig, registry: Registry, say: Say, settings: Mapping[str, str] | None = None
+    compute: ComputeConfig,
+    registry: Registry,
+    report: Callable[[str], None],
+    settings: Mapping[str, str] | None = None,
 ) -> None:
     """Connect to the cluster at `compute.address`; without one, start Ray on this machine.
 
@@ -180,41 +181,44 @@ def connect(
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     if compute.address is None:
-        _own_token()
         _start_here(registry)
         return
     address = probe(compute.address)
-    # A job of the job server brings an environment along; this driver's adds to it.
+    # A job of the job server has an environment; this driver's adds to it.
     os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
-    _init(address, compute.address, {})
-    # What processes load is set when connecting, and only a connection tells what nodes lack.
+    _join(address, compute.address, {})
+    # The environment of processes is set when connecting, but only a connection tells what nodes
+    # lack: connect twice.
     wanted = ship.wanted(registry)
     here = node.installed(wanted)
-    lacking = {
-        address: names
-        for address, report in _ask_nodes(node.installed, wanted).items()
-        if (names := ship.differences(here, report, address))
-    }
+    sent: dict[str, list[str]] = {}
+    for place, there in _ask_nodes(node.installed, wanted).items():
+        for name in ship.differences(here, there, place):
+            sent.setdefault(name, []).append(place)
+    versions = {name: here["packages"][name]["version"] for name in sorted(sent)}
     ray.shutdown()
-    names = sorted({name for missing in lacking.values() for name in missing})
     with atomic.scratch("ship") as folder:
-        staged = ship.stage(names, here, Path(folder))
+        staged = ship.stage(list(versions), here, Path(folder))
         staged += ship.stage_files(registry, Path(folder))
-        _init(address, compute.address, _environment(registry, staged, settings))
-    versions = {name: here["packages"][name]["version"] for name in names}
-    # A file goes to every node: another file may have its path there.
-    everywhere = (
-        {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
-        if registry.files
-        else set()
-    )
+        _join(address, compute.address, _environment(registry, staged, settings))
     for plugin in registry.files:
+        # To every node: another file may have its path there.
+        sent[plugin.distribution] = [
+            node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]
+        ]
         versions[plugin.distribution] = plugin.version
-        lacking = {
-            node: [*lacking.get(node, []), plugin.distribution] for node in {*lacking, *everywhere}
-        }
-    if versions:
-        _check_sent(versions, lacking, say)
+    if not versions:
+        return
+    for name, version in versions.items():
+        nodes = f"node{'s' if len(sent[name]) > 1 else ''}"
+        report(f"sent {name} {version} to {len(sent[name])} {nodes}: {', '.join(sent[name])}")
+    only = {place for places in sent.values() for place in places}
+    for place, failures in _ask_nodes(_load_failures, list(versions), only).items():
+        for name, cause in failures.items():
+            raise ConfigError(
+                f"`{name}` was sent to node {place} and does not load there: {cause}. Install it "
+                "on the nodes."
+            )
 
 
 def _environment(
@@ -231,6 +235,9 @@ def _environment(
 def _start_here(registry: Registry) -> None:
     import ray
 
+    if token_source() is None and "RAY_AUTH_MODE" not in os.environ and not writable("~/.ray"):
+        # Ray has no token, and cannot save one in the home folder.
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     try:
         with atomic.scratch("ship") as folder:
             ray.init(
@@ -249,27 +256,20 @@ def _start_here(registry: Registry) -> None:
         ) from error
 
 
-def _own_token() -> None:
-    """Set a token for this process where Ray has none and cannot save one in the home folder."""
-    if token_source() is None and "RAY_AUTH_MODE" not in os.environ and not writable("~/.ray"):
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-
-
 def _fix(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename:
-        if ".ray" in Path(error.filename).parts:
-            return (
-                "Ray keeps its token there: set `RAY_AUTH_TOKEN` to any secret of 32 letters or "
-                "more instead."
-            )
+    if not isinstance(error, OSError) or not error.filename:
+        return "A run with `compute.workers=0` needs no Ray."
+    if ".ray" in Path(error.filename).parts:
         return (
-            "Ray keeps its sessions there: name a folder of your own, with a short path, in "
-            "`RAY_TMPDIR`."
+            "Ray keeps its token there: set `RAY_AUTH_TOKEN` to any secret of 32 letters or more "
+            "instead."
         )
-    return "A run with `compute.workers=0` needs no Ray."
+    return (
+        "Ray keeps its sessions there: set `RAY_TMPDIR` to a folder of your own, with a short path."
+    )
 
 
-def _init(address: str, asked: str, runtime_env: dict[str, Any]) -> None:
+def _join(address: str, asked: str, runtime_env: dict[str, Any]) -> None:
     import ray
 
     try:
@@ -279,30 +279,14 @@ def _init(address: str, asked: str, runtime_env: dict[str, Any]) -> None:
             log_to_driver=True,
             runtime_env=runtime_env,
         )
-    except Exception as error:  # and when a cluster does not take a driver
+    except Exception as error:  # also when a cluster refuses a driver
         raise ConfigError(
-            f"`compute.address={asked}`: the Ray cluster there does not take this program: "
+            f"`compute.address={asked}`: the Ray cluster there refuses this program: "
             f"{_first_line(error)}"
         ) from error
 
 
-def _check_sent(versions: Mapping[str, str], lacking: Mapping[str, list[str]], say: Say) -> None:
-    """Print what was sent, after every node that lacked it has loaded it."""
-    for name, version in versions.items():
-        nodes = [node for node, missing in lacking.items() if name in missing]
-        say(
-            f"sent {name} {version} to {len(nodes)} node{'s' if len(nodes) > 1 else ''}: "
-            f"{', '.join(nodes)}"
-        )
-    for address, troubles in _ask_nodes(_troubles, list(versions), only=set(lacking)).items():
-        for name, trouble in troubles.items():
-            raise ConfigError(
-                f"`{name}` was sent to node {address} and does not load there: {trouble}. Install "
-                "it on the nodes."
-            )
-
-
-def _troubles(names: list[str]) -> dict[str, str]:
+def _load_failures(names: list[str]) -> dict[str, str]:
     """Return why plugins of distributions do not load here."""
     from ftr.registry.discovery import OWN, discover
 
@@ -317,29 +301,28 @@ def _troubles(names: list[str]) -> dict[str, str]:
 
 
 def _ask_nodes(
-    question: Callable[..., Any], about: object, only: Collection[str] | None = None
+    question: Callable[..., Any], about: Collection[str], only: Collection[str] | None = None
 ) -> dict[str, Any]:
-    """Run `question` on every living node, or those of the addresses `only`; return the answers by
-    address.
+    """Run `question` on every living node, or those with the addresses `only`; return the answers
+    by address.
     """
     import ray
     from ray import cloudpickle
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    def alive() -> dict[str, str]:
+        return {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+
     # By value, not by name: a node may lack ftr.
     cloudpickle.register_pickle_by_value(node)
     try:
         remote = ray.remote(num_cpus=0, max_retries=1)(question)
-        nodes = {
-            node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]
-        }
-        asked = {
-            remote.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=number, soft=False)
-            ).remote(about): (number, address)
-            for number, address in nodes.items()
-            if only is None or address in only
-        }
+        asked = {}
+        for number, address in alive().items():
+            if only is None or address in only:
+                strategy = NodeAffinitySchedulingStrategy(node_id=number, soft=False)
+                reference = remote.options(scheduling_strategy=strategy).remote(about)
+                asked[reference] = number, address
     finally:
         cloudpickle.unregister_pickle_by_value(node)
     done, late = ray.wait(list(asked), num_returns=len(asked), timeout=REPORT_SECONDS)
@@ -354,11 +337,10 @@ def _ask_nodes(
         try:
             answers[address] = ray.get(reference)
         except Exception as error:
-            if any(node["NodeID"] == number and node["Alive"] for node in ray.nodes()):
+            if number in alive():  # else it died meanwhile
                 raise RunError(
                     f"node {address} cannot report what is installed there: {_first_line(error)}"
                 ) from error
-            # It died while it was asked.
     return answers
 
 

@@ -1,8 +1,8 @@
-"""What runs on a node that may lack ftr: a report of installed packages, and the results of a
+"""Functions for a node that may lack ftr: report installed packages, hand over the results of a
 submitted command.
 
-Standard library only, besides Ray: Ray's workers get these functions by value, and a job server
-gets this file (`python ftr_node.py installed REQUEST`).
+Only the standard library and Ray: workers get these functions by value, a job server gets this file
+(`python ftr_node.py installed REQUEST`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import argparse
 import hashlib
 import json
 import platform
-import re
 import secrets
 import signal
 import sys
@@ -25,7 +24,7 @@ from types import FrameType
 from typing import Any
 
 MARK = "ftr-node "
-"""Begins the line of a job's log that holds its answer as JSON."""
+"""Start of the line in a job's log that has its answer as JSON."""
 Report = dict[str, Any]
 """`{"python", "packages": {distribution: None | {"version", "digest", "size", "paths"}}}`; None
 where it is not installed.
@@ -33,30 +32,25 @@ where it is not installed.
 
 
 def installed(wanted: dict[str, list[str]]) -> Report:
-    """Report the distributions `wanted`, each with the top-level modules that are its own."""
+    """Report on distributions, each given with its own top-level modules."""
     packages = {name: _package(name, modules) for name, modules in wanted.items()}
     return {"python": ".".join(platform.python_version_tuple()[:2]), "packages": packages}
 
 
 def own_modules(name: str, known: list[str]) -> list[str]:
-    """Return the top-level modules of the installed distribution `name`: those known, and what it
-    recorded itself.
+    """Return the top-level modules of the installed distribution `name`: the known and the recorded
+    ones.
     """
     dist = metadata.distribution(name)
     recorded = {
-        re.sub(r"\.py$", "", file.parts[0]) for file in dist.files or () if _is_code(file.parts)
+        file.parts[0].removesuffix(".py")
+        for file in dist.files or ()
+        if len(file.parts) > 1 or file.suffix == ".py"
     }
     listed = (dist.read_text("top_level.txt") or "").split()
-    return sorted({*known, *recorded, *listed})
-
-
-def _is_code(parts: tuple[str, ...]) -> bool:
-    first = parts[0]
-    module = (
-        first[:-3] if len(parts) == 1 and first.endswith(".py") else first if len(parts) > 1 else ""
-    )
-    # An editable install leaves a finder behind, which is of no use elsewhere.
-    return module.isidentifier() and not module.startswith("__")
+    # The finder of an editable install, `__editable__…`, is useless elsewhere.
+    modules = {module for module in recorded if module.isidentifier() and module[:2] != "__"}
+    return sorted({*known, *modules, *listed})
 
 
 def _package(name: str, modules: list[str]) -> dict[str, Any] | None:
@@ -66,13 +60,13 @@ def _package(name: str, modules: list[str]) -> dict[str, Any] | None:
         return None
     digest, size, paths = hashlib.sha256(), 0, []
     for module in modules:
-        path = _place(module)
+        path = _path(module)
         if path is None:
             continue
         paths.append(str(path))
         for file in code_files(path):
             relative = file.relative_to(path.parent).as_posix()
-            # Of weights and tables only the size counts: reading them takes long.
+            # Of weights and tables only the size: reading them takes long.
             content = (
                 file.read_bytes() if file.suffix == ".py" else str(file.stat().st_size).encode()
             )
@@ -82,7 +76,7 @@ def _package(name: str, modules: list[str]) -> dict[str, Any] | None:
 
 
 def code_files(path: Path) -> list[Path]:
-    """Return the files of a package folder or module, in order, without compiled ones."""
+    """Return the files of a package folder or module, sorted, without compiled ones."""
     if path.is_file():
         return [path]
     return sorted(
@@ -92,8 +86,8 @@ def code_files(path: Path) -> list[Path]:
     )
 
 
-def _place(module: str) -> Path | None:
-    """Return the folder of a package or the file of a module, None where no import finds it."""
+def _path(module: str) -> Path | None:
+    """Return the folder of a package or the file of a module; None when it cannot be imported."""
     try:
         spec = find_spec(module)
     except (ImportError, ValueError):
@@ -107,7 +101,7 @@ def _place(module: str) -> Path | None:
 
 
 KEPT_SECONDS = 900.0
-"""How long results are offered to a client that may be gone."""
+"""How long results stay available to a client that may be gone."""
 RECORDS = ("sweep.json", "run.json")
 _LEFT = ("checkpoints", ".lock")
 """Useful only on the machine of the run."""
@@ -117,17 +111,13 @@ def results(output: Path, since: float) -> list[Path]:
     """Return the runs and sweeps in `output` whose record was written at `since` (Unix seconds) or
     later.
     """
-    folders = (
-        sorted(folder for folder in output.iterdir() if folder.is_dir()) if output.is_dir() else []
-    )
-    return [
-        folder for folder in folders if any(_written(folder / name) >= since for name in RECORDS)
-    ]
+    records = [record for name in RECORDS for record in output.glob(f"*/{name}")]
+    return sorted({record.parent for record in records if record.stat().st_mtime >= since})
 
 
 def parts(folder: Path) -> Iterator[Path]:
-    """Yield the files of a run, and of a sweep all but the models of its trials: it holds the best
-    one as a run.
+    """Yield the files of a run; of a sweep all but the models of its trials, since it has the best
+    run.
     """
     is_sweep = (folder / "sweep.json").is_file()
     for file in sorted(folder.rglob("*")):
@@ -138,7 +128,7 @@ def parts(folder: Path) -> Iterator[Path]:
 
 
 def write_archive(folders: list[Path], archive: Path) -> dict[str, Any]:
-    """Pack the parts of `folders` into a tar file, and return what it is known by."""
+    """Pack the parts of `folders` into a tar file; return names, size and sha256."""
     with tarfile.open(archive, "w") as packed:
         for folder in folders:
             for file in parts(folder):
@@ -153,14 +143,14 @@ def write_archive(folders: list[Path], archive: Path) -> dict[str, Any]:
 
 
 def unpack(archive: Path, destination: Path) -> None:
-    """Unpack into `destination`; nothing of it lands elsewhere, whatever names it holds."""
+    """Unpack into `destination`; no name in the archive can lead elsewhere."""
     destination.mkdir(parents=True, exist_ok=True)
     with tarfile.open(archive) as packed:
         packed.extractall(destination, filter="data")
 
 
 def main() -> None:
-    """Answer what the command line asks for."""
+    """Answer the request on the command line."""
     parser = argparse.ArgumentParser()
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("installed").add_argument("wanted", type=json.loads)
@@ -182,10 +172,10 @@ def _print(answer: dict[str, Any]) -> None:
 
 
 def _offer(folders: list[Path]) -> None:
-    """Pack results into the folder of Ray's logs, which the job server hands out, and wait there;
-    stopping the job removes them.
+    """Pack results into the folder of Ray's logs, which the job server serves, and wait; stopping
+    the job removes them.
     """
-    logs, node = _place_of_logs()
+    logs, node = _log_folder()
     archive = logs / f"ftr-results-{secrets.token_hex(16)}.tar"
 
     def leave(number: int, frame: FrameType | None) -> None:
@@ -199,14 +189,7 @@ def _offer(folders: list[Path]) -> None:
         archive.unlink(missing_ok=True)
 
 
-def _written(record: Path) -> float:
-    try:
-        return record.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _place_of_logs() -> tuple[Path, str]:
+def _log_folder() -> tuple[Path, str]:
     import ray
 
     connected = ray.init(address="auto", logging_level="ERROR", log_to_driver=False)

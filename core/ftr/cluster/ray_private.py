@@ -1,6 +1,6 @@
 """Every private API of Ray that the cluster modules use, each with the reason.
 
-Written for Ray 2.50 to 2.60; `tests/jobs/test_ray_private.py` fails when a version lacks one.
+Written for Ray 2.50 to 2.60; `tests/cluster/test_ray_private.py` fails when a version lacks one.
 """
 
 from __future__ import annotations

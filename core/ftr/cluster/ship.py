@@ -1,4 +1,4 @@
-"""Send plugins and encoded rows to nodes that lack them."""
+"""What is sent to nodes: plugins, the files that a submitted command names, and encoded rows."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,22 @@ from ftr import atomic
 from ftr.atomic import sha256
 from ftr.cluster.node import Report, code_files, own_modules
 from ftr.cluster.storage import Storage
+from ftr.config.parse import (
+    COMPONENTS,
+    PLUGINS,
+    Layer,
+    Setting,
+    parse_words,
+    plugin_files,
+    read_settings,
+)
+from ftr.config.space import read_dimension
+from ftr.config.values import write_value
 from ftr.data.encode import StoredSplit, discard, stored
-from ftr.errors import ConfigError, RunError
+from ftr.errors import ConfigError, RequestError
 from ftr.registry.discovery import CONTRACTS, OWN
 from ftr.registry.plugin_files import SENT, VARIABLE
-from ftr.registry.registry import SAID, Registry, own_packages
+from ftr.registry.registry import NOTICES_PRINTED, Registry, own_packages
 from ftr.registry.trust import CHECKED
 
 LIMIT = 100 * 2**20
@@ -46,8 +57,8 @@ def wanted(registry: Registry) -> Wanted:
 
 
 def environment(registry: Registry, *, silent: bool = True) -> dict[str, str]:
-    """Return the environment variables with which the same plugins load elsewhere, without notices
-    when `silent`.
+    """Return the environment variables that load the same plugins elsewhere, with `silent` without
+    notices.
 
     One-file plugins must be in their `places` there.
     """
@@ -59,14 +70,14 @@ def environment(registry: Registry, *, silent: bool = True) -> dict[str, str]:
     return {
         "FTR_PLUGINS": ",".join(sorted(installed)),
         VARIABLE: files,
-        **({SAID: "1", CHECKED: "1"} if silent else {}),
+        **({NOTICES_PRINTED: "1", CHECKED: "1"} if silent else {}),
     }
 
 
 def places(registry: Registry) -> dict[str, str]:
-    """Return the relative path of each one-file plugin in the folder that it is staged in.
+    """Return the relative path of each one-file plugin in the folder where it is staged.
 
-    Its folder is named by the content, so that no other file of that name is found on a path.
+    Its folder has a name made of the content, so no other file of that name is found on a path.
     """
     digest = sha256("".join(plugin.sha256 for plugin in registry.files))
     return {
@@ -103,23 +114,37 @@ def differences(here: Report, there: Report, node: str, *, python: bool = True) 
 
 
 def stage(names: Sequence[str], here: Report, folder: Path) -> list[Path]:
-    """Copy the modules of distributions into `folder`, with the metadata that discovery reads;
-    return the copies.
+    """Copy the modules of distributions into `folder`, with the metadata for discovery; return the
+    copies.
 
-    Each is a package, a module or a `*.dist-info`: with its parent on Python's path the plugin is
-    found as if installed. Raises `ConfigError` for one that is too large.
+    Each is a package, a module or a `*.dist-info`: with `folder` on Python's path ftr finds the
+    plugin as if installed. Raises `ConfigError` for one that is too large.
     """
     staged: list[Path] = []
     for name in names:
         package: Mapping[str, Any] = here["packages"][name]
         if package["size"] > LIMIT:
             raise ConfigError(
-                f"`{name}` is missing on a node, and with {package['size'] / 1e6:.0f} MB too large "
-                f"to be sent along (limit {LIMIT / 1e6:.0f} MB): install it there."
+                f"`{name}` is missing on a node, and {package['size'] / 1e6:.0f} MB are too large "
+                f"to send (limit {LIMIT / 1e6:.0f} MB): install it there."
             )
-        staged += [_copied(Path(path), folder) for path in package["paths"]]
-        staged.append(_records(name, package["version"], folder))
+        for path in map(Path, package["paths"]):
+            for file in code_files(path):
+                _copy(file, folder / file.relative_to(path.parent))
+            staged.append(folder / path.name)
+        dist = metadata.distribution(name)
+        info = folder / f"{name.replace('-', '_')}-{package['version']}.dist-info"
+        info.mkdir(parents=True)
+        for record in _RECORDS:
+            if text := dist.read_text(record):
+                (info / record).write_text(text, encoding="utf-8")
+        staged.append(info)
     return staged
+
+
+def _copy(file: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, target)
 
 
 def stage_files(registry: Registry, folder: Path) -> list[Path]:
@@ -134,31 +159,200 @@ def stage_files(registry: Registry, folder: Path) -> list[Path]:
         source = Path(plugin.origin)
         if not source.is_file() or sha256(source) != plugin.sha256:
             raise ConfigError(
-                f"the plugin file `{source}` changed while this program began: start it again."
+                f"the plugin file `{source}` changed after this program loaded it: start it again."
             )
-        target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(source, target)
+        _copy(source, target)
     return sorted({target.parent for target in staged})
 
 
-def _copied(source: Path, folder: Path) -> Path:
-    target = folder / source.name
-    for file in code_files(source):
-        place = folder / file.relative_to(source.parent)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, place)
-    return target
+COMMAND_LIMIT = 200 * 2**20
+"""Largest size in bytes of the files sent with a command; Ray's own limit is 500 MiB, which the
+head keeps in memory.
+"""
+RESULTS = "~/ftr-jobs"
+"""Folder on the head for the results of a command without `output`, with one folder per job."""
+TRAINING = ("run", "sweep")
+_NAMING = ("config", "dataset", "model", "head")
+_WITH_FILES = ("data", "train", "trainer")
+"""Groups of keys that may name a file to send, such as `trainer.fsdp_config`, but no folder."""
 
 
-def _records(name: str, version: str, folder: Path) -> Path:
-    dist = metadata.distribution(name)
-    target = folder / f"{name.replace('-', '_')}-{version}.dist-info"
-    target.mkdir(parents=True)
-    for record in _RECORDS:
-        text = dist.read_text(record)
-        if text:
-            (target / record).write_text(text, encoding="utf-8")
-    return target
+@dataclass(frozen=True, slots=True)
+class ClusterCommand:
+    """A command for the cluster: its `words`, and the `files` it needs by their path in its working
+    folder.
+
+    `output` is the folder on the head for results; `here` the one on this machine, None where the
+    command makes no run or names a folder of the cluster.
+    """
+
+    words: tuple[str, ...]
+    files: dict[str, Path]
+    output: str | None = None
+    here: Path | None = None
+
+    def copy_files(self, folder: Path) -> Iterator[str]:
+        """Copy the files into `folder`, and yield a line with name and size for each."""
+        for relative, source in self.files.items():
+            if source.is_dir():
+                shutil.copytree(source, folder / relative, dirs_exist_ok=True)
+            else:
+                _copy(source, folder / relative)
+            yield f"sends {source} ({_size(source) / 1e6:.1f} MB)"
+
+
+def plugin_files_of(words: Sequence[str]) -> list[str]:
+    """Return the plugin files that the settings of a command name."""
+    return plugin_files(_settings(list(filter(_is_setting, words))))
+
+
+def cluster_command(words: Sequence[str], job: str, plugins: Sequence[str] = ()) -> ClusterCommand:
+    """Return the command `words` (`run task=qa dataset=mine.json`) for the cluster.
+
+    A relative path that exists here is sent and keeps its name; an absolute one is a path on the
+    cluster. `plugins` are the paths there of plugin files. Raises `RequestError` where that is not
+    possible, and when the files are too large.
+    """
+    command, *rest = words
+    typed = list(filter(_is_setting, rest))
+    given, files = _settings(typed), dict[str, Path]()
+    translated: list[str] = []
+    for word in rest:
+        if _is_setting(word):
+            translated += _translated(word, files)
+        else:
+            translated.append(_argument(command, word, files))
+    known = parse_words(typed)
+    extra = {  # settings of `config` files whose path changes
+        key: _text(value)
+        for key, setting in given.items()
+        if key not in known and (value := _value_there(key, setting, files)) != setting.value
+    }
+    if plugins and PLUGINS in given:
+        extra[PLUGINS] = f"[{','.join(plugins)}]"
+    output = here = None
+    if command in TRAINING:
+        asked = str(given["output"].value) if "output" in given else "runs"
+        if Path(asked).is_absolute() or asked.startswith("~"):
+            output = asked
+        else:
+            here, output = Path(asked), f"{RESULTS}/{job}"
+            extra["output"] = output
+        if "compute.address" not in given:
+            extra["compute.address"] = "auto"
+    kept = [word for word in translated if word.partition("=")[0] not in extra]
+    _check_size(files)
+    # Settings come before the options of the command.
+    first = next((index for index, word in enumerate(kept) if word.startswith("-")), len(kept))
+    kept[first:first] = [f"{key}={value}" for key, value in extra.items()]
+    return ClusterCommand((command, *kept), files, output, here)
+
+
+def _is_setting(word: str) -> bool:
+    return "=" in word and not word.startswith("-")
+
+
+def _settings(words: Sequence[str]) -> Layer:
+    """Return the settings of the words, and of their `config` files where those exist here."""
+    given = parse_words(words)
+    named = given.get("config")
+    value = named.value if named else []
+    paths = value if isinstance(value, list) else [value]
+    return read_settings(words) if all(Path(str(path)).is_file() for path in paths) else given
+
+
+def _translated(word: str, files: dict[str, Path]) -> list[str]:
+    """Send the files that a setting names, and return it with their paths there.
+
+    A mapping that changes becomes one word for each of its keys.
+    """
+    layer = parse_words([word])
+    there = {key: _value_there(key, setting, files) for key, setting in layer.items()}
+    if all(there[key] in (setting.value, setting.text) for key, setting in layer.items()):
+        return [word]
+    return [f"{key}={_text(value)}" for key, value in there.items()]
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else write_value(value)
+
+
+def _value_there(key: str, setting: Setting, files: dict[str, Path]) -> object:
+    """Send the files that a setting names, also inside expressions, lists and mappings; return its
+    value with their paths there.
+    """
+    group = key.partition(".")[0]
+    if group not in (*_NAMING, *_WITH_FILES):
+        return setting.value
+    only_files = group in _WITH_FILES
+
+    def translate(key: str, value: object) -> object:
+        dimension = read_dimension(key, value, setting.origin)
+        if dimension is not None:
+            values = tuple(translate(f"{key}.", item) for item in dimension.values)
+            same = values == dimension.values
+            return value if same else replace(dimension, values=values).text
+        if isinstance(value, Mapping):
+            return {name: translate(f"{key}.{name}", item) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(translate(f"{key}.", item) for item in value)
+        if isinstance(value, str) and _is_here(value, only_files=only_files):
+            return _send(value, files)
+        return value
+
+    # A folder may be called 2024.
+    as_text = not only_files and key in COMPONENTS and setting.text is not None
+    return translate(key, setting.text if as_text else setting.value)
+
+
+def _argument(command: str, word: str, files: dict[str, Path]) -> str:
+    if word.startswith("-") or not _is_here(word):
+        return word
+    if command == "resume":
+        raise RequestError(
+            f"`{word}` is on this machine, and a run is resumed where it is. Give its path on the "
+            "cluster, or resume it here."
+        )
+    return _send(word, files)
+
+
+def _is_here(path: str, *, only_files: bool = False) -> bool:
+    """Whether a path exists on this machine: `~` and absolute paths are of the cluster."""
+    if not path or path.startswith("~") or "\0" in path or Path(path).is_absolute():
+        return False
+    try:
+        return Path(path).is_file() if only_files else Path(path).exists()
+    except OSError:  # a text that is too long for a name
+        return False
+
+
+def _send(path: str, files: dict[str, Path]) -> str:
+    """Add a file or folder to those that are sent; return its path there, which differs where it is
+    outside this folder.
+    """
+    relative = os.path.normpath(path)
+    outside = relative.startswith("..")
+    known = next((there for there, source in files.items() if source == Path(path)), None)
+    if known is None:
+        name = os.path.basename(os.path.abspath(path))  # noqa: PTH100, PTH119 (a link keeps its name)
+        known = f"sent/{len(files)}/{name}" if outside else relative
+        files[known] = Path(path)
+    return known if outside else path
+
+
+def _check_size(files: dict[str, Path]) -> None:
+    sizes = {str(path): _size(path) for path in files.values()}
+    if sum(sizes.values()) > COMMAND_LIMIT:
+        raise RequestError(
+            f"the files that the command names have {sum(sizes.values()) / 1e6:.0f} MB, most of it "
+            f"`{max(sizes, key=sizes.__getitem__)}`; the limit is {COMMAND_LIMIT / 1e6:.0f} MB. "
+            "Put them where all nodes see them, and give the absolute path there."
+        )
+
+
+def _size(path: Path) -> int:
+    paths = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in paths if file.is_file())
 
 
 FOLDER = "encoded"
@@ -167,8 +361,8 @@ FOLDER = "encoded"
 def share_splits(storage: Storage, splits: Mapping[str, StoredSplit]) -> dict[str, dict[str, Any]]:
     """Send the folders of encoded rows that `storage` lacks; return where each split is, as JSON.
 
-    The folders are named by their content's key, so those of an earlier run are used again. Two
-    drivers that send one key at once leave two complete copies.
+    The folders are named by the key of their content, so later runs use them too. Two drivers that
+    send one key at once leave two complete copies.
     """
     sent: dict[Path, str] = {}
     for split in splits.values():
@@ -187,8 +381,8 @@ def share_splits(storage: Storage, splits: Mapping[str, StoredSplit]) -> dict[st
 def local_splits(
     storage: Storage, places: Mapping[str, Mapping[str, Any]], folder: Path
 ) -> dict[str, dict[str, Any]]:
-    """Return `StoredSplit`s as dicts with files on this node, fetched into the cache `folder` where
-    they are missing.
+    """Return `StoredSplit`s as dicts with files on this node; fetch missing ones into the cache
+    `folder`.
 
     A file lock makes the processes of a node fetch each encoding once. On the driver's node, or
     where its folder is shared, its files are used directly. Raises `RunError` when the disk is full
@@ -213,15 +407,11 @@ def local_splits(
 
 def _fetch_once(storage: Storage, name: str, here: Path) -> None:
     lock = here.with_name(f"{here.name}.lock")
-    with contextlib.ExitStack() as held:
-        try:
+    advice = "Free space, or set another folder with `data.cache=` or `FTR_CACHE`."
+    with contextlib.ExitStack() as stack:
+        with atomic.writing(lock, advice):
             here.parent.mkdir(parents=True, exist_ok=True)
-            held.enter_context(atomic.locked(lock))
-        except OSError as error:
-            raise RunError(
-                f"cannot write `{lock}`: {error.strerror or error}. Free space, or set another "
-                "folder with `data.cache=` or `FTR_CACHE`."
-            ) from error
+            stack.enter_context(atomic.locked(lock))
         if not stored(here):
             discard(here)
             storage.fetch(name, here)

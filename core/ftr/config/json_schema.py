@@ -5,16 +5,18 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ftr.config.components import KINDS, SECTIONS, ComponentKind, Place, head_schema, options_model
-from ftr.config.parse import COMPONENTS, SWEEP
+from ftr.config.components import Place, head_schema, options_model
+from ftr.config.keys import SECTIONS
+from ftr.config.parse import COMPONENTS, SWEEP, ComponentKind
 from ftr.config.resolve import Resolved, flat
-from ftr.config.schema import RunConfig, SweepConfig
+from ftr.config.schema import Component, RunConfig, SweepConfig
 from ftr.config.space import FUNCTIONS, LISTS
 from ftr.config.sweep import ONE_FOR_ALL
 from ftr.config.trainer import OWN_KEYS, SET_BY_FTR
 from ftr.errors import FtrError
 from ftr.registry.registry import Registered, Registry
 from ftr.registry.schema import RowSchema
+from ftr.registry.specs import Kind
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 OTHERS: Mapping[ComponentKind, tuple[tuple[Place, str], ...]] = {
@@ -31,35 +33,43 @@ def json_schema(registry: Registry, resolved: Resolved | None = None) -> dict[st
     """Return the JSON Schema of a configuration; with `resolved`, its values are the defaults and
     its head's columns are options.
 
-    A component is its name, or a mapping of `name` and its options. One whose options cannot be
-    loaded says so in its description.
+    A component is its name, or a mapping of `name` and its options. The description of one whose
+    options cannot be loaded gives the error.
     """
     schema = RunConfig.model_json_schema()
-    definitions: dict[str, Any] = schema.setdefault("$defs", {})
+    definitions, properties = schema["$defs"], schema["properties"]
     definitions.pop("Component")
     rows = _row_schemas(registry, resolved)
-    for kind in KINDS:
-        description = schema["properties"][kind]["description"]
-        schema["properties"][kind] = {
-            "description": description,
-            "anyOf": _ways(kind, registry, rows, definitions),
+    for kind in COMPONENTS:
+        forms = {
+            f"{kind} {entry.short_name}": _registered(kind, entry, registry, definitions)
+            for entry in registry.all(kind)
         }
-    _say_names(schema, registry)
+        forms |= _others(kind, registry, rows, definitions)
+        definitions |= forms
+        names = {"type": "string", "examples": _names(registry, kind)}
+        references = [{"$ref": f"#/$defs/{_escaped(title)}"} for title in forms]
+        description = properties[kind]["description"]
+        properties[kind] = {"description": description, "anyOf": [names, *references]}
+    properties["task"]["examples"] = _names(registry, "task")
+    properties["metrics"]["items"]["examples"] = _names(registry, "metric")
+    properties["trainer"]["propertyNames"] = {"not": {"enum": sorted({*OWN_KEYS, *SET_BY_FTR})}}
     schema.pop("required", None)
     if resolved is not None:
         _set_defaults(schema, resolved)
     return {"$schema": DIALECT, "$id": "ftr-run-config", **schema}
 
 
+def _names(registry: Registry, kind: Kind) -> list[str]:
+    return [entry.short_name for entry in registry.all(kind)]
+
+
 def _row_schemas(registry: Registry, resolved: Resolved | None) -> dict[str, RowSchema | str]:
-    """Return the columns of each head (made with its default options), or why it has none: files
-    have options named after them.
-    """
+    """Return the columns of each head (created with its default options), or the error."""
     if resolved is not None:
         return {resolved.config.head.name: resolved.schema}
     found: dict[str, RowSchema | str] = {}
-    for entry in registry.all("head"):
-        name = _asked(entry)
+    for name in _names(registry, "head"):
         try:
             model = options_model("head", "registered", name, registry, None)
             found[name] = head_schema(name, model() if model is not None else None, registry)
@@ -68,113 +78,81 @@ def _row_schemas(registry: Registry, resolved: Resolved | None) -> dict[str, Row
     return found
 
 
-def _ways(
+def _registered(
+    kind: ComponentKind, entry: Registered, registry: Registry, definitions: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the form of a registered component with its options."""
+    name = {"const": entry.short_name}
+    try:
+        model = options_model(kind, "registered", entry.short_name, registry, None)
+        return _form(model, f"{kind} {entry.short_name}", name, entry.spec.summary, definitions)
+    except FtrError as error:
+        return _unusable(name, error)
+
+
+def _others(
     kind: ComponentKind,
     registry: Registry,
     rows: Mapping[str, RowSchema | str],
     definitions: dict[str, Any],
-) -> list[dict[str, Any]]:
-    entries = registry.all(kind)
-    ways: list[dict[str, Any]] = [
-        {"type": "string", "examples": [_asked(entry) for entry in entries]}
-    ]
-    named = {
-        f"{kind} {_asked(entry)}": _registered(kind, entry, registry, definitions)
-        for entry in entries
-    }
+) -> dict[str, Any]:
+    """Return the forms of components that are not registered; files have options by head."""
+    forms = {}
+    name = {"type": "string"}
     for place, description in OTHERS[kind]:
-        for head, row_schema in rows.items() if kind == "dataset" else [("", None)]:
+        for head, columns in rows.items() if kind == "dataset" else [("", None)]:
             title = f"{kind} by {place}" + (f" for {head}" if head else "")
-            if isinstance(row_schema, str):
-                named[title] = {
-                    "type": "object",
-                    "properties": {"name": {"type": "string"}},
-                    "description": row_schema,
-                }
-                continue
-            model = options_model(kind, place, "", registry, row_schema)
-            named[title] = {
-                **_object(model, title, {"type": "string"}, definitions),
-                "description": description,
-            }
-    definitions |= named
-    return ways + [{"$ref": f"#/$defs/{_escaped(title)}"} for title in named]
+            if isinstance(columns, str):
+                forms[title] = _unusable(name, columns)
+            else:
+                model = options_model(kind, place, "", registry, columns)
+                forms[title] = _form(model, title, name, description, definitions)
+    return forms
 
 
-def _registered(
-    kind: ComponentKind, entry: Registered, registry: Registry, definitions: dict[str, Any]
+def _unusable(name: dict[str, Any], error: object) -> dict[str, Any]:
+    return {"type": "object", "properties": {"name": name}, "description": str(error)}
+
+
+def _form(
+    model: type[BaseModel] | None,
+    title: str,
+    name: dict[str, Any],
+    description: str,
+    definitions: dict[str, Any],
 ) -> dict[str, Any]:
-    name = _asked(entry)
-    try:
-        model = options_model(kind, "registered", name, registry, None)
-        described = _object(model, f"{kind} {name}", {"const": name}, definitions)
-    except FtrError as error:
-        return {
-            "type": "object",
-            "properties": {"name": {"const": name}},
-            "description": str(error),
-        }
-    return {**described, "description": entry.spec.summary}
-
-
-def _object(
-    model: type[BaseModel] | None, title: str, name: dict[str, Any], definitions: dict[str, Any]
-) -> dict[str, Any]:
-    """Return the schema of a component's mapping, its inner definitions moved to the top under
-    names of their own.
-    """
-    schema: dict[str, Any] = {"properties": {}}
+    """Return the schema of a component's mapping; its inner definitions go to `definitions`."""
+    schema: dict[str, Any] = {}
     if model is not None:
         schema = model.model_json_schema(ref_template=f"#/$defs/{_escaped(title)} {{model}}")
-        definitions.update(
-            {f"{title} {inner}": value for inner, value in schema.pop("$defs", {}).items()}
-        )
-    properties = (
-        {"name": name, **schema["properties"]} if "properties" in schema else {"name": name}
-    )
-    required = ["name", *schema.get("required", [])]
-    extra = schema.get("additionalProperties", False)
+        inner = schema.get("$defs", {})
+        definitions.update({f"{title} {own}": value for own, value in inner.items()})
     return {
         "title": title,
         "type": "object",
-        "properties": properties,
-        "required": required,
-        "additionalProperties": extra,
+        "properties": {"name": name, **schema.get("properties", {})},
+        "required": ["name", *schema.get("required", [])],
+        "additionalProperties": schema.get("additionalProperties", False),
+        "description": description,
     }
 
 
-def _say_names(schema: dict[str, Any], registry: Registry) -> None:
-    properties = schema["properties"]
-    properties["task"]["examples"] = [_asked(entry) for entry in registry.all("task")]
-    properties["metrics"]["items"]["examples"] = [_asked(entry) for entry in registry.all("metric")]
-    properties["trainer"]["propertyNames"] = {"not": {"enum": sorted({*OWN_KEYS, *SET_BY_FTR})}}
-
-
 def _set_defaults(schema: dict[str, Any], resolved: Resolved) -> None:
-    """Make the resolved values the defaults. A section's properties stand in its own definition."""
+    """Make the resolved values the defaults. The properties of a section are in its definition."""
+    definitions = schema["$defs"]
     for key, value in flat(resolved.config).items():
-        group, _, name = (
-            key.rpartition(".") if key.rpartition(".")[0] in SECTIONS else key.partition(".")
-        )
-        if not group or not name:
-            schema["properties"][key]["default"] = value
+        group, _, name = key.rpartition(".")
+        if not group:
+            properties, name = schema["properties"], key
         elif group in SECTIONS:
-            schema["$defs"][SECTIONS[group].__name__]["properties"][name]["default"] = value
-        elif group in COMPONENTS:
-            _component_default(schema["$defs"], group, resolved, name, value)
-
-
-def _component_default(
-    definitions: dict[str, Any], kind: str, resolved: Resolved, option: str, value: object
-) -> None:
-    named = f"{kind} {getattr(resolved.config, kind).name}"
-    properties = definitions.get(named, {}).get("properties", {})
-    if option in properties:
-        properties[option]["default"] = value
-
-
-def _asked(entry: Registered) -> str:
-    return entry.spec.name if entry.bare_name == "reachable" else entry.qualified
+            properties = definitions[SECTIONS[group].__name__]["properties"]
+        else:
+            kind, _, name = key.partition(".")
+            component = getattr(resolved.config, kind)
+            title = f"{kind} {component.name}" if isinstance(component, Component) else ""
+            properties = definitions.get(title, {}).get("properties", {})
+        if name in properties:
+            properties[name]["default"] = value
 
 
 def _escaped(name: str) -> str:
@@ -183,50 +161,43 @@ def _escaped(name: str) -> str:
 
 
 SPACE = "search space"
-_FIXED_DEFINITIONS = ("ComputeConfig", SPACE)
 
 
 def sweep_schema(run: Mapping[str, Any]) -> dict[str, Any]:
     """Return the schema of a sweep from `json_schema(…)` of a run."""
     own = SweepConfig.model_json_schema()["properties"]
-    definitions = {
-        name: definition
-        if name in _FIXED_DEFINITIONS or "properties" not in definition
-        else _searchable(definition)
-        for name, definition in run["$defs"].items()
-    }
-    definitions[SPACE] = _expression()
-    properties = _searchable(run)["properties"]
-    together = {
+    grouped = {
         "type": "object",
-        "description": "The keys of the sweep, together.",
+        "description": "The keys of the sweep, as a group.",
         "properties": own,
         "additionalProperties": False,
+    }
+    definitions = {
+        name: definition if name == "ComputeConfig" else _searchable(definition)
+        for name, definition in run["$defs"].items()
     }
     return {
         **run,
         "$id": "ftr-sweep-config",
         "title": "SweepConfig",
-        "$defs": definitions,
-        "properties": {**properties, **own, SWEEP: together},
+        "$defs": {**definitions, SPACE: _expression()},
+        "properties": {**_searchable(run)["properties"], **own, SWEEP: grouped},
     }
 
 
 def _searchable(definition: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an object of the schema whose properties may each be an expression instead; a group of
-    keys is none itself.
-    """
+    """Let each property of an object be an expression too, unless it is a group of keys."""
     properties = {
         name: inner
         if name in (*ONE_FOR_ALL, "name", "trainer") or _is_group(inner)
         else _or_expression(inner)
-        for name, inner in definition["properties"].items()
+        for name, inner in definition.get("properties", {}).items()
     }
-    return {**definition, "properties": properties}
+    return {**definition, **({"properties": properties} if properties else {})}
 
 
 def _is_group(schema: Mapping[str, Any]) -> bool:
-    return str(schema.get("$ref", "")).endswith("Config")
+    return schema.get("$ref") in {f"#/$defs/{section.__name__}" for section in SECTIONS.values()}
 
 
 def _or_expression(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -254,13 +225,8 @@ def _expression() -> dict[str, Any]:
 
 def _arguments(name: str) -> dict[str, Any]:
     arguments, description = FUNCTIONS[name]
+    schema = {"type": "array", "description": description, "minItems": 1}
     if name in LISTS:
-        return {"type": "array", "minItems": 1, "description": description}
+        return schema
     count = len(arguments)
-    return {
-        "type": "array",
-        "items": {"type": "number"},
-        "minItems": count,
-        "maxItems": count,
-        "description": description,
-    }
+    return {**schema, "items": {"type": "number"}, "minItems": count, "maxItems": count}

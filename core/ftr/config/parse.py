@@ -1,5 +1,5 @@
-"""Parse what people write into one flat layer of settings: `key=value` words, keyword arguments,
-YAML files.
+"""Parse `key=value` words, keyword arguments and YAML files into one flat layer of settings, and
+validate settings against a model.
 """
 
 import os
@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from ftr.config.values import LARGEST, read_value, read_yaml
+from ftr.config.values import LARGEST, KeyConflictError, read_value, read_yaml
 from ftr.errors import ConfigError
 from ftr.paths import expanded, fault, no_file
 from ftr.registry.registry import Registry, registry_with
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
-COMPONENTS = ("dataset", "model", "head")
+ComponentKind = Literal["dataset", "model", "head"]
+COMPONENTS: tuple[ComponentKind, ...] = ("dataset", "model", "head")
 GROUPS = (*COMPONENTS, "data", "data.augment", "train", "train.lora", "trainer", "compute", "cv")
 SWEEP = "sweep"
 PLUGINS = "plugins"
@@ -60,9 +61,7 @@ def is_chosen(origin: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One value, the place it came from, and the word it was written as (None: it was not a
-    word).
-    """
+    """One value, its origin, and the word it was written as (None: it was not a word)."""
 
     value: object
     origin: str
@@ -98,9 +97,10 @@ def parse_words(words: Sequence[str], origin: str = "command line") -> Layer:
         except yaml.YAMLError as error:
             raise ConfigError(
                 f"`{key}` ({origin}): `{raw}` is not a YAML list, mapping or string "
-                f"({_problem(error)}). Put text that begins so in quotes: `{key}='\"…\"'`."
+                f"({_problem(error)}). Quote text that begins like one: `{key}='\"…\"'`.",
+                keys=[key],
             ) from None
-        _add(layer, _flatten_one(key, Setting(value, origin, raw)), origin)
+        _add(layer, key, Setting(value, origin, raw))
     return layer
 
 
@@ -114,13 +114,7 @@ def parse_mapping(values: Mapping[str, object], origin: str = "argument") -> Lay
     for key, value in values.items():
         if not isinstance(key, str):
             raise ConfigError(f"`{key}` ({origin}) is not a key: keys are text such as `epochs`.")
-        _add(
-            layer,
-            _flatten_one(
-                key, value if isinstance(value, Setting) else Setting(_plain(value), origin)
-            ),
-            origin,
-        )
+        _add(layer, key, value if isinstance(value, Setting) else _setting(value, origin))
     return layer
 
 
@@ -133,17 +127,19 @@ def read_file(path: Path) -> Layer:
         with path.open(encoding="utf-8-sig") as stream:
             values = read_yaml(stream.read(LARGEST + 1))
     except FileNotFoundError:
-        raise ConfigError(f"`config`: there is no file `{path}`.") from None
+        problem = f"there is no file `{path}`"
     except OSError as error:
-        raise ConfigError(
-            f"`config`: `{path}` cannot be read: {error.strerror or error}."
-        ) from None
+        problem = f"`{path}` cannot be read: {error.strerror or error}"
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"`config`: `{path}` is not UTF-8 (byte {error.start}): save it as UTF-8."
-        ) from None
+        problem = f"`{path}` is not UTF-8 (byte {error.start}): save it as UTF-8"
     except yaml.YAMLError as error:
-        raise ConfigError(f"`config`: `{path}` is not YAML: {_problem(error)}.") from None
+        problem = f"`{path}` is not YAML: {_problem(error)}"
+    else:
+        return _file_layer(path, values, origin)
+    raise ConfigError(f"`config`: {problem}.")
+
+
+def _file_layer(path: Path, values: object, origin: str) -> Layer:
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -153,7 +149,8 @@ def read_file(path: Path) -> Layer:
         )
     if "config" in values:
         raise ConfigError(
-            f"`config` stands in {origin}: give several files as `config=[a.yaml,b.yaml]` instead."
+            f"`config` is a key of {origin}: give several files as `config=[a.yaml,b.yaml]` "
+            "instead."
         )
     layer = parse_mapping(values, origin)
     if PLUGINS in layer:
@@ -162,83 +159,59 @@ def read_file(path: Path) -> Layer:
 
 
 def _beside(path: Path, value: object) -> object:
-    """Return paths that stand in a file as seen from its folder."""
+    """Resolve the paths in a file relative to its folder."""
     if isinstance(value, list | tuple):
         return [_beside(path, item) for item in value]
-    return (
-        str(path.absolute().parent / expanded(value, f"`{PLUGINS}`:"))
-        if isinstance(value, str) and value
-        else value
-    )
+    if isinstance(value, str) and value:
+        return str(path.absolute().parent / expanded(value, f"`{PLUGINS}`:"))
+    return value
 
 
 def merge(layers: Iterable[Layer]) -> Layer:
-    """Return one layer, later ones first in rank: a value replaces an earlier one and all that lay
-    below its key.
-    """
+    """Return one layer: a later value replaces an earlier one and all keys below it."""
     merged: Layer = {}
     for layer in layers:
-        for key in layer:
-            for old in [
-                old for old in merged if old.startswith(f"{key}.") and key not in COMPONENTS
-            ]:
-                del merged[old]
-        merged.update(layer)
+        groups = tuple(f"{key}." for key in layer if key not in COMPONENTS)
+        merged = {key: old for key, old in merged.items() if not key.startswith(groups)} | layer
     return merged
 
 
-def _flatten_one(key: str, setting: Setting) -> Iterator[tuple[str, Setting]]:
-    """Open the groups: what lies deeper may be a mapping that an option wants whole."""
-    if key in GROUPS and isinstance(setting.value, Mapping):
-        for name, value in setting.value.items():
-            yield from _flatten_one(
-                _canonical(f"{key}.{name}"), Setting(_plain(value), setting.origin)
-            )
-    elif key == SWEEP and isinstance(setting.value, Mapping):
-        # The sweep's own keys stand at the top level, and may be kept together in a file.
-        for name, value in setting.value.items():
-            yield from _flatten_one(str(name), Setting(_plain(value), setting.origin))
-    else:
-        yield _canonical(key), setting
+def _setting(value: object, origin: str) -> Setting:
+    return Setting(os.fspath(value) if isinstance(value, os.PathLike) else value, origin)
 
 
-def _canonical(key: str) -> str:
+def _add(layer: Layer, key: str, given: Setting) -> None:
+    for name, setting in _flatten(key, given):
+        if problem := _text_fault([name, setting.value, setting.word]):
+            raise ConfigError(f"`{name}` ({given.origin}) {problem}.", keys=[name])
+        remember(name, setting.word if is_secret(name) and setting.word else setting.value)
+        if name in layer:
+            raise ConfigError(f"`{name}` is given twice ({given.origin}): keep one.", keys=[name])
+        layer[name] = setting
+
+
+def _flatten(key: str, setting: Setting) -> Iterator[tuple[str, Setting]]:
+    """Open the groups. Below them a mapping is the value of an option."""
     group, _, name = key.partition(".")
-    return (
-        group
-        if group in COMPONENTS and name == "name"
-        else name
-        if group == SWEEP and name
-        else key
-    )
-
-
-def _plain(value: object) -> object:
-    return os.fspath(value) if isinstance(value, os.PathLike) else value
-
-
-def _add(layer: Layer, settings: Iterable[tuple[str, Setting]], origin: str) -> None:
-    for key, setting in settings:
-        if trouble := _text_fault([key, setting.value, setting.word]):
-            raise ConfigError(f"`{key}` ({origin}) {trouble}.")
-        remember(key, setting.word if is_secret(key) and setting.word else setting.value)
-        if key in layer:
-            raise ConfigError(f"`{key}` is given twice ({origin}): keep one.")
-        layer[key] = setting
+    if group in COMPONENTS and name == "name":
+        key = group
+    elif group == SWEEP and name:  # the sweep's own keys may be grouped in a file
+        key = name
+    if key in (*GROUPS, SWEEP) and isinstance(setting.value, Mapping):
+        for name, value in setting.value.items():
+            yield from _flatten(f"{key}.{name}", _setting(value, setting.origin))
+    else:
+        yield key, setting
 
 
 def _text_fault(value: object) -> str | None:
-    """Return what is wrong with the first text in a value that can be none."""
+    """Return what is wrong with the first string in a value that is not valid text."""
     if isinstance(value, str):
         return fault(value)
-    parts = (
-        [*value, *value.values()]
-        if isinstance(value, Mapping)
-        else value
-        if isinstance(value, list | tuple)
-        else ()
-    )
-    return next((trouble for part in parts if (trouble := _text_fault(part))), None)
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    parts = value if isinstance(value, list | tuple) else ()
+    return next((problem for part in parts if (problem := _text_fault(part))), None)
 
 
 def _problem(error: yaml.YAMLError) -> str:
@@ -257,33 +230,25 @@ def validated(
 ) -> M:
     """Return `model` made of `values`.
 
-    Raises `ConfigError` that names every wrong key (`prefix` + field) and its origin.
-
-    Where the model wants text and YAML made a number of it (`output=2024`), the word as typed is
-    taken.
+    A number where the model wants text (`output=2024`) is replaced by the word as typed. Raises
+    `ConfigError` that names every wrong key (`prefix` + field) and its origin.
     """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        repaired, again = _with_words(values, error, settings, prefix), error
-    if repaired is not None:
-        try:
-            return model.model_validate(repaired)
-        except ValidationError as error:
-            again = error
-    raise ConfigError("\n".join(_messages(again, values, settings, prefix)))
-
-
-def _with_words(
-    values: dict[str, Any], error: ValidationError, settings: Mapping[str, Setting], prefix: str
-) -> dict[str, Any] | None:
-    repaired = None
-    for detail in error.errors():
+        failed = error
+    again = values
+    for detail in failed.errors():
         path = [str(part) for part in detail["loc"]]
         setting = settings.get(_key(prefix, path))
         if detail["type"] == "string_type" and setting is not None and setting.word:
-            repaired = _replace(values if repaired is None else repaired, path, setting.word)
-    return repaired
+            again = _replace(again, path, setting.word)
+    if again is not values:
+        try:
+            return model.model_validate(again)
+        except ValidationError as error:
+            failed = error
+    raise _config_error(failed, values, settings, prefix)
 
 
 def _replace(values: dict[str, Any], path: list[str], word: str) -> dict[str, Any]:
@@ -292,36 +257,52 @@ def _replace(values: dict[str, Any], path: list[str], word: str) -> dict[str, An
     return {**values, first: _replace(values[first], rest, word) if rest else word}
 
 
-def _messages(
+def _config_error(
     error: ValidationError, values: object, settings: Mapping[str, Setting], prefix: str
-) -> list[str]:
-    """One line per key: a union (`int` or `"auto"`) reports each of its members."""
+) -> ConfigError:
+    """Return the error with one line per key: a union (`int` or `"auto"`) reports each member."""
     grouped: dict[str, list[ErrorDetails]] = {}
     for detail in error.errors():
         grouped.setdefault(_key(prefix, _known_path(values, detail)), []).append(detail)
-    return [_message(key, details, settings) for key, details in grouped.items()]
+    keys: list[str] = []
+    lines = []
+    for key, details in grouped.items():
+        conflict = details[0].get("ctx", {}).get("error")
+        if isinstance(conflict, KeyConflictError):
+            keys += conflict.keys
+            lines.append(f"{conflict}{_origins(conflict.keys, settings)}.")
+        else:
+            keys.append(key.removesuffix("."))
+            lines.append(_message(key, details, settings))
+    return ConfigError(
+        "\n".join(lines),
+        keys=keys,
+        needs_integer=any(detail["type"].startswith("int_") for detail in error.errors()),
+    )
 
 
 def _message(key: str, details: "list[ErrorDetails]", settings: Mapping[str, Setting]) -> str:
-    first = details[0]
-    text = sentence(first["msg"])
-    if "`" in text:
-        return f"{text}{_origins_of(text, settings)}."
-    setting = settings.get(key)
+    first, setting = details[0], settings.get(key)
     origin = f" ({setting.origin})" if setting is not None else ""
+    wanted = expected(details)
     if first["type"] == "missing":
         return f"`{key}` is required: set `{key}=...`."
     if first["type"] == "extra_forbidden":
         return f"`{key}`{origin} is unknown."
-    wanted = " or ".join(dict.fromkeys(sentence(detail["msg"]) for detail in details))
-    found = (
-        MASK
-        if is_secret(key)
-        else "empty"
-        if setting is not None and setting.word == ""
-        else shown(first["input"])
-    )
+    if key.endswith("."):  # a validator of all options of a component
+        return f"`{key[:-1]}`: {wanted}{_origins(settings, settings)}."
+    if is_secret(key):
+        found = MASK
+    elif setting is not None and setting.word == "":
+        found = "empty"
+    else:
+        found = shown(first["input"])
     return f"`{key}` is {found}{origin}: {wanted}."
+
+
+def _origins(keys: Iterable[str], settings: Mapping[str, Setting]) -> str:
+    named = [f"`{key}`: {settings[key].origin}" for key in keys if key in settings]
+    return f" ({', '.join(named)})" if named else ""
 
 
 def shown(value: object) -> str:
@@ -332,35 +313,28 @@ def shown(value: object) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
 
 
-def sentence(message: str) -> str:
-    """Return pydantic's message so that it can follow a colon."""
-    plain = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    return re.sub(r"^(Input|Value|String|List|Tuple) should", "it should", plain)
-
-
-def _origins_of(text: str, settings: Mapping[str, Setting]) -> str:
-    named = [
-        f"`{key}`: {settings[key].origin}"
-        for key in dict.fromkeys(re.findall(r"`([\w.]+)`", text))
-        if key in settings
-    ]
-    return f" ({', '.join(named)})" if named else ""
+def expected(details: "Iterable[ErrorDetails]") -> str:
+    """Return pydantic's messages about one value as one clause that can follow a colon."""
+    plain = (
+        detail["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+        for detail in details
+    )
+    return " or ".join(
+        dict.fromkeys(
+            re.sub(r"^(Input|Value|String|List|Tuple) should", "it should", text) for text in plain
+        )
+    )
 
 
 def _known_path(values: object, detail: "ErrorDetails") -> list[str]:
     """Cut the names that pydantic adds for the members of a union."""
     path: list[str] = []
     for part in detail["loc"]:
-        inside = (
-            values
-            if isinstance(values, Mapping)
-            else dict(enumerate(values))
-            if isinstance(values, list | tuple)
-            else {}
-        )
-        if part not in inside:
+        if isinstance(values, list | tuple):
+            values = dict(enumerate(values))
+        if not isinstance(values, Mapping) or part not in values:
             return [*path, str(part)] if detail["type"] in ("missing", "extra_forbidden") else path
-        values = inside[part]
+        values = values[part]
         path.append(str(part))
     return path
 
@@ -369,6 +343,17 @@ def _key(prefix: str, path: list[str]) -> str:
     if not prefix and path[1:] == ["name"] and path[0] in COMPONENTS:
         path = path[:1]
     return prefix + ".".join(path)
+
+
+def _names(key: str, setting: Setting, wanted: str) -> list[str]:
+    """Return the name, or the list of names, that a setting holds."""
+    named = setting.value if isinstance(setting.value, list | tuple) else [setting.text]
+    names = [name for name in named if isinstance(name, str) and name]
+    if not names or len(names) < len(named):
+        raise ConfigError(
+            f"`{key}` is {shown(setting.value)} ({setting.origin}): give {wanted}.", keys=[key]
+        )
+    return names
 
 
 def read_settings(arguments: Sequence[str] | Mapping[str, object]) -> Layer:
@@ -381,20 +366,14 @@ def read_settings(arguments: Sequence[str] | Mapping[str, object]) -> Layer:
     setting = given.pop("config", None)
     if setting is None:
         return given
-    named = setting.value if isinstance(setting.value, list | tuple) else [setting.text]
-    paths = [expanded(name, "`config`:") for name in named if isinstance(name, str) and name]
-    if not paths or len(paths) < len(named):
-        raise ConfigError(
-            f"`config` is {shown(setting.value)} ({setting.origin}): give the path of a YAML file."
-        )
+    paths = [
+        expanded(name, "`config`:") for name in _names("config", setting, "the path of a YAML file")
+    ]
     return merge([*map(read_file, paths), given])
 
 
-KEY = PLUGINS
-
-
 def registry_for(arguments: Sequence[str] | Mapping[str, object]) -> Registry:
-    """Return the registry of this process with the plugin files that settings name, which it keeps.
+    """Return the registry of this process, extended by the plugin files that settings name.
 
     Raises `ConfigError` where they cannot be read, and `RequestError` for a file that cannot be a
     plugin.
@@ -404,16 +383,10 @@ def registry_for(arguments: Sequence[str] | Mapping[str, object]) -> Registry:
 
 def plugin_files(settings: Layer) -> list[str]:
     """Return the files that `plugins` names. Raises `ConfigError` where it names none."""
-    setting = settings.get(KEY)
-    if setting is None or setting.value is None:
+    setting = settings.get(PLUGINS)
+    if setting is None or setting.value in (None, [], ()):
         return []
-    named = setting.value if isinstance(setting.value, list | tuple) else [setting.text]
-    if not all(isinstance(name, str) and name for name in named):
-        raise ConfigError(
-            f"`{KEY}` is {shown(setting.value)} ({setting.origin}): give paths of Python files, "
-            f"`{KEY}=[./my_task.py]`."
-        )
-    return [str(name) for name in named]
+    return _names(PLUGINS, setting, f"paths of Python files, `{PLUGINS}=[./my_task.py]`")
 
 
 def loaded_files(settings: Layer, registry: Registry) -> list[str]:
@@ -422,18 +395,15 @@ def loaded_files(settings: Layer, registry: Registry) -> list[str]:
     Raises `ConfigError` for one that `plugins` names and the registry lacks.
     """
     loaded = {plugin.distribution: plugin.origin for plugin in registry.files}
-    absent = next((name for name in plugin_files(settings) if Path(name).name not in loaded), None)
-    if absent is not None:
-        failed = next(
-            (plugin for plugin in registry.plugins if plugin.distribution == Path(absent).name),
-            None,
-        )
-        cause = (
-            f"it did not load: {failed.cause}"
-            if failed
-            else "it is not in the registry that was given"
-        )
-        raise ConfigError(
-            f"`{KEY}` names `{absent}` ({settings[KEY].origin}), and {cause.rstrip('.')}."
-        )
+    causes = {plugin.distribution: plugin.cause for plugin in registry.plugins}
+    for path in plugin_files(settings):
+        name = Path(path).name
+        if name not in loaded:
+            problem = "it is not in the registry that was given"
+            if name in causes:
+                problem = f"it did not load: {causes[name]}"
+            raise ConfigError(
+                f"`{PLUGINS}` names `{path}` ({settings[PLUGINS].origin}), and {problem}.",
+                keys=[PLUGINS],
+            )
     return list(loaded.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,71 +13,68 @@ from pydantic import BaseModel, ValidationError
 
 from ftr.config.components import (
     FILES,
-    KINDS,
-    SECTIONS,
     SPLITS,
-    ComponentKind,
-    check_keys,
     checked_options,
     head_schema,
     locate,
     options_model,
-    search_hint,
 )
+from ftr.config.keys import RENAMED, SECTIONS, check_keys, search_hint
 from ftr.config.parse import (
     COMPONENTS,
+    ComponentKind,
     Layer,
     Origin,
     OriginKind,
     Setting,
+    expected,
     loaded_files,
     merge,
     parse_mapping,
     read_settings,
-    sentence,
     shown,
     validated,
 )
-from ftr.config.renamed import RENAMED
 from ftr.config.schema import DEFAULT_STRIDE, DataConfig, RunConfig
 from ftr.config.trainer import check_trainer
-from ftr.errors import ConfigError, did_you_mean
+from ftr.errors import ConfigError, RequestError, did_you_mean
 from ftr.registry.discovery import own_version
 from ftr.registry.registry import Registered, Registry
 from ftr.registry.schema import RowSchema
-from ftr.registry.specs import Kind, TaskSpec
+from ftr.registry.specs import Kind
 from ftr.terminal import MASK, unmasked
 
 
 def check_texts(data: DataConfig, schema: RowSchema, head: str) -> None:
     """Raise `ConfigError` naming the key and the head where there is no text to clean or change, or
-    no such list of stop words.
+    no list of stop words.
     """
     asked = {
         "data.clean": bool(data.clean),
         "data.stop_words": data.stop_words is not None,
         "data.augment": data.augment.wanted,
     }
-    keys = [key for key, wanted in asked.items() if wanted]
-    if keys and not any(column.type == "text" for column in schema.columns):
+    types = {column.type for column in schema.columns}
+    key = next((key for key, wanted in asked.items() if wanted), None)
+    if key is not None and "text" not in types:
         raise ConfigError(
-            f"`{keys[0]}` changes texts, and head `{head}` reads none, but lists of tokens: leave "
-            "the key out."
+            f"`{key}` changes texts, but head `{head}` reads lists of tokens: leave the key out.",
+            keys=[key, "head"],
         )
     if data.stop_words is not None:
-        if any(column.type == "answers" for column in schema.columns):
+        if "answers" in types:
             raise ConfigError(
-                f"`data.stop_words` cannot go with head `{head}`: answers are taken from the text "
-                "word for word, stop words included, and a question is made of them. Leave the "
-                "key out."
+                f"`data.stop_words` cannot be used with head `{head}`: answers are spans of the "
+                "text, stop words included. Leave the key out.",
+                keys=["data.stop_words", "head"],
             )
         stop_words(data.stop_words)
 
 
 @cache
 def stop_words(language: str) -> frozenset[str]:
-    """Return the stop words of a language, in lower case, by its ISO 639-1 code, from the lists of
-    Stopwords ISO.
+    """Return the stop words of a language (ISO 639-1 code), in lower case, as listed by Stopwords
+    ISO.
 
     Raises `ConfigError` for a language without a list.
     """
@@ -88,28 +86,23 @@ def stop_words(language: str) -> frozenset[str]:
         raise ConfigError(
             f"`data.stop_words={language}`: there is no list of stop words for this "
             f"language.{did_you_mean(code, known)} Give a code of two letters: {', '.join(known)}; "
-            "or leave the key out."
+            "or leave the key out.",
+            keys=["data.stop_words"],
         )
     return frozenset(word.lower() for word in stopwordsiso.stopwords(code))
 
 
-ABSENT = object()
-
-
 def differences(old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
-    """Return a few words on each key of two flat configurations whose values differ, such as
-    "`epochs` was 3, is 4".
-    """
-    keys = dict.fromkeys([*old, *new])
+    """Return how each value differs between two flat configurations, as "`epochs` was 3, is 4"."""
+
+    def text(values: Mapping[str, object], key: str) -> str:
+        return shown(values[key]) if key in values else "not set"
+
     return [
-        f"`{key}` was {_shown(old, key)}, is {_shown(new, key)}"
-        for key in keys
-        if old.get(key, ABSENT) != new.get(key, ABSENT)
+        f"`{key}` was {text(old, key)}, is {text(new, key)}"
+        for key in dict.fromkeys([*old, *new])
+        if key not in old or key not in new or old[key] != new[key]
     ]
-
-
-def _shown(values: Mapping[str, object], key: str) -> str:
-    return shown(values[key]) if key in values else "not set"
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -118,19 +111,18 @@ M = TypeVar("M", bound=BaseModel)
 def recorded_config(
     record: Mapping[str, Any], file: Path | str, *, unused: Collection[str] = ()
 ) -> RunConfig:
-    """Return the configuration that a record of a run or sweep holds, with the secrets that this
-    process was given.
+    """Return the configuration in the record of a run or sweep, with the secrets that this process
+    was given.
 
-    Raises `ConfigError` naming `file`, key and version for a key this version does not know, and
-    each secret that is lacking, unless it stands in a group that is `unused`.
+    Raises `ConfigError` naming `file`, key and version for a key that this version does not know,
+    and for each missing secret, unless its group is `unused`.
     """
     config = record.get("config")
     values, lost = unmasked(config) if isinstance(config, Mapping) else ({}, [])
     if lost := [key for key in lost if key.partition(".")[0] not in unused]:
         words = " ".join(f"{key}=…" for key in lost)
         raise ConfigError(
-            f"`{file}` holds no secrets, only `{MASK}`: give again what it was begun with: "
-            f"`{words}`."
+            f"`{file}` holds no secrets, only `{MASK}`: give them again: `{words}`.", keys=lost
         )
     return recorded_model(RunConfig, values, record, file)
 
@@ -138,23 +130,26 @@ def recorded_config(
 def recorded_model(
     model: type[M], values: object, record: Mapping[str, Any], file: Path | str
 ) -> M:
-    """Return `model` from the values in a record.
-
-    Raises `ConfigError` as `recorded_config` does.
-    """
+    """Return `model` from a record. Raises `ConfigError` as `recorded_config` does."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_fault(error, record, file)) from None
+        first = error.errors()[0]
+    key = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        raise _unknown(key, record, file)
+    raise ConfigError(
+        f"`{file}`: `{key}` cannot be used: {expected([first])}. {_version(record)}.", keys=[key]
+    )
 
 
 def check_fields(
     known: Iterable[str], values: Mapping[str, Any], record: Mapping[str, Any], file: Path | str
 ) -> None:
     """Raise `ConfigError` for a key of a record that this version does not know."""
-    strange = [name for name in values if name not in set(known)]
-    if strange:
-        raise ConfigError(_unknown(strange[0], record, file))
+    strange = next((name for name in values if name not in set(known)), None)
+    if strange is not None:
+        raise _unknown(strange, record, file)
 
 
 def check_renamed(record: Mapping[str, Any], file: Path | str) -> None:
@@ -162,7 +157,7 @@ def check_renamed(record: Mapping[str, Any], file: Path | str) -> None:
     for group in ("config", "sweep", "space"):
         former = next((key for key in _dotted(record.get(group), "") if key in RENAMED), None)
         if former is not None:
-            raise ConfigError(_unknown(former, record, file))
+            raise _unknown(former, record, file)
 
 
 def _dotted(values: object, group: str) -> Iterator[str]:
@@ -171,21 +166,14 @@ def _dotted(values: object, group: str) -> Iterator[str]:
         yield from _dotted(value, f"{group}{name}.")
 
 
-def _fault(error: ValidationError, record: Mapping[str, Any], file: Path | str) -> str:
-    first = error.errors()[0]
-    key = ".".join(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
-        return _unknown(key, record, file)
-    return f"`{file}`: `{key}` cannot be used: {sentence(first['msg'])}. {_version(record)}."
-
-
-def _unknown(key: str, record: Mapping[str, Any], file: Path | str) -> str:
+def _unknown(key: str, record: Mapping[str, Any], file: Path | str) -> ConfigError:
+    problem = f"ftr {own_version()} does not know the key `{key}`. {_version(record)}"
     if key in RENAMED:
-        return (
-            f"`{file}`: `{key}` is called `{RENAMED[key]}` now. Rename it in the file, or use the "
-            "version of ftr that wrote it."
+        problem = (
+            f"`{key}` is called `{RENAMED[key]}` now. Rename it in the file, or use the version of "
+            "ftr that wrote it"
         )
-    return f"`{file}`: ftr {own_version()} does not know the key `{key}`. {_version(record)}."
+    return ConfigError(f"`{file}`: {problem}.", keys=[key])
 
 
 def _version(record: Mapping[str, Any]) -> str:
@@ -221,24 +209,43 @@ def resolve(arguments: Sequence[str] | Mapping[str, object], registry: Registry)
     `UnknownComponentError`, `DataError` for a dataset path and `ModelError` for a model path that
     is not there.
     """
-    given = read_settings(arguments)
+    return resolve_layer(read_settings(arguments), registry)
+
+
+def resolve_layer(given: Layer, registry: Registry) -> Resolved:
+    """Return the configuration of settings that were read. Raises what `resolve` does."""
     check_keys(given)
-    task = _task(given, registry)
+    with _about("task"):
+        task = _task(given, registry)
     settings = merge([_task_layer(task, given, registry), given]) if task else given
     settings = _files_by_option(settings, given)
     check_keys(settings)
     try:
-        check_trainer(
-            {key: setting for key, setting in settings.items() if key.startswith("trainer.")}
-        )
-        return _built(settings, registry, task)
-    except ConfigError as error:
-        raise ConfigError(f"{error}{search_hint(given, str(error))}") from None
+        check_trainer(_below("trainer", settings))
+        return _resolve_settings(settings, registry, task)
+    except RequestError as error:
+        if hint := search_hint(given, error.keys):
+            raise error.with_message(f"{error}{hint}") from None
+        raise
+
+
+def _below(group: str, settings: Layer) -> Layer:
+    return {key: setting for key, setting in settings.items() if key.startswith(f"{group}.")}
+
+
+@contextmanager
+def _about(key: str) -> Iterator[None]:
+    """Name `key` as the one at fault in an error that names none."""
+    try:
+        yield
+    except RequestError as error:
+        error.keys = error.keys or (key,)
+        raise
 
 
 def flat(config: RunConfig) -> dict[str, object]:
-    """Return every value by its dotted key, as JSON has it; given to `resolve` again they make an
-    equal configuration.
+    """Return every value by its dotted key, as in JSON. `resolve` makes an equal configuration of
+    them.
     """
     return dict(_flat(config.model_dump(mode="json")))
 
@@ -255,52 +262,42 @@ def _task(given: Layer, registry: Registry) -> Registered | None:
             or "none is registered, see `ftr plugins`"
         )
         raise ConfigError(
-            f"nothing says which {absent} to use: set a task ({tasks}), or each of dataset, model, "
-            "head and metrics."
+            f"no task given: set one ({tasks}), or {absent}.",
+            keys=["task", *needed],
         )
     return None
 
 
 def _task_layer(task: Registered, given: Layer, registry: Registry) -> Layer:
-    """Return the task's components and defaults; options of a component that was replaced do not
-    apply to the new one.
-    """
-    spec = task.spec
-    if not isinstance(spec, TaskSpec):
-        raise TypeError(f"`{spec.name}` is registered as a task with a `{type(spec).__name__}`")
+    """Return the task's components and defaults, without options of replaced components."""
+    spec = registry.task(task.qualified)
     origin = Origin(
         f"task `{spec.name}` ({task.plugin.distribution} {task.plugin.version})", OriginKind.TASK
     )
-    named: dict[str, str] = {
+    named = {
         "dataset": _own("dataset", spec.dataset, task, registry),
         "model": _own("model", spec.model, task, registry),
         "head": _own("head", spec.head, task, registry),
+        "metrics": [_own("metric", name, task, registry) for name in spec.metrics],
     }
-    layer: Layer = {key: Setting(name, origin) for key, name in named.items()}
-    layer["metrics"] = Setting(
-        [_own("metric", name, task, registry) for name in spec.metrics], origin
-    )
+    layer = {key: Setting(name, origin) for key, name in named.items()}
     layer |= parse_mapping(spec.defaults, origin)
-    replaced = [
+    replaced = tuple(
         f"{key}." for key in COMPONENTS if key in given and given[key].text != layer[key].value
-    ]
-    return {key: setting for key, setting in layer.items() if not key.startswith(tuple(replaced))}
+    )
+    return {key: setting for key, setting in layer.items() if not key.startswith(replaced)}
 
 
 def _own(kind: Kind, name: str, task: Registered, registry: Registry) -> str:
-    """Return the name of the plugin's own component where another plugin holds or contests the bare
-    name.
-    """
+    """Return the name of the task's own component, qualified where another plugin has that name."""
     for entry in registry.all(kind):
         if entry.plugin == task.plugin and entry.spec.name == name:
-            return name if entry.bare_name == "reachable" else entry.qualified
+            return entry.short_name
     return name
 
 
 def _files_by_option(settings: Layer, given: Layer) -> Layer:
-    """Let `dataset.train=a.csv` alone replace the task's dataset: its files are then named by
-    options only.
-    """
+    """Let `dataset.train=a.csv` alone replace the task's dataset by files named by options."""
     named = [given[f"dataset.{split}"] for split in SPLITS if f"dataset.{split}" in given]
     first = next((setting for setting in named if setting.value is not None), None)
     if first is None or "dataset" in given:
@@ -316,16 +313,22 @@ def _files_by_option(settings: Layer, given: Layer) -> Layer:
 def _name(key: str, setting: Setting) -> str:
     if setting.text is None:
         raise ConfigError(
-            f"`{key}` is {shown(setting.value)} ({setting.origin}): a name is needed."
+            f"`{key}` is {shown(setting.value)} ({setting.origin}): a name is needed.", keys=[key]
         )
     return setting.text
 
 
-def _built(settings: Layer, registry: Registry, task: Registered | None) -> Resolved:
+def _resolve_settings(settings: Layer, registry: Registry, task: Registered | None) -> Resolved:
     # The head first: the columns it reads are options of a dataset given as a file.
     head, head_options = _component("head", settings, registry, None)
     schema = head_schema(head["name"], head_options, registry)
-    values = _values(settings)
+    values = _nested(
+        {
+            key: setting
+            for key, setting in settings.items()
+            if key.partition(".")[0] not in COMPONENTS
+        }
+    )
     values["head"] = head
     values["model"], _ = _component("model", settings, registry, schema)
     values["dataset"], _ = _component("dataset", settings, registry, schema)
@@ -344,33 +347,17 @@ def _component(
     kind: ComponentKind, settings: Layer, registry: Registry, schema: RowSchema | None
 ) -> tuple[dict[str, Any], BaseModel | None]:
     setting = settings[kind]
-    place, name = locate(kind, _name(kind, setting), registry, setting.origin)
-    given = {key: option for key, option in settings.items() if key.startswith(f"{kind}.")}
-    options = checked_options(
-        kind,
-        name,
-        options_model(kind, place, name, registry, schema),
-        _nested(given).get(kind, {}),
-        given,
-    )
+    given = _below(kind, settings)
+    with _about(kind):
+        place, name = locate(kind, _name(kind, setting), registry, setting.origin)
+        model = options_model(kind, place, name, registry, schema)
+        options = checked_options(kind, name, model, _nested(given).get(kind, {}), given)
     dumped = {} if options is None else options.model_dump(mode="json", by_alias=True)
     return {"name": name, "options": dumped}, options
 
 
-def _values(settings: Layer) -> dict[str, Any]:
-    return _nested(
-        {
-            key: setting
-            for key, setting in settings.items()
-            if key.partition(".")[0] not in COMPONENTS
-        }
-    )
-
-
 def _nested(settings: Layer) -> dict[str, Any]:
-    """Return nested dicts from dotted keys; a deeper key completes the mapping that a shorter one
-    gave.
-    """
+    """Return nested dicts from dotted keys; a longer key adds to the mapping of a shorter one."""
     nested: dict[str, Any] = {}
     for key in sorted(settings, key=lambda key: key.count(".")):
         *path, last = key.split(".")
@@ -380,7 +367,8 @@ def _nested(settings: Layer) -> dict[str, Any]:
             if not isinstance(within, dict):
                 raise ConfigError(
                     f"`{key}` ({settings[key].origin}): `{part}` holds a value, not keys. Set one "
-                    "of the two."
+                    "of the two.",
+                    keys=[key],
                 )
         value = settings[key].value
         within[last] = dict(value) if isinstance(value, dict) else value
@@ -388,28 +376,25 @@ def _nested(settings: Layer) -> dict[str, Any]:
 
 
 def _check_metrics(config: RunConfig, settings: Layer, registry: Registry) -> None:
-    for name in config.metrics:
-        registry.find("metric", name)
-    if len(set(config.metrics)) < len(config.metrics):
-        twice = next(name for name in config.metrics if config.metrics.count(name) > 1)
-        raise ConfigError(
-            f"`metrics` ({settings['metrics'].origin}) holds `{twice}` twice: keep one."
-        )
+    with _about("metrics"):
+        for at, name in enumerate(config.metrics):
+            registry.find("metric", name)
+            if name in config.metrics[:at]:
+                raise ConfigError(
+                    f"`metrics` ({settings['metrics'].origin}) holds `{name}` twice: keep one."
+                )
 
 
 def _origin(key: str, settings: Layer, config: RunConfig, registry: Registry) -> str:
     if key in settings:
         return settings[key].origin
-    below = dict.fromkeys(
-        setting.origin for name, setting in settings.items() if name.startswith(f"{key}.")
-    )
+    below = dict.fromkeys(setting.origin for setting in _below(key, settings).values())
     if below:
         return next(iter(below)) if len(below) == 1 else ", ".join(below)
-    group = key.partition(".")[0]
-    chosen = {"dataset": config.dataset, "model": config.model, "head": config.head}
-    for kind in KINDS:
-        if kind == group and registry.has(kind, chosen[kind].name):
-            return Origin(f"default of {kind} `{chosen[kind].name}`", OriginKind.COMPONENT)
+    components = {"dataset": config.dataset, "model": config.model, "head": config.head}
+    for kind in COMPONENTS:
+        if key.startswith(f"{kind}.") and registry.has(kind, components[kind].name):
+            return Origin(f"default of {kind} `{components[kind].name}`", OriginKind.COMPONENT)
     if key == "plugins" and config.plugins:
         return "`--plugin`"
     if key == "data.stride" and config.data.stride < DEFAULT_STRIDE:

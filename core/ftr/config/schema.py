@@ -1,21 +1,21 @@
 """Every key of a run and of a sweep: types, defaults, ranges and descriptions."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 
 from ftr.config.values import (
     NUMBER,
     Count,
+    KeyConflictError,
     Name,
     Names,
     Natural,
@@ -32,41 +32,36 @@ from ftr.config.values import (
 
 DEFAULT_STRIDE = 128
 
-
 Cleaning = Literal["html", "urls", "users", "unicode", "whitespace"]
-
-
-def _names_or_none(value: object) -> object:
-    """Return the names of a text with commas; of nothing, none: a search space has both `html` and
-    nothing to choose from.
-    """
-    return () if value is None or value == "" else comma_list(value)
-
-
 Rate = Annotated[float, Field(ge=0, le=1), NUMBER]
 
 
+def _refuse(wrong: bool, keys: str, message: str) -> None:
+    """Raise `KeyConflictError` about `keys`, separated by blanks, where values are `wrong`."""
+    if wrong:
+        raise KeyConflictError(message, keys.split())
+
+
+def _names_or_none(value: object) -> object:
+    # A search space has both `html` and nothing to choose from.
+    return () if value is None or value == "" else comma_list(value)
+
+
 class AugmentConfig(Section):
-    """`data.augment.*`: changed copies of training rows, as in Wei and Zou 2019, "EDA"; words are
+    """`data.augment.*`: changed copies of training rows (Wei and Zou 2019, "EDA"). Words are
     changed at random.
     """
 
-    copies: Annotated[int, Field(ge=1, le=100), NUMBER] = Field(
-        default=1,
-        description="Changed copies that join each training row, where any of the rates is above "
-        "0.",
-    )
-    delete: Rate = Field(default=0.0, description="Share of the words of a copy that are left out.")
-    swap: Rate = Field(
-        default=0.0, description="Share of its words that change places with another one."
-    )
-    replace: Rate = Field(
-        default=0.0, description="Share of its words that become another word of the training rows."
-    )
-    insert: Rate = Field(
-        default=0.0,
-        description="Words of the training rows that are put in, as a share of its words.",
-    )
+    copies: Annotated[int, Field(ge=1, le=100), NUMBER] = 1
+    """Changed copies added per training row; needs one of the rates above 0."""
+    delete: Rate = 0.0
+    """Share of the words of a copy that are deleted."""
+    swap: Rate = 0.0
+    """Share of the words of a copy that are swapped with another word of it."""
+    replace: Rate = 0.0
+    """Share of the words of a copy that are replaced by words of the training rows."""
+    insert: Rate = 0.0
+    """Words of the training rows inserted into a copy, as a share of its words."""
 
     @property
     def wanted(self) -> bool:
@@ -75,76 +70,47 @@ class AugmentConfig(Section):
 
 
 class DataConfig(Section):
-    """`data.*`: which rows are used, what is done to their texts, how splits are made, and how long
+    """`data.*`: which rows are used, how their texts are cleaned, how splits are made, and how long
     an input may be.
     """
 
-    limit: Count | None = Field(
-        default=None,
-        description="At most this many training rows (or rows of a single file, before it is "
-        "split).",
-    )
-    limit_validation: Count | None = Field(
-        default=None, description="At most this many validation rows."
-    )
-    limit_test: Count | None = Field(default=None, description="At most this many test rows.")
-    sample: Literal["random", "first"] = Field(
-        default="random",
-        description="Which rows a limit keeps: a seeded sample, or the first ones.",
-    )
-    validation_size: Share = Field(
-        default=0.1,
-        description="Share of the rows that a made validation split gets; 0 makes none.",
-    )
-    test_size: Share = Field(
-        default=0.1, description="Share of the rows that a made test split gets; 0 makes none."
-    )
-    seed: Seed = Field(
-        default=0,
-        description="Seed of the sample and of made splits; independent of the training seed.",
-    )
-    max_invalid: Annotated[float, Field(ge=0, le=1), NUMBER] = Field(
-        default=0.05,
-        description="Share of a file's rows that may be unusable before the run stops.",
-    )
-    clean: Annotated[tuple[Cleaning, ...], BeforeValidator(_names_or_none)] = Field(
-        default=(),
-        description=(
-            "What is cleaned from all texts, also those predicted later: `html`, `unicode` "
-            "(NFKC), `urls` (become `http`), `users` (handles become `@user`), `whitespace`."
-        ),
-    )
-    stop_words: Name | None = Field(
-        default=None,
-        description="Language, by its code, whose stop words are left out of all texts, also of "
-        "those predicted later; null: none.",
-    )
-    duplicates: Literal["report", "remove"] = Field(
-        default="report",
-        description="Training rows that stand there twice, or in a held-out split too: said and "
-        "counted, or removed from training.",
-    )
-    augment: AugmentConfig = Field(
-        default_factory=AugmentConfig, description="Changed copies of training rows."
-    )
-    bootstrap: Seed | None = Field(
-        default=None,
-        description="Train on as many training rows drawn with replacement, with this seed; null: "
-        "on each of them.",
-    )
-    max_length: Annotated[int, Field(ge=2), NUMBER] | None = Field(
-        default=None,
-        description="Longest input in tokens, special tokens included; null: the model's own "
-        "limit, up to 512.",
-    )
-    stride: Natural = Field(
-        default=DEFAULT_STRIDE,
-        description="Tokens that neighbouring windows of a long input share; must be below "
-        "`data.max_length`.",
-    )
-    cache: Name | None = Field(
-        default=None, description="Folder for encoded rows; null: `FTR_CACHE`, or `~/.cache/ftr`."
-    )
+    limit: Count | None = None
+    """Maximum number of training rows (or rows of a single file, before it is split)."""
+    limit_validation: Count | None = None
+    """Maximum number of validation rows."""
+    limit_test: Count | None = None
+    """Maximum number of test rows."""
+    sample: Literal["random", "first"] = "random"
+    """Which rows a limit keeps: a seeded random sample, or the first ones."""
+    validation_size: Share = 0.1
+    """Share of the rows for a validation split, where the data has none; 0: no split."""
+    test_size: Share = 0.1
+    """Share of the rows for a test split, where the data has none; 0: no split."""
+    seed: Seed = 0
+    """Seed of the sample and of the splits; independent of the training seed."""
+    max_invalid: Rate = 0.05
+    """Share of a file's rows that may be invalid before the run stops."""
+    clean: Annotated[tuple[Cleaning, ...], BeforeValidator(_names_or_none)] = ()
+    """Cleaning steps for all texts, in prediction too: `html`, `unicode` (NFKC), `urls` (become
+    `http`), `users` (handles become `@user`), `whitespace`."""
+    stop_words: Name | None = None
+    """Language code whose stop words are removed from all texts, in prediction too; null: none."""
+    duplicates: Literal["report", "remove"] = "report"
+    """Training rows that are duplicated, or are in a held-out split too: `report` counts them,
+    `remove` also removes them from training."""
+    augment: AugmentConfig = Field(default_factory=AugmentConfig)
+    """Changed copies of training rows."""
+    bootstrap: Seed | None = None
+    """Seed of a bootstrap sample: train on as many rows, drawn with replacement; null: on every
+    row once."""
+    max_length: Annotated[int, Field(ge=2), NUMBER] | None = None
+    """Maximum input length in tokens, special tokens included; null: the model's own limit, up to
+    512."""
+    stride: Natural = DEFAULT_STRIDE
+    """Overlap of neighbouring windows of a long input, in tokens; must be below
+    `data.max_length`."""
+    cache: Name | None = None
+    """Folder for encoded rows; null: `FTR_CACHE`, or `~/.cache/ftr`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -152,32 +118,28 @@ class DataConfig(Section):
         """Shrink the default stride where `max_length` alone was given and is short."""
         if isinstance(values, dict) and "stride" not in values:
             longest = values.get("max_length")
-            if isinstance(longest, int) and not isinstance(longest, bool) and longest > 0:
-                return {
-                    **values,
-                    "stride": DEFAULT_STRIDE if longest >= 3 * DEFAULT_STRIDE else longest // 4,
-                }
+            if type(longest) is int and 0 < longest < 3 * DEFAULT_STRIDE:
+                return {**values, "stride": longest // 4}
         return values
 
     @model_validator(mode="after")
-    def _stride_below_length(self) -> "DataConfig":
-        if self.max_length is not None and self.stride >= self.max_length:
-            raise ValueError(
-                f"`data.stride` ({self.stride}) must be below `data.max_length` "
-                f"({self.max_length}): lower `data.stride` or raise `data.max_length`"
-            )
+    def _check(self) -> Self:
+        _refuse(
+            self.max_length is not None and self.stride >= self.max_length,
+            "data.stride data.max_length",
+            f"`data.stride` ({self.stride}) must be below `data.max_length` ({self.max_length}): "
+            "lower `data.stride` or raise `data.max_length`",
+        )
+        _refuse(
+            self.validation_size + self.test_size >= 1,
+            "data.validation_size data.test_size",
+            f"`data.validation_size` ({self.validation_size}) and `data.test_size` "
+            f"({self.test_size}) leave no rows to train on: their sum must be below 1",
+        )
         return self
 
-    @model_validator(mode="after")
-    def _something_left_to_train_on(self) -> "DataConfig":
-        if self.validation_size + self.test_size >= 1:
-            raise ValueError(
-                f"`data.validation_size` ({self.validation_size}) and `data.test_size` "
-                f"({self.test_size}) leave no rows to train on: their sum must be below 1"
-            )
-        return self
 
-
+# `greedy` of transformers is left out: it follows the training loss of single steps.
 Schedule = Literal[
     "linear",
     "cosine",
@@ -192,464 +154,300 @@ Schedule = Literal[
     "warmup_stable_decay",
 ]
 
-"""`greedy` of transformers follows the training loss of single steps, which says little here, and
-is left out.
-"""
-
-Optimizer = Literal[
-    "adamw_torch",
-    "adamw_torch_fused",
-    "adamw_torch_xla",
-    "adamw_torch_npu_fused",
-    "adafactor",
-    "adamw_anyprecision",
-    "adamw_torch_4bit",
-    "adamw_torch_8bit",
-    "ademamix",
-    "sgd",
-    "adagrad",
-    "adamw_bnb_8bit",
+BitsAndBytes = Literal[
     "adamw_8bit",
+    "adamw_bnb_8bit",
+    "ademamix",
     "ademamix_8bit",
     "lion_8bit",
     "lion_32bit",
-    "paged_adamw_32bit",
     "paged_adamw_8bit",
-    "paged_ademamix_32bit",
+    "paged_adamw_32bit",
     "paged_ademamix_8bit",
-    "paged_lion_32bit",
+    "paged_ademamix_32bit",
     "paged_lion_8bit",
-    "rmsprop",
+    "paged_lion_32bit",
     "rmsprop_bnb",
     "rmsprop_bnb_8bit",
     "rmsprop_bnb_32bit",
-    "galore_adamw",
-    "galore_adamw_8bit",
-    "galore_adafactor",
+]
+TorchAo = Literal["adamw_torch_4bit", "adamw_torch_8bit"]
+ScheduleFree = Literal["schedule_free_adamw", "schedule_free_radam", "schedule_free_sgd"]
+"""Optimizers that average their weights themselves for an evaluation (Defazio et al. 2024)."""
+Galore = Literal["galore_adamw", "galore_adamw_8bit", "galore_adafactor"]
+Apollo = Literal["apollo_adamw"]
+WhileBackward = Literal[
+    "lomo",
+    "adalomo",
     "galore_adamw_layerwise",
     "galore_adamw_8bit_layerwise",
     "galore_adafactor_layerwise",
-    "lomo",
-    "adalomo",
-    "grokadamw",
-    "schedule_free_radam",
-    "schedule_free_adamw",
-    "schedule_free_sgd",
-    "apollo_adamw",
     "apollo_adamw_layerwise",
+]
+"""Optimizers that change the weights within each backward pass: refused, because a step of several
+passes would be several steps.
+"""
+Optimizer = Literal[
+    "adamw_torch",
+    "adamw_torch_fused",
+    "adafactor",
+    "adagrad",
+    "sgd",
+    "rmsprop",
+    "adamw_torch_xla",
+    "adamw_torch_npu_fused",
+    "adamw_anyprecision",
+    "grokadamw",
     "stable_adamw",
+    TorchAo,
+    BitsAndBytes,
+    ScheduleFree,
+    Galore,
+    Apollo,
+    WhileBackward,
 ]
 
 
 def _by_class(weights: object) -> object:
-    """Return weights by the names that classes have, which YAML may have read as numbers or truth
-    values.
-    """
+    """Return weights by class name; YAML may have read the names as numbers or truth values."""
     if not isinstance(weights, dict):
         return weights
     for name, weight in weights.items():
         if weight is None:
             raise ValueError(
-                f"`train.class_weights` has no number for `{name}`: write `{{name: 2}}`, with a "
-                "space behind the colon"
+                f"class `{name}` has no weight: write `{{name: 2}}`, with a space after the colon"
             )
         if isinstance(weight, int | float) and not weight > 0:
-            raise ValueError(
-                f"`train.class_weights` of `{name}` is {weight}: a weight is a number above 0"
-            )
+            raise ValueError(f"class `{name}` has the weight {weight}: it must be above 0")
     return {label_name(name): weight for name, weight in weights.items()}
 
 
 class LoraConfig(Section):
-    """`train.lora.*`: low-rank adapters (Hu et al. 2021) through `peft`: the backbone stays as it
-    is.
-    """
+    """`train.lora.*`: low-rank adapters (Hu et al. 2021) by `peft`; the backbone is frozen."""
 
-    rank: Natural = Field(default=0, description="Rank of the adapters; 0: none.")
-    alpha: Positive | None = Field(
-        default=None, description="Their scale is alpha / rank; null: twice the rank."
-    )
-    dropout: Share = Field(default=0.0, description="Dropout of what goes into an adapter.")
-    targets: Names | None = Field(
-        default=None,
-        description="Names of the modules that get one, such as `query,value`, or `all-linear`; "
-        "null: those `peft` knows for the model.",
-    )
-    merge: bool = Field(
-        default=False,
-        description="Write a plain checkpoint with the adapters added to the weights.",
-    )
+    rank: Natural = 0
+    """Rank of the adapters; 0: no adapters."""
+    alpha: Positive | None = None
+    """Scale of the adapters, times the rank: they are multiplied by alpha / rank; null: twice the
+    rank."""
+    dropout: Share = 0.0
+    """Dropout of the input of an adapter."""
+    targets: Names | None = None
+    """Names of the modules with an adapter, such as `query,value`, or `all-linear`; null: the
+    defaults of `peft` for the model."""
+    merge: bool = False
+    """Add the adapters to the weights at the end and write a plain checkpoint."""
 
 
 class TrainConfig(Section):
-    """`train.*`: what of the model trains, the optimizer and its schedule, the loss, precision, and
-    how batches are cut.
-    """
+    """`train.*`: which weights train, optimizer, schedule, loss, precision and batches."""
 
-    freeze: Natural | Literal["embeddings", "backbone"] | None = Field(
-        default=None,
-        description=(
-            "What of the model does not train: `embeddings`, these and the lowest N layers, or all "
-            "of the `backbone`, all but the head."
-        ),
-    )
-    unfreeze: Count | Literal["all"] | None = Field(
-        default=None,
-        description="Of what `train.freeze` froze, so many layers begin to train at every epoch, "
-        "the highest first; or `all` at once.",
-    )
-    frozen_epochs: Positive = Field(
-        default=1.0, description="Epochs before the first of `train.unfreeze` begins to train."
-    )
-    layerwise_decay: Annotated[float, Field(gt=0, le=1), NUMBER] | None = Field(
-        default=None,
-        description="Each layer's learning rate is that of the layer above times this; null: all "
-        "train alike.",
-    )
-    lora: LoraConfig = Field(
-        default_factory=LoraConfig, description="Low-rank adapters through `peft`."
-    )
-    optimizer: Optimizer = Field(
-        default="adamw_torch",
-        description="Optimizer, by its transformers name; some need packages of their own.",
-    )
-    lr_scheduler: Schedule = Field(
-        default="linear",
-        description=(
-            "Learning-rate schedule, by its transformers name; those with `min_lr` end at a tenth "
-            "of the peak, `warmup_stable_decay` goes down in the last tenth of the steps, unless "
-            "`trainer.lr_scheduler_kwargs` says otherwise."
-        ),
-    )
-    warmup: NotNegative = Field(
-        default=0.1,
-        description="Warmup: below 1 a share of all steps, from 1 on a number of steps.",
-    )
-    weight_decay: NotNegative = Field(
-        default=0.01, description="Weight decay of all weights but biases and norms."
-    )
-    max_grad_norm: NotNegative = Field(
-        default=1.0, description="Gradients are clipped to this norm; 0 clips nothing."
-    )
-    label_smoothing: Share = Field(
-        default=0.0,
-        description="Share of each target that is spread evenly over all classes, or tokens.",
-    )
+    freeze: Natural | Literal["embeddings", "backbone"] | None = None
+    """What does not train: the `embeddings`; a number: these and that many of the lowest layers;
+    `backbone`: everything but the head."""
+    unfreeze: Count | Literal["all"] | None = None
+    """Number of layers frozen by `train.freeze` that start to train at each epoch, highest first;
+    `all`: all at once."""
+    frozen_epochs: Positive = 1.0
+    """Epochs before `train.unfreeze` starts."""
+    layerwise_decay: Annotated[float, Field(gt=0, le=1), NUMBER] | None = None
+    """Factor from each layer's learning rate to that of the layer below; null: one learning rate
+    for all layers."""
+    lora: LoraConfig = Field(default_factory=LoraConfig)
+    """Low-rank adapters, by `peft`."""
+    optimizer: Optimizer = "adamw_torch"
+    """Optimizer, by its transformers name; some need a package of their own."""
+    lr_scheduler: Schedule = "linear"
+    """Learning-rate schedule, by its transformers name. Those with `min_lr` end at a tenth of the
+    peak and `warmup_stable_decay` decays in the last tenth of the steps, unless
+    `trainer.lr_scheduler_kwargs` sets it."""
+    warmup: NotNegative = 0.1
+    """Warmup: below 1 a share of all steps, from 1 on a number of steps."""
+    weight_decay: NotNegative = 0.01
+    """Weight decay of all weights except biases and norms."""
+    max_grad_norm: NotNegative = 1.0
+    """Maximum gradient norm; larger gradients are clipped; 0: no clipping."""
+    label_smoothing: Share = 0.0
+    """Share of each target that is spread evenly over all classes, or tokens."""
     class_weights: Annotated[
         dict[Name, Positive] | Literal["auto"] | None, BeforeValidator(_by_class)
-    ] = Field(
-        default=None,
-        description="Weight of each class in the loss, by name; `auto`: rows / (classes x rows of "
-        "the class); null: all alike.",
-    )
-    sampler: Literal["shuffle", "weighted"] = Field(
-        default="shuffle",
-        description="Every row once an epoch, or as many rows drawn with replacement, each class "
-        "as often as any other.",
-    )
-    ema: Share | None = Field(
-        default=None,
-        description="Decay a step of a moving average of the weights, which is evaluated and kept "
-        "in their place; null: none.",
-    )
-    evaluate_every: Count | Literal["epoch"] = Field(
-        default="epoch", description="Validate after every epoch, or after so many optimizer steps."
-    )
-    early_stopping_patience: Count | None = Field(
-        default=None,
-        description="Stop after so many evaluations without a better primary score; null: train "
-        "all epochs.",
-    )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        default="auto", description="Numeric precision; auto: what the hardware does well."
-    )
-    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = Field(
-        default="auto", description="Attention implementation; auto: what the hardware does well."
-    )
-    dropout: Share | None = Field(
-        default=None, description="Dropout of hidden states; null: the model's own."
-    )
-    attention_dropout: Share | None = Field(
-        default=None, description="Dropout of attention probabilities; null: the model's own."
-    )
-    micro_batch_size: Count | Literal["auto"] = Field(
-        default="auto",
-        description="Examples per forward pass and worker; auto: by tokens, fewer where memory "
-        "runs out. Results do not depend on it.",
-    )
-    activation_checkpointing: bool = Field(
-        default=False,
-        description="Compute activations again for the gradients instead of keeping them: less "
-        "memory, more time.",
-    )
-    eval_batch_size: Count | Literal["auto"] = Field(
-        default="auto",
-        description="Examples per forward pass in evaluation and prediction; auto: by their "
-        "tokens, fewer where memory runs out.",
-    )
-    logging_steps: Count = Field(default=10, description="Optimizer steps between two log lines.")
-    save_steps: Natural | Literal["auto"] = Field(
-        default="auto",
-        description="Optimizer steps between two checkpoints; auto: as often as costs at most a "
-        "twentieth of the time; 0: none.",
-    )
-    save_total_limit: Count = Field(
-        default=2, description="Checkpoints kept while training; all go when the run is done."
-    )
-    keep: Literal["best", "last"] = Field(
-        default="best",
-        description="Which weights the run keeps: best on validation, or those of the last step.",
-    )
-    eval_on_start: bool = Field(
-        default=True,
-        description="Evaluate before the first step too, to show what training gained.",
-    )
+    ] = None
+    """Weight of each class in the loss, by class name; `auto`: rows / (classes x rows of the
+    class); null: 1 for all."""
+    sampler: Literal["shuffle", "weighted"] = "shuffle"
+    """`shuffle`: every row once an epoch; `weighted`: as many rows, drawn with replacement, each
+    class equally often."""
+    ema: Share | None = None
+    """Decay per step of an exponential moving average of the weights, which is evaluated and saved
+    instead of them; null: no average."""
+    evaluate_every: Count | Literal["epoch"] = "epoch"
+    """Validate after each epoch, or after this many optimizer steps."""
+    early_stopping_patience: Count | None = None
+    """Stop after this many evaluations without a better primary score; null: train all epochs."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Numeric precision; auto: chosen for the hardware."""
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
+    """Attention implementation; auto: chosen for the hardware."""
+    dropout: Share | None = None
+    """Dropout of hidden states; null: the model's own."""
+    attention_dropout: Share | None = None
+    """Dropout of attention probabilities; null: the model's own."""
+    micro_batch_size: Count | Literal["auto"] = "auto"
+    """Examples per forward pass and worker; auto: by number of tokens, fewer where memory runs out.
+    Results do not depend on it."""
+    activation_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, more time."""
+    eval_batch_size: Count | Literal["auto"] = "auto"
+    """Examples per forward pass in evaluation and prediction; auto: by number of tokens, fewer
+    where memory runs out."""
+    logging_steps: Count = 10
+    """Optimizer steps between two log lines."""
+    save_steps: Natural | Literal["auto"] = "auto"
+    """Optimizer steps between two checkpoints; auto: saving takes at most a twentieth of the time;
+    0: no checkpoints."""
+    save_total_limit: Count = 2
+    """Maximum number of checkpoints during training; none remain when the run is done."""
+    keep: Literal["best", "last"] = "best"
+    """Weights that the run saves: the best on validation, or those of the last step."""
+    eval_on_start: bool = True
+    """Evaluate before the first step too, to show what training gained."""
 
     @model_validator(mode="after")
-    def _goes_together(self) -> "TrainConfig":
-        if self.unfreeze is not None and self.freeze is None:
-            raise ValueError(
-                "`train.unfreeze` has nothing to unfreeze without `train.freeze`: set "
-                "`train.freeze=backbone`, or leave it out"
+    def _check(self) -> Self:
+        lora = self.lora
+        _refuse(
+            self.unfreeze is not None and self.freeze is None,
+            "train.unfreeze train.freeze",
+            "`train.unfreeze` has nothing to unfreeze without `train.freeze`: set "
+            "`train.freeze=backbone`, or leave it out",
+        )
+        _refuse(
+            self.freeze is not None and lora.rank > 0,
+            "train.freeze train.lora.rank",
+            "`train.freeze` and `train.lora.rank` exclude each other: with adapters the whole "
+            "backbone is frozen. Leave one out",
+        )
+        _refuse(
+            self.frozen_epochs != 1 and self.unfreeze is None,
+            "train.frozen_epochs train.unfreeze",
+            "`train.frozen_epochs` has no effect without `train.unfreeze`: set that too, or leave "
+            "it out",
+        )
+        for key in ("alpha", "dropout", "targets", "merge"):
+            _refuse(
+                bool(getattr(lora, key)) and not lora.rank,
+                f"train.lora.{key} train.lora.rank",
+                f"`train.lora.{key}` has no effect without `train.lora.rank`: set that too, for "
+                "example to 8",
             )
-        if self.freeze is not None and self.lora.rank:
-            raise ValueError(
-                "`train.freeze` and `train.lora.rank` exclude each other: adapters leave the whole "
-                "backbone as it is. Keep one"
-            )
-        if self.frozen_epochs != 1 and self.unfreeze is None:
-            raise ValueError(
-                "`train.frozen_epochs` says when `train.unfreeze` begins: set that too, or leave "
-                "it out"
-            )
-        lora = {
-            "alpha": self.lora.alpha,
-            "dropout": self.lora.dropout,
-            "targets": self.lora.targets,
-            "merge": self.lora.merge,
-        }
-        for key, value in lora.items():
-            if value and not self.lora.rank:
-                raise ValueError(
-                    f"`train.lora.{key}` is about adapters, and there are none without "
-                    "`train.lora.rank`: set it, to 8 say"
-                )
-        if self.class_weights == "auto" and self.sampler == "weighted":
-            raise ValueError(
-                "`train.class_weights=auto` and `train.sampler=weighted` each make up for rare "
-                "classes, both at once twice: leave one out"
-            )
-        if self.early_stopping_patience is not None and self.keep == "last":
-            raise ValueError(
-                "`train.early_stopping_patience` restores the best weights, which "
-                "`train.keep=last` does not keep: leave one of them out"
-            )
+        _refuse(
+            self.class_weights == "auto" and self.sampler == "weighted",
+            "train.class_weights train.sampler",
+            "`train.class_weights=auto` and `train.sampler=weighted` both compensate for rare "
+            "classes: leave one out",
+        )
+        _refuse(
+            self.early_stopping_patience is not None and self.keep == "last",
+            "train.early_stopping_patience train.keep",
+            "`train.early_stopping_patience` restores the best weights, which `train.keep=last` "
+            "does not keep: leave one out",
+        )
         return self
 
 
 class Component(Section):
-    """A dataset, model or head: its name (or path, or hub id) and the options that its own model
-    accepts.
-    """
+    """A dataset, model or head: its name (or path, or Hub id) and its options."""
 
-    name: Name = Field(
-        description="A registered name, or what the kind accepts besides: a path, "
-        "`hub:owner/name`, a Hub id."
-    )
-    options: dict[str, Any] = Field(
-        default_factory=dict,
-        description="The component's own options, all of them, defaults included.",
-    )
+    name: Name
+    """A registered name, or what the kind also accepts: a path, `hub:owner/name`, a Hub id."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """All options of the component, defaults included."""
 
 
 class ComputeConfig(Section):
     """`compute.*`: where the training runs, and what each worker may use."""
 
-    workers: Natural = Field(default=0, description="Worker processes; 0 trains in this process.")
-    cpus: Positive | None = Field(
-        default=None,
-        description="CPU cores per worker; null: the machine's cores over the workers.",
-    )
-    gpus: NotNegative | None = Field(
-        default=None,
-        description="GPUs per worker; null: 1 where the machine has one for each worker, else 0.",
-    )
-    memory: Positive | None = Field(
-        default=None,
-        description="Memory per worker in GB that Ray sets aside; null: none is set aside.",
-    )
-    resources: dict[str, Positive] = Field(
-        default_factory=dict,
-        description="Custom Ray resources per worker, such as `{tpu_host: 1}`.",
-    )
-    retries: Natural = Field(
-        default=3,
-        description="Times a training goes on from its last checkpoint after a process of it died.",
-    )
-    address: Name | None = Field(
-        default=None,
-        description="Address of a Ray cluster (`host:port` or `auto`); null: this machine.",
-    )
-    storage: Name | None = Field(
-        default=None,
-        description="Where runs are mirrored to, such as `s3://bucket/folder`: for clusters whose "
-        "nodes share no folder.",
-    )
+    workers: Natural = 0
+    """Worker processes; 0: train in this process."""
+    cpus: Positive | None = None
+    """CPU cores per worker; null: the machine's cores divided by the workers."""
+    gpus: NotNegative | None = None
+    """GPUs per worker; null: 1 where the machine has one for each worker, else 0."""
+    memory: Positive | None = None
+    """Memory per worker, in GB, that Ray reserves; null: none."""
+    resources: dict[str, Positive] = Field(default_factory=dict)
+    """Custom Ray resources per worker, such as `{tpu_host: 1}`."""
+    retries: Natural = 3
+    """How often a training resumes from its last checkpoint after one of its processes died."""
+    address: Name | None = None
+    """Address of a Ray cluster (`host:port` or `auto`); null: this machine."""
+    storage: Name | None = None
+    """Where runs are mirrored, such as `s3://bucket/folder`; for clusters whose nodes share no
+    folder."""
 
 
 class CvConfig(Section):
     """`cv.*`: cross-validation."""
 
-    folds: Several | None = Field(
-        default=None,
-        description="Train once for each of so many parts of the training rows, which it validates "
-        "on; null: once, on a split.",
-    )
-    fold: Natural | None = Field(
-        default=None,
-        description="Train for this part alone, counted from 0; null: for each of `cv.folds`.",
-    )
+    folds: Several | None = None
+    """Number of folds: one training for each, validated on that fold; null: one training."""
+    fold: Natural | None = None
+    """Train for this fold only, counted from 0; null: for each of `cv.folds`."""
 
 
 class RunConfig(Section):
-    """Everything that decides a run.
+    """The complete configuration of a run; `model_dump(mode="json")` has all of it."""
 
-    `model_dump(mode="json")` of it is enough to build it again.
-    """
-
-    task: Name | None = Field(
-        default=None, description="A named bundle of dataset, model, head, metrics and defaults."
-    )
-    dataset: Component = Field(
-        description="A registered dataset, a path, or `hub:owner/name`; `dataset.*` are its "
-        "options."
-    )
-    model: Component = Field(
-        description="A registered model, a Hub id, or a checkpoint directory; `model.*` are its "
-        "options."
-    )
-    head: Component = Field(description="What stands on the model; `head.*` are its options.")
-    metrics: Annotated[tuple[Name, ...], Field(min_length=1), BeforeValidator(comma_list)] = Field(
-        description="Metric names; the first ranks checkpoints."
-    )
-    learning_rate: Positive = Field(default=5e-5, description="Peak learning rate.")
-    batch_size: Count = Field(
-        default=32,
-        description="Examples per optimizer step over all workers; micro-batches follow from it.",
-    )
-    epochs: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False), NUMBER] = Field(
-        default=3.0, description="Passes over the training rows; may be a fraction."
-    )
-    seed: Seed = Field(default=0, description="Seed of new weights, batch order and dropout.")
-    init_seed: Seed | None = Field(
-        default=None,
-        description="Seed of new weights alone, such as the head's; null: `seed`. The members of a "
-        "soup share it.",
-    )
-    seeds: Annotated[int, Field(ge=1, le=10_000), NUMBER] = Field(
-        default=1,
-        description="Train so many times, with `seed`, `seed`+1, ...: mean, standard deviation, "
-        "and each of them.",
-    )
-    cv: CvConfig = Field(default_factory=CvConfig, description="Cross-validation.")
-    ensemble: Literal["bagging", "seeds", "folds", "soup"] | None = Field(
-        default=None,
-        description=(
-            "Train several and join them: on bootstrap samples, with seeds, or on folds, their "
-            "outputs averaged; or seeds' weights (`soup`)."
-        ),
-    )
-    boosting: Several | None = Field(
-        default=None,
-        description="Train so many in turn, each on rows weighted by what the ones before got "
-        "wrong (SAMME), and let them vote.",
-    )
-    ensemble_size: Several | None = Field(
-        default=None,
-        description="How many `ensemble` joins; null: `seeds`, or `cv.folds`, where they say; else "
-        "3, and 5 folds.",
-    )
-    baselines: bool = Field(
-        default=True,
-        description=(
-            "Set simple baselines beside the result: the majority class and TF-IDF with logistic "
-            "regression, or the span of the context that overlaps the question best."
-        ),
-    )
-    data: DataConfig = Field(
-        default_factory=DataConfig, description="Splits, limits, lengths and the encoding cache."
-    )
-    train: TrainConfig = Field(
-        default_factory=TrainConfig, description="Schedule, precision, batches."
-    )
-    trainer: dict[str, Any] = Field(
-        default_factory=dict,
-        description="Any other field of `transformers.TrainingArguments`, by its own name.",
-    )
-    compute: ComputeConfig = Field(
-        default_factory=ComputeConfig, description="Where the training runs."
-    )
-    output: Name = Field(default="runs", description="Folder that run directories go to.")
-    plugins: Annotated[tuple[Name, ...], BeforeValidator(comma_list)] = Field(
-        default=(),
-        description="Plugins of one Python file each; a path in a file is relative to that. "
-        "`--plugin FILE` adds to them.",
-    )
-
-    @model_validator(mode="after")
-    def _goes_together(self) -> "RunConfig":
-        several = {
-            "boosting": self.boosting is not None,
-            "ensemble": self.ensemble is not None,
-            "seeds": self.seeds > 1,
-            "cv.folds": self.cv.folds is not None and self.cv.fold is None,
-        }
-        asked = [key for key, given in several.items() if given]
-        together = {("ensemble", "seeds"): ("seeds", "soup"), ("ensemble", "cv.folds"): ("folds",)}
-        if len(asked) > 1 and self.ensemble not in together.get((asked[0], asked[1]), ()):
-            raise ValueError(
-                f"`{asked[0]}` and `{asked[1]}` each train several models, in ways that exclude "
-                "each other: leave one out"
-            )
-        if self.train.unfreeze is not None and self.train.frozen_epochs >= self.epochs:
-            raise ValueError(
-                f"`train.frozen_epochs={self.train.frozen_epochs:g}` is not below "
-                f"`epochs={self.epochs:g}`: nothing would be unfrozen. Train longer, or leave "
-                "`train.unfreeze` out"
-            )
-        if self.cv.fold is not None and (self.cv.folds is None or self.cv.fold >= self.cv.folds):
-            raise ValueError(
-                f"`cv.fold={self.cv.fold}` needs `cv.folds` to be above it: set "
-                f"`cv.folds={self.cv.fold + 1}` or more"
-            )
-        if self.ensemble == "folds" and self.cv.fold is not None:
-            raise ValueError(
-                "`ensemble=folds` trains for every fold, `cv.fold` for one alone: leave one of "
-                "them out"
-            )
-        if self.ensemble_size is not None and self.ensemble is None:
-            raise ValueError(
-                "`ensemble_size` says how many models `ensemble` joins: set `ensemble`, or leave "
-                "it out"
-            )
-        number = {
-            "seeds": self.seeds if self.seeds > 1 else None,
-            "soup": self.seeds if self.seeds > 1 else None,
-            "folds": self.cv.folds,
-        }
-        known = number.get(self.ensemble or "")
-        if self.ensemble_size is not None and known is not None and known != self.ensemble_size:
-            key = "cv.folds" if self.ensemble == "folds" else "seeds"
-            raise ValueError(
-                f"`ensemble_size` is {self.ensemble_size} and `{key}` {known}: they say the same "
-                f"of `ensemble={self.ensemble}`, so leave one out"
-            )
-        if self.ensemble == "bagging" and self.data.bootstrap is not None:
-            raise ValueError(
-                "`ensemble=bagging` sets `data.bootstrap` for each of its models: leave "
-                "`data.bootstrap` out"
-            )
-        return self
+    task: Name | None = None
+    """A named bundle of dataset, model, head, metrics and defaults."""
+    dataset: Component
+    """A registered dataset, a path, or `hub:owner/name`; `dataset.*` are its options."""
+    model: Component
+    """A registered model, a Hub id, or a checkpoint directory; `model.*` are its options."""
+    head: Component
+    """The head on the model, which defines inputs, outputs and loss; `head.*` are its options."""
+    metrics: Annotated[tuple[Name, ...], Field(min_length=1), BeforeValidator(comma_list)]
+    """Metric names; the first ranks checkpoints."""
+    learning_rate: Positive = 5e-5
+    """Peak learning rate."""
+    batch_size: Count = 32
+    """Examples per optimizer step over all workers; the size of micro-batches follows from it."""
+    epochs: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False), NUMBER] = 3.0
+    """Passes over the training rows; may be a fraction."""
+    seed: Seed = 0
+    """Seed of new weights, batch order and dropout."""
+    init_seed: Seed | None = None
+    """Seed of new weights only, such as the head's; null: `seed`. The members of a soup share
+    it."""
+    seeds: Annotated[int, Field(ge=1, le=10_000), NUMBER] = 1
+    """Number of trainings with `seed`, `seed`+1, ...; reports mean, standard deviation and each
+    run."""
+    cv: CvConfig = Field(default_factory=CvConfig)
+    """Cross-validation."""
+    ensemble: Literal["bagging", "seeds", "folds", "soup"] | None = None
+    """Train several models and average their outputs: on bootstrap samples (`bagging`), with
+    `seeds`, or on `folds`; `soup` averages the weights of several seeds."""
+    boosting: Several | None = None
+    """Number of models trained in turn, each on rows weighted by the errors of those before
+    (SAMME); they vote."""
+    ensemble_size: Several | None = None
+    """Number of models of `ensemble`; null: `seeds` or `cv.folds` where set, else 3, or 5 folds."""
+    baselines: bool = True
+    """Report simple baselines too: the majority class and TF-IDF with logistic regression, or the
+    span of the context that overlaps the question most."""
+    data: DataConfig = Field(default_factory=DataConfig)
+    """Splits, limits, lengths and the encoding cache."""
+    train: TrainConfig = Field(default_factory=TrainConfig)
+    """Schedule, precision, batches."""
+    trainer: dict[str, Any] = Field(default_factory=dict)
+    """Any other field of `transformers.TrainingArguments`, by its own name."""
+    compute: ComputeConfig = Field(default_factory=ComputeConfig)
+    """Where the training runs."""
+    output: Name = "runs"
+    """Folder for run directories."""
+    plugins: Annotated[tuple[Name, ...], BeforeValidator(comma_list)] = ()
+    """Plugins of one Python file each; in a configuration file, paths are relative to that file.
+    `--plugin FILE` adds to them."""
 
     @property
     def weights_seed(self) -> int:
@@ -657,25 +455,152 @@ class RunConfig(Section):
         return self.seed if self.init_seed is None else self.init_seed
 
     @property
+    def several_keys(self) -> list[str]:
+        """The keys that ask for several models."""
+        several = {
+            "boosting": self.boosting is not None,
+            "ensemble": self.ensemble is not None,
+            "seeds": self.seeds > 1,
+            "cv.folds": self.cv.folds is not None and self.cv.fold is None,
+        }
+        return [key for key, given in several.items() if given]
+
+    @property
     def several(self) -> bool:
         """Whether several models are trained rather than one."""
-        return (
-            self.seeds > 1
-            or self.ensemble is not None
-            or self.boosting is not None
-            or (self.cv.folds is not None and self.cv.fold is None)
+        return bool(self.several_keys)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.train.unfreeze is not None:
+            _refuse(
+                self.train.frozen_epochs >= self.epochs,
+                "train.frozen_epochs epochs",
+                f"`train.frozen_epochs={self.train.frozen_epochs:g}` is not below "
+                f"`epochs={self.epochs:g}`, so nothing would be unfrozen: train longer, or leave "
+                "`train.unfreeze` out",
+            )
+        if (fold := self.cv.fold) is not None:
+            _refuse(
+                self.cv.folds is None or fold >= self.cv.folds,
+                "cv.fold cv.folds",
+                f"`cv.fold={fold}` needs `cv.folds` to be above it: set `cv.folds={fold + 1}` or "
+                "more",
+            )
+        self._check_ensemble()
+        return self
+
+    def _check_ensemble(self) -> None:
+        sources, size = self.several_keys, self.ensemble_size
+        together = {("ensemble", "seeds"): ("seeds", "soup"), ("ensemble", "cv.folds"): ("folds",)}
+        if len(sources) > 1:
+            first, second = sources[:2]
+            _refuse(
+                self.ensemble not in together.get((first, second), ()),
+                f"{first} {second}",
+                f"`{first}` and `{second}` each train several models, in ways that exclude each "
+                "other: leave one out",
+            )
+        _refuse(
+            self.ensemble == "folds" and self.cv.fold is not None,
+            "ensemble cv.fold",
+            "`ensemble=folds` trains for every fold, `cv.fold` for only one: leave one out",
+        )
+        _refuse(
+            size is not None and self.ensemble is None,
+            "ensemble_size ensemble",
+            "`ensemble_size` is the number of models of `ensemble`: set `ensemble`, or leave it "
+            "out",
+        )
+        key, known = {
+            "seeds": ("seeds", self.seeds if self.seeds > 1 else None),
+            "soup": ("seeds", self.seeds if self.seeds > 1 else None),
+            "folds": ("cv.folds", self.cv.folds),
+        }.get(self.ensemble or "", ("", None))
+        _refuse(
+            size is not None and known is not None and known != size,
+            f"ensemble_size {key}",
+            f"`ensemble_size` is {size} and `{key}` {known}: both set the number of models of "
+            f"`ensemble={self.ensemble}`, so leave one out",
+        )
+        _refuse(
+            self.ensemble == "bagging" and self.data.bootstrap is not None,
+            "ensemble data.bootstrap",
+            "`ensemble=bagging` sets `data.bootstrap` for each of its models: leave "
+            "`data.bootstrap` out",
         )
 
 
-class PretrainedOptions(BaseModel):
+class PretrainedOptions(Section):
     """Options of every pretrained model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    revision: str | None = None
+    """Branch, tag or commit on the Hub."""
+    trust_remote_code: bool = False
+    """Run code that comes with the checkpoint; the run record says so."""
 
-    revision: str | None = Field(None, description="Branch, tag or commit on the hub.")
-    trust_remote_code: bool = Field(
-        False, description="Run code that comes with the checkpoint. Recorded in the run."
-    )
+
+Format = Literal[
+    "auto", "csv", "tsv", "json", "jsonl", "parquet", "arrow", "squad", "text", "conll"
+]
+LabelFrom = Literal["auto", "column", "folder", "file"]
+Quoting = Literal["auto", "standard", "lenient", "none"]
+DELIMITERS = {"tab": "\t", "\\t": "\t", "space": " ", "blank": " "}
+"""Words for delimiters: the shell and YAML drop a blank or a tab."""
+
+
+class FileOptions(Section):
+    """Options of dataset files, besides their columns."""
+
+    train: str | None = None
+    """File of the train split, instead of the one found."""
+    validation: str | None = None
+    """File of the validation split; `none`: no such split."""
+    test: str | None = None
+    """File of the test split; `none`: no such split."""
+    labels_file: str | None = None
+    """File with one label per line, for a text file with one text per line."""
+    label_from: LabelFrom = "auto"
+    """Where labels come from: a `column`, or the names of the `folder` or `file` of each text."""
+    format: Format = "auto"
+    """Format of the files; auto: by name and content."""
+    encoding: str = "utf-8"
+    """Encoding of text files, by its Python name; a byte order mark is removed."""
+    delimiter: str | None = None
+    """Delimiter of CSV cells, and between text and label of text files: one character, `tab` or
+    `space`; null: detected."""
+    quoting: Quoting = "auto"
+    """Quoting of CSV cells; none: quotes are text; lenient: quotes inside a cell need no
+    doubling."""
+    header: Literal["auto"] | bool = "auto"
+    """Whether the first row of a CSV file names the columns."""
+    id: str | int | None = None
+    """Column of the row ids, by name or 0-based number; `none`: rows are numbered."""
+
+    @field_validator("delimiter", mode="before")
+    @classmethod
+    def _one_character(cls, value: object) -> object:
+        found = DELIMITERS.get(value, value) if isinstance(value, str) else value
+        if found is None or (isinstance(found, str) and len(found) == 1 and found not in '\r\n"'):
+            return found
+        raise ValueError("give one character, `tab` or `space`")
+
+
+class HubOptions(Section):
+    """Options of a dataset on the Hub, besides its columns."""
+
+    config: str | None = None
+    """Configuration of the dataset, if it has several."""
+    revision: str | None = None
+    """Commit, tag or branch of the dataset."""
+    train: str | None = None
+    """Name on the Hub of the train split."""
+    validation: str | None = None
+    """Name on the Hub of the validation split."""
+    test: str | None = None
+    """Name on the Hub of the test split."""
+    id: str | int | None = None
+    """Column of the row ids; `none`: rows are numbered."""
 
 
 ENSEMBLE = re.compile(r"^(top|soup)([2-9]|[1-9][0-9]+)$")
@@ -697,70 +622,42 @@ Seconds = Annotated[
     BeforeValidator(read_duration),
     WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}]}),
 ]
-Searcher = Literal["random", "grid", "optuna", "hyperopt"]
-Scheduler = Literal["asha", "fifo", "median", "hyperband", "pbt"]
 Mode = Literal["max", "min"]
 DEFAULT_TRIALS = 20
 
 
 class SweepConfig(Section):
-    """What a sweep has besides a run's configuration and the search space."""
+    """The keys of a sweep besides those of a run."""
 
-    trials: Count | None = Field(
-        default=None,
-        description="At most this many configurations; null: the whole grid with `searcher=grid`, "
-        f"else {DEFAULT_TRIALS}, or as many as `time_budget`, `max_total_epochs` and `min_gain` "
-        "allow where one of them is given.",
-    )
-    time_budget: Seconds | None = Field(
-        default=None,
-        description="Stop after this time: `2h`, `30m`, `90s`, `1h30m`, or a number of seconds; "
-        "trials under way end with it.",
-    )
-    max_total_epochs: Positive | None = Field(
-        default=None, description="At most this many epochs of training over all trials."
-    )
-    min_gain: Positive | None = Field(
-        default=None,
-        description="Stop when more trials are expected to better the best ranked score by less "
-        "than this.",
-    )
-    searcher: Searcher = Field(
-        default="optuna",
-        description="What proposes configurations; `grid` by itself when every searched key is a "
-        "`grid(…)`.",
-    )
-    scheduler: Scheduler = Field(
-        default="asha",
-        description="What stops or changes trials under way; `fifo` lets each train to its end.",
-    )
-    grace_period: Positive = Field(
-        default=1.0, description="Epochs a trial trains before `scheduler` may stop it."
-    )
-    reduction_factor: Annotated[int, Field(ge=2), NUMBER] = Field(
-        default=3, description="Of so many trials `asha` and `hyperband` let one go on."
-    )
-    repeats: Count = Field(
-        default=1,
-        description="Trainings of each configuration, with different seeds; it ranks by their "
-        "mean.",
-    )
-    metric: Name | None = Field(
-        default=None,
-        description="The score that ranks trials; null: the main score of the first of `metrics`.",
-    )
-    mode: Mode | None = Field(
-        default=None,
-        description="Whether more or less of the ranked score is better; null: as its metric says.",
-    )
-    max_concurrent: Count | None = Field(
-        default=None, description="At most this many trials at a time; null: as many as fit."
-    )
-    ensemble: Ensemble | None = Field(
-        default=None,
-        description="What the best are joined to: `top3` averages probabilities of three, `soup3` "
-        "weights, where that validates better.",
-    )
+    trials: Count | None = None
+    """Maximum number of configurations; null: the whole grid with `searcher=grid`, no maximum where
+    `time_budget`, `max_total_epochs` or `min_gain` is set, else 20."""
+    time_budget: Seconds | None = None
+    """Stop after this time: `2h`, `30m`, `90s`, `1h30m`, or a number of seconds; running trials are
+    stopped too."""
+    max_total_epochs: Positive | None = None
+    """Maximum number of epochs over all trials."""
+    min_gain: Positive | None = None
+    """Stop when the expected gain of more trials over the best score is below this."""
+    searcher: Literal["random", "grid", "optuna", "hyperopt"] = "optuna"
+    """What proposes configurations; default `grid` where every searched key is a `grid(…)`."""
+    scheduler: Literal["asha", "fifo", "median", "hyperband", "pbt"] = "asha"
+    """What stops or changes running trials; `fifo` trains each to its end."""
+    grace_period: Positive = 1.0
+    """Epochs that a trial trains before `scheduler` may stop it."""
+    reduction_factor: Annotated[int, Field(ge=2), NUMBER] = 3
+    """`asha` and `hyperband` continue one of this many trials."""
+    repeats: Count = 1
+    """Trainings of each configuration, with different seeds; the mean score ranks it."""
+    metric: Name | None = None
+    """The score that ranks trials; null: the main score of the first of `metrics`."""
+    mode: Mode | None = None
+    """Whether a higher (`max`) or lower (`min`) score is better; null: the mode of the metric."""
+    max_concurrent: Count | None = None
+    """Maximum number of trials at a time; null: as many as the machines have room for."""
+    ensemble: Ensemble | None = None
+    """Join the best trials: `top3` averages the probabilities of three; `soup3` averages the
+    weights, where that improves the validation score."""
 
 
 SWEEP_KEYS = tuple(SweepConfig.model_fields)

@@ -29,11 +29,11 @@ FUNCTIONS: Mapping[str, tuple[tuple[str, ...], str]] = {
     ),
     "quniform": (("low", "high", "q"), "A multiple of `q` from `low` to `high`, both included."),
     "qloguniform": (("low", "high", "q"), "The same, every order of magnitude equally likely."),
-    "randint": (("low", "high"), "A whole number from `low` on and below `high`."),
+    "randint": (("low", "high"), "A whole number from `low` up to, but not including, `high`."),
     "lograndint": (("low", "high"), "The same, every order of magnitude equally likely."),
     "normal": (
         ("mean", "sd"),
-        "A number of the normal distribution, at most three `sd` from `mean`.",
+        "A number from a normal distribution, at most three `sd` from `mean`.",
     ),
 }
 """Each function: its arguments, and what it draws."""
@@ -41,18 +41,16 @@ FUNCTIONS: Mapping[str, tuple[tuple[str, ...], str]] = {
 LISTS = ("choice", "grid")
 WHOLE = ("randint", "lograndint")
 SPREAD = 3
-"""How many standard deviations from the mean a `normal` may draw: what lies beyond would never have
-been checked.
-"""
+"""Standard deviations from the mean that a `normal` may draw, so that its ends can be checked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dimension:
     """The values that one key may take.
 
-    `values` are those of `choice` and `grid`. Of all others `low` and `high` are the smallest and
-    the largest value that occur: 1 and 3 for `randint(1,4)`, three `sd` on either side of `mean`
-    for `normal`. Neighbours are `step` apart; 0: there are none.
+    `values` are those of `choice` and `grid`. For the others, `low` and `high` are the smallest and
+    the largest possible value: 1 and 3 for `randint(1,4)`, three `sd` on either side of `mean`
+    for `normal`. Values are `step` apart; 0: they are continuous.
     """
 
     kind: str
@@ -65,14 +63,14 @@ class Dimension:
 
     @property
     def size(self) -> int | None:
-        """How many values there are; None: more than can be counted."""
+        """The number of values; None: infinite."""
         if self.kind in LISTS:
             return len(self.values)
         return self._steps(self.high) - self._steps(self.low) + 1 if self.step else None
 
     @property
     def text(self) -> str:
-        """The expression; read again it gives an equal dimension."""
+        """The expression; `read_dimension` makes an equal dimension of it."""
         if self.kind in LISTS:
             return f"{self.kind}({','.join(map(write_value, self.values))})"
         if self.kind == "normal":
@@ -82,9 +80,7 @@ class Dimension:
         return f"{self.kind}({_short(self.low)},{_short(last)}{step})"
 
     def at(self, share: float) -> object:
-        """Return the value that `share` of all draws do not exceed: a `share` drawn evenly from [0,
-        1) gives a draw of this dimension.
-        """
+        """Return the quantile of `share`: with `share` uniform in [0, 1) it is a random draw."""
         if self.kind in LISTS:
             return self.values[_index(share, len(self.values))]
         if self.kind == "normal":
@@ -95,78 +91,72 @@ class Dimension:
         log = "log" in self.kind
         if not self.step:
             return self._clipped(_between(self.low, self.high, share, log))
+        first, last = self._steps(self.low), self._steps(self.high)
         if log:
-            # Each value gets the part of the logarithmic line from itself to its neighbour.
-            first, last = self._steps(self.low), self._steps(self.high)
+            # Each value gets the part of the logarithmic scale from itself to the next one.
             return self._multiple(min(int(_between(first, last + 1, share, log)), last))
-        return self._multiple(
-            self._steps(self.low)
-            + _index(share, self._steps(self.high) - self._steps(self.low) + 1)
-        )
+        return self._multiple(first + _index(share, last - first + 1))
 
     def sample(self, rng: "Generator") -> object:
         """Draw a value."""
         return self.at(float(rng.random()))
 
     def middle(self) -> object:
-        """Return a value that stands for all: the first of a list, the median of a range."""
+        """Return a typical value: the first of a list, the median of a range."""
         return self.values[0] if self.kind in LISTS else self.at(0.5)
 
     def corners(self) -> list[object]:
-        """Return the values at the ends, the mean besides for `normal`; of `choice` and `grid` all
-        values.
-        """
+        """Return the ends of a range, with the mean of `normal`, or all values of a list."""
         if self.kind in LISTS:
             return list(self.values)
         ends: list[object] = [self.low] if self.low == self.high else [self.low, self.high]
         return [self.mean, *ends] if self.kind == "normal" else ends
 
     def probes(self) -> list[object]:
-        """Return the corners, and for ranges a value between them: a key of whole numbers takes the
-        ends of `uniform(8,32)`.
+        """Return the corners and, for a range, a value that is not round: a key of whole numbers
+        takes the ends of `uniform(8,32)`, but no other value.
         """
         if self.kind in LISTS or self.low == self.high:
             return self.corners()
-        golden = 0.618  # no round number
-        return [
-            *self.corners(),
-            self._multiple(self._steps(self.low) + 1) if self.step else self.at(golden),
-        ]
+        inner = self._multiple(self._steps(self.low) + 1) if self.step else self.at(0.618)
+        return [*self.corners(), inner]
 
     def points(self) -> Iterator[object]:
-        """Yield every value, in order. Raises `ValueError` where they cannot be counted."""
+        """Yield every value, in order. Raises `ValueError` where the number is infinite."""
         if self.kind in LISTS:
             yield from self.values
         elif self.step:
             yield from map(self._multiple, range(self._steps(self.low), self._steps(self.high) + 1))
         else:
-            raise ValueError(f"`{self.text}` has more values than can be counted")
+            raise ValueError(f"`{self.text}` has infinitely many values")
 
     def _steps(self, value: float) -> int:
         return round(value / self.step)
 
     def _multiple(self, number: int) -> float:
-        """Return `number` steps as people write it: 3 times 0.1 is 0.3."""
-        return (
-            number * self.step
-            if isinstance(self.step, int)
-            else float(number * Decimal(repr(self.step)))
-        )
+        """Return `number` steps in decimal arithmetic: 3 times 0.1 is 0.3."""
+        if isinstance(self.step, int):
+            return number * self.step
+        return float(number * Decimal(repr(self.step)))
 
     def _clipped(self, value: float) -> float:
         return min(max(value, self.low), self.high)
 
 
 def grid_size(space: Mapping[str, Dimension]) -> int | None:
-    """Return the number of combinations; None: more than can be counted."""
-    sizes = [dimension.size for dimension in space.values()]
-    return None if None in sizes else math.prod(size for size in sizes if size is not None)
+    """Return the number of combinations; None: infinite."""
+    total = 1
+    for dimension in space.values():
+        if dimension.size is None:
+            return None
+        total *= dimension.size
+    return total
 
 
 def grid_points(space: Mapping[str, Dimension]) -> Iterator[dict[str, object]]:
     """Yield every combination of values, the last key changing fastest.
 
-    Raises `ValueError` where they cannot be counted.
+    Raises `ValueError` where the number is infinite.
     """
     for values in product(*(list(dimension.points()) for dimension in space.values())):
         yield dict(zip(space, values, strict=True))
@@ -186,48 +176,33 @@ def _short(number: float) -> str:
     return write_value(int(number) if number == int(number) and abs(number) < 1e6 else number)
 
 
-__all__ = [
-    "LISTS",
-    "Dimension",
-    "function_meant",
-    "grid_points",
-    "grid_size",
-    "looks_like_expression",
-    "read_dimension",
-    "split_space",
-]
-
 _CALL = re.compile(r"\s*(\w+)\s*\((.*)\)\s*", re.DOTALL)
 _UNCLOSED = re.compile(rf"\s*({'|'.join(FUNCTIONS)})\s*\([^)]*")
 
 
 class _WrongError(ValueError):
-    """What is wrong with an expression, as the end of a sentence that names the key."""
+    """What is wrong with an expression, as a clause after the key."""
 
 
 def read_dimension(key: str, value: object, origin: str) -> Dimension | None:
-    """Return the dimension that `value` describes: an expression, or in YAML also `{choice: [8,
-    16]}`. None: it is neither.
+    """Return the dimension of an expression such as `choice(8,16)` or, in YAML, `{choice: [8,
+    16]}`; None: `value` is neither.
 
-    Raises `ConfigError` naming key, origin and mend.
+    Raises `ConfigError` naming key, origin and fix.
     """
     if isinstance(value, Dimension):
         return value
-    written = value.strip() if isinstance(value, str) else None
+    written = value.strip() if isinstance(value, str) else value
     try:
-        if written is None:
-            name, arguments = _mapping(value)
-            written = f"{{{name}: {arguments}}}"
-        else:
-            name, arguments = _call(key, written)
+        name, arguments = _call(key, written) if isinstance(written, str) else _mapping(written)
         return None if name is None else _dimension(name, arguments, key)
     except _WrongError as wrong:
-        raise ConfigError(f"`{key}` is `{written}` ({origin}): {wrong}.") from None
+        raise ConfigError(f"`{key}` is `{written}` ({origin}): {wrong}.", keys=[key]) from None
 
 
 def split_space(settings: Layer) -> tuple[dict[str, Dimension], Layer]:
-    """Return the dimensions by dotted key, those inside the mappings of options included, and the
-    settings that remain.
+    """Return the dimensions by dotted key, also those within mappings of options, and the other
+    settings.
 
     Raises `ConfigError` for a wrong expression.
     """
@@ -245,9 +220,7 @@ def split_space(settings: Layer) -> tuple[dict[str, Dimension], Layer]:
 
 
 def _taken_out(key: str, value: object, origin: str, inside: dict[str, Dimension]) -> object:
-    """Return `value` without the expressions in it, which go to `inside`; `inside` itself where
-    nothing else is left.
-    """
+    """Move the expressions in `value` to `inside`; return the rest, or `inside` if none is left."""
     dimension = read_dimension(key, value, origin)
     if dimension is not None:
         inside[key] = dimension
@@ -261,9 +234,7 @@ def _taken_out(key: str, value: object, origin: str, inside: dict[str, Dimension
 
 
 def function_meant(value: object) -> str:
-    """Return a hint where text looks like a call of a function whose name is misspelled, else
-    "".
-    """
+    """Return a hint where text looks like a call with a misspelled function name, else ""."""
     call = _CALL.fullmatch(value) if isinstance(value, str) else None
     if call is None or call[1] in FUNCTIONS:
         return ""
@@ -282,8 +253,8 @@ def looks_like_expression(value: object) -> bool:
 def _call(key: str, text: str) -> tuple[str | None, list[object]]:
     if _UNCLOSED.fullmatch(text):
         raise _WrongError(
-            "its parenthesis is not closed; inside the braces or brackets of YAML an expression "
-            "stands in quotes"
+            "its parenthesis is not closed; inside the braces or brackets of YAML, quote an "
+            "expression"
         )
     call = _CALL.fullmatch(text)
     if call is None or call[1] not in FUNCTIONS:
@@ -326,24 +297,19 @@ def _dimension(name: str, arguments: Sequence[object], key: str) -> Dimension:
         swapped = ",".join(map(write_value, [high, low, *rest]))
         raise _WrongError(f"its range is reversed: write `{name}({swapped})`")
     if low == high:
-        more = (
-            f"; `high` itself is not drawn, write `{name}({low},{high + 1})`"
-            if name in WHOLE
-            else f"; write `{key}={write_value(low)}`"
-        )
-        raise _WrongError(f"its range is empty{more}")
+        fix = f"write `{key}={write_value(low)}`"
+        if name in WHOLE:
+            fix = f"`high` itself is not drawn, write `{name}({low},{high + 1})`"
+        raise _WrongError(f"its range is empty; {fix}")
     if "log" in name and low <= 0:
-        raise _WrongError(
-            "`low` must be above 0, for there are endless orders of magnitude between 0 and "
-            "anything"
-        )
-    if name in WHOLE:
-        return _whole(name, low, high)
-    return (
-        _quantized(name, low, high, rest[0])
-        if rest
-        else Dimension(kind=name, low=float(low), high=float(high))
-    )
+        raise _WrongError("`low` must be above 0 on a logarithmic scale")
+    if rest:
+        return _quantized(name, low, high, rest[0])
+    if name not in WHOLE:
+        return Dimension(kind=name, low=float(low), high=float(high))
+    if low != int(low) or high != int(high):
+        raise _WrongError(f"`{name}` takes whole numbers; `uniform` takes others")
+    return Dimension(kind=name, low=int(low), high=int(high) - 1, step=1)
 
 
 def _of_list(name: str, values: Sequence[object]) -> Dimension:
@@ -372,27 +338,20 @@ def _normal(mean: float, sd: float) -> Dimension:
     )
 
 
-def _whole(name: str, low: float, high: float) -> Dimension:
-    if low != int(low) or high != int(high):
-        raise _WrongError(f"`{name}` takes whole numbers; `uniform` takes others")
-    return Dimension(kind=name, low=int(low), high=int(high) - 1, step=1)
-
-
 def _quantized(name: str, low: float, high: float, step: float) -> Dimension:
     if step <= 0:
-        raise _WrongError("`q`, the distance of neighbouring values, must be above 0")
+        raise _WrongError("`q`, the distance between values, must be above 0")
     if max(abs(low), abs(high)) / step > 2**53:
         raise _WrongError(
-            f"{write_value(step)} is so small that neighbouring values cannot be told apart"
+            f"{write_value(step)} is too small to distinguish the values of this range"
         )
     for bound in (low, high):
         if not math.isclose(bound / step, round(bound / step), abs_tol=1e-9):
             raise _WrongError(
-                f"{write_value(bound)} is no multiple of {write_value(step)}, and all values are"
+                f"{write_value(bound)} is not a multiple of {write_value(step)}, as all values are"
             )
-    if all(number == int(number) for number in (low, high, step)):
-        return Dimension(kind=name, low=int(low), high=int(high), step=int(step))
-    return Dimension(kind=name, low=float(low), high=float(high), step=float(step))
+    number = int if all(value == int(value) for value in (low, high, step)) else float
+    return Dimension(kind=name, low=number(low), high=number(high), step=number(step))
 
 
 def _number(value: object) -> float:

@@ -8,7 +8,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from ftr.config.components import check_keys, component_options, head_schema
+from ftr.config.components import component_options, head_schema
+from ftr.config.keys import check_keys
 from ftr.config.parse import (
     COMPONENTS,
     Layer,
@@ -28,7 +29,7 @@ from ftr.config.resolve import (
     flat,
     recorded_config,
     recorded_model,
-    resolve,
+    resolve_layer,
 )
 from ftr.config.schema import DEFAULT_TRIALS, SWEEP_KEYS, Mode, SweepConfig
 from ftr.config.space import Dimension, function_meant, grid_size, split_space
@@ -37,25 +38,72 @@ from ftr.errors import ConfigError, PluginError, RequestError, ScoreError, did_y
 from ftr.registry.registry import Registry
 
 ALL_COMBINATIONS = 256
-"""Up to so many combinations of corners all are tried, of larger spaces the corners of every two
-keys.
-"""
+"""Up to this many combinations of corners are all tried, in larger spaces those of two keys."""
 MOST_PAIRS = 1024
+
+
+ONE_FOR_ALL: Mapping[str, str] = {
+    "task": "a task is a bundle of other keys; search those",
+    "metrics": "the first of them ranks the trials",
+    "output": "trials are in the directory of the sweep",
+    "compute": "the resources of a trial decide how many run at a time",
+    "plugins": "search the other keys for what they register",
+}
+SEVERAL: Mapping[str, str] = {
+    "seeds": "`repeats` trains each configuration with several seeds",
+    "cv.folds": "`repeats` trains each configuration several times; `cv.folds` with `cv.fold` "
+    "trains on one part",
+    "ensemble": "search first, then `ftr run ensemble=…` with the best values",
+    "boosting": "search first, then `ftr run boosting=…` with the best values",
+}
+PBT_KEYS = ("learning_rate", "train.weight_decay", "train.max_grad_norm")
+PACKAGES = {"optuna": "optuna", "hyperopt": "ftr[hyperopt]"}
+LARGEST_GRID = 100_000
+LOSS = "loss"
+"""The score of every task besides those of its metrics."""
+_NO_SPACE = (
+    "{}: give a key an expression, for example `learning_rate=loguniform(1e-5,1e-4)` or "
+    "`batch_size=choice(8,16,32)`."
+)
 
 
 def check_space(
     fixed: Layer, space: Mapping[str, Dimension], origins: Mapping[str, str], registry: Registry
 ) -> Resolved:
-    """Return the configuration in the middle of the space, once its corners have been tried.
+    """Return the configuration in the middle of the space, after its corners were tried.
 
     `origins` are those of the searched keys. Raises what `ftr.config.resolve.resolve` does, about
     the fixed settings or the first corner that fails, with the values that make it.
     """
+
+    def tried(values: Mapping[str, object]) -> Resolved:
+        drawn = {
+            key: Setting(value, f"{origins[key]}, from `{space[key].text}`")
+            for key, value in values.items()
+        }
+        try:
+            return resolve_layer({**fixed, **drawn}, registry)
+        except RequestError as error:
+            named = [key for key in drawn if any(_concerns(key, other) for other in error.keys)]
+            if not named:
+                raise
+            pairs = " ".join(f"{key}={write_value(values[key])}" for key in named)
+            hint = ""
+            if error.needs_integer and not all(space[key].values for key in named):
+                hint = " Whole numbers are drawn by `randint`, `lograndint` and `choice`."
+            raise error.with_message(f"no trial can have `{pairs}`: {error}{hint}") from None
+
     middle = {key: dimension.middle() for key, dimension in space.items()}
-    base = _tried(middle, fixed, space, origins, registry)
+    base = tried(middle)
     for values in _trials(middle, space):
-        _tried(values, fixed, space, origins, registry)
+        tried(values)
     return base
+
+
+def _concerns(key: str, other: str) -> bool:
+    """Whether two keys are one, or one is within the mapping that the other sets."""
+    shorter, longer = sorted((key, other), key=len)
+    return key == other or (shorter not in COMPONENTS and longer.startswith(f"{shorter}."))
 
 
 def _trials(
@@ -67,91 +115,12 @@ def _trials(
     if prod(map(len, corners.values())) <= ALL_COMBINATIONS:
         yield from (dict(zip(space, values, strict=True)) for values in product(*corners.values()))
     else:
-        yield from islice(_pairs(middle, corners), MOST_PAIRS)
-
-
-def _pairs(
-    middle: Mapping[str, object], corners: Mapping[str, list[object]]
-) -> Iterator[dict[str, object]]:
-    for first, second in combinations(corners, 2):
-        for one, other in product(corners[first], corners[second]):
-            yield {**middle, first: one, second: other}
-
-
-def _tried(
-    values: Mapping[str, object],
-    fixed: Layer,
-    space: Mapping[str, Dimension],
-    origins: Mapping[str, str],
-    registry: Registry,
-) -> Resolved:
-    drawn = {
-        key: Setting(value, f"{origins[key]}, from `{space[key].text}`")
-        for key, value in values.items()
-    }
-    try:
-        return resolve({**fixed, **drawn}, registry)
-    except RequestError as error:
-        text = str(error)
-        named = [key for key, setting in drawn.items() if _names(text, key, setting)]
-        if not named:
-            raise
-        pairs = " ".join(f"{key}={write_value(values[key])}" for key in named)
-        raise type(error)(
-            f"no trial can have `{pairs}`: {text}{_whole(text, named, space)}"
-        ) from None
-
-
-def _names(text: str, key: str, setting: Setting) -> bool:
-    """Whether an error is about a key: it names the key, its origin, the option it lies in, or the
-    component by its value.
-    """
-    option = ".".join(key.split(".")[:2])
-    return (
-        f"`{key}`" in text
-        or f"`{option}`" in text
-        or setting.origin in text
-        or (key in COMPONENTS and f"`{setting.value}`" in text)
-    )
-
-
-def _whole(text: str, named: list[str], space: Mapping[str, Dimension]) -> str:
-    if "valid integer" not in text or all(space[key].values for key in named):
-        return ""
-    return " Whole numbers are drawn by `randint`, `lograndint` and `choice`."
-
-
-__all__ = [
-    "ResolvedSweep",
-    "SweepConfig",
-    "ranked_by",
-    "recorded_sweep",
-    "resolve_sweep",
-    "trial_config",
-]
-
-ONE_FOR_ALL: Mapping[str, str] = {
-    "task": "a task is a bundle of other keys; search those",
-    "metrics": "the first of them ranks the trials",
-    "output": "the trials of a sweep lie in its own directory",
-    "compute": "what a trial may use says how many run at a time",
-    "plugins": "what they register is searched by the other keys",
-}
-SEVERAL: Mapping[str, str] = {
-    "seeds": "`repeats` trains each configuration with several seeds",
-    "cv.folds": "`repeats` trains each configuration several times; `cv.folds` with `cv.fold` "
-    "trains on one part",
-    "boosting": "search first, then `ftr run boosting=…` with what was found",
-}
-PBT_KEYS = ("learning_rate", "train.weight_decay", "train.max_grad_norm")
-PACKAGES = {"optuna": "optuna", "hyperopt": "ftr[hyperopt]"}
-LARGEST_GRID = 100_000
-LOSS = "loss"
-"""The score of every task besides those of its metrics."""
-_NO_SPACE = (
-    "{}: give a key an expression, for example `learning_rate=loguniform(1e-5,1e-4)` or "
-    "`batch_size=choice(8,16,32)`."
-)
+        pairs = (
+            {**middle, first: one, second: other}
+            for first, second in combinations(corners, 2)
+            for one, other in product(corners[first], corners[second])
+        )
+        yield from islice(pairs, MOST_PAIRS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,8 +160,7 @@ class ResolvedSweep:
 def recorded_sweep(
     record: Mapping[str, Any], registry: Registry, file: Path | str = "sweep.json"
 ) -> ResolvedSweep:
-    """Return a sweep from its `record()`, which stands in `file`; further keys of `record` are left
-    alone.
+    """Return a sweep from its `record()`, read from `file`; other keys of `record` are ignored.
 
     Raises `RequestError` where the record is damaged or of another version.
     """
@@ -201,8 +169,8 @@ def recorded_sweep(
     except (LookupError, TypeError, AttributeError) as error:
         wrong = f"{type(error).__name__}: {error}"
     raise RequestError(
-        f"the record `{file}` of this sweep cannot be used ({wrong}). Restore the file, or start "
-        "the sweep anew."
+        f"the record `{file}` of this sweep cannot be used ({wrong}). Restore the file, or start a "
+        "new sweep."
     )
 
 
@@ -213,12 +181,7 @@ def _recorded(record: Mapping[str, Any], registry: Registry, file: Path | str) -
         config.head.name, component_options("head", config.head, registry), registry
     )
     origins: dict[str, str] = record["origins"]
-    # `ensemble` is a key of both: in a sweep it is the sweep's.
-    base = Resolved(
-        config,
-        {key: _recorded_origin(key, record) for key in flat(config)},
-        schema,
-    )
+    base = Resolved(config, {key: _recorded_origin(key, record) for key in flat(config)}, schema)
     space, others = split_space(
         {key: Setting(text, origins[key]) for key, text in record["space"].items()}
     )
@@ -233,7 +196,7 @@ def _recorded(record: Mapping[str, Any], registry: Registry, file: Path | str) -
 
 
 def _recorded_origin(key: str, record: Mapping[str, Any]) -> str:
-    """Return the origin of a key of the base; a key that is the sweep's too has the sweep's."""
+    """Return the origin of a key of the base. `ensemble` is a key of the sweep there."""
     if key in SWEEP_KEYS or key not in record["origins"]:
         return DEFAULT
     origin: str = record["origins"][key]
@@ -259,7 +222,7 @@ def resolve_sweep(
     sweep = validated(SweepConfig, {key: setting.value for key, setting in own.items()}, own)
     try:
         if not space:
-            resolve(fixed, registry)
+            resolve_layer(fixed, registry)
             space, origins = _space_of_task(fixed, registry)
         _check_searched(space, origins)
         sweep = _with_searcher(sweep, own, space, origins)
@@ -268,15 +231,10 @@ def resolve_sweep(
         _check_single(base)
         _check_metric(base.config.metrics, own, registry)
     except RequestError as error:
-        hint = next(
-            (
-                function_meant(s.value)
-                for s in fixed.values()
-                if function_meant(s.value) and str(s.value) in str(error)
-            ),
-            "",
-        )
-        raise type(error)(f"{error}{hint}") from None
+        hints = (function_meant(fixed[key].value) for key in error.keys if key in fixed)
+        if hint := next(filter(None, hints), ""):
+            raise error.with_message(f"{error}{hint}") from None
+        raise
     defaults = {key: own[key].origin if key in own else DEFAULT for key in SWEEP_KEYS}
     return ResolvedSweep(
         base=base, sweep=sweep, space=space, origins={**origins, **base.origins, **defaults}
@@ -289,11 +247,11 @@ def trial_config(
     """Return the checked configuration of one trial: that of `base` with `values`, by dotted key,
     and `seed` where one is given.
 
-    What nobody chose is not copied from `base` but follows anew from the trial's own values:
+    Values that nobody chose are not copied from `base` but derived from the trial's own values:
     options of another model, a stride that fits another length. Raises what
     `ftr.config.resolve.resolve` does.
     """
-    given: dict[str, object] = {
+    given = {
         key: Setting(value, base.origins[key])
         for key, value in flat(base.config).items()
         if is_chosen(base.origins[key])
@@ -303,15 +261,14 @@ def trial_config(
     given |= {
         key: Setting(value, base.origins.get(key, "search space")) for key, value in values.items()
     }
-    return resolve(given, registry)
+    return resolve_layer(given, registry)
 
 
 def ranked_by(resolved: ResolvedSweep, registry: Registry) -> tuple[str, Mode]:
-    """Return the score that ranks trials, and whether more or less of it is better; a metric's name
-    means its main score.
+    """Return the score that ranks trials, and its mode; a metric's name means its main score.
 
-    Of a score that is not the main one of any of the run's metrics only the name tells: losses are
-    minimized, all else goes as the first metric does.
+    A score that is not the main one of a metric is minimized if its name ends in `loss`, and else
+    has the mode of the first metric.
     """
     specs = [registry.metric(name) for name in resolved.base.config.metrics]
     main = {spec.name: spec.key or spec.name for spec in specs}
@@ -331,9 +288,7 @@ def _origin_of(key: str, given: Layer) -> str:
 
 
 def _space_of_task(fixed: Layer, registry: Registry) -> tuple[dict[str, Dimension], dict[str, str]]:
-    """Return the task's own search space without what was fixed, and without options of a component
-    that was replaced.
-    """
+    """Return the task's own search space without fixed keys and options of replaced components."""
     named = fixed.get("task")
     if named is None or named.text is None:
         raise ConfigError(_NO_SPACE.format("there is nothing to search"))
@@ -344,18 +299,15 @@ def _space_of_task(fixed: Layer, registry: Registry) -> tuple[dict[str, Dimensio
     if plain:
         key, setting = next(iter(plain.items()))
         raise PluginError(
-            f"the search space of {origin}: `{key}` is {shown(setting.value)}, and no expression "
+            f"the search space of {origin}: `{key}` is {shown(setting.value)}, not an expression "
             "such as `choice(1,2)`."
         )
     components = {"dataset": spec.dataset, "model": spec.model, "head": spec.head}
-    settled = [
+    settled = [key for key in fixed if "." in key] + [
         key for key, name in components.items() if key in fixed and fixed[key].text != name
-    ] + [key for key in fixed if "." in key]
-    free = [
-        key
-        for key in space
-        if key not in fixed and not key.startswith(tuple(f"{gone}." for gone in settled))
     ]
+    below = tuple(f"{key}." for key in settled)
+    free = [key for key in space if key not in fixed and not key.startswith(below)]
     if not free:
         own = (
             f"all keys of the search space of {origin} are given a value"
@@ -377,54 +329,52 @@ def _check_searched(space: Mapping[str, Dimension], origins: Mapping[str, str]) 
 
 def _check_single(base: Resolved) -> None:
     """Refuse what would make several trainings of each trial."""
-    for key, mend in SEVERAL.items():
-        if base.config.several and base.origins[key] != DEFAULT:
-            raise ConfigError(
-                f"`{key}` ({base.origins[key]}) trains several models, and a trial is one: {mend}."
-            )
+    if keys := base.config.several_keys:
+        key = keys[0]
+        raise ConfigError(
+            f"`{key}` ({base.origins[key]}) trains several models, and a trial is one: "
+            f"{SEVERAL[key]}.",
+            keys=[key],
+        )
 
 
 def _check_metric(metrics: Sequence[str], own: Layer, registry: Registry) -> None:
-    """Refuse a score that no metric of the task gives, where all of them say which they give."""
+    """Refuse a score that no metric returns, where all metrics declare their scores."""
     asked = own.get("metric")
     specs = [registry.metric(name) for name in metrics]
-    named = [spec.scores for spec in specs if spec.scores is not None]
-    if asked is None or asked.value is None or len(named) < len(specs):
+    if asked is None or asked.value is None or any(spec.scores is None for spec in specs):
         return
-    known = list(dict.fromkeys([*(score for scores in named for score in scores), LOSS]))
+    known = [*dict.fromkeys(score for spec in specs for score in spec.scores or ()), LOSS]
     if asked.text not in [*known, *(spec.name for spec in specs)]:
         raise ScoreError(
-            f"`metric={asked.value}` is no score of this "
-            f"task.{did_you_mean(str(asked.value), known)} Choose from: {', '.join(known)}."
+            f"`metric={asked.value}` is not a score of this "
+            f"task.{did_you_mean(str(asked.value), known)} Choose from: {', '.join(known)}.",
+            keys=["metric"],
         )
 
 
 def _with_searcher(
     sweep: SweepConfig, own: Layer, space: Mapping[str, Dimension], origins: Mapping[str, str]
 ) -> SweepConfig:
-    """Return the sweep with `searcher=grid` where every dimension is a grid and no other was asked
-    for.
-    """
+    """Return the sweep, with `searcher=grid` where every dimension is a grid and none is set."""
     grids = [key for key, dimension in space.items() if dimension.kind == "grid"]
     if "searcher" not in own and len(grids) == len(space):
         sweep = sweep.model_copy(update={"searcher": "grid"})
     if sweep.searcher != "grid":
         if grids:
-            at = f"`{grids[0]}` is `{space[grids[0]].text}` ({origins[grids[0]]})"
             raise ConfigError(
-                f"{at}, and `grid` needs `searcher=grid`, not `{sweep.searcher}`: write that, or "
-                "`choice` for `grid`."
+                f"`{grids[0]}` is `{space[grids[0]].text}` ({origins[grids[0]]}), and `grid` needs "
+                f"`searcher=grid`, not `{sweep.searcher}`: set that, or write `choice` for `grid`."
             )
         _check_installed(sweep.searcher, own)
         return sweep
-    endless = next((key for key, dimension in space.items() if dimension.size is None), None)
-    if endless is not None:
+    size = grid_size(space)
+    if size is None:
+        key = next(key for key, dimension in space.items() if dimension.size is None)
         raise ConfigError(
-            f"`{endless}` is `{space[endless].text}` ({origins[endless]}), and a grid cannot go "
-            f"through all of that: write `{endless}=grid(…)` with the values to try, or "
-            "`searcher=optuna`."
+            f"`{key}` is `{space[key].text}` ({origins[key]}), which has too many values for a "
+            f"grid: write `{key}=grid(…)` with the values to try, or `searcher=optuna`."
         )
-    size = grid_size(space) or 0
     if size > LARGEST_GRID:
         raise ConfigError(
             f"the grid has {size} combinations, more than {LARGEST_GRID}: search fewer values, or "
@@ -449,20 +399,20 @@ def _check_scheduler(
     if sweep.repeats > 1 and "seed" in space:
         raise ConfigError(
             f"`seed` ({origins['seed']}) is searched, and `repeats={sweep.repeats}` sets it too: "
-            "leave one of them out."
+            "leave one out."
         )
     if sweep.scheduler != "pbt":
         return
-    for key in space:
-        if key not in PBT_KEYS:
-            allowed = ", ".join(f"`{name}`" for name in PBT_KEYS)
-            raise ConfigError(
-                f"`{key}` ({origins[key]}) cannot change in the middle of a training, as "
-                f"`scheduler=pbt` wants: search {allowed}, for example "
-                "`learning_rate=loguniform(1e-5,1e-3)`, or take another scheduler."
-            )
+    fixed = next((key for key in space if key not in PBT_KEYS), None)
+    if fixed is not None:
+        allowed = ", ".join(f"`{name}`" for name in PBT_KEYS)
+        raise ConfigError(
+            f"`{fixed}` ({origins[fixed]}) cannot change during a training, as `scheduler=pbt` "
+            f"needs: search {allowed}, for example `learning_rate=loguniform(1e-5,1e-3)`, or use "
+            "another scheduler."
+        )
     if sweep.repeats > 1:
         raise ConfigError(
-            f"`scheduler=pbt` changes a trial while it trains, so that `repeats={sweep.repeats}` "
-            "of it differ: leave one out."
+            f"`scheduler=pbt` changes a trial during its training, so `repeats={sweep.repeats}` "
+            "would differ: leave one out."
         )

@@ -5,10 +5,10 @@ sections.
 import json
 import math
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -276,7 +276,31 @@ Name = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(comma_list)]
 
 
-class Section(BaseModel):
-    """A group of keys: unknown ones are errors, and a value never changes once it is resolved."""
+def _unwrap(schema: dict[str, Any]) -> None:
+    """Put each description of a JSON Schema on one line."""
+    for part in (schema, *schema.get("properties", {}).values()):
+        if "description" in part:
+            part["description"] = " ".join(part["description"].split())
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+class Section(BaseModel):
+    """A group of keys: unknown ones are errors, and a value never changes once it is resolved.
+
+    The docstring of a field is its description.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+        json_schema_extra=_unwrap,
+    )
+
+
+class KeyConflictError(ValueError):
+    """Values that exclude each other. `keys` are theirs, dotted."""
+
+    def __init__(self, message: str, keys: Sequence[str]) -> None:
+        super().__init__(message)
+        self.keys = tuple(keys)

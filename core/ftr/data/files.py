@@ -7,38 +7,38 @@ import io
 import lzma
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from ftr.atomic import sha256
 from ftr.config.components import EXCEL, PACKED
 from ftr.data.rows import SourceFile
-from ftr.errors import ConfigError, DataError, near
+from ftr.errors import ConfigError, DataError, did_you_mean
 from ftr.paths import no_file
 
-_GZIP_MAGIC, _ZIP_MAGIC, _BZIP2_MAGIC, _XZ_MAGIC = (
-    b"\x1f\x8b",
-    b"PK\x03\x04",
-    b"BZh",
-    b"\xfd7zXZ\x00",
-)
+_GZIP, _BZIP2, _XZ, _ZIP = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"PK\x03\x04"
+_UNPACKERS: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
+    _GZIP: ("gzip", gzip.decompress),
+    _BZIP2: ("bzip2", bz2.decompress),
+    _XZ: ("xz", lzma.decompress),
+}
+_UNPACK_ERRORS = (EOFError, OSError, ValueError, RuntimeError, zlib.error, lzma.LZMAError)
 _EXCEL = "an Excel file: save it as CSV (UTF-8), and give that"
 _SPREADSHEETS = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")
+_PACKED_TWICE = "packed twice: unpack it, and give the file that is in it"
 _BINARY_MARKS = {
     b"PAR1": "a Parquet file: give `dataset.format=parquet`",
     b"ARROW1": "an Arrow file: give `dataset.format=arrow`",
     b"\xd0\xcf\x11\xe0": _EXCEL,
-    **dict.fromkeys(
-        (_GZIP_MAGIC, _ZIP_MAGIC, _XZ_MAGIC),
-        "packed twice: unpack it, and give the file that is in it",
-    ),
+    **dict.fromkeys((_GZIP, _ZIP, _XZ), _PACKED_TWICE),
     b"\x28\xb5\x2f\xfd": "packed with zstd: unpack it, or pack it with gzip",
 }
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_bytes(path: Path) -> tuple[bytes, SourceFile, str]:
-    """Return the content of `path`, unpacked, its record, and the name of the file in it if it is a
-    zip archive. Raises `DataError`.
+    """Return the unpacked content of `path`, its record, and, for a zip archive, the name of the
+    file in it. Raises `DataError`.
     """
     if kind := no_file(path):
         raise DataError(
@@ -51,33 +51,31 @@ def read_bytes(path: Path) -> tuple[bytes, SourceFile, str]:
         raise DataError(f"file `{path}` does not exist.{_near_files(path)}") from None
     except OSError as error:
         raise DataError(f"file `{path}` cannot be read: {error.strerror or error}") from None
-    source = SourceFile(str(path), sha256(packed), len(packed))
-    content, inner = _unpack(packed, path)
+    content, inner = _unpacked(packed, path)
     if not content.strip():
         raise DataError(f"file `{path}` is empty")
-    return content, source, inner
+    return content, SourceFile(str(path), sha256(packed), len(packed)), inner
 
 
 def decode(content: bytes, path: Path, encoding: str, *, by_row: bool = False) -> str:
     """Return the text, without a byte order mark.
 
-    Raises `DataError` with byte and line, `ConfigError` for an unknown encoding.
+    With `by_row` invalid UTF-8 becomes escapes, which the check of each row finds.
 
-    With `by_row` bytes that are not UTF-8 are kept as escapes, for the check of the row that they
-    stand in.
+    Raises `DataError` with byte and line, `ConfigError` for an unknown encoding.
     """
     try:
         name = codecs.lookup(encoding).name
         "".encode(name)
     except (LookupError, ValueError):
         raise ConfigError(
-            f"`dataset.encoding={encoding}` is no encoding Python knows; examples: utf-8, cp1252, "
-            "utf-16"
+            f"`dataset.encoding={encoding}` is not an encoding of Python; examples: utf-8, "
+            "cp1252, utf-16"
         ) from None
-    kept = by_row and name == "utf-8" and b"\0" not in content
+    escaped = by_row and name == "utf-8" and b"\0" not in content
     try:
         return content.decode(
-            "utf-8-sig" if name == "utf-8" else name, "surrogateescape" if kept else "strict"
+            "utf-8-sig" if name == "utf-8" else name, "surrogateescape" if escaped else "strict"
         ).removeprefix("\ufeff")
     except UnicodeError as error:
         offset = error.start if isinstance(error, UnicodeDecodeError) else 0
@@ -86,6 +84,23 @@ def decode(content: bytes, path: Path, encoding: str, *, by_row: bool = False) -
             f"file `{path}` is not {encoding}: byte {offset}, on line {line}, cannot be decoded. "
             f"{_decoding_hint(content)}"
         ) from None
+
+
+def read_lines(path: Path, encoding: str) -> tuple[list[str], SourceFile]:
+    """Return the lines of a text file and its record. Raises `DataError`."""
+    content, source, _ = read_bytes(path)
+    return lines_of(decode(content, path, encoding)), source
+
+
+def lines_of(text: str) -> list[str]:
+    r"""Return the lines, without `\n` or `\r\n`; a last line end begins no line."""
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+
+
+def bare_name(path: Path) -> str:
+    """Return the file name without `.gz` and its like, in lower case."""
+    name = path.name.lower()
+    return name.removesuffix(next((ending for ending in PACKED if name.endswith(ending)), ""))
 
 
 def _decoding_hint(content: bytes) -> str:
@@ -106,45 +121,37 @@ def _decoding_hint(content: bytes) -> str:
     return f"Give its encoding, for example `dataset.encoding={'utf-16' if wide else 'cp1252'}`"
 
 
-def bare_name(path: Path) -> str:
-    """Return the file name without `.gz` and its like, in lower case."""
-    name = path.name.lower()
-    return name.removesuffix(next((ending for ending in PACKED if name.endswith(ending)), ""))
-
-
-def _unpack(packed: bytes, path: Path) -> tuple[bytes, str]:
+def _unpacked(packed: bytes, path: Path) -> tuple[bytes, str]:
+    """Return the content, and the name of the file in a zip archive."""
     if path.suffix.lower() in EXCEL:
         raise DataError(f"file `{path}` is {_EXCEL}")
-    if packed.startswith(_ZIP_MAGIC):
+    if packed.startswith(_ZIP):
         return _only_member(packed, path)
-    try:
-        if packed.startswith(_GZIP_MAGIC):
-            packed = gzip.decompress(packed)
-        elif packed.startswith(_BZIP2_MAGIC) and packed[4:10] == b"1AY&SY":
-            packed = bz2.decompress(packed)
-        elif packed.startswith(_XZ_MAGIC):
-            packed = lzma.decompress(packed)
-    except (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
-        whole = (
-            f": {len(packed)} bytes hold {_unpacked_size(packed)} bytes of content before it "
-            "breaks off"
-            if packed[:2] == _GZIP_MAGIC
-            else ""
-        )
-        kind = (
-            "gzip" if packed[:2] == _GZIP_MAGIC else "bzip2" if packed[:3] == _BZIP2_MAGIC else "xz"
-        )
-        raise DataError(
-            f"file `{path}` is a damaged or truncated {kind} file{whole} ({error}). Fetch or pack "
-            "it again"
-        ) from None
+    mark = next((mark for mark in _UNPACKERS if packed.startswith(mark)), None)
+    if mark == _BZIP2 and packed[4:10] != b"1AY&SY":  # a text may begin with `BZh`
+        mark = None
+    if mark is not None:
+        kind, unpack = _UNPACKERS[mark]
+        try:
+            packed = unpack(packed)
+        except _UNPACK_ERRORS as error:
+            size = ""
+            if mark == _GZIP:
+                size = (
+                    f": {len(packed)} bytes hold {_unpacked_size(packed)} bytes of content before "
+                    "it breaks off"
+                )
+            raise DataError(
+                f"file `{path}` is a damaged or truncated {kind} file{size} ({error}). Fetch or "
+                "pack it again"
+            ) from None
     if packed[257:262] == b"ustar":
         raise DataError(f"file `{path}` is a tar archive: unpack it, and give the folder")
     return packed, ""
 
 
 def _only_member(packed: bytes, path: Path) -> tuple[bytes, str]:
-    """Return the one file in a zip archive, and its name; what macOS adds does not count."""
+    """Return the one file in a zip archive, and its name; files that macOS adds do not count."""
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
             names = [name for name in archive.namelist() if not name.endswith("/")]
@@ -161,16 +168,7 @@ def _only_member(packed: bytes, path: Path) -> tuple[bytes, str]:
                     "folder or one of the files"
                 )
             return archive.read(own[0]), own[0]
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        EOFError,
-        OSError,
-        ValueError,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
+    except (*_UNPACK_ERRORS, zipfile.BadZipFile) as error:
         raise DataError(
             f"file `{path}` is a zip archive that cannot be read ({error}). Unpack it, or fetch it "
             "again"
@@ -191,6 +189,4 @@ def _unpacked_size(packed: bytes) -> int:
 def _near_files(path: Path) -> str:
     if not path.parent.is_dir():
         return f" Nor does the folder `{path.parent}`"
-    names = [other.name for other in path.parent.iterdir()]
-    matches = near(path.name, names)
-    return f" Did you mean `{path.parent / matches[0]}`?" if matches else ""
+    return did_you_mean(path.name, [other.name for other in path.parent.iterdir()])

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftr.config.components import SUFFIXES, FileOptions, Format, column_choices
+from ftr.config.components import FILES, SUFFIXES, column_choices
+from ftr.config.schema import FileOptions, Format
 from ftr.data.columns import ID
 from ftr.data.files import bare_name, decode, read_bytes
 from ftr.data.rows import PREDICT, SPLITS, SourceFile, Table
@@ -24,7 +25,7 @@ from ftr.data.tables import (
     saved_splits,
 )
 from ftr.data.text_files import (
-    WAY_OUT,
+    CONLL,
     class_files,
     class_folders,
     is_labels_file,
@@ -33,57 +34,66 @@ from ftr.data.text_files import (
     read_classes,
     read_conll,
     reads_tokens,
+    subfolders,
+    visible,
 )
 from ftr.errors import ConfigError, DataError
 from ftr.paths import expanded
 from ftr.registry.schema import RowSchema
 
 
-def read_source(
-    paths: Sequence[Path],
-    classes: Sequence[str],
-    split: str,
-    options: FileOptions,
-    schema: RowSchema,
-) -> Iterator[tuple[Path, Table, list[SourceFile]]]:
-    """Yield each file of a split, or its classes together, as a table, with the record of each file
-    that was read for it.
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a split is read from: a file or its shards, or a folder of `save_to_disk`.
+
+    With `classes` it is a path for each class.
     """
-    if classes:
-        yield paths[0], *read_classes(classes, paths, split, options, schema)
+
+    paths: tuple[Path, ...]
+    classes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its name in messages."""
+        if self.classes:
+            return f"{self.paths[0].parent.name}/"
+        more = len(self.paths) - 1
+        return self.paths[0].name + (f" and {more} more shards" if more else "")
+
+
+def read_source(
+    source: Source, split: str, options: FileOptions, schema: RowSchema
+) -> Iterator[tuple[Path, Table, list[SourceFile]]]:
+    """Yield each file of a split, or its classes as one, as a table with the files read for it."""
+    if source.classes:
+        classes = list(zip(source.classes, source.paths, strict=True))
+        yield source.paths[0], *read_classes(classes, split, options, schema)
         return
-    for path in paths:
-        yield (
-            path,
-            *(read_saved(path) if path.is_dir() else read_table(path, split, options, schema)),
-        )
+    for path in source.paths:
+        found = read_saved(path) if path.is_dir() else read_table(path, split, options, schema)
+        yield path, *found
 
 
 def read_table(
     path: Path, split: str, options: FileOptions, schema: RowSchema
 ) -> tuple[Table, list[SourceFile]]:
-    """Return the file's table and the record of each file that was read for it.
-
-    Raises `DataError`.
-    """
+    """Return the file's table and the record of each file read for it. Raises `DataError`."""
     content, source, inner = read_bytes(path)
     form = options.format if options.format != "auto" else format_of(path, inner)
     if form in ("parquet", "arrow"):
-        return unnested(
-            (read_parquet if form == "parquet" else read_arrow)(content, path), split
-        ), [source]
+        read = read_parquet if form == "parquet" else read_arrow
+        return unnested(read(content, path), split), [source]
     text = decode(content, path, options.encoding, by_row=split == PREDICT)
-    if (
-        form == "text"
-        and options.format == "auto"
-        and options.labels_file in (None, "none")
-        and _has_header(text, schema)
-    ):
-        form = "csv"
-    if form == "text" and not (reads_tokens(schema) and looks_conll(text)):
-        table, more = labelled_text(text, path, split, options, schema)
-        return table, [source, *more]
-    table = parse(text, path.name, split, options, schema, "conll" if form == "text" else form)
+    if form == "text":
+        unsaid = options.format == "auto" and options.labels_file in (None, "none")
+        if unsaid and _has_header(text, schema):
+            form = "csv"
+        elif reads_tokens(schema) and looks_conll(text):
+            form = "conll"
+        else:
+            table, more = labelled_text(text, path, split, options, schema)
+            return table, [source, *more]
+    table = parse(text, path.name, split, options, schema, form)
     if not table.records and not table.rejected:
         raise DataError(f"file `{path}` holds no rows")
     return table, [source]
@@ -98,22 +108,16 @@ def parse(
     if form == "jsonl":
         return read_jsonl(text, name, split)
     if form == "tsv" and looks_conll(text):
-        raise DataError(
-            f"file `{name}` has {WAY_OUT}"
-            + (": give `dataset.format=conll`" if reads_tokens(schema) else "")
-        )
+        fix = ": give `dataset.format=conll`" if reads_tokens(schema) else ""
+        raise DataError(f"file `{name}` has {CONLL}{fix}")
     if form == "conll":
         return read_conll(text, name, split, options, schema)
-    return read_delimited(
-        text, name, split, options, known_names(schema, options), tabs=form == "tsv"
-    )
+    known = known_names(schema, options)
+    return read_delimited(text, name, split, options, known, tabs=form == "tsv")
 
 
 def format_of(path: Path, inner: str = "") -> Format:
-    """Return the format that the name tells, or that of the file packed in it.
-
-    Raises `DataError` when it tells none.
-    """
+    """Return the format by the name of the file, or of the file in it. Raises `DataError`."""
     for name in (inner, path.name):
         suffix = Path(bare_name(Path(name))).suffix
         if suffix in SUFFIXES:
@@ -129,33 +133,24 @@ def _has_header(text: str, schema: RowSchema) -> bool:
     """Whether a text file is a table: its first line names the text, and another column."""
     top = text.split("\n", 1)[0]
     cells = {cell.strip().strip('"').lower() for cell in top.split(guess_delimiter(text))}
-    names = [
-        {name.lower() for name in (column.name, *column.aliases)}
+    named = {
+        column.name
         for column in (*schema.columns, ID)
-    ]
-    needed = [
-        known
-        for known, column in zip(names, schema.columns, strict=False)
-        if column.required and not column.target
-    ]
-    return sum(bool(known & cells) for known in names) > 1 and all(
-        known & cells for known in needed
-    )
+        if cells & {name.lower() for name in (column.name, *column.aliases)}
+    }
+    needed = {column.name for column in schema.columns if column.required and not column.target}
+    return len(named) > 1 and needed <= named
 
 
 def known_names(schema: RowSchema, options: FileOptions) -> frozenset[str]:
     """Return the names, in lower case, that a header row for this schema may hold."""
     names = {name for column in schema.columns for name in (column.name, *column.aliases)}
-    names |= {
-        str(choice)
-        for choice in column_choices(options, schema).values()
-        if isinstance(choice, str) and not choice.isdigit()
-    }
+    choices = column_choices(options, schema).values()
+    names |= {choice for choice in choices if isinstance(choice, str) and not choice.isdigit()}
     return frozenset(name.lower() for name in names)
 
 
-FILES = "files"
-_WORDS = {
+_SPLIT_WORDS = {
     "train": {"train", "training"},
     "validation": {"dev", "val", "valid", "validation"},
     "test": {"test", "testing"},
@@ -164,27 +159,8 @@ _NOT_DATA = {"readme", "license", "licence", "citation", "changelog"}
 _SHARD = re.compile(r"(?P<stem>.*?)[-_.]?(?P<number>\d+)-of-(?P<total>\d+)(?P<rest>.*)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What a split is read from: a file or its shards, a folder of `save_to_disk`, or, with
-    `classes`, a path for each class.
-    """
-
-    paths: tuple[Path, ...]
-    classes: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """How messages name it."""
-        if self.classes:
-            return f"{self.paths[0].parent.name}/"
-        more = len(self.paths) - 1
-        return self.paths[0].name + (f" and {more} more shards" if more else "")
-
-
 def find_files(name: str, options: FileOptions, notes: list[str]) -> dict[str, Source]:
-    """Return split -> what it is read from for a dataset that is a file, a folder, or `files` (then
-    every file is an option).
+    """Return the source of each split, of a dataset that is a file, a folder, or `files`.
 
     Files of a folder that are not used are noted. A file is one split: where an option takes the
     file that was found for another split, that split is left out. Raises `DataError` when none is
@@ -192,28 +168,30 @@ def find_files(name: str, options: FileOptions, notes: list[str]) -> dict[str, S
     """
     given = {split: value for split in SPLITS if (value := getattr(options, split)) is not None}
     base = expanded(name, "dataset")
+    found: dict[str, Source] = {}
     if name == FILES and not base.exists():
-        if "train" not in given and not given:
+        if not given:
             raise ConfigError(
                 "`dataset=files` needs the files: give `dataset.train=...` (and "
                 "`dataset.validation=`, `dataset.test=`)"
             )
-        found: dict[str, Source] = {}
     elif base.is_dir():
         found = _in_folder(base, given, options, notes)
+    elif "train" in given:
+        raise ConfigError(
+            f"`dataset={name}` is the training file, so `dataset.train={given['train']}` "
+            "contradicts it"
+        )
     else:
-        if "train" in given:
-            raise ConfigError(
-                f"`dataset={name}` is the training file, so `dataset.train={given['train']}` "
-                "contradicts it"
-            )
         found = {"train": _one_of_shards(base, notes)}
     for split, value in given.items():
         if value.lower() == "none":
             found.pop(split, None)
-        else:
-            path = _resolve(value, base)
-            found[split] = _whole(path, options) if path.is_dir() else _one_of_shards(path, notes)
+            continue
+        path = expanded(value, "file")
+        if not path.exists() and base.is_dir() and (base / path).exists():
+            path = base / path
+        found[split] = _whole(path, options) if path.is_dir() else _one_of_shards(path, notes)
     _check_overlap(found, given, notes)
     return {split: found[split] for split in SPLITS if split in found}
 
@@ -221,12 +199,12 @@ def find_files(name: str, options: FileOptions, notes: list[str]) -> dict[str, S
 def split_of(path: Path) -> str | None:
     """Return the split that the file's name tells, if it tells one."""
     words = set(re.split(r"[^a-z0-9]+", bare_name(path)))
-    matches = [split for split, names in _WORDS.items() if words & names]
+    matches = [split for split, names in _SPLIT_WORDS.items() if words & names]
     return matches[0] if len(matches) == 1 else None
 
 
 def _check_overlap(found: dict[str, Source], given: Mapping[str, str], notes: list[str]) -> None:
-    """Leave out a split that was found in a file which an option gives to another.
+    """Leave out a split whose file an option gives to another split.
 
     Raises `DataError` where options give both.
     """
@@ -258,44 +236,35 @@ def _in_folder(
     """Return what the folder holds for each split, from its own files, else from its folders."""
     if is_saved(folder):
         names = saved_splits(folder)
-        return (
-            _by_split(folder, [Source((folder / name,)) for name in names], given, notes)
-            if names
-            else {"train": Source((folder,))}
-        )
-    inner = sorted(
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__"))
-    )
-    named = [path for path in inner if split_of(path)]
-    files = (
-        []
-        if options.label_from in ("file", "folder")
-        else sorted(path for path in folder.iterdir() if _is_data(path))
-    )
+        if not names:
+            return {"train": Source((folder,))}
+        return _by_split(folder, [Source((folder / name,)) for name in names], given, notes)
+    inner = subfolders(folder)
+    files = [] if options.label_from in ("file", "folder") else _data_files(folder)
     units = _units(files)
-    if named and not any(split_of(unit.paths[0]) for unit in units):
-        found: dict[str, list[Source]] = {split: [] for split in SPLITS}
-        for path in named:
-            found[split_of(path) or ""] += _wholes(path, options)
-        for split, several in found.items():
-            _check_one(folder, split, several, given)
-        if any(found.values()):
+    if not any(split_of(unit.paths[0]) for unit in units):
+        named = {
+            split: [
+                source
+                for path in inner
+                if split_of(path) == split
+                for source in _sources(path, options)
+            ]
+            for split in SPLITS
+        }
+        if found := _only(folder, named, given):
             if files:
-                notes.append(
-                    f"{folder.name}: files not used: {', '.join(path.name for path in files)}"
-                )
-            return {split: several[0] for split, several in found.items() if several}
+                unused = ", ".join(path.name for path in files)
+                notes.append(f"{folder.name}: files not used: {unused}")
+            return found
     if units and not _are_classes(files):
         return _by_split(folder, units, given, notes)
-    by_class = _classes(folder, options)
-    if by_class:
+    if by_class := _classes(folder, options):
         return _classes_by_split(by_class)
-    below = (
-        inner[0] if len(inner) == 1 else next((path for path in inner if path.name == "data"), None)
-    )
-    if below is not None and not below.is_symlink():
-        notes.append(f"{folder.name}: read from its folder `{below.name}`")
-        return _in_folder(below, given, options, notes)
+    below = inner if len(inner) == 1 else [path for path in inner if path.name == "data"]
+    if below and not below[0].is_symlink():
+        notes.append(f"{folder.name}: read from its folder `{below[0].name}`")
+        return _in_folder(below[0], given, options, notes)
     raise DataError(
         f"folder `{folder}` holds no data files (known endings: {', '.join(SUFFIXES)}, each also "
         "packed), and no folders that are classes. Give a file, or say with "
@@ -306,14 +275,11 @@ def _in_folder(
 def _by_split(
     folder: Path, units: Sequence[Source], given: Mapping[str, str], notes: list[str]
 ) -> dict[str, Source]:
-    by_split = {
+    """Return the unit that names each split; the only unit is the training split."""
+    named = {
         split: [unit for unit in units if split_of(unit.paths[0]) == split] for split in SPLITS
     }
-    found: dict[str, Source] = {}
-    for split, candidates in by_split.items():
-        _check_one(folder, split, candidates, given)
-        if candidates:
-            found[split] = candidates[0]
+    found = _only(folder, named, given)
     if not found and not given:
         if len(units) > 1:
             names = ", ".join(f"`{unit.paths[0].name}`" for unit in units)
@@ -322,13 +288,13 @@ def _by_split(
                 "`dataset.train=FILE`, or, where each file is a class, `dataset.label_from=file`"
             )
         found = {"train": units[0]}
-    chosen = {path for split, unit in found.items() if split not in given for path in unit.paths}
-    named = {Path(value).name for value in given.values()}
+    used = {path for split, unit in found.items() if split not in given for path in unit.paths}
+    used_names = {Path(value).name for value in given.values()}
     unused = [
         path.name
         for unit in units
         for path in unit.paths
-        if path not in chosen and path.name not in named
+        if path not in used and path.name not in used_names
     ]
     if unused:
         notes.append(
@@ -337,50 +303,45 @@ def _by_split(
     return found
 
 
-def _check_one(
-    folder: Path, split: str, candidates: Sequence[Source], given: Mapping[str, str]
-) -> None:
-    if len(candidates) > 1 and split not in given:
-        several = " and ".join(f"`{unit.paths[0].relative_to(folder)}`" for unit in candidates)
-        raise DataError(
-            f"folder `{folder}` has several files for {split}: {several}. Choose with "
-            f"`dataset.{split}=FILE` (or `none`)"
-        )
+def _only(
+    folder: Path, candidates: Mapping[str, Sequence[Source]], given: Mapping[str, str]
+) -> dict[str, Source]:
+    """Return the one source of each split. Raises `DataError` for several, unless one is given."""
+    for split, several in candidates.items():
+        if len(several) > 1 and split not in given:
+            names = " and ".join(f"`{unit.paths[0].relative_to(folder)}`" for unit in several)
+            raise DataError(
+                f"folder `{folder}` has several files for {split}: {names}. Choose with "
+                f"`dataset.{split}=FILE` (or `none`)"
+            )
+    return {split: several[0] for split, several in candidates.items() if several}
 
 
 def _units(files: Sequence[Path]) -> list[Source]:
-    """Return the files, those that are shards of one (`-00000-of-00003`) together.
-
-    Raises `DataError` where a shard is missing.
-    """
+    """Return the files, shards (`-00000-of-00003`) as one. Raises `DataError` for a gap."""
     groups: dict[tuple[str, str, str], dict[int, Path]] = {}
     for path in files:
         match = _SHARD.fullmatch(bare_name(path))
         if match is None:
-            groups[path.name, "", ""] = {0: path}
+            groups[path.name, "0", ""] = {0: path}
             continue
         shards = groups.setdefault((match["stem"], match["total"], Path(match["rest"]).suffix), {})
-        if int(match["number"]) in shards:
-            raise DataError(
-                f"`{shards[int(match['number'])]}` and `{path.name}` are the same shard: remove "
-                "one of them"
-            )
-        shards[int(match["number"])] = path
-    return [_joined(shards, total) for (_, total, _), shards in groups.items()]
+        other = shards.setdefault(int(match["number"]), path)
+        if other is not path:
+            raise DataError(f"`{other}` and `{path.name}` are the same shard: remove one of them")
+    return [_joined(shards, int(total)) for (_, total, _), shards in groups.items()]
 
 
-def _joined(shards: Mapping[int, Path], total: str) -> Source:
+def _joined(shards: Mapping[int, Path], total: int) -> Source:
+    """Return the shards in order, which are numbered from 0 or 1; `total` 0: a file by itself."""
     paths = tuple(shards[number] for number in sorted(shards))
-    if total:
-        first = 1 if min(shards) == 1 and len(shards) == int(total) else 0
-        missing = next(
-            (number for number in range(first, first + int(total)) if number not in shards), None
+    first = 1 if min(shards) == 1 and len(shards) == total else 0
+    missing = next((n for n in range(first, first + total) if n not in shards), None)
+    if missing is not None:
+        raise DataError(
+            f"of `{paths[0].name}` {len(shards)} of {total} shards are there: number {missing} is "
+            f"missing. Fetch it, or give one of them alone: `dataset={paths[0]}`"
         )
-        if missing is not None:
-            raise DataError(
-                f"of `{paths[0].name}` {len(shards)} of {int(total)} shards are there: number "
-                f"{missing} is missing. Fetch it, or give one of them alone: `dataset={paths[0]}`"
-            )
     return Source(paths)
 
 
@@ -393,27 +354,24 @@ def _one_of_shards(path: Path, notes: list[str]) -> Source:
     return Source((path,))
 
 
-def _wholes(folder: Path, options: FileOptions) -> list[Source]:
+def _sources(folder: Path, options: FileOptions) -> list[Source]:
     """Return what a folder that is one split holds: classes, a saved dataset, shards, or files."""
     if is_saved(folder):
         return [Source((folder,))]
-    by_class = _classes(folder, options)
-    if by_class:
-        return [Source(tuple(path for _, path in by_class), tuple(name for name, _ in by_class))]
-    files = sorted(path for path in folder.iterdir() if _is_data(path))
-    if len(files) > 1 and all(Path(bare_name(path)).stem.isdigit() for path in files):
-        numbers = {int(Path(bare_name(path)).stem): path for path in files}
-        return [
-            _joined(
-                {number - min(numbers): path for number, path in numbers.items()},
-                str(max(numbers) - min(numbers) + 1),
-            )
-        ]
+    if by_class := _classes(folder, options):
+        return [_of_classes(by_class)]
+    files = _data_files(folder)
+    stems = [Path(bare_name(path)).stem for path in files]
+    if len(files) > 1 and all(map(str.isdigit, stems)):
+        numbers = dict(zip(map(int, stems), files, strict=True))
+        first = min(numbers)
+        shards = {number - first: path for number, path in numbers.items()}
+        return [_joined(shards, max(shards) + 1)]
     return _units(files)
 
 
 def _whole(folder: Path, options: FileOptions) -> Source:
-    several = _wholes(folder, options)
+    several = _sources(folder, options)
     if len(several) != 1:
         raise DataError(
             f"folder `{folder}` holds {len(several) or 'no'} data files for one split: give the "
@@ -423,26 +381,17 @@ def _whole(folder: Path, options: FileOptions) -> Source:
 
 
 def _classes(folder: Path, options: FileOptions) -> list[tuple[str, Path]]:
-    """Return class -> its folder of texts, or its file with a text a line, where the folder is
-    clearly of that form or said to be.
-    """
-    if options.label_from == "column":
+    """Return class -> its folder of texts, or its file with a text a line, if there are such."""
+    form = options.label_from
+    if form == "column":
         return []
-    found = (
-        []
-        if options.label_from == "file"
-        else class_folders(folder, known=options.label_from == "folder")
-    )
-    found = [
-        (name, path)
-        for name, path in found
-        if options.label_from == "folder" or split_of(path) is None
-    ]
-    return found or (
-        []
-        if options.label_from == "folder"
-        else class_files(folder, SUFFIXES, known=options.label_from == "file")
-    )
+    if form != "file":
+        found = class_folders(folder, known=form == "folder")
+        if form == "auto":
+            found = [(name, path) for name, path in found if split_of(path) is None]
+        if found or form == "folder":
+            return found
+    return class_files(folder, SUFFIXES, known=form == "file")
 
 
 def _are_classes(files: Sequence[Path]) -> bool:
@@ -455,22 +404,21 @@ def _are_classes(files: Sequence[Path]) -> bool:
 def _classes_by_split(by_class: Sequence[tuple[str, Path]]) -> dict[str, Source]:
     groups: dict[str, list[tuple[str, Path]]] = {}
     for name, path in by_class:
-        groups.setdefault((None if path.is_dir() else split_of(path)) or "train", []).append(
-            (name, path)
-        )
-    return {
-        split: Source(tuple(path for _, path in pairs), tuple(name for name, _ in pairs))
-        for split, pairs in groups.items()
-    }
+        split = None if path.is_dir() else split_of(path)
+        groups.setdefault(split or "train", []).append((name, path))
+    return {split: _of_classes(pairs) for split, pairs in groups.items()}
 
 
-def _is_data(path: Path) -> bool:
-    bare = Path(bare_name(path))
-    hidden = path.name.startswith(".") or bare.stem in _NOT_DATA
-    return path.is_file() and not hidden and bare.suffix in SUFFIXES and not is_labels_file(path)
+def _of_classes(pairs: Sequence[tuple[str, Path]]) -> Source:
+    return Source(tuple(path for _, path in pairs), tuple(name for name, _ in pairs))
 
 
-def _resolve(value: str, base: Path) -> Path:
-    path = expanded(value, "file")
-    inside = base / path
-    return inside if not path.exists() and base.is_dir() and inside.exists() else path
+def _data_files(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in visible(folder)
+        if path.is_file()
+        and (bare := Path(bare_name(path))).suffix in SUFFIXES
+        and bare.stem not in _NOT_DATA
+        and not is_labels_file(path)
+    ]

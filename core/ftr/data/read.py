@@ -1,18 +1,24 @@
-"""Read a dataset: files, a folder, a Hub id or a registered name; rows to predict need no
-labels.
-"""
+"""Read a dataset: files, a folder, a Hub id or a registered name; or rows to predict."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, TextIO
 
 from ftr.atomic import sha256
-from ftr.config.components import FileOptions, HubOptions, column_choices, file_options, hub_options
+from ftr.config.components import (
+    HUB,
+    call_target,
+    column_choices,
+    file_options,
+    hub_options,
+)
+from ftr.config.parse import validated
+from ftr.config.schema import FileOptions, HubOptions
 from ftr.data.columns import check_row, has_column, map_columns, rename, set_aside
 from ftr.data.labels import label_key
 from ftr.data.layout import Source, find_files, parse, read_source, read_table
@@ -29,22 +35,16 @@ from ftr.data.rows import (
     blank_as_none,
 )
 from ftr.data.squad import unnested
-from ftr.data.tables import class_cells, is_saved, read_saved
-from ftr.data.text_files import MAPPING, named_classes, text_table
-from ftr.errors import ConfigError, DataError, FtrError, PluginError
+from ftr.data.tables import is_saved, name_classes, read_saved
+from ftr.data.text_files import MAPPING, named_classes, text_columns, text_table
+from ftr.errors import DataError, FtrError, PluginError, in_one_line
 from ftr.paths import expanded
 from ftr.registry.schema import RowSchema
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
-    from ftr.registry.registry import Registry
-
-    M = TypeVar("M", bound=BaseModel)
     from datasets import Dataset, DatasetDict
 
-
-HUB = "hub:"
+    from ftr.registry.registry import Registry
 
 
 def load_rows(
@@ -53,23 +53,18 @@ def load_rows(
     """Read every split of the dataset `name`; rows are not checked yet (see `prepare_rows`).
 
     `name` is a registered dataset, `hub:owner/name[:config]`, a file, a folder, or `files`. Raises
-    `DataError`, `ConfigError` for options that do not fit, `PluginError` when a plugin's dataset
-    fails.
+    `DataError`, `ConfigError` for wrong options, `PluginError` when a plugin's dataset fails.
     """
     if registry.has("dataset", name):
         return _registered(name, options, registry, schema)
     if name.startswith(HUB):
-        return load_hub(
-            name.removeprefix(HUB), _validated(hub_options(schema), options, name), schema
-        )
-    return load_files(name, _validated(file_options(schema), options, name), schema)
+        hub = validated(hub_options(schema), dict(options), {}, "dataset.")
+        return load_hub(name.removeprefix(HUB), hub, schema)
+    return load_files(name, validated(file_options(schema), dict(options), {}, "dataset."), schema)
 
 
 def load_files(name: str, options: FileOptions, schema: RowSchema) -> Loaded:
-    """Read the files that `find_files` finds.
-
-    A held-out split without its targets is set aside. Raises `DataError`.
-    """
+    """Read the files of a dataset. A held-out split without targets is set aside."""
     loaded = Loaded()
     found = find_files(name, options, loaded.notes)
     headerless: dict[int, dict[str, int]] = {}
@@ -81,7 +76,7 @@ def load_files(name: str, options: FileOptions, schema: RowSchema) -> Loaded:
             if split == "train" or len(found) == 1
             else options.model_copy(update={"labels_file": None})
         )
-        for path, table, sources in read_source(source.paths, source.classes, split, own, schema):
+        for path, table, sources in read_source(source, split, own, schema):
             width = len(table.columns)
             # A headerless train file tells the columns of the others: a small test file may hold
             # too little to guess from.
@@ -95,11 +90,9 @@ def load_files(name: str, options: FileOptions, schema: RowSchema) -> Loaded:
                 headerless[width] = mapping
             elif split == "train":
                 like = {column: table.columns[index] for column, index in mapping.items()}
-            first = source.paths[0].name
-            table.notes = [
-                note.replace(path.name, first) for note in table.notes
-            ]  # once for all shards
-            used = [*sources, *_name_classes(table, path, mapping, schema, options.encoding)]
+            first = source.paths[0].name  # shards have one note
+            table.notes = [note.replace(path.name, first) for note in table.notes]
+            used = [*sources, *_apply_names(table, path, mapping, schema, options.encoding)]
             add_table(loaded, split, table, mapping, source.name, schema)
             loaded.sources += [one for one in used if one not in loaded.sources]
     _note_copies(found, loaded)
@@ -114,9 +107,7 @@ def _mapped(
     split: str,
     like: Mapping[str, str],
 ) -> dict[str, int] | None:
-    """Return the columns of a table, or None where a held-out split has no column for what is to be
-    learned.
-    """
+    """Return the columns of a table, or None for a held-out split without targets."""
     if split != "train" and table.header:
         targets = {column.name for column in schema.columns if column.target and column.required}
         # With the names of the training file's columns; without these a column of the right look
@@ -131,24 +122,20 @@ def _mapped(
     return map_columns(table, schema, given, f"`{name}`")
 
 
-def _name_classes(
+def _apply_names(
     table: Table, path: Path, mapping: Mapping[str, int], schema: RowSchema, encoding: str
 ) -> list[SourceFile]:
-    """Give classes the names, and the order, of `mapping.txt` beside a file; returns the record of
-    that file if it was used.
-    """
-    place = mapping.get(schema.label or "")
-    found = (
-        None
-        if place is None or table.columns[place] in table.classes
-        else named_classes(path, encoding)
-    )
-    if found is None or place is None:
+    """Give classes the names and order of `mapping.txt`, if it fits; return its record."""
+    index = mapping.get(schema.label or "")
+    if index is None or table.columns[index] in table.classes:
+        return []
+    found = named_classes(path, encoding)
+    if found is None:
         return []
     names = {label_key(key): name for key, name in found[0].items()}
     cells = [
         cell if isinstance(cell, list) else [cell]
-        for cell in (record[place] for record in table.records)
+        for cell in (record[index] for record in table.records)
     ]
     values = {
         label_key(value) for cell in cells for value in cell if blank_as_none(value) is not None
@@ -156,12 +143,12 @@ def _name_classes(
     if values <= set(names):
         for record, cell in zip(table.records, cells, strict=True):
             renamed = [names.get(label_key(value), value) for value in cell]
-            record[place] = renamed if isinstance(record[place], list) else renamed[0]
+            record[index] = renamed if isinstance(record[index], list) else renamed[0]
         table.notes.append(f"{path.name}: labels named by {MAPPING}")
     elif not values <= {label_key(name) for name in names.values()}:
         table.notes.append(f"{path.name}: {MAPPING} is not used, for it does not have every label")
         return []
-    table.classes[table.columns[place]] = list(names.values())
+    table.classes[table.columns[index]] = list(names.values())
     table.classes_from = f"`{MAPPING}`"
     return [found[1]]
 
@@ -189,9 +176,7 @@ def add_table(
     origin: str,
     schema: RowSchema,
 ) -> None:
-    """Add a table to `loaded` as `split`, its columns renamed, behind what the split has of other
-    shards.
-    """
+    """Add a table to `loaded` as `split`, its columns renamed, behind the shards before it."""
     rows = loaded.splits.setdefault(split, Rows())
     rows.rows += rename(table, mapping)
     rows.places += table.places
@@ -210,38 +195,19 @@ def add_table(
 def _registered(
     name: str, options: Mapping[str, object], registry: Registry, schema: RowSchema
 ) -> Loaded:
-
-    entry = registry.find("dataset", name)
     model = registry.options_model("dataset", name)
-    target = registry.target("dataset", name)
-    given = None if model is None else _validated(model, options, name)
+    given = None if model is None else validated(model, dict(options), {}, "dataset.")
     try:
-        if not callable(target):
-            raise TypeError("its target is not callable")
-        splits = target().load(given)
+        splits = call_target(registry, "dataset", name).load(given)
     except FtrError:
         raise
     except Exception as error:
-        plugin = entry.plugin
-        whose = f"plugin `{plugin.name}`, {plugin.distribution} {plugin.version}"
+        plugin = registry.find("dataset", name).plugin
         raise PluginError(
-            f"dataset `{name}` ({whose}) failed to load: {type(error).__name__}: {error}"
+            f"the dataset `{name}` of plugin {plugin.described} failed to load: "
+            f"{in_one_line(error)}"
         ) from error
     return from_splits(splits, schema, {}, f"dataset `{name}`")
-
-
-def _validated(model: type[M], options: Mapping[str, object], name: str) -> M:
-    from pydantic import ValidationError
-
-    try:
-        return model.model_validate(dict(options))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(
-            f"`dataset.{key}` of dataset `{name}`: "
-            f"{first['msg'].replace('Input should', 'it should')}"
-        ) from None
 
 
 _ALIASES = {
@@ -252,7 +218,7 @@ _ALIASES = {
 
 
 def fetch(name: str, config: str | None = None, revision: str | None = None) -> DatasetDict:
-    """Return a dataset of the hub, or of the local hub cache; remote code never runs.
+    """Return a dataset of the Hub, or of the local Hub cache; remote code never runs.
 
     Raises `DataError` with the way out.
     """
@@ -276,22 +242,17 @@ def load_hub(name: str, options: HubOptions, schema: RowSchema) -> Loaded:
     """Read `owner/name` or `owner/name:config` from the hub. Raises `DataError`."""
     bare, _, config = name.partition(":")
     splits = fetch(bare, options.config or config or None, options.revision)
-    chosen = {split: getattr(options, split) for split in SPLITS}
     found: DatasetDict = type(splits)()
     for split in SPLITS:
-        names = (
-            [chosen[split]]
-            if chosen[split]
-            else [alias for alias in _ALIASES[split] if alias in splits]
-        )
-        if chosen[split] and chosen[split] not in splits and chosen[split].lower() != "none":
+        choice = getattr(options, split)
+        if choice and choice not in splits and choice.lower() != "none":
             has = ", ".join(f"`{key}`" for key in splits)
             raise DataError(
-                f"`dataset.{split}={chosen[split]}`: dataset `hub:{bare}` has no such split. It "
-                f"has {has}"
+                f"`dataset.{split}={choice}`: dataset `hub:{bare}` has no such split. It has {has}"
             )
-        if names and names[0] in splits:
-            found[split] = splits[names[0]]
+        own = choice or next((alias for alias in _ALIASES[split] if alias in splits), "")
+        if own in splits:
+            found[split] = splits[own]
     loaded = from_splits(found, schema, column_choices(options, schema), f"`hub:{name}`")
     used = {str(dataset.split) for dataset in found.values()}
     unused = [str(key) for key in splits if str(key) not in used]
@@ -303,9 +264,9 @@ def load_hub(name: str, options: HubOptions, schema: RowSchema) -> Loaded:
 def from_splits(
     splits: Mapping[str, Dataset], schema: RowSchema, given: Mapping[str, str | int], source: str
 ) -> Loaded:
-    """Return a `DatasetDict` as rows, the classes of `ClassLabel` columns by their names.
+    """Return the rows of a `DatasetDict`, classes of `ClassLabel` columns by their names.
 
-    Raises `PluginError` for what is no `DatasetDict`, `DataError` for missing columns.
+    Raises `PluginError` for other objects, `DataError` for missing columns.
     """
     loaded = Loaded()
     if not isinstance(splits, Mapping):
@@ -321,28 +282,19 @@ def from_splits(
         if split in splits:
             table = unnested(_table(splits[split], split), split)
             mapping = map_columns(table, schema, given, source)
-            add_table(loaded, split, table, mapping, f"{source} {split}".replace("`", ""), schema)
-            loaded.sources.append(_fingerprint(table, f"{source} {split}".replace("`", "")))
+            origin = f"{source} {split}".replace("`", "")
+            add_table(loaded, split, table, mapping, origin, schema)
+            loaded.sources.append(_fingerprint(table, origin))
     return loaded
 
 
 def _table(dataset: Dataset, split: str) -> Table:
-    from datasets import ClassLabel
-
     columns = dict(dataset.with_format(None)[:])
-    classes: dict[str, Sequence[str]] = {}
-    for name, feature in dataset.features.items():
-        inner = getattr(feature, "feature", feature)  # of a list: with a class for every token
-        if isinstance(inner, ClassLabel):
-            classes[name] = inner.names
-            columns[name] = class_cells(columns[name], inner.names)
     records = [list(cells) for cells in zip(*columns.values(), strict=True)]
-    return Table(
-        list(columns),
-        records,
-        [f"{split}[{index}]" for index in range(len(records))],
-        classes=classes,
-    )
+    places = [f"{split}[{index}]" for index in range(len(records))]
+    table = Table(list(columns), records, places)
+    name_classes(table, dataset.features.to_dict())
+    return table
 
 
 def _fingerprint(table: Table, name: str) -> SourceFile:
@@ -363,29 +315,23 @@ def read_unlabelled(
     stdin: TextIO | None = None,
     check: Callable[[Row], str | None] | None = None,
 ) -> Unlabelled:
-    """Return the usable rows of a file, or of standard input when `source` is `-`, and those left
-    out, with their places in the input.
+    """Return the usable rows of a file, or of standard input for `-`, and those left out.
 
-    Standard input is JSONL, or one text a line where a row needs just one text. `check` says why a
-    row cannot be used (see `Head.check`). Raises `DataError`.
+    Standard input is JSONL, or one text a line where a row needs just one text. `check` returns why
+    a row cannot be used (see `Head.check`). Raises `DataError`.
     """
-    options = (
-        options
-        if isinstance(options, FileOptions)
-        else file_options(schema).model_validate(dict(options or {}))
-    )
+    if not isinstance(options, FileOptions):
+        options = file_options(schema).model_validate(dict(options or {}))
     if str(source) == STDIN:
+        name = "standard input"
         table = _read_stdin(_text(stdin or sys.stdin), schema, options)
     else:
-        alone = options.model_copy(update={"labels_file": "none"})
         path = expanded(source, "file")
+        name = f"`{path.name}`"
+        alone = options.model_copy(update={"labels_file": "none"})
         table, _ = read_saved(path) if is_saved(path) else read_table(path, PREDICT, alone, schema)
-    name = "standard input" if str(source) == STDIN else f"`{Path(source).name}`"
-    mapping = (
-        map_columns(table, schema, column_choices(options, schema), name, labelled=False)
-        if table.records
-        else {}
-    )
+    given = column_choices(options, schema)
+    mapping = map_columns(table, schema, given, name, labelled=False) if table.records else {}
     raw = Unlabelled(rename(table, mapping), table.places, list(table.rejected), table.notes)
     result = Unlabelled(notes=table.notes)
     seen: dict[object, Row] = {}
@@ -421,22 +367,12 @@ def _text(stream: TextIO) -> str:
 def _read_stdin(text: str, schema: RowSchema, options: FileOptions) -> Table:
     if not text.strip():
         raise DataError("standard input is empty")
-    if options.format != "auto" and options.format not in ("text", "parquet", "arrow"):
-        return parse(text, "stdin", PREDICT, options, schema, options.format)
-    if options.format == "auto" and text.lstrip().startswith(("{", "[{")):
-        return parse(
-            text,
-            "stdin",
-            PREDICT,
-            options,
-            schema,
-            "json" if text.lstrip().startswith("[") else "jsonl",
-        )
-    texts = [
-        column.name
-        for column in schema.columns
-        if column.type in ("text", "tokens") and column.required
-    ]
+    form = options.format
+    if form == "auto" and text.lstrip().startswith(("{", "[{")):
+        form = "json" if text.lstrip().startswith("[") else "jsonl"
+    if form not in ("auto", "text", "parquet", "arrow"):
+        return parse(text, "stdin", PREDICT, options, schema, form)
+    texts = text_columns(schema)
     if len(texts) != 1:
         names = ", ".join(f"`{name}`" for name in texts)
         raise DataError(

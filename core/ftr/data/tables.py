@@ -8,17 +8,20 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ftr.atomic import sha256
-from ftr.config.components import FileOptions, Quoting
+from ftr.config.schema import FileOptions, Quoting
+from ftr.data.files import lines_of
 from ftr.data.rows import PREDICT, Rejected, SourceFile, Table
 from ftr.data.squad import is_squad, nest_questions, read_nested, read_squad
 from ftr.errors import DataError
+from ftr.registry.isolation import ProcessLock
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,51 +32,39 @@ Line = tuple[int, list[str]]
 _DELIMITERS = (",", "\t", ";", "|")
 _FEW = 20
 _SEP_LINE = re.compile(r"\"?sep=([^\r\n\"])\"?\r?\n", re.IGNORECASE)
+_CSV_LIMIT = ProcessLock()
 
 
 def read_delimited(
     text: str, name: str, split: str, options: FileOptions, known: frozenset[str], *, tabs: bool
 ) -> Table:
-    """Return the table in `text`; `known` holds the column names, in lower case, that mark a
-    header.
+    """Return the table in `text`; a row with one of the names `known`, in lower case, is a header.
 
-    Rows of another width than the first are rejected. Raises `DataError` for quotes that do not
-    close.
+    Rows of another width are rejected. Raises `DataError` for quotes that do not close.
     """
-    text, hinted = _without_sep_line(text)
-    first = 2 if hinted else 1
-    delimiter = options.delimiter or hinted or ("\t" if tabs else guess_delimiter(text))
+    sep = _SEP_LINE.match(text)  # Excel writes `sep=;` above the header
+    text = text[sep.end() :] if sep else text
+    delimiter = options.delimiter or (sep and sep[1]) or ("\t" if tabs else guess_delimiter(text))
     guessed_quoting = options.quoting == "auto" and delimiter == "\t"
-    quoting = _tab_quoting(text, delimiter) if guessed_quoting else options.quoting
-    lines = list(_lines(text, name, delimiter, quoting, first))
+    quoting = _tab_quoting(text) if guessed_quoting else options.quoting
+    lines = _lines(text, name, delimiter, quoting, first=2 if sep else 1)
     rows = [(number, cells) for number, cells in lines if any(cell.strip() for cell in cells)]
     if not rows:
         raise DataError(f"file `{name}` holds no rows")
     header = _is_header(rows, known) if options.header == "auto" else options.header
-    top = rows[0][1]
-    width = len(top) if header else Counter(len(cells) for _, cells in rows).most_common(1)[0][0]
-    table = Table(
-        columns=[cell.strip() for cell in top] if header else [str(n) for n in range(width)],
-        header=header,
-    )
+    table = _filled(rows, name, split, header=header)
     table.guessed_header = header and options.header == "auto"
-    _fill(table, rows[1:] if header else rows, name, split, top if header else [])
     if len(lines) > len(rows):
         table.notes.append(f"{name}: {len(lines) - len(rows)} blank lines skipped")
     if options.delimiter is None and not tabs and delimiter != ",":
-        how = "from its `sep=` line" if hinted else "guessed (otherwise: `dataset.delimiter=`)"
+        how = "from its `sep=` line" if sep else "guessed (otherwise: `dataset.delimiter=`)"
         table.notes.append(f"{name}: delimiter {delimiter!r} {how}")
     if guessed_quoting and '"' in text:
-        how = "taken as text" if quoting == "none" else "taken as quoting cells"
-        table.notes.append(
-            f"{name}: quotes {how} (otherwise: "
-            f"`dataset.quoting={'standard' if quoting == 'none' else 'none'}`)"
-        )
+        how, other = ("text", "standard") if quoting == "none" else ("quoting cells", "none")
+        table.notes.append(f"{name}: quotes taken as {how} (otherwise: `dataset.quoting={other}`)")
     if not header:
-        table.notes.append(
-            f"{name}: no header row"
-            + (" (guessed; otherwise: `dataset.header=true`)" if options.header == "auto" else "")
-        )
+        how = " (guessed; otherwise: `dataset.header=true`)" if options.header == "auto" else ""
+        table.notes.append(f"{name}: no header row{how}")
     return table
 
 
@@ -88,89 +79,82 @@ def few_values(values: Sequence[object]) -> bool:
     )
 
 
-def _fill(table: Table, rows: list[Line], name: str, split: str, header: list[str]) -> None:
-    width = len(table.columns)
-    for number, cells in rows:
-        place = f"{name}:{number}"
-        if len(cells) == width and cells != header:
+def reject(table: Table, place: str, split: str, cause: str, row: Mapping[str, object]) -> None:
+    """Add a row that cannot be used, behind the table's rows so far."""
+    table.rejected.append(Rejected(place, split, cause, row, len(table.records)))
+
+
+def _filled(rows: list[Line], name: str, split: str, *, header: bool) -> Table:
+    top = rows[0][1]
+    width = len(top) if header else Counter(len(cells) for _, cells in rows).most_common(1)[0][0]
+    columns = [cell.strip() for cell in top] if header else [str(n) for n in range(width)]
+    table = Table(columns, header=header)
+    for number, cells in rows[1:] if header else rows:
+        if len(cells) == width and not (header and cells == top):
             table.records.append(list(cells))
-            table.places.append(place)
+            table.places.append(f"{name}:{number}")
         else:
             # Files that were joined have the header of each.
-            cause = "repeats the header" if cells == header else "wrong number of cells"
-            table.rejected.append(
-                Rejected(
-                    place, split, cause, {"cells": cells, "expected": width}, len(table.records)
-                )
-            )
+            cause = "repeats the header" if cells == top and header else "wrong number of cells"
+            reject(table, f"{name}:{number}", split, cause, {"cells": cells, "expected": width})
+    return table
 
 
-def _without_sep_line(text: str) -> tuple[str, str | None]:
-    """Return the text without the line that Excel puts above a header (`sep=;`), and the delimiter
-    in it.
-    """
-    match = _SEP_LINE.match(text)
-    return (text[match.end() :], match[1]) if match else (text, None)
+@contextmanager
+def _any_cell_size() -> Iterator[None]:
+    """Lift the limit of `csv`, which belongs to the whole process, until the block ends."""
+    with _CSV_LIMIT:
+        limit = csv.field_size_limit(sys.maxsize)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(limit)
 
 
-def _lines(
-    text: str, name: str, delimiter: str, quoting: Quoting, start: int = 1
-) -> Iterator[Line]:
+def _lines(text: str, name: str, delimiter: str, quoting: Quoting, first: int = 1) -> list[Line]:
+    """Return the cells of each row, with the number of the line that it begins on."""
     if quoting == "none":
-        for number, line in enumerate(text.removesuffix("\n").split("\n"), start=start):
-            yield number, line.removesuffix("\r").split(delimiter)
-        return
-    csv.field_size_limit(sys.maxsize)
+        return [(n, line.split(delimiter)) for n, line in enumerate(lines_of(text), start=first)]
+    rows: list[Line] = []
+    number = first
     # newline="" leaves line ends inside cells alone and splits at \n, \r and \r\n only: U+0085 is
     # text.
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, strict=quoting != "lenient"
-    )
-    before = start - 1
+    source = io.StringIO(text, newline="")
     try:
-        for cells in reader:
-            yield start, cells
-            start = before + reader.line_num + 1
+        with _any_cell_size():
+            reader = csv.reader(source, delimiter=delimiter, strict=quoting != "lenient")
+            for cells in reader:
+                rows.append((number, cells))
+                number = first + reader.line_num
     except csv.Error as error:
-        why = (
-            _unclosed(text, start - before, delimiter, before)
-            if "end of data" in str(error)
-            else str(error)
-        )
+        why = str(error)
+        if "end of data" in why:
+            opened = first + _unclosed(text, number - first, delimiter)
+            why = f"the quote that opens on line {opened} is never closed"
         raise DataError(
-            f"file `{name}`, row beginning on line {start}: {why}. A quote inside a quoted cell "
+            f"file `{name}`, row beginning on line {number}: {why}. A quote inside a quoted cell "
             "must be doubled; if quotes are plain text give `dataset.quoting=none`, to read on "
             "regardless `dataset.quoting=lenient`"
         ) from None
+    return rows
 
 
-def _unclosed(text: str, first: int, delimiter: str, before: int) -> str:
-    """Return on which line the quote opens that never closes, in the row that begins on line
-    `first` of `text`.
-    """
-    lines = io.StringIO(text, newline="").readlines()[first - 1 :]
-    row = "".join(lines)
-    cells = re.finditer(rf'(?:\A|(?<=[{re.escape(delimiter)}\r\n]))"[^"]*+(?:""[^"]*+)*+("?)', row)
+def _unclosed(text: str, row: int, delimiter: str) -> int:
+    """Return the index of the line, in the row from line `row`, whose quote never closes."""
+    rest = "".join(io.StringIO(text, newline="").readlines()[row:])
+    cells = re.finditer(rf'(?:\A|(?<=[{re.escape(delimiter)}\r\n]))"[^"]*+(?:""[^"]*+)*+("?)', rest)
     opened = next((cell.start() for cell in cells if not cell[1]), 0)
-    above = io.StringIO(row[:opened] + '"', newline="").readlines()
-    return f"the quote that opens on line {before + first + len(above) - 1} is never closed"
+    return row + len(io.StringIO(rest[:opened] + '"', newline="").readlines()) - 1
 
 
 def guess_delimiter(text: str) -> str:
-    """Return the delimiter that gives most of the first rows one number of cells, above 1; the
-    comma where none does better.
-    """
-    csv.field_size_limit(sys.maxsize)
+    """Return the delimiter that gives most of the first rows one width above 1, else the comma."""
     best, most = ",", 0.5
     for delimiter in _DELIMITERS:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         try:
-            rows = [
-                len(cells)
-                for cells in islice(
-                    csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), 50
-                )
-                if cells
-            ]
+            with _any_cell_size():
+                rows = [len(cells) for cells in islice(reader, 50) if cells]
         except csv.Error:
             continue
         width, count = Counter(rows).most_common(1)[0] if rows else (0, 0)
@@ -179,25 +163,21 @@ def guess_delimiter(text: str) -> str:
     return best
 
 
-def _tab_quoting(text: str, delimiter: str) -> Quoting:
-    """TSV quotes nothing (GLUE's are full of lone quotes), unless every cell with a quote is a well
-    quoted one.
-    """
+def _tab_quoting(text: str) -> Quoting:
+    """TSV quotes nothing (GLUE has lone quotes), unless all cells with a quote are well quoted."""
     if '"' not in text:
         return "none"
-    bare = [cells for _, cells in _lines(text, "", delimiter, "none")]
+    bare = [cells for _, cells in _lines(text, "", "\t", "none")]
     cells = [cell for line in bare for cell in line if '"' in cell]
     if len({len(line) for line in bare if line != [""]}) == 1:
-        return (
-            "standard"
-            if all(map(_well_quoted, cells)) and any('""' in cell[1:-1] for cell in cells)
-            else "none"
-        )
-    try:
-        widths = {len(line) for _, line in _lines(text, "", delimiter, "standard") if line}
-    except DataError:
-        return "none"
-    return "standard" if len(widths) == 1 else "none"
+        quoted = all(map(_well_quoted, cells)) and any('""' in cell[1:-1] for cell in cells)
+    else:
+        try:
+            lines = _lines(text, "", "\t", "standard")
+        except DataError:
+            return "none"
+        quoted = len({len(line) for _, line in lines if line}) == 1
+    return "standard" if quoted else "none"
 
 
 def _well_quoted(cell: str) -> bool:
@@ -219,16 +199,14 @@ def _is_header(rows: list[Line], known: frozenset[str]) -> bool:
 
 INFO, STATE, DICT = "dataset_info.json", "state.json", "dataset_dict.json"
 _UNREADABLE = b"\xff"
-"""Stands for a cell that Python has no value for: no text, so its row is rejected where the cell is
-needed.
-"""
+"""Replaces a cell that Python has no value for: not text, so rows that need it are rejected."""
 
 
 def read_parquet(content: bytes, path: Path) -> Table:
     """Return the table of a Parquet file. Raises `DataError`."""
     from pyarrow import parquet
 
-    return _read(lambda: parquet.read_table(io.BytesIO(content)), path, "Parquet")
+    return _from_arrow(lambda: parquet.read_table(io.BytesIO(content)), path, "Parquet")
 
 
 def read_arrow(content: bytes, path: Path) -> Table:
@@ -236,7 +214,7 @@ def read_arrow(content: bytes, path: Path) -> Table:
     import pyarrow as pa
 
     opened = pa.ipc.open_file if content.startswith(b"ARROW1") else pa.ipc.open_stream
-    return _read(lambda: opened(io.BytesIO(content)).read_all(), path, "Arrow")
+    return _from_arrow(lambda: opened(io.BytesIO(content)).read_all(), path, "Arrow")
 
 
 def is_saved(folder: Path) -> bool:
@@ -245,9 +223,7 @@ def is_saved(folder: Path) -> bool:
 
 
 def saved_splits(folder: Path) -> list[str]:
-    """Return the names of the splits in a folder that `DatasetDict.save_to_disk` wrote; none for a
-    single dataset.
-    """
+    """Return the splits in a folder that `DatasetDict.save_to_disk` wrote; none for one dataset."""
     names = _json(folder / DICT).get("splits") if (folder / DICT).is_file() else None
     return (
         [str(name) for name in names if Path(str(name)).name == str(name)]
@@ -259,57 +235,70 @@ def saved_splits(folder: Path) -> list[str]:
 def read_saved(folder: Path) -> tuple[Table, list[SourceFile]]:
     """Return the table of a folder that `Dataset.save_to_disk` wrote. Raises `DataError`."""
     listed = _json(folder / STATE).get("_data_files")
-    names = (
-        [str(item.get("filename")) for item in listed if isinstance(item, Mapping)]
-        if isinstance(listed, list)
-        else []
-    )
     features = _json(folder / INFO).get("features")
     whole, sources = Table([]), []
-    for name in names:
+    for item in listed if isinstance(listed, list) else []:
+        if not isinstance(item, Mapping):
+            continue
+        name = str(item.get("filename"))
         path = folder / Path(name).name
         if not path.is_file():
             raise DataError(
-                f"folder `{folder}`: `{STATE}` names the file `{name}`, which is not there. Copy "
-                "it, or save the dataset again"
+                f"folder `{folder}`: `{STATE}` names the file `{name}`, which is missing. Copy it, "
+                "or save the dataset again"
             )
         content = path.read_bytes()
         sources.append(SourceFile(str(path), sha256(content), len(content)))
         table = read_arrow(content, path)
-        _name_classes(table, features)
-        whole = Table(
-            table.columns,
-            whole.records + table.records,
-            whole.places + table.places,
-            classes=table.classes,
-        )
+        name_classes(table, features)
+        whole.columns, whole.classes = table.columns, table.classes
+        whole.records += table.records
+        whole.places += table.places
     if not whole.records:
         raise DataError(f"folder `{folder}` holds no rows")
     return whole, sources
 
 
-def class_cells(values: Iterable[Any], names: Sequence[str]) -> list[Any]:
-    """Return the names of class ids, and of lists of them; a number that is no id, such as -1, is
-    None.
+def name_classes(table: Table, features: object) -> None:
+    """Replace class ids by names, in the columns that `features` of `datasets` declare as classes.
+
+    A number that is no id, such as -1, becomes None.
     """
-    return [
-        class_cells(value, names) if isinstance(value, list) else _class_cell(value, names)
-        for value in values
-    ]
+    for name, feature in features.items() if isinstance(features, Mapping) else ():
+        names = _class_names(feature)
+        if names and name in table.columns and name not in table.classes:
+            index = table.columns.index(name)
+            for record in table.records:
+                record[index] = _named(record[index], names)
+            table.classes[name] = names
 
 
-def _class_cell(value: Any, names: Sequence[str]) -> Any:
-    if isinstance(value, int):
-        return names[value] if 0 <= value < len(names) else None
-    return value
+def _named(cell: object, names: Sequence[str]) -> object:
+    if isinstance(cell, list):
+        return [_named(one, names) for one in cell]
+    if isinstance(cell, int):
+        return names[cell] if 0 <= cell < len(names) else None
+    return cell
 
 
-def _read(read: Any, path: Path, kind: str) -> Table:
+def _class_names(feature: object) -> list[str]:
+    """Return the names in a stored `ClassLabel`, or in a list of one."""
+    if isinstance(feature, list):
+        return _class_names(feature[0]) if feature else []
+    if not isinstance(feature, Mapping):
+        return []
+    if feature.get("_type") != "ClassLabel":
+        return _class_names(feature.get("feature"))
+    names = feature.get("names")
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def _from_arrow(read: Callable[[], pa.Table], path: Path, kind: str) -> Table:
     import pyarrow as pa
 
     try:
-        table: pa.Table = read()
-        columns = [_cells(column) for column in table.columns]
+        found = read()
+        columns = [_cells(column) for column in found.columns]
     except (
         pa.ArrowException,
         OSError,
@@ -321,24 +310,22 @@ def _read(read: Any, path: Path, kind: str) -> Table:
     ) as error:
         cause = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
-            f"file `{path}` is no readable {kind} file: {cause}. Copy or write it again"
+            f"file `{path}` is not a readable {kind} file: {cause}. Copy or write it again"
         ) from None
-    if not table.num_rows:
+    if not found.num_rows:
         raise DataError(f"file `{path}` holds no rows")
-    records = [list(cells) for cells in zip(*columns, strict=True)]
-    result = Table(
-        [str(name) for name in table.column_names],
-        records,
-        [f"{path.name}:{number}" for number in range(1, len(records) + 1)],
+    table = Table(
+        [str(name) for name in found.column_names],
+        [list(cells) for cells in zip(*columns, strict=True)],
+        [f"{path.name}:{number}" for number in range(1, found.num_rows + 1)],
     )
-    metadata = table.schema.metadata or {}
     try:
-        stored = json.loads(metadata.get(b"huggingface", b"{}"))
+        stored = json.loads((found.schema.metadata or {}).get(b"huggingface", b"{}"))
     except ValueError:
         stored = {}
     info = stored.get("info") if isinstance(stored, Mapping) else None
-    _name_classes(result, info.get("features") if isinstance(info, Mapping) else None)
-    return result
+    name_classes(table, info.get("features") if isinstance(info, Mapping) else None)
+    return table
 
 
 def _cells(column: pa.ChunkedArray) -> list[Any]:
@@ -357,35 +344,6 @@ def _cell(scalar: Any) -> Any:
         return _UNREADABLE
 
 
-def _name_classes(table: Table, features: object) -> None:
-    """Put the names of classes where the stored features of `datasets` say that a column holds
-    class ids.
-    """
-    for name, feature in features.items() if isinstance(features, Mapping) else ():
-        names = _class_names(feature)
-        if names and name in table.columns and name not in table.classes:
-            place = table.columns.index(name)
-            for record, cell in zip(
-                table.records,
-                class_cells([record[place] for record in table.records], names),
-                strict=True,
-            ):
-                record[place] = cell
-            table.classes[name] = names
-
-
-def _class_names(feature: object) -> list[str]:
-    """Return the names in a stored `ClassLabel`, or in a list of one."""
-    if isinstance(feature, list):
-        return _class_names(feature[0]) if feature else []
-    if not isinstance(feature, Mapping):
-        return []
-    if feature.get("_type") == "ClassLabel":
-        names = feature.get("names")
-        return [str(name) for name in names] if isinstance(names, list) else []
-    return _class_names(feature.get("feature"))
-
-
 def _json(path: Path) -> Mapping[str, Any]:
     try:
         document: object = json.loads(path.read_text(encoding="utf-8"))
@@ -400,22 +358,15 @@ _OBJECTS = (
 
 
 def read_json(text: str, name: str, split: str) -> Table:
-    """Return the table in a JSON document, whatever its form; JSONL under a `.json` name is seen.
-
-    Raises `DataError`.
-    """
+    """Return the table in a JSON document of any form, or in JSONL. Raises `DataError`."""
     try:
         document: object = json.loads(text)
     except (ValueError, RecursionError) as error:
-        if (
-            isinstance(error, json.JSONDecodeError)
-            and error.msg == "Extra data"
-            and text.lstrip().startswith("{")
-        ):
-            return read_jsonl(text, name, split)
         if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
+            if text.lstrip().startswith("{"):
+                return read_jsonl(text, name, split)
             raise DataError(f"file `{name}` holds a JSON list on each line. {_OBJECTS}") from None
-        _broken(name, error)
+        raise _broken(name, error) from None
     if is_squad(document):
         return read_squad(document, name, split)
     if isinstance(document, Mapping):
@@ -434,7 +385,6 @@ def read_json(text: str, name: str, split: str) -> Table:
             f"file `{name}` is JSON, but neither a list of objects, nor SQuAD's form "
             f"(`data[].paragraphs[].qas[]`), nor columns of lists. {_OBJECTS}"
         )
-    assert isinstance(document, list)
     return _table([(f"{name}:[{index}]", item) for index, item in enumerate(document)], split)
 
 
@@ -446,25 +396,21 @@ def read_jsonl(text: str, name: str, split: str) -> Table:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
+        place = f"{name}:{number}"
         try:
-            items.append((f"{name}:{number}", json.loads(line)))
+            items.append((place, json.loads(line)))
         except (ValueError, RecursionError) as error:
-            if not items and (document := _whole(text)) is not None:
+            if not items and (document := _squad_document(text)) is not None:
                 return read_squad(document, name, split)
             if split != PREDICT:
-                _broken(name, error, number)
-            items.append(
-                (
-                    f"{name}:{number}",
-                    Rejected(f"{name}:{number}", split, "not valid JSON", {"line": line[:200]}),
-                )
-            )
+                raise _broken(name, error, number) from None
+            items.append((place, Rejected(place, split, "not valid JSON", {"line": line[:200]})))
     if nest_questions([item for _, item in items]):
         return read_nested(items, split)
     return _table(items, split)
 
 
-def _whole(text: str) -> object:
+def _squad_document(text: str) -> object:
     """Return the SQuAD document that takes all lines of `text`, or None."""
     try:
         document: object = json.loads(text)
@@ -474,44 +420,35 @@ def _whole(text: str) -> object:
 
 
 def _table(items: Sequence[tuple[str, object]], split: str) -> Table:
-    columns = list(
-        dict.fromkeys(str(key) for _, item in items if isinstance(item, Mapping) for key in item)
-    )
-    table = Table(columns)
+    rows = [item for _, item in items if isinstance(item, Mapping)]
+    table = Table(list(dict.fromkeys(str(key) for row in rows for key in row)))
     for place, item in items:
         if isinstance(item, Mapping):
-            table.records.append([item.get(column) for column in columns])
+            table.records.append([item.get(column) for column in table.columns])
             table.places.append(place)
+        elif isinstance(item, Rejected):
+            table.rejected.append(replace(item, after=len(table.records)))
         else:
-            bad = (
-                item
-                if isinstance(item, Rejected)
-                else Rejected(place, split, "not a JSON object", {"value": item})
-            )
-            table.rejected.append(replace(bad, after=len(table.records)))
+            reject(table, place, split, "not a JSON object", {"value": item})
     return table
 
 
-def _is_records(value: object) -> bool:
+def _is_records(value: object) -> TypeGuard[list[object]]:
     return isinstance(value, list) and bool(value) and isinstance(value[0], Mapping)
 
 
 def _from_columns(document: Mapping[str, object]) -> list[dict[str, object]] | None:
-    columns = {
-        key: list(value.values()) if isinstance(value, Mapping) else value
-        for key, value in document.items()
-    }
-    lists = {
-        key: value
-        for key, value in columns.items()
-        if isinstance(value, list) and not _is_records(value)
-    }
-    if len(lists) != len(document) or len({len(value) for value in lists.values()}) != 1:
+    """Return the rows of a document of columns: `{"text": [...]}`, or `{"text": {"0": ...}}`."""
+    columns = [
+        list(value.values()) if isinstance(value, Mapping) else value for value in document.values()
+    ]
+    lists = [value for value in columns if isinstance(value, list) and not _is_records(value)]
+    if len(lists) != len(document) or len(set(map(len, lists))) != 1:
         return None
-    return [dict(zip(lists, cells, strict=True)) for cells in zip(*lists.values(), strict=True)]
+    return [dict(zip(document, cells, strict=True)) for cells in zip(*lists, strict=True)]
 
 
-def _broken(name: str, error: ValueError | RecursionError, line: int | None = None) -> NoReturn:
+def _broken(name: str, error: ValueError | RecursionError, line: int | None = None) -> DataError:
     if not isinstance(error, json.JSONDecodeError):
         where = f" at line {line}" if line else ""
         why = (
@@ -519,9 +456,9 @@ def _broken(name: str, error: ValueError | RecursionError, line: int | None = No
             if isinstance(error, RecursionError)
             else str(error).partition(";")[0]
         )
-        raise DataError(f"file `{name}` cannot be read as JSON{where}: {why}") from None
+        return DataError(f"file `{name}` cannot be read as JSON{where}: {why}")
     cut = error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated string")
-    raise DataError(
+    return DataError(
         f"file `{name}` is not valid JSON at line {line or error.lineno}, column {error.colno}: "
         f"{error.msg}" + (". It seems to be cut off there: fetch it again" if cut else "")
-    ) from None
+    )

@@ -13,7 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import safe_open
+
 from ftr.atomic import read_json
+from ftr.config.schema import RunConfig
 from ftr.errors import ConfigError, did_you_mean
 from ftr.model.parameters import layers_of
 
@@ -21,12 +24,10 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
-    from ftr.config.schema import RunConfig
-
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 ALL_LINEAR = "all-linear"
-"""What `peft` takes for every linear layer but the head's."""
+"""Means every linear layer but the head's to `peft`."""
 TASKS = {
     "ForSequenceClassification": "SEQ_CLS",
     "ForQuestionAnswering": "QUESTION_ANS",
@@ -35,50 +36,20 @@ TASKS = {
 
 
 PATTERNS = ("target_modules", "exclude_modules", "layers_pattern", "rank_pattern", "alpha_pattern")
-"""Settings of adapters that `peft` takes for regular expressions."""
+"""Settings of adapters that `peft` may read as regular expressions."""
 SETTINGS = (
     *PATTERNS,
-    *(
-        "r",
-        "lora_alpha",
-        "lora_dropout",
-        "modules_to_save",
-        "fan_in_fan_out",
-        "bias",
-        "use_rslora",
-        "use_dora",
-        "layers_to_transform",
-    ),
-    *(
-        "task_type",
-        "trainable_token_indices",
-        "target_parameters",
-        "lora_bias",
-        "ensure_weight_tying",
-    ),
+    *("r", "lora_alpha", "lora_dropout", "modules_to_save", "fan_in_fan_out", "bias"),
+    *("use_rslora", "use_dora", "layers_to_transform", "task_type", "trainable_token_indices"),
+    *("target_parameters", "lora_bias", "ensure_weight_tying"),
 )
-"""What decides how the weights of low-rank adapters are read."""
+"""Settings that decide how the weights of low-rank adapters are read."""
 NOT_USED = (
-    *(
-        "peft_type",
-        "peft_version",
-        "auto_mapping",
-        "base_model_name_or_path",
-        "revision",
-        "inference_mode",
-        "init_lora_weights",
-    ),
-    *(
-        "loftq_config",
-        "eva_config",
-        "corda_config",
-        "lora_ga_config",
-        "megatron_core",
-        "qalora_group_size",
-        "runtime_config",
-    ),
+    *("peft_type", "peft_version", "auto_mapping", "base_model_name_or_path", "revision"),
+    *("inference_mode", "init_lora_weights", "loftq_config", "eva_config", "corda_config"),
+    *("lora_ga_config", "megatron_core", "qalora_group_size", "runtime_config"),
 )
-"""What says how they came to be, or where from."""
+"""Settings that describe how adapters were made, or where from."""
 UNKNOWN_TO_PEFT = {"distilbert": ["q_lin", "v_lin"]}
 """By the kind of model: queries and values, as in Hu et al. 2021, and as `peft` has it for the
 like.
@@ -96,8 +67,8 @@ def add_adapters(
     """Return `model` with adapters as `train.lora.*` asks, drawn from the seed: a `peft.PeftModel`
     that behaves like it.
 
-    `source` is what the model says of itself (`describe`): a hub id and revision, or a directory,
-    which the adapters will name as their base. Raises `ConfigError` when no module, or not every
+    `source` is the model's `describe()`: a hub id and revision, or a directory, which the adapters
+    will name as their base. Raises `ConfigError` when no module, or not every
     name in `train.lora.targets`, is found.
     """
     from peft import LoraConfig, get_peft_model
@@ -106,18 +77,17 @@ def add_adapters(
     lora = config.train.lora
     if is_adapter(Path(str(source.get("source")))) and not lora.merge:
         raise ConfigError(
-            f"`train.lora.rank`: the `model` is adapters itself (`{source['source']}`), and `peft` "
-            "has no adapters on adapters. Set `train.lora.merge=true`, which writes a checkpoint "
-            "of its own, or leave `train.lora.rank` out."
+            f"`train.lora.rank`: the `model` consists of adapters (`{source['source']}`), and "
+            "`peft` cannot add adapters to adapters. Set `train.lora.merge=true`, which writes a "
+            "plain checkpoint, or leave `train.lora.rank` out."
         )
     base = model.base_model
-    head = _head(model, config)
     settings = LoraConfig(
         r=lora.rank,
         lora_alpha=2 * lora.rank if lora.alpha is None else lora.alpha,
         lora_dropout=lora.dropout,
         target_modules=_targets(model, config),
-        modules_to_save=head or None,
+        modules_to_save=_head(model, config) or None,
         task_type=next(
             (task for name, task in TASKS.items() if type(model).__name__.endswith(name)), None
         ),
@@ -130,22 +100,21 @@ def add_adapters(
             warnings.simplefilter("ignore")
             made: PreTrainedModel = get_peft_model(model, settings)
     except ValueError as error:
+        cause = str(error).strip().partition("\n")[0].rstrip(".")
         raise ConfigError(
             f"`train.lora.rank`: no adapters can be put into model `{config.model.name}` "
-            f"({_first(error)}). Name its modules with `train.lora.targets`, such as "
+            f"({cause}). Name its modules with `train.lora.targets`, such as "
             f"{_known(base)}."
         ) from error
     found = made.peft_config["default"]
     found.base_model_name_or_path, found.revision = base_of(source)
-    # `peft` adds names that a classifier often has to those given.
+    # `peft` adds names that classifiers often have to those given.
     found.modules_to_save = list(dict.fromkeys(found.modules_to_save or ())) or None
     return made
 
 
 def base_of(source: Mapping[str, Any]) -> tuple[str, str | None]:
-    """Return hub id and revision of what a model says of itself, or the directory it is in and
-    None.
-    """
+    """Return hub id and revision from a model's `describe()`, or its directory and None."""
     name = str(source.get("hub_id") or source.get("source"))
     if not source.get("hub_id") and Path(name).is_dir():
         return str(Path(name).resolve()), None
@@ -169,8 +138,8 @@ def is_adapted(model: nn.Module) -> bool:
 
 
 def merge_adapters(model: PreTrainedModel, *, keep: bool = True) -> PreTrainedModel:
-    """Return the plain model with the adapters added to its weights; `model` is of no more use
-    unless it is to `keep`.
+    """Return the plain model with the adapters added to its weights; `model`
+    is unusable afterwards, unless `keep`.
     """
     if not is_adapted(model):
         return model
@@ -197,37 +166,6 @@ def load_adapters(model: PreTrainedModel, folder: Path) -> list[str]:
     return [name for name in report.missing_keys if ".lora_" in name or ".modules_to_save." in name]
 
 
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Write the weights of a model in training to a safetensors file: of one with adapters, those
-    that train.
-    """
-    from safetensors.torch import save_file, save_model
-
-    if is_adapted(model):
-        save_file(
-            {
-                name: weight.detach().contiguous()
-                for name, weight in model.named_parameters()
-                if weight.requires_grad
-            },
-            path,
-        )
-    else:
-        save_model(model, str(path))
-
-
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Read what `save_weights` wrote."""
-    from safetensors.torch import load_file, load_model
-
-    if is_adapted(model):
-        weights = dict(model.named_parameters())
-        for name, saved in load_file(path).items():
-            weights[name].detach().copy_(saved)
-    else:
-        load_model(model, path)
-
-
 def load_adapted(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """Return a plain `model` with the adapters of a directory added to its weights.
 
@@ -245,14 +183,12 @@ def load_adapted(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
 
 
 def _plain_settings(folder: Path) -> dict[str, Any]:
-    """Return what `adapter_config.json` says of plain low-rank adapters; `peft` would also import
-    modules and load pickles it names.
+    """Return the settings of plain low-rank adapters in `adapter_config.json`; `peft` would also
+    import modules and load pickles it names.
 
     Raises `ValueError` for anything else, and for what would need more memory or time than its
     weights account for.
     """
-    from safetensors import safe_open
-
     found = _read(folder / ADAPTER_CONFIG)
     other = [key for key, value in found.items() if value and key not in (*SETTINGS, *NOT_USED)]
     if found.get("peft_type") != "LORA" or other:
@@ -266,24 +202,14 @@ def _plain_settings(folder: Path) -> dict[str, Any]:
         ranks, default=0
     ):
         raise ValueError(f"`r` in `{ADAPTER_CONFIG}` is more than the rank of its weights")
-    patterns = [
-        text
-        for key in PATTERNS
-        for text in ([found[key]] if isinstance(found.get(key), str) else found.get(key) or ())
-    ]
-    slow = next(
-        (
-            text
-            for text in patterns
-            if len(text) > 300 or re.search(r"[*+})][*+{]|[*+].*[*+].*[*+].*[*+]", text)
-        ),
-        None,
-    )
-    if slow is not None:
-        raise ValueError(
-            f"`{slow[:60]}` in `{ADAPTER_CONFIG}` is a pattern that may take forever to match: "
-            "name the modules"
-        )
+    for key in PATTERNS:
+        value = found.get(key) or ()
+        for text in [value] if isinstance(value, str) else value:
+            if len(text) > 300 or re.search(r"[*+})][*+{]|[*+].*[*+].*[*+].*[*+]", text):
+                raise ValueError(
+                    f"`{text[:60]}` in `{ADAPTER_CONFIG}` is a pattern that may never finish "
+                    "matching: name the modules"
+                )
     return {key: value for key, value in found.items() if key in SETTINGS}
 
 
@@ -299,7 +225,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
 
 
 def _targets(model: PreTrainedModel, config: RunConfig) -> str | list[str] | None:
-    """Return the names to look for, each of which is there; None for those that `peft` knows for
+    """Return the names of modules to adapt, which all exist; None for those that `peft` knows for
     the model.
     """
     asked = config.train.lora.targets
@@ -320,48 +246,43 @@ def _targets(model: PreTrainedModel, config: RunConfig) -> str | list[str] | Non
 
 
 def _head(model: PreTrainedModel, config: RunConfig) -> list[str]:
-    """Return the modules that train as a whole: what stands beside the backbone, and what of it the
+    """Return the modules that train as a whole: those beside the backbone, and those of it that the
     checkpoint did not have.
     """
     base = model.base_model
+    if base is model:
+        return []
+    loose = next((name for name, _ in model.named_parameters(recurse=False)), None)
+    if loose is not None:
+        raise ConfigError(
+            f"`train.lora.rank`: head `{config.head.name}` adds weights that are in no module "
+            f"(`{loose}`), which `peft` cannot save with the adapters. Use "
+            "`train.freeze=backbone` instead."
+        )
     names = [
         name
         for name, module in model.named_children()
         if module is not base and any(True for _ in module.parameters())
     ]
-    loose = [name for name, _ in model.named_parameters(recurse=False)] if base is not model else []
-    if loose:
-        raise ConfigError(
-            f"`train.lora.rank`: head `{config.head.name}` adds weights that are in no module "
-            f"(`{loose[0]}`), which `peft` cannot save with the adapters. Use "
-            "`train.freeze=backbone` instead."
-        )
+    prefix = f"{model.base_model_prefix}."
     new = {
-        name.split(".")[1]
+        prefix + name.removeprefix(prefix).partition(".")[0]
         for name in getattr(model, "new_weights", ())
-        if name.startswith(f"{model.base_model_prefix}.")
+        if name.startswith(prefix)
     }
-    return (
-        names + [f"{model.base_model_prefix}.{name}" for name in sorted(new)]
-        if base is not model
-        else []
-    )
+    return [*names, *sorted(new)]
 
 
 def _known(base: nn.Module) -> str:
     """Return the names of the modules of a layer that can have adapters."""
     from torch import nn
 
-    within = layers_of(base)[:1] or [base]
-    linear = [
-        name
-        for name, one in within[0].named_modules()
+    found = {
+        name.rpartition(".")[2]: None
+        for name, one in (layers_of(base) or [base])[0].named_modules()
         if isinstance(one, nn.Linear) or type(one).__name__ == "Conv1D"
-    ]
-    return (
-        ", ".join(f"`{name}`" for name in dict.fromkeys(name.rpartition(".")[2] for name in linear))
-        or "none"
-    )
+    }
+    return ", ".join(f"`{name}`" for name in found) or "none"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -369,7 +290,3 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"`{path.name}` holds no JSON object")
     return found
-
-
-def _first(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")

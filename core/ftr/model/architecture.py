@@ -17,27 +17,19 @@ if TYPE_CHECKING:
 
 
 POSITIONS = ("max_position_embeddings", "max_encoder_position_embeddings", "max_seq_len")
-"""Where configs say how many positions a model has; others, such as T5's and Funnel's, have
-relative ones without end.
+"""Config keys with the number of positions; T5, Funnel and others have relative positions without
+a limit.
 """
 OFFSET_POSITIONS = (
-    *(
-        "roberta",
-        "xlm-roberta",
-        "camembert",
-        "xlm-roberta-xl",
-        "longformer",
-        "mpnet",
-        "data2vec-text",
-        "ibert",
-    ),
-    *("roberta-prelayernorm", "luke", "xmod", "esm", "markuplm", "lilt", "layoutlmv3"),
+    *("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "longformer", "mpnet", "lilt"),
+    *("data2vec-text", "ibert", "roberta-prelayernorm", "luke", "xmod", "esm", "markuplm"),
+    "layoutlmv3",
 )
 """Architectures that count positions from `pad_token_id + 1`, so that many of their positions are
 never used.
 """
 ANY_TOKEN_TYPES = ("xlnet", "funnel")
-"""Architectures that compare token types with each other and look none up in a table."""
+"""Architectures that compare token types with each other and have no embeddings for them."""
 ENDLESS = 1 << 24
 """More positions than any model has: `1e30` and its like mean that there is no limit."""
 PROBE = (("a", "b"), ("one two three", "four five six seven eight nine ten"))
@@ -71,7 +63,7 @@ def reads_token_types(settings: PretrainedConfig, tokenizer: PreTrainedTokenizer
     if settings.model_type in ANY_TOKEN_TYPES:
         return True
     known = getattr(settings.get_text_config(), "type_vocab_size", None) or 0
-    # One type alone says nothing.
+    # A single type carries no information.
     return known > 1 and bool(
         max(tokenizer("a", "b", return_token_type_ids=True)["token_type_ids"], default=0) < known
     )
@@ -115,11 +107,11 @@ def _padded_left(
 
     mask = kwargs["attention_mask"]
     length = mask.shape[1]
-    places = (torch.arange(length, device=mask.device) + mask.sum(dim=1, keepdim=True)) % length
+    sources = (torch.arange(length, device=mask.device) + mask.sum(dim=1, keepdim=True)) % length
 
     def moved(value: Any) -> Any:
         return (
-            value.gather(1, places)
+            value.gather(1, sources)
             if isinstance(value, torch.Tensor) and value.shape == mask.shape
             else value
         )
@@ -135,23 +127,21 @@ def check_padding(
     """
     import torch
 
-    from ftr.model.padding import pad
-
-    encoded = tokenizer([first for first, _ in PROBE], [second for _, second in PROBE])
-    rows = [
-        {name: encoded[name][place] for name in ("input_ids", "token_type_ids") if name in encoded}
-        for place in range(len(PROBE))
-    ]
+    # Padding on the right and a mask, as `ftr.train.batches.pad` makes them.
+    settings = {"padding": True, "padding_side": "right", "return_attention_mask": True}
+    firsts, seconds = map(list, zip(*PROBE, strict=True))
+    rows = tokenizer(firsts, seconds, return_tensors="pt", **settings)
     kind = model.config.model_type
     try:
         with torch.inference_mode(), torch.random.fork_rng(devices=[]):
-            together, *alone = (
-                _logits(model(**pad(batch, tokenizer)))
-                for batch in (rows, *([row] for row in rows))
-            )
-            # Reformer takes other lengths in training than afterwards.
-            model.train()(**pad(rows, tokenizer))
-    except Exception as error:  # what a model does not like about its inputs it may say in any way
+            together = _logits(model(**rows))
+            alone = [
+                _logits(model(**tokenizer([first], [second], return_tensors="pt", **settings)))
+                for first, second in PROBE
+            ]
+            # Reformer accepts other lengths in training than afterwards.
+            model.train()(**rows)
+    except Exception as error:  # a model may refuse its inputs in any way
         first = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
         raise ModelError(
             f"{described}: this `{kind}` fails on two short texts ({first}). Check its files, or "
@@ -159,25 +149,21 @@ def check_padding(
         ) from error
     finally:
         model.eval()
-    pairs = [
-        (both[place], mine[0])
-        for place, outputs in enumerate(alone)
-        for both, mine in zip(together, outputs, strict=True)
-    ]
-    apart = max((_apart(both, mine) for both, mine in pairs), default=0.0)
-    if not apart <= TOLERANCE:
+    change = max(
+        (
+            float((both[row, : own.shape[1]] - own[0]).abs().max())
+            / max(float(own.abs().max()), 1.0)
+            for row, outputs in enumerate(alone)
+            for both, own in zip(together, outputs, strict=True)
+        ),
+        default=0.0,
+    )
+    if not change <= TOLERANCE:
         raise ModelError(
             f"{described}: the outputs of this `{kind}` for a text change with the texts beside it "
-            f"in a batch, by {apart:.1g} of their size: it takes padding for text. Give another "
+            f"in a batch, by {change:.1g} of their size: it reads padding as text. Give another "
             "model."
         )
-
-
-def _apart(both: Tensor, alone: Tensor) -> float:
-    """Return how far the outputs of a row in a batch, (padded length, ...), are from those of it
-    alone, relative to their size.
-    """
-    return float((both[: alone.shape[0]] - alone).abs().max()) / max(float(alone.abs().max()), 1.0)
 
 
 def _logits(outputs: Any) -> list[Tensor]:
@@ -222,18 +208,17 @@ class Names:
 
 
 def row_order(known: Sequence[str], asked: Sequence[str]) -> list[int] | None:
-    """Return the place in `known` of each name in `asked`, None unless both name the same classes.
+    """Return the index in `known` of each name in `asked`, None unless both name the same classes.
 
     Spellings of one class are those of the data, `1.0` and `1`. Names that differ only in case or
     spaces are the same where that makes no two classes of a side one.
     """
     for spelled in (label_key, folded):
-        places = {spelled(name): place for place, name in enumerate(known)}
+        rows = {spelled(name): row for row, name in enumerate(known)}
         wanted = [spelled(name) for name in asked]
-        if len(places) == len(known) == len(set(wanted)) == len(asked) and set(wanted) == set(
-            places
-        ):
-            return [places[name] for name in wanted]
+        distinct = len(rows) == len(known) and len(set(wanted)) == len(asked)
+        if distinct and set(wanted) == set(rows):
+            return [rows[name] for name in wanted]
     return None
 
 
@@ -243,43 +228,44 @@ def align_head(
     """Return the model with the head for the classes `asked`, from one whose head was trained for
     those that are `known`.
 
-    The rows come into the order of `asked`, or are drawn anew where these are other classes;
-    `head_note` says which, and is None where no head was trained before. `new_weights` are those
-    the checkpoint did not have or, if `mismatched`, in another shape.
+    The rows are put into the order of `asked`, or initialized again where these are other classes;
+    `head_note` is the message about it, None where no head was trained before. `new_weights` are
+    those the checkpoint did not have or, if `mismatched`, in another shape.
     """
     new, names = model.new_weights, list(asked.values())
     order = row_order(known.names, names)
     trained = any(
         name not in new and not in_body(model, name) for name, _ in model.named_parameters()
     )
-    if mismatched or not trained:
-        model.head_note = f"head: new: {_other(known, names)}" if mismatched else None
+    note = None
+    if mismatched:
+        note = f"head: new: {_other(known, names)}"
+    elif not trained:
+        pass
     elif order == list(range(len(names))):
-        model.head_note = (
+        note = (
             f"head: kept from the checkpoint, whose classes are those of the data: {_listed(names)}"
         )
     elif (rows := class_rows(model)).keys() <= set(new):
-        model.head_note = None
+        pass
     elif order is not None:
         _reorder(model, rows, order)
-        model.head_note = (
+        note = (
             f"head: rows reordered by name: {_listed(known.names)} in the checkpoint, "
             f"{_listed(names)} in the data"
         )
     else:
         model = _redrawn(model, rows, asked)
         model.new_weights = frozenset({*new, *rows})
-        model.head_note = f"head: new: {_other(known, names)}"
-    model.config.id2label, model.config.label2id = (
-        dict(asked),
-        {name: number for number, name in asked.items()},
-    )
+        note = f"head: new: {_other(known, names)}"
+    model.head_note, model.config.id2label = note, dict(asked)
+    model.config.label2id = {name: number for number, name in asked.items()}
     return model
 
 
 def class_rows(model: PreTrainedModel) -> dict[str, list[int]]:
-    """Return, by the name of each weight that has a row for every class, the dimensions along which
-    they stand.
+    """Return, by the name of each weight that has a row for every class, the dimensions of these
+    rows.
 
     Whatever the architecture: those whose shape is another where the same model is made, without
     memory, for one class more.
@@ -287,38 +273,31 @@ def class_rows(model: PreTrainedModel) -> dict[str, list[int]]:
     import torch
 
     settings = copy.deepcopy(model.config)
-    count = settings.num_labels
-    settings.num_labels = count + 1
+    settings.num_labels = model.config.num_labels + 1
     with torch.device("meta"), torch.random.fork_rng(devices=[]):
         larger = dict(type(model)(settings).named_parameters())
-    found = {
-        name: [
-            place
-            for place, (ours, theirs) in enumerate(
-                zip(weight.shape, larger[name].shape, strict=True)
-            )
-            if ours != theirs
-        ]
-        for name, weight in model.named_parameters()
-        if name in larger
-    }
-    return {name: places for name, places in found.items() if places}
+    found = {}
+    for name, weight in model.named_parameters():
+        if name in larger:
+            sizes = zip(weight.shape, larger[name].shape, strict=True)
+            found[name] = [dim for dim, (ours, theirs) in enumerate(sizes) if ours != theirs]
+    return {name: dims for name, dims in found.items() if dims}
 
 
 def _reorder(model: PreTrainedModel, rows: dict[str, list[int]], order: Sequence[int]) -> None:
     import torch
 
-    for name, places in rows.items():
+    for name, dims in rows.items():
         weight = model.get_parameter(name).detach()
-        for place in places:
-            weight.copy_(weight.index_select(place, torch.tensor(order)))
+        for dim in dims:
+            weight.copy_(weight.index_select(dim, torch.tensor(order)))
 
 
 def _redrawn(
     model: PreTrainedModel, rows: Collection[str], asked: Mapping[int, str]
 ) -> PreTrainedModel:
-    """Return the model with the weights `rows` drawn as transformers draws those that a checkpoint
-    does not have.
+    """Return the model with the weights `rows` initialized as transformers does for those that a
+    checkpoint does not have.
     """
     settings = copy.deepcopy(model.config)
     settings.id2label = dict(asked)
@@ -333,8 +312,8 @@ def _redrawn(
 def _other(known: Names, asked: Sequence[str]) -> str:
     if not known.given:
         return (
-            f"the checkpoint does not name its {len(known.names)} classes, so nobody knows which "
-            f"of its rows stands for which of {_listed(asked)}. To keep its head, write their "
+            f"the checkpoint does not name its {len(known.names)} classes, so it is unknown which "
+            f"of its rows belongs to which of {_listed(asked)}. To keep its head, write their "
             "names into `id2label` of its `config.json`"
         )
     return (
@@ -345,8 +324,8 @@ def _other(known: Names, asked: Sequence[str]) -> str:
 
 def _unnamed(names: Sequence[str]) -> bool:
     return all(
-        (match := _DEFAULT.fullmatch(name)) is not None and int(match[1]) == place
-        for place, name in enumerate(names)
+        (match := _DEFAULT.fullmatch(name)) is not None and int(match[1]) == number
+        for number, name in enumerate(names)
     )
 
 

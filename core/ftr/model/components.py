@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -10,23 +11,17 @@ from ftr.config.components import create_component
 from ftr.config.schema import Component, PretrainedOptions, RunConfig, TrainConfig
 from ftr.data.encode import StoredSplit, encode_rows
 from ftr.errors import ConfigError, ModelError, did_you_mean
+from ftr.model.folder import ModelCard
 from ftr.model.pretrained import Pretrained
-from ftr.registry.protocols import EncodeSettings
+from ftr.registry.protocols import EncodeSettings, Head, Model, Row
+from ftr.registry.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from transformers import PreTrainedTokenizerBase
-
-    from ftr.model.folder import ModelCard
-    from ftr.registry.protocols import Head, Model, Row
-    from ftr.registry.registry import Registry
 
 
 LENGTH_CAP = 512
-"""Longest input in tokens when neither the configuration nor the model says less: what BERT was
-trained with.
-"""
+"""Longest input in tokens where neither configuration nor model limits it: that of BERT."""
 
 
 def make_head(registry: Registry, component: Component) -> Head:
@@ -75,38 +70,34 @@ def check_kind(head: Head, model: Model, labels: Sequence[str]) -> None:
 
 
 class _Asked(Exception):  # noqa: N818 - the way out of `build` before any weights are read
-    """What the head wants is known."""
+    """The model class that the head needs is known."""
 
 
 class _KindOnly:
-    """A model whose `load` looks at the kind alone."""
+    """A model whose `load` checks the kind alone."""
 
     def __init__(self, model: Pretrained) -> None:
-        self._model = model
-        self.tokenizer, self.max_length, self.describe = (
-            model.tokenizer,
-            model.max_length,
-            model.describe,
-        )
+        self.check_kind, self.tokenizer = model.check_kind, model.tokenizer
+        self.max_length, self.describe = model.max_length, model.describe
 
     def load(self, auto_class: type[Any], **config: Any) -> NoReturn:
-        self._model.check_kind(auto_class)
+        self.check_kind(auto_class)
         raise _Asked
 
 
 def encode_settings(
     config: RunConfig, model: Model, labels: Sequence[str], notes: list[str]
 ) -> EncodeSettings:
-    """Return lengths for encoding: `data.max_length`, no more than the model can take (said in
-    `notes`).
+    """Return lengths for encoding: `data.max_length`, at most what the model can read (`notes`
+    gets a line about it).
     """
     limit = model.max_length()
     asked = config.data.max_length or min(limit or LENGTH_CAP, LENGTH_CAP)
     length = min(asked, limit or asked)
     if length < asked:
         notes.append(
-            f"data.max_length {asked} is more than model `{config.model.name}` takes: {length} is "
-            "used"
+            f"data.max_length {asked} is more than model `{config.model.name}` can read: "
+            f"{length} is used"
         )
     stride = config.data.stride if length == asked else min(config.data.stride, length // 4)
     return EncodeSettings(max_length=length, stride=stride, labels=tuple(labels))
@@ -120,9 +111,7 @@ def encode_targets(
     card: ModelCard,
     rows: Sequence[Row],
 ) -> StoredSplit:
-    """Encode held-out rows as rows to train on are, or find them encoded: with what the loss
-    needs.
-    """
+    """Encode held-out rows as training rows (with targets for the loss), or use the cache."""
     settings = EncodeSettings(
         max_length=card.max_length, stride=card.stride, labels=tuple(card.labels)
     )

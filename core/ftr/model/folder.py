@@ -1,7 +1,7 @@
 """A model directory: checked before a library reads it, and written, with `ftr.json` beside it.
 
-The files of somebody else may choose weights, sizes and words, but no code, no kernel of the Hub,
-no file outside of the directory, and no more memory than their weights account for.
+Files of other people may choose weights, sizes and words, but no code, no kernel of the Hub, no
+file outside of the directory, and no more memory than their weights account for.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
 
 from ftr import atomic
 from ftr.atomic import read_json
@@ -94,27 +97,20 @@ def check_size(
 
 
 def _check_file(path: Path, folder: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
+    link = path.is_symlink()
+    if path.is_dir() and not link:
         return
     if not path.is_file() and not path.is_dir():
+        kind = "a broken link" if link else "no regular file"
+        raise _refused(folder, f"`{path.name}` is {kind}. Remove it")
+    # A snapshot of the Hub's cache has its files two folders up.
+    hub = [folder.parents[1] / "blobs"] if folder.parent.name == "snapshots" else []
+    target = path.resolve()
+    if link and not any(target.is_relative_to(inside) for inside in (folder, *hub)):
         raise _refused(
             folder,
-            f"`{path.name}` is {'a broken link' if path.is_symlink() else 'no regular file'}. "
-            "Remove it",
+            f"`{path.name}` is a link out of it, to `{target}`. Put the file itself there",
         )
-    if path.is_symlink():
-        target = path.resolve()
-        # A snapshot of the Hub's cache has its files two folders up.
-        inside = (
-            (folder, folder.parents[1] / "blobs")
-            if folder.parent.name == "snapshots"
-            else (folder,)
-        )
-        if not any(target.is_relative_to(place) for place in inside):
-            raise _refused(
-                folder,
-                f"`{path.name}` is a link out of it, to `{target}`. Put the file itself there",
-            )
 
 
 def _check_index(path: Path) -> None:
@@ -130,48 +126,35 @@ def _check_index(path: Path) -> None:
 
 
 def _check_value(folder: Path, name: str, key: str, value: object) -> None:
-    where = f"`{key}` in `{name}`"
-    if "_implementation" in key and isinstance(value, str) and "/" in value:
-        raise _refused(
-            folder,
-            f"{where} is `{value[:100]}`, code that transformers would fetch from the Hub. Remove "
-            "it",
+    text = value if isinstance(value, str) else ""
+    if "_implementation" in key and "/" in text:
+        problem = f"is `{text[:100]}`, code that transformers would fetch from the Hub. Remove it"
+    elif key == "quant_method":
+        problem = (
+            "means that it has quantized weights, which ftr does not train. Give the model in "
+            "fp32, bf16 or fp16"
         )
-    if key == "quant_method":
-        raise _refused(
-            folder,
-            f"{where}: it has quantized weights, which ftr does not train. Give the model in fp32, "
-            "bf16 or fp16",
-        )
-    if key == "transformers_weights" and not _is_own_weights(str(value)):
-        raise _refused(
-            folder,
-            f"{where} is `{str(value)[:100]}`, which is no safetensors file in it. Remove it",
-        )
-    if (
-        name == "tokenizer_config.json"
-        and key.endswith("_file")
-        and isinstance(value, str)
-        and Path(value).name != value
-    ):
-        raise _refused(
-            folder, f"{where} is `{value[:100]}`, a path that leads out of it. Remove it"
-        )
-    if isinstance(value, int) and name == "config.json":
-        kind = next(
-            (
-                kind
-                for kind in ("label", "layer")
-                if re.search(rf"^(num|n|max)_.*{kind}|{kind}s$", key)
-            ),
-            "",
-        )
-        most = {"label": LABELS, "layer": LAYERS, "": value if key else NUMBERS}[kind]
+    elif key == "transformers_weights" and not _is_own_weights(str(value)):
+        problem = f"is `{str(value)[:100]}`, which is no safetensors file in it. Remove it"
+    elif name == "tokenizer_config.json" and key.endswith("_file") and Path(text).name != text:
+        problem = f"is `{text[:100]}`, a path that leads out of it. Remove it"
+    elif isinstance(value, int) and name == "config.json" and _too_many(folder, key, value):
+        problem = f"is {value}, more than its weights can have. Check the file"
+    else:
+        return
+    raise _refused(folder, f"`{key}` in `{name}` {problem}")
+
+
+def _too_many(folder: Path, key: str, value: int) -> bool:
+    """Whether a number is more than a model can have labels or layers, or than a list may hold."""
+    if not key:
+        return value > NUMBERS
+    if re.search(r"^(num|n|max)_.*label|labels$", key):
+        return value > LABELS
+    if re.search(r"^(num|n|max)_.*layer|layers$", key):
         # The weights have at least a tensor a layer, unless layers share them.
-        if value > most and (kind != "layer" or value > _tensors(folder)):
-            raise _refused(
-                folder, f"{where} is {value}, more than its weights can have. Check the file"
-            )
+        return value > LAYERS and value > _tensors(folder)
+    return False
 
 
 def _leaves(value: object) -> Iterator[tuple[str, object]]:
@@ -182,7 +165,7 @@ def _leaves(value: object) -> Iterator[tuple[str, object]]:
     while waiting:
         key, value = waiting.pop()
         if isinstance(value, dict):
-            # `{"attn_implementation": {"text_config": ...}}` says it of a part.
+            # `{"attn_implementation": {"text_config": ...}}` is for a part of the model.
             waiting += [
                 (key if "_implementation" in key else name, item) for name, item in value.items()
             ]
@@ -193,19 +176,14 @@ def _leaves(value: object) -> Iterator[tuple[str, object]]:
 
 
 def _tensors(folder: Path) -> int:
-    from safetensors import SafetensorError
-
+    count = 0
     try:
-        return sum(len(_names(path)) for path in folder.glob("*.safetensors"))
+        for path in folder.glob("*.safetensors"):
+            with safe_open(path, framework="pt") as file:
+                count += len(list(file.keys()))
     except (OSError, SafetensorError) as error:
         raise _refused(folder, f"its weights cannot be read ({error})") from None
-
-
-def _names(path: Path) -> list[str]:
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        return list(file.keys())
+    return count
 
 
 def _is_own_weights(name: str) -> bool:
@@ -229,33 +207,51 @@ def _refused(folder: Path, cause: str) -> ModelError:
 FTR_JSON = "ftr.json"
 
 
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("a name is duplicated")
+    return names
+
+
+def _names_a_model(base: dict[str, Any] | None) -> dict[str, Any] | None:
+    model = {"name": ""} if base is None else base.get("model")
+    if not (
+        isinstance(model, dict)
+        and isinstance(model.get("name"), str)
+        and isinstance(model.get("options", {}), dict)
+    ):
+        raise ValueError("no `model` with `name` and `options`")
+    return base
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCard:
     """What `ftr.json` holds: how to read rows for this model and turn its outputs into predictions.
 
-    `base` says of adapters which model they are for: `model` (name and options), and the `config`
-    it has with them. `clean` and `stop_words` are what was cleaned from the texts it learned from
-    (`data.clean`, `data.stop_words`), and is from all it reads later. `state` is what `head.tune`
-    chose on validation rows, such as a no-answer threshold.
+    `base` is the model that adapters are for: `model` (name and options), and the `config` it has
+    with them. `clean` and `stop_words` (`data.clean`, `data.stop_words`) are how training texts
+    were cleaned, and how later texts are. `state` is what `head.tune` chose on validation rows,
+    such as a no-answer threshold.
     """
 
     head: str
     head_options: dict[str, Any]
-    metrics: tuple[str, ...]
-    labels: tuple[str, ...]
-    max_length: int
-    stride: int
+    metrics: Annotated[tuple[str, ...], Field(min_length=1)]
+    labels: Annotated[tuple[str, ...], AfterValidator(_distinct)]
+    max_length: Annotated[int, Field(ge=1, le=2**31)]
+    stride: Annotated[int, Field(ge=0, le=2**31)]
     clean: tuple[str, ...] = ()
     stop_words: str | None = None
     state: dict[str, Any] = field(default_factory=dict)
-    base: dict[str, Any] | None = None
+    base: Annotated[dict[str, Any] | None, AfterValidator(_names_a_model)] = None
     task: str | None = None
     ftr: str = ""
     plugins: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Take a list, as JSON has it, for the tuple it means."""
-        object.__setattr__(self, "clean", tuple(self.clean))
+        """Turn lists, as JSON has them, into tuples."""
+        for name in ("metrics", "labels", "clean"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     @property
     def cleaner(self) -> Cleaner:
@@ -266,30 +262,23 @@ class ModelCard:
 def save_model(
     folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, card: ModelCard
 ) -> None:
-    """Write the checkpoint to `folder` as one step: what stood there is whole until the new one is.
+    """Replace `folder` by the checkpoint, atomically.
 
     It is not synced: a checkpoint that has it and the end of a run do that. Of a model with
     adapters these alone are written. Raises `RunError` when the disk is full or not writable.
     """
-    from safetensors import SafetensorError
-
     try:
         with atomic.new_folder(folder, synced=False) as fresh:
             if is_adapted(model):
                 save_adapters(model, fresh)
-                card = replace(
-                    card,
-                    base={**(card.base or {}), "config": json.loads(model.config.to_json_string())},
-                )
+                settings = json.loads(model.config.to_json_string())
+                card = replace(card, base={**(card.base or {}), "config": settings})
             else:
                 model.save_pretrained(fresh)
                 card = replace(card, base=None)
             tokenizer.save_pretrained(fresh)
             write_card(fresh, card)
-    except (
-        OSError,
-        SafetensorError,
-    ) as error:  # a disk that fills up under the weights is the latter
+    except (OSError, SafetensorError) as error:  # a disk that fills up raises the latter
         cause = (isinstance(error, OSError) and error.strerror) or error
         raise RunError(
             f"cannot write the model to `{folder}`: {cause}. Free space or give another `output=`."
@@ -312,65 +301,19 @@ def read_card(folder: Path) -> ModelCard:
         if not isinstance(values, dict):
             raise ValueError("it is no mapping")
         check_fields(ModelCard.__dataclass_fields__, values, values, path)
-        card = ModelCard(**values)
-        _check_card(card)
+        return TypeAdapter(ModelCard).validate_json(json.dumps(values), strict=True)
     except FileNotFoundError as error:
         raise ModelError(
             f"`{folder}` has no `{FTR_JSON}`: it was not written by ftr. Give a run directory or "
             "its `model/`."
         ) from error
+    except ValidationError as error:
+        name = next(iter(error.errors()[0]["loc"]), "")
+        raise ModelError(
+            f"`{path}` is damaged (`{name}` has no value that it can have): train again, or "
+            "restore the file."
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"`{path}` is damaged ({error}): train again, or restore the file."
         ) from error
-    return replace(card, labels=tuple(card.labels), metrics=tuple(card.metrics))
-
-
-def _check_card(card: ModelCard) -> None:
-    """Raise `ValueError` naming the first field that has no value of its kind."""
-    kinds: dict[str, type | tuple[type, ...]] = {
-        "head": str,
-        "head_options": dict,
-        "metrics": list,
-        "labels": list,
-        "state": dict,
-    }
-    kinds |= {
-        "stop_words": (str, type(None)),
-        "base": (dict, type(None)),
-        "task": (str, type(None)),
-        "ftr": str,
-        "plugins": dict,
-    }
-    odd = [name for name, kind in kinds.items() if not isinstance(getattr(card, name), kind)]
-    words = {
-        "metrics": card.metrics,
-        "labels": card.labels,
-        "clean": card.clean,
-        "plugins": card.plugins,
-    }
-    odd += [
-        name
-        for name, value in words.items()
-        if name not in odd and not all(isinstance(word, str) for word in value)
-    ]
-    odd += [
-        name
-        for name, least in (("max_length", 1), ("stride", 0))
-        if not _is_count(getattr(card, name), least)
-    ]
-    if not odd and (not card.metrics or len(set(card.labels)) < len(card.labels)):
-        odd = ["labels" if card.metrics else "metrics"]
-    base = card.base.get("model") if isinstance(card.base, dict) else {"name": ""}
-    if (
-        not isinstance(base, dict)
-        or not isinstance(base.get("name"), str)
-        or not isinstance(base.get("options", {}), dict)
-    ):
-        odd.append("base")
-    if odd:
-        raise ValueError(f"`{odd[0]}` has no value that it can have")
-
-
-def _is_count(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= 2**31

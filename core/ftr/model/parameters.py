@@ -5,16 +5,15 @@ are.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ftr.config.schema import RunConfig, TrainConfig
 from ftr.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from ftr.config.schema import RunConfig, TrainConfig
 
 
 EMBEDDINGS, HEAD = "embeddings", "head"
@@ -24,7 +23,7 @@ LAYERS_APART = 4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """Parameters that train or stay as they are together.
+    """Parameters that are frozen or trained together.
 
     `depth` is 0 for the embeddings, 1, 2, ... for the layers from the lowest up, and one more for
     the head. What else the backbone has above its layers (a pooler, a last norm) is a part with the
@@ -56,6 +55,8 @@ def parts_of(model: nn.Module) -> list[Part]:
     decoder, of both). What comes before them, and every `nn.Embedding` beside them, are the
     embeddings.
     """
+    from torch import nn
+
     whole: Any = getattr(model, "get_base_model", lambda: model)()
     base = getattr(whole, "base_model", whole)
     new = {
@@ -64,53 +65,41 @@ def parts_of(model: nn.Module) -> list[Part]:
         if name in getattr(whole, "new_weights", ())
     }
     layers = layers_of(base)
-    places = {
-        id(parameter): number
+    layer_of = {
+        id(parameter): f"layer {number}"
         for number, layer in enumerate(layers)
         for parameter in layer.parameters()
     }
     tables = {
         id(parameter)
         for module in base.modules()
-        if _is_table(module)
+        if isinstance(module, nn.Embedding)
         for parameter in module.parameters(recurse=False)
     }
-    found: dict[str, list[nn.Parameter]] = {
-        EMBEDDINGS: [],
-        **{f"layer {number}": [] for number in range(len(layers))},
-    }
-    above: dict[str, list[nn.Parameter]] = {}
+    depths = {EMBEDDINGS: 0, **{f"layer {number}": number + 1 for number in range(len(layers))}}
+    found: dict[str, list[nn.Parameter]] = {name: [] for name in depths}
     within: set[int] = set()
     below = bool(layers)
     for name, parameter in base.named_parameters():
-        place = places.get(id(parameter))
-        below = below and place is None
-        if id(parameter) in new:
-            continue
-        within.add(id(parameter))
-        if place is not None:
-            found[f"layer {place}"].append(parameter)
-        elif below or id(parameter) in tables:
-            found[EMBEDDINGS].append(parameter)
-        else:
-            above.setdefault(name.split(".")[0], []).append(parameter)
-    head = [parameter for parameter in whole.parameters() if id(parameter) not in within]
-    depths = {
-        EMBEDDINGS: 0,
-        HEAD: len(layers) + 1,
-        **{f"layer {number}": number + 1 for number in range(len(layers))},
-    }
-    all_parts = {**found, **above, HEAD: head}
+        layer = layer_of.get(id(parameter))
+        below = below and layer is None
+        if id(parameter) not in new:
+            within.add(id(parameter))
+            early = below or id(parameter) in tables
+            part = layer or (EMBEDDINGS if early else name.partition(".")[0])
+            found.setdefault(part, []).append(parameter)
+    found[HEAD] = [parameter for parameter in whole.parameters() if id(parameter) not in within]
+    depths[HEAD] = len(layers) + 1
     return [
         Part(name, depths.get(name, len(layers)), tuple(values))
-        for name, values in all_parts.items()
+        for name, values in found.items()
         if values
     ]
 
 
 def layers_of(base: nn.Module) -> list[nn.Module]:
     """Return the layers of a backbone, lowest first; none where it has no list of modules."""
-    lists = list(_lists(base))
+    lists = _lists(base)
     sizes = [sum(parameter.numel() for parameter in modules.parameters()) for modules in lists]
     return [
         layer
@@ -120,20 +109,13 @@ def layers_of(base: nn.Module) -> list[nn.Module]:
     ]
 
 
-def _lists(module: nn.Module) -> Iterator[nn.Module]:
+def _lists(module: nn.Module) -> list[nn.Module]:
     from torch import nn
 
+    found: list[nn.Module] = []
     for child in module.children():
-        if isinstance(child, nn.ModuleList):
-            yield child
-        else:
-            yield from _lists(child)
-
-
-def _is_table(module: nn.Module) -> bool:
-    from torch import nn
-
-    return isinstance(module, nn.Embedding)
+        found += [child] if isinstance(child, nn.ModuleList) else _lists(child)
+    return found
 
 
 class TrainableParts:
@@ -173,12 +155,12 @@ class TrainableParts:
 
     def begins(self, step: int, steps_in_epoch: int) -> list[Part]:
         """Return the parts that begin to train when `step` steps are done."""
-        names = {
-            name
-            for name, stage in self.stages.items()
-            if self.step_of(stage, steps_in_epoch) == step
-        }
-        return [part for part in self.parts if part.name in names]
+        return [
+            part
+            for part in self.parts
+            if part.name in self.stages
+            and self.step_of(self.stages[part.name], steps_in_epoch) == step
+        ]
 
     def at(self, step: int, steps_in_epoch: int) -> list[Part]:
         """Let what trains after `step` steps, and only that, have gradients; returns these
@@ -206,7 +188,7 @@ class TrainableParts:
         return [part for part in self.parts if part in self._at_first or part.name in self.stages]
 
     def line(self, parts: Sequence[Part]) -> str:
-        """Return what trains in words: `1.2M of 22.7M parameters: layers 4-5 and the head`."""
+        """Return what trains as a log line: `1.2M of 22.7M parameters: layers 4-5 and the head`."""
         size = sum(part.size for part in parts)
         if size == self.every:
             return f"all {short(size)} parameters"
@@ -216,7 +198,7 @@ class TrainableParts:
         )
 
     def record(self, parts: Sequence[Part]) -> dict[str, Any]:
-        """Return what a record says of it: `parameters`, `trainable_parameters`, and `trains`, the
+        """Return the entries of a record: `parameters`, `trainable_parameters`, and `trains`, the
         names of the parts.
         """
         size = sum(part.size for part in parts)
@@ -231,25 +213,21 @@ def short(number: int) -> str:
     """Return a count of parameters as people write it: `22.7M`, `98.7k`, `770`."""
     for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if number >= unit:
-            return (
-                f"{number / unit:.3g}{name}"
-                if number < 1000 * unit
-                else f"{number / unit:.0f}{name}"
-            )
+            return f"{number / unit:{'.3g' if number < 1000 * unit else '.0f'}}{name}"
     return str(number)
 
 
 def _words(parts: Sequence[Part]) -> str:
     numbers = [part.layer for part in parts if part.layer is not None]
-    layers = (
-        [f"layers {numbers[0]}-{numbers[-1]}" if len(numbers) > 1 else f"layer {numbers[0]}"]
-        if numbers
-        else []
-    )
-    below = [f"the {part.name}" for part in parts if part.layer is None and part.depth == 0]
-    above = [f"the {part.name}" for part in parts if part.layer is None and part.depth]
-    said = [*below, *layers, *above]
-    return " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
+    layers = []
+    if numbers:
+        more = len(numbers) > 1
+        layers = [f"layers {numbers[0]}-{numbers[-1]}" if more else f"layer {numbers[0]}"]
+    others = [part for part in parts if part.layer is None]
+    below = [f"the {part.name}" for part in others if part.depth == 0]
+    above = [f"the {part.name}" for part in others if part.depth]
+    *first, last = [*below, *layers, *above]
+    return " and ".join([", ".join(first), last] if first else [last])
 
 
 def _training(parts: Sequence[Part]) -> list[Part]:
@@ -285,7 +263,7 @@ def _frozen(parts: Sequence[Part], config: RunConfig) -> list[Part]:
 
 def _stages(frozen: Sequence[Part], train: TrainConfig) -> dict[str, int]:
     """Return at which stage of unfreezing each part begins to train; the highest begin, a pooler
-    goes with the highest layer.
+    begins with the highest layer.
     """
     if train.unfreeze is None:
         return {}

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
 from ftr.atomic import read_json
 from ftr.config.components import create_component
 from ftr.config.schema import Component, PretrainedOptions
@@ -32,14 +34,14 @@ from ftr.model.architecture import (
 from ftr.model.folder import FTR_JSON, check_folder, check_size, read_card
 from ftr.model.transformers_private import forget_kernels, model_types
 from ftr.registry import trust
-from ftr.registry.registry import get_registry
+from ftr.registry.protocols import Model
+from ftr.registry.registry import Registry, get_registry
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-    from ftr.registry.protocols import Model
 
-
+UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError)
 HIDDEN_DROPOUT = ("hidden_dropout_prob", "hidden_dropout", "dropout", "resid_pdrop", "embd_pdrop")
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
 
@@ -57,8 +59,8 @@ class Pretrained:
     ) -> None:
         """Refer to the checkpoint `name`; nothing is read before `tokenizer` or `load`.
 
-        `complete`: it is a trained model, whose head must be there too. `hint` ends the message
-        when it cannot be had.
+        `complete`: it is a trained model, whose head must exist too. `hint` is part of the message
+        when it cannot be loaded.
         """
         self.name = name
         self.complete, self.hint = complete, hint
@@ -105,16 +107,14 @@ class Pretrained:
                 "for offsets. Save one beside it."
             )
         settings = self.settings if self.base is None else None
-        set_pad_token(
-            tokenizer, getattr(settings and settings.get_text_config(), "vocab_size", None)
-        )
+        rows = settings and getattr(settings.get_text_config(), "vocab_size", None)
+        set_pad_token(tokenizer, rows)
         if settings is not None and not reads_token_types(settings, tokenizer):
             without_token_types(tokenizer)
         tokenizer.truncation_side = "right"
         # Batches are padded on the right here; the side is for those who use the saved tokenizer.
-        tokenizer.padding_side = (
-            "left" if getattr(settings, "summary_type", None) == "last" else "right"
-        )
+        last = getattr(settings, "summary_type", None) == "last"
+        tokenizer.padding_side = "left" if last else "right"
         return tokenizer
 
     @cached_property
@@ -128,14 +128,13 @@ class Pretrained:
 
         The pad token of the tokenizer is set on the model's config, so that decoders find the end
         of each row. A head that was trained before follows the class names in `id2label`: its rows
-        come into their order, and where the names are others it is drawn anew; `head_note` of the
-        model says which. Raises `ModelError` when the weights are missing, not in safetensors, or
-        of another architecture.
+        are put into their order, and where the names differ it is initialized again; `head_note` of
+        the model is the message about it. Raises `ModelError` when the weights are missing, not in
+        safetensors, or of another architecture.
         """
         self._check_folder()
         if "num_labels" in config or "id2label" in config:
-            # What the checkpoint was trained for would choose the loss, and what a pipeline makes
-            # of the outputs.
+            # That of the checkpoint would choose the loss, and what a pipeline does with outputs.
             config = {"problem_type": None, **config}
         if self.base is not None:
             return self._with_adapters(self.base, auto_class, **config)
@@ -143,12 +142,9 @@ class Pretrained:
         tokenizer = self.tokenizer()
         settings = self._settings(**config)
         settings.pad_token_id = settings.get_text_config().pad_token_id = tokenizer.pad_token_id
-        # How the one who saved it liked the outputs of a call is nothing a head can read.
-        settings.return_dict, settings.output_hidden_states, settings.output_attentions = (
-            True,
-            False,
-            False,
-        )
+        # Heads read plain outputs, whatever the checkpoint was saved with.
+        settings.return_dict = True
+        settings.output_hidden_states = settings.output_attentions = False
         if getattr(settings, "attention_type", None) == "block_sparse":
             # BigBird draws the blocks at random, by the length with padding, and leaves them for
             # good at the first short batch.
@@ -195,8 +191,6 @@ class Pretrained:
     def _from_pretrained(
         self, auto_class: type[Any], settings: PretrainedConfig
     ) -> tuple[PreTrainedModel, dict[str, Any]]:
-        from safetensors import SafetensorError
-
         try:
             self._check_settings(settings, auto_class)
             model, report = auto_class.from_pretrained(
@@ -204,16 +198,14 @@ class Pretrained:
                 config=settings,
                 use_safetensors=True,
                 dtype="float32",
-                # The kernel that a config names is not to be loaded: which one is used is chosen
-                # for this machine, later.
+                # Not the kernel that a config names: `train.attention` decides, later.
                 attn_implementation="eager",
-                # Reported by name; a new head in place of one for other classes is what fine-tuning
-                # is.
+                # `_check_weights` reports them; a new head replaces one for other classes.
                 ignore_mismatched_sizes=True,
                 output_loading_info=True,
                 **self._common(),
             )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        except UNREADABLE as error:
             raise self._unreadable("weights", error) from error
         return model, report
 
@@ -221,10 +213,9 @@ class Pretrained:
         from transformers import AutoConfig
 
         self._check_folder()
+        options = {**self._common(), **config}
         try:
-            settings: PretrainedConfig = AutoConfig.from_pretrained(
-                self.source, **self._common(), **config
-            )
+            settings: PretrainedConfig = AutoConfig.from_pretrained(self.source, **options)
         except Exception as error:  # a damaged `config.json` raises whatever its reader met
             raise self._unreadable("config", error) from error
         if getattr(settings, "quantization_config", None) is not None:
@@ -235,45 +226,28 @@ class Pretrained:
         return settings
 
     def _with_adapters(self, base: Model, auto_class: type[Any], **config: Any) -> PreTrainedModel:
-        from safetensors import SafetensorError
-
         if isinstance(base, Pretrained):
             base.dropout, base.attention_dropout = self.dropout, self.attention_dropout
-        # The head that was saved with them has its classes, whose order may be another than that of
-        # the data.
+        # The head that was saved with them may have its classes in another order than the data.
         known = None if self.complete or "id2label" not in config else self._adapted_names()
         own = config if known is None else {**config, **known.config}
         try:
             model = load_adapted(base.load(auto_class, **own), Path(self.source))
-        except (
-            OSError,
-            ValueError,
-            RuntimeError,
-            TypeError,
-            AttributeError,
-            KeyError,
-            SafetensorError,
-        ) as error:
+        except (*UNREADABLE, TypeError, AttributeError, KeyError) as error:
             raise self._unreadable("adapters", error) from error
         model.new_weights, model.head_note = frozenset(), None
         return model if known is None else align_head(model, known, config["id2label"])
 
     def _adapted_names(self) -> Names | None:
-        """Return the classes of the model that adapters make, None where their folder does not
-        say.
-        """
+        """Return the classes of the model with its adapters, None where their folder has none."""
         from transformers import PretrainedConfig
 
-        found = settings_of(Path(self.source))
-        return (
-            Names.of(PretrainedConfig(id2label=found["id2label"]))
-            if found.get("id2label")
-            else None
-        )
+        names = settings_of(Path(self.source)).get("id2label")
+        return Names.of(PretrainedConfig(id2label=names)) if names else None
 
     def _check_settings(self, settings: PretrainedConfig, auto_class: type[Any]) -> None:
-        """Take from the config of a checkpoint what the weights do not account for, and what ftr
-        itself chooses.
+        """Refuse sizes that the weights do not account for, and drop the kernels that a config
+        names.
         """
         forget_kernels(settings)  # `train.attention` decides once the model exists
         if Path(self.source).is_dir():
@@ -284,9 +258,7 @@ class Pretrained:
             )
 
     def _check_weights(self, model: PreTrainedModel, report: dict[str, Any]) -> None:
-        """Refuse a body whose weights are not all there: transformers would draw them at random and
-        go on.
-        """
+        """Refuse a body with missing weights, which transformers would initialize at random."""
         odd = dict.fromkeys(report["missing_keys"], "missing")
         for name, found, wanted in report["mismatched_keys"]:
             odd[name] = f"of shape {list(found)}, not {list(wanted)}"
@@ -318,8 +290,8 @@ class Pretrained:
     def _check_vocabulary(
         self, settings: PretrainedConfig, tokenizer: PreTrainedTokenizerBase
     ) -> None:
-        """Refuse a tokenizer with words, or with special tokens that stand in every row, which the
-        model has no embedding for.
+        """Refuse a tokenizer with words, or with the special tokens of every row, that the model
+        has no embedding for.
         """
         rows = getattr(settings.get_text_config(), "vocab_size", None)
         highest = max(tokenizer.vocab_size - 1, *tokenizer("a", "b")["input_ids"])
@@ -330,8 +302,8 @@ class Pretrained:
             )
 
     def max_length(self) -> int | None:
-        """Return the longest input in tokens that the model has positions for, or None when it does
-        not say.
+        """Return the longest input in tokens that the model has positions for, None where it has no
+        limit.
         """
         self._check_folder()
         return positions(self.settings) if self.base is None else self.base.max_length()
@@ -341,10 +313,8 @@ class Pretrained:
         return {"source": self.source, **self.options.model_dump()}
 
     def _common(self) -> dict[str, Any]:
-        return {
-            "revision": self.options.revision,
-            "trust_remote_code": self.options.trust_remote_code,
-        }
+        options = self.options
+        return {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
 
     def _check_folder(self) -> None:
         folder = Path(self.source)
@@ -370,120 +340,105 @@ class Pretrained:
                 "`save_pretrained`."
             )
         if not any(folder.glob("*.safetensors")):
-            others = sorted(path.name for path in folder.glob("*.bin"))
-            mend = (
-                f"`{others[0]}` is a pickle, which ftr does not load: save it again with "
-                "`save_pretrained`."
-                if others
-                else "Save the model there with `save_pretrained`."
-            )
+            pickled = next((path.name for path in sorted(folder.glob("*.bin"))), None)
+            found = f"; `{pickled}` is a pickle, which ftr does not load" if pickled else ""
             raise ModelError(
-                f"model directory `{folder}` has no weights, no `*.safetensors` file. {mend}"
+                f"model directory `{folder}` has no weights, no `*.safetensors` file{found}. Save "
+                "the model there with `save_pretrained`."
             )
 
     def _described(self) -> str:
         if Path(self.source).is_dir():
             return f"model directory `{self.source}`"
-        return (
-            f"model `{self.name}`"
-            if self.name == self.source
-            else f"model `{self.name}` (`{self.source}`)"
-        )
+        source = "" if self.name == self.source else f" (`{self.source}`)"
+        return f"model `{self.name}`{source}"
 
     def _unreadable(self, what: str, error: Exception) -> ModelError:
         # A message about a field has the field in one line and what is wrong with it in the next.
-        first = next(
-            iter(str(error).strip().replace(":\n", ":").splitlines()), type(error).__name__
-        ).rstrip(".")
-        mend = (
+        lines = str(error).strip().replace(":\n", ":").splitlines() or [type(error).__name__]
+        fix = (
             "Check the files in it."
             if Path(self.source).is_dir()
             else f"Is the name right, and can this machine reach the hub?{self.hint} A local "
             "directory (`model=path`), and `model=minilm` with `ftr[offline]`, need no network."
         )
-        return ModelError(f"{self._described()}: cannot read its {what}: {first}. {mend}")
+        cause = lines[0].rstrip(".")
+        return ModelError(f"{self._described()}: cannot read its {what}: {cause}. {fix}")
 
 
 def base_model(folder: Path) -> Model:
     """Return the model that the adapters in `folder` are for: the one that is registered by its
     name, else what they name themselves.
 
-    Whoever made the folder chose the name. Without more ado it may be a registered model as it is,
-    a model of the hub as it is, or a directory within `folder`; anything else only where this user
-    trained with it, or names it (`--base`). Raises `ModelError`.
+    Whoever made the folder chose the name. It may be a registered model or a model of the Hub, both
+    without options, or a directory within `folder`; anything else only where this user trained with
+    it, or names it (`--base`). Raises `ModelError`.
     """
     base = read_card(folder).base if (folder / FTR_JSON).is_file() else None
     registry = get_registry()
     if base and registry.has("model", base["model"]["name"]):
         component = Component.model_validate(base["model"])
-        model = registry.options_model("model", component.name)
-        usual = model.model_validate({}).model_dump(mode="json") if model else {}
-        strange = {
-            key: value for key, value in component.options.items() if usual.get(key) != value
-        }
-        if strange and not trust.is_trusted(
-            trust.setting("base", [component.name, component.options])
-        ):
-            words = ", ".join(f"`{key}={value}`" for key, value in strange.items())
-            raise ModelError(
-                f"the adapters in `{folder}` ask for model `{component.name}` with {words}, which "
-                f"you never trained with: take these options out of `{FTR_JSON}`, or train with "
-                "them once."
-            )
+        _check_options(folder, component, registry)
         created: Model = create_component(registry, "model", component)
         return created
     settings = read_json(folder / ADAPTER_CONFIG)
     name, revision = str(settings.get("base_model_name_or_path") or ""), settings.get("revision")
-    place = Path(name)
-    if not name or (place.is_absolute() and not place.is_dir()):
+    path = Path(name)
+    if not name or (path.is_absolute() and not path.is_dir()):
         raise ModelError(
-            f"the adapters in `{folder}` are for the model in `{name}`, which is not there: put it "
-            f"back, or write its place into `{ADAPTER_CONFIG}` (`base_model_name_or_path`). "
+            f"the adapters in `{folder}` are for the model in `{name}`, which does not exist: "
+            f"restore it, or write its path into `{ADAPTER_CONFIG}` (`base_model_name_or_path`). "
             "`train.lora.merge=true` writes checkpoints that need no other."
         )
-    local = place.is_dir() or name.startswith(("~", ".")) or ".." in place.parts
-    known = [str(place.resolve()) if local else name, revision]
-    own = place.resolve().is_relative_to(folder.resolve()) if local else revision is None
-    if (
-        not own
-        and known not in trust.named_bases()
-        and not trust.is_trusted(trust.setting("base", known))
-    ):
+    local = path.is_dir() or name.startswith(("~", ".")) or ".." in path.parts
+    known = [str(path.resolve()) if local else name, revision]
+    own = path.resolve().is_relative_to(folder.resolve()) if local else revision is None
+    trusted = known in trust.named_bases() or trust.is_trusted(trust.setting("base", known))
+    if not own and not trusted:
         option = f"{known[0]}@{revision}" if revision else str(known[0])
         raise ModelError(
             f"the adapters in `{folder}` are for the model `{option}`, a "
             f"{'directory outside of it' if local else 'revision'} that you never trained with: if "
-            f"that is what you want, name it with `--base {option}` (or `{trust.BASES}`)."
+            f"you trust it, name it with `--base {option}` (or `{trust.BASES}`)."
         )
-    if local and is_adapter(place):
+    if local and is_adapter(path):
         raise ModelError(
-            f"the adapters in `{folder}` are for `{name}`, which is adapters itself: name a whole "
-            f"model in `{ADAPTER_CONFIG}`."
+            f"the adapters in `{folder}` are for `{name}`, which consists of adapters: name a "
+            f"plain model in `{ADAPTER_CONFIG}`."
         )
     return Pretrained(name, PretrainedOptions(revision=revision))
 
 
+def _check_options(folder: Path, component: Component, registry: Registry) -> None:
+    """Raise `ModelError` where adapters ask for a registered model with options of their own."""
+    model = registry.options_model("model", component.name)
+    usual = model.model_validate({}).model_dump(mode="json") if model else {}
+    other = {key: value for key, value in component.options.items() if usual.get(key) != value}
+    if other and not trust.is_trusted(trust.setting("base", [component.name, component.options])):
+        words = ", ".join(f"`{key}={value}`" for key, value in other.items())
+        raise ModelError(
+            f"the adapters in `{folder}` ask for model `{component.name}` with {words}, which you "
+            f"never trained with: remove these options from `{FTR_JSON}`, or train with them once."
+        )
+
+
 def set_pad_token(tokenizer: PreTrainedTokenizerBase, rows: int | None = None) -> None:
-    """Give a tokenizer without a pad token (GPT-2) its end-of-text token for it; masks keep the two
+    """Give a tokenizer without a pad token (GPT-2) its end-of-text token for it; masks tell the two
     apart.
 
     A pad token that was added to the tokenizer but has no embedding, for the model has `rows` of
     them, is none.
     """
-    given = ("pad_token", "eos_token", "unk_token", "sep_token")
-    ids = {
-        name: getattr(tokenizer, f"{name}_id")
-        for name in given
-        if getattr(tokenizer, name) is not None
-    }
-    usable = [name for name, number in ids.items() if rows is None or number < rows]
-    if not usable:
-        raise ModelError(
-            "the tokenizer has no pad, end-of-text or unknown token to pad with: set `pad_token` "
-            "in its files."
-        )
-    if usable[0] != "pad_token":
-        tokenizer.pad_token = getattr(tokenizer, usable[0])
+    for name in ("pad_token", "eos_token", "unk_token", "sep_token"):
+        token, number = getattr(tokenizer, name), getattr(tokenizer, f"{name}_id")
+        if token is not None and (rows is None or number < rows):
+            if name != "pad_token":
+                tokenizer.pad_token = token
+            return
+    raise ModelError(
+        "the tokenizer has no pad, end-of-text or unknown token to pad with: set `pad_token` in "
+        "its files."
+    )
 
 
 def _set_all(settings: PretrainedConfig, names: tuple[str, ...], value: float | None) -> None:

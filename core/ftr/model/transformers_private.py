@@ -33,8 +33,10 @@ class TrainerHooks:
     def load_random_state(self) -> None:
         """Set the random generators; called before the first batch of a resumed training."""
 
-    def after_step(self) -> None:
-        """Called when everything due after a step (log, evaluation, checkpoint) is done."""
+    def to_device(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Move a batch to the device, in the number format that DeepSpeed may want."""
+        moved: dict[str, Tensor] = self._prepare_inputs(tensors)  # type: ignore[attr-defined]
+        return moved
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
         self.save_state()
@@ -51,18 +53,6 @@ class TrainerHooks:
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         self.load_random_state()
-
-    def _maybe_log_save_evaluate(self, *args: Any, **kwargs: Any) -> None:
-        super()._maybe_log_save_evaluate(*args, **kwargs)  # type: ignore[misc]  # that of `Trainer`
-        self.after_step()
-
-
-def create_optimizer_only(trainer: Trainer, max_steps: int, checkpoint: str) -> None:
-    """Create and load the optimizer of a finished training without training.
-
-    Schedule-free optimizers hold the weights to evaluate; `Trainer.train` would take a step.
-    """
-    trainer._prepare_for_training(max_steps, trainer.get_train_dataloader(), checkpoint)
 
 
 def unlogged_loss(trainer: Trainer) -> tuple[Tensor, int]:

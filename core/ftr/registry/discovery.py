@@ -6,6 +6,7 @@ import re
 import sys
 import time
 import traceback as tracebacks
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from functools import cache
@@ -19,26 +20,29 @@ from importlib.metadata import (
 )
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pluggy
 
+import ftr.registry.specs
 from ftr.atomic import sha256
 from ftr.errors import PluginError, did_you_mean, in_one_line
 from ftr.registry import plugin_files
-from ftr.registry import specs as hookspecs
 from ftr.registry.isolation import isolated
 from ftr.registry.specs import (
     DEPRECATED,
     KINDS,
+    PROJECT,
     SPEC_TYPES,
     AnySpec,
-    DatasetSpec,
     Deprecated,
     Kind,
-    MetricSpec,
     TaskSpec,
+    fault,
 )
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 OWN = "ftr"
 _UNKNOWN_VERSION = "0+unknown"
@@ -52,52 +56,37 @@ def own_version() -> str:
     return installed(OWN) or _UNKNOWN_VERSION
 
 
-def unmet(requires: Iterable[str], extras: Iterable[str]) -> str | None:
-    """Return why a distribution was made for another ftr, from its `Requires-Dist`, or None."""
+def unmet(requires: Iterable[str], extras: Collection[str]) -> str | None:
+    """Return why a distribution needs another version of ftr, from its `Requires-Dist`, or None."""
     own = own_version()
-    lines = [line for line in requires if _OWN_REQUIREMENT.match(line)]
-    if not lines or own == _UNKNOWN_VERSION:
-        return None
-    # Importing it takes longer than all else that `ftr list` does, and most plugins need it not.
-    from packaging.requirements import Requirement
-
-    for requirement in map(Requirement, lines):
-        applies = requirement.marker is None or any(
-            requirement.marker.evaluate({"extra": extra}) for extra in ("", *extras)
-        )
-        if applies and not requirement.specifier.contains(own, prereleases=True):
+    for line in requires:
+        if own == _UNKNOWN_VERSION or not _OWN_REQUIREMENT.match(line):
+            continue
+        wanted = _requirement(line, extras)
+        if wanted is not None and not wanted.specifier.contains(own, prereleases=True):
             return (
-                f"it requires `{OWN}{requirement.specifier}` and this is {OWN} {own}; install a "
+                f"it requires `{OWN}{wanted.specifier}` and this is {OWN} {own}; install a "
                 f"version of it made for {OWN} {own}"
             )
     return None
 
 
-def lacking(requires: Iterable[str], extras: Iterable[str]) -> str:
-    """Return which other requirements (`Requires-Dist`) are missing or have another version, "" for
-    none.
-
-    Those of an extra count where the entry point names it in `extras`.
-    """
-    faults = [
-        fault
-        for line in requires
-        if not _OWN_REQUIREMENT.match(line) and (fault := _version_fault(line, ("", *extras)))
-    ]
+def lacking(requires: Iterable[str], extras: Collection[str]) -> str:
+    """Return which other requirements are missing or have another version, "" for none."""
+    others = [line for line in requires if not _OWN_REQUIREMENT.match(line)]
+    faults = [fault for line in others if (fault := _version_fault(line, extras))]
     return f"it requires {', and '.join(faults)}" if faults else ""
 
 
-def _version_fault(line: str, extras: Iterable[str]) -> str:
+def _version_fault(line: str, extras: Collection[str]) -> str:
     if _PLAIN.fullmatch(line):  # needs no parser, which takes long to import
         return "" if installed(line.strip()) else f"`{line.strip()}`, which is not installed"
-    from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.requirements import InvalidRequirement
     from packaging.version import InvalidVersion
 
     try:
-        wanted = Requirement(line)
-        if wanted.marker is not None and not any(
-            wanted.marker.evaluate({"extra": extra}) for extra in extras
-        ):
+        wanted = _requirement(line, extras)
+        if wanted is None:
             return ""
         found = installed(wanted.name)
         if found is None:
@@ -110,6 +99,18 @@ def _version_fault(line: str, extras: Iterable[str]) -> str:
     return "" if met else f"`{wanted.name}{wanted.specifier}`, but {found} is installed"
 
 
+def _requirement(line: str, extras: Collection[str]) -> "Requirement | None":
+    """Return a requirement, None where its marker excludes this Python or the extras."""
+    # Importing it takes longer than all else that `ftr list` does, and most plugins need it not.
+    from packaging.requirements import Requirement
+
+    wanted = Requirement(line)
+    applies = wanted.marker is None or any(
+        wanted.marker.evaluate({"extra": extra}) for extra in ("", *extras)
+    )
+    return wanted if applies else None
+
+
 @cache
 def installed(name: str) -> str | None:
     """Return the version of a distribution, None where it is not installed."""
@@ -120,15 +121,13 @@ def installed(name: str) -> str | None:
 
 
 HOOKS: Mapping[str, Kind] = {f"ftr_{kind}s": kind for kind in KINDS}
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-_TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 Specs = tuple[tuple[Kind, AnySpec], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
-    """What the plugins of one entry-point group promise.
+    """What ftr promises the plugins of one entry-point group.
 
     `hookspecs` is the module of its hooks; `read(hook, result)` yields the kind and spec of each
     item that a hook returned, and raises `PluginError` for an invalid one; `deprecated` entries
@@ -140,14 +139,40 @@ class Contract:
     deprecated: Sequence[Deprecated] = ()
 
 
-def collect(plugin: object, contract: Contract | None = None) -> tuple[tuple[str, ...], Specs]:
+def read_specs(hook: str, result: object) -> Iterator[tuple[Kind, AnySpec]]:
+    """Yield the specs that a hook returned. Raises `PluginError` for the first invalid one."""
+    kind = HOOKS[hook]
+    expected = SPEC_TYPES[kind]
+    # ftr calls the hook itself: pluggy would silently drop a forgotten `return`.
+    if isinstance(result, str) or not isinstance(result, Iterable):
+        raise PluginError(
+            f"`{hook}` returned `{type(result).__name__}`: return a list of `{expected.__name__}`."
+        )
+    for spec in result:
+        # A subclass could hold anything; a spec must mean the same in every process.
+        if type(spec) is not expected:
+            raise PluginError(
+                f"`{hook}` gave a `{type(spec).__name__}`: it must give `{expected.__name__}` "
+                "objects only."
+            )
+        if trouble := fault(spec):
+            raise PluginError(f"`{hook}` gave the {kind} {spec.name!r}: {trouble}")
+        yield kind, spec
+
+
+V1 = Contract(hookspecs=ftr.registry.specs, read=read_specs, deprecated=DEPRECATED)
+GROUP = "ftr.plugins"
+CONTRACTS: Mapping[str, Contract] = {GROUP: V1}
+"""The contract of each group of entry points, oldest first; the newest known one is read."""
+
+
+def collect(plugin: object, contract: Contract = V1) -> tuple[tuple[str, ...], Specs]:
     """Return the hooks that `plugin` implements and the specs that they return.
 
     Raises `PluginError` for an unknown or unmarked hook and for an invalid spec, and whatever the
-    hooks raise. `contract` is by default the first.
+    hooks raise.
     """
-    contract = contract or V1
-    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(contract.hookspecs)
     known = sorted(vars(manager.hook))
     _refuse_unmarked(plugin, manager)
@@ -160,14 +185,17 @@ def collect(plugin: object, contract: Contract | None = None) -> tuple[tuple[str
         hooks.append(caller.name)
         for implementation in caller.get_hookimpls():
             specs.extend(contract.read(caller.name, implementation.function()))
-    _refuse_duplicates(specs)
+    for (kind, name), count in Counter((kind, spec.name) for kind, spec in specs).items():
+        if count > 1:
+            raise PluginError(
+                f"the {kind} `{name}` is registered twice by this plugin: give one of them "
+                "another name."
+            )
     return tuple(hooks), tuple(specs)
 
 
 def deprecations(contract: Contract, hooks: Iterable[str], specs: Specs) -> Iterator[str]:
-    """Yield a notice for each deprecated hook among `hooks`, and each deprecated field that one of
-    `specs` sets.
-    """
+    """Yield a notice for each deprecated hook, and each deprecated field that a spec sets."""
     used = {
         *hooks,
         *(f"{type(spec).__name__}.{name}" for _, spec in specs for name in _set_fields(spec)),
@@ -186,7 +214,8 @@ def _unknown_hook(name: str, known: Sequence[str], deprecated: Iterable[Deprecat
     for entry in deprecated:
         if entry.name == name:
             return f"the hook `{name}` was removed in ftr {entry.removed}: use {entry.instead}."
-    return f"unknown hook `{name}`.{did_you_mean(name, known)} The hooks are {_listed(known)}."
+    listed = ", ".join(f"`{hook}`" for hook in known)
+    return f"unknown hook `{name}`.{did_you_mean(name, known)} The hooks are {listed}."
 
 
 def _refuse_unmarked(plugin: object, manager: pluggy.PluginManager) -> None:
@@ -202,106 +231,6 @@ def _refuse_unmarked(plugin: object, manager: pluggy.PluginManager) -> None:
             )
 
 
-def read_specs(hook: str, result: object) -> Iterator[tuple[Kind, AnySpec]]:
-    """Yield the specs that one of the five hooks gave.
-
-    Raises `PluginError` for the first that is not legal.
-    """
-    kind = HOOKS[hook]
-    expected = SPEC_TYPES[kind]
-    # ftr calls the hook itself: pluggy would silently drop a forgotten `return`.
-    if isinstance(result, str) or not isinstance(result, Iterable):
-        raise PluginError(
-            f"`{hook}` returned `{type(result).__name__}`: return a list of `{expected.__name__}`."
-        )
-    for spec in result:
-        # A subclass could hold anything; a spec must mean the same in every process.
-        if type(spec) is not expected:
-            raise PluginError(
-                f"`{hook}` gave a `{type(spec).__name__}`: it must give `{expected.__name__}` "
-                "objects only."
-            )
-        fault = _fault(spec)
-        if fault:
-            raise PluginError(f"`{hook}` gave the {kind} {spec.name!r}: {fault}")
-        yield kind, spec
-
-
-def _fault(spec: AnySpec) -> str | None:
-    if not isinstance(spec.name, str) or not _NAME.fullmatch(spec.name):
-        return (
-            "its name must be lower-case letters, digits, `.`, `_` and `-`, and start with a "
-            "letter or digit."
-        )
-    if not isinstance(spec.summary, str):
-        return f"`summary` must be a string, not `{type(spec.summary).__name__}`."
-    if isinstance(spec, TaskSpec):
-        return _task_fault(spec)
-    for field, path in (("target", spec.target), ("options", spec.options)):
-        if (path is not None or field == "target") and not (
-            isinstance(path, str) and _TARGET.fullmatch(path)
-        ):
-            return f"`{field}` is {path!r}: it must be a string `package.module:attribute`."
-    if isinstance(spec, DatasetSpec) and not _names(spec.columns):
-        return f"`columns` is {spec.columns!r}: it must be a tuple of names."
-    if isinstance(spec, MetricSpec):
-        if spec.mode not in ("max", "min"):
-            return f"`mode` is {spec.mode!r}: it must be `max` or `min`."
-        if spec.key is not None and not isinstance(spec.key, str):
-            return f"`key` is {spec.key!r}: it must be the name of a score."
-    return None
-
-
-def _task_fault(spec: TaskSpec) -> str | None:
-    for field, name in (("dataset", spec.dataset), ("model", spec.model), ("head", spec.head)):
-        if not isinstance(name, str) or not name:
-            return f"`{field}` is {name!r}: it must be a component's name."
-    if not spec.metrics or not _names(spec.metrics):
-        return f"`metrics` is {spec.metrics!r}: it must be a tuple of one or more metric names."
-    for field, values in (("defaults", spec.defaults), ("search_space", spec.search_space)):
-        for key, value in values.items():
-            if not isinstance(key, str) or not _plain(value):
-                return (
-                    f"`{field}[{key!r}]` is a `{type(value).__name__}`: keys are strings, values "
-                    "numbers, strings, lists or mappings."
-                )
-    return None
-
-
-def _names(value: object) -> bool:
-    return isinstance(value, tuple) and all(isinstance(name, str) and name for name in value)
-
-
-def _plain(value: object) -> bool:
-    if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _plain(item) for key, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return all(_plain(item) for item in value)
-    return value is None or isinstance(value, (str, int, float))
-
-
-def _refuse_duplicates(specs: Iterable[tuple[Kind, AnySpec]]) -> None:
-    seen: set[tuple[Kind, str]] = set()
-    for kind, spec in specs:
-        if (kind, spec.name) in seen:
-            raise PluginError(
-                f"the {kind} `{spec.name}` is registered twice by this plugin: give one of them "
-                "another name."
-            )
-        seen.add((kind, spec.name))
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
-
-
-V1 = Contract(hookspecs=hookspecs, read=read_specs, deprecated=DEPRECATED)
-CONTRACTS: Mapping[str, Contract] = {"ftr.plugins": V1}
-"""Each group of entry points with its contract, oldest first: of a distribution that offers
-several, the newest known is read.
-"""
-
-GROUP = "ftr.plugins"
 BEGAN = time.time()
 """When this process first asked for plugins: code that changes later is not what runs here."""
 _GROUP = re.compile(rf"{re.escape(GROUP)}(\.v\d+)?")
@@ -311,12 +240,11 @@ Status = Literal["loaded", "failed", "skipped", "disabled"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PluginRecord:
-    """One plugin, an entry point of the group or a file: where it comes from, what became of it,
-    and what it registers.
+    """One plugin, an entry point or a file: its source, its status and what it registers.
 
     `origin` is the module's file once loaded, before that the folder of its distribution. `cause`
     is one line, empty when loaded; `traceback` is set when code of the plugin failed. `notes` are
-    lines on what a loaded one should not do; `lacks` is a line on requirements that are missing. A
+    lines on what a loaded plugin should not do; `lacks` is a line on missing requirements. A
     one-file plugin has a `sha256`; its distribution is the file's name, its version the start of
     the hash.
     """
@@ -353,10 +281,10 @@ class PluginRecord:
         return self.distribution == Path(self.origin).name
 
     @property
-    def packages(self) -> frozenset[str]:
-        """The top-level packages its components are imported from."""
+    def target_modules(self) -> frozenset[str]:
+        """The modules its components are imported from."""
         return frozenset(
-            spec.target.partition(":")[0].partition(".")[0]
+            spec.target.partition(":")[0]
             for _, spec in self.specs
             if not isinstance(spec, TaskSpec)
         )
@@ -368,9 +296,7 @@ class PluginRecord:
         return f"plugin {self.described} not loaded: {self.cause}{see}"
 
     def answers_to(self, qualifier: str) -> bool:
-        """Whether `qualifier:name` means this plugin: its entry point, its distribution, or
-        `distribution.entry-point`.
-        """
+        """Whether `qualifier` is its entry point, distribution, or `distribution.entry-point`."""
         distribution_name = _canonical(self.distribution)
         return (
             qualifier in (self.name, f"{distribution_name}.{self.name}")
@@ -378,43 +304,18 @@ class PluginRecord:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """A distribution with its metadata read once: parsing it is the slow part."""
-
-    dist: Distribution
-    name: str
-    version: str
-    folder: str
-    requires: tuple[str, ...]
-
-    @classmethod
-    def of(cls, dist: Distribution) -> "_Source":
-        metadata = dist.metadata
-        requires = metadata.get_all("Requires-Dist") or dist.requires or ()
-        return cls(
-            dist,
-            metadata["Name"],
-            metadata["Version"] or "?",
-            str(dist.locate_file("")),
-            tuple(requires),
-        )
-
-
 def discover(contracts: Mapping[str, Contract] = CONTRACTS) -> tuple[PluginRecord, ...]:
-    """Return a record for every plugin: built-ins first, installed ones by distribution and name,
-    then those of one file.
+    """Return a record for every plugin: built-in, then installed, then one-file plugins.
 
     `contracts` are the known groups of entry points, oldest first. `FTR_PLUGINS` (entry-point or
     distribution names, comma-separated) limits which third-party plugins load; empty means none.
-    `FTR_PLUGIN_FILES` names files. Raises `PluginError` for the first faulty plugin when
-    `FTR_STRICT_PLUGINS` is set.
+    Raises `PluginError` for the first faulty plugin when `FTR_STRICT_PLUGINS` is set.
     """
     chosen = _chosen(os.environ.get("FTR_PLUGINS"))
     installed.cache_clear()
     records = [
-        found if isinstance(found, PluginRecord) else _load(*found, contracts, chosen)
-        for found in _entry_points(contracts)
+        record if point is None else _load(record, point, requires, contracts, chosen)
+        for record, point, requires in _entry_points(contracts)
     ]
     records.sort(
         key=lambda record: (not record.builtin, _canonical(record.distribution), record.name)
@@ -451,18 +352,16 @@ def complaints(records: Sequence[PluginRecord]) -> Iterator[str]:
 
 
 def _chosen(setting: str | None) -> frozenset[str] | None:
-    return (
-        None
-        if setting is None
-        else frozenset(name for name in map(str.strip, setting.split(",")) if name)
-    )
+    return None if setting is None else frozenset(filter(None, map(str.strip, setting.split(","))))
 
 
-def _entry_points(groups: Collection[str]) -> Iterator[tuple[_Source, EntryPoint] | PluginRecord]:
-    """Yield the entry points of the newest of `groups` that each distribution offers; all of them
-    where none is known.
+def _entry_points(
+    groups: Collection[str],
+) -> Iterator[tuple[PluginRecord, EntryPoint | None, Sequence[str]]]:
+    """Yield each entry point with its record and the requirements of its distribution.
 
-    They are read file by file: one malformed file must not hide every other plugin.
+    A distribution that offers several `groups` gives the newest known one. The metadata is read
+    file by file: one malformed file must not hide every other plugin.
     """
     seen: set[str] = set()
     for found in distributions():
@@ -470,29 +369,36 @@ def _entry_points(groups: Collection[str]) -> Iterator[tuple[_Source, EntryPoint
             if GROUP not in (found.read_text("entry_points.txt") or ""):
                 continue
             # The first distribution of a name on the path is the one an import would meet.
-            source = _Source.of(distribution(found.metadata["Name"]))
-            points = [point for point in source.dist.entry_points if _GROUP.fullmatch(point.group)]
+            dist = distribution(found.metadata["Name"])
+            metadata = dist.metadata  # parsing it is the slow part
+            requires = metadata.get_all("Requires-Dist") or dist.requires or ()
+            points = [point for point in dist.entry_points if _GROUP.fullmatch(point.group)]
         except Exception as error:
-            yield _unreadable(found, error)
+            yield _unreadable(found, error), None, ()
             continue
-        if _canonical(source.name) not in seen:
-            seen.add(_canonical(source.name))
-            newest = next(
-                (
-                    group
-                    for group in reversed(list(groups))
-                    if any(point.group == group for point in points)
-                ),
-                None,
-            )
-            yield from (
-                (source, point) for point in points if newest is None or point.group == newest
-            )
+        name = metadata["Name"]
+        if _canonical(name) in seen:
+            continue
+        seen.add(_canonical(name))
+        offered = {point.group for point in points}
+        newest = next((group for group in reversed(list(groups)) if group in offered), None)
+        for point in points:
+            if newest in (None, point.group):
+                record = PluginRecord(
+                    name=point.name,
+                    distribution=name,
+                    version=metadata["Version"] or "?",
+                    origin=str(dist.locate_file("")),
+                    builtin=_canonical(name) == OWN,
+                    status="disabled",
+                    group=point.group,
+                    module=point.module if _MODULE_PATH.fullmatch(point.value) else "",
+                )
+                yield record, point, requires
 
 
 def _unreadable(dist: Distribution, error: Exception) -> PluginRecord:
     folder = Path(str(getattr(dist, "_path", "unknown")))
-    cause = f"its metadata cannot be read: {in_one_line(error)}"
     return PluginRecord(
         name=folder.name,
         distribution=folder.name,
@@ -500,45 +406,27 @@ def _unreadable(dist: Distribution, error: Exception) -> PluginRecord:
         origin=str(folder),
         builtin=False,
         status="failed",
-        cause=cause,
+        cause=f"its metadata cannot be read: {in_one_line(error)}",
     )
 
 
 def _load(
-    source: _Source,
+    record: PluginRecord,
     point: EntryPoint,
+    requires: Sequence[str],
     contracts: Mapping[str, Contract],
     chosen: Collection[str] | None,
 ) -> PluginRecord:
-    """Import one plugin and collect its specs, unless it is not wanted or was made for another
-    ftr.
-    """
-    record = PluginRecord(
-        name=point.name,
-        distribution=source.name,
-        version=source.version,
-        origin=source.folder,
-        builtin=_canonical(source.name) == OWN,
-        status="disabled",
-        group=point.group,
-        module=point.module if _MODULE_PATH.fullmatch(point.value) else "",
-    )
-    if (
-        not record.builtin
-        and chosen is not None
-        and not any(record.answers_to(choice) for choice in chosen)
-    ):
-        return replace(record, cause="not named in `FTR_PLUGINS`")
-    try:
-        trouble = None if record.builtin else unmet(source.requires, point.extras)
-        lacks = "" if record.builtin else lacking(source.requires, point.extras)
-    except Exception as error:  # its requirements cannot be parsed
-        return replace(
-            record,
-            status="failed",
-            cause=in_one_line(error),
-            traceback="".join(tracebacks.format_exception(error)),
-        )
+    """Import one plugin and collect its specs, unless it is not selected or does not fit here."""
+    trouble, lacks = None, ""
+    if not record.builtin:
+        if chosen is not None and not any(map(record.answers_to, chosen)):
+            return replace(record, cause="not named in `FTR_PLUGINS`")
+        try:
+            trouble = unmet(requires, point.extras)
+            lacks = lacking(requires, point.extras)
+        except Exception as error:  # its requirements cannot be parsed
+            return _failed(record, error)
     if trouble is None and point.group not in contracts:
         trouble = (
             f"it offers `{point.group}`, and this is {OWN} {own_version()}, which knows no such "
@@ -554,6 +442,12 @@ def _load(
             "`package.module:attribute`.",
         )
     return _collected(replace(record, lacks=lacks), point.load, contracts[point.group])
+
+
+def _failed(record: PluginRecord, error: BaseException) -> PluginRecord:
+    cause = f"{in_one_line(error)}; {record.lacks}" if record.lacks else in_one_line(error)
+    trace = "".join(tracebacks.format_exception(error))
+    return replace(record, status="failed", cause=cause, traceback=trace)
 
 
 def _load_file(path: Path, others: Sequence[Path], group: str, contract: Contract) -> PluginRecord:
@@ -580,17 +474,12 @@ def _load_file(path: Path, others: Sequence[Path], group: str, contract: Contrac
 def _collected(
     record: PluginRecord, load: Callable[[], object], contract: Contract
 ) -> PluginRecord:
-    """Import the hook module and call its hooks.
-
-    Only `KeyboardInterrupt` and its like get past the `except`.
-    """
+    """Import the hook module and call its hooks. `KeyboardInterrupt` and its like get through."""
     with isolated(record.module.partition(".")[0]) as found:
         try:
             hooks, specs = collect(load(), contract)
         except (Exception, SystemExit) as error:
-            trace = "".join(tracebacks.format_exception(error))
-            cause = f"{in_one_line(error)}; {record.lacks}" if record.lacks else in_one_line(error)
-            return replace(record, status="failed", cause=cause, traceback=trace)
+            return _failed(record, error)
     notes = (*filter(None, [found.note, record.lacks]), *deprecations(contract, hooks, specs))
     origin = getattr(sys.modules.get(record.module), "__file__", None) or record.origin
     return replace(record, status="loaded", origin=origin, hooks=hooks, specs=specs, notes=notes)

@@ -1,7 +1,6 @@
 """Load third-party modules without lasting changes to this process; report what they changed.
 
-Threads load one after another (`loading`). Other threads continue meanwhile: what they print and
-import is not touched.
+Threads load one after another (`loading`). What other threads print and import is not touched.
 """
 
 import logging
@@ -33,13 +32,12 @@ State = dict[tuple[str, str], Any]
 class Isolation:
     """What a plugin's own code did to its process under `isolated`; complete when that ends.
 
-    `base` is the state that is restored: the one before, with what libraries set up that were
-    imported meanwhile.
+    `base` is the state to restore: the one before, with what imported libraries set up meanwhile.
     """
 
     def __init__(self, own: str) -> None:
         self.own, self.printed = own, ""
-        self.base = self.seen = self._state()
+        self.base = self.state()
         self.changed: set[tuple[str, str]] = set()
 
     @property
@@ -65,21 +63,26 @@ class Isolation:
             )
             yield place if place == _FILTERS else f"{place} ({', '.join(names)})"
 
-    def update(self) -> State:
-        """Note what the plugin changed since the last call, and return the state."""
-        now = self._state()
-        self.changed |= _differences(self.seen, now)
-        return now
+    def state(self) -> State:
+        """Return the environment, the warnings filters and the loggers that somebody set up."""
+        state: State = {(_VARIABLE, name): value for name, value in os.environ.items()}
+        state[_FILTERS, ""] = (list(warnings.filters), warnings.showwarning)
+        for name, logger in {**logging.root.manager.loggerDict, "": logging.root}.items():
+            # The plugin may set up its own loggers.
+            if isinstance(logger, logging.Logger) and name.partition(".")[0] != self.own:
+                found = (logger.level, (*logger.handlers,), logger.propagate, logger.disabled)
+                state |= {} if found == _UNSET else {(_LOGGER, name): found}
+        return state
 
-    def forgive(self, before: State) -> None:
-        """Attribute what changed since the state `before` to the library that was imported."""
-        self.seen = self._state()
-        for key in _differences(before, self.seen) - self.changed:
-            self.base = {**self.base, key: self.seen.get(key)}
+    def keep(self, before: State) -> None:
+        """Attribute what changed since the state `before` to a library that was imported."""
+        now = self.state()
+        plugins = _differences(self.base, before)
+        self.base.update({key: now.get(key) for key in _differences(before, now) - plugins})
 
     def undo(self) -> None:
         """Restore what the plugin changed."""
-        self.update()
+        self.changed = _differences(self.base, self.state())
         for place, name in self.changed:
             then = self.base.get((place, name))
             if place == _VARIABLE:
@@ -96,25 +99,13 @@ class Isolation:
                 with warnings.catch_warnings():
                     pass
 
-    def _state(self) -> State:
-        state: State = {(_VARIABLE, name): value for name, value in os.environ.items()}
-        state[_FILTERS, ""] = (list(warnings.filters), warnings.showwarning)
-        for name, logger in {**logging.root.manager.loggerDict, "": logging.root}.items():
-            # Its own loggers are the plugin's business, and one that nobody set up is no change.
-            if isinstance(logger, logging.Logger) and name.partition(".")[0] != self.own:
-                found = (logger.level, (*logger.handlers,), logger.propagate, logger.disabled)
-                state |= {} if found == _UNSET else {(_LOGGER, name): found}
-        return state
-
 
 def _differences(before: State, after: State) -> set[tuple[str, str]]:
     return {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
 
 
 class ProcessLock:
-    """A lock for the threads of a process: a forked process has its own, and it pickles as a new
-    one.
-    """
+    """A lock for the threads of a process. A forked process has its own, and it pickles as new."""
 
     def __init__(self) -> None:
         # By the id of the process: the thread that holds one is not in a forked process.
@@ -149,8 +140,7 @@ _training: dict[int, list[int]] = {}
 
 @contextmanager
 def one_training() -> Iterator[None]:
-    """Let one thread of this process train: random numbers, threads of torch and signals belong to
-    the whole process.
+    """Let one thread of this process train: random numbers, torch threads and signals are shared.
 
     Raises `RequestError` while another training is running.
     """
@@ -172,11 +162,10 @@ def is_training() -> bool:
     return _training.get(os.getpid(), [threading.get_ident()]) != [threading.get_ident()]
 
 
-class _Tape:
-    """Replaces `sys.stdout` or `sys.stderr` while threads catch their prints; everything else goes
-    to the stream.
+class _Capture:
+    """Replaces `sys.stdout` or `sys.stderr` while threads capture their prints; others print on.
 
-    Whoever kept this object writes to stderr with it afterwards.
+    A plugin that holds this object writes to stderr with it afterwards.
     """
 
     def __init__(self, name: str) -> None:
@@ -207,47 +196,44 @@ class _Tape:
         return getattr(self.stream, name)
 
 
-_taping = threading.Lock()
+_CAPTURING = threading.Lock()
 
 
 @contextmanager
-def prints_caught(*names: str) -> Iterator[list[str]]:
-    """Collect what this thread prints on the streams `names` (`stdout`, `stderr`); what others
-    print is printed.
-    """
+def captured_prints(*names: str) -> Iterator[list[str]]:
+    """Collect what this thread prints on the streams `names` (`stdout`, `stderr`)."""
     text: list[str] = []
-    tapes: list[_Tape] = []
+    captures: list[_Capture] = []
     thread = threading.get_ident()
-    with _taping:
+    with _CAPTURING:
         for name in names:
             present = getattr(sys, name)
-            tape = present if isinstance(present, _Tape) else _Tape(name)
-            tape.texts.setdefault(thread, []).append(text)
-            setattr(sys, name, tape)
-            tapes.append(tape)
+            capture = present if isinstance(present, _Capture) else _Capture(name)
+            capture.texts.setdefault(thread, []).append(text)
+            setattr(sys, name, capture)
+            captures.append(capture)
     try:
         yield text
     finally:
-        with _taping:
-            for tape in tapes:
-                tape.texts[thread].pop()
-                if not tape.texts[thread]:
-                    del tape.texts[thread]
-                if not tape.texts and getattr(sys, tape.name) is tape:
-                    setattr(sys, tape.name, tape.stream)
+        with _CAPTURING:
+            for capture in captures:
+                capture.texts[thread].pop()
+                if not capture.texts[thread]:
+                    del capture.texts[thread]
+                if not capture.texts and getattr(sys, capture.name) is capture:
+                    setattr(sys, capture.name, capture.stream)
 
 
 @contextmanager
 def isolated(own: str) -> Iterator[Isolation]:
-    """Restore `os.environ`, the warnings filters and the loggers when the block ends; catch what it
-    prints.
+    """Restore `os.environ`, warnings filters and loggers when the block ends; capture its prints.
 
     `own` is the top-level package whose code runs. What other packages set up when it imports them
     stays: numpy adds warnings filters, torch loggers.
     """
     with loading():
         found = Isolation(own)
-        with prints_caught("stdout", "stderr") as text:
+        with captured_prints("stdout", "stderr") as text:
             try:
                 with _imports_watched(found):
                     yield found
@@ -294,7 +280,7 @@ class _Watch:
 
 
 class _Watched(Loader):
-    """Runs a module with its own loader, and forgives what changed meanwhile."""
+    """Runs a module with its own loader, and keeps what changes meanwhile."""
 
     def __init__(self, loader: Any, watch: _Watch) -> None:
         self.loader, self.watch = loader, watch
@@ -308,12 +294,13 @@ class _Watched(Loader):
         if module.__spec__ is not None:
             module.__spec__.loader = self.loader
         module.__loader__ = self.loader
-        before, self.watch.inside = self.watch.found.update(), True
+        found = self.watch.found
+        before, self.watch.inside = found.state(), True
         try:
             self.loader.exec_module(module)
         finally:
             self.watch.inside = False
-            self.watch.found.forgive(before)
+            found.keep(before)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)

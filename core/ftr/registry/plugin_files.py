@@ -1,12 +1,12 @@
-"""One-file plugins: which files are named, whether this user trusts them, and loading them as
-modules.
+"""One-file plugins: which files are named, whether this user trusts them, and loading them.
 
-`FTR_PLUGIN_FILES` names them, with the separator of `PATH` between, for this process and all that
-it starts.
+`FTR_PLUGIN_FILES` names them, with the separator of `PATH` between; commands, settings and
+records name more for this process.
 """
 
 import keyword
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.machinery import SourceFileLoader
@@ -23,6 +23,8 @@ from ftr.terminal import show
 VARIABLE = "FTR_PLUGIN_FILES"
 SENT = "ftr-plugins-"
 """Prefix of the folder of files that were sent here; the sender has checked them."""
+_given: list[Path] = []
+"""Files that commands, settings and records named in this process."""
 _loaded: dict[Path, str] = {}
 """Files whose modules are in this process, with the hash of what was loaded."""
 _recorded: dict[Path, str] = {}
@@ -32,10 +34,17 @@ _recorded: dict[Path, str] = {}
 def named() -> tuple[Path, ...]:
     """Return the named files as absolute paths, each once.
 
-    A relative path is searched in this folder, then on Python's path, where Ray puts sent files.
+    A relative path in the environment is searched in this folder, then on Python's path, where Ray
+    puts sent files.
     """
-    words = os.environ.get(VARIABLE, "").split(os.pathsep)
-    return tuple(dict.fromkeys(_found(expanded(word, "plugin file")) for word in words if word))
+    words = filter(None, os.environ.get(VARIABLE, "").split(os.pathsep))
+    found = [_found(expanded(word, "plugin file")) for word in words]
+    return tuple(dict.fromkeys([*found, *_given]))
+
+
+def given() -> tuple[Path, ...]:
+    """Return the files that were named in this process, besides those of the environment."""
+    return tuple(_given)
 
 
 def _found(given: Path) -> Path:
@@ -47,10 +56,10 @@ def _absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 (`Path.resolve` would replace a link by its target, which has another name)
 
 
-def name(given: Iterable[str | Path]) -> bool:
-    """Add files for this process and those that it starts; return whether any of them is new.
+def add(given: Iterable[str | Path]) -> bool:
+    """Add files for this process; return whether any of them is new.
 
-    Raises `RequestError` for a missing file and one that cannot be a plugin, before it runs.
+    Raises `RequestError` for a file that is missing or cannot be a plugin, before it runs.
     """
     known = named()
     more: list[Path] = []
@@ -62,16 +71,14 @@ def name(given: Iterable[str | Path]) -> bool:
         if trouble:
             raise RequestError(f"plugin file `{path}`: {trouble}")
         more.append(path)
-    if more:
-        os.environ[VARIABLE] = os.pathsep.join(map(str, [*known, *more]))
+    _given.extend(more)
     return bool(more)
 
 
-def name_again(recorded: Mapping[str, str]) -> bool:
-    """Name the files of a record (path and sha256 of each) as they lie here now; whether any of
-    them is new.
+def add_recorded(recorded: Mapping[str, str]) -> bool:
+    """Add the files of a record (path and sha256 of each); return whether any of them is new.
 
-    One of the same name that the user named goes first. Raises `RequestError` for one that is
+    A file of the same name that the user named comes first. Raises `RequestError` for one that is
     missing, and, unless the user named it, for one that changed or that this user never trained
     with: whoever made the record chose both path and hash.
     """
@@ -103,7 +110,7 @@ def name_again(recorded: Mapping[str, str]) -> bool:
                 )
             found[path] = now
     other = any(_recorded.get(path, now) != now for path, now in found.items())
-    new = name(found)
+    new = add(found)
     _recorded.update(found)
     return new or other
 
@@ -117,12 +124,9 @@ def hashes() -> dict[str, str]:
     }
 
 
-def forget(before: str | None) -> None:
-    """Restore an earlier `FTR_PLUGIN_FILES`, None for unset; drop the modules of other files."""
-    if before is not None:
-        os.environ[VARIABLE] = before
-    else:
-        os.environ.pop(VARIABLE, None)
+def forget(before: Iterable[Path] = ()) -> None:
+    """Forget the files that were `given`, except those in `before`; drop the modules of others."""
+    _given[:] = before
     for path in set(_loaded) - set(named()):
         del _loaded[path]
         sys.modules.pop(path.stem, None)
@@ -131,19 +135,12 @@ def forget(before: str | None) -> None:
 
 
 def fault(path: Path, others: Sequence[Path] = ()) -> str | None:
-    """Return why a file cannot be a plugin beside `others`, with the fix, or None.
-
-    Does not run it.
-    """
+    """Return why a file cannot be a plugin beside `others`, with the fix, or None."""
     if not path.is_file():
         if kind := no_file(path):
             return f"it is {kind}: a plugin of one file is a Python file, `NAME.py`."
-        near = (
-            did_you_mean(path.name, sorted(entry.name for entry in path.parent.glob("*.py")))
-            if path.parent.is_dir()
-            else ""
-        )
-        return f"there is no such file.{near}"
+        beside = sorted(entry.name for entry in path.parent.glob("*.py"))
+        return f"there is no such file.{did_you_mean(path.name, beside)}"
     if path.suffix != ".py":
         return "a plugin of one file is a Python file, `NAME.py`."
     if not path.stem.isidentifier() or keyword.iskeyword(path.stem):
@@ -168,7 +165,7 @@ def fault(path: Path, others: Sequence[Path] = ()) -> str | None:
 
 
 class _Checked(SourceFileLoader):
-    """Compiles what has the hash that the plugin is known by.
+    """Compiles the file only if it has the known hash.
 
     Compiled code in `__pycache__` may be of a file of the same size and second, or somebody else's.
     """
@@ -213,10 +210,7 @@ def load(path: Path, digest: str) -> ModuleType:
 
 
 def _installed(path: Path) -> str | None:
-    """Return where Python finds another module of this name, or None.
-
-    A file that Python's path leads to is no other.
-    """
+    """Return where Python finds another module of this name, or None."""
     if path.stem in sys.stdlib_module_names:
         return "of Python itself"
     try:
@@ -230,5 +224,5 @@ def _installed(path: Path) -> str | None:
 
 
 def _legal(stem: str) -> str:
-    kept = "".join(letter if letter.isidentifier() or letter.isdigit() else "_" for letter in stem)
-    return kept if kept.isidentifier() and not keyword.iskeyword(kept) else f"my_{kept}"
+    name = re.sub(r"\W", "_", stem)
+    return name if name.isidentifier() and not keyword.iskeyword(name) else f"my_{name}"

@@ -28,11 +28,9 @@ State = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodeSettings:
-    """How rows become features: lengths in tokens, and the names of the classes in id order (empty:
-    none).
+    """How rows become features: lengths in tokens, class names in id order (empty: none).
 
-    `targets` is true where the rows are to be trained on: only then are the columns for the loss
-    needed.
+    `targets` is true where the rows are to be trained on: only then the loss needs its columns.
     """
 
     max_length: int
@@ -72,9 +70,7 @@ class Model(Protocol):
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Return where the weights came from (path or hub id, revision, sha256) for the run
-        record.
-        """
+        """Return where the weights came from (path or Hub id, revision, sha256), for the record."""
         ...
 
 
@@ -89,9 +85,7 @@ class Head(Protocol):
     schema: RowSchema
 
     def check(self, row: Row) -> str | None:
-        """Return why this row cannot be used, in a few words that do not vary with the row, or
-        None.
-        """
+        """Return why this row cannot be used, in a few words that are the same for such rows."""
         ...
 
     def build(self, model: Model, labels: Sequence[str], seed: int) -> PreTrainedModel:
@@ -119,17 +113,14 @@ class Head(Protocol):
     def collate(
         self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase
     ) -> dict[str, Tensor]:
-        """Pad features to the longest of the batch: exactly the keyword arguments of the model's
-        forward.
-        """
+        """Pad features to the longest of the batch: the arguments of the model's forward."""
         ...
 
     def loss(self, outputs: ModelOutput, inputs: Mapping[str, Tensor]) -> Tensor | None:
-        """Return the mean loss over a training batch, of what `collate` gave; None: the model's own
-        is meant.
+        """Return the mean loss over a training batch of `collate`; None: the model's own.
 
         It must not depend on padding: a batch may be cut into any parts and weighs the same. The
-        own loss of question answering models does, for their softmax takes in the padding.
+        own loss of question answering models does, because their softmax includes the padding.
         """
         ...
 
@@ -140,28 +131,23 @@ class Head(Protocol):
     def decode(
         self, row: Row, records: Sequence[Any], state: State, labels: Sequence[str]
     ) -> Prediction:
-        """Turn the records of one row's features (in order of encoding) into its prediction, `id`
-        included.
-        """
+        """Turn the records of one row's features, in order, into its prediction, `id` included."""
         ...
 
     def tune(self, rows: Sequence[Row], records: Sequence[Sequence[Any]]) -> State:
-        """Choose what is set on validation rows rather than learned (a threshold); `{}` when there
-        is nothing.
-        """
+        """Choose on validation rows what is not learned (a threshold); `{}` for nothing."""
         ...
 
     def untuned(self, rows: Sequence[Row]) -> str | None:
-        """Return what to tell a person who trains on `rows` without validation rows to tune on;
-        None: nothing is tuned anyway.
-        """
+        """Return the warning for a training without validation rows, None if nothing is tuned."""
         ...
 
     def score_inputs(
         self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]
     ) -> dict[str, list[Any]]:
-        """Return `{"predictions": [...], "references": [...]}` as the metrics take them; `labels`
-        names the class ids of the rows.
+        """Return `{"predictions": [...], "references": [...]}` as the metrics take them.
+
+        `labels` names the class ids of the rows.
         """
         ...
 
@@ -170,14 +156,13 @@ class Head(Protocol):
 class Combines(Protocol):
     """What a head may give besides: one output from those of several models.
 
-    Only then can trials be joined by `ensemble=top3`.
+    `ensemble=top3` needs it.
     """
 
     def combine(self, outputs: Sequence[ModelOutput]) -> ModelOutput:
-        """Average what several models gave for one and the same batch; `reduce` reads the result as
-        the output of one model.
+        """Average what several models gave for one batch; `reduce` reads it as one output.
 
-        The outputs have equal shapes, for the models share tokenizer, labels and lengths.
+        The outputs have equal shapes, because the models share tokenizer, labels and lengths.
         """
         ...
 
@@ -186,15 +171,14 @@ class Combines(Protocol):
 class Votes(Protocol):
     """What a head may give besides: one output from the votes of several models.
 
-    Only then can it be trained with `boosting`.
+    `boosting` needs it.
     """
 
     def vote(self, outputs: Sequence[ModelOutput], weights: Sequence[float]) -> ModelOutput:
-        """Return what the models decide together, where each votes for its most probable class with
-        its weight (above 0).
+        """Return the decision of the models, each of which votes for its most probable class.
 
-        `reduce` reads the result as the output of one model: its probabilities are the shares of
-        the votes.
+        Its weight is above 0. `reduce` reads the result as the output of one model, with the shares
+        of the votes as its probabilities.
         """
         ...
 
@@ -203,14 +187,13 @@ class Votes(Protocol):
 class RowLosses(Protocol):
     """What a head may give besides: the loss of each example.
 
-    Only then can examples be weighted and targets be smoothed.
+    Weighted examples and smoothed targets need it.
     """
 
     def row_losses(
         self, outputs: ModelOutput, inputs: Mapping[str, Tensor], smoothing: float
     ) -> Tensor:
-        """Return the loss of each example, of shape (batch,), whose mean at `smoothing` 0 is the
-        loss that is trained on.
+        """Return the loss of each example, of shape (batch,); at `smoothing` 0 the mean is `loss`.
 
         `smoothing` is the share of each target that is spread evenly over all classes, or over all
         tokens that are no padding.
@@ -220,35 +203,29 @@ class RowLosses(Protocol):
 
 @runtime_checkable
 class Baselines(Protocol):
-    """What a head may give besides: predictions without a model, to set beside those of the
-    model.
-    """
+    """What a head may give besides: predictions without a model, to compare with."""
 
     def baselines(
         self, train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Sequence[str]
     ) -> dict[str, dict[str, list[Prediction]]]:
-        """Return, by the name of the baseline, the predictions for each of the `heldout` splits,
-        learned from `train` alone.
+        """Return the predictions of each baseline, by name, for each of the `heldout` splits.
 
-        What it warns of (`warnings.warn`), such as a baseline that this data cannot give, becomes a
-        note of the run.
+        They are learned from `train` alone. A warning (`warnings.warn`), such as on a baseline that
+        this data cannot give, becomes a note of the run.
         """
         ...
 
 
 @runtime_checkable
 class Places(Protocol):
-    """What a head may give besides: the way back from places in a cleaned context, where its
-    predictions hold places.
-    """
+    """What a head may give besides: places in the given context, from those in the cleaned one."""
 
     def as_given(
         self, prediction: Prediction, text: str, before: Callable[[int, int], tuple[int, int]]
     ) -> Prediction:
-        """Return the prediction with its places in `text`, the `context` of its row as it was
-        before `data.clean`.
+        """Return the prediction with its places in `text`, the `context` before `data.clean`.
 
-        `before` says where the characters [start, end) of the cleaned context, one or more, stand
+        `before` returns where the characters [start, end) of the cleaned context, one or more, are
         in `text`.
         """
         ...
@@ -259,16 +236,12 @@ class Remarks(Protocol):
     """What a head may give besides: remarks on rows that the metrics of a run do not fit."""
 
     def remarks(self, rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
-        """Return a line for each thing to tell a person who scores `rows` by `metrics`, given by
-        their names.
-        """
+        """Return a line for each thing to know about scoring `rows` by the named `metrics`."""
         ...
 
 
 class Metric(Protocol):
-    """The target of a `MetricSpec`, called without arguments, gives an
-    `evaluate.EvaluationModule`.
-    """
+    """The target of a `MetricSpec`, called without arguments, is an `EvaluationModule`."""
 
     def __call__(self) -> evaluate.EvaluationModule:
         """Return the module; `compute(predictions=..., references=...)` gives a dict of scores."""

@@ -1,6 +1,4 @@
-"""Look components up by name, bare or qualified by plugin, and attribute their errors to the plugin
-they come from.
-"""
+"""Look components up by name, and attribute errors to the plugin whose code raised them."""
 
 from __future__ import annotations
 
@@ -11,10 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
+from itertools import accumulate
 from pathlib import Path
+from pkgutil import resolve_name
 from types import FrameType
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 from ftr.atomic import sha256
 from ftr.errors import FtrError, PluginError, UnknownComponentError, did_you_mean, in_one_line
@@ -28,29 +27,11 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 
-class Culprit(NamedTuple):
-    """A plugin whose code an error came through, the innermost function of it, and the component
-    where that can be told.
-    """
-
-    plugin: PluginRecord
-    function: str
-    component: tuple[Kind, str] | None
-
-    def __str__(self) -> str:
-        whose = f"plugin {self.plugin.described}"
-        return (
-            f"the {self.component[0]} `{self.component[1]}` of {whose}" if self.component else whose
-        )
-
-
 @contextmanager
 def plugin_errors(registry: Registry) -> Iterator[None]:
-    """Turn what the code of a plugin raises within into a `PluginError` that names it and keeps the
-    traceback.
+    """Turn what a plugin's code raises into a `PluginError` that names it, with the traceback.
 
-    What ftr or a plugin raises on purpose, an `FtrError`, stays what it is; so does running out of
-    memory.
+    An `FtrError`, which is raised on purpose, stays as it is; so does running out of memory.
     """
     try:
         yield
@@ -60,39 +41,31 @@ def plugin_errors(registry: Registry) -> Iterator[None]:
     except (FtrError, MemoryError):
         raise
     except (Exception, SystemExit) as error:
-        # torch's own, which may not be imported here.
-        message = (
-            None if type(error).__name__ == "OutOfMemoryError" else accusation(error, registry)
-        )
-        if message is None:
+        # `OutOfMemoryError` is torch's own, which may not be imported here.
+        message = accusation(error, registry)
+        if message is None or type(error).__name__ == "OutOfMemoryError":
             raise
         raise PluginError(message, trace=_formatted(error)) from error
 
 
 def accusation(error: BaseException, registry: Registry) -> str | None:
-    """Return one line that names the plugin an error came out of, and what it was; None when it
-    came out of none.
+    """Return one line that names the plugin an error came from, and the error; None for no plugin.
+
+    It is the plugin that owns the innermost frame of the traceback that any plugin owns. For a
+    `SystemExit` only the innermost frame counts: Ray ends its processes that way.
     """
-    found = culprit(error, registry)
-    if found is None:
-        return None
-    left = " (it left the program)" if isinstance(error, SystemExit) else ""
-    return f"{found} failed in `{found.function}`: {in_one_line(error)}{left}"
-
-
-def culprit(error: BaseException, registry: Registry) -> Culprit | None:
-    """Return the plugin that owns the innermost frame of the traceback that any plugin owns, or
-    None.
-
-    Of what leaves the program only the innermost frame counts: Ray ends its processes that way.
-    """
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][::-1]
     owners = _Owners(registry)
-    for frame in frames[-1:] if isinstance(error, SystemExit) else reversed(frames):
+    left = isinstance(error, SystemExit)
+    for frame in frames[:1] if left else frames:
         plugin = owners.of(_module(frame))
         if plugin is not None:
-            components = (_component(outer, plugin) for outer in reversed(frames))
-            return Culprit(plugin, frame.f_code.co_name, next(filter(None, components), None))
+            components = (_component(outer, plugin) for outer in frames)
+            component = next(filter(None, components), "")
+            return (
+                f"{component}plugin {plugin.described} failed in `{frame.f_code.co_name}`: "
+                f"{in_one_line(error)}{' (it left the program)' if left else ''}"
+            )
     return None
 
 
@@ -100,16 +73,16 @@ class _Owners:
     """The plugins by the modules that are theirs."""
 
     def __init__(self, registry: Registry) -> None:
-        loaded = [plugin for plugin in registry.plugins if plugin.status == "loaded"]
         self.targets: dict[str, PluginRecord] = {}
         self.packages: dict[str, PluginRecord] = {}
         # The first to register something owns it, a built-in before all others.
-        for plugin in reversed(loaded):
-            own = own_packages(plugin)
-            self.packages.update(dict.fromkeys(own, plugin))
-            self.targets.update(
-                {module: plugin for module in _target_modules(plugin) if _top(module) in own}
-            )
+        for plugin in reversed(registry.plugins):
+            if plugin.status == "loaded":
+                own = own_packages(plugin)
+                self.packages |= dict.fromkeys(own, plugin)
+                self.targets |= {
+                    name: plugin for name in plugin.target_modules if _top(name) in own
+                }
 
     def of(self, module: str) -> PluginRecord | None:
         """Return the plugin whose target lies nearest to `module`, or that has its package."""
@@ -123,20 +96,14 @@ class _Owners:
         return self.targets[near[0]] if near else self.packages.get(_top(module))
 
 
-def _target_modules(plugin: PluginRecord) -> Iterator[str]:
-    yield from (
-        spec.target.partition(":")[0] for _, spec in plugin.specs if not isinstance(spec, TaskSpec)
-    )
-
-
 def own_packages(plugin: PluginRecord) -> frozenset[str]:
-    """Return the top-level packages that are the plugin's: a target may as well name a class of
-    somebody else, say of transformers.
+    """Return the top-level packages of the plugin. A target may name a class of another, say of
+    transformers.
 
     Takes long where hook module and targets have no package in common.
     """
     first = _top(plugin.module)
-    others = plugin.packages - {first}
+    others = frozenset(map(_top, plugin.target_modules)) - {first}
     if others and not plugin.builtin:
         from importlib.metadata import packages_distributions
 
@@ -150,23 +117,19 @@ def own_packages(plugin: PluginRecord) -> frozenset[str]:
     return others | ({first} if first else set())
 
 
-def _component(frame: FrameType, plugin: PluginRecord) -> tuple[Kind, str] | None:
-    """Return the component of `plugin` that a frame belongs to: a method of its target's class, or
-    its target itself.
-    """
+def _component(frame: FrameType, plugin: PluginRecord) -> str:
+    """Return the component whose target, or a method of it, a frame belongs to, "" for none."""
     names = {f"{_module(frame)}:{frame.f_code.co_qualname}"}
     if "self" in frame.f_locals:
-        names |= {
-            f"{kind.__module__}:{kind.__qualname__}"
-            for kind in type(frame.f_locals["self"]).__mro__
-        }
+        mro = type(frame.f_locals["self"]).__mro__
+        names |= {f"{kind.__module__}:{kind.__qualname__}" for kind in mro}
     return next(
         (
-            (kind, spec.name)
+            f"the {kind} `{spec.name}` of "
             for kind, spec in plugin.specs
             if not isinstance(spec, TaskSpec) and spec.target in names
         ),
-        None,
+        "",
     )
 
 
@@ -184,9 +147,9 @@ def _formatted(error: BaseException) -> str:
 
 BareName = Literal["reachable", "shadowed", "ambiguous"]
 
-SAID = "FTR_PLUGINS_SAID"
+NOTICES_PRINTED = "FTR_NOTICES_PRINTED"
 """Set for processes that a command starts: the command has printed the notices about plugins."""
-_said: set[str] = set()
+_printed: set[str] = set()
 _discovering: list[bool] = []
 
 
@@ -194,9 +157,9 @@ _discovering: list[bool] = []
 class Registered:
     """One component: its spec and the plugin that registered it.
 
-    `qualified` is a name that finds exactly this component. `bare_name` says what asking for
-    `spec.name` alone gives: this one, a built-in instead (`shadowed`), or an error that names all
-    who registered it (`ambiguous`).
+    `qualified` is a name that finds exactly this component. `bare_name` tells what `spec.name`
+    alone finds: this one, a built-in instead (`shadowed`), or an error that names all who
+    registered it (`ambiguous`).
     """
 
     kind: Kind
@@ -205,6 +168,14 @@ class Registered:
     qualified: str
     bare_name: BareName
 
+    def __str__(self) -> str:
+        return f"the {self.kind} `{self.spec.name}` of plugin {self.plugin.described}"
+
+    @property
+    def short_name(self) -> str:
+        """The shortest name that finds exactly this component."""
+        return self.spec.name if self.bare_name == "reachable" else self.qualified
+
     @property
     def shadowed(self) -> bool:
         """Whether a built-in holds the bare name."""
@@ -212,15 +183,17 @@ class Registered:
 
 
 class Registry:
-    """Everything the loaded plugins registered.
-
-    Plain data: it pickles, and imports a target only when asked.
-    """
+    """The components of the loaded plugins. It pickles, and imports a target only when asked."""
 
     def __init__(self, plugins: Sequence[PluginRecord]) -> None:
         self.plugins = tuple(plugins)
         found = [(kind, spec, plugin) for plugin in self.plugins for kind, spec in plugin.specs]
-        self._all = tuple(self._registered(kind, spec, plugin) for kind, spec, plugin in found)
+        owners: dict[tuple[Kind, str], list[PluginRecord]] = {}
+        for kind, spec, plugin in found:
+            owners.setdefault((kind, spec.name), []).append(plugin)
+        self._all = tuple(
+            _registered(kind, spec, plugin, owners[kind, spec.name]) for kind, spec, plugin in found
+        )
 
     def all(self, kind: Kind) -> tuple[Registered, ...]:
         """Return every component of `kind`, shadowed ones included, built-ins first."""
@@ -234,9 +207,7 @@ class Registry:
         )
 
     def hashes(self, files: Iterable[str]) -> dict[str, str]:
-        """Return the sha256 of plugins of one file by their paths in `files`, which may be those of
-        another machine.
-        """
+        """Return the sha256 of one-file plugins by path; `files` may be on another machine."""
         known = {plugin.distribution: plugin.sha256 for plugin in self.files}
         return {path: known[name] for path in files if (name := path.rpartition("/")[2]) in known}
 
@@ -253,9 +224,7 @@ class Registry:
         return tuple(entry.spec.name for entry in self.all(kind) if entry.bare_name == "reachable")
 
     def has(self, kind: Kind, name: str) -> bool:
-        """Whether `name` is registered; true also for a bare name that `find` refuses as
-        ambiguous.
-        """
+        """Whether `name` is registered, also if `find` refuses it as ambiguous."""
         return bool(self._matching(kind, name))
 
     def find(self, kind: Kind, name: str) -> Registered:
@@ -276,35 +245,23 @@ class Registry:
     def task(self, name: str) -> TaskSpec:
         """Return the spec of the task `name`. Raises `UnknownComponentError`."""
         spec = self.find("task", name).spec
-        if not isinstance(spec, TaskSpec):
-            raise TypeError(f"`{name}` is registered as a task with a `{type(spec).__name__}`")
+        assert isinstance(spec, TaskSpec)  # as `discovery.read_specs` ensures
         return spec
 
     def metric(self, name: str) -> MetricSpec:
         """Return the spec of the metric `name`. Raises `UnknownComponentError`."""
         spec = self.find("metric", name).spec
-        if not isinstance(spec, MetricSpec):
-            raise TypeError(f"`{name}` is registered as a metric with a `{type(spec).__name__}`")
+        assert isinstance(spec, MetricSpec)
         return spec
 
     def target(self, kind: Kind, name: str) -> object:
-        """Import and return what the component's `target` names.
-
-        Raises `UnknownComponentError`, and `PluginError` when the import or the attribute fails.
-        """
+        """Import and return a target. Raises `UnknownComponentError`, `PluginError`."""
         entry = self.find(kind, name)
-        if isinstance(entry.spec, TaskSpec):
-            raise TypeError(
-                f"the task `{name}` has no target: look up its dataset, model, head and metrics"
-            )
+        assert not isinstance(entry.spec, TaskSpec), f"{entry} has no target"
         return _imported(entry, "target", entry.spec.target)
 
     def options_model(self, kind: Kind, name: str) -> type[BaseModel] | None:
-        """Import and return the pydantic model of the component's options, or None when it takes
-        none.
-
-        Raises as `target` does.
-        """
+        """Return the pydantic model of a component's options, or None. Raises as `target` does."""
         entry = self.find(kind, name)
         path = None if isinstance(entry.spec, TaskSpec) else entry.spec.options
         if path is None:
@@ -317,7 +274,7 @@ class Registry:
                 else f"a `{type(model).__name__}`"
             )
             raise PluginError(
-                f"{_whose(entry)}: its options `{path}` are {what}, not a pydantic model class."
+                f"{entry}: its options `{path}` are {what}, not a pydantic model class."
             )
         return model
 
@@ -328,28 +285,9 @@ class Registry:
             [entry for entry in entries if entry.plugin.answers_to(qualifier)] if colon else entries
         )
 
-    def _registered(self, kind: Kind, spec: AnySpec, plugin: PluginRecord) -> Registered:
-        owners = [
-            other
-            for other in self.plugins
-            for other_kind, named in other.specs
-            if (other_kind, named.name) == (kind, spec.name)
-        ]
-        builtin = any(owner.builtin for owner in owners)
-        bare_name: BareName = "shadowed" if builtin else "ambiguous"
-        if plugin.builtin or len(owners) == 1:
-            bare_name = "reachable"
-        qualified = f"{_qualifier(plugin, owners)}:{spec.name}"
-        return Registered(
-            kind=kind, spec=spec, plugin=plugin, qualified=qualified, bare_name=bare_name
-        )
-
     def _unknown(self, kind: Kind, name: str) -> str:
         entries = self.all(kind)
-        available = [
-            entry.spec.name if entry.bare_name == "reachable" else entry.qualified
-            for entry in entries
-        ]
+        available = [entry.short_name for entry in entries]
         hint = did_you_mean(name, [*available, *(entry.qualified for entry in entries)])
         listed = ", ".join(f"`{choice}`" for choice in available) or "none"
         absent = [plugin for plugin in self.plugins if plugin.status != "loaded"]
@@ -367,22 +305,22 @@ class Registry:
         return text
 
 
-def registry_again(recorded: Mapping[str, str]) -> Registry:
-    """Return the registry of this process with the plugins of one file each that a record names, by
-    path, with their sha256.
+def registry_for_record(recorded: Mapping[str, str]) -> Registry:
+    """Return the registry of this process with the one-file plugins that a record names, by path,
+    with their sha256.
 
     Raises `RequestError` for a file that is missing or changed, or that this user neither named nor
     trained with.
     """
-    if plugin_files.name_again(recorded):
-        get_registry.cache_clear()
-    return get_registry()
+    with loading():
+        if plugin_files.add_recorded(recorded):
+            get_registry.cache_clear()
+        return get_registry()
 
 
 @cache
 def get_registry() -> Registry:
-    """Return the registry of this process, built on first use; prints on stderr, a line each and
-    once, which plugins are faulty.
+    """Return the registry of this process; the first call prints a line for each faulty plugin.
 
     Raises `PluginError` when `FTR_STRICT_PLUGINS` is set and a plugin is faulty.
     """
@@ -405,18 +343,16 @@ def get_registry() -> Registry:
 
 
 def print_once(line: str) -> None:
-    """Print a line on stderr, unless this process, or the command that started it, has printed it
-    before.
-    """
-    if line not in _said and not os.environ.get(SAID):
+    """Print a line on stderr, unless this process or the command that started it did before."""
+    if line not in _printed and not os.environ.get(NOTICES_PRINTED):
         show(f"ftr: {line}")
-    _said.add(line)
+    _printed.add(line)
 
 
 def refresh() -> None:
     """Reload one-file plugins that changed on disk, and print which other loaded plugins changed.
 
-    Nothing is loaded again during a training: it continues with the code that it began with.
+    During a training nothing is loaded again: it continues with the code that it began with.
     """
     if not get_registry.cache_info().currsize or is_training():
         return
@@ -435,40 +371,54 @@ def refresh() -> None:
 
 
 def registry_with(files: Iterable[str | Path]) -> Registry:
-    """Return the registry of this process with further plugins of one file each, which it keeps.
+    """Return the registry of this process, and add one-file plugins to it.
 
-    Raises `RequestError` for a file that is not there or cannot be a plugin.
+    Raises `RequestError` for a file that is missing or cannot be a plugin.
     """
     with loading():
-        if plugin_files.name(files):
+        if plugin_files.add(files):
             get_registry.cache_clear()
         refresh()
         return get_registry()
 
 
-def _qualifier(plugin: PluginRecord, owners: Sequence[PluginRecord]) -> str:
-    """Return the shortest qualifier that none of the other owners of the name answers to before
-    `plugin` does.
-    """
-    for qualifier in (plugin.name, plugin.distribution):
-        rivals = [owner for owner in owners if owner is not plugin and owner.answers_to(qualifier)]
-        if not any(rival.builtin or not plugin.builtin for rival in rivals):
-            return qualifier
-    return f"{plugin.distribution}.{plugin.name}"
+def _registered(
+    kind: Kind, spec: AnySpec, plugin: PluginRecord, owners: Sequence[PluginRecord]
+) -> Registered:
+    """Return a component, one of those by that kind and name that the plugins `owners` have."""
+    if plugin.builtin or len(owners) == 1:
+        bare: BareName = "reachable"
+    else:
+        bare = "shadowed" if any(owner.builtin for owner in owners) else "ambiguous"
+    # The shortest qualifier that no other owner answers to before this plugin does.
+    others = [owner for owner in owners if owner is not plugin]
+    qualifier = next(
+        (
+            name
+            for name in (plugin.name, plugin.distribution)
+            if not any(
+                other.answers_to(name) and (other.builtin or not plugin.builtin) for other in others
+            )
+        ),
+        f"{plugin.distribution}.{plugin.name}",
+    )
+    return Registered(
+        kind=kind,
+        spec=spec,
+        plugin=plugin,
+        qualified=f"{qualifier}:{spec.name}",
+        bare_name=bare,
+    )
 
 
-def _imported(entry: Registered, field: str, path: str) -> object:
-    module, _, attributes = path.partition(":")
+def _imported(entry: Registered, field: str, path: str) -> Any:
     try:
-        found: object = import_module(module)
-        for attribute in attributes.split("."):
-            found = getattr(found, attribute)
+        return resolve_name(path)
     except (Exception, SystemExit) as error:
         lacks = f"; {entry.plugin.lacks}" if entry.plugin.lacks else ""
         raise PluginError(
-            f"{_whose(entry)}: its {field} `{path}` cannot be imported: {in_one_line(error)}{lacks}"
+            f"{entry}: its {field} `{path}` cannot be imported: {in_one_line(error)}{lacks}"
         ) from error
-    return found
 
 
 def _is_model(found: object) -> TypeGuard[type[BaseModel]]:
@@ -479,34 +429,25 @@ def _is_model(found: object) -> TypeGuard[type[BaseModel]]:
     )
 
 
-def _whose(entry: Registered) -> str:
-    return f"the {entry.kind} `{entry.spec.name}` of plugin {entry.plugin.described}"
-
-
 MOST = 1000
-"""Files of a package that a class only inherits from: of a larger one, a library, only the module
-is hashed.
-"""
+"""A package with more files is a library: of a class inherited from it, one module is hashed."""
 LARGEST = 1_000_000
 """Bytes of a file that is hashed; of a larger one, such as weights, its size is."""
 
 
 def code_hash(classes: Iterable[type], plugin: PluginRecord | None = None) -> str:
-    """Return a hash of the source of `classes`, of all they inherit from, and of the whole packages
-    of `plugin`.
+    """Return a hash of the source of `classes`, of their base classes, and of the packages of
+    `plugin`.
 
-    Where the plugin changed since this process loaded it, the hash is one of this process alone:
-    other code runs here.
+    If the plugin changed since this process loaded it, the hash is unique to this process: other
+    code runs here.
     """
     own = own_packages(plugin) if plugin is not None else frozenset[str]()
     files = {label: file for name in own for label, file in _package(name).items()}
     for name in {kind.__module__ for one in classes for kind in one.__mro__}:
-        if name.partition(".")[0] not in {*own, *sys.stdlib_module_names}:
-            files.update(
-                {name: Path(str(sys.modules[name].__file__))}
-                if _is_library(name.partition(".")[0])
-                else _package(name)
-            )
+        if _top(name) not in {*own, *sys.stdlib_module_names}:
+            alone = {name: Path(str(sys.modules[name].__file__))}
+            files |= alone if _is_library(_top(name)) else _package(name)
     lines = [f"{label} {_hash(file, *_state(file))}" for label, file in sorted(files.items())]
     if plugin is not None and changed(plugin):
         lines.append(f"changed while process {os.getpid()} of {BEGAN} ran")
@@ -514,11 +455,9 @@ def code_hash(classes: Iterable[type], plugin: PluginRecord | None = None) -> st
 
 
 def changed(plugin: PluginRecord) -> Path | None:
-    """Return a file of Python code of the plugin that changed since this process loaded it, or
-    None.
+    """Return a file of the plugin's code that changed since this process loaded it, or None.
 
-    A plugin of one file is loaded again when it changes; the modules beside it that it imported are
-    not.
+    A one-file plugin is loaded again when it changes; modules that it imported are not.
     """
     loaded = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
     files = {
@@ -533,32 +472,22 @@ def changed(plugin: PluginRecord) -> Path | None:
     )
 
 
-def _package(name: str) -> Mapping[str, Path]:
-    """Return the files of the outermost package of the module `name`, or those beside a module in
-    none, by their names in it.
-    """
-    parts = name.split(".")
-    loaded = [sys.modules.get(".".join(parts[:length])) for length in range(1, len(parts) + 1)]
+def _package(name: str) -> dict[str, Path]:
+    """Return the files of the outermost package of a module, or those beside it, by their names."""
     # Not a namespace package, which has no file: others have modules in it too.
-    found = next(
-        (module for module in loaded if module is not None and getattr(module, "__file__", None)),
-        None,
-    )
+    outer = (sys.modules.get(part) for part in accumulate(name.split("."), "{}.{}".format))
+    found = next((module for module in outer if getattr(module, "__file__", None)), None)
     if found is None:
         return {}
     folders = [Path(folder) for folder in getattr(found, "__path__", ())]
     if not folders:
         return {file.name: file for file in Path(str(found.__file__)).parent.glob("*.py")}
-    walked = [
-        (folder, Path(place), files)
-        for folder in folders
-        for place, _, files in os.walk(folder)
-        if "__pycache__" not in place
-    ]
     return {
-        f"{found.__name__}/{(place / file).relative_to(folder)}": place / file
-        for folder, place, files in walked
-        for file in files
+        f"{found.__name__}/{Path(place, name).relative_to(folder)}": Path(place, name)
+        for folder in folders
+        for place, _, names in os.walk(folder)
+        if "__pycache__" not in place
+        for name in names
     }
 
 

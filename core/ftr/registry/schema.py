@@ -34,9 +34,7 @@ class Column:
     required: bool = True
     separator: str = " "
     given: bool = False
-    """Whether rows that are to be predicted have the column too, though its type is one that is
-    usually learned.
-    """
+    """Whether rows to predict have the column too, though its type is usually learned."""
 
     @property
     def target(self) -> bool:

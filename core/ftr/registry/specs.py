@@ -3,7 +3,8 @@
 They import nothing and pickle.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -14,10 +15,10 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class FrozenMapping(Mapping[str, object]):
-    """A read-only, picklable, hashable mapping; specs turn any mapping given to them into one.
+    """A read-only, picklable, hashable mapping; specs make one of any mapping.
 
-    Lists and mappings among its values are copied on their way in and out: nobody can change what
-    others read.
+    Lists and mappings in it are copied on their way in and out: nobody can change what others
+    read.
     """
 
     __slots__ = ("_items",)
@@ -54,9 +55,8 @@ class ComponentSpec:
     """What every kind has.
 
     `name` matches `[a-z0-9][a-z0-9._-]*`. `target` is `"package.module:attribute"`, imported when
-    the component is first used; what the attribute must be is written in `ftr.registry.protocols`.
-    `options` is the same kind of path, to a pydantic model of the component's options; without it
-    the component takes none.
+    first used; `ftr.registry.protocols` has what it must be. `options` is the same kind of path, to
+    a pydantic model of the component's options; without it the component takes none.
     """
 
     name: str
@@ -128,6 +128,69 @@ SPEC_TYPES: Mapping[Kind, type[AnySpec]] = {
     "metric": MetricSpec,
     "task": TaskSpec,
 }
+
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def fault(spec: AnySpec) -> str | None:
+    """Return why a spec is not legal, or None."""
+    if not isinstance(spec.name, str) or not _NAME.fullmatch(spec.name):
+        return (
+            "its name must be lower-case letters, digits, `.`, `_` and `-`, and start with a "
+            "letter or digit."
+        )
+    for name, is_legal, must in _RULES:
+        if hasattr(spec, name) and not is_legal(value := getattr(spec, name)):
+            return f"`{name}` is {value!r}: it must be {must}."
+    for name in ("defaults", "search_space"):
+        values: Mapping[object, object] = getattr(spec, name, {})
+        for key, value in values.items():
+            if not isinstance(key, str) or not _plain(value):
+                return (
+                    f"`{name}[{key!r}]` is a `{type(value).__name__}`: keys are strings, values "
+                    "numbers, strings, lists or mappings."
+                )
+    return None
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_target(value: object) -> bool:
+    return isinstance(value, str) and bool(_TARGET.fullmatch(value))
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, tuple) and all(map(_is_word, value))
+
+
+def _plain(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _plain(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_plain, value))
+    return value is None or isinstance(value, (str, int, float))
+
+
+_PATH = "a string `package.module:attribute`"
+_RULES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
+    ("summary", _is_text, "a string"),
+    ("target", _is_target, _PATH),
+    ("options", lambda value: value is None or _is_target(value), _PATH),
+    ("columns", _are_names, "a tuple of names"),
+    ("mode", lambda value: value in ("max", "min"), "`max` or `min`"),
+    ("key", lambda value: value is None or _is_text(value), "the name of a score"),
+    *((name, _is_word, "a component's name") for name in ("dataset", "model", "head")),
+    ("metrics", lambda value: bool(value) and _are_names(value), "a tuple of metric names"),
+)
+"""Each field of a spec: whether a value is legal, and what it must be."""
 
 
 PROJECT = "ftr"

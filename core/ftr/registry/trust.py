@@ -18,9 +18,7 @@ from ftr.atomic import locked, replace_file, sha256
 CHECKED = "FTR_TRUST_CHECKED"
 """Set for processes on other machines: the command that started them has checked what it sends."""
 BASES = "FTR_BASES"
-"""Names models, with the separator of `PATH` between, that adapters may be for: a directory, a Hub
-id, or `ID@REVISION`.
-"""
+"""Models that adapters may be for, separated as in `PATH`: a directory, a Hub id, `ID@REVISION`."""
 FILE = "trust.json"
 FORMAT = 1
 _of_process: set[str] = set()
@@ -28,9 +26,7 @@ _of_process: set[str] = set()
 
 
 def config_folder() -> Path | None:
-    """Return the user's own folder: `FTR_CONFIG`, else `ftr` in `XDG_CONFIG_HOME` or `~/.config`;
-    None without a home.
-    """
+    """Return the user's own folder (`FTR_CONFIG`, or `ftr` in `~/.config`); None without a home."""
     own, shared = os.environ.get("FTR_CONFIG"), os.environ.get("XDG_CONFIG_HOME", "")
     try:
         return (

@@ -13,38 +13,45 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from ftr import atomic
 from ftr.atomic import read_json, sha256
-from ftr.data.rows import RejectedRowsError
+from ftr.data.rows import Rejected, RejectedRowsError
 from ftr.errors import ModelError, RequestError, RunError
 from ftr.paths import expanded
 from ftr.terminal import mask
 
-if TYPE_CHECKING:
-    from ftr.data.rows import Rejected
-
-
+RECORD = "run.json"
+SWEEP = "sweep.json"
+BEST = "best"
+"""The directory of a sweep's best run."""
 LOCK = ".lock"
-PATIENCE = 0.5
-"""Seconds to try: whoever looks whether a lock is held holds it for a moment."""
+LOCK_SECONDS = 0.5
+"""How long to try: `is_held` holds the lock for a moment too."""
+REJECTED = "invalid_rows.jsonl"
+REFUSED = "refused_rows.jsonl"
+"""In the output directory: the rows that made the last run or evaluation stop."""
+ERROR_LOG = "error.log"
 
 
 @contextlib.contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    """Hold a directory, by a file in it that is removed in the end.
+def hold(folder: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    """Lock a directory, by a file in it that is removed at the end; wait `seconds` for another
+    holder.
 
     Raises `RequestError` naming process and host when another living process holds it, `RunError`
     when it cannot be written.
     """
     path = folder / LOCK
     holder = json.dumps({"process": os.getpid(), "host": socket.gethostname()})
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         try:
-            held.enter_context(atomic.locked(path, seconds=PATIENCE, holder=holder.encode()))
+            stack.enter_context(atomic.locked(path, seconds=seconds, holder=holder.encode()))
         except TimeoutError:
-            raise RequestError(_refusal(path)) from None
+            raise RequestError(
+                f"`{folder}` is being worked on by {_holder(path)}: wait for it to end, or stop it."
+            ) from None
         except OSError as error:
             raise RunError(f"cannot write `{path}`: {error.strerror or error}.") from error
         try:
@@ -59,33 +66,23 @@ def is_held(folder: Path) -> bool:
     return bool(atomic.is_locked(folder / LOCK))
 
 
-def _refusal(path: Path) -> str:
+def _holder(lock: Path) -> str:
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-        by = f"process {known['process']} on `{known['host']}`"
+        known = json.loads(lock.read_text(encoding="utf-8"))
+        return f"process {known['process']} on `{known['host']}`"
     except (OSError, ValueError, KeyError, TypeError):
-        by = "another process"
-    return f"`{path.parent}` is being worked on by {by}: wait for it to end, or stop it."
-
-
-REJECTED = "invalid_rows.jsonl"
-REFUSED = "refused_rows.jsonl"
-"""In the output directory: the rows for which the data of the last run or evaluation was
-refused.
-"""
+        return "another process"
 
 
 def write_rejected(path: Path, rejected: Sequence[Rejected]) -> None:
-    """Write one JSON object for each row: `place`, `split`, `cause` and the `row` as it was
-    read.
-    """
+    """Write one JSON object per row: `place`, `split`, `cause`, and the `row` as it was read."""
     atomic.write_lines(path, [item.record() for item in rejected])
 
 
 @contextlib.contextmanager
 def refused_rows_kept(folder: Path) -> Iterator[None]:
-    """Write the rows of a `RejectedRowsError` that is raised within to `folder`, and raise it again
-    with the name of the file.
+    """Write the rows of a `RejectedRowsError` raised within to `folder`, and raise it again with
+    the name of the file.
     """
     try:
         yield
@@ -93,23 +90,16 @@ def refused_rows_kept(folder: Path) -> Iterator[None]:
         try:
             write_rejected(folder / REFUSED, error.rejected)
         except RunError:
-            raise error from None  # the folder cannot be written: the causes are in the message
+            raise error from None  # its message has the causes
         message = f"{error}. All {len(error.rejected)} rows are in `{folder / REFUSED}`"
         raise RejectedRowsError(message, error.rejected) from None
-
-
-RECORD = "run.json"
-SWEEP = "sweep.json"
-BEST = "best"
-"""The directory of a sweep that holds its winner, an ordinary run."""
-ERROR_LOG = "error.log"
 
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
     """One run on disk.
 
-    `run.json` is replaced whole at each change, so a crash leaves a readable one.
+    `run.json` is replaced as a whole at each change, so a crash leaves a readable one.
     """
 
     path: Path
@@ -125,12 +115,13 @@ class RunDirectory:
         return self.path / "model"
 
     @classmethod
-    def create(cls, output: str, label: str) -> RunDirectory:
+    def create(cls, output: str, label: str) -> Self:
         """Make `<output>/<time>-<label>-<random>`.
 
-        Raises `RunError` when the place cannot be written to.
+        Raises `RunError` when `output` cannot be written to.
         """
-        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{_safe(label)}-{secrets.token_hex(2)}"
+        safe = "".join(c if c.isalnum() or c in "._" else "-" for c in label).strip("-.")[:40]
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{safe or 'run'}-{secrets.token_hex(2)}"
         path = expanded(output, "`output`:") / name
         try:
             path.mkdir(parents=True)
@@ -145,23 +136,8 @@ class RunDirectory:
 
     @classmethod
     def open(cls, given: str | Path, output: str = "runs") -> RunDirectory:
-        """Find a run by its directory, or by its name (or the start of it) under `output`.
-
-        Raises `RequestError` naming the runs there are when it is not found, or several runs or
-        sweeps are called so.
-        """
-        found = named(given, output)
-        if found is not None and (found / RECORD).is_file():
-            return cls(found)
-        if found is not None:
-            raise RequestError(
-                f"`{given}` is the sweep `{found}`, and no run: its trials are in "
-                f"`{found / 'trials'}`."
-            )
-        known = ", ".join(f"`{run.path}`" for run in all_runs(Path(output))[-5:]) or "none"
-        raise RequestError(
-            f"`{given}` is no run directory: it has no `{RECORD}`. Runs under `{output}`: {known}."
-        )
+        """Find a run as `find` does. Raises `RequestError`."""
+        return cls(find(given, RECORD, output))
 
     def read(self) -> dict[str, Any]:
         """Return the record. Raises `RequestError` when it is damaged."""
@@ -176,63 +152,44 @@ class RunDirectory:
                 f"`{self.record}` is not the record of a run: it has no `status`, `created` and "
                 "`config`."
             )
-        check_types(
-            self.record,
-            record,
-            {
-                "status": str,
-                "created": (int, float),
-                "config": dict,
-                "components": dict,
-                "data": dict,
-            },
-        )
+        types = {"status": str, "created": (int, float), "config": dict}
+        check_types(self.record, record, {**types, "components": dict, "data": dict})
         return record
 
     def write(self, record: dict[str, Any]) -> None:
         """Replace the record."""
-        atomic.write_json(self.path / RECORD, record)
+        atomic.write_json(self.record, record)
 
     def sync(self) -> None:
-        """Return when all files of the run would survive a power cut; before that it is not done.
-
-        Raises `RunError`.
-        """
-        try:
+        """Return when all files of the run would survive a power cut. Raises `RunError`."""
+        with atomic.writing(self.path, "Free space, then resume."):
             atomic.to_disk(self.path)
-        except OSError as error:
-            raise RunError(
-                f"cannot write `{error.filename or self.path}`: {error.strerror or error}. Free "
-                "space, then resume."
-            ) from error
 
     def check_weights(self, *, missing: bool = True) -> None:
-        """Raise `ModelError` naming the first weight file in `model/` that is not the one the
-        record knows by its sha256.
+        """Raise `ModelError` naming the first weight file in `model/` whose sha256 is not that in
+        the record.
 
-        With `missing` false those that are gone are left to who loads them.
+        With `missing` false, a missing file is no error here.
         """
         try:
             known = read_json(self.record)["weights"]
         except (OSError, ValueError, KeyError, TypeError):
-            return  # of an older version, of a run that is not done, or of none
+            return  # of an older version, of an unfinished run, or of no run
         now = weights_of(self.model)
-        for name in sorted(now.keys() | known.keys()) if isinstance(known, dict) else ():
-            if name not in now and not missing:
-                continue
-            if name not in now:
+        for name in sorted({*now, *known}) if isinstance(known, dict) else ():
+            if name in now and now[name] != known.get(name):
+                raise ModelError(
+                    f"`{self.model / name}` is not the file that this run saved: its sha256 "
+                    "differs. Restore it, or train again."
+                )
+            if missing and name not in now:
                 raise ModelError(
                     f"`{self.model}` has no weights `{name}`, which this run saved. Restore the "
                     "file, or train again."
                 )
-            if now[name] != known.get(name):
-                raise ModelError(
-                    f"`{self.model / name}` is not the file that this run saved (its sha256 is "
-                    "another). Restore it, or train again."
-                )
 
     def is_whole(self) -> bool:
-        """Whether the weights are those that the record knows."""
+        """Whether the weights are those in the record."""
         try:
             self.check_weights()
         except ModelError:
@@ -240,8 +197,8 @@ class RunDirectory:
         return True
 
     def check_links(self) -> None:
-        """Raise `RequestError` where something in the directory is a link that leads out of it: it
-        would be written through.
+        """Raise `RequestError` for a link that leads out of the directory: ftr would write through
+        it.
         """
         top = os.path.realpath(self.path)
         for where, folders, files in os.walk(self.path):
@@ -258,7 +215,7 @@ class RunDirectory:
                     )
 
     def keep_traceback(self, error: BaseException) -> Path | None:
-        """Write where an error came from into `error.log` and return that; None where the disk
+        """Write the traceback of an error to `error.log` and return that file; None where the disk
         refuses, which may be the error.
         """
         if not self.path.is_dir():
@@ -279,11 +236,32 @@ def all_runs(output: Path) -> list[RunDirectory]:
     return [RunDirectory(record.parent) for record in sorted(output.glob(f"*/{RECORD}"))]
 
 
-def named(given: str | Path, output: str = "runs") -> Path | None:
-    """Find a run or sweep by its directory, or by its name (or the start of it) under `output`;
-    None: there is none.
+def find(given: str | Path, record: str = RECORD, output: str = "runs") -> Path:
+    """Return the directory of a run (`record` is `RECORD`) or sweep (`SWEEP`), given that directory
+    or its name, or the start of its name, under `output`.
 
-    Raises `RequestError` naming those that it may be where there are several.
+    Raises `RequestError` naming the known ones when there is none, or more than one.
+    """
+    found = named(given, output)
+    if found is not None and (found / record).is_file():
+        return found
+    if found is not None and record == RECORD:
+        raise RequestError(
+            f"`{given}` is the sweep `{found}`, not a run: its trials are in `{found / 'trials'}`."
+        )
+    kind = "run" if record == RECORD else "sweep"
+    there = sorted(expanded(output).glob(f"*/{record}"))[-5:]
+    known = ", ".join(f"`{file.parent}`" for file in there) or "none"
+    raise RequestError(
+        f"`{given}` is not a {kind} directory: it has no `{record}`. {kind.capitalize()}s under "
+        f"`{output}`: {known}."
+    )
+
+
+def named(given: str | Path, output: str = "runs") -> Path | None:
+    """Return the directory of a run or sweep as `find` does; None when there is none.
+
+    Raises `RequestError` naming the matches when there is more than one.
     """
     if not str(given).strip():
         raise RequestError(
@@ -291,55 +269,23 @@ def named(given: str | Path, output: str = "runs") -> Path | None:
             f"under `{output}`."
         )
     path, folder = expanded(given, "run"), expanded(output)
-    if any((path / name).is_file() for name in (RECORD, SWEEP)):
+    if any((path / record).is_file() for record in (RECORD, SWEEP)):
         return path
-    found = sorted(
-        (record.parent, name) for name in (RECORD, SWEEP) for record in folder.glob(f"*/{name}")
-    )
-    matches = [(place, name) for place, name in found if place.name == str(given)]
-    matches = matches or [
-        (place, name) for place, name in found if place.name.startswith(str(given))
-    ]
+    found = sorted(file for record in (RECORD, SWEEP) for file in folder.glob(f"*/{record}"))
+    matches = [file for file in found if file.parent.name == str(given)]
+    matches = matches or [file for file in found if file.parent.name.startswith(str(given))]
     if len(matches) < 2:
-        return matches[0][0] if matches else None
-    kinds = {"runs" if name == RECORD else "sweeps" for _, name in matches}
-    of_kinds = " and ".join(sorted(kinds))
-    known = ", ".join(f"`{place}`" for place, _ in matches[-5:])
+        return matches[0].parent if matches else None
+    kinds = " and ".join(sorted({"runs" if file.name == RECORD else "sweeps" for file in matches}))
+    known = ", ".join(f"`{file.parent}`" for file in matches[-5:])
     raise RequestError(
-        f"`{given}` is the start of several {of_kinds}. {of_kinds.capitalize()} under `{output}`: "
+        f"`{given}` is the start of several {kinds}. {kinds.capitalize()} under `{output}`: "
         f"{known}. Give more of the name."
     )
 
 
-def check_types(path: Path, record: dict[str, Any], types: dict[str, Any]) -> None:
-    """Raise `RequestError` naming the first key of a record whose value is of another type; a key
-    that is missing is none.
-    """
-    for key, wanted in types.items():
-        if key in record and (not isinstance(record[key], wanted) or isinstance(record[key], bool)):
-            raise RequestError(
-                f"`{path}` is damaged: `{key}` is {str(record[key])[:60]!r}. Restore the file."
-            )
-
-
-def weights_of(model: Path) -> dict[str, str]:
-    """Return the sha256 of each weight file of a model directory, those of its members included, by
-    its path there.
-    """
-    return {
-        path.relative_to(model).as_posix(): sha256(path)
-        for path in sorted(model.rglob("*.safetensors"))
-        if path.is_file()
-    }
-
-
-def _safe(label: str) -> str:
-    kept = "".join(c if c.isalnum() or c in "._" else "-" for c in label).strip("-.")
-    return kept[:40] or "run"
-
-
 def run_or_winner(given: str | Path, output: str = "runs") -> RunDirectory:
-    """Find a run as `RunDirectory.open` does; a sweep stands for its winner.
+    """Find a run as `find` does; a sweep stands for its best run.
 
     Raises `RequestError`.
     """
@@ -349,7 +295,29 @@ def run_or_winner(given: str | Path, output: str = "runs") -> RunDirectory:
     best = RunDirectory(found / BEST)
     if not best.record.is_file():
         raise RequestError(
-            f"the sweep `{found}` has no winner yet: go on with `ftr resume {found}`, or name one "
-            "of its `trials`."
+            f"the sweep `{found}` has no best run yet: resume it with `ftr resume {found}`, or "
+            "name one of its `trials`."
         )
     return best
+
+
+def check_types(path: Path, record: dict[str, Any], types: dict[str, Any]) -> None:
+    """Raise `RequestError` naming the first key of a record whose value has another type; keys may
+    be missing.
+    """
+    for key, wanted in types.items():
+        if key in record and (not isinstance(record[key], wanted) or isinstance(record[key], bool)):
+            raise RequestError(
+                f"`{path}` is damaged: `{key}` is {str(record[key])[:60]!r}. Restore the file."
+            )
+
+
+def weights_of(model: Path) -> dict[str, str]:
+    """Return the sha256 of each weight file in a model directory, members included, by its relative
+    path.
+    """
+    return {
+        path.relative_to(model).as_posix(): sha256(path)
+        for path in sorted(model.rglob("*.safetensors"))
+        if path.is_file()
+    }

@@ -28,15 +28,13 @@ if TYPE_CHECKING:
 
 
 READING = ("dataset", "data")
-"""Groups of keys that an evaluation may set; all others are those of the run."""
+"""Groups of keys that an evaluation may set; all others are the run's."""
 CLEANING = ("data.clean", "data.stop_words")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Scores of a model on one split, with its predictions, notes on reading, and rows left out by
-    cause.
-    """
+    """Scores of a model on one split, its predictions, and notes on the data."""
 
     split: str
     rows: int
@@ -57,12 +55,12 @@ def evaluate(
     save_state: bool = False,
     registry: Registry | None = None,
 ) -> Evaluation:
-    """Score the model of `run` with the metrics and the state (threshold) it was kept with.
+    """Score the model of `run` with its own metrics and state (threshold).
 
-    Without settings the rows are those the run held out itself. `dataset=...` scores other data,
-    all rows of it, with the model's own label map. `predictions` is a file to write. With `tune`
-    the state is chosen anew on the validation rows of that data first, and with `save_state` the
-    model keeps it. Raises `DataError`, `ConfigError`, `ModelError`.
+    Without settings the rows are those that the run held out. `dataset=...` scores all rows of
+    other data, with the model's own label map. `predictions` is a file to write. With `calibrate`
+    the state is first chosen on the validation rows of that data, and `save_state` saves it in the
+    model. Raises `DataError`, `ConfigError`, `ModelError`.
     """
     directory = run_or_winner(run)
     record = directory.read()
@@ -84,7 +82,7 @@ def evaluate(
         )
     chosen: Sequence[Row] = rows.splits[name]
     if calibrate:
-        _tune(predictor, rows, name, save_state)
+        _calibrate(predictor, rows, name, save_state)
     predictor.tokens.clear()
     answers = list(predictor.stream(chosen, restore=False))
     rows.notes += remarks(predictor.head, {name: chosen}, predictor.card.metrics)
@@ -95,21 +93,20 @@ def evaluate(
     answers = as_given(predictor.head, chosen, answers, predictor.cleaner)
     if predictions is not None:
         atomic.write_output(predictions, atomic.json_lines(answers))
-    left_out = sum(item.split == name for item in rows.rejected)
     return Evaluation(
         split=name,
         rows=len(chosen),
         scores=scores,
         predictions=answers,
-        rejected=left_out,
+        rejected=sum(item.split == name for item in rows.rejected),
         notes=rows.notes,
         state=predictor.card.state,
     )
 
 
 def _reading(record: dict[str, Any]) -> dict[str, Any]:
-    """Return the record so that its configuration divides the data as the training did:
-    `ensemble=folds` alone names no `cv.folds`.
+    """Return the record with the `cv.folds` of the training, which `ensemble=folds` does not
+    name.
     """
     config: dict[str, Any] = record["config"]
     if record.get("several") != "folds":
@@ -124,9 +121,7 @@ def _reading(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _leave_out_folds(rows: PreparedRows, run: Path, split: str | None) -> None:
-    """Take away the rows that are in a fold: most members of the run were trained on each of
-    them.
-    """
+    """Remove the rows that are in a fold: most members of the run were trained on each of them."""
     if split in ("validation", "train") or "test" not in rows.splits:
         raise DataError(
             f"every row of `{run}` but the test rows is in a fold, and most members were trained "
@@ -151,42 +146,35 @@ def _config(
             )
         if key in CLEANING:
             raise ConfigError(
-                f"`{key}`: what is cleaned from texts is part of the model. Leave the key out, or "
-                "train again to change it."
+                f"`{key}`: the cleaning of texts is part of the model. Leave the key out, or train "
+                "again to change it."
             )
         if not other and key not in ("data.limit_test", "data.limit_validation"):
             raise ConfigError(
-                f"`{key}` would divide the run's own data anew and score rows it was trained on: "
+                f"`{key}` would split the run's own data again and score rows it was trained on: "
                 "give `dataset=` as well."
             )
-    # What is evaluated is the model in the run's folder, on this machine.
-    base = flat(
-        recorded_config(
-            record, file, unused=("model", "compute", "trainer", *(["dataset"] if other else []))
-        )
-    )
+    # This evaluates the model in the run's folder, on this machine.
+    unused = ("model", "compute", "trainer", *(["dataset"] if other else []))
     base = {
         key: value
-        for key, value in base.items()
-        if not key.startswith("trainer.") and not (other and _replaced(key))
+        for key, value in flat(recorded_config(record, file, unused=unused)).items()
+        if not key.startswith("trainer.")
+        and not (other and key.startswith(("dataset", "data.limit")))
     }
     return resolve({**base, **asked}, registry).config, other
 
 
-def _tune(predictor: Predictor, rows: PreparedRows, scored: str, save: bool) -> None:
+def _calibrate(predictor: Predictor, rows: PreparedRows, scored: str, save: bool) -> None:
     if scored == "validation" or "validation" not in rows.splits:
         raise DataError(
-            "`--calibrate` chooses on validation rows and scores others: give both, "
+            "`--calibrate` uses validation rows and scores test rows: give both, "
             "`dataset.validation=` and `dataset.test=`."
         )
-    if not predictor.tune(rows.splits["validation"]):
-        rows.notes.append(f"validation: head `{predictor.card.head}` found nothing to tune")
+    if not predictor.calibrate(rows.splits["validation"]):
+        rows.notes.append(f"validation: head `{predictor.card.head}` found nothing to calibrate")
     if save:
         predictor.save_state()
-
-
-def _replaced(key: str) -> bool:
-    return key.partition(".")[0] == "dataset" or key.startswith("data.limit")
 
 
 def _rows(

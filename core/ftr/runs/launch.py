@@ -8,16 +8,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ftr.cluster.connect import connect
+from ftr.config.schema import ComputeConfig
 from ftr.errors import ConfigError, FtrError, RunError
-from ftr.registry.registry import get_registry
+from ftr.registry.registry import Registry, get_registry
 from ftr.runs.prepare import to_stderr
 from ftr.train.progress import SIGNALS
-
-if TYPE_CHECKING:
-    from ftr.config.schema import ComputeConfig
-
 
 Outcome = dict[str, Any]
 
@@ -27,8 +25,8 @@ RAY_SETTINGS = {
     # Ray Train sends every `print` of a worker to its log, also those that a library meant to
     # capture.
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    # Nothing here acts on the notice that a node will be taken away: what was saved last is gone on
-    # from.
+    # Nothing here acts on the notice that a node will be taken away: training resumes from the last
+    # checkpoint.
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     # These would undo what `quiet_worker` does.
     "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
@@ -57,7 +55,7 @@ def launch(spec: dict[str, Any], compute: ComputeConfig, scratch: str) -> Outcom
         trainer = TorchTrainer(
             train_loop, train_loop_config=spec, scaling_config=ScalingConfig(num_workers=0)
         )
-        return _outcome(trainer.fit())
+        return trainer.fit().return_value  # type: ignore[no-any-return]  # Ray is not checked
     return _fit_workers(spec, compute, scratch)
 
 
@@ -79,69 +77,69 @@ def _fit_workers(
     loop: Callable[..., Outcome] | None = None,
     callbacks: Sequence[Any] = (),
 ) -> Outcome:
-    import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchConfig, TorchTrainer
 
     from ftr.train.session import train_loop
 
-    owned = not ray.is_initialized()
-    # Ray replaces both: SIGTERM when it starts, by one that kills its processes before they are
-    # told, Ctrl-C in `fit`.
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    if owned:
-        from ftr.cluster.connect import connect
-
-        connect(compute, get_registry(), to_stderr, RAY_SETTINGS)
-        if callable(handlers[signal.SIGTERM]):
-            _handle({signal.SIGTERM: handlers[signal.SIGTERM]})
     try:
-        each = worker_resources(compute, 1.0 if loop else None)
-        _check_room(compute, each)
-        cpus, gpus = each["CPU"], each.get("GPU", 0.0)
-        trainer = TorchTrainer(
-            loop or train_loop,
-            train_loop_config={**spec, "threads": max(int(cpus), 1)},
-            scaling_config=ScalingConfig(
-                num_workers=compute.workers, use_gpu=gpus > 0, resources_per_worker=each
-            ),
-            torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
-            # A loop that begins again finds the last checkpoint in the run directory by itself.
-            run_config=RunConfig(
-                name="ftr",
-                storage_path=scratch,
-                failure_config=FailureConfig(max_failures=compute.retries),
-                callbacks=[_own_errors_end_it(), *callbacks],
-            ),
-        )
-        return _outcome(trainer.fit())
+        with connected(compute, get_registry(), to_stderr):
+            each = worker_resources(compute, 1.0 if loop else None)
+            _check_room(compute, each)
+            cpus, gpus = each["CPU"], each.get("GPU", 0.0)
+            trainer = TorchTrainer(
+                loop or train_loop,
+                train_loop_config={**spec, "threads": max(int(cpus), 1)},
+                scaling_config=ScalingConfig(
+                    num_workers=compute.workers, use_gpu=gpus > 0, resources_per_worker=each
+                ),
+                torch_config=TorchConfig(backend="nccl" if gpus else "gloo"),
+                # A loop that begins again finds the last checkpoint in the run directory by itself.
+                run_config=RunConfig(
+                    name="ftr",
+                    storage_path=scratch,
+                    failure_config=FailureConfig(max_failures=compute.retries),
+                    callbacks=[_own_errors_end_it(), *callbacks],
+                ),
+            )
+            return trainer.fit().return_value  # type: ignore[no-any-return]
     except TrainingFailedError as error:
         raise _cause(error) from error
     except SystemExit as left:
-        # What Ray's own handler of Ctrl-C does once the workers are stopped; it leaves that handler
-        # behind as well.
+        # Raised by Ray's own handler of Ctrl-C once the workers are stopped.
         raise KeyboardInterrupt from left
+
+
+@contextlib.contextmanager
+def connected(
+    compute: ComputeConfig,
+    registry: Registry,
+    say: Callable[[str], None],
+    settings: Mapping[str, str] = RAY_SETTINGS,
+) -> Iterator[None]:
+    """Connect to the cluster, or start Ray here, for as long as the context lasts; use an existing
+    connection.
+
+    Afterwards Ctrl-C and SIGTERM have their handlers again: Ray takes SIGTERM when it starts, by
+    one that kills its processes at once, and Ctrl-C in `fit`.
+    """
+    settings = {**RAY_SETTINGS, **settings}
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    owned = not ray.is_initialized()
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        if owned:
+            connect(compute, registry, say, settings)
+            if callable(handlers[signal.SIGTERM]):
+                _handle({signal.SIGTERM: handlers[signal.SIGTERM]})
+        yield
     finally:
         _handle(handlers)
         if owned:
             ray.shutdown()
-
-
-@contextlib.contextmanager
-def signals_kept() -> Iterator[Callable[[], None]]:
-    """Bring the handlers of Ctrl-C and SIGTERM back in the end; what is yielded does so for
-    SIGTERM, which Ray takes when it starts.
-    """
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-
-    def restore() -> None:
-        if callable(handlers[signal.SIGTERM]):
-            _handle({signal.SIGTERM: handlers[signal.SIGTERM]})
-
-    try:
-        yield restore
-    finally:
-        _handle(handlers)
 
 
 def _handle(handlers: Mapping[signal.Signals, Any]) -> None:
@@ -166,22 +164,15 @@ def _own_errors_end_it() -> Any:
         def after_exception(
             self, run_context: object, worker_exceptions: dict[int, Exception]
         ) -> None:
-            own = next(
-                (
-                    cause
-                    for error in worker_exceptions.values()
-                    if (cause := own_error(error)) is not None
-                ),
-                None,
-            )
-            if own is not None:
-                raise own
+            for error in worker_exceptions.values():
+                if (own := own_error(error)) is not None:
+                    raise own
 
     return OwnErrors()
 
 
 def quiet_worker() -> None:
-    """Turn off what Ray Train and torch say in their own processes, where errors come back to the
+    """Turn off the logs of Ray Train and torch in their own processes: errors come back to the
     driver, once.
 
     Names the cluster too: Ray Train's helpers look for one by themselves, and fail where another
@@ -226,11 +217,6 @@ def _check_room(compute: ComputeConfig, each: Mapping[str, float]) -> None:
             )
 
 
-def _outcome(result: Any) -> Outcome:
-    outcome: Outcome = result.return_value
-    return outcome
-
-
 def _cause(error: Exception) -> FtrError:
     """Return a worker's own `FtrError`, or a `RunError` with the first failure's last line."""
     failures = getattr(error, "worker_failures", None) or {
@@ -251,7 +237,6 @@ def own_error(error: BaseException | None) -> FtrError | None:
         if isinstance(error, FtrError):
             return error
         seen.append(error)
-        error = (
-            getattr(error, "cause", None) or getattr(error, "_base_exc", None) or error.__cause__
-        )
+        inner = getattr(error, "cause", None) or getattr(error, "_base_exc", None)
+        error = inner or error.__cause__
     return None

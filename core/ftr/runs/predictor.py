@@ -1,4 +1,4 @@
-"""`ftr.load`: a trained model, ready to predict."""
+"""`ftr.load`: load a trained model for predictions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from ftr.model.folder import FTR_JSON, ModelCard, read_card, write_card
 from ftr.paths import expanded
 from ftr.registry.isolation import ProcessLock, loading
 from ftr.registry.protocols import EncodeSettings
-from ftr.registry.registry import Registry, registry_again
+from ftr.registry.registry import Registry, registry_for_record
 from ftr.runs.directory import RECORD, RunDirectory
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 CHUNK = 2048
-"""Rows that are encoded and answered at a time: bounds memory, whatever the length of the input."""
+"""Rows that are encoded and answered at a time, which bounds memory."""
 
 
 def model_folder(path: str | Path) -> Path:
@@ -42,8 +42,8 @@ def model_folder(path: str | Path) -> Path:
         if (folder / FTR_JSON).is_file():
             if folder != given and not folder.resolve().is_relative_to(given.resolve()):
                 raise ModelError(
-                    f"`{folder}` is a link out of the run, to `{folder.resolve()}`: give that "
-                    "directory itself."
+                    f"`{folder}` is a link to `{folder.resolve()}`, outside the run: give that "
+                    "directory."
                 )
             return folder
     if (given / RECORD).is_file():
@@ -52,7 +52,7 @@ def model_folder(path: str | Path) -> Path:
             record = RunDirectory(given).read()
         if record.get("status") == "done" and record.get("several") == "folds":
             raise ModelError(
-                f"run `{given}` is a cross-validation, which leaves no model of its own: take a "
+                f"run `{given}` is a cross-validation, which leaves no model of its own: give a "
                 f"member, such as `{given / record['members'][record['best_member']]['path']}`, or "
                 "train with `ensemble=folds`."
             )
@@ -68,22 +68,22 @@ def load(
 ) -> Predictor:
     """Load a trained model.
 
-    `path` is a run directory or a model directory; raises `ModelError`, and `RequestError` for a
-    lost plugin file.
-
-    `precision` is fp32 (what plain transformers computes), bf16, fp16 or auto. Threads may call it:
-    one loads at a time.
+    `path` is a run directory or a model directory. `precision` is fp32 (what plain transformers
+    computes), bf16, fp16 or auto. Threads may call it: one loads at a time. Raises `ModelError`,
+    and `RequestError` for a missing plugin file.
     """
     folder = model_folder(path)
     with loading():
         if folder.name == "model":
             RunDirectory(folder.parent).check_weights(missing=False)
-        return Predictor(folder, registry or registry_again(read_card(folder).plugins), precision)
+        return Predictor(
+            folder, registry or registry_for_record(read_card(folder).plugins), precision
+        )
 
 
 class Predictor:
-    """A trained model, or an ensemble, with its head: texts or rows in, predictions out, exactly as
-    the run itself made them.
+    """A trained model, or an ensemble, with its head: it turns texts or rows into the predictions
+    that the run itself made.
 
     Threads may share one: it answers one chunk of rows at a time.
     """
@@ -96,8 +96,8 @@ class Predictor:
         from ftr.train.ensemble import load_engine, member_folders, member_votes
         from ftr.train.hardware import choose_numerics
 
-        # A tokenizer holds how it cuts and pads, and a head may hold anything.
-        self._asked = ProcessLock()
+        # A tokenizer stores how it truncates and pads, and a head may store anything.
+        self._lock = ProcessLock()
         self.folder = folder
         self.card: ModelCard = read_card(folder)
         self.head = make_head(
@@ -111,8 +111,8 @@ class Predictor:
                 f"`max_length` in `{folder / FTR_JSON}` is {self.card.max_length}, and the model "
                 f"takes {longest} tokens."
             )
-        # Each label has a row of weights; too many would be laid out before the weights are found
-        # not to fit.
+        # Each label has a row of weights; too many would exhaust memory before the weights are
+        # found not to fit.
         if 8 * len(self.card.labels) > sum(
             path.stat().st_size for path in folders[0].glob("*.safetensors")
         ):
@@ -123,7 +123,7 @@ class Predictor:
         self.engine = load_engine(folders, self.head, self.card, numerics, member_votes(folder))
         self.cleaner = self.card.cleaner
         self.tokens: Counter[str] = Counter()
-        """What was encoded so far, in tokens: see `ftr.data.encode`."""
+        """The tokens encoded so far: see `ftr.data.encode`."""
         self.settings = EncodeSettings(
             max_length=self.card.max_length,
             stride=self.card.stride,
@@ -141,44 +141,34 @@ class Predictor:
         return list(self.stream(self._checked(rows)))
 
     def stream(self, rows: Iterable[Row], *, restore: bool = True) -> Iterator[Prediction]:
-        """Yield a prediction for each of `rows`, cleaned and such as pass the head's check, a
+        """Yield a prediction for each of `rows`, which are cleaned and pass the head's check, a
         bounded number at a time.
 
-        With `restore` places in a prediction are those in the text as it was given, else those in
-        the cleaned text.
+        With `restore`, positions in a prediction are those in the given text, else those in the
+        cleaned text.
         """
-        chunk: list[Row] = []
-        for row in rows:
-            chunk.append(row)
-            if len(chunk) == CHUNK:
-                yield from self._answer(chunk, restore)
-                chunk = []
-        if chunk:
+        for chunk in _chunks(rows):
             yield from self._answer(chunk, restore)
 
-    def tune(self, rows: Sequence[Row]) -> State:
+    def calibrate(self, rows: Sequence[Row]) -> State:
         """Choose the head's state (a threshold) on `rows`, which have their targets, and use it
         from now on.
         """
-        records = [
-            record
-            for start in range(0, len(rows), CHUNK)
-            for record in self._records(rows[start : start + CHUNK])
-        ]
+        records = [record for chunk in _chunks(rows) for record in self._records(chunk)]
         self.card = replace(self.card, state=self.head.tune(rows, records))
         return self.card.state
 
     def save_state(self) -> None:
-        """Write the present state into the model's `ftr.json`, for all who load it later."""
+        """Write the state into the model's `ftr.json`."""
         write_card(self.folder, self.card)
 
     def _records(self, rows: Sequence[Row]) -> list[list[Any]]:
-        with self._asked:
+        with self._lock:
             return self.engine.records(self._encode(rows))
 
     def _answer(self, rows: Sequence[Row], restore: bool) -> list[Prediction]:
         records = self._records(rows)
-        with self._asked:
+        with self._lock:
             predictions = self.engine.decode(rows, records, self.card.state)
         return as_given(self.head, rows, predictions, self.cleaner) if restore else predictions
 
@@ -197,33 +187,30 @@ class Predictor:
         )
 
     def _checked(self, rows: Iterable[str | Mapping[str, Any]]) -> Iterator[Row]:
-        for number, given in enumerate(rows):
-            raw = {
-                "id": str(number),
-                **(self._from_text(given) if isinstance(given, str) else given),
-            }
-            row, cause = check_row(raw, self.head.schema, str(number), labelled=False)
-            if cause is None:
-                row, cause = self.cleaner.row(row, self.head.schema)
-            cause = cause or self.head.check(row)
-            if cause is not None:
-                raise DataError(
-                    f"row {number}: {cause}. Columns needed: {', '.join(self._inputs())}."
-                )
-            yield row
-
-    def _inputs(self) -> list[str]:
-        return [
+        schema = self.head.schema
+        needed = [
             column.name
-            for column in self.head.schema.columns
+            for column in schema.columns
             if column.required and column.type in ("text", "tokens")
         ]
+        for number, given in enumerate(rows):
+            if isinstance(given, str) and len(needed) != 1:
+                raise DataError(
+                    f"a plain text is not enough for head `{self.card.head}`: give a mapping with "
+                    f"{', '.join(f'`{name}`' for name in needed)}."
+                )
+            columns = {needed[0]: given} if isinstance(given, str) else given
+            raw = {"id": str(number), **columns}
+            row, cause = check_row(raw, schema, str(number), labelled=False)
+            if cause is None:
+                row, cause = self.cleaner.row(row, schema)
+            cause = cause or self.head.check(row)
+            if cause is not None:
+                raise DataError(f"row {number}: {cause}. Columns needed: {', '.join(needed)}.")
+            yield row
 
-    def _from_text(self, text: str) -> dict[str, str]:
-        names = self._inputs()
-        if len(names) != 1:
-            raise DataError(
-                f"a plain text is not enough for head `{self.card.head}`: give a mapping with "
-                f"{', '.join(f'`{n}`' for n in names)}."
-            )
-        return {names[0]: text}
+
+def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    remaining = iter(rows)
+    while chunk := list(islice(remaining, CHUNK)):
+        yield chunk

@@ -6,11 +6,12 @@ import os
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ftr.config.schema import RunConfig
 from ftr.data.encode import (
     BESIDE_RUNS,
     OWN_CACHE,
@@ -23,26 +24,18 @@ from ftr.data.encode import (
 )
 from ftr.data.prepare import prepare_rows
 from ftr.data.read import load_rows
-from ftr.data.rows import HELD_OUT
+from ftr.data.rows import HELD_OUT, Rejected
 from ftr.errors import in_one_line
 from ftr.model.components import check_kind, encode_settings, make_head, make_model
 from ftr.registry.discovery import own_version
-from ftr.registry.protocols import Baselines
-from ftr.registry.registry import get_registry, plugin_errors
+from ftr.registry.protocols import Baselines, EncodeSettings, Head, Model, Row
+from ftr.registry.registry import Registry, get_registry, plugin_errors
 from ftr.runs.directory import refused_rows_kept
 from ftr.runs.report import decimals, number
 from ftr.terminal import show
 from ftr.train.batches import check_weighting, weighting_notes
 from ftr.train.optim import check_splits
 from ftr.train.scoring import Scorer, remarks
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ftr.config.schema import RunConfig
-    from ftr.data.rows import Rejected
-    from ftr.registry.protocols import EncodeSettings, Head, Model, Row
-    from ftr.registry.registry import Registry
 
 
 def to_stderr(line: str) -> None:
@@ -111,7 +104,8 @@ def _prepared(config: RunConfig, registry: Registry) -> Prepared:
             for note, count in split.notes.items()
             if note not in (TOKENS, UNKNOWN)
         ]
-        notes += [note for note in [unknown_note(name, Counter(split.notes))] if note]
+        if unknown := unknown_note(name, Counter(split.notes)):
+            notes.append(unknown)
     return Prepared(
         splits=splits,
         labels=rows.labels,
@@ -128,20 +122,14 @@ def split_lines(prepared: Prepared) -> list[str]:
     """Return one line a split: rows used, examples they became, rows rejected and why."""
     lines = []
     for name, split in prepared.splits.items():
-        examples = (
-            "" if split.feature_count == split.row_count else f" in {split.feature_count} windows"
-        )
+        line = f"{name}: {split.row_count} rows"
+        if split.feature_count != split.row_count:
+            line += f" in {split.feature_count} windows"
         causes = prepared.report["splits"].get(name, {}).get("rejected", {})
-        rejected = (
-            f", {sum(causes.values())} rejected "
-            f"({', '.join(f'{cause}: {n}' for cause, n in causes.items())})"
-            if causes
-            else ""
-        )
-        lines.append(
-            f"{name}: {split.row_count} "
-            f"rows{examples}{rejected}{' (encoded before)' if split.from_cache else ''}"
-        )
+        if causes:
+            shown = ", ".join(f"{cause}: {count}" for cause, count in causes.items())
+            line += f", {sum(causes.values())} rejected ({shown})"
+        lines.append(f"{line} (encoded before)" if split.from_cache else line)
     return lines
 
 
@@ -189,10 +177,10 @@ def with_baselines(
     record: dict[str, Any], config: RunConfig, prepared: Prepared, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Return the record of a run with `baselines` (name -> split -> scores) and `baseline_seconds`,
-    and say what they are.
+    and print them.
 
-    As it is where it has them, with `baselines=false`, where the head gives none, or no split is
-    held out. Where they fail that is said, and fails nothing else.
+    The record stays as it is where it has them, with `baselines=false`, where the head gives none,
+    or no split is held out. Where they fail, a note says so and the run goes on.
     """
     splits = [split for split in HELD_OUT if split in prepared.splits]
     if not config.baselines or not splits or "baselines" in record:
@@ -215,23 +203,20 @@ def with_baselines(
     notes = [str(one.message) for one in warned if one.category is UserWarning]
     for note in notes:
         say(note)
-    record = {**record, "notes": [*record.get("notes", ()), *notes]}
-    seconds = time.monotonic() - began
-    digits = decimals(
-        [
-            one
-            for by_split in scores.values()
-            for found in by_split.values()
-            for one in found.values()
-        ]
-    )
-    shown = splits[-1]
-    told = ", ".join(
-        f"{name} {number(by_split[shown].get(scorer.primary), digits)}"
+    seconds, last = time.monotonic() - began, splits[-1]
+    every = [found for by_split in scores.values() for found in by_split.values()]
+    digits = decimals(value for found in every for value in found.values())
+    shown = ", ".join(
+        f"{name} {number(by_split[last].get(scorer.primary), digits)}"
         for name, by_split in scores.items()
     )
-    say(f"baselines on {shown}, {scorer.primary}: {told} ({seconds:.1f} s)")
-    return {**record, "baselines": scores, "baseline_seconds": seconds}
+    say(f"baselines on {last}, {scorer.primary}: {shown} ({seconds:.1f} s)")
+    return {
+        **record,
+        "notes": [*record.get("notes", ()), *notes],
+        "baselines": scores,
+        "baseline_seconds": seconds,
+    }
 
 
 def _scored(

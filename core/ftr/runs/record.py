@@ -1,4 +1,4 @@
-"""What a run's record states about code: components, plugins and package versions."""
+"""What a run's record says about code: components, plugins and package versions."""
 
 from __future__ import annotations
 
@@ -6,23 +6,18 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ftr.config.resolve import flat
+from ftr.config.schema import RunConfig
 from ftr.errors import RequestError
 from ftr.registry import trust
-from ftr.registry.discovery import own_version
-from ftr.registry.registry import registry_again
-
-if TYPE_CHECKING:
-    from ftr.config.schema import RunConfig
-    from ftr.registry.discovery import PluginRecord
-    from ftr.registry.registry import Registry
-    from ftr.registry.specs import Kind
-
+from ftr.registry.discovery import PluginRecord, own_version
+from ftr.registry.registry import Registry, registry_for_record
+from ftr.registry.specs import Kind
 
 REACHING = (
     "model.trust_remote_code",
@@ -31,9 +26,7 @@ REACHING = (
     "compute.storage",
     "data.cache",
 )
-"""Settings that run code or reach places beyond the run directory, as fields of `trainer.*` may
-too.
-"""
+"""Settings that run code or reach beyond the run directory, as fields of `trainer.*` may too."""
 FROM_PARENT = ("ftr", "command", "origins", "components", "packages")
 PACKAGES = (
     "torch",
@@ -51,7 +44,7 @@ PACKAGES = (
 
 
 def beginning() -> dict[str, Any]:
-    """Return what every record of a run or sweep that begins now opens with."""
+    """Return the first fields of the record of a run or sweep that begins now."""
     return {
         "ftr": own_version(),
         "status": "running",
@@ -62,7 +55,7 @@ def beginning() -> dict[str, Any]:
 
 
 def from_parent(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the record of a member or trial has from that of its run or sweep."""
+    """Return the fields that a member or trial copies from the record of its run or sweep."""
     return {key: record[key] for key in FROM_PARENT if key in record}
 
 
@@ -78,73 +71,82 @@ def package_versions() -> dict[str, str]:
 
 
 def provenance(config: RunConfig, registry: Registry) -> dict[str, Any]:
-    """Return for each component its name, target, and the plugin, distribution and version it came
-    from.
+    """Return for each component its target, and the plugin, distribution and version it came from.
 
-    Every plugin of one file stands there too, with the hash of the file: what else it holds may be
-    searched.
+    One-file plugins are listed too, with their hash: a sweep may use their other components.
     """
     used: list[tuple[Kind, str]] = [
         ("dataset", config.dataset.name),
         ("model", config.model.name),
         ("head", config.head.name),
+        *(("metric", name) for name in config.metrics),
     ]
-    used += [("metric", name) for name in config.metrics]
     if config.task is not None:
         used.append(("task", config.task))
-    files = {f"plugin:{plugin.name}": _from(plugin) for plugin in registry.files}
-    return {f"{kind}:{name}": _origin(registry, kind, name) for kind, name in used} | files
+    found: dict[str, Any] = {}
+    for kind, name in used:
+        found[f"{kind}:{name}"] = {"registered": False}
+        if registry.has(kind, name):
+            entry = registry.find(kind, name)
+            target = getattr(entry.spec, "target", None)
+            found[f"{kind}:{name}"] = {**_plugin(entry.plugin), "target": target}
+    return found | {f"plugin:{plugin.name}": _plugin(plugin) for plugin in registry.files}
+
+
+def _plugin(plugin: PluginRecord) -> dict[str, Any]:
+    origin = {
+        "plugin": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "origin": plugin.origin,
+    }
+    return {**origin, "sha256": plugin.sha256} if plugin.sha256 else origin
 
 
 def recorded_registry(record: Mapping[str, Any]) -> Registry:
-    """Return the registry of this process with the plugins of one file each that a record names.
+    """Return the registry of this process with the one-file plugins that a record names.
 
     Raises `RequestError` for a file that is missing or changed, or that this user neither named nor
     trained with.
     """
     entries = record.get("components")
-    known = (
-        [entry for entry in entries.values() if isinstance(entry, dict)]
-        if isinstance(entries, dict)
-        else []
-    )
-    return registry_again(
-        {str(entry.get("origin")): str(entry["sha256"]) for entry in known if entry.get("sha256")}
+    return registry_for_record(
+        {
+            str(entry.get("origin")): str(entry["sha256"])
+            for entry in (entries.values() if isinstance(entries, dict) else ())
+            if isinstance(entry, dict) and entry.get("sha256")
+        }
     )
 
 
 def remember(
     config: RunConfig, registry: Registry, searched: Mapping[str, Collection[object]] | None = None
 ) -> None:
-    """Trust from now on what this user starts a training with: its plugin files, settings that
-    reach far, the base of adapters.
+    """Trust from now on what this user starts a training with: its plugin files, the settings that
+    reach beyond the run, the base of adapters.
 
     `searched` are the values that a sweep may give to keys, as far as they can be listed.
     """
-    chosen = {trust.plugin(plugin.sha256) for plugin in registry.files}
-    values = {key: [value] for key, value in flat(config).items()} | {
-        key: list(found) for key, found in (searched or {}).items()
-    }
-    chosen |= {
-        trust.setting(key, value)
-        for key, found in values.items()
-        for value in found
-        if _reaches(key, value)
-    }
+    values: dict[str, list[Any]] = {key: [value] for key, value in flat(config).items()}
+    values |= {key: list(found) for key, found in (searched or {}).items()}
+    bases: list[object] = [*trust.named_bases()]
     for name in values["model"]:
-        chosen.add(trust.setting("base", [name, config.model.options]))
-        for revision in values.get("model.revision", [None]):
-            chosen.add(
-                trust.setting(
-                    "base",
-                    [
-                        str(Path(str(name)).resolve()) if Path(str(name)).is_dir() else name,
-                        revision,
-                    ],
-                )
-            )
-    chosen |= {trust.setting("base", base) for base in trust.named_bases()}
-    trust.remember(chosen)
+        folder = Path(str(name))
+        base = str(folder.resolve()) if folder.is_dir() else name
+        bases.append([name, config.model.options])
+        bases += [[base, revision] for revision in values.get("model.revision", [None])]
+    trust.remember(
+        {
+            *(trust.plugin(plugin.sha256) for plugin in registry.files),
+            *(trust.setting("base", base) for base in bases),
+            *(
+                trust.setting(key, value)
+                for key, found in values.items()
+                for value in found
+                if _reaches(key, value)
+            ),
+        }
+    )
 
 
 def check_reach(values: Mapping[str, object], given: Collection[str], place: Path) -> None:
@@ -153,46 +155,23 @@ def check_reach(values: Mapping[str, object], given: Collection[str], place: Pat
 
     Raises `RequestError` naming each with the option that allows it.
     """
-    strange = [key for key in _strange(values) if key not in given]
-    if strange:
-        words = " ".join(f"{key}={_as_word(values[key])}" for key in strange)
+    untrusted = {
+        key: str(value).lower() if isinstance(value, bool) else str(value)
+        for key, value in values.items()
+        if key not in given
+        and _reaches(key, value)
+        and not trust.is_trusted(trust.setting(key, value))
+    }
+    if untrusted:
+        words = " ".join(f"{key}={value}" for key, value in untrusted.items())
         raise RequestError(
-            f"`{place}` sets {', '.join(f'`{key}`' for key in strange)}, which reaches beyond the "
-            "run and which you never trained with. If that is what you want, repeat it: `ftr "
+            f"`{place}` sets {', '.join(f'`{key}`' for key in untrusted)}, which reaches beyond "
+            "the run and which you never trained with. If that is what you want, repeat it: `ftr "
             f"resume {place.parent} {words}`."
         )
 
 
-def _strange(values: Mapping[str, object]) -> Iterator[str]:
-    return (
-        key
-        for key, value in values.items()
-        if _reaches(key, value) and not trust.is_trusted(trust.setting(key, value))
-    )
-
-
 def _reaches(key: str, value: object) -> bool:
-    # Of `trainer.*` numbers do not: a switch, a name, a path or a mapping may.
+    # Numbers of `trainer.*` do not; a switch, a name, a path or a mapping may.
     own = key.startswith("trainer.") and (value is True or not isinstance(value, int | float))
     return (own or key in REACHING) and value not in (None, False, "")
-
-
-def _as_word(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _origin(registry: Registry, kind: Kind, name: str) -> dict[str, Any]:
-    if not registry.has(kind, name):
-        return {"registered": False}
-    entry = registry.find(kind, name)
-    return {**_from(entry.plugin), "target": getattr(entry.spec, "target", None)}
-
-
-def _from(plugin: PluginRecord) -> dict[str, Any]:
-    origin = {
-        "plugin": plugin.name,
-        "distribution": plugin.distribution,
-        "version": plugin.version,
-        "origin": plugin.origin,
-    }
-    return {**origin, "sha256": plugin.sha256} if plugin.sha256 else origin

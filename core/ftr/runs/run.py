@@ -1,4 +1,6 @@
-"""`ftr.run`: one training, from settings to a run directory."""
+"""Work in one directory, from opening its record to closing it: a run of one training here, in
+`ftr.study` the runs of many.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +9,15 @@ import os
 import shlex
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from ftr import atomic
 from ftr.cluster.storage import Storage, checked_storage
-from ftr.config.resolve import Resolved, flat, recorded_config
+from ftr.config.resolve import flat, recorded_config
 from ftr.config.schema import RunConfig
 from ftr.errors import ConfigError, DataError, FtrError, PluginError, RequestError, RunError
 from ftr.paths import expanded
@@ -34,12 +37,219 @@ from ftr.runs.record import beginning, check_reach, package_versions, provenance
 from ftr.runs.report import model_card
 from ftr.terminal import quiet_libraries
 from ftr.train.checkpoint import ATTEMPTS, CHECKPOINTS, attempts, last_step, remove_checkpoints
-from ftr.train.progress import INTERRUPT
 
 Say = Callable[[str], None]
 KEPT = "ftr_traceback_kept"
 MEMBERS = "members"
 """Folder of the runs that a run of several trains."""
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """A finished run: where it lies, what it scored, and its whole record (`run.json`)."""
+
+    path: Path
+    scores: dict[str, Any]
+    record: dict[str, Any]
+
+    @property
+    def model(self) -> Path:
+        """The plain Hugging Face checkpoint."""
+        return self.path / "model"
+
+
+class Job(ABC, Generic[Result]):
+    """Work in one directory, which this process holds: a run, a run of several, or a sweep.
+
+    It is opened, interrupted, closed and resumed in one way; a kind of job says what it reads and
+    what it does. `record` is the content of the JSON file in the directory, `prepared` the data of
+    the first training.
+    """
+
+    directory: RunDirectory
+    record: dict[str, Any]
+    prepared: Prepared
+
+    def __init__(self, config: RunConfig, registry: Registry, say: Say) -> None:
+        self.config, self.registry, self.say = config, registry, say
+
+    def start(self, origins: Mapping[str, str]) -> Result:
+        """Do the work in a new directory; `origins` says where each setting came from.
+
+        A plugin that fails while data is read leaves a directory that can be resumed. A refused
+        request leaves nothing, unless there is a model or a checkpoint already.
+        """
+        check_writable(expanded(self.config.output, "`output`:"))
+        checked_storage(self.config.compute.storage)
+        self.record = self.opening(origins)
+        with self.session():
+            failure: PluginError | None = None
+            try:
+                self.prepared = self.read_data()
+                self.record |= self.data_facts()
+            except PluginError as error:
+                failure = error
+            self.directory = self.create(self.config.task or self.config.head.name)
+            with hold(self.directory.path):
+                try:
+                    with self.attempt():
+                        if failure is not None:
+                            raise failure
+                        return self.work()
+                except RequestError:
+                    if not self.is_resumable():
+                        self.directory.discard()
+                    raise
+
+    def resume(self, directory: RunDirectory, record: dict[str, Any]) -> Result:
+        """Do the rest of the work in the directory of an earlier attempt, which this process holds.
+
+        Raises `DataError` when the data changed since.
+        """
+        self.directory = directory
+        with self.session():
+            with traceback_kept(directory, self.say):
+                self.prepared = self.read_data()
+            self.record = {**self.data_facts(), **reopened(record)}
+            self.check_data()
+            with self.attempt():
+                return self.work()
+
+    @contextlib.contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Keep the traceback of what fails within, write how it ended, and mirror the directory in
+        any case.
+        """
+        try:
+            with traceback_kept(self.directory, self.say):
+                yield
+        except BaseException as error:
+            self.fail(error)
+            raise
+        finally:
+            self.mirror()
+
+    def fail(self, error: BaseException) -> None:
+        """Write into the record how the work ended, and print how to resume it where that is of
+        use.
+        """
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        ending = {
+            "status": status,
+            "finished": time.time(),
+            "error": f"{type(error).__name__}: {error}".removesuffix(": "),
+        }
+        try:
+            self.directory.write({**self.record, **self.progress_facts(), **ending})
+        except RunError as unwritable:
+            self.say(str(unwritable))
+        progress = self.progress()
+        if progress is not None and (status == "interrupted" or self.is_resumable()):
+            self.say(f"{status}{progress}; resume with")
+            self.say(f"  ftr resume {shlex.quote(shown_path(self.directory.path))}")
+
+    def create(self, label: str) -> RunDirectory:
+        """Make the directory."""
+        return RunDirectory.create(self.config.output, label)
+
+    def opening(self, origins: Mapping[str, str]) -> dict[str, Any]:
+        """Return what the record has before anything was read."""
+        return {
+            **beginning(),
+            "config": self.config.model_dump(mode="json"),
+            "origins": dict(origins),
+            "components": provenance(self.config, self.registry),
+            "packages": package_versions(),
+        }
+
+    def session(self) -> contextlib.AbstractContextManager[object]:
+        """Return what has to be up from before data is read to the end."""
+        return contextlib.nullcontext()
+
+    def data_facts(self) -> dict[str, Any]:
+        """Return what the record says of the data."""
+        return found(self.prepared)
+
+    def check_data(self) -> None:
+        """Raise `DataError` where the data is not that of the record."""
+        check_same_data(self.record, self.prepared)
+
+    def is_resumable(self) -> bool:
+        """Whether there is something to resume from."""
+        return is_resumable(self.directory)
+
+    def mirror(self) -> None:
+        """Bring the mirror of the directory in `compute.storage`, if it has one, up to date."""
+        if self.config.compute.storage:
+            Storage.of(self.config.compute.storage).mirror(
+                self.directory.path, self.directory.path.name, exclude=(LOCK, f"{MEMBERS}/*/{LOCK}")
+            )
+
+    @abstractmethod
+    def read_data(self) -> Prepared:
+        """Return the data of the first training, and print what became of it."""
+
+    @abstractmethod
+    def work(self) -> Result:
+        """Do what is not done yet, and close the record."""
+
+    @abstractmethod
+    def progress(self) -> str | None:
+        """Return how far it came, to be printed after the status; None: nothing is printed."""
+
+    def progress_facts(self) -> dict[str, Any]:
+        """Return what the record says of work that did not come to its end."""
+        return {}
+
+
+class Run(Job[RunResult]):
+    """One training."""
+
+    weights: str | None = None
+    """A file with the weight of each training row in the loss."""
+
+    def read_data(self) -> Prepared:
+        """Return the data, and print what became of it."""
+        return prepare_and_report(self.config, self.registry, self.say)
+
+    def resume(self, directory: RunDirectory, record: dict[str, Any]) -> RunResult:
+        """Resume from the last checkpoint."""
+        note_beginning(directory, record)
+        return super().resume(directory, record)
+
+    def work(self) -> RunResult:
+        """Train, score and close."""
+        self.open()
+        with atomic.scratch("ray") as scratch:
+            return self.close(launch(self.spec(), self.config.compute, scratch))
+
+    def open(self) -> None:
+        """Write the record, the rows that were left out, and the baselines."""
+        self.directory.write(self.record)
+        if self.prepared.rejected:
+            write_rejected(self.directory.path / REJECTED, self.prepared.rejected)
+        self.record = with_baselines(self.record, self.config, self.prepared, self.say)
+        self.directory.write(self.record)
+
+    def spec(self, **fields: Any) -> dict[str, Any]:
+        """Return what crosses to the processes of the training; see `session_spec`."""
+        return session_spec(
+            self.directory, self.config, self.prepared, weights=self.weights, **fields
+        )
+
+    def close(self, outcome: Outcome) -> RunResult:
+        """Take the outcome of the training into the record."""
+        return close(self.directory, {**self.record, **outcome})
+
+    def progress(self) -> str | None:
+        """Return the step of the last checkpoint."""
+        step = last_step(self.directory.path)
+        return " before the first checkpoint" if step is None else f" at step {step}"
+
+    def progress_facts(self) -> dict[str, Any]:
+        """Return the attempts so far."""
+        return {"resumed": attempts(self.directory.path)[1:]}
 
 
 def merged(
@@ -62,60 +272,16 @@ def traceback_kept(directory: RunDirectory, say: Say) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        _keep_traceback(directory, error, say)
+        known = isinstance(error, FtrError) and not isinstance(error, PluginError)
+        # A run of several keeps what a member within it has kept already only once.
+        if not known and not hasattr(error, KEPT):
+            log = directory.keep_traceback(error)
+            setattr(error, KEPT, log)
+            if isinstance(error, PluginError):
+                error.log = shown_path(log) if log else ""
+            elif log:
+                say(f"the traceback is in {shown_path(log)}")
         raise
-
-
-def _keep_traceback(directory: RunDirectory, error: Exception, say: Say) -> None:
-    if (isinstance(error, FtrError) and not isinstance(error, PluginError)) or hasattr(error, KEPT):
-        return
-    log = directory.keep_traceback(error)
-    # A run of several keeps what a member within it has kept already only once.
-    setattr(error, KEPT, log)
-    if isinstance(error, PluginError):
-        error.log = shown_path(log) if log else ""
-    elif log:
-        say(f"the traceback is in {shown_path(log)}")
-
-
-def close_failed(
-    directory: RunDirectory, record: dict[str, Any], error: BaseException, say: Say
-) -> None:
-    """Write how a training ended into its record, and print how to resume it where that is of
-    use.
-    """
-    step = last_step(directory.path)
-    status = write_ending(
-        directory, {**record, "resumed": attempts(directory.path)[1:]}, error, say
-    )
-    if status == "interrupted" or step is not None:
-        place = "before the first checkpoint" if step is None else f"at step {step}"
-        say_how_to_resume(directory, f"{status} {place}", say)
-
-
-def write_ending(
-    directory: RunDirectory, record: dict[str, Any], error: BaseException, say: Say
-) -> str:
-    """Write how a training ended into its record, and return the status: `interrupted` or
-    `failed`.
-    """
-    status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-    ending = {
-        "status": status,
-        "finished": time.time(),
-        "error": f"{type(error).__name__}: {error}".removesuffix(": "),
-    }
-    try:
-        directory.write({**record, **ending})
-    except RunError as unwritable:
-        say(str(unwritable))
-    return status
-
-
-def say_how_to_resume(directory: RunDirectory, what: str, say: Say) -> None:
-    """Print `what` became of a run, and the command that resumes it."""
-    say(f"{what}; resume with")
-    say(f"  ftr resume {shlex.quote(shown_path(directory.path))}")
 
 
 def note_beginning(directory: RunDirectory, record: dict[str, Any]) -> None:
@@ -123,89 +289,8 @@ def note_beginning(directory: RunDirectory, record: dict[str, Any]) -> None:
     path = directory.path / CHECKPOINTS / ATTEMPTS
     if not path.is_file():
         path.parent.mkdir(exist_ok=True)
-        atomic.append_line(
-            path,
-            {
-                "time": record.get("created", time.time()),
-                "process": record.get("process"),
-                "step": 0,
-            },
-        )
-
-
-def leave_failed(
-    directory: RunDirectory, record: dict[str, Any], error: Exception, say: Say
-) -> None:
-    """Leave what can be resumed of a run that failed before there was data to train on: its record,
-    and the traceback.
-    """
-    with hold(directory.path):
-        _keep_traceback(directory, error, say)
-        close_failed(directory, record, error, say)
-
-
-@dataclass(frozen=True, slots=True)
-class RunResult:
-    """A finished run: where it lies, what it scored, and its whole record (`run.json`)."""
-
-    path: Path
-    scores: dict[str, Any]
-    record: dict[str, Any]
-
-    @property
-    def model(self) -> Path:
-        """The plain Hugging Face checkpoint."""
-        return self.path / "model"
-
-
-def execute(resolved: Resolved, registry: Registry, say: Say) -> RunResult:
-    """Carry out a resolved configuration: prepare the data, train, and leave the run directory."""
-    config = resolved.config
-
-    def train_and_close(
-        directory: RunDirectory, record: dict[str, Any], prepared: Prepared
-    ) -> RunResult:
-        directory.write(record)
-        if prepared.rejected:
-            write_rejected(directory.path / REJECTED, prepared.rejected)
-        return carry_out(directory, record, config, prepared, say)
-
-    return begin(
-        resolved, registry, say, lambda: prepared_aloud(config, registry, say), train_and_close
-    )
-
-
-def begin(
-    resolved: Resolved,
-    registry: Registry,
-    say: Say,
-    first_rows: Callable[[], Prepared],
-    carry_out: Callable[[RunDirectory, dict[str, Any], Prepared], RunResult],
-) -> RunResult:
-    """Open a new run directory and its record, and carry the run out in it.
-
-    A plugin that fails in `first_rows` leaves a run that can be resumed. A refused request leaves
-    nothing, unless there is a model or a checkpoint already.
-    """
-    config = resolved.config
-    label = config.task or config.head.name
-    with INTERRUPT.listening():
-        check_writable(expanded(config.output, "`output`:"))
-        checked_storage(config.compute.storage)
-        record = opening(resolved, registry)
-        try:
-            prepared = first_rows()
-        except PluginError as error:
-            leave_failed(RunDirectory.create(config.output, label), record, error, say)
-            raise
-        directory = RunDirectory.create(config.output, label)
-        with hold(directory.path):
-            try:
-                return carry_out(directory, {**record, **found(prepared)}, prepared)
-            except RequestError:
-                if not is_resumable(directory):
-                    directory.discard()
-                raise
+        first = {"time": record.get("created", time.time()), "process": record.get("process")}
+        atomic.append_line(path, {**first, "step": 0})
 
 
 def is_resumable(directory: RunDirectory) -> bool:
@@ -216,52 +301,13 @@ def is_resumable(directory: RunDirectory) -> bool:
     )
 
 
-def prepared_aloud(config: RunConfig, registry: Registry, say: Say) -> Prepared:
-    """Prepare the data of a run and say what became of it."""
+def prepare_and_report(config: RunConfig, registry: Registry, say: Say) -> Prepared:
+    """Prepare the data of a run, and print its notes and a line for each split."""
     quiet_libraries()
     prepared = prepare(config, registry)
     for line in (*prepared.notes, *split_lines(prepared)):
         say(line)
     return prepared
-
-
-def carry_out(
-    directory: RunDirectory, record: dict[str, Any], config: RunConfig, prepared: Prepared, say: Say
-) -> RunResult:
-    """Train in `directory`, which this process holds, or resume there, and close the record
-    whatever happens.
-
-    Ctrl-C raises `KeyboardInterrupt` after the command that resumes was printed.
-    """
-    with attempt(directory, config, say, lambda error: close_failed(directory, record, error, say)):
-        record = with_baselines(record, config, prepared, say)
-        directory.write(record)
-        return close(directory, {**record, **train(directory, config, prepared)})
-
-
-@contextlib.contextmanager
-def attempt(
-    directory: RunDirectory, config: RunConfig, say: Say, failed: Callable[[BaseException], None]
-) -> Iterator[None]:
-    """Keep the traceback of what fails within, call `failed` with it, and mirror the directory in
-    any case.
-    """
-    try:
-        with traceback_kept(directory, say):
-            yield
-    except BaseException as error:
-        failed(error)
-        raise
-    finally:
-        mirror(directory, config)
-
-
-def mirror(directory: RunDirectory, config: RunConfig) -> None:
-    """Bring the mirror of the run in `compute.storage`, if it has one, up to date."""
-    if config.compute.storage:
-        Storage.of(config.compute.storage).mirror(
-            directory.path, directory.path.name, exclude=(LOCK, f"{MEMBERS}/*/{LOCK}")
-        )
 
 
 def finish_run(
@@ -328,39 +374,10 @@ def session_spec(
     }
 
 
-def train(
-    directory: RunDirectory, config: RunConfig, prepared: Prepared, weights: str | None = None
-) -> Outcome:
-    """Train in `directory` and return the outcome; `weights` is a file with the weight of each
-    training row.
-    """
-    with atomic.scratch("ray") as scratch:
-        spec = session_spec(directory, config, prepared, weights=weights)
-        return launch(spec, config.compute, scratch)
-
-
-def opening(resolved: Resolved, registry: Registry) -> dict[str, Any]:
-    """Return what the record of a run or sweep has before anything was read."""
-    return {
-        **beginning(),
-        "config": resolved.config.model_dump(mode="json"),
-        "origins": dict(resolved.origins),
-        "components": provenance(resolved.config, registry),
-        "packages": package_versions(),
-    }
-
-
-def reopened(record: Mapping[str, Any], prepared: Prepared) -> dict[str, Any]:
-    """Return the record of a run as a new attempt in this process opens it.
-
-    A run that failed while its data was read has nothing of it yet.
-    """
-    return {
-        **{key: value for key, value in record.items() if key not in ("finished", "error")},
-        "status": "running",
-        "process": os.getpid(),
-        **({} if "data" in record else found(prepared)),
-    }
+def reopened(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record as a new attempt in this process opens it."""
+    known = {key: value for key, value in record.items() if key not in ("finished", "error")}
+    return {**known, "status": "running", "process": os.getpid()}
 
 
 def found(prepared: Prepared | Mapping[str, Any]) -> dict[str, Any]:
@@ -431,11 +448,8 @@ def check_same_data(record: dict[str, Any], prepared: Prepared) -> None:
 
 def result_of(directory: RunDirectory, record: dict[str, Any]) -> RunResult:
     """Return the result of a run that is done."""
-    return RunResult(directory.path, _reported(record), record)
-
-
-def _reported(record: dict[str, Any]) -> dict[str, Any]:
-    return dict(record["scores"].get(record["heldout"], {})) if record["heldout"] else {}
+    scores = record["scores"].get(record["heldout"], {}) if record["heldout"] else {}
+    return RunResult(directory.path, dict(scores), record)
 
 
 def check_writable(output: Path) -> None:

@@ -41,49 +41,54 @@ def importance(
     PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255): how far the values of the better
     configurations are spread otherwise than those of all. Each configuration counts once, by the
     value it is ranked by; where the searcher drew some values more often than others is taken into
-    account. None where it would say nothing: fewer than 8 configurations with a score, fewer than
+    account. None where it means nothing: fewer than 8 configurations with a score, fewer than
     two keys with more than one value, or the same score everywhere.
     """
     scored = [
-        (entry.values, entry.value)
+        entry
         for entry in rank(state.trials.values(), mode)
-        if entry.value is not None
+        if entry.value is not None and space.keys() <= entry.values.keys()
     ]
-    scored = [(values, value) for values, value in scored if space.keys() <= values.keys()]
     columns = {
         key: [
-            _choice(values[key]) if space[key].kind in LISTS else values[key]
-            for values, _ in scored
+            _choice(entry.values[key]) if dimension.kind in LISTS else entry.values[key]
+            for entry in scored
         ]
-        for key in space
+        for key, dimension in space.items()
     }
-    varied = [key for key, column in columns.items() if len(set(column)) > 1]
-    if len(scored) < FEWEST_TRIALS or len(varied) < 2 or len({value for _, value in scored}) < 2:
+    varied = {key: column for key, column in columns.items() if len(set(column)) > 1}
+    values = [entry.value for entry in scored if entry.value is not None]
+    if len(values) < FEWEST_TRIALS or len(varied) < 2 or len(set(values)) < 2:
         return None
-    rows = [{key: columns[key][row] for key in varied} for row in range(len(scored))]
-    scales = {key: _scale(space[key], columns[key]) for key in varied}
-    shares = _shares(rows, [value for _, value in scored], scales, mode)
-    return {**shares, **{key: 0.0 for key in space if key not in shares}}
+    scales = {key: _scale(space[key], column) for key, column in varied.items()}
+    shares = _shares(varied, values, scales, mode)
+    return {**shares, **{key: 0.0 for key in space if key not in varied}}
 
 
 def _shares(
-    rows: Sequence[Mapping[str, Any]], values: Sequence[float], scales: Mapping[str, Any], mode: str
+    columns: Mapping[str, Sequence[Any]],
+    values: Sequence[float],
+    scales: Mapping[str, Any],
+    mode: str,
 ) -> dict[str, float]:
     import optuna
 
+    trials = [
+        optuna.trial.create_trial(
+            params={key: column[row] for key, column in columns.items()},
+            distributions=dict(scales),
+            value=value,
+        )
+        for row, value in enumerate(values)
+    ]
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
-            # It calls itself experimental, and warns of few trials; both are said in the guide.
+            # It calls itself experimental, and warns of few trials; docs/sweeps.md mentions both.
             warnings.simplefilter("ignore")
             study = optuna.create_study(direction="maximize" if mode == "max" else "minimize")
-            for row, value in zip(rows, values, strict=True):
-                study.add_trial(
-                    optuna.trial.create_trial(
-                        params=dict(row), distributions=dict(scales), value=value
-                    )
-                )
+            study.add_trials(trials)
             evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=BETTER_SHARE)
             found = optuna.importance.get_param_importances(study, evaluator=evaluator)
     finally:
@@ -92,7 +97,7 @@ def _shares(
 
 
 def _choice(value: Any) -> str:
-    """Return a choice as text: lists cannot be told apart otherwise, and 1 and True not at all."""
+    """Return a choice as text: lists cannot be hashed, and 1 equals True."""
     return json.dumps(value, sort_keys=True, default=str)
 
 
@@ -104,20 +109,12 @@ def _scale(dimension: Dimension, column: Sequence[Any]) -> Any:
 
     if dimension.kind in LISTS:
         return CategoricalDistribution(
-            tuple(dict.fromkeys([*(_choice(value) for value in dimension.values), *column]))
+            tuple(dict.fromkeys([*map(_choice, dimension.values), *column]))
         )
     # A resumed or population based sweep may hold values from beyond the space.
     low, high = min([dimension.low, *column]), max([dimension.high, *column])
-    log = "log" in dimension.kind
-    return (
-        IntDistribution(low, high, log=log)
-        if dimension.kind in WHOLE
-        else FloatDistribution(low, high, log=log)
-    )
-
-
-FEWEST = 8
-"""Below so many trials the gain of more is anyone's guess."""
+    distribution = IntDistribution if dimension.kind in WHOLE else FloatDistribution
+    return distribution(low, high, log="log" in dimension.kind)
 
 
 def expected_best(values: Sequence[float], mode: str) -> list[float]:
@@ -146,11 +143,11 @@ def expected_gain(values: Sequence[float], mode: str) -> float | None:
     It is the gain of doubling a search of half the size, and it bounds what n/2 more trials would
     bring: the best of a random subset is submodular in the subset, so E[max_k] is concave in k, and
     every further step gains no more than the one before. (In expectation, for trials drawn alike: a
-    searcher that has just learned where to look may gain more.) Never negative; None with fewer
+    searcher that has just found a good region may gain more.) Never negative; None with fewer
     than 8 finite values.
     """
     ordered = _ordered(values, mode)
-    if len(ordered) < FEWEST:
+    if len(ordered) < FEWEST_TRIALS:
         return None
     return max(float(ordered[0]) - _expected_max(ordered, math.ceil(len(ordered) / 2)), 0.0)
 
@@ -169,8 +166,8 @@ def _expected_max(ordered: npt.NDArray[np.float64], k: int) -> float:
     overflows, and what underflows weighs nothing.
     """
     n = len(ordered)
-    places = np.arange(1, n - k + 1, dtype=np.float64)
-    chances = np.cumprod(np.concatenate(([k / n], (n - places - k + 1) / (n - places))))
+    positions = np.arange(1, n - k + 1, dtype=np.float64)
+    chances = np.cumprod(np.concatenate(([k / n], (n - positions - k + 1) / (n - positions))))
     # As distance from the best, so that equal values give exactly that value.
     return float(ordered[0] - chances @ (ordered[0] - ordered[: len(chances)]))
 
@@ -200,17 +197,13 @@ def write_importance(folder: Path, shares: Mapping[str, float], primary: str) ->
     axes.set_yticks(
         range(len(shown)), [_short(key) for key, _ in shown], fontsize=11, parse_math=False
     )
-    axes.set_ylim(-0.6, len(shown) - 0.4)
-    axes.set_xlim(0, max([1e-9, *shares.values()]) * 1.12)
-    axes.tick_params(axis="both", length=0)
-    axes.set_xticks([])
-    axes.spines["bottom"].set_visible(False)
-    _title(
-        axes,
-        f"What decided {_short(primary)}",
-        "share of each parameter in reaching the better half of scores",
+    axes.set(
+        ylim=(-0.6, len(shown) - 0.4), xlim=(0, max([1e-9, *shares.values()]) * 1.12), xticks=[]
     )
-    _save(figure, folder / "importance.png")
+    axes.tick_params(axis="both", length=0)
+    axes.spines["bottom"].set_visible(False)
+    subtitle = "share of each parameter in reaching the better half of scores"
+    _save(figure, axes, f"What decided {_short(primary)}", subtitle, folder / "importance.png")
 
 
 def write_expected(folder: Path, values: Sequence[float], primary: str, mode: str) -> None:
@@ -231,26 +224,13 @@ def write_expected(folder: Path, values: Sequence[float], primary: str, mode: st
         {"primary": primary, "mode": mode, "values": values, "expected_best": curve},
     )
     figure, axes = _canvas()
-    tried = range(1, len(values) + 1)
-    axes.plot(
-        tried,
-        values,
-        "o",
-        color=GREY,
-        alpha=0.55,
-        markersize=6 if len(values) <= 100 else 3,
-        mew=0,
-        label="each configuration",
-    )
-    axes.plot(
-        tried,
-        _best_so_far(values, mode),
-        drawstyle="steps-post",
-        color=GREY,
-        linewidth=1.2,
-        label="best so far",
-    )
-    axes.plot(tried, curve, color=BLUE, linewidth=2.6, label="expected best (any order)")
+    tried, best = range(1, len(values) + 1), max if mode == "max" else min
+    dots = {"alpha": 0.55, "markersize": 6 if len(values) <= 100 else 3, "mew": 0}
+    axes.plot(tried, values, "o", color=GREY, label="each configuration", **dots)
+    so_far = list(itertools.accumulate(values, best))
+    steps = {"drawstyle": "steps-post", "linewidth": 1.2}
+    axes.plot(tried, so_far, color=GREY, label="best so far", **steps)
+    axes.plot(tried, curve, color=BLUE, label="expected best (any order)", linewidth=2.6)
     axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.yaxis.get_major_formatter().set_useOffset(False)
     axes.grid(axis="y", color="#e3e5e8", linewidth=0.8)
@@ -269,12 +249,8 @@ def write_expected(folder: Path, values: Sequence[float], primary: str, mode: st
         borderaxespad=0,
         columnspacing=1.6,
     )
-    _title(axes, "Best score to expect from so many configurations")
-    _save(figure, folder / "expected.png")
-
-
-def _best_so_far(values: Sequence[float], mode: str) -> list[float]:
-    return list(itertools.accumulate(values, max if mode == "max" else min))
+    title = "Best score to expect from so many configurations"
+    _save(figure, axes, title, "", folder / "expected.png")
 
 
 def _canvas() -> tuple[Any, Any]:
@@ -298,27 +274,17 @@ def _canvas() -> tuple[Any, Any]:
     return figure, axes
 
 
-def _title(axes: Any, title: str, subtitle: str = "") -> None:
-    axes.set_title(title, loc="left", fontsize=14, color=INK, pad=26, parse_math=False)
-    axes.text(
-        0,
-        1.025,
-        subtitle,
-        transform=axes.transAxes,
-        fontsize=10.5,
-        color="#5b6168",
-        parse_math=False,
-    )
-
-
 def _short(name: str) -> str:
     return name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[-LONGEST // 2 + 1 :]}"
 
 
-def _save(figure: Any, path: Path) -> None:
+def _save(figure: Any, axes: Any, title: str, subtitle: str, path: Path) -> None:
+    axes.set_title(title, loc="left", fontsize=14, color=INK, pad=26, parse_math=False)
+    style = {"fontsize": 10.5, "color": "#5b6168", "parse_math": False}
+    axes.text(0, 1.025, subtitle, transform=axes.transAxes, **style)
     drawn = io.BytesIO()
     with warnings.catch_warnings():
-        # A letter the font lacks becomes a box; the numbers beside the picture have it.
+        # A letter the font lacks becomes a box; the JSON file beside the picture has it.
         warnings.filterwarnings("ignore", message="Glyph")
         figure.savefig(drawn, format="png")
     atomic.write_bytes(path, drawn.getvalue())

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import io
 import math
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from ftr import atomic
+from ftr.config.schema import RunConfig
 from ftr.errors import PluginError
 from ftr.model.components import make_model
 from ftr.runs.prepare import Prepared, encode_splits
 from ftr.study.ensemble import Finished
-from ftr.study.members import WEIGHTS, Member
 
 Array = npt.NDArray[np.float64]
 Right = npt.NDArray[np.bool_]
@@ -51,18 +52,18 @@ def ending_of(error: float, classes: int) -> str | None:
     return None
 
 
-def write_weights(run: Finished, weights: Array) -> None:
-    """Write the weights of the rows, with mean 1, where the training of a member reads them."""
+def write_weights(path: Path, weights: Array) -> None:
+    """Write the weights of the rows, with mean 1, for the training of a member."""
     content = io.BytesIO()
     np.save(content, weights * len(weights))
-    atomic.write_bytes(run.directory.path / WEIGHTS, content.getvalue())
+    atomic.write_bytes(path, content.getvalue())
 
 
-def right_rows(run: Finished, member: Member, prepared: Prepared) -> Right:
+def right_rows(run: Finished, config: RunConfig, prepared: Prepared) -> Right:
     """Return which training rows a member gets right, in their stored order."""
     from ftr.train.inference import EncodedSplit
 
-    config, head, card = member.config, run.head, run.card
+    head, card = run.head, run.card
     rows = EncodedSplit(*prepared.splits["train"].open()).rows.to_list()
     # Encoded like rows that are predicted, which may differ from rows that are trained on.
     model = make_model(run.registry, config.model, config.train)

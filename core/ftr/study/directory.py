@@ -6,17 +6,16 @@ import json
 import math
 import os
 import time
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ftr import atomic
 from ftr.atomic import read_json
 from ftr.errors import DataError, RequestError, RunError
-from ftr.paths import expanded
-from ftr.runs.directory import BEST, RunDirectory, check_types, hold, named
+from ftr.registry.discovery import own_version
+from ftr.runs.directory import BEST, RunDirectory, check_types, named
 from ftr.runs.directory import RECORD as RUN
 from ftr.runs.directory import SWEEP as RECORD
 from ftr.terminal import masked
@@ -34,7 +33,7 @@ class Journal:
     read.
 
     A process or machine that dies while writing leaves half a line at the end. `read` leaves it out
-    and tells it in `torn`; the next `append` cuts it off first, so a half line never stands in the
+    and keeps it in `torn`; the next `append` cuts it off first, so a half line is never in the
     middle.
     """
 
@@ -52,11 +51,12 @@ class Journal:
         `null`. Raises `RunError` naming the file when the disk refuses; what it took of the line is
         cut off again.
         """
-        text = _json(masked({"event": event, "time": time.time(), **fields}))
+        record = _finite(masked({"event": event, "time": time.time(), **fields}))
+        text = json.dumps(record, ensure_ascii=False, default=_plain)
         line = f"{text}\n".encode()
         try:
             if not self._whole:
-                self._mend()
+                self._cut_torn_end()
             self._write(line, sync=event not in UNSYNCED)
         except OSError as error:
             self._whole = False
@@ -92,7 +92,7 @@ class Journal:
                 )
         return events
 
-    def _mend(self) -> None:
+    def _cut_torn_end(self) -> None:
         """Cut half a line off the end, and make the file and its name in the folder last."""
         if not self.path.exists():
             self.path.touch()
@@ -141,13 +141,6 @@ def _shown(line: bytes) -> str:
     return f"`{text[:60]}…`" if len(text) > 60 else f"`{text}`"
 
 
-def _json(record: Event) -> str:
-    try:
-        return json.dumps(record, ensure_ascii=False, allow_nan=False, default=_plain)
-    except ValueError:
-        return json.dumps(_finite(record), ensure_ascii=False, default=_plain)
-
-
 def _plain(value: Any) -> Any:
     """Turn what JSON does not know into what it does: numbers of numpy and torch, paths."""
     if isinstance(value, Path):
@@ -180,13 +173,11 @@ NEEDED = frozenset({"status", "created", "config", "sweep", "space", "primary", 
 
 
 @dataclass(frozen=True)
-class SweepDirectory:
+class SweepDirectory(RunDirectory):
     """One sweep on disk.
 
     Nothing in it holds an absolute path: it can be moved and resumed elsewhere.
     """
-
-    path: Path
 
     @property
     def record(self) -> Path:
@@ -206,12 +197,12 @@ class SweepDirectory:
         return Journal(self.path / "journal.jsonl")
 
     @classmethod
-    def create(cls, output: str, label: str) -> SweepDirectory:
+    def create(cls, output: str, label: str) -> Self:
         """Make `<output>/<time>-sweep-<label>-<random>` and open its journal.
 
         Raises `RunError` when the place cannot be written to.
         """
-        made = cls(RunDirectory.create(output, f"sweep-{label}").path)
+        made = super().create(output, f"sweep-{label}")
         try:
             (made.path / "trials").mkdir()
             made.journal.append("open", format=FORMAT)
@@ -221,24 +212,6 @@ class SweepDirectory:
                 "with `output=`."
             ) from error
         return made
-
-    @classmethod
-    def open(cls, given: str | Path, output: str = "runs") -> SweepDirectory:
-        """Find a sweep by its directory, or by its name (or the start of it) under `output`.
-
-        Raises `RequestError` naming the sweeps there are when it is not found, or several runs or
-        sweeps are called so.
-        """
-        found = named(given, output)
-        if found is not None and (found / RECORD).is_file():
-            return cls(found)
-        known = (
-            ", ".join(f"`{sweep.path}`" for sweep in all_sweeps(expanded(output))[-5:]) or "none"
-        )
-        raise RequestError(
-            f"`{given}` is no sweep directory: it has no `{RECORD}`. Sweeps under `{output}`: "
-            f"{known}."
-        )
 
     def read(self) -> dict[str, Any]:
         """Return the record.
@@ -255,7 +228,12 @@ class SweepDirectory:
         if not isinstance(record, dict) or "format" not in record:
             raise RequestError(f"`{self.record}` is not the record of a sweep: it has no `format`.")
         if record["format"] != FORMAT:
-            raise RequestError(_other_version(self.record, record))
+            written = record.get("ftr", "unknown")
+            raise RequestError(
+                f"`{self.record}` has format {record['format']}, written by ftr {written}; this is "
+                f"ftr {own_version()}, which reads format {FORMAT}. Resume the sweep with that "
+                f"version (`pip install ftr=={written}`), or start it anew with this one."
+            )
         missing = sorted(NEEDED - record.keys())
         if missing:
             raise RequestError(
@@ -270,19 +248,19 @@ class SweepDirectory:
         atomic.write_json(self.record, {"format": FORMAT, **record})
 
     def events(self) -> list[Event]:
-        """Return what the journal tells.
+        """Return the events of the journal.
 
         Raises `DataError` when it is not that of this sweep: without it trials that ended would be
         trained again.
         """
         events = self.journal.read()
-        told = {event.get("trial") for event in events}
+        known = {event.get("trial") for event in events}
         lost = [
             path.parent.name
             for path in self.path.glob(f"trials/*/{RUN}")
-            if path.parent.name.isdigit() and int(path.parent.name) not in told
+            if path.parent.name.isdigit() and int(path.parent.name) not in known
         ]
-        cause = f"it does not tell of trial {int(min(lost))}, which is there" if lost else None
+        cause = f"it has no event of trial {int(min(lost))}, which is there" if lost else None
         if not events or events[0]["event"] != "open":
             cause = "it does not begin with the event `open`"
         if cause:
@@ -296,25 +274,17 @@ class SweepDirectory:
         """Return the run directory of a trial."""
         return self.path / "trials" / f"{number:04d}"
 
-    def lock(self) -> AbstractContextManager[Any]:
-        """Hold the sweep for this process.
 
-        Raises `RequestError` when another living process drives it.
-        """
-        return hold(self.path)
+def open_directory(given: str | Path, output: str = "runs") -> RunDirectory | SweepDirectory:
+    """Find a run or sweep by its directory, or by its name (or the start of it) under `output`.
+
+    Raises `RequestError` when it is not found, or several runs or sweeps are called so.
+    """
+    found = named(given, output)
+    is_sweep = found is not None and (found / RECORD).is_file()
+    return SweepDirectory(found) if found and is_sweep else RunDirectory.open(given, output)
 
 
 def all_sweeps(output: Path) -> list[SweepDirectory]:
     """Return the sweeps under `output`, oldest first."""
     return [SweepDirectory(record.parent) for record in sorted(output.glob(f"*/{RECORD}"))]
-
-
-def _other_version(path: Path, record: dict[str, Any]) -> str:
-    from ftr.registry.discovery import own_version
-
-    written = record.get("ftr", "unknown")
-    return (
-        f"`{path}` has format {record['format']}, written by ftr {written}; this is ftr "
-        f"{own_version()}, which reads format {FORMAT}. Resume the sweep with that version (`pip "
-        f"install ftr=={written}`), or start it anew with this one."
-    )

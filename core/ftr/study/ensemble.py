@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -107,82 +107,63 @@ class Built:
     members: Sequence[Finished]
     scores: dict[str, Any]
     state: State
-    left_out: dict[int, str] = field(default_factory=dict)
-    tried: dict[int, float] = field(default_factory=dict)
+    left_out: dict[int, str]
+    tried: dict[int, float]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ensemble:
-    """Finished runs that are made one model; a soup takes `ensemble_size` the best first.
+def build_ensemble(
+    folder: Path,
+    members: Sequence[Finished],
+    method: Method,
+    splits: Mapping[str, EncodedSplit],
+    scorer: Scorer,
+    *,
+    targets: Mapping[str, EncodedSplit] | None = None,
+    votes: tuple[float, ...] = (),
+    state: State | None = None,
+) -> Built:
+    """Write `model/` and `predictions/` of an ensemble into `folder`; of a soup the best member is
+    first.
 
-    `splits` are the encoded held-out rows, `targets` gives a split encoded for the loss where that
-    is scored, `votes` has the weight of each member's vote, and `word` is what messages call a
-    member.
+    `splits` are the encoded held-out rows, `targets` the same encoded for the loss where that is
+    scored, `votes` has the weight of each member's vote. Without `state` the head tunes it on the
+    first split. Raises what loading models raises.
     """
+    from ftr.train.ensemble import (
+        average_checkpoints,
+        load_engine,
+        member_folders,
+        score_split,
+        write_ensemble,
+    )
 
-    members: Sequence[Finished]
-    method: Method
-    splits: Mapping[str, EncodedSplit]
-    scorer: Scorer
-    say: Say
-    word: str
-    targets: Callable[[str], EncodedSplit | None] = lambda split: None
-    votes: tuple[float, ...] = ()
-
-    def build(self, folder: Path, state: State | None = None) -> Built:
-        """Write `model/` and `predictions/` into `folder`.
-
-        Without `state` the head tunes it on the first split. Raises what loading models raises.
-        """
-        from ftr.train.ensemble import (
-            average_checkpoints,
-            load_engine,
-            member_folders,
-            score_split,
-            write_ensemble,
+    card, head, losses = members[0].card, members[0].head, targets or {}
+    folders = [member.directory.model for member in members]
+    left_out, tried = dict[int, str](), dict[int, float]()
+    if method == "weights":
+        validation = (splits["validation"], scorer, losses.get("validation"))
+        engine, soup = average_checkpoints(folders, head, card, numerics(), *validation)
+        save_model(folder / MODEL, engine.model, engine.tokenizer, card)
+        for place, member in enumerate(members):
+            if place not in soup.kept:
+                tried[member.number] = soup.tried[place]
+                left_out[member.number] = (
+                    f"with it validation {scorer.primary} is {soup.tried[place]:.4g}, the "
+                    f"soup's {soup.value:.4g}"
+                )
+        members = [members[place] for place in soup.kept]
+    else:
+        write_ensemble(folder / MODEL, folders, [dict(one.about) for one in members], votes)
+        engine = load_engine(member_folders(folder / MODEL), head, card, numerics(), votes)
+    scores: dict[str, Any] = {}
+    for name, split in splits.items():
+        predictions, scores[name], state = score_split(
+            engine, split, scorer, state, losses.get(name)
         )
-
-        card = self.members[0].card
-        folders = [member.directory.model for member in self.members]
-        head, members, tried = self.members[0].head, self.members, dict[int, float]()
-        causes: dict[int, str] = {}
-        if self.method == "weights":
-            validation = self.splits["validation"]
-            engine, soup = average_checkpoints(
-                folders,
-                head,
-                card,
-                numerics(),
-                validation,
-                self.scorer,
-                self.targets("validation"),
-            )
-            save_model(folder / MODEL, engine.model, engine.tokenizer, card)
-            members = [self.members[place] for place in soup.kept]
-            for place, member in enumerate(self.members):
-                if place not in soup.kept:
-                    tried[member.number] = soup.tried[place]
-                    causes[member.number] = (
-                        f"with it validation {self.scorer.primary} is {soup.tried[place]:.4g}, the "
-                        f"soup's {soup.value:.4g}"
-                    )
-        else:
-            described = [dict(member.about) for member in self.members]
-            write_ensemble(folder / MODEL, folders, described, self.votes)
-            engine = load_engine(member_folders(folder / MODEL), head, card, numerics(), self.votes)
-        for number, cause in causes.items():
-            self.say(f"{self.word} {number} is left out of the soup: {cause}")
-        scores: dict[str, Any] = {}
-        for name, split in self.splits.items():
-            predictions, scores[name], state = score_split(
-                engine, split, self.scorer, state, self.targets(name)
-            )
-            atomic.write_lines(
-                folder / PREDICTIONS / f"{name}.jsonl",
-                as_given(engine.head, split.rows, predictions, card.cleaner),
-            )
-        write_card(folder / MODEL, replace(card, state=state or {}))
-        return Built(engine, members, scores, state or {}, causes, tried)
+        lines = as_given(engine.head, split.rows, predictions, card.cleaner)
+        atomic.write_lines(folder / PREDICTIONS / f"{name}.jsonl", lines)
+    write_card(folder / MODEL, replace(card, state=state or {}))
+    return Built(engine, members, scores, state or {}, left_out, tried)
 
 
 def check_ensemble(asked: str | None, config: RunConfig, registry: Registry) -> None:
@@ -205,16 +186,6 @@ def of_weights(asked: str) -> bool:
     return asked.startswith("soup")
 
 
-@dataclass(slots=True)
-class Chosen:
-    """The trials to be joined, the best first, and each better one that was left out, with the
-    cause.
-    """
-
-    members: list[Finished] = field(default_factory=list)
-    left_out: dict[int, str] = field(default_factory=dict)
-
-
 def choose(
     directory: SweepDirectory,
     entries: Sequence[Entry],
@@ -223,97 +194,84 @@ def choose(
     registry: Registry,
     *,
     weights: bool,
-) -> Chosen:
-    """Take the best trial and, in order of rank, up to `most` in all that can be joined with it.
+) -> tuple[list[Finished], dict[int, str]]:
+    """Return the best trial with, in order of rank, up to `most` in all that can be joined with it,
+    and each better one that was left out, with the cause.
 
     Of each configuration the best repeat is asked. With `weights` the architecture must be the same
     as well. `rows` are those of validation.
     """
-    chosen = Chosen()
+    members: list[Finished] = []
+    left_out: dict[int, str] = {}
     for entry in entries:
-        if entry.value is None or not entry.finished:
+        if entry.value is None or not entry.finished or len(members) == most:
             continue
-        member = Finished(
-            entry.trial,
-            RunDirectory(directory.trial_path(entry.trial)),
-            registry,
-            {"trial": entry.trial, "value": entry.value, "values": dict(entry.values)},
-        )
-        cause = _why_apart(chosen.members[0] if chosen.members else None, member, rows, weights)
-        if cause is not None:
-            chosen.left_out[entry.trial] = cause
-            continue
-        chosen.members.append(member)
-        if len(chosen.members) == most:
-            break
-    return chosen
+        about = {"trial": entry.trial, "value": entry.value, "values": dict(entry.values)}
+        run = RunDirectory(directory.trial_path(entry.trial))
+        member = Finished(entry.trial, run, registry, about)
+        best = members[0] if members else None
+        cause = next(_differences(best, member, rows, weights), None)
+        if cause is None:
+            members.append(member)
+        else:
+            left_out[entry.trial] = cause
+    return members, left_out
 
 
-def _why_apart(
+COMPARED = {
+    "head": "head",
+    "labels": "labels",
+    "max_length": "max_length",
+    "stride": "stride",
+    "data.clean": "clean",
+    "data.stop_words": "stop_words",
+}
+"""What members must agree on: the setting, and its field in the card of a model."""
+
+
+def _differences(
     best: Finished | None, member: Finished, rows: Sequence[Row], weights: bool
-) -> str | None:
+) -> Iterator[str]:
+    """Yield why a trial cannot be joined with the best one, cheap causes first."""
     if not (member.directory.model / FTR_JSON).is_file():
-        return "it kept no model (`train.keep=last` keeps none of a trial that was stopped)"
+        yield "it kept no model (`train.keep=last` keeps none of a trial that was stopped)"
     if not member.directory.is_whole():
-        return "its weights are not those it was trained to"
-    return (
-        None
-        if best is None
-        else _other_rows(best, member)
-        or _other_reading(best, member, rows)
-        or _other_kind(best, member, weights)
-    )
-
-
-def _other_rows(best: Finished, member: Finished) -> str | None:
+        yield "its weights are not those it was trained to"
+    if best is None:
+        return
     mine, theirs = (one.record["data"]["splits"] for one in (best, member))
     for name in HELD_OUT:
         if mine.get(name, {}).get("sha256") != theirs.get(name, {}).get("sha256"):
-            return f"its {name} rows are others"
-    return None
-
-
-def _other_reading(best: Finished, member: Finished, rows: Sequence[Row]) -> str | None:
-    for name, mine, theirs in (
-        ("head", best.card.head, member.card.head),
-        ("labels", best.card.labels, member.card.labels),
-        ("max_length", best.card.max_length, member.card.max_length),
-        ("stride", best.card.stride, member.card.stride),
-        ("data.clean", list(best.card.clean), list(member.card.clean)),
-        ("data.stop_words", best.card.stop_words, member.card.stop_words),
-    ):
-        if mine != theirs:
-            return f"its `{name}` is {theirs!r}, not {mine!r}"
+            yield f"its {name} rows are different"
+    for setting, field in COMPARED.items():
+        one, other = getattr(best.card, field), getattr(member.card, field)
+        if one != other:
+            yield f"its `{setting}` is {other!r}, not {one!r}"
     if _tokenizer(best) != _tokenizer(member):
-        return "its tokenizer is another"
+        yield "its tokenizer is different"
     if best.card.head_options != member.card.head_options and best.features(
         rows[:ROWS]
     ) != member.features(rows[:ROWS]):
-        return f"its options of head `{member.card.head}` make other features of a row"
-    return None
-
-
-def _other_kind(best: Finished, member: Finished, weights: bool) -> str | None:
+        yield f"its options of head `{member.card.head}` make other features of a row"
     if weights:
         from ftr.train.ensemble import architecture_difference
 
-        return architecture_difference(best.directory.model, member.directory.model)
-    mine, theirs = (_model_type(one) for one in (best, member))
-    return None if mine == theirs else f"its model is a `{theirs}`, not a `{mine}`"
-
-
-def _model_type(member: Finished) -> str:
-    return str(settings_of(member.directory.model).get("model_type"))
+        cause = architecture_difference(best.directory.model, member.directory.model)
+        if cause is not None:
+            yield cause
+        return
+    kind, other_kind = (
+        settings_of(one.directory.model).get("model_type") for one in (best, member)
+    )
+    if kind != other_kind:
+        yield f"its model is a `{other_kind}`, not a `{kind}`"
 
 
 def _tokenizer(member: Finished) -> list[Any]:
     """Return what decides the tokens of a text: how the last call cut and padded is none of it."""
     tokenizer = Pretrained(str(member.directory.model)).tokenizer()
-    state = {
-        **json.loads(tokenizer.backend_tokenizer.to_str()),
-        "truncation": None,
-        "padding": None,
-    }
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state |= {"truncation": None, "padding": None}
     return [type(tokenizer).__name__, state, tokenizer.special_tokens_map]
 
 
@@ -347,10 +305,9 @@ def add_ensemble(
     """
     try:
         summary = _of_trials(directory, entries, asked, ranked, registry, say)
-    except FtrError as error:
-        summary = {"asked": asked, "cause": str(error)}
     except Exception as error:
-        summary = {"asked": asked, "cause": f"{type(error).__name__}: {error}"}
+        kind = "" if isinstance(error, FtrError) else f"{type(error).__name__}: "
+        summary = {"asked": asked, "cause": f"{kind}{error}"}
     if "cause" in summary:
         say(f"no ensemble was made (`ensemble={asked}`): {summary['cause']}")
     return summary
@@ -377,51 +334,60 @@ def _of_trials(
     splits = held_out(prepared)
     most = int(asked.removeprefix("top").removeprefix("soup"))
     rows = splits["validation"].rows.to_list()
-    chosen = choose(directory, entries, most, rows, registry, weights=of_weights(asked))
-    for trial, cause in chosen.left_out.items():
+    members, left_out = choose(directory, entries, most, rows, registry, weights=of_weights(asked))
+    for trial, cause in left_out.items():
         say(f"trial {trial} is left out of the ensemble: {cause}")
-    count = len(chosen.members)
-    if count < 2:
-        cause = f"it takes 2 finished trials that can be joined, and there is {count or 'none'}"
+    numbers = [member.number for member in members]
+    if len(members) < 2:
+        cause = (
+            f"it takes 2 finished trials that can be joined, and there is {len(members) or 'none'}"
+        )
         return {"asked": asked, "cause": cause}
-    if count < most:
-        say(f"`ensemble={asked}`: only {count} finished trials can be joined")
+    if len(members) < most:
+        say(f"`ensemble={asked}`: only {len(members)} finished trials can be joined")
     scorer = Scorer.of(registry, best["config"]["metrics"], ranked)
-
-    def targets(name: str) -> EncodedSplit | None:
-        if not scorer.loss:
-            return None
-        from ftr.train.inference import EncodedSplit
-
-        first = chosen.members[0]
-        tokenizer = Pretrained(str(first.directory.model)).tokenizer()
-        given = splits[name].rows.to_list()
-        return EncodedSplit(
-            *encode_targets(registry, config, first.head, tokenizer, first.card, given).open()
-        )
-
     target = RunDirectory(directory.path / FOLDER)
-    record = _known(target, asked, chosen)
+    record = _known(target, asked, numbers)
     if record is None:
-        ensemble = Ensemble(
-            members=chosen.members,
-            method="weights" if of_weights(asked) else "outputs",
-            splits=splits,
-            scorer=scorer,
-            say=say,
-            word="trial",
-            targets=targets,
-        )
-        say(f"joining trials {', '.join(map(str, _numbers(chosen.members)))}")
-        with atomic.new_folder(target.path) as fresh:
-            made = RunDirectory(fresh)
+        say(f"joining trials {', '.join(map(str, numbers))}")
+        targets = _targets(config, members[0], splits) if scorer.loss else None
+        with atomic.new_folder(target.path) as folder:
+            began = time.time()
+            method: Method = "weights" if of_weights(asked) else "outputs"
+            built = build_ensemble(folder, members, method, splits, scorer, targets=targets)
+            for trial, cause in built.left_out.items():
+                say(f"trial {trial} is left out of the soup: {cause}")
+            about = {
+                "asked": asked,
+                "method": method,
+                "members": [member.number for member in built.members],
+                "configurations": [dict(member.about) for member in built.members],
+                "candidates": numbers,
+                "left_out": {**left_out, **built.left_out},
+                "alone": {"trial": best["trial"], "scores": best["scores"]},
+            }
             record = {
-                **_build(ensemble, made, asked, best, chosen.left_out),
+                **_record(built, folder, scorer, best, began),
+                "ensemble": about,
                 "sweep": directory.path.name,
             }
-            made.write(record)
-            atomic.write_text(made.path / "README.md", model_card(record))
+            RunDirectory(folder).write(record)
+            atomic.write_text(folder / "README.md", model_card(record))
     return _summary(record, scorer)
+
+
+def _targets(
+    config: RunConfig, member: Finished, splits: Mapping[str, EncodedSplit]
+) -> dict[str, EncodedSplit]:
+    """Return the held-out rows encoded for the loss."""
+    from ftr.train.inference import EncodedSplit
+
+    tokenizer = Pretrained(str(member.directory.model)).tokenizer()
+    encoding = (member.registry, config, member.head, tokenizer, member.card)
+    return {
+        name: EncodedSplit(*encode_targets(*encoding, split.rows.to_list()).open())
+        for name, split in splits.items()
+    }
 
 
 def held_out(prepared: Prepared) -> dict[str, EncodedSplit]:
@@ -435,49 +401,35 @@ def held_out(prepared: Prepared) -> dict[str, EncodedSplit]:
     }
 
 
-def _known(target: RunDirectory, asked: str, chosen: Chosen) -> dict[str, Any] | None:
+def _known(target: RunDirectory, asked: str, candidates: list[int]) -> dict[str, Any] | None:
     """Return the record of the ensemble that was built before, if it is what would be built now."""
     if not target.record.is_file():
         return None
     record = target.read()
     about = record["ensemble"]
-    same = (about["asked"], about["candidates"]) == (asked, _numbers(chosen.members))
+    same = (about["asked"], about["candidates"]) == (asked, candidates)
     return record if same and target.is_whole() else None
 
 
-def _build(
-    ensemble: Ensemble,
-    fresh: RunDirectory,
-    asked: str,
-    best: dict[str, Any],
-    left_out: Mapping[int, str],
+def _record(
+    built: Built, folder: Path, scorer: Scorer, best: dict[str, Any], began: float
 ) -> dict[str, Any]:
-    began = time.time()
-    built = ensemble.build(fresh.path)
     models = (built.engine.model, *built.engine.others)
+    now = time.time()
     return {
         **{key: best[key] for key in FROM_BEST if key in best},
         "status": "done",
         "created": began,
-        "finished": time.time(),
-        "seconds": time.time() - began,
+        "finished": now,
+        "seconds": now - began,
         "heldout": "test" if "test" in built.scores else "validation",
-        "primary": ensemble.scorer.primary,
-        "mode": ensemble.scorer.mode,
+        "primary": scorer.primary,
+        "mode": scorer.mode,
         "scores": built.scores,
         "state": built.state,
-        "weights": weights_of(fresh.model),
+        "weights": weights_of(folder / MODEL),
         "numerics": asdict(numerics()),
         "parameters": sum(p.numel() for model in models for p in model.parameters()),
-        "ensemble": {
-            "asked": asked,
-            "method": ensemble.method,
-            "members": _numbers(built.members),
-            "configurations": [dict(member.about) for member in built.members],
-            "candidates": _numbers(ensemble.members),
-            "left_out": {**left_out, **built.left_out},
-            "alone": {"trial": best["trial"], "scores": best["scores"]},
-        },
     }
 
 
@@ -496,7 +448,3 @@ def _summary(record: dict[str, Any], scorer: Scorer) -> Summary:
         "alone": alone,
         "better": scorer.better(scores["validation"], alone["validation"]),
     }
-
-
-def _numbers(members: Sequence[Finished]) -> list[int]:
-    return [member.number for member in members]

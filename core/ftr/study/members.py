@@ -6,10 +6,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,22 +17,16 @@ from ftr.data.encode import data_key
 from ftr.errors import ConfigError
 from ftr.registry.protocols import Combines, Head, State, Votes
 from ftr.registry.registry import Registry
-from ftr.runs.directory import REJECTED, RunDirectory, hold, write_rejected
-from ftr.runs.prepare import Prepared, prepare, with_baselines
-from ftr.runs.record import beginning, from_parent
+from ftr.runs.directory import RunDirectory
+from ftr.runs.prepare import Prepared, prepare
 from ftr.runs.report import decimals
 from ftr.runs.report import number as as_number
 from ftr.runs.run import (
     MEMBERS,
     Say,
-    attempt,
-    check_same_data,
-    note_beginning,
-    reopened,
-    write_ending,
 )
-from ftr.study.ensemble import MODEL, PREDICTIONS, Ensemble, Finished, Method, held_out
-from ftr.train.checkpoint import attempts, link_files
+from ftr.study.ensemble import MODEL, PREDICTIONS, Finished, Method, build_ensemble, held_out
+from ftr.train.checkpoint import link_files
 from ftr.train.hardware import describe_hardware
 from ftr.train.scoring import Scorer
 
@@ -47,13 +39,13 @@ DEFAULT_MEMBERS, DEFAULT_FOLDS = 3, 5
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One training of several: its number, its own configuration, and what sets it apart (`seed`,
+    """One training of several: its number, its own configuration, and what varies (`seed`,
     `fold`, `bootstrap`).
     """
 
     number: int
     config: RunConfig
-    apart: dict[str, int]
+    varied: dict[str, int]
 
     @property
     def path(self) -> str:
@@ -64,7 +56,7 @@ class Member:
         """Return what a person calls it: `member 1 (seed 1)`."""
         return (
             f"member {self.number} "
-            f"({', '.join(f'{key} {value}' for key, value in self.apart.items())})"
+            f"({', '.join(f'{key} {value}' for key, value in self.varied.items())})"
         )
 
 
@@ -104,17 +96,17 @@ def plan_of(config: RunConfig) -> Plan:
 
     Member i trains with the seed `seed` + i, except on folds, which share the seed; bootstrap
     samples are drawn with the seed `data.seed` + i. The members of a soup share `init_seed`:
-    weights that began apart have no mean of use.
+    weights that began differently have no mean of use.
     """
     kind, count = _kind(config)
     members = []
     for number in range(count):
-        apart: dict[str, int] = {"seed": config.seed + number}
+        varied: dict[str, int] = {"seed": config.seed + number}
         if kind == "folds":
-            apart = {"fold": number}
+            varied = {"fold": number}
         if kind == "bagging":
-            apart["bootstrap"] = config.data.seed + number
-        members.append(Member(number, _alone(config, number, apart, count), apart))
+            varied["bootstrap"] = config.data.seed + number
+        members.append(Member(number, _alone(config, number, varied, count), varied))
     otherwise: Method | None = None if config.ensemble is None else "outputs"
     return Plan(kind, JOINED.get(kind, otherwise), members)
 
@@ -157,29 +149,26 @@ def _kind(config: RunConfig) -> tuple[Kind, int]:
     )
 
 
-def _alone(config: RunConfig, number: int, apart: dict[str, int], count: int) -> RunConfig:
+def _alone(config: RunConfig, number: int, varied: dict[str, int], count: int) -> RunConfig:
     """Return the configuration of one member: what `ftr run` would be given to train it alone."""
     values: dict[str, Any] = {
         "seeds": 1,
         "ensemble": None,
         "boosting": None,
         "ensemble_size": None,
-        "seed": apart.get("seed", config.seed),
+        "seed": varied.get("seed", config.seed),
         # Of the same rows once is enough.
-        "baselines": config.baselines and (number == 0 or "fold" in apart),
+        "baselines": config.baselines and (number == 0 or "fold" in varied),
         # The whole run is mirrored, its members within.
         "compute": config.compute.model_copy(update={"storage": None}),
     }
     if config.ensemble == "soup":
         values["init_seed"] = config.weights_seed
-    if "fold" in apart:
-        values["cv"] = CvConfig(folds=count, fold=apart["fold"])
-    if "bootstrap" in apart:
-        values["data"] = config.data.model_copy(update={"bootstrap": apart["bootstrap"]})
+    if "fold" in varied:
+        values["cv"] = CvConfig(folds=count, fold=varied["fold"])
+    if "bootstrap" in varied:
+        values["data"] = config.data.model_copy(update={"bootstrap": varied["bootstrap"]})
     return RunConfig.model_validate(config.model_copy(update=values).model_dump(mode="json"))
-
-
-WEIGHTS = "weights.npy"
 
 
 @dataclass(slots=True)
@@ -201,19 +190,6 @@ class Data:
         return self.known[key]
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A member under way: its directory, which this process holds, the record it began with, its
-    rows, and the rows' weights.
-    """
-
-    member: Member
-    directory: RunDirectory
-    record: dict[str, Any]
-    prepared: Prepared
-    weights: str | None
-
-
 def member_directory(run: RunDirectory, member: Member) -> RunDirectory:
     """Return the run directory of a member, which may not be there yet."""
     return RunDirectory(run.path / MEMBERS / str(member.number))
@@ -232,48 +208,6 @@ def done_record(run: RunDirectory, member: Member) -> dict[str, Any] | None:
     return record
 
 
-@contextmanager
-def opened(
-    run: RunDirectory, parent: Mapping[str, Any], member: Member, data: Data, say: Say
-) -> Iterator[Opened]:
-    """Make the directory of a member, or reopen the one of an earlier attempt, hold it, and close
-    its record if it fails within; `parent` is the record of the run.
-
-    Raises `DataError` when the rows are not those of the earlier attempt.
-    """
-    directory = member_directory(run, member)
-    directory.path.mkdir(parents=True, exist_ok=True)
-    with hold(directory.path):
-        known = directory.read() if directory.record.is_file() else None
-        prepared = data.of(member.config)
-        if known is not None:
-            check_same_data(known, prepared)
-            note_beginning(directory, known)
-        own = {
-            **from_parent(parent),
-            "config": member.config.model_dump(mode="json"),
-            "member": {"of": run.path.name, "number": member.number, **member.apart},
-        }
-        record = reopened({**(known or beginning()), **own}, prepared)
-        record = with_baselines(record, member.config, prepared, say)
-        directory.write(record)
-        if prepared.rejected:
-            write_rejected(directory.path / REJECTED, prepared.rejected)
-
-        def failed(error: BaseException) -> None:
-            write_ending(directory, {**record, "resumed": attempts(directory.path)[1:]}, error, say)
-
-        weights = directory.path / WEIGHTS
-        with attempt(directory, member.config, say, failed):
-            yield Opened(
-                member,
-                directory,
-                record,
-                prepared,
-                str(weights.resolve()) if weights.is_file() else None,
-            )
-
-
 Record = Mapping[str, Any]
 Summary = dict[str, dict[str, dict[str, float | None]]]
 
@@ -282,7 +216,7 @@ def entry(member: Member, record: Record | None) -> dict[str, Any]:
     """Return what the record of the run says of a member; without `record`, of one that is not
     done.
     """
-    known: dict[str, Any] = {"path": member.path, **member.apart, "status": "waiting"}
+    known: dict[str, Any] = {"path": member.path, **member.varied, "status": "waiting"}
     if record is None:
         return known
     told = {
@@ -316,9 +250,9 @@ def _of(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None
     return found
 
 
-def in_words(record: Record) -> str:
-    """Return how a member that is done scored, and its seconds: `validation accuracy 0.8712, test
-    accuracy 0.8650, 34 s`.
+def scored(record: Record) -> str:
+    """Return the scores of a member that is done, and its seconds: `validation accuracy 0.8712,
+    test accuracy 0.8650, 34 s`.
     """
     primary = record["primary"]
     shown = [
@@ -336,72 +270,59 @@ def _is_number(value: Any) -> bool:
 OF_MACHINE = ("numerics", "parameters", "trainable_parameters", "workers")
 
 
-@dataclass(frozen=True)
-class Whole:
-    """What the members of a run make together: `model/`, `predictions/` and scores.
+class Combined:
+    """What is made of the members of a run: `model/`, `predictions/` and scores.
 
-    `done` has the records of the members by number, in order.
+    `done` has the records of the members by number.
     """
 
-    run: RunDirectory
-    plan: Plan
-    done: Mapping[int, dict[str, Any]]
-    data: Data
-    scorer: Scorer
-    registry: Registry
-    say: Say
-
-    @cached_property
-    def members(self) -> list[Member]:
-        """The members that are done."""
-        return [member for member in self.plan.members if member.number in self.done]
-
-    @cached_property
-    def runs(self) -> list[Finished]:
-        """Their runs."""
-        return [finished_run(self.run, member, self.registry) for member in self.members]
-
-    @cached_property
-    def records(self) -> list[dict[str, Any]]:
-        """Their records."""
-        return [self.done[member.number] for member in self.members]
-
-    @cached_property
-    def ranked(self) -> list[Finished]:
+    def __init__(
+        self,
+        run: RunDirectory,
+        plan: Plan,
+        done: Mapping[int, dict[str, Any]],
+        data: Data,
+        scorer: Scorer,
+        registry: Registry,
+        say: Say,
+    ) -> None:
+        self.run, self.plan, self.data, self.scorer, self.say = run, plan, data, scorer, say
+        self.members = [member for member in plan.members if member.number in done]
+        self.records = [done[member.number] for member in self.members]
+        self.runs = [finished_run(run, member, registry) for member in self.members]
+        ranked = sorted(range(len(self.members)), key=self._place)
+        self.ranked = [self.runs[place] for place in ranked]
         """The runs, the best on its validation rows first; in order, where there are none."""
-        sign = -1 if self.scorer.mode == "max" else 1
+        self.best = self.records[ranked[0]]
 
-        def place(number: int) -> tuple[bool, float, int]:
-            value = self.records[number]["scores"].get("validation", {}).get(self.scorer.primary)
-            known = value is not None and not math.isnan(value)
-            return (not known, sign * value if known else 0.0, number)
+    def _place(self, number: int) -> tuple[bool, float, int]:
+        scores = self.records[number]["scores"].get("validation", {})
+        value = scores.get(self.scorer.primary)
+        if value is None or math.isnan(value):
+            return (True, 0.0, number)
+        return (False, -value if self.scorer.mode == "max" else value, number)
 
-        return [self.runs[number] for number in sorted(range(len(self.runs)), key=place)]
-
-    def join(self) -> dict[str, Any]:
+    def combine(self) -> dict[str, Any]:
         """Leave `model/` and `predictions/` in the run's directory, and return what its record says
         of them.
 
         Without an ensemble `model/` is that of the member best on validation; folds alone leave
         none. Raises what loading models raises.
         """
-        best = self.ranked[0]
-        joined: dict[str, Any] = {"scores": self._means(), "state": {}}
-        if self.plan.joined is not None:
-            self.say(f"joining {len(self.members)} members")
-            with atomic.workroom(self.run.path / "joined") as folder:
-                joined = self._ensemble(self.plan.joined, folder)
-                self.move_in(folder)
-        elif self.plan.same_rows:
-            with atomic.workroom(self.run.path / "joined") as folder:
+        combined: dict[str, Any] = {"scores": self._means(), "state": {}}
+        with atomic.workroom(self.run.path / "joined") as folder:
+            if self.plan.joined is not None:
+                self.say(f"joining {len(self.members)} members")
+                combined = self._ensemble(self.plan.joined, folder)
+            elif self.plan.same_rows:
                 for name in (MODEL, PREDICTIONS):
-                    if (best.directory.path / name).is_dir():
-                        link_files(best.directory.path / name, folder / name)
-                self.move_in(folder)
-            joined["state"] = dict(self.done[best.number]["state"])
+                    if (source := self.ranked[0].directory.path / name).is_dir():
+                        link_files(source, folder / name)
+                combined["state"] = dict(self.best["state"])
+            self.move_in(folder)
         if not self.plan.same_rows:
             self._write_out_of_fold()
-        return {**self._facts(), "best_member": best.number, **joined}
+        return {**self._facts(), "best_member": self.ranked[0].number, **combined}
 
     def _ensemble(self, method: Method, folder: Path) -> dict[str, Any]:
         """Build the ensemble in `folder`, of rows that no member was trained on."""
@@ -409,26 +330,28 @@ class Whole:
         if not self.plan.same_rows:
             splits.pop("validation", None)
         votes = [record["boosted"]["alpha"] for record in self.records if method == "votes"]
-        ensemble = Ensemble(
-            members=self.ranked if method == "weights" else self.runs,
-            method=method,
-            splits=splits,
-            scorer=self.scorer,
-            say=self.say,
-            word="member",
+        built = build_ensemble(
+            folder,
+            self.ranked if method == "weights" else self.runs,
+            method,
+            splits,
+            self.scorer,
             votes=tuple(votes),
+            state=None if self.plan.same_rows else self._state_out_of_fold(),
         )
-        built = ensemble.build(folder, None if self.plan.same_rows else self._state_out_of_fold())
+        for number, cause in built.left_out.items():
+            self.say(f"member {number} is left out of the soup: {cause}")
         about: dict[str, Any] = {
             "method": method,
             "members": [member.number for member in built.members],
+            **self._compared(built.scores),
         }
         if method == "weights":
             about["left_out"] = {str(number): value for number, value in built.tried.items()}
         return {
             "scores": built.scores or self._means(),
             "state": built.state,
-            "ensemble": {**about, **self._compared(built.scores)},
+            "ensemble": about,
         }
 
     def _state_out_of_fold(self) -> State | None:
@@ -445,16 +368,13 @@ class Whole:
         return self.runs[0].head.tune(rows, records)
 
     def _compared(self, scores: dict[str, Any]) -> dict[str, Any]:
-        """Return how the whole compares to its best member, by the primary score."""
-        primary, alone = self.scorer.primary, self.done[self.ranked[0].number]["scores"]
+        """Return how the ensemble compares to its best member, by the primary score."""
+        primary, alone = self.scorer.primary, self.best["scores"]
         compared = {
             split: {"ensemble": found[primary], "best_member": alone[split][primary]}
             for split, found in scores.items()
         }
-        better = {
-            split: self.scorer.better(one["ensemble"], one["best_member"])
-            for split, one in compared.items()
-        }
+        better = {split: self.scorer.better(*one.values()) for split, one in compared.items()}
         return {"primary": compared, "better": better}
 
     def move_in(self, folder: Path) -> None:
@@ -467,12 +387,9 @@ class Whole:
     def _write_out_of_fold(self) -> None:
         """Write the prediction of every training row by the member that was not trained on it."""
         name = f"{PREDICTIONS}/validation.jsonl"
-        found = [
-            line
-            for run in self.runs
-            for line in (run.directory.path / name).read_text(encoding="utf-8").splitlines()
-        ]
-        atomic.write_text(self.run.path / name, "".join(f"{line}\n" for line in found))
+        texts = [(run.directory.path / name).read_text(encoding="utf-8") for run in self.runs]
+        lines = [line for text in texts for line in text.splitlines()]
+        atomic.write_text(self.run.path / name, "".join(f"{line}\n" for line in lines))
 
     def _means(self) -> dict[str, Any]:
         return _means_of([record["scores"] for record in self.records])
@@ -496,8 +413,9 @@ class Whole:
             "mode": self.scorer.mode,
             "untrained": None,
             "steps": sum(record["steps"] for record in records),
-            "examples_per_second": sum(record["examples_per_second"] for record in records)
-            / len(records),
+            "examples_per_second": statistics.fmean(
+                record["examples_per_second"] for record in records
+            ),
             "peak_memory_bytes": max(record["peak_memory_bytes"] for record in records),
             "timings": {
                 "train": sum(record["timings"]["train"] for record in records),
@@ -505,27 +423,19 @@ class Whole:
             },
         }
         if "baselines" in first:
-            # Of the first member, or the mean of those of the folds.
-            facts["baselines"] = (
-                first["baselines"]
-                if self.plan.same_rows
-                else {
-                    name: _means_of(
-                        [
-                            record["baselines"][name]
-                            for record in records
-                            if name in record.get("baselines", {})
-                        ]
-                    )
+            facts["baselines"] = first["baselines"]
+            if not self.plan.same_rows:
+                known = [record["baselines"] for record in records if "baselines" in record]
+                facts["baselines"] = {
+                    name: _means_of([one[name] for one in known if name in one])
                     for name in first["baselines"]
                 }
-            )
         return facts
 
 
 def finished_run(run: RunDirectory, member: Member, registry: Registry) -> Finished:
     """Return the run of a member that is done."""
-    about = {"path": member.path, **member.apart}
+    about = {"path": member.path, **member.varied}
     return Finished(member.number, member_directory(run, member), registry, about)
 
 

@@ -9,30 +9,28 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+from fsspec.implementations.arrow import ArrowFSWrapper
 from pyarrow import fs
 
 from ftr import atomic
-from ftr.cluster.places import reach
-from ftr.cluster.ship import local_splits, share_splits
+from ftr.cluster.location import open_filesystem
+from ftr.cluster.ship import share_splits
 from ftr.cluster.storage import Storage
-from ftr.config.space import LISTS
-from ftr.data.encode import DATA_KEYS, StoredSplit, cache_folder, data_key
+from ftr.config.schema import RunConfig
+from ftr.config.space import LISTS, Dimension, grid_points
+from ftr.data.encode import DATA_KEYS, StoredSplit, data_key
 from ftr.errors import FtrError, RequestError, RunError
+from ftr.registry.registry import Registry
 from ftr.runs.directory import LOCK
 from ftr.runs.prepare import Prepared, prepare
 from ftr.runs.run import plain
 from ftr.study.directory import SweepDirectory
 from ftr.terminal import mask
-
-if TYPE_CHECKING:
-    from ftr.config.schema import RunConfig
-    from ftr.config.space import Dimension
-    from ftr.registry.registry import Registry
-
 
 MOST = 32
 """Distinct contents that are made before trial 0; where the space has more, trials make theirs
@@ -57,14 +55,11 @@ def prepare_all(
     swept = {
         key: dimension for key, dimension in space.items() if key.partition(".")[0] in DATA_KEYS
     }
-    choices = [
-        list(dimension.values) if dimension.kind in LISTS else None for dimension in swept.values()
-    ]
-    if not swept or any(values is None for values in choices):
+    if any(dimension.kind not in LISTS for dimension in swept.values()):
         return first, found
-    for point in itertools.islice(itertools.product(*(values or [] for values in choices)), MOST):
+    for values in itertools.islice(grid_points(swept), MOST):
         try:
-            config = configured(dict(zip(swept, point, strict=True)))
+            config = configured(values)
         except FtrError:
             continue
         if data_key(config) not in found:
@@ -92,16 +87,15 @@ class RemoteTrial:
 
     @classmethod
     def open(cls, uri: str, sweep: str, trial: int) -> RemoteTrial:
-        """Bring what is known of the trial to this node: an earlier process of it may have run
-        elsewhere.
-        """
+        """Fetch the run directory: an earlier process of the trial may have run on another node."""
+        StorageHandler.learn(uri)
         storage, name = Storage.of(uri), remote_name(sweep, trial)
         top = Path(tempfile.gettempdir()) / f"ftr-trials-{os.getuid()}"
         top.mkdir(exist_ok=True)
         if top.is_symlink() or top.stat().st_uid != os.getuid():
             # Anyone may write there, and may have put it there before us.
             raise RunError(
-                f"`{top}` belongs to somebody else. Remove it, or set `TMPDIR` to another folder."
+                f"`{top}` belongs to another user. Remove it, or set `TMPDIR` to another folder."
             )
         folder = top / sweep / f"{trial:04d}"
         if storage.exists(name):
@@ -114,7 +108,7 @@ class RemoteTrial:
 
 
 def shared_data(uri: str, encoded: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Send encoded data to the storage; returns it with the places there."""
+    """Send encoded data to the storage; returns it with the paths there."""
     storage = Storage.of(uri)
     sent = {}
     for key, prepared in encoded.items():
@@ -123,20 +117,13 @@ def shared_data(uri: str, encoded: dict[str, dict[str, Any]]) -> dict[str, dict[
     return sent
 
 
-def splits_here(uri: str, prepared: dict[str, Any], config: RunConfig) -> dict[str, dict[str, Any]]:
-    """Return where the encoded splits lie on this node, fetching what is not here."""
-    return local_splits(
-        Storage.of(uri), prepared["splits"], cache_folder(config.data.cache, config.output)
-    )
-
-
 @dataclass(slots=True)
 class RemoteSweep:
     """The driver's side: its own files in the storage, and the runs it needs from there."""
 
     storage: Storage
     directory: SweepDirectory
-    sent: float = field(default=0.0)
+    sent: float = 0.0
 
     @property
     def name(self) -> str:
@@ -147,10 +134,8 @@ class RemoteSweep:
         """Send the journal, every few seconds at most unless it must be `now`."""
         if now or time.monotonic() - self.sent >= JOURNAL_SECONDS:
             self.sent = time.monotonic()
-            self.storage.write_bytes(
-                f"{self.name}/{JOURNAL}", self.directory.journal.path.read_bytes()
-            )
-            self.storage.write_bytes(f"{self.name}/{RECORD}", self.directory.record.read_bytes())
+            for path in (self.directory.journal.path, self.directory.record):
+                self.storage.write_bytes(f"{self.name}/{path.name}", path.read_bytes())
 
     def keep_all(self) -> None:
         """Send everything but the trials, which sent themselves."""
@@ -158,30 +143,27 @@ class RemoteSweep:
         self.storage.mirror(self.directory.path, f"{self.name}/files", exclude=("trials", LOCK))
 
     def fetch_trial(self, number: int) -> None:
-        """Bring a trial's run directory into the sweep directory."""
+        """Fetch a trial's run directory into the sweep directory."""
         self.storage.fetch(
             remote_name(self.name, number), self.directory.trial_path(number), exclude=(LOCK,)
         )
 
 
 def fetch_sweep(uri: str, output: Path) -> Path:
-    """Bring a sweep from `s3://bucket/folder/NAME` into `output`, and return its directory; the
+    """Fetch a sweep from `s3://bucket/folder/NAME` into `output`, and return its directory; the
     trials stay where they are.
 
     Raises `RequestError` when there is none.
     """
-    place, _, name = uri.rstrip("/").rpartition("/")
-    storage = Storage.of(place)
-    record, journal = (
-        storage.read_bytes(f"{name}/{RECORD}"),
-        storage.read_bytes(f"{name}/{JOURNAL}"),
-    )
+    parent, _, name = uri.rstrip("/").rpartition("/")
+    storage, folder = Storage.of(parent), output / name
+    record = storage.read_bytes(f"{name}/{RECORD}")
+    journal = storage.read_bytes(f"{name}/{JOURNAL}")
     if record is None or journal is None:
         raise RequestError(
-            f"`{uri}` is no sweep: there is no `{RECORD}` with a `{JOURNAL}`. Give "
-            "`compute.storage` and the sweep's name."
+            f"`{uri}` is not a sweep: it lacks `{RECORD}` or `{JOURNAL}`. Give `compute.storage` "
+            "and the name of the sweep."
         )
-    folder = output / name
     if not (folder / RECORD).is_file() or len(journal) > (folder / JOURNAL).stat().st_size:
         (folder / "trials").mkdir(parents=True, exist_ok=True)
         atomic.write_bytes(folder / JOURNAL, journal)
@@ -189,20 +171,7 @@ def fetch_sweep(uri: str, output: Path) -> Path:
     return folder
 
 
-def _call(name: str, *keywords: str, **fixed: object) -> Callable[..., Any]:
-    """Return a method that calls the one of the real file system; pyarrow passes the last arguments
-    by position, which that one takes by keyword.
-    """
-
-    def call(self: StorageHandler, *given: Any) -> Any:
-        paths = len(given) - len(keywords)
-        named = dict(zip(keywords, given[paths:], strict=True))
-        return getattr(self.system, name)(*given[:paths], **named, **fixed)
-
-    return call
-
-
-class StorageHandler(fs.FileSystemHandler):  # type: ignore[misc]  # pyarrow is not checked
+class StorageHandler(fs.FSSpecHandler):  # type: ignore[misc]  # pyarrow is not checked
     """The file system of `compute.storage` for Tune, which writes what it is given into files.
 
     Pickled it is the URI without secrets. A process knows the whole URI by `known`, and opens the
@@ -210,62 +179,43 @@ class StorageHandler(fs.FileSystemHandler):  # type: ignore[misc]  # pyarrow is 
     """
 
     known: ClassVar[dict[str, str]] = {}
-    """The URIs of this process by what is shown of them."""
+    """The URIs of this process by their masked form."""
 
-    def __init__(self, shown: str) -> None:
-        self.shown = shown
-        self._opened: Any = None
+    def __init__(self, masked_uri: str) -> None:
+        self.masked_uri = masked_uri
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return StorageHandler, (self.shown,)
+        return StorageHandler, (self.masked_uri,)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, StorageHandler) and self.shown == other.shown
+        return isinstance(other, StorageHandler) and self.masked_uri == other.masked_uri
 
     def __hash__(self) -> int:
-        return hash(self.shown)
+        return hash(self.masked_uri)
 
     @classmethod
     def learn(cls, uri: str) -> str:
-        """Note a URI of this process; returns what is shown of it."""
-        shown = mask(uri)
-        cls.known[shown] = uri
-        return shown
+        """Note a URI of this process; returns its masked form."""
+        masked_uri = mask(uri)
+        cls.known[masked_uri] = uri
+        return masked_uri
 
-    @property
-    def system(self) -> Any:
-        """The real file system."""
-        if self._opened is None:
-            self._opened, _ = reach(self.known.get(self.shown, self.shown))
-        return self._opened
+    @cached_property
+    def fs(self) -> Any:
+        """The file system itself."""
+        system, _ = open_filesystem(self.known.get(self.masked_uri, self.masked_uri))
+        return ArrowFSWrapper(system, skip_instance_cache=True)
 
     def get_type_name(self) -> str:
         """Return the word for this kind of file system."""
         return "ftr-storage"
 
-    def get_file_info_selector(self, selector: Any) -> Any:
-        """Return what a folder holds."""
-        return self.system.get_file_info(selector)
-
     def delete_root_dir_contents(self) -> None:
         """Refuse to delete the whole of a storage."""
         raise PermissionError("ftr deletes no storage as a whole")
 
-    get_file_info = _call("get_file_info")
-    normalize_path = _call("normalize_path")
-    create_dir = _call("create_dir", "recursive")
-    delete_dir = _call("delete_dir")
-    delete_dir_contents = _call("delete_dir_contents", "missing_dir_ok")
-    delete_file = _call("delete_file")
-    move = _call("move")
-    copy_file = _call("copy_file")
-    open_input_stream = _call("open_input_stream", compression=None)
-    open_input_file = _call("open_input_file")
-    open_output_stream = _call("open_output_stream", "metadata", compression=None)
-    open_append_stream = _call("open_append_stream", "metadata", compression=None)
-
 
 def storage_folder(uri: str, name: str) -> tuple[Any, str]:
     """Return the file system of a storage as Tune may have it, and the path of `name` in it."""
-    _, root = reach(uri)
+    _, root = open_filesystem(uri)
     return fs.PyFileSystem(StorageHandler(StorageHandler.learn(uri))), f"{root.rstrip('/')}/{name}"

@@ -1,7 +1,6 @@
-"""Ray Tune's schedulers by their names here, and population based training.
+"""Ray Tune's schedulers by the names of `scheduler=`, and population based training.
 
-Jaderberg et al. 2017, "Population Based Training of Neural Networks", arXiv 1711.09846, as Ray Tune
-carries it out.
+Jaderberg et al. 2017, "Population Based Training of Neural Networks", arXiv 1711.09846.
 """
 
 from __future__ import annotations
@@ -9,17 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from ray.tune.schedulers import PopulationBasedTraining
+from ray.tune import schedulers
 from ray.tune.schedulers.pbt import _PBTTrialState
 
-if TYPE_CHECKING:
-    from ftr.config.space import Dimension
-    from ftr.config.sweep import SweepConfig
-    from ftr.study.trials import Trial
-
+from ftr.config.schema import SweepConfig
+from ftr.config.space import Dimension
+from ftr.study.trials import Trial
 
 RESAMPLE = 0.25
 FACTORS = (0.8, 1.2)
@@ -29,10 +26,10 @@ ADOPT = "adopt"
 """Key of a trial's config: whose checkpoint it resumes from."""
 
 
-class Population(PopulationBasedTraining):  # type: ignore[misc]  # ray is not checked
+class Population(schedulers.PopulationBasedTraining):  # type: ignore[misc]  # ray is not checked
     """Ray's scheduler with our searchers, spaces and trial numbers.
 
-    `adopted` is told of every take-over (trial, donor, values) and returns the spec of a run with
+    `adopted` is called for every adoption (trial, donor, values) and returns the spec of a run with
     these values.
     """
 
@@ -51,14 +48,14 @@ class Population(PopulationBasedTraining):  # type: ignore[misc]  # ray is not c
         self.space, self.rng = space, np.random.default_rng(seed)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Take a trial in; Ray's own refuses searchers, for they could propose what no perturbation
-        leads to. Ours cannot.
+        """Add a trial. Ray's own method refuses searchers, for they could propose what no
+        perturbation leads to; ours cannot.
         """
         self._trial_state[trial] = _PBTTrialState(trial)
 
     def _exploit(self, tune_controller: Any, trial: Any, trial_to_clone: Any) -> None:
-        """Go on from the donor only where it is ahead: of equals none is better off with the
-        other's weights.
+        """Continue from the donor only where it is ahead: of equals none gains by the other's
+        weights.
         """
         if self._trial_state[trial_to_clone].last_score > self._trial_state[trial].last_score:
             super()._exploit(tune_controller, trial, trial_to_clone)
@@ -68,13 +65,13 @@ class Population(PopulationBasedTraining):  # type: ignore[misc]  # ray is not c
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         number, donor = trial.config["trial"], trial_to_clone.config["trial"]
         values = {
-            key: self._explored(key, value)
+            key: self._explored(self.space[key], value)
             for key, value in trial_to_clone.config["values"].items()
         }
-        place = {"donor": donor, "step": self._trial_state[trial_to_clone].last_result["step"]}
-        return {"trial": number, ADOPT: place, **self.adopted(number, donor, values)}, {}
+        adoption = {"donor": donor, "step": self._trial_state[trial_to_clone].last_result["step"]}
+        return {"trial": number, ADOPT: adoption, **self.adopted(number, donor, values)}, {}
 
-    def _explored(self, key: str, value: Any) -> object:
+    def _explored(self, dimension: Dimension, value: Any) -> object:
         """Return a neighbour of `value`: another draw, the next choice, or a factor of 0.8 or 1.2
         within the bounds.
 
@@ -83,28 +80,23 @@ class Population(PopulationBasedTraining):  # type: ignore[misc]  # ray is not c
         """
         drawn = self.rng.random() < RESAMPLE
         for _ in range(TRIES):
-            found = self._neighbour(self.space[key], value, drawn)
+            found = dimension.sample(self.rng) if drawn else self._neighbour(dimension, value)
             if found != value:
                 return found
         return value
 
-    def _neighbour(self, dimension: Dimension, value: Any, drawn: bool) -> object:
-        if drawn:
-            return dimension.sample(self.rng)
+    def _neighbour(self, dimension: Dimension, value: Any) -> object:
         if dimension.values:
-            place = dimension.values.index(value) + int(self.rng.choice([-1, 1]))
-            return dimension.values[min(max(place, 0), len(dimension.values) - 1)]
+            position = dimension.values.index(value) + int(self.rng.choice([-1, 1]))
+            return dimension.values[min(max(position, 0), len(dimension.values) - 1)]
         moved = float(value) * float(self.rng.choice(FACTORS))
-        low, high = dimension.low, dimension.high
-        return moved if low is None or high is None else min(max(moved, float(low)), float(high))
+        return min(max(moved, float(dimension.low)), float(dimension.high))
 
 
 TIME = "epoch"
 VALUE = "value"
 NEEDS_CHECKPOINTS = ("hyperband", "pbt")
-"""Schedulers that set a trial aside and take it up again: it leaves a checkpoint at every
-evaluation.
-"""
+"""Schedulers that pause and continue trials: these leave a checkpoint at every evaluation."""
 
 
 @dataclass(slots=True, eq=False)
@@ -124,40 +116,30 @@ def make_scheduler(
     Time is counted in epochs trained: trials of different length share rungs, and each keeps its
     own schedule.
     """
-    from ray.tune import schedulers
-
     # A rung at `max_t` would stop a trial that has just finished.
     longest = max(round(epochs), sweep.grace_period) + 1
     common = {"time_attr": TIME, "metric": VALUE, "mode": mode}
-    if sweep.scheduler == "asha":
-        return schedulers.AsyncHyperBandScheduler(
-            **common,
-            max_t=longest,
-            grace_period=sweep.grace_period,
-            reduction_factor=sweep.reduction_factor,
-        )
-    if sweep.scheduler == "median":
-        # Of an endless slice no trial is ever set aside to let others catch up.
-        return schedulers.MedianStoppingRule(
-            **common,
-            grace_period=sweep.grace_period,
-            min_samples_required=3,
-            min_time_slice=math.inf,
-        )
-    if sweep.scheduler == "hyperband":
-        return schedulers.HyperBandScheduler(
-            **common, max_t=longest, reduction_factor=sweep.reduction_factor
-        )
-    if sweep.scheduler == "pbt":
-        return Population(space, sweep.grace_period, seed, common)
+    grace, factor = sweep.grace_period, sweep.reduction_factor
+    match sweep.scheduler:
+        case "asha":
+            return schedulers.AsyncHyperBandScheduler(
+                **common, max_t=longest, grace_period=grace, reduction_factor=factor
+            )
+        case "hyperband":
+            return schedulers.HyperBandScheduler(**common, max_t=longest, reduction_factor=factor)
+        case "median":
+            # Of an endless slice no trial is ever paused to let others catch up.
+            return schedulers.MedianStoppingRule(
+                **common, grace_period=grace, min_samples_required=3, min_time_slice=math.inf
+            )
+        case "pbt":
+            return Population(space, grace, seed, common)
     return schedulers.FIFOScheduler()
 
 
 def tell_scheduler(scheduler: Any, name: str, trials: Iterable[Trial]) -> None:
     """Let a scheduler that compares trials know those of an earlier part of the sweep."""
-    if name not in ("asha", "median"):
-        return
-    for trial in trials:
+    for trial in trials if name in ("asha", "median") else ():
         known = Known(f"earlier-{trial.number}")
         scheduler.on_trial_add(None, known)
         last: dict[str, Any] = {}

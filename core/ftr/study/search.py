@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
+import importlib.util
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from ftr.cluster.capacity import check_capacity
-from ftr.cluster.connect import connect
-from ftr.config.space import LISTS, grid_points
+from ftr.config.schema import ComputeConfig, SweepConfig
+from ftr.config.space import Dimension, grid_points
 from ftr.errors import ConfigError
-from ftr.runs.launch import RAY_SETTINGS, signals_kept, worker_resources
+from ftr.runs.launch import worker_resources
 from ftr.study.analysis import expected_gain
-
-if TYPE_CHECKING:
-    from ftr.config.schema import ComputeConfig
-    from ftr.config.space import Dimension
-    from ftr.config.sweep import SweepConfig
-    from ftr.registry.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,40 +54,35 @@ class Budget:
         return self.spent_before + time.monotonic() - self.began
 
     def count(self, trial: int, epoch: float) -> None:
-        """Note how far a trial has come."""
+        """Note the epochs that a trial trained so far."""
         self.epochs[trial] = max(epoch, self.epochs.get(trial, 0.0))
 
     def exhausted(self) -> Ending | None:
         """Return why everything must stop now, or None."""
-        if self.sweep.time_budget is not None and self.seconds >= self.sweep.time_budget:
-            return Ending(
-                "time_budget",
-                f"`time_budget={self.sweep.time_budget:g}` seconds are over",
-                at_once=True,
-            )
+        limit, most = self.sweep.time_budget, self.sweep.max_total_epochs
+        if limit is not None and self.seconds >= limit:
+            return Ending("time_budget", f"`time_budget={limit:g}` seconds are over", at_once=True)
         used = sum(self.epochs.values())
-        if self.sweep.max_total_epochs is not None and used >= self.sweep.max_total_epochs:
-            return Ending(
-                "max_total_epochs",
-                f"{used:g} epochs were trained, `max_total_epochs={self.sweep.max_total_epochs:g}`",
-                at_once=True,
-            )
+        if most is not None and used >= most:
+            detail = f"{used:g} epochs were trained, `max_total_epochs={most:g}`"
+            return Ending("max_total_epochs", detail, at_once=True)
         return None
 
     def sated(self, scores: Sequence[float], started: int) -> Ending | None:
-        """Return why no further configuration is begun, or None: `scores` of those finished,
-        `started` so far.
+        """Return why no further configuration starts, or None; `scores` are those of the ones that
+        ended, `started` is their number so far.
         """
         if self.trials is not None and started >= self.trials:
             if self.sweep.searcher == "grid" and self.sweep.trials is None:
                 return Ending("grid", "the whole grid was tried")
             return Ending("trials", f"all {self.trials} configurations were tried")
-        gain = None if self.sweep.min_gain is None else expected_gain(scores, self.mode)
-        if gain is not None and self.sweep.min_gain is not None and gain < self.sweep.min_gain:
+        least = self.sweep.min_gain
+        gain = None if least is None else expected_gain(scores, self.mode)
+        if least is not None and gain is not None and gain < least:
             return Ending(
                 "min_gain",
                 f"twice as many trials are expected to gain less than {gain:.2g}, "
-                f"`min_gain={self.sweep.min_gain:g}`",
+                f"`min_gain={least:g}`",
             )
         return None
 
@@ -101,24 +91,24 @@ Values = dict[str, object]
 SCORE = "score"
 
 
-class Proposer(Protocol):
-    """Gives the values of configuration 0, 1, 2, ... and is told what they scored.
+class Proposer(ABC):
+    """Proposes the values of configuration 0, 1, 2, ... and learns their scores.
 
-    The same calls in the same order give the same values: that is how a resumed sweep comes back to
-    where it was.
+    The same calls in the same order give the same values, so a resumed sweep repeats them.
     """
 
+    __slots__ = ()
+
+    @abstractmethod
     def propose(self, number: int) -> Values | None:
         """Return the values of configuration `number`; None: there are no more."""
-        ...
 
-    def tell(self, number: int, score: float | None) -> None:
-        """Take the score of configuration `number`; None: it has none, for it failed."""
-        ...
+    def tell(self, number: int, score: float | None) -> None:  # noqa: B027
+        """Take the score of configuration `number` (None: it failed); learn nothing by default."""
 
 
 @dataclass(frozen=True, slots=True)
-class RandomProposer:
+class RandomProposer(Proposer):
     """Draws configuration n from a generator seeded with (seed, n): the order of calls does not
     matter.
     """
@@ -131,39 +121,28 @@ class RandomProposer:
         rng = np.random.default_rng([self.seed, number])
         return {key: dimension.sample(rng) for key, dimension in self.space.items()}
 
-    def tell(self, number: int, score: float | None) -> None:
-        """Learn nothing."""
-
 
 @dataclass(frozen=True, slots=True)
-class GridProposer:
-    """Every combination once, the last key changing fastest."""
+class GridProposer(Proposer):
+    """Gives every combination once, the last key changing fastest."""
 
     points: tuple[Values, ...]
-
-    @classmethod
-    def of(cls, space: Mapping[str, Dimension]) -> GridProposer:
-        """Make the grid of a space whose dimensions are all finite."""
-        return cls(tuple(grid_points(space)))
 
     def propose(self, number: int) -> Values | None:
         """Return point `number` of the grid."""
         return dict(self.points[number]) if number < len(self.points) else None
 
-    def tell(self, number: int, score: float | None) -> None:
-        """Learn nothing."""
-
 
 @dataclass(slots=True)
-class TuneProposer:
+class TuneProposer(Proposer):
     """A searcher of Ray Tune.
 
-    It sees places in the unit cube and in lists; `_decoded` turns those into values.
+    It searches positions in lists and quantiles in [0, 1], under the number of each key.
     """
 
     searcher: Any
     space: Mapping[str, Dimension]
-    told: set[int] = field(default_factory=set)
+    scored: set[int] = field(default_factory=set)
 
     def propose(self, number: int) -> Values | None:
         """Return the values the searcher suggests."""
@@ -171,14 +150,16 @@ class TuneProposer:
         if not isinstance(found, Mapping):
             return None
         return {
-            key: _decoded(dimension, found[str(i)])
+            key: dimension.values[int(found[str(i)])]
+            if dimension.values
+            else dimension.at(min(max(float(found[str(i)]), 0.0), 1.0))
             for i, (key, dimension) in enumerate(self.space.items())
         }
 
     def tell(self, number: int, score: float | None) -> None:
-        """Hand the score on, once."""
-        if number not in self.told:
-            self.told.add(number)
+        """Pass the score on, once."""
+        if number not in self.scored:
+            self.scored.add(number)
             usable = score is not None and math.isfinite(score)
             result = {SCORE: score, "training_iteration": 1} if usable else None
             self.searcher.on_trial_complete(str(number), result=result, error=not usable)
@@ -192,64 +173,45 @@ def make_proposer(name: str, space: Mapping[str, Dimension], mode: str, seed: in
     if name == "random":
         return RandomProposer(space, seed)
     if name == "grid":
-        return GridProposer.of(space)
+        return GridProposer(tuple(grid_points(space)))
+    if importlib.util.find_spec(name) is None:
+        extra = "ftr" if name == "optuna" else f"ftr[{name}]"
+        raise ConfigError(
+            f"`searcher={name}` needs the package `{name}`: install it with `pip install "
+            f"'{extra}'`, or use `random`."
+        )
+    make = _optuna if name == "optuna" else _hyperopt
     return TuneProposer(
-        _optuna(space, mode, seed) if name == "optuna" else _hyperopt(space, mode, seed), space
+        make([len(dimension.values) for dimension in space.values()], mode, seed), space
     )
 
 
-def _optuna(space: Mapping[str, Dimension], mode: str, seed: int) -> Any:
-    _need("optuna", "ftr")
+def _optuna(counts: Sequence[int], mode: str, seed: int) -> Any:
+    """Return a searcher; `counts` has the number of values of each key, 0 for a range."""
     import optuna
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
     from ray.tune.search.optuna import OptunaSearch
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    distributions: dict[str, Any] = {}
-    for i, dimension in enumerate(space.values()):
-        count = _count(dimension)
-        distributions[str(i)] = (
-            optuna.distributions.CategoricalDistribution(range(count))
-            if count
-            else optuna.distributions.FloatDistribution(0.0, 1.0)
-        )
-    return OptunaSearch(space=distributions, metric=SCORE, mode=mode, seed=seed)
+    space = {
+        str(i): CategoricalDistribution(range(count)) if count else FloatDistribution(0.0, 1.0)
+        for i, count in enumerate(counts)
+    }
+    return OptunaSearch(space=space, metric=SCORE, mode=mode, seed=seed)
 
 
-def _hyperopt(space: Mapping[str, Dimension], mode: str, seed: int) -> Any:
-    _need("hyperopt", "ftr[hyperopt]")
+def _hyperopt(counts: Sequence[int], mode: str, seed: int) -> Any:
     from hyperopt import hp
     from ray.tune.search.hyperopt import HyperOptSearch
 
     # Domains of Tune itself are turned into these, with a warning for the user.
-    domains: dict[str, Any] = {}
-    for i, dimension in enumerate(space.values()):
-        count = _count(dimension)
-        domains[str(i)] = hp.choice(str(i), range(count)) if count else hp.uniform(str(i), 0.0, 1.0)
+    space = {
+        str(i): hp.choice(str(i), range(count)) if count else hp.uniform(str(i), 0.0, 1.0)
+        for i, count in enumerate(counts)
+    }
     return HyperOptSearch(
-        space=domains, metric=SCORE, mode=mode, random_state_seed=seed, n_initial_points=5
+        space=space, metric=SCORE, mode=mode, random_state_seed=seed, n_initial_points=5
     )
-
-
-def _need(package: str, extra: str) -> None:
-    from importlib.util import find_spec
-
-    if find_spec(package) is None:
-        raise ConfigError(
-            f"`searcher={package}` needs the package `{package}`: install it with `pip install "
-            f"'{extra}'`, or use `random`."
-        )
-
-
-def _count(dimension: Dimension) -> int:
-    """Return the number of values a searcher chooses among, 0 for one that lies on a scale."""
-    return len(dimension.values) if dimension.kind in LISTS else 0
-
-
-def _decoded(dimension: Dimension, place: Any) -> object:
-    """Return the value at `place`: a position in the list of choices, or a quantile in [0, 1]."""
-    if dimension.kind in LISTS:
-        return dimension.values[int(place)]
-    return dimension.at(min(max(float(place), 0.0), 1.0))
 
 
 TUNE_SETTINGS = {
@@ -269,9 +231,6 @@ TUNE_SETTINGS = {
 """Environment of Ray Tune in the driver and in trial processes, unless the user has set it."""
 
 
-NAMES = {"memory": "GB of memory"}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trials:
     """How trials run: their resources, how many at once at most (None: what fits), and restarts
@@ -283,33 +242,6 @@ class Trials:
     retries: int
 
 
-@contextlib.contextmanager
-def connected(
-    compute: ComputeConfig,
-    registry: Registry,
-    say: Callable[[str], None],
-    settings: Mapping[str, str] = TUNE_SETTINGS,
-) -> Iterator[None]:
-    """Connect to the cluster, or start Ray here, for as long as the context lasts; use what is
-    connected already.
-    """
-    settings = {**RAY_SETTINGS, **settings}
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)
-    import ray
-
-    owned = not ray.is_initialized()
-    with signals_kept() as restore:
-        try:
-            if owned:
-                connect(compute, registry, say, settings)
-                restore()
-            yield
-        finally:
-            if owned:
-                ray.shutdown()
-
-
 def room(
     compute: ComputeConfig, most: int | None, word: str, say: Callable[[str], None]
 ) -> tuple[dict[str, float], int]:
@@ -318,26 +250,21 @@ def room(
 
     Raises `ConfigError` for what no machine of the cluster has room for.
     """
-    resources = worker_resources(compute, 1.0)
-    fits = check_capacity(
-        compute.workers,
-        resources["CPU"],
-        resources.get("GPU", 0.0),
-        compute.memory,
-        compute.resources,
-    )
+    each = worker_resources(compute, 1.0)
+    cpus, gpus = each["CPU"], each.get("GPU", 0.0)
+    fits = check_capacity(compute.workers, cpus, gpus, compute.memory, compute.resources)
     several = min(fits, most or fits)
-    amounts = ", ".join(
-        f"{amount / 1e9 if name == 'memory' else amount:g} {NAMES.get(name, name)}"
-        for name, amount in resources.items()
+    shown = ", ".join(
+        f"{amount / 1e9:g} GB of memory" if name == "memory" else f"{amount:g} {name}"
+        for name, amount in each.items()
     )
-    each = f"{compute.workers} workers of {amounts}" if compute.workers > 1 else amounts
-    say(f"{several} {word}{'' if several == 1 else 's'} at a time, each with {each}")
-    return resources, several
+    workers = f"{compute.workers} workers of " if compute.workers > 1 else ""
+    say(f"{several} {word}{'' if several == 1 else 's'} at a time, each with {workers}{shown}")
+    return each, several
 
 
 def credentials() -> dict[str, str]:
-    """Return what the environment says of S3, for the processes on the nodes.
+    """Return the environment variables of S3, for the processes on the nodes.
 
     To be sent as an argument: Ray shows a runtime environment in its dashboard, its job list and
     its logs.

@@ -7,128 +7,33 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ray import tune
+from ray.util import get_node_ip_address
+
 from ftr import atomic
+from ftr.cluster.ship import local_splits
+from ftr.cluster.storage import Storage
 from ftr.config.schema import RunConfig
-from ftr.data.encode import data_key
-from ftr.errors import FtrError, RequestError, ScoreError
+from ftr.data.encode import cache_folder, data_key
+from ftr.errors import FtrError, ScoreError
 from ftr.registry.registry import get_registry
 from ftr.runs.directory import RunDirectory, hold
 from ftr.runs.launch import launch_in_trial
 from ftr.runs.prepare import prepare
 from ftr.runs.record import beginning
 from ftr.runs.run import found, plain, session_spec
-from ftr.study.remote import RemoteTrial, StorageHandler, splits_here
+from ftr.study.remote import RemoteTrial
 from ftr.terminal import remember, unmasked
 from ftr.train import checkpoint
 from ftr.train.checkpoint import CHECKPOINTS, folders, remove_checkpoints
 
-
-def adopt(directory: RunDirectory, donor: int, step: int) -> list[dict[str, int]]:
-    """Put the donor's checkpoint and evaluations in the place of this trial's own, once; returns
-    all take-overs so far.
-    """
-    place = {"donor": donor, "step": step}
-    before: list[dict[str, int]] = (
-        directory.read().get("adopted", []) if directory.record.is_file() else []
-    )
-    if place in before:
-        return before
-    source = directory.path.with_name(f"{donor:04d}")
-    for folder in reversed(
-        [folder for folder in folders(source / CHECKPOINTS) if folder.name <= f"step-{step:08d}"]
-    ):
-        try:
-            with atomic.new_folder(directory.path / CHECKPOINTS) as fresh:
-                shutil.copytree(folder, fresh / folder.name)
-                atomic.write_bytes(
-                    directory.path / "metrics.jsonl", (source / "metrics.jsonl").read_bytes()
-                )
-        except (OSError, shutil.Error):  # pruned by the donor just now
-            continue
-        return [*before, place]
-    return before
-
-
 ORPHAN_SECONDS = 60.0
-"""How long a trial waits for a process that still works on it."""
-
-
-class Reports:
-    """Hands evaluations to Tune, and remembers the last for the report that ends a trial."""
-
-    def __init__(
-        self, send: Callable[[dict[str, Any]], None], keep: Callable[[], None] | None = None
-    ) -> None:
-        self.send, self.keep = send, keep or (lambda: None)
-        self.last: dict[str, Any] = {
-            "epoch": 0.0,
-            "step": 0,
-            "value": float("nan"),
-            "scores": {},
-            "seconds": 0.0,
-        }
-
-    def __call__(self, evaluation: dict[str, Any]) -> None:
-        """Report one evaluation.
-
-        Does not return where Tune stops the trial there (`SystemExit`).
-        """
-        scores = {
-            key: value
-            for key, value in evaluation["scores"].items()
-            if isinstance(value, int | float)
-        }
-        self.last = {
-            **{key: evaluation[key] for key in ("epoch", "step", "value", "seconds")},
-            "scores": scores,
-        }
-        self.keep()
-        self.send(self.last)
-
-
-@contextlib.contextmanager
-def held(directory: RunDirectory) -> Iterator[None]:
-    """Hold a run directory, waiting for an earlier process of the same trial to die: its driver may
-    have died just now.
-    """
-    deadline = time.monotonic() + ORPHAN_SECONDS
-    while True:
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(hold(directory.path))
-            except RequestError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.2)
-                continue
-            yield
-            return
-
-
-def sender(set_aside: bool) -> Callable[[dict[str, Any]], None]:
-    """Return what hands a result to Tune.
-
-    With `set_aside` a checkpoint goes with it, for schedulers that ask for one: an empty folder,
-    ours lie in the run directory.
-    """
-    from ray import tune
-
-    if not set_aside:
-        return tune.report  # type: ignore[no-any-return]  # ray is not checked
-
-    def send(result: dict[str, Any]) -> None:
-        with atomic.scratch("train") as folder:
-            (Path(folder) / "empty").touch()
-            tune.report(result, checkpoint=tune.Checkpoint.from_directory(folder))
-
-    return send
-
-
+"""How long a trial waits for an earlier process of it to end: its driver may have died just now."""
 OWN = ("time", "epoch", "step", "value", "seconds")
 """Keys of a line of `metrics.jsonl` that are no scores."""
 
@@ -137,7 +42,7 @@ OWN = ("time", "epoch", "step", "value", "seconds")
 class Shared:
     """What all trials of a sweep have in common: plain values, sent to each process once.
 
-    `folder` is where the run directories of the trials lie, `prepared` the encoded data by
+    `folder` holds the run directories of the trials, `prepared` the encoded data by
     `data_key`, `record` what every `run.json` opens with. With `storage` the nodes share no folder:
     run directories and data go through it.
     `secrets` are those of the settings, which the configurations of trials have masked, and
@@ -158,65 +63,78 @@ class Shared:
     environment: dict[str, str] = field(default_factory=dict, repr=False)
 
 
+class Reports:
+    """Sends evaluations to Tune, and remembers the last for the report that ends a trial."""
+
+    def __init__(
+        self, send: Callable[[dict[str, Any]], None], keep: Callable[[], None] | None = None
+    ) -> None:
+        self.send, self.keep = send, keep or (lambda: None)
+        self.last: dict[str, Any] = {
+            "epoch": 0.0,
+            "step": 0,
+            "value": math.nan,
+            "scores": {},
+            "seconds": 0.0,
+        }
+
+    def __call__(self, evaluation: dict[str, Any]) -> None:
+        """Report one evaluation.
+
+        Does not return where Tune stops the trial there (`SystemExit`).
+        """
+        self.last = {key: evaluation[key] for key in ("epoch", "step", "value", "seconds")}
+        self.last["scores"] = _numbers(evaluation["scores"])
+        self.keep()
+        self.send(self.last)
+
+
 def run_trial(config: dict[str, Any], shared: Shared) -> None:
     """Train one trial; called by Ray Tune in a trial process.
 
     `config` has `trial` (its number) and `config` (its whole run configuration). Evaluations are
-    reported as they come, the end last, under `final`: how it ended, and all evaluations, for the
-    driver may have missed some.
+    reported as they come. The last report has `final`: how the trial ended, and all evaluations,
+    for the driver may have missed some.
     """
-    from ray import tune
-
     from ftr.train.inference import trim_memory
 
     os.environ.update(shared.environment)
     remember("", shared.secrets)
     config = {**config, "config": unmasked(config["config"])[0]}
+    remember("", config["config"])
+    directory = RunDirectory(Path(shared.folder) / f"{config['trial']:04d}")
+    keep = None
     if shared.storage:
-        StorageHandler.learn(shared.storage)
-    remote = (
-        RemoteTrial.open(shared.storage, shared.record["sweep"], config["trial"])
-        if shared.storage
-        else None
-    )
-    directory = RunDirectory(
-        remote.folder if remote else Path(shared.folder) / f"{config['trial']:04d}"
-    )
+        remote = RemoteTrial.open(shared.storage, shared.record["sweep"], config["trial"])
+        directory, keep = RunDirectory(remote.folder), remote.keep
     directory.path.mkdir(parents=True, exist_ok=True)
-    reports = Reports(sender(bool(shared.free)), remote.keep if remote else None)
+    reports = Reports(_report_with_checkpoint if shared.free else tune.report, keep)
     try:
-        with held(directory):
-            reached = _trained(directory, config, shared, reports)
-        final = {"status": "done", "evaluations": reached}
-    except FtrError as error:
-        final = _failed(directory, shared, error, str(error))
-    except MemoryError as error:
-        final = _failed(
-            directory,
-            shared,
-            error,
-            "out of memory: lower `train.micro_batch_size`, or give each trial more with "
-            "`compute.memory`",
-        )
+        with hold(directory.path, seconds=ORPHAN_SECONDS):
+            if not directory.record.is_file() or directory.read()["status"] != "done":
+                _train(directory, config, shared, reports)
+        final = {"status": "done", "evaluations": evaluations(directory, shared.primary)}
     except Exception as error:
-        final = _failed(directory, shared, error, f"{type(error).__name__}: {error}")
+        final = _failed(directory, shared, error)
     reports.keep()
     trim_memory()
     tune.report({**reports.last, "final": final})
 
 
-def _trained(
+def _report_with_checkpoint(result: dict[str, Any]) -> None:
+    """Report with an empty checkpoint, for schedulers that need one; the real ones are in the run
+    directory.
+    """
+    with atomic.scratch("train") as folder:
+        (Path(folder) / "empty").touch()
+        tune.report(result, checkpoint=tune.Checkpoint.from_directory(folder))
+
+
+def _train(
     directory: RunDirectory, config: dict[str, Any], shared: Shared, reports: Reports
-) -> list[dict[str, Any]]:
-    """Train, resume, or find that all is done; returns the evaluations there are."""
-    from ray.util import get_node_ip_address
-
-    from ftr.train.session import train_loop
-
-    if _is_done(directory):
-        return evaluations(directory, shared.primary)
+) -> None:
+    """Train, or resume, and close the record unless the training fails."""
     run_config = RunConfig.model_validate(config["config"])
-    remember("", config["config"])
     prepared = _prepared(run_config, shared)
     record = {
         **beginning(),
@@ -230,90 +148,118 @@ def _trained(
         record["adopted"] = adopt(directory, **config["adopt"])
     directory.write(record)
     began = time.time()
-    try:
-        spec = session_spec(
-            directory,
-            run_config,
-            prepared,
-            threads=shared.threads,
-            progress=False,
-            final=False,
-            keep_model=True,
-            checkpoint_always=shared.checkpoint_always or shared.storage is not None,
-            ranked=[shared.primary, shared.mode],
-            free=list(shared.free),
-        )
-        if run_config.compute.workers:
-            with atomic.scratch("ray") as scratch:
-                outcome = launch_in_trial(spec, run_config.compute, scratch)
-            known = evaluations(directory, shared.primary)
-            reports.last = known[-1] if known else reports.last
-        else:
-            outcome = train_loop(spec, report=reports)
-    except SystemExit:
+
+    def close(status: str, **fields: Any) -> None:
         directory.sync()
-        directory.write({**record, "status": "stopped", "finished": time.time()})
-        if not shared.checkpoint_always:  # such a scheduler may only have set the trial aside
+        directory.write({**record, "status": status, "finished": time.time(), **fields})
+
+    try:
+        outcome = _outcome(directory, run_config, prepared, shared, reports)
+    except SystemExit:
+        close("stopped")
+        if not shared.checkpoint_always:  # such a scheduler may only have paused the trial
             remove_checkpoints(directory.path)
             reports.keep()
         raise
-    directory.sync()
-    directory.write(
-        {
-            **record,
-            "status": "done",
-            "finished": time.time(),
-            "seconds": time.time() - began,
-            **outcome,
-        }
-    )
+    close("done", seconds=time.time() - began, **outcome)
     remove_checkpoints(directory.path)
-    return evaluations(directory, shared.primary)
 
 
-def _is_done(directory: RunDirectory) -> bool:
-    return directory.record.is_file() and directory.read()["status"] == "done"
+def _outcome(
+    directory: RunDirectory,
+    config: RunConfig,
+    prepared: dict[str, Any],
+    shared: Shared,
+    reports: Reports,
+) -> dict[str, Any]:
+    """Train in this process, or on workers, and return the outcome."""
+    from ftr.train.session import train_loop
+
+    spec = session_spec(
+        directory,
+        config,
+        prepared,
+        threads=shared.threads,
+        progress=False,
+        final=False,
+        keep_model=True,
+        checkpoint_always=shared.checkpoint_always or shared.storage is not None,
+        ranked=[shared.primary, shared.mode],
+        free=list(shared.free),
+    )
+    if not config.compute.workers:
+        return train_loop(spec, report=reports)
+    with atomic.scratch("ray") as scratch:
+        outcome = launch_in_trial(spec, config.compute, scratch)
+    reports.last = [reports.last, *evaluations(directory, shared.primary)][-1]
+    return outcome
+
+
+def _prepared(config: RunConfig, shared: Shared) -> dict[str, Any]:
+    """Return the encoded data of a configuration: what the driver made, or what is made here and
+    used again by the next trial.
+    """
+    key = data_key(config)
+    known = shared.prepared.get(key)
+    if known is None:
+        shared.prepared[key] = dict(plain(prepare(config, get_registry())))
+    elif shared.storage and any("shared" in split for split in known["splits"].values()):
+        cache = cache_folder(config.data.cache, config.output)
+        here = local_splits(Storage.of(shared.storage), known["splits"], cache)
+        shared.prepared[key] = {**known, "splits": here}
+    return shared.prepared[key]
+
+
+def adopt(directory: RunDirectory, donor: int, step: int) -> list[dict[str, int]]:
+    """Replace this trial's checkpoint and evaluations by those of the donor, once; returns all
+    adoptions so far.
+    """
+    adoption = {"donor": donor, "step": step}
+    before: list[dict[str, int]] = (
+        directory.read().get("adopted", []) if directory.record.is_file() else []
+    )
+    if adoption in before:
+        return before
+    source = directory.path.with_name(f"{donor:04d}")
+    for folder in reversed(folders(source / CHECKPOINTS)):
+        if folder.name > f"step-{step:08d}":
+            continue
+        with contextlib.suppress(OSError, shutil.Error):  # the donor removed it just now
+            with atomic.new_folder(directory.path / CHECKPOINTS) as fresh:
+                shutil.copytree(folder, fresh / folder.name)
+                atomic.write_bytes(
+                    directory.path / "metrics.jsonl", (source / "metrics.jsonl").read_bytes()
+                )
+            return [*before, adoption]
+    return before
 
 
 def evaluations(directory: RunDirectory, score: str) -> list[dict[str, Any]]:
-    """Return the evaluations that stand in `metrics.jsonl`, as they are reported; `score` is the
-    ranked one.
-    """
+    """Return the evaluations in `metrics.jsonl` as they are reported; `score` is the ranked one."""
     return [
         {
             "epoch": entry["epoch"],
             "step": entry["step"],
             "value": entry.get(score, math.nan),
-            "scores": {
-                key: value
-                for key, value in entry.items()
-                if isinstance(value, int | float) and key not in OWN
-            },
+            "scores": {key: value for key, value in _numbers(entry).items() if key not in OWN},
             "seconds": entry.get("seconds", 0.0),
         }
         for entry in checkpoint.evaluations(directory.path)
     ]
 
 
-def _prepared(config: RunConfig, shared: Shared) -> dict[str, Any]:
-    """Return the encoded data of a configuration: what the driver made, or what is made here and
-    kept for the next trial.
-    """
-    key = data_key(config)
-    if key not in shared.prepared:
-        shared.prepared[key] = dict(plain(prepare(config, get_registry())))
-    elif shared.storage and any(
-        "shared" in split for split in shared.prepared[key]["splits"].values()
-    ):
-        known = shared.prepared[key]
-        shared.prepared[key] = {**known, "splits": splits_here(shared.storage, known, config)}
-    return shared.prepared[key]
+def _numbers(scores: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in scores.items() if isinstance(value, int | float)}
 
 
-def _failed(
-    directory: RunDirectory, shared: Shared, error: Exception, cause: str
-) -> dict[str, Any]:
-    """Keep what went wrong beside the run, and return it for the journal."""
+def _failed(directory: RunDirectory, shared: Shared, error: Exception) -> dict[str, Any]:
+    """Record beside the run what went wrong, and return it for the journal."""
+    cause = str(error) if isinstance(error, FtrError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError):
+        cause = (
+            "out of memory: lower `train.micro_batch_size`, or give each trial more with "
+            "`compute.memory`"
+        )
     log = directory.keep_traceback(error)
     with contextlib.suppress(FtrError):  # a full disk, which may be what went wrong
         if directory.record.is_file():

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any, Literal
 from ftr import atomic
 from ftr.errors import DataError
 
-Mode = Literal["max", "min"]
 Status = Literal["pending", "running", "done", "stopped", "failed"]
 ENDS: tuple[Status, ...] = ("done", "stopped", "failed")
 
@@ -94,13 +92,15 @@ class Trial:
         """Whether it will not run again."""
         return self.status in ENDS
 
+    def worked(self, now: float) -> float:
+        """Return the seconds its processes worked on it until `now`."""
+        return self.seconds + (0.0 if self.heard is None else max(now - self.heard, 0.0))
+
     def add(self, result: Result, mode: str) -> None:
-        """Take an evaluation; one at an epoch seen before replaces the earlier."""
-        at = bisect_left(self.results, _place(result.epoch), key=lambda known: _place(known.epoch))
-        if at < len(self.results) and _place(self.results[at].epoch) == _place(result.epoch):
-            self.results[at] = result
-        else:
-            self.results.insert(at, result)
+        """Add an evaluation; it replaces an earlier one of the same epoch."""
+        # Evaluations of one trial are further apart than a millionth of an epoch.
+        by_epoch = {round(known.epoch, 6): known for known in (*self.results, result)}
+        self.results = [by_epoch[epoch] for epoch in sorted(by_epoch)]
         self.best_result = None
         for known in self.results:
             if better(known.value, self.best, mode):
@@ -109,7 +109,7 @@ class Trial:
 
 @dataclass(slots=True)
 class SweepState:
-    """All trials by number, and how the sweep stands.
+    """All trials by number, and the state of the sweep.
 
     `seconds` leaves out the time between an end and its resumption.
     """
@@ -124,61 +124,45 @@ class SweepState:
     best_value: float | None = None
     """The best value of any trial so far."""
 
-    def take(self, event: Mapping[str, Any]) -> None:
-        """Take one event of the journal.
+    def apply(self, event: Mapping[str, Any]) -> None:
+        """Apply one event of the journal; events of unknown kind change nothing.
 
-        Raises `DataError` where it makes no sense; events of unknown kind are left out.
+        Raises `DataError` where it is invalid.
         """
         try:
-            self._take(event["event"], event)
+            self._apply(event["event"], event)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(
-                f"the journal holds an event that makes no sense ({type(error).__name__}: "
-                f"{error}): {dict(event)}"
+                f"the journal holds an invalid event ({type(error).__name__}: {error}): "
+                f"{dict(event)}"
             ) from error
 
-    def _take(self, kind: str, event: Mapping[str, Any]) -> None:
+    def _apply(self, kind: str, event: Mapping[str, Any]) -> None:
         now = float(event["time"])
-        if kind == "resume":
-            self._resume()
-        elif self.heard is not None:
+        if kind != "resume" and self.heard is not None:
             self.seconds += max(now - self.heard, 0.0)
         self.heard = now
-        if kind == "stop":
-            self.stopped_by, self.detail = event["reason"], event.get("detail")
-        elif kind == "trial":
-            self._suggested(event)
-        elif kind == "adopt":
-            self._adopted(self.trials[event["trial"]], self.trials[event["donor"]], event["values"])
-        elif kind in ("start", "result", "end"):
-            self._trial(kind, event, self.trials[event["trial"]], now)
-
-    def _resume(self) -> None:
-        self.resumes += 1
-        self.stopped_by = self.detail = None
-        for trial in self.trials.values():
-            if trial.status == "running":
-                # Its process went with the driver.
-                trial.status, trial.heard = "pending", None
-
-    def _suggested(self, event: Mapping[str, Any]) -> None:
-        number, values = int(event["trial"]), dict(event["values"])
-        known = self.trials.get(number)
-        if known is not None:
-            # Population based training changes values on the way.
-            known.values = values
-            return
-        self.trials[number] = Trial(
-            number, values, int(event.get("group", number)), int(event.get("repeat", 0))
-        )
-
-    def _adopted(self, trial: Trial, donor: Trial, values: Mapping[str, Any]) -> None:
-        """Let a trial resume from the weights of another: its past becomes that of the donor."""
-        trial.values, trial.results, trial.best_result = (
-            dict(values),
-            list(donor.results),
-            donor.best_result,
-        )
+        match kind:
+            case "resume":
+                self.resumes += 1
+                self.stopped_by = self.detail = None
+                for trial in self.trials.values():
+                    if trial.status == "running":  # its process ended with the driver
+                        trial.status, trial.heard = "pending", None
+            case "stop":
+                self.stopped_by, self.detail = event["reason"], event.get("detail")
+            case "trial":
+                number, values = int(event["trial"]), dict(event["values"])
+                group, repeat = int(event.get("group", number)), int(event.get("repeat", 0))
+                trial = self.trials.setdefault(number, Trial(number, values, group, repeat))
+                # Of a trial that is known already only the values change.
+                trial.values = values
+            case "adopt":
+                trial, donor = self.trials[event["trial"]], self.trials[event["donor"]]
+                trial.values, trial.results = dict(event["values"]), list(donor.results)
+                trial.best_result = donor.best_result
+            case "start" | "result" | "end":
+                self._trial(kind, event, self.trials[event["trial"]], now)
 
     def _trial(self, kind: str, event: Mapping[str, Any], trial: Trial, now: float) -> None:
         if kind == "start":
@@ -186,8 +170,8 @@ class SweepState:
             trial.attempts = int(event.get("attempt", trial.attempts + 1))
             trial.node, trial.process, trial.heard = event.get("node"), event.get("process"), now
             return
+        trial.seconds = trial.worked(now)
         if trial.heard is not None:
-            trial.seconds += max(now - trial.heard, 0.0)
             trial.heard = now
         if kind == "result":
             result = _result(event)
@@ -197,44 +181,30 @@ class SweepState:
         else:
             if event["status"] not in ENDS:
                 raise ValueError(f"status is `{event['status']}`")
-            trial.status, trial.cause, trial.log, trial.heard = (
-                event["status"],
-                event.get("cause"),
-                event.get("log"),
-                None,
-            )
+            trial.status, trial.heard = event["status"], None
+            trial.cause, trial.log = event.get("cause"), event.get("log")
 
 
 def replay(events: Iterable[Mapping[str, Any]], mode: str) -> SweepState:
     """Return the state the events of a journal lead to; `mode` is `max` or `min`.
 
-    Raises `DataError` naming the event that makes no sense.
+    Raises `DataError` naming an invalid event.
     """
     state = SweepState(mode)
     for event in events:
-        state.take(event)
+        state.apply(event)
     return state
 
 
 def _result(event: Mapping[str, Any]) -> Result:
-    value = event.get("value")
-    scores = {
-        key: score
-        for key, score in (event.get("scores") or {}).items()
-        if isinstance(score, int | float)
-    }
+    value, scores = event.get("value"), event.get("scores") or {}
     return Result(
         epoch=float(event["epoch"]),
         step=int(event.get("step") or 0),
         value=math.nan if value is None else float(value),
         seconds=float(event.get("seconds") or 0.0),
-        scores=scores,
+        scores={key: score for key, score in scores.items() if isinstance(score, int | float)},
     )
-
-
-def _place(epoch: float) -> float:
-    """Return an epoch as far as evaluations of one trial differ: a millionth."""
-    return round(epoch, 6)
 
 
 CSV, JSON = "leaderboard.csv", "leaderboard.json"
@@ -242,8 +212,8 @@ CSV, JSON = "leaderboard.csv", "leaderboard.json"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One configuration in the ranking; the best of its repeats (`trial`) lends epoch, scores,
-    status, cause and log.
+    """One configuration in the ranking; epoch, scores, status, cause and log are those of the best
+    of its repeats, `trial`.
 
     `value` is the mean of the best values of the `counted` repeats, `std` their sample standard
     deviation (None for one), `trained_epochs` and `seconds` what all repeats took together.
@@ -276,21 +246,28 @@ def rank(trials: Iterable[Trial], mode: str) -> list[Entry]:
     """Return one entry for each configuration, the best first; `mode` is `max` or `min`.
 
     A trial counts by its best evaluation so far. A configuration counts by the mean of its repeats
-    that finished; where none has yet, of those under way; where all failed, of those that had come
-    to an evaluation. Equal ones are ranked by the cheaper (fewer epochs trained, then fewer
-    optimizer steps) and then by the lower number: a measured time would rank equals anew whenever
-    the sweep is run again. Configurations that failed come after all others that have an
-    evaluation, and those without any come last, with no rank.
+    that finished; where none has, of those that run; where all failed, of those with an evaluation.
+    Of equals the cheaper comes first (fewer epochs trained, then fewer optimizer steps), then the
+    lower number: a measured time would rank them differently whenever the sweep is run again.
+    Configurations that failed come after the others with an evaluation, and those without any come
+    last, with no rank.
     """
     groups: dict[int, list[Trial]] = {}
-    for trial in trials:
+    for trial in sorted(trials, key=lambda trial: trial.number):
         groups.setdefault(trial.group, []).append(trial)
-    order = _Order(mode)
-    drawn = [_drawn(group, order) for group in groups.values()]
-    drawn.sort(key=lambda pair: order.of_group(*pair))
+    sign = -1.0 if mode == "max" else 1.0
+    counted = {number: _counted(group, sign) for number, group in groups.items()}
+
+    def order(number: int) -> tuple[float, ...]:
+        group, best = groups[number], counted[number]
+        failed = bool(best) and best[0].status == "failed"
+        value = sign * fmean(_bests(best)) if best else 0.0
+        epochs, steps = sum(trial.epoch for trial in group), sum(trial.step for trial in group)
+        return (not best, failed, value, epochs, steps, group[0].number)
+
     return [
-        _entry(place, group, counted, order)
-        for place, (group, counted) in enumerate(drawn, start=1)
+        _entry(position, groups[number], counted[number])
+        for position, number in enumerate(sorted(groups, key=order), start=1)
     ]
 
 
@@ -306,81 +283,54 @@ def write_leaderboard(folder: Path, entries: Sequence[Entry], primary: str) -> N
     Raises `RunError` naming the file when the disk refuses.
     """
     keys = list(dict.fromkeys(key for entry in entries for key in entry.values))
+    first = ("rank", "trial", "value", "std")
+    last = (
+        "best_epoch",
+        "trained_epochs",
+        "seconds",
+        "counted",
+        "repeats",
+        "status",
+        "cause",
+        "log",
+    )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
-    own = ("best_epoch", "trained_epochs", "seconds", "counted", "repeats", "status")
-    writer.writerow(["rank", "trial", primary, "std", *keys, *own, "cause", "log"])
+    writer.writerow(["rank", "trial", primary, "std", *keys, *last])
     for entry in entries:
-        row = [
-            entry.rank,
-            entry.trial,
-            entry.value,
-            entry.std,
-            *(entry.values.get(key) for key in keys),
-        ]
-        writer.writerow(
-            [
-                _cell(cell)
-                for cell in [*row, *(getattr(entry, name) for name in own), entry.cause, entry.log]
-            ]
-        )
+        cells = [getattr(entry, name) for name in first]
+        cells += [entry.values.get(key) for key in keys]
+        cells += [getattr(entry, name) for name in last]
+        writer.writerow(map(_cell, cells))
     atomic.write_text(folder / CSV, text.getvalue())
     atomic.write_json(
         folder / JSON, {"primary": primary, "entries": [asdict(entry) for entry in entries]}
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """Sort keys: the smaller comes first."""
-
-    mode: str
-
-    def of_trial(self, trial: Trial) -> tuple[float, ...]:
-        return (*self._value(trial.best), trial.epoch, trial.step, trial.number)
-
-    def of_group(self, group: list[Trial], counted: list[Trial]) -> tuple[float, ...]:
-        failed = bool(counted) and counted[0].status == "failed"
-        cost = (sum(trial.epoch for trial in group), sum(trial.step for trial in group))
-        unevaluated, value = self._value(_mean(counted))
-        return (unevaluated, failed, value, *cost, group[0].number)
-
-    def _value(self, value: float | None) -> tuple[float, float]:
-        if value is None:
-            return (1, 0.0)
-        return (0, -value if self.mode == "max" else value)
-
-
-def _drawn(group: list[Trial], order: _Order) -> tuple[list[Trial], list[Trial]]:
-    """Return the repeats by number, and those that count, the best first."""
-    group = sorted(group, key=lambda trial: trial.number)
-    evaluated = sorted((trial for trial in group if trial.best is not None), key=order.of_trial)
+def _counted(group: Sequence[Trial], sign: float) -> list[Trial]:
+    """Return the repeats that count, the best first."""
+    evaluated = [trial for trial in group if trial.best is not None]
+    evaluated.sort(key=lambda trial: (sign * (trial.best or 0.0), trial.epoch, trial.step))
     finished = [trial for trial in evaluated if trial.status in ("done", "stopped")]
-    under_way = [trial for trial in evaluated if not trial.ended]
-    return group, finished or under_way or evaluated
+    return finished or [trial for trial in evaluated if not trial.ended] or evaluated
 
 
-def _mean(counted: Sequence[Trial]) -> float | None:
-    bests = [trial.best for trial in counted if trial.best is not None]
-    return fmean(bests) if bests else None
+def _bests(trials: Iterable[Trial]) -> list[float]:
+    return [trial.best for trial in trials if trial.best is not None]
 
 
-def _entry(place: int, group: list[Trial], counted: list[Trial], order: _Order) -> Entry:
-    # With no evaluation at all, a repeat that failed has the most to say.
-    shown = (
-        counted[0]
-        if counted
-        else min(group, key=lambda trial: (trial.status != "failed", trial.number))
-    )
+def _entry(position: int, group: Sequence[Trial], counted: Sequence[Trial]) -> Entry:
+    # With no evaluation at all, a repeat that failed has a cause to show.
+    shown = counted[0] if counted else min(group, key=lambda trial: trial.status != "failed")
+    bests = _bests(counted)
     return Entry(
-        rank=place if counted else None,
+        rank=position if counted else None,
         trial=shown.number,
         group=shown.group,
         values=shown.values,
-        value=_mean(counted),
-        std=stdev([trial.best for trial in counted if trial.best is not None])
-        if len(counted) > 1
-        else None,
+        value=fmean(bests) if bests else None,
+        std=stdev(bests) if len(bests) > 1 else None,
         counted=len(counted),
         repeats=len(group),
         trials=tuple(trial.number for trial in group),
@@ -395,9 +345,7 @@ def _entry(place: int, group: list[Trial], counted: list[Trial], order: _Order) 
 
 
 def _cell(value: Any) -> Any:
-    """Return a cell as `key=value` would have it: empty for nothing, JSON for lists and truth
-    values.
-    """
+    """Return a cell as `key=value` reads it: empty for None, JSON for lists and booleans."""
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False)

@@ -9,10 +9,9 @@ import json
 import logging
 import math
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ray import tune
@@ -20,7 +19,7 @@ from ray.tune import Callback, Stopper
 from ray.tune.search import Searcher
 
 from ftr import atomic
-from ftr.config.space import grid_points, grid_size
+from ftr.config.space import Dimension, grid_points, grid_size
 from ftr.errors import FtrError
 from ftr.study.directory import Journal
 from ftr.study.remote import storage_folder
@@ -29,16 +28,14 @@ from ftr.study.table import LiveTable
 from ftr.study.trial import Shared, run_trial
 from ftr.study.trials import SweepState, Trial
 
-if TYPE_CHECKING:
-    from ftr.config.space import Dimension
-
-
 ASKS, DRAWS = 25, 200
 """How often a searcher is asked for a configuration that is new, and how many are drawn at random
 after that.
 """
 COUNTED = 100_000
-"""Configurations of a space that is gone through from end to end to find one that is left."""
+"""The largest number of configurations that are listed to find one that is left."""
+FINAL = "final"
+"""Key of the last report of a trial: how it ended, as its process saw it."""
 Check = Callable[[Mapping[str, object], int], dict[str, Any]]
 """From the values and the seed of a trial to its spec; raises `FtrError` where no run can have
 these values.
@@ -49,13 +46,14 @@ these values.
 class Group:
     """The trials of one configuration: one, or as many as there are repeats.
 
-    `proposals` are the numbers under which the searcher proposed it: several, where it did so
-    again.
+    `proposals` are the numbers under which the searcher proposed it, `bests` the best scores of
+    the trials that ended, by number.
     """
 
+    number: int
     values: Values
-    proposals: list[int] = field(default_factory=list)
-    trials: list[int] = field(default_factory=list)
+    proposals: list[int]
+    repeats: set[int] = field(default_factory=set)
     bests: dict[int, float | None] = field(default_factory=dict)
 
     def score(self, repeats: int) -> tuple[bool, float | None]:
@@ -67,10 +65,10 @@ class Group:
 
 
 class TrialSource(Searcher):  # type: ignore[misc]  # ray is not checked
-    """A `Searcher` to Tune; to us the one place where trials get their numbers, values and seeds.
+    """A `Searcher` for Tune, which gives trials their numbers, values and seeds.
 
-    No configuration is handed out twice: values that a searcher proposes again are answered with
-    the score that is known.
+    No configuration is tried twice: where a searcher proposes values again, it gets the score that
+    is known.
     """
 
     def __init__(
@@ -91,14 +89,12 @@ class TrialSource(Searcher):  # type: ignore[misc]  # ray is not checked
         self.proposer, self.budget, self.write, self.check = proposer, budget, write, check
         self.seed, self.repeats, self.space = seed, repeats, space or {}
         self.size = grid_size(self.space) if space else None
-        self.tried: dict[str, int] = {}
-        """The group of each configuration, by its values as they are written, and by all it
-        resolves to.
-        """
-        self.written: set[str] = set()
         self.groups: dict[int, Group] = {}
-        self.numbers: dict[str, int] = {}
-        self.waiting: list[tuple[int, Values, int]] = []
+        self.written: dict[str, Group] = {}
+        """The group of each configuration by its values, as they were proposed."""
+        self.resolved: dict[str, Group] = {}
+        """The same by all that it resolves to."""
+        self.waiting: list[Trial] = []
         self.next_trial = self.next_group = self.next_proposal = 0
         self.ending: Ending | None = None
 
@@ -106,7 +102,7 @@ class TrialSource(Searcher):  # type: ignore[misc]  # ray is not checked
         """Bring the proposer to where it was by the same calls in the same order; returns notes for
         people.
 
-        Trials that did not end wait to be handed out again, in their order.
+        Trials that did not end wait to be suggested again, in their order.
         """
         notes: list[str] = []
         for event in events:
@@ -114,98 +110,77 @@ class TrialSource(Searcher):  # type: ignore[misc]  # ray is not checked
                 self._recall_trial(event, notes)
             elif event["event"] == "duplicate":
                 self.proposer.propose(event["proposal"])
-                self._proposed_again(event["proposal"], event["group"])
+                self._add_proposal(self.groups[event["group"]], event["proposal"])
             elif event["event"] == "end":
-                trial = state.trials[event["trial"]]
-                self._tell(trial.number, trial.group, trial.best)
-        self.waiting = [
-            (t.number, dict(t.values), t.repeat) for t in state.trials.values() if not t.ended
-        ]
-        self._complete_groups(state)
+                self.end(state.trials[event["trial"]])
+        self.waiting = [trial for trial in state.trials.values() if not trial.ended]
+        for group in self.groups.values():
+            # Repeats that were not written down before the sweep died.
+            self.waiting += self._new_trials(group)
         return notes
 
     def _recall_trial(self, event: dict[str, Any], notes: list[str]) -> None:
-        number, group, values = event["trial"], event["group"], event["values"]
-        if group not in self.groups:
-            proposal = event.get("proposal", group)
+        number, values = event["group"], event["values"]
+        self.next_trial = max(self.next_trial, event["trial"] + 1)
+        if number not in self.groups:
+            proposal = event.get("proposal", number)
             again = values if proposal is None else self.proposer.propose(proposal)
             if again != values and not notes:
                 notes.append(
-                    f"the searcher does not come to the values of trial {number} again: it "
-                    "continues with what it was told"
+                    f"the searcher no longer proposes the values of trial {event['trial']}; it "
+                    "continues from the scores that are known"
                 )
-            self._take(group, values, proposal)
-        self.groups[group].trials.append(number)
-        self.next_trial = max(self.next_trial, number + 1)
-        self.next_group = max(self.next_group, group + 1)
-
-    def _complete_groups(self, state: SweepState) -> None:
-        """Number the repeats that were not written down before the sweep died."""
-        for number, group in self.groups.items():
-            known = {state.trials[trial].repeat for trial in group.trials}
-            for repeat in range(self.repeats):
-                if repeat not in known:
-                    self.waiting.append(self._numbered(number, group.values, repeat))
+            self._new_group(number, values, proposal)
+        self.groups[number].repeats.add(event.get("repeat", 0))
 
     def suggest(self, trial_id: str) -> Any:
-        """Return the spec of the next trial, or that there is none any more."""
+        """Return the spec of the next trial, or that there is none."""
         while True:
             if not self.waiting:
-                self._open_group()
+                self._propose()
             if not self.waiting:
                 return Searcher.FINISHED
-            number, values, repeat = self.waiting.pop(0)
+            trial = self.waiting.pop(0)
             try:
-                spec = self.check(values, self.seed + repeat)
+                return {"trial": trial.number, **self.check(trial.values, self.seed + trial.repeat)}
             except FtrError as error:
-                self.write("end", trial=number, status="failed", cause=str(error), log=None)
-                self._tell(number, self._group_of(number), None)
-                continue
-            self.numbers[trial_id] = number
-            return {"trial": number, **spec}
+                self.write("end", trial=trial.number, status="failed", cause=str(error), log=None)
+                self.end(trial)
 
-    def _open_group(self) -> None:
+    def _propose(self) -> None:
+        """Let the trials of another configuration wait, or note why there is none."""
         self.ending = self.ending or self.budget.sated(self.scores(), self.next_group)
         values, proposal = (None, None) if self.ending else self._new_values()
-        if values is None:
-            self.ending = self.ending or self._ended()
-            return
-        group, self.next_group = self.next_group, self.next_group + 1
-        self._take(group, values, proposal)
-        self.waiting = [self._numbered(group, values, repeat) for repeat in range(self.repeats)]
+        if values is not None:
+            self.waiting = self._new_trials(self._new_group(self.next_group, values, proposal))
+        elif self.ending is None:
+            tried = len(self.groups)
+            self.ending = Ending(
+                "space",
+                f"no configuration was found that is not among the {tried} that were tried"
+                if self.space and (self.size is None or self.size > COUNTED)
+                else f"all {tried} configurations of the space were tried",
+            )
 
     def _new_values(self) -> tuple[Values | None, int | None]:
         """Return values that were not tried and the number of their proposal; (None, None): there
         are no more.
 
-        The searcher is asked first; where it proposes nothing new, the number is None: it is not
-        told of them.
+        The searcher is asked first. Where it proposes nothing new the number is None: it never
+        learns their score.
         """
         for _ in range(ASKS):
-            values = None if self._through() else self.proposer.propose(self.next_proposal)
+            all_tried = self.size is not None and len(self.written) >= self.size
+            values = None if all_tried else self.proposer.propose(self.next_proposal)
             if values is None:
                 return None, None
-            proposal, self.next_proposal = self.next_proposal, self.next_proposal + 1
-            group = self._group_like(values)
+            group = self._group_of(values)
             if group is None:
-                return values, proposal
-            self.write("duplicate", proposal=proposal, group=group)
-            self._proposed_again(proposal, group)
-        return next(
-            (values for values in self._others() if self._group_like(values) is None), None
-        ), None
-
-    def _ended(self) -> Ending:
-        if self.space and (self.size is None or self.size > COUNTED):
-            return Ending(
-                "space",
-                f"no configuration was found that is not among the {len(self.groups)} that were "
-                "tried",
-            )
-        return Ending("space", f"all {len(self.groups)} configurations of the space were tried")
-
-    def _through(self) -> bool:
-        return self.size is not None and len(self.written) >= self.size
+                return values, self.next_proposal
+            self.write("duplicate", proposal=self.next_proposal, group=group.number)
+            self._add_proposal(group, self.next_proposal)
+        others = (values for values in self._others() if self._group_of(values) is None)
+        return next(others, None), None
 
     def _others(self) -> Iterator[Values]:
         """Yield values drawn from the space, then each combination of a space that can be
@@ -217,16 +192,15 @@ class TrialSource(Searcher):  # type: ignore[misc]  # ray is not checked
         if self.size is not None and self.size <= COUNTED:
             yield from grid_points(self.space)
 
-    def _group_like(self, values: Values) -> int | None:
-        """Return the group that has the configuration of `values`, however they are spelled."""
+    def _group_of(self, values: Values) -> Group | None:
+        """Return the group that has the configuration of `values`, however they are written."""
         written = _text(values)
-        group = self.tried.get(written)
-        if group is None:
-            group = self.tried.get(self._resolved(values))
-            if group is not None:
-                self.tried[written] = group
-                self.written.add(written)
-        return group
+        if written not in self.written:
+            known = self.resolved.get(self._resolved(values))
+            if known is None:
+                return None
+            self.written[written] = known
+        return self.written[written]
 
     def _resolved(self, values: Values) -> str:
         """Return all that a trial of `values` is configured with, as text: equal for `8` and `8.0`
@@ -237,34 +211,34 @@ class TrialSource(Searcher):  # type: ignore[misc]  # ray is not checked
         except FtrError:
             return _text(values)
 
-    def _take(self, group: int, values: Values, proposal: int | None) -> None:
-        """Note a configuration as tried."""
-        self.groups[group] = Group(values, [] if proposal is None else [proposal])
-        self.next_proposal = max(self.next_proposal, 0 if proposal is None else proposal + 1)
-        self.written.add(_text(values))
-        for text in (_text(values), self._resolved(values)):
-            self.tried.setdefault(text, group)
+    def _new_group(self, number: int, values: Values, proposal: int | None) -> Group:
+        group = self.groups[number] = Group(number, values, [])
+        self.next_group = max(self.next_group, number + 1)
+        self.written.setdefault(_text(values), group)
+        self.resolved.setdefault(self._resolved(values), group)
+        if proposal is not None:
+            self._add_proposal(group, proposal)
+        return group
 
-    def _proposed_again(self, proposal: int, group: int) -> None:
-        """Let the searcher know what became of a configuration it proposes again, now or as soon as
-        that is known.
-        """
+    def _add_proposal(self, group: Group, proposal: int) -> None:
+        """Let the searcher know the score of what it proposed, now or as soon as it is known."""
         self.next_proposal = max(self.next_proposal, proposal + 1)
-        self.groups[group].proposals.append(proposal)
-        done, score = self.groups[group].score(self.repeats)
-        if done:
-            self.proposer.tell(proposal, score)
+        group.proposals.append(proposal)
+        self._tell(group, [proposal])
 
-    def _numbered(self, group: int, values: Values, repeat: int) -> tuple[int, Values, int]:
-        number, self.next_trial = self.next_trial, self.next_trial + 1
-        known = self.groups[group]
-        known.trials.append(number)
-        proposal = next(iter(known.proposals), None)
-        # Left out where it is the group's number, as it always was while searchers could propose
-        # values twice.
-        apart = {} if proposal == group else {"proposal": proposal}
-        self.write("trial", trial=number, values=values, group=group, repeat=repeat, **apart)
-        return number, values, repeat
+    def _new_trials(self, group: Group) -> list[Trial]:
+        """Number the repeats of a configuration that have no trial yet, and write them down."""
+        # Left out where it is the group's number, as in journals from before there were duplicates.
+        proposal = next(iter(group.proposals), None)
+        extra = {} if proposal == group.number else {"proposal": proposal}
+        trials = []
+        for repeat in sorted(set(range(self.repeats)) - group.repeats):
+            number, self.next_trial = self.next_trial, self.next_trial + 1
+            about = {"values": group.values, "group": group.number, "repeat": repeat}
+            self.write("trial", trial=number, **about, **extra)
+            group.repeats.add(repeat)
+            trials.append(Trial(number, group.values, group.number, repeat))
+        return trials
 
     def scores(self) -> list[float]:
         """Return the scores of the configurations that are done."""
@@ -272,26 +246,23 @@ class TrialSource(Searcher):  # type: ignore[misc]  # ray is not checked
         return [score for done, score in ended if done and score is not None]
 
     def end(self, trial: Trial) -> None:
-        """Take the outcome of a trial."""
-        self._tell(trial.number, trial.group, trial.best)
+        """Record the outcome of a trial."""
+        group = self.groups[trial.group]
+        group.bests[trial.number] = trial.best
+        self._tell(group, group.proposals)
 
-    def _tell(self, number: int, group: int, best: float | None) -> None:
-        self.groups[group].bests[number] = best
-        done, score = self.groups[group].score(self.repeats)
-        if done:
-            for proposal in self.groups[group].proposals:
-                self.proposer.tell(proposal, score)
-
-    def _group_of(self, number: int) -> int:
-        return next(key for key, group in self.groups.items() if number in group.trials)
+    def _tell(self, group: Group, proposals: list[int]) -> None:
+        done, score = group.score(self.repeats)
+        for proposal in proposals if done else []:
+            self.proposer.tell(proposal, score)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Do nothing: `end` is told by the observer, which knows all results."""
+        """Do nothing: `Board` calls `end`, for it knows all results."""
 
     def __getstate__(self) -> None:
-        """Keep nothing: Tune pickles what it is given, and not all that hangs on this can be."""
+        """Pickle nothing: Tune pickles what it is given, and this refers to what cannot be."""
 
     def save(self, checkpoint_path: str) -> None:
         """Write nothing: the journal is all there is."""
@@ -313,14 +284,11 @@ def _plain(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-REDRAW_SECONDS = 0.5
-FINAL = "final"
-"""Key of the last report of a trial: how it ended, as its process saw it."""
-
-
-@dataclass(slots=True)
-class Board:
-    """The state of a sweep as the driver knows it, and everything that must hear of a change."""
+@dataclass(eq=False)
+class Board(Callback, Stopper):  # type: ignore[misc]  # ray is not checked
+    """The state of a sweep: Tune calls this at every start, result and end of a trial, and asks it
+    whether the sweep is over.
+    """
 
     state: SweepState
     journal: Journal
@@ -329,108 +297,97 @@ class Board:
     closed: Callable[[Trial], None]
     keep: Callable[..., None] = lambda **how: None
     source: TrialSource = field(init=False)
+    ending: Ending | None = None
     refused: str | None = None
-    """Why the whole sweep makes no sense, as its first evaluation showed."""
+    """Why no trial can be ranked, as the first evaluation showed."""
+    ended: list[Any] = field(default_factory=list)
+    """Tune's trials that are over and not yet emptied."""
 
     def __getstate__(self) -> None:
-        """Keep nothing, for the same reason as `TrialSource`: the table writes to a stream."""
+        """Pickle nothing, for the same reason as `TrialSource`."""
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Stop no single trial."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the budget is used up, or no trial can be ranked."""
+        self.ending = self.ending or self.budget.exhausted()
+        return self.ending is not None or self.refused is not None
 
     def write(self, event: str, **fields: Any) -> None:
-        """Journal an event, and take it into the state."""
-        self.state.take(self.journal.append(event, **fields))
-
-
-class Observer(Callback):  # type: ignore[misc]  # ray is not checked
-    """Hears of every trial's start, results and end."""
-
-    def __init__(self, board: Board) -> None:
-        self.board = board
-        self.drawn = 0.0
-        self.ended: list[Any] = []
+        """Write an event to the journal, and apply it to the state."""
+        self.state.apply(self.journal.append(event, **fields))
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Redraw the table and copy the journal now and then; let Tune forget what it need not know
-        any more.
-        """
-        self.board.keep()
+        """Redraw the table and copy the journal now and then."""
+        self.keep()
         while self.ended:
             forget(self.ended.pop())
-        now = time.monotonic()
-        if now - self.drawn >= REDRAW_SECONDS:
-            self.drawn = now
-            self.board.table.update(self.board.state)
+        self.table.update(self.state)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note that a process started the trial."""
         number = trial.config["trial"]
-        known = self.board.state.trials.get(number)
+        known = self.state.trials.get(number)
         attempt = known.attempts + 1 if known else 1
-        self.board.write("start", trial=number, attempt=attempt)
+        self.write("start", trial=number, attempt=attempt)
         if attempt > 1:
-            self.board.table.event(f"trial {number}: restarted")
+            self.table.event(f"trial {number}: restarted")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """Note an evaluation; the last report of a trial brings no new one."""
-        number = trial.config["trial"]
-        if FINAL in result:
-            if result[FINAL].get("refused"):
-                self.board.refused = result[FINAL]["cause"]
-            known = {evaluation.step for evaluation in self.board.state.trials[number].results}
-            for entry in result[FINAL]["evaluations"]:
-                if entry["step"] not in known:
-                    self._evaluation(number, entry)
-            return
-        self._evaluation(number, result)
+        """Note an evaluation; the last report of a trial has those that were missed."""
+        number, final = trial.config["trial"], result.get(FINAL)
+        if final and final.get("refused"):
+            self.refused = final["cause"]
+        known = {evaluation.step for evaluation in self.state.trials[number].results}
+        for evaluation in final["evaluations"] if final else [result]:
+            if not final or evaluation["step"] not in known:
+                self._evaluation(number, evaluation)
 
     def _evaluation(self, number: int, result: dict[str, Any]) -> None:
-        before = self.board.state.best_value
+        before = self.state.best_value
         keys = ("epoch", "step", "value", "scores", "seconds")
-        self.board.write("result", trial=number, **{key: result[key] for key in keys})
-        self.board.budget.count(number, result["epoch"])
-        best = " (best so far)" if self.board.state.best_value != before else ""
-        self.board.table.event(
-            f"trial {number}: epoch {result['epoch']:.3g}, {self.board.table.primary} "
+        self.write("result", trial=number, **{key: result[key] for key in keys})
+        self.budget.count(number, result["epoch"])
+        best = " (best so far)" if self.state.best_value != before else ""
+        self.table.event(
+            f"trial {number}: epoch {result['epoch']:.3g}, {self.table.primary} "
             f"{result['value']:.4g}{best}"
         )
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note how a trial ended: by itself, by its own failure, or stopped."""
-        self.ended.append(trial)
-        final = (trial.last_result or {}).get(FINAL)
-        length = trial.config.get("config", {}).get("epochs", math.inf)
-        if final is None and (trial.last_result or {}).get("epoch", 0.0) >= length:
-            # A scheduler may stop a trial at the very evaluation that is its last.
-            self._end(trial, "done", None, None)
-        elif final:
+        last = trial.last_result or {}
+        epochs = trial.config.get("config", {}).get("epochs", math.inf)
+        if final := last.get(FINAL):
             self._end(trial, final["status"], final.get("cause"), final.get("log"))
-        elif self.board.budget.exhausted() is not None:
-            ending = self.board.budget.exhausted()
-            self._end(trial, "stopped", ending.reason if ending else None, None)
+        elif last.get("epoch", 0.0) >= epochs:
+            # A scheduler may stop a trial at the very evaluation that is its last.
+            self._end(trial, "done")
         else:
-            self._end(trial, "stopped", "scheduler", None)
+            ending = self.budget.exhausted()
+            self._end(trial, "stopped", ending.reason if ending else "scheduler")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Note that a trial's process died once too often."""
-        self.ended.append(trial)
         error = getattr(trial, "get_pickled_error", lambda: None)()
         lines = str(error or trial.error_file or "its process died").strip().splitlines()
-        self._end(
-            trial,
-            "failed",
-            f"its process died {trial.num_failures} times: {lines[-1] if lines else 'no message'}",
-            None,
-        )
+        last = lines[-1] if lines else "no message"
+        self._end(trial, "failed", f"its process died {trial.num_failures} times: {last}")
 
-    def _end(self, trial: Any, status: str, cause: str | None, log: str | None) -> None:
+    def _end(
+        self, trial: Any, status: str, cause: str | None = None, log: str | None = None
+    ) -> None:
+        self.ended.append(trial)
         number = trial.config["trial"]
-        self.board.write("end", trial=number, status=status, cause=cause, log=log)
-        ended = self.board.state.trials[number]
-        self.board.source.end(ended)
-        self.board.closed(ended)
-        self.board.keep(now=True)
-        self.board.table.event(f"trial {number}: {status}{f' ({cause})' if cause else ''}")
+        self.write("end", trial=number, status=status, cause=cause, log=log)
+        self.source.end(self.state.trials[number])
+        self.closed(self.state.trials[number])
+        self.keep(now=True)
+        self.table.event(f"trial {number}: {status}{f' ({cause})' if cause else ''}")
 
 
 def forget(trial: Any) -> None:
@@ -447,23 +404,6 @@ def forget(trial: Any) -> None:
     trial.run_metadata.metric_n_steps = {}
 
 
-class Limit(Stopper):  # type: ignore[misc]  # as above
-    """Ends everything when the budget is used up."""
-
-    def __init__(self, board: Board) -> None:
-        self.board = board
-        self.ending: Ending | None = None
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Stop no single trial."""
-        return False
-
-    def stop_all(self) -> bool:
-        """Whether the sweep is over."""
-        self.ending = self.ending or self.board.budget.exhausted()
-        return self.ending is not None or self.board.refused is not None
-
-
 def drive(
     board: Board,
     scheduler: Any,
@@ -472,16 +412,14 @@ def drive(
     storage: str | None = None,
     ahead: int | None = None,
 ) -> Ending | None:
-    """Run trials until the source, the budget or the user ends it; returns why, None where the
-    source simply ran dry.
+    """Run trials until the source, the budget or the user ends the sweep; returns why, or None
+    where the source gives no reason.
 
-    `ahead` is how many trials may wait for room, for schedulers that compare a whole bracket; None:
-    as few as Tune can do with. Ray must be up. Raises KeyboardInterrupt as it comes; the board is
-    true at any time.
+    `ahead` is how many trials may wait for resources, for schedulers that compare a whole bracket;
+    None: as few as possible. Ray must run. After a `KeyboardInterrupt` the board is up to date.
     """
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(ahead or "auto")
-    limit = Limit(board)
     filesystem, folder = (None, None) if storage is None else storage_folder(storage, "tune")
     with atomic.scratch("tune") as scratch:
         tuner = tune.Tuner(
@@ -500,8 +438,8 @@ def drive(
                 storage_path=folder or scratch,
                 storage_filesystem=filesystem,
                 failure_config=tune.FailureConfig(max_failures=trials.retries),
-                callbacks=[Observer(board)],
-                stop=limit,
+                callbacks=[board],
+                stop=board,
                 verbose=0,
             ),
         )
@@ -510,7 +448,7 @@ def drive(
         # What Tune wrote for itself; the sweep does not need it.
         with contextlib.suppress(OSError):
             filesystem.delete_dir(folder)
-    return limit.ending or board.source.ending
+    return board.ending or board.source.ending
 
 
 def _folder_name(trial: Any) -> str:

@@ -64,9 +64,10 @@ def ftr_ray(ftr_registry: Registry) -> Iterator[None]:
     afterwards.
     """
     from ftr.config.schema import ComputeConfig
-    from ftr.study.search import connected
+    from ftr.runs.launch import connected
+    from ftr.study.search import TUNE_SETTINGS
 
-    with connected(ComputeConfig(), ftr_registry, lambda line: None):
+    with connected(ComputeConfig(), ftr_registry, lambda line: None, TUNE_SETTINGS):
         yield
 
 

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ftr.registry import plugin_files
 from ftr.testing.contract import broken
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def probed(plugin: PluginRecord) -> Probed:
         plugin.distribution,
         plugin.builtin,
         tuple(sys.path),
-        os.environ.get("FTR_PLUGIN_FILES", ""),
+        os.pathsep.join(map(str, plugin_files.named())),
     )
 
 

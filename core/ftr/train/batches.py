@@ -1,10 +1,10 @@
-"""Which examples make up each optimizer step, and the weights of rows."""
+"""Batches: which examples make up each optimizer step, their weights, and their padding."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ftr.errors import ConfigError, DataError, did_you_mean
-from ftr.registry.protocols import RowLosses
+from ftr.config.schema import RunConfig, TrainConfig
+from ftr.errors import ConfigError, DataError, ModelError, did_you_mean
+from ftr.registry.protocols import Feature, Head, Row, RowLosses
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from torch import Tensor
-
-    from ftr.config.schema import RunConfig, TrainConfig
-    from ftr.registry.protocols import Head, Row
+    from transformers import PreTrainedTokenizerBase
 
 
 Indices = npt.NDArray[np.int64]
@@ -35,8 +34,8 @@ class MicroBatch:
     """One forward pass: the model's inputs and how many examples in them are this worker's (0: only
     to keep step).
 
-    `rows` are the numbers of the examples, `longest` the tokens of the longest of them; `weights`,
-    of shape (examples,), says how much each weighs in the loss, None that all weigh the same.
+    `rows` are the numbers of the examples, `longest` is the number of tokens of the longest one;
+    `weights`, of shape (examples,), are their weights in the loss (None: all equal).
     """
 
     inputs: dict[str, Tensor]
@@ -105,22 +104,17 @@ def micro_batches(
     """Cut `rows` into runs of like length.
 
     Each run has at most `limit` rows and, when `token_limit` is given, at most that many tokens
-    once padded to its longest (a single longer row stands alone). Equal cuts for equal lengths: the
-    result depends on nothing else.
+    once padded to its longest (a longer row gets a run of its own). The result depends on the
+    lengths alone.
     """
     ordered = rows[np.argsort(-lengths[rows], kind="stable")]
-    return list(_runs(ordered, lengths, limit, token_limit))
-
-
-def _runs(
-    rows: Indices, lengths: Indices, limit: int, token_limit: int | None
-) -> Iterator[Indices]:
-    start = 0
-    while start < len(rows):
-        longest = max(int(lengths[rows[start]]), 1)
+    found, start = [], 0
+    while start < len(ordered):
+        longest = max(int(lengths[ordered[start]]), 1)
         room = limit if token_limit is None else min(limit, max(token_limit // longest, 1))
-        yield rows[start : start + room]
+        found.append(ordered[start : start + room])
         start += room
+    return found
 
 
 def by_length(lengths: Sequence[int] | Indices, limit: int, token_limit: int) -> list[Indices]:
@@ -129,6 +123,46 @@ def by_length(lengths: Sequence[int] | Indices, limit: int, token_limit: int) ->
     """
     known = np.asarray(lengths, dtype=np.int64)
     return micro_batches(np.arange(len(known), dtype=np.int64), known, limit, token_limit)
+
+
+def pad(features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase) -> dict[str, Tensor]:
+    """Return `input_ids`, `attention_mask` and, where the features have them, `token_type_ids`:
+    (batch, longest).
+
+    Padding is on the right, whatever side the tokenizer prefers: offsets and targets count from the
+    left. The mask comes from lengths, not from ids, because the pad token of a decoder is a
+    real one as well. Raises `ModelError` when the tokenizer has no pad token.
+    """
+    import torch
+
+    filler = tokenizer.pad_token_id
+    if not isinstance(filler, int):
+        raise ModelError(
+            f"the tokenizer `{tokenizer.name_or_path}` has no pad token: set `pad_token` on it."
+        )
+    lengths = np.array([len(feature["input_ids"]) for feature in features])
+    mask = np.arange(lengths.max())[None, :] < lengths[:, None]
+    batch = {
+        "input_ids": _padded(features, "input_ids", mask, filler),
+        "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+    }
+    if "token_type_ids" in features[0]:
+        batch["token_type_ids"] = _padded(
+            features, "token_type_ids", mask, tokenizer.pad_token_type_id
+        )
+    return batch
+
+
+def _padded(
+    features: Sequence[Feature], name: str, mask: npt.NDArray[np.bool_], value: int
+) -> Tensor:
+    import torch
+
+    cells = np.full(mask.shape, value, dtype=np.int64)
+    cells[mask] = np.concatenate(
+        [np.asarray(feature[name], dtype=np.int64) for feature in features]
+    )
+    return torch.from_numpy(cells)
 
 
 Weights = npt.NDArray[np.float64]
@@ -149,28 +183,23 @@ class Weighting:
 
 def check_weighting(config: RunConfig, head: Head) -> None:
     """Raise `ConfigError` naming the key that the head is not made for."""
-    train, name = config.train, config.head.name
-    column = head.schema.classes
-    for key, asked in (
-        ("train.class_weights", train.class_weights),
-        ("train.sampler=weighted", train.sampler == "weighted"),
+    train, column = config.train, head.schema.classes
+    by_class = by_row = None
+    if column is None or column.type != "label":
+        why = "has no classes" if column is None else "gives a row several classes"
+        by_class = f"{why}, so rows cannot be weighted by their class"
+    if not isinstance(head, RowLosses):
+        by_row = "has no `row_losses`, which it needs"
+    for key, asked, problem in (
+        ("train.class_weights", train.class_weights, by_class),
+        ("train.sampler=weighted", train.sampler == "weighted", by_class),
+        ("train.label_smoothing", train.label_smoothing, by_row),
+        ("train.class_weights", train.class_weights, by_row),
     ):
-        if asked and (column is None or column.type != "label"):
-            why = "has no classes" if column is None else "gives a row several classes"
+        if asked and problem:
             raise ConfigError(
-                f"`{key}`: the head `{name}` (`head`) {why}, so rows cannot be weighted by their "
-                "class. Leave the key out."
+                f"`{key}`: the head `{config.head.name}` (`head`) {problem}. Leave the key out."
             )
-    if train.label_smoothing and not isinstance(head, RowLosses):
-        raise ConfigError(
-            f"`train.label_smoothing`: the head `{name}` (`head`) has no `row_losses`, which "
-            "smooths. Leave the key out."
-        )
-    if train.class_weights and not isinstance(head, RowLosses):
-        raise ConfigError(
-            f"`train.class_weights`: the head `{name}` (`head`) has no `row_losses` to weight. "
-            "Leave the key out."
-        )
 
 
 def class_weights(
@@ -219,7 +248,7 @@ def class_probabilities(counts: Mapping[str, int]) -> dict[str, float]:
 def weighting_notes(
     train: TrainConfig, head: Head, labels: Sequence[str], rows: Sequence[Row]
 ) -> list[str]:
-    """Return what a person is told of the classes of training rows and their weights.
+    """Return the log messages about the classes of training rows and their weights.
 
     Raises what `class_weights` does.
     """
@@ -231,14 +260,13 @@ def weighting_notes(
     notes = []
     weights = class_weights(train.class_weights, counts)
     if weights:
-        each = ", ".join(
-            f"{name} {weight:.3g} ({counts[name]} rows)" for name, weight in weights.items()
-        )
-        notes.append(f"weight of each class in the loss: {each}")
+        each = (f"{name} {weight:.3g} ({counts[name]} rows)" for name, weight in weights.items())
+        notes.append(f"weight of each class in the loss: {', '.join(each)}")
     if train.sampler == "weighted":
-        each = ", ".join(f"{name} ({count} rows)" for name, count in counts.items() if count)
+        each = (f"{name} ({count} rows)" for name, count in counts.items() if count)
         notes.append(
-            f"training rows are drawn with replacement, equally often of each class: {each}"
+            "training rows are drawn with replacement, equally often of each class: "
+            f"{', '.join(each)}"
         )
     return notes
 
@@ -263,19 +291,21 @@ def weight_examples(
     column = head.schema.classes
     if column is not None and (train.class_weights or train.sampler == "weighted"):
         ids = np.asarray(rows.data.column(column.name), dtype=np.int64)
-        totals = np.bincount(ids, minlength=len(labels))
-        counts = {name: int(total) for name, total in zip(labels, totals, strict=True)}
+        totals = np.bincount(ids, minlength=len(labels)).tolist()
+        counts = dict(zip(labels, totals, strict=True))
         record["class_counts"] = counts
+
+        def each(by_class: Mapping[str, float]) -> Weights:
+            return np.array([by_class[name] for name in labels])[ids][owners]
+
         if train.class_weights:
-            by_class = class_weights(train.class_weights, counts)
-            record["class_weights"] = by_class
-            weights = np.array([by_class[name] for name in labels])[ids][owners]
+            record["class_weights"] = class_weights(train.class_weights, counts)
+            weights = each(record["class_weights"])
         if train.sampler == "weighted":
             record["sampler"] = train.sampler
-            drawn = class_probabilities(counts)
-            each = np.array([drawn[name] for name in labels])[ids][owners]
+            drawn = each(class_probabilities(counts))
             # A row of several examples counts as one more row of its class.
-            probabilities = each / each.sum()
+            probabilities = drawn / drawn.sum()
     if row_weights is not None:
         own = read_weights(Path(row_weights), len(rows))[owners]
         weights = own if weights is None else weights * own
@@ -294,12 +324,10 @@ def read_weights(path: Path, rows: int) -> Weights:
         raise DataError(f"the row weights `{path}` cannot be read: {error}") from error
     if found.shape != (rows,) or not np.issubdtype(found.dtype, np.number):
         raise DataError(
-            f"the row weights `{path}` have the shape {found.shape}, the training rows are {rows}: "
-            "one number for each is needed."
+            f"the row weights `{path}` have the shape {found.shape}, but there are {rows} training "
+            "rows: give one number for each."
         )
     weights: Weights = found.astype(np.float64)
     if not np.isfinite(weights).all() or (weights < 0).any() or not weights.any():
-        raise DataError(
-            f"the row weights `{path}` must be finite numbers from 0 up, some of them above it."
-        )
+        raise DataError(f"the row weights `{path}` must be finite numbers >= 0, some of them > 0.")
     return weights

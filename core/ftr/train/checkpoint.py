@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
 from ftr import atomic
 from ftr.atomic import sha256
 from ftr.errors import RequestError, RunError
@@ -38,7 +40,7 @@ class Checkpoint:
     state: dict[str, Any]
 
 
-class Damaged(Exception):  # noqa: N818 - a finding, not an error of the program
+class Damaged(Exception):  # noqa: N818 - reported, and an older checkpoint is used
     """What is wrong with a checkpoint."""
 
 
@@ -51,12 +53,20 @@ def write_checkpoint(
     The folder gets its name last, when all is on the disk. Raises `RunError` naming the folder when
     the disk refuses.
     """
-    from safetensors import SafetensorError
-
     folder = root / f"step-{step:08d}"
     try:
         with atomic.new_folder(folder) as fresh:
-            _fill(fresh, fill(fresh))
+            known = fill(fresh)
+            files = {
+                str(path.relative_to(fresh)): {
+                    "sha256": known.get(str(path.relative_to(fresh))) or sha256(path),
+                    "bytes": path.stat().st_size,
+                }
+                for path in sorted(fresh.rglob("*"))
+                if path.is_file()
+            }
+            content = {"format": FORMAT, "ftr": own_version(), "files": files}
+            (fresh / MANIFEST).write_text(json.dumps(content, indent=2), encoding="utf-8")
     except (OSError, SafetensorError) as error:  # a disk that fills up under tensors is the latter
         cause = (isinstance(error, OSError) and error.strerror) or error
         raise RunError(
@@ -67,21 +77,9 @@ def write_checkpoint(
     return folder
 
 
-def _fill(fresh: Path, known: Mapping[str, str]) -> None:
-    files = {
-        str(path.relative_to(fresh)): path for path in sorted(fresh.rglob("*")) if path.is_file()
-    }
-    manifest = {
-        name: {"sha256": known.get(name) or sha256(path), "bytes": path.stat().st_size}
-        for name, path in files.items()
-    }
-    content = {"format": FORMAT, "ftr": own_version(), "files": manifest}
-    (fresh / MANIFEST).write_text(json.dumps(content, indent=2), encoding="utf-8")
-
-
 def find_checkpoint(root: Path) -> tuple[Checkpoint | None, list[str]]:
-    """Return the newest good checkpoint under `root`, and a line on each newer one that is damaged;
-    those are removed.
+    """Return the newest good checkpoint under `root`, and a message about each newer one that is
+    damaged and was removed.
 
     Raises `RequestError` where a newer version of ftr wrote one.
     """
@@ -92,25 +90,24 @@ def find_checkpoint(root: Path) -> tuple[Checkpoint | None, list[str]]:
         try:
             return verified(folder), notes
         except Damaged as damage:
-            notes.append(f"checkpoint `{folder}` is left out: {damage}")
+            notes.append(f"checkpoint `{folder}` is damaged, and was removed: {damage}")
             shutil.rmtree(folder, ignore_errors=True)
     return None, notes
 
 
 def check_format(root: Path) -> None:
-    """Raise `RequestError` where a checkpoint under `root` is of a newer format than this version
-    of ftr reads: none is removed.
-    """
+    """Raise `RequestError` where a newer version of ftr wrote a checkpoint under `root`."""
     for folder in folders(root):
+        manifest: dict[str, Any] = {}
         with contextlib.suppress(Damaged):
             manifest = _json(folder / MANIFEST)
-            known = manifest.get("format")
-            if isinstance(known, int) and known > FORMAT:
-                raise RequestError(
-                    f"checkpoint `{folder}` has format {known}, written by ftr "
-                    f"{manifest.get('ftr', 'of a newer version')}; this is ftr {own_version()}, "
-                    f"which reads format {FORMAT}. Resume the run with the version that began it."
-                )
+        known = manifest.get("format")
+        if isinstance(known, int) and known > FORMAT:
+            raise RequestError(
+                f"checkpoint `{folder}` has format {known}, written by ftr "
+                f"{manifest.get('ftr', 'of a newer version')}; this is ftr {own_version()}, "
+                f"which reads format {FORMAT}. Resume the run with the version that started it."
+            )
 
 
 def verified(folder: Path) -> Checkpoint:
@@ -125,12 +122,12 @@ def verified(folder: Path) -> Checkpoint:
         )
     try:
         listed = {
-            str(name): (str(entry["sha256"]), int(entry["bytes"]))
+            str(name): (int(entry["bytes"]), str(entry["sha256"]))
             for name, entry in manifest["files"].items()
         }
     except (KeyError, TypeError, AttributeError, ValueError):
         raise Damaged(f"`{MANIFEST}` is not one") from None
-    for name, (digest, size) in listed.items():
+    for name, (size, digest) in listed.items():
         path = folder / name
         if not path.is_file():
             raise Damaged(f"`{name}` is missing")
@@ -158,13 +155,13 @@ def last_step(run: Path) -> int | None:
 
 
 def remove_checkpoints(run: Path) -> None:
-    """Remove all checkpoints of a run: it is done."""
+    """Remove all checkpoints of a finished run."""
     shutil.rmtree(run / CHECKPOINTS, ignore_errors=True)
 
 
 def link_files(source: Path, target: Path) -> None:
-    """Make `target` a folder of the same files as `source`: as links where the file system has
-    them, else as copies.
+    """Make `target` a folder of the same files as `source`: hard links where possible, else
+    copies.
     """
     target.mkdir(parents=True, exist_ok=True)
     for path in source.iterdir():
@@ -189,30 +186,29 @@ def _json(path: Path) -> dict[str, Any]:
 
 METRICS = "metrics.jsonl"
 ATTEMPTS = "attempts.jsonl"
-"""Beside the checkpoints, and gone with them: one line for each time the training began or went
-on.
-"""
+"""Beside the checkpoints, and removed with them: one line for each start or resume."""
 
 
 def begin_history(run: Path, found: Checkpoint | None) -> bool:
-    """Note that a process begins to train `run`, from a checkpoint or from the start; returns
+    """Record that a process begins to train `run`, from a checkpoint or from the start; return
     whether one had begun before.
 
-    Lines of `metrics.jsonl` that the training will write again are dropped.
+    Drops the lines of `metrics.jsonl` that the training will write again, and the final scores.
     """
-    before = attempts(run)
+    before, metrics, path = attempts(run), run / METRICS, run / CHECKPOINTS / ATTEMPTS
     step = found.step if found else 0
-    cut_metrics(run / METRICS, found.step if found else None)
-    (run / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-    atomic.append_line(
-        run / CHECKPOINTS / ATTEMPTS, {"time": time.time(), "process": os.getpid(), "step": step}
-    )
-    atomic.sync(run / CHECKPOINTS / ATTEMPTS)
+    if metrics.is_file():
+        lines = _lines(metrics) if found else []
+        kept = [line for line in lines if line["step"] <= step and line["kind"] != "final"]
+        atomic.write_lines(metrics, kept)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic.append_line(path, {"time": time.time(), "process": os.getpid(), "step": step})
+    atomic.sync(path)
     return bool(before)
 
 
 def attempts(run: Path) -> list[dict[str, Any]]:
-    """Return time, process and step of each time a run began or went on; empty once it is done."""
+    """Return time, process and step of each start or resume of a run; empty once it is done."""
     return _lines(run / CHECKPOINTS / ATTEMPTS)
 
 
@@ -221,66 +217,37 @@ def evaluations(run: Path) -> list[dict[str, Any]]:
     return [line for line in _lines(run / METRICS) if line["kind"] == "validation"]
 
 
-def cut_metrics(path: Path, step: int | None) -> None:
-    """Keep the lines up to `step` (None: none at all), without the final scores, which are computed
-    again.
-
-    A line that a crash tore is dropped.
-    """
-    if path.is_file():
-        kept = (
-            []
-            if step is None
-            else [line for line in _lines(path) if line["step"] <= step and line["kind"] != "final"]
-        )
-        atomic.write_lines(path, kept)
-
-
-def keep_history(run: Path) -> None:
-    """See to it that a machine that loses power keeps the lines of `metrics.jsonl` that a
-    checkpoint relies on.
-    """
-    path = run / METRICS
-    if path.is_file():
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
-
-
 def _lines(path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    if path.is_file():
-        for line in path.read_bytes().splitlines():
-            try:
-                value = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(value, dict) and "step" in value:
-                found.append(value)
-    return found
+    """Return the lines that hold a `step`, without one that a crash tore."""
+    found = []
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return [line for line in found if isinstance(line, dict) and "step" in line]
 
 
 @dataclass(slots=True)
 class EarlyStopping:
     """Counts evaluations since the best one.
 
-    `patience` None never stops; `stopped` is the place where it did.
+    `patience` None never stops; `stopped` is the epoch and step where it did.
     """
 
     patience: int | None
     since: int = 0
     stopped: dict[str, Any] | None = None
 
-    def update(self, better: bool, place: dict[str, Any], *, last: bool = False) -> bool:
-        """Count an evaluation at `place` (`epoch` and `step`); returns whether the training ends
+    def update(self, better: bool, position: dict[str, Any], *, last: bool = False) -> bool:
+        """Count an evaluation at `position` (`epoch` and `step`); return whether the training ends
         here, before its `last` step.
         """
         self.since = 0 if better else self.since + 1
         if self.patience is not None and self.since >= self.patience and not last:
-            self.stopped = {"epoch": place["epoch"], "step": place["step"]}
+            self.stopped = {key: position[key] for key in ("epoch", "step")}
         return self.stopped is not None
 
     def message(self, primary: str, best: dict[str, Any]) -> str:
-        """Return the log message; `best` is the place of the best evaluation."""
+        """Return the log message; `best` is the record of the best evaluation."""
         evaluations = "1 evaluation" if self.since == 1 else f"{self.since} evaluations"
         return (
             f"stopped early: {evaluations} without a better {primary} than {best['value']:.4g} of "
@@ -312,8 +279,8 @@ class Evaluation:
     files: dict[str, str] = field(default_factory=dict)
 
     @property
-    def place(self) -> dict[str, Any]:
-        """What a record says of it."""
+    def record(self) -> dict[str, Any]:
+        """The entry of a run record."""
         return {"epoch": self.epoch, "step": self.step, "value": self.value}
 
 
@@ -331,7 +298,7 @@ class BestCheckpoint:
         self.seconds = 0.0
 
     def save(self, engine: Engine, which: Evaluation) -> None:
-        """Write the present weights to `model/`; `which` is their evaluation."""
+        """Write the current weights to `model/`; `which` is their evaluation."""
         self.best = which
         if self.rank == 0:
             began = time.monotonic()
@@ -341,7 +308,7 @@ class BestCheckpoint:
             self.seconds += time.monotonic() - began
 
     def write_state(self, state: State) -> None:
-        """Write the state that was tuned last to `model/ftr.json`."""
+        """Write the state that the head tuned last to `model/ftr.json`."""
         if self.rank == 0:
             write_card(self.model, replace(read_card(self.model), state=state))
 
@@ -358,7 +325,7 @@ class BestCheckpoint:
             if is_adapted(model):
                 load_adapters(model, self.model)
             else:
-                # Somebody else may have written the folder of a resumed run: do not follow its
+                # Another user may have written the folder of a resumed run: do not follow its
                 # config.
                 check_folder(self.model)
                 saved = type(model).from_pretrained(
@@ -397,11 +364,6 @@ class BestCheckpoint:
             # Always: after a power cut the weights may be there and the tokenizer beside them torn.
             with atomic.new_folder(self.model) as fresh:
                 link_files(checkpoint / BEST, fresh)
-
-    def clean(self) -> None:
-        """Remove what a process that was killed in the middle of `save` left beside `model/`."""
-        if self.rank == 0:
-            atomic.clear_leftovers(self.model.parent, held=True)
 
 
 def weight_files(folder: Path) -> dict[str, str]:

@@ -13,14 +13,14 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import load_file, load_model, save_file, save_model
+from torch import Tensor, nn
 from transformers import Trainer
 
 from ftr.config.resolve import differences, flat
 from ftr.config.schema import RunConfig
 from ftr.errors import ConfigError, DataError
-from ftr.model.adapters import load_weights, save_weights
+from ftr.model.adapters import is_adapted
 from ftr.model.transformers_private import set_unlogged_loss, unlogged_loss
 from ftr.terminal import masked
 from ftr.train.checkpoint import (
@@ -94,15 +94,12 @@ def split_tensors(value: Any, name: str, tensors: Tensors) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
-        items = [
-            split_tensors(item, f"{name}.{place}", tensors) for place, item in enumerate(value)
-        ]
+        items = [split_tensors(item, f"{name}.{i}", tensors) for i, item in enumerate(value)]
         return items if isinstance(value, list) else {"tuple": items}
     if isinstance(value, Mapping):
+        pairs = value.items()
         return {
-            "dict": [
-                [key, split_tensors(item, f"{name}.{key}", tensors)] for key, item in value.items()
-            ]
+            "dict": [[key, split_tensors(item, f"{name}.{key}", tensors)] for key, item in pairs]
         }
     raise NotSerializable(f"`{name}` is a `{type(value).__name__}`")
 
@@ -128,9 +125,7 @@ PLAIN = "optimizer.json"
 TRAINER = "trainer_state.json"
 AVERAGES = "averages.safetensors"
 WORKERS = "workers.safetensors"
-"""Of each process, under `<rank>.`: its random generators, and the loss summed up since the last
-log entry.
-"""
+"""Of each process, under `<rank>.`: random generators, and the loss since the last log entry."""
 
 
 @dataclass(slots=True)
@@ -158,7 +153,6 @@ class CheckpointManager:
     interval: SaveInterval = field(init=False)
 
     def __post_init__(self) -> None:
-        """Take the interval from `train.save_steps`."""
         self.interval = SaveInterval(self.config.train.save_steps)
 
     @property
@@ -208,24 +202,21 @@ class CheckpointManager:
 
         Raises `RunError` when the disk refuses.
         """
-        began = time.monotonic()
+        began, step = time.monotonic(), trainer.state.global_step
         loss, logged = unlogged_loss(trainer)
         own = {**rng_state(trainer.args.device.type), "loss": loss}
         workers: list[Tensors] = [own]
         if self.world > 1:
             workers = [{}] * self.world
             torch.distributed.all_gather_object(workers, own)
-        step = trainer.state.global_step
         if self.rank == 0:
+            keep = self.config.train.save_total_limit
             try:
                 write_checkpoint(
-                    self.root,
-                    step,
-                    lambda folder: self._write(folder, trainer, workers, logged),
-                    self.config.train.save_total_limit,
+                    self.root, step, lambda to: self._write(to, trainer, workers, logged), keep
                 )
-            except NotSerializable as strange:
-                self.disable(str(strange))
+            except NotSerializable as error:
+                self.disable(str(error))
         self.interval.saved(step, time.monotonic() - began)
 
     def disable(self, reason: str) -> None:
@@ -240,15 +231,9 @@ class CheckpointManager:
         if self.averages is not None:
             self.averages.save(folder / AVERAGES)
         tensors: Tensors = {}
-        scaler = getattr(trainer.accelerator, "scaler", None)
-        parts = {
-            "optimizer": trainer.optimizer,
-            "scheduler": trainer.lr_scheduler,
-            "scaler": scaler,
-        }
         plain = {
             name: None if part is None else split_tensors(part.state_dict(), name, tensors)
-            for name, part in parts.items()
+            for name, part in _stateful(trainer).items()
         }
         save_file(tensors, folder / OPTIMIZER)
         named = {
@@ -281,22 +266,16 @@ class CheckpointManager:
 
     def load_optimizer(self, trainer: Trainer) -> None:
         """Load the states of optimizer, schedule and loss scaler."""
-        optimizer, scheduler = trainer.optimizer, trainer.lr_scheduler
-        scaler = getattr(trainer.accelerator, "scaler", None)
+        groups = trainer.optimizer.param_groups if self.changeable else ()
+        rates = [(group["initial_lr"], group["weight_decay"]) for group in groups]
         with self.readable():
             tensors = load_file(self._path / OPTIMIZER)
             plain = json.loads((self._path / PLAIN).read_text(encoding="utf-8"))
-            rates = (
-                [(group["initial_lr"], group["weight_decay"]) for group in optimizer.param_groups]
-                if self.changeable
-                else []
-            )
-            optimizer.load_state_dict(join_tensors(plain["optimizer"], tensors))
-            scheduler.load_state_dict(join_tensors(plain["scheduler"], tensors))
+            for name, part in _stateful(trainer).items():
+                if part is not None and plain[name] is not None:
+                    part.load_state_dict(join_tensors(plain[name], tensors))
             if self.changeable:
                 set_rates(trainer, rates)
-            if plain["scaler"] is not None and scaler is not None:
-                scaler.load_state_dict(join_tensors(plain["scaler"], tensors))
 
     def load_rng(self, trainer: Trainer) -> None:
         """Set this process's random generators."""
@@ -326,12 +305,12 @@ class CheckpointManager:
             torch.distributed.broadcast_object_list(values, src=0)
 
     def _check(self, found: Checkpoint) -> None:
-        old, new = found.state["config"], json.loads(json.dumps(masked(flat(self.config))))
-        fixed = [
+        new = json.loads(json.dumps(masked(flat(self.config))))
+        old, new = (
             {key: value for key, value in values.items() if key not in self.changeable}
-            for values in (old, new)
-        ]
-        other = differences(*fixed)
+            for values in (found.state["config"], new)
+        )
+        other = differences(old, new)
         if found.state["world"] != self.world:
             other.append(f"the number of processes was {found.state['world']}, is {self.world}")
         if other:
@@ -347,6 +326,15 @@ class CheckpointManager:
                 )
 
 
+def _stateful(trainer: Trainer) -> dict[str, Any]:
+    """Return optimizer, scheduler and loss scaler; there may be no scaler."""
+    return {
+        "optimizer": trainer.optimizer,
+        "scheduler": trainer.lr_scheduler,
+        "scaler": getattr(trainer.accelerator, "scaler", None),
+    }
+
+
 def set_rates(trainer: Trainer, rates: Sequence[tuple[float, float]]) -> None:
     """Give each group of a loaded optimizer another (peak learning rate, weight decay); the rate is
     scaled by where its schedule is.
@@ -356,6 +344,25 @@ def set_rates(trainer: Trainer, rates: Sequence[tuple[float, float]]) -> None:
         group["lr"], group["initial_lr"], group["weight_decay"] = peak * factor, peak, decay
     if hasattr(trainer.lr_scheduler, "base_lrs"):
         trainer.lr_scheduler.base_lrs = [peak for peak, _ in rates]
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write the weights of a model in training; of one with adapters, those that train."""
+    if not is_adapted(model):
+        save_model(model, str(path))
+        return
+    trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    save_file({name: one.detach().contiguous() for name, one in trained.items()}, path)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Read what `save_weights` wrote."""
+    if not is_adapted(model):
+        load_model(model, path)
+        return
+    weights = dict(model.named_parameters())
+    for name, saved in load_file(path).items():
+        weights[name].detach().copy_(saved)
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from ftr import atomic
 from ftr.atomic import read_json
@@ -17,27 +21,20 @@ from ftr.model.adapters import settings_of
 from ftr.model.folder import ModelCard, read_card, write_card
 from ftr.model.pretrained import Pretrained
 from ftr.registry.isolation import is_training
+from ftr.registry.protocols import Head, Prediction, State
 from ftr.train.checkpoint import link_files
-from ftr.train.inference import Engine, prepare_model
+from ftr.train.hardware import Numerics
+from ftr.train.inference import EncodedSplit, Engine, prepare_model
+from ftr.train.scoring import Scorer, Scores
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ftr.registry.protocols import Head, Prediction, State
-    from ftr.train.hardware import Numerics
-    from ftr.train.inference import EncodedSplit
-    from ftr.train.scoring import Scorer, Scores
-
-
-Weights = dict[str, "Tensor"]
-PASSING = ("dropout", "pdrop", "dtype", "_name_or_path", "transformers_version", "cache")
+Weights = dict[str, Tensor]
+IRRELEVANT = ("dropout", "pdrop", "dtype", "_name_or_path", "transformers_version", "cache")
 """Parts of the names of config entries that do not change what the weights mean."""
 
 
 @dataclass(frozen=True, slots=True)
 class Soup:
-    """The mean of the weights that were `kept` (numbers in the order given), and the score `value`
-    it has.
+    """The mean of the weights of the candidates `kept` (their numbers), and its score `value`.
 
     `tried` has for each candidate the score of the mean with it.
     """
@@ -61,7 +58,11 @@ def greedy_soup(
     total: Weights = {}
     values: list[float] = []
     for number, weights in enumerate(candidates):
-        tried = added(total, weights) if total else weights
+        # Counters and positions are those of the first.
+        tried = {
+            name: tensor + weights[name] if tensor.is_floating_point() else tensor
+            for name, tensor in total.items()
+        } or weights
         kept = (*(soup.kept if soup else ()), number)
         mean = {
             name: tensor / len(kept) if tensor.is_floating_point() else tensor
@@ -76,26 +77,13 @@ def greedy_soup(
     return replace(soup, tried=tuple(values))
 
 
-def added(total: Weights, more: Weights) -> Weights:
-    """Return the sums of two sets of weights; counters and positions are those of the first."""
-    return {
-        name: tensor + more[name] if tensor.is_floating_point() else tensor
-        for name, tensor in total.items()
-    }
-
-
-def copied(weights: Weights) -> Weights:
-    """Return weights on the CPU that no model changes any more."""
-    return {name: tensor.detach().cpu().clone() for name, tensor in weights.items()}
-
-
 def architecture_difference(one: Path, other: Path) -> str | None:
     """Return why the weights of two checkpoint folders cannot be averaged, or None: another value
     in `config.json`.
     """
     mine, theirs = (settings_of(folder) for folder in (one, other))
     for key in dict.fromkeys([*mine, *theirs]):
-        if mine.get(key) != theirs.get(key) and not any(part in key for part in PASSING):
+        if mine.get(key) != theirs.get(key) and not any(part in key for part in IRRELEVANT):
             return f"its `{key}` is {theirs.get(key)!r}, not {mine.get(key)!r}"
     return None
 
@@ -106,9 +94,7 @@ CONFIGS = ("config.json", "adapter_config.json")
 MEMBERS = "members"
 FORMAT = 1
 VOTING = 2
-"""Format of an ensemble that votes: a version that would average its outputs must not take it for
-one.
-"""
+"""Format of an ensemble that votes, so that a version that would average its outputs refuses it."""
 
 
 def member_folders(folder: Path) -> list[Path]:
@@ -163,8 +149,8 @@ def write_ensemble(
     described: Sequence[dict[str, Any]],
     votes: Sequence[float] = (),
 ) -> None:
-    """Make `folder` an ensemble of `checkpoints`, linked where the file system has links;
-    `described` says of each what it is.
+    """Make `folder` an ensemble of `checkpoints`, as hard links where possible;
+    `described` has a record of each.
 
     The card is that of the first. With `votes`, a weight for each, the members vote.
     """
@@ -208,12 +194,9 @@ def load_engine(
 
 @contextmanager
 def _random_kept() -> Iterator[None]:
-    """Put the random numbers back that a head seeds where it builds, unless a training in another
-    thread draws from them.
+    """Restore the random generators that a head seeds where it builds, unless a training in another
+    thread uses them.
     """
-    import numpy as np
-    import torch
-
     if is_training():
         yield
         return
@@ -238,10 +221,7 @@ def score_split(
 
     `targets` are the rows encoded for the loss, where that is scored.
     """
-    rows = split.rows.to_list()
-    records = engine.records(split)
-    used = engine.head.tune(rows, records) if state is None else state
-    predictions = engine.decode(rows, records, used)
+    rows, predictions, used = engine.predict(split, state)
     loss = None if targets is None else engine.loss(targets)
     return predictions, scorer.score(engine.head, rows, predictions, engine.labels, loss), used
 
@@ -263,11 +243,12 @@ def average_checkpoints(
     engine = load_engine(folders[:1], head, card, numerics)
 
     def weights() -> Iterator[Weights]:
-        yield copied(engine.model.state_dict())
-        for folder in folders[1:]:
-            yield copied(
-                head.build(Pretrained(str(folder), complete=True), card.labels, 0).state_dict()
-            )
+        for number, folder in enumerate(folders):
+            model = engine.model
+            if number:
+                model = head.build(Pretrained(str(folder), complete=True), card.labels, 0)
+            # On the CPU, where no model changes them any more.
+            yield {name: one.detach().cpu().clone() for name, one in model.state_dict().items()}
 
     def score(tried: Weights) -> float:
         engine.model.load_state_dict(tried)

@@ -1,38 +1,41 @@
-"""What this machine does well (device, precision, attention), and its random generators."""
+"""What this machine can do: device, precision and attention, memory, and its random generators."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import platform
 import random
+import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftr.errors import ConfigError
+from ftr.config.schema import TrainConfig
+from ftr.errors import ConfigError, RunError, in_one_line
 from ftr.model.transformers_private import default_attention
+from ftr.train.batches import Indices, micro_batches
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
     from transformers import PreTrainedModel
-
-    from ftr.config.schema import TrainConfig
 
 
 CPU_BF16 = ("avx512_bf16", "amx_tile")
 """Processor features with fast bf16, as `torch.cpu.get_capabilities` (torch 2.10) names them."""
 AS_ASKED = "as asked"
 WORTHWHILE = 1.3
-"""How many times faster than fp32 a bf16 matrix product must be on a CPU before `auto` takes it."""
+"""How many times faster than fp32 a bf16 matrix product must be on a CPU before `auto` uses it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numerics:
-    """The settings a training runs with, and why each `auto` became what it is."""
+    """The settings a training runs with, and the reason for each `auto`."""
 
     device: str
     precision: str
@@ -43,37 +46,41 @@ class Numerics:
 def choose_numerics(train: TrainConfig) -> Numerics:
     """Resolve `train.precision` and `train.attention` for this machine.
 
-    On a CPU the instructions do not tell: matrix products in bf16 were measured at 673 GFLOP/s
-    beside 193 in fp32 on one machine with avx512_bf16, at 205 beside 375 on another, at 46 beside
-    160 on one without. So both are timed, in a tenth of a second.
+    The instructions of a CPU do not tell its speed: matrix products in bf16 were measured at 673
+    GFLOP/s beside 193 in fp32 on one machine with avx512_bf16, at 205 beside 375 on another, at 46
+    beside 160 on one without. So both are timed, in a tenth of a second.
     """
     device = device_name()
-    precision, why_precision = (
-        (train.precision, AS_ASKED) if train.precision != "auto" else _precision(device)
-    )
-    attention, why_attention = (
-        (train.attention, AS_ASKED) if train.attention != "auto" else _attention(device)
-    )
-    if precision == "fp16" and device == "cpu":
+    precision: tuple[str, str] = (train.precision, AS_ASKED)
+    attention: tuple[str, str] = (train.attention, AS_ASKED)
+    if train.precision == "auto":
+        precision = _precision(device)
+    if train.attention == "auto":
+        attention = (
+            ("cpu", "cheap dropout masks while training, sdpa where there is no dropout")
+            if device == "cpu"
+            else ("sdpa", "the fastest kernel that ships with torch")
+        )
+    if precision[0] == "fp16" and device == "cpu":
         raise ConfigError(
             "`train.precision=fp16` needs a GPU: fp16 training on a CPU has no loss scaling. Use "
             "`bf16`, `fp32` or `auto`."
         )
-    if attention == "flash_attention_2" and device == "cpu":
+    if attention[0] == "flash_attention_2" and device == "cpu":
         raise ConfigError(
             "`train.attention=flash_attention_2` needs a GPU. Use `sdpa`, `eager` or `auto`."
         )
     return Numerics(
         device=device,
-        precision=precision,
-        attention=attention,
-        reasons={"precision": why_precision, "attention": why_attention},
+        precision=precision[0],
+        attention=attention[0],
+        reasons={"precision": precision[1], "attention": attention[1]},
     )
 
 
 def numerics_for(model: PreTrainedModel, numerics: Numerics) -> Numerics:
-    """Return the numerics with `eager` where `auto` chose a kernel that transformers has not for
-    this kind of model, such as Gemma 2.
+    """Return the numerics with `eager` where `auto` chose a kernel that transformers does not have
+    for this kind of model, such as Gemma 2.
     """
     if numerics.reasons["attention"] == AS_ASKED or default_attention(model) != "eager":
         return numerics
@@ -94,12 +101,11 @@ def describe_hardware() -> dict[str, Any]:
     """Return processor, cores, threads, memory in bytes and GPUs, for the run record."""
     import torch
 
+    affinity = getattr(os, "sched_getaffinity", None)
     return {
         "machine": platform.machine(),
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": len(affinity(0)) if affinity else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
@@ -113,7 +119,7 @@ def _precision(device: str) -> tuple[str, str]:
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return "bf16", "the GPU has bf16"
         return "fp16", "the GPU has no bf16"
-    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     if device == "cpu" and any(capabilities.get(name) for name in CPU_BF16):
         gain = bf16_gain()
         return (
@@ -141,21 +147,12 @@ def bf16_gain() -> float:
     return best[torch.float32] / best[torch.bfloat16]
 
 
-def _attention(device: str) -> tuple[str, str]:
-    if device == "cpu":
-        return "cpu", "cheap dropout masks while training, sdpa where there is no dropout"
-    return "sdpa", "the fastest kernel that ships with torch"
-
-
 def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - a device file, not a path of ours
-            return next(
-                (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
-                platform.processor(),
-            )
-    except OSError:
-        return platform.processor()
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 - a device file
+        for line in lines:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
 
 
 def rng_state(device: str) -> dict[str, Tensor]:
@@ -172,10 +169,8 @@ def rng_state(device: str) -> dict[str, Tensor]:
         "python": torch.tensor(inner, dtype=torch.int64),
         "python_normal": torch.tensor([] if normal is None else [normal], dtype=torch.float64),
     }
-    if device == "cuda":
-        states["device"] = torch.cuda.get_rng_state()
-    elif device == "mps":
-        states["device"] = torch.mps.get_rng_state()
+    if device != "cpu":
+        states["device"] = getattr(torch, device).get_rng_state()
     return states
 
 
@@ -184,20 +179,233 @@ def set_rng_state(states: dict[str, Tensor], device: str) -> None:
     import torch
 
     *words, position, has_gauss = states["numpy"].tolist()
-    np.random.set_state(
-        (
-            "MT19937",
-            np.array(words, dtype=np.uint32),
-            position,
-            has_gauss,
-            states["numpy_normal"].item(),
-        )
-    )
-    random.setstate(
-        (3, tuple(states["python"].tolist()), next(iter(states["python_normal"].tolist()), None))
-    )
+    key, gauss = np.array(words, dtype=np.uint32), states["numpy_normal"].item()
+    np.random.set_state(("MT19937", key, position, has_gauss, gauss))
+    normal = next(iter(states["python_normal"].tolist()), None)
+    random.setstate((3, tuple(states["python"].tolist()), normal))
     torch.set_rng_state(states["torch"].clone())
-    if "device" in states and device == "cuda":
-        torch.cuda.set_rng_state(states["device"].clone())
-    elif "device" in states and device == "mps":
-        torch.mps.set_rng_state(states["device"].clone())
+    if "device" in states and device != "cpu":
+        getattr(torch, device).set_rng_state(states["device"].clone())
+
+
+Shape = tuple[int, int]
+"""A pass: rows, and the tokens of the longest of them."""
+MESSAGES = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "ALLOC_FAILED",
+)
+"""What errors of torch on CPUs and MPS, and of CUDA's libraries, contain that are no
+`torch.OutOfMemoryError`.
+"""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that the device or the machine ran out of memory."""
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    return (
+        isinstance(error, RuntimeError)
+        and not isinstance(error, RunError)
+        and any(text in str(error) for text in MESSAGES)
+    )
+
+
+def free_memory(device: str) -> None:
+    """Collect what a failed pass left and give the device's cached memory back to it."""
+    import torch
+
+    # It left young objects: a full collection takes half a second over torch and transformers.
+    gc.collect(1)
+    if device != "cpu":
+        getattr(torch, device).empty_cache()
+
+
+def checkpoint_activations(model: nn.Module) -> None:
+    """Let the backward pass compute activations again instead of keeping them.
+
+    Dropout masks are drawn again from the same random numbers: the gradients are the same. Raises
+    `ConfigError` where the model cannot.
+    """
+    if not can_checkpoint(model):
+        raise ConfigError(
+            f"`train.activation_checkpointing`: a `{type(model).__name__}` of transformers does "
+            "not support it. Leave the key out, or use another `model`."
+        )
+    # transformers 5.20 renamed it, and warns of the old name.
+    named: Any = model
+    enable = getattr(named, "activation_checkpointing_enable", None)
+    (enable or named.gradient_checkpointing_enable)({"use_reentrant": False})
+
+
+def can_checkpoint(model: nn.Module) -> bool:
+    """Whether the model can compute activations again."""
+    return bool(getattr(model, "supports_gradient_checkpointing", False)) and hasattr(
+        model, "gradient_checkpointing_enable"
+    )
+
+
+@contextlib.contextmanager
+def outside_of_passes(workers: int) -> Iterator[None]:
+    """Turn running out of memory outside of a pass, such as in the optimizer, into a `RunError`
+    that names what helps.
+
+    With several workers the error stays as it is: they resume from the last checkpoint
+    (`compute.retries`).
+    """
+    try:
+        yield
+    except Exception as error:
+        if workers > 1 or not is_out_of_memory(error):
+            raise
+        raise RunError(
+            f"out of memory ({in_one_line(error)}) outside of a pass, so smaller passes would not "
+            "help: train less of the model (`train.freeze`, `train.lora.rank`), use a smaller "
+            "`model`, or a `train.optimizer` with less state, such as `adafactor`."
+        ) from error
+
+
+@dataclass(slots=True)
+class Ladder:
+    """How small the passes of a training had to become: `rows` and padded `tokens` a pass at most.
+
+    With `auto`, when memory runs out in a pass of several rows, `tokens` becomes half of what that
+    pass had; where one row alone does not fit, activations are computed again and the ladder begins
+    at its `top` once more. `times` is how often memory ran out.
+    """
+
+    rows: int
+    tokens: int | None
+    auto: bool = False
+    top: int | None = None
+    checkpointing: bool = False
+    times: int = 0
+
+    def below(self, failed: Shape) -> int:
+        """Return the tokens of the next lower step, 0 when `failed` was a single row."""
+        rows, longest = failed
+        return 0 if rows == 1 else max(rows * longest // 2, 1)
+
+    def descend(self, tokens: int, model: nn.Module, failed: Shape | None) -> None:
+        """Go down to passes of `tokens`; 0: compute activations again.
+
+        Raises `RunError` at the bottom.
+        """
+        self.times += 1
+        if tokens:
+            self.tokens = tokens
+        elif not self.checkpointing and can_checkpoint(model):
+            checkpoint_activations(model)
+            self.checkpointing, self.tokens = True, self.top
+        else:
+            row = f"one row of {failed[1]} tokens" if failed else "one row, in another worker,"
+            again = " with its activations computed again" if self.checkpointing else ""
+            raise RunError(
+                f"out of memory: not even {row} fits{again} (`train.micro_batch_size` came down to "
+                "1, and a lower `batch_size` would not help). Lower `data.max_length`, use a "
+                "smaller `model`, or train less of it (`train.freeze`, `train.lora.rank`)."
+            )
+
+    def too_large(self, failed: Shape) -> RunError:
+        """Return the error of a pass that did not fit where its size was asked for."""
+        return RunError(
+            f"out of memory in a pass of {_shown(failed)}: lower "
+            f"`train.micro_batch_size={self.rows}`, or leave it out, which finds a size that fits; "
+            "`train.activation_checkpointing=true` and a lower `data.max_length` need less memory "
+            "too. `batch_size` may stay as it is."
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the sizes of a checkpoint, where they are found rather than given."""
+        if self.auto and state["auto"] and state["top"] == self.top:
+            self.rows, self.tokens, self.times = state["rows"], state["tokens"], state["times"]
+            self.checkpointing = self.checkpointing or state["checkpointing"]
+
+    @property
+    def message(self) -> str:
+        """The log message after memory ran out."""
+        again = (
+            ", and activations are computed again for the gradients" if self.checkpointing else ""
+        )
+        return (
+            f"out of memory: passes now take at most {self.tokens} tokens{again}. The step was "
+            "repeated; `batch_size` and the result stay as they are"
+        )
+
+
+@dataclass(slots=True)
+class EvaluationLimit:
+    """The largest pass in padded tokens for predictions, once memory ran out; None: it never did.
+
+    `times` is how often it ran out.
+    """
+
+    tokens: int | None = None
+    times: int = 0
+
+    def descend(self, rows: int, longest: int, asked: int | str) -> None:
+        """Halve a pass that did not fit.
+
+        Raises `RunError` where it was one row, or the size was given (`asked`).
+        """
+        self.times += 1
+        if asked != "auto":
+            raise RunError(
+                f"out of memory in predicting {_shown((rows, longest))} at a time: lower "
+                f"`train.eval_batch_size={asked}`, or set it to `auto`."
+            )
+        if rows == 1:
+            raise RunError(
+                f"out of memory in predicting one row of {longest} tokens: lower "
+                "`data.max_length`, or use a smaller `model`."
+            )
+        self.tokens = rows * longest // 2
+
+    def cut(self, batch: Indices, lengths: Indices) -> list[Indices]:
+        """Return a batch in parts that fit, as far as is known."""
+        if self.tokens is None:
+            return [batch]
+        return micro_batches(batch, lengths, len(batch), self.tokens)
+
+
+@dataclass(slots=True)
+class Memory:
+    """What a training found out about memory, for its own passes and for those of evaluation."""
+
+    training: Ladder
+    evaluation: EvaluationLimit
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the limits, for a checkpoint."""
+        return asdict(self)
+
+    def load_state_dict(self, state: dict[str, Any] | None) -> None:
+        """Restore the limits of a checkpoint; that of an older version has none."""
+        if state is not None:
+            self.training.load_state_dict(state["training"])
+            found = state["evaluation"]
+            self.evaluation.tokens, self.evaluation.times = found["tokens"], found["times"]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The part of a run record; `peak_gpu_bytes` is the most that tensors of this process took
+        on its GPU.
+        """
+        import torch
+
+        found = {
+            "micro_batch": {"rows": self.training.rows, "tokens": self.training.tokens},
+            "activation_checkpointing": self.training.checkpointing,
+            "out_of_memory": self.training.times,
+            "evaluation": asdict(self.evaluation),
+        }
+        if torch.cuda.is_available():
+            found["peak_gpu_bytes"] = torch.cuda.max_memory_allocated()
+        return found
+
+
+def _shown(shape: Shape) -> str:
+    return f"{shape[0]} row{'s' if shape[0] > 1 else ''} of {shape[1]} tokens"

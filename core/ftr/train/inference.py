@@ -10,32 +10,31 @@ import json
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers.utils import ModelOutput
 
+from ftr.config.schema import RunConfig
+from ftr.data.encode import StoredSplit
 from ftr.errors import ConfigError, PluginError, in_one_line
 from ftr.model.adapters import add_adapters
 from ftr.model.components import make_head, make_model
 from ftr.model.dropout import register_cpu_attention, use_cheap_dropout
-from ftr.registry.protocols import Combines, RowLosses, Votes
+from ftr.registry.protocols import Combines, Head, Prediction, Row, RowLosses, State, Votes
+from ftr.registry.registry import Registry
 from ftr.train.batches import Indices, by_length
-from ftr.train.hardware import numerics_for
-from ftr.train.memory import Fitting, free_memory, is_out_of_memory
+from ftr.train.hardware import (
+    EvaluationLimit,
+    Numerics,
+    free_memory,
+    is_out_of_memory,
+    numerics_for,
+)
 from ftr.train.steps import feature_rows, mean_loss, row_losses, terms
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-    from transformers.utils.generic import ModelOutput
-
-    from ftr.config.schema import RunConfig
-    from ftr.data.encode import StoredSplit
-    from ftr.registry.protocols import Head, Prediction, Row, State
-    from ftr.registry.registry import Registry
-    from ftr.train.hardware import Numerics
-
 
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 65536, "mps": 16384}
 ROWS_PER_BATCH = 512
@@ -63,11 +62,11 @@ class EncodedSplit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """A model with what is needed to ask it: head, tokenizer, label names, number format and batch
+    """A model with what its predictions need: head, tokenizer, label names, number format and batch
     size.
 
-    `others` are asked as well, and the head combines what all give; with `votes`, a weight for each
-    model, they vote instead. Raises `PluginError` when it cannot.
+    `others` run as well, and the head combines the outputs of all; with `votes`, a weight for each
+    model, they vote instead. Raises `PluginError` when the head cannot.
     """
 
     model: PreTrainedModel
@@ -77,7 +76,7 @@ class Engine:
     precision: str = "fp32"
     eval_batch_size: int | str = "auto"
     others: tuple[PreTrainedModel, ...] = ()
-    fitting: Fitting = field(default_factory=Fitting)
+    limit: EvaluationLimit = field(default_factory=EvaluationLimit)
     votes: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
@@ -86,6 +85,22 @@ class Engine:
             voter(self.head)
         elif self.others:
             combiner(self.head)
+
+    def predict(
+        self,
+        split: EncodedSplit,
+        state: State | None = None,
+        rank: int = 0,
+        world: int = 1,
+        tick: Callable[[int], None] | None = None,
+    ) -> tuple[list[Row], list[Prediction], State]:
+        """Return rows, predictions and state of a split; without `state` the head tunes it on these
+        rows.
+        """
+        rows = split.rows.to_list()
+        records = self.records(split, rank, world, tick)
+        used = self.head.tune(rows, records) if state is None else state
+        return rows, self.decode(rows, records, used), used
 
     def records(
         self,
@@ -98,8 +113,8 @@ class Engine:
         features.
 
         With several workers each runs every `world`-th batch and all get all records. `tick` is
-        told how many features are done. Where memory runs out the batches become smaller, and stay
-        so: see `fitting`.
+        called with the number of features done. Where memory runs out, `limit` makes the batches
+        smaller for good.
         """
         found = self._each(split, self._reduce, rank, world, tick)
         grouped: list[list[Any]] = [[] for _ in range(len(split.rows))]
@@ -132,12 +147,12 @@ class Engine:
         pending, lengths = deque(self._batches(split)[rank::world]), split.lengths
         found: dict[int, Any] = {}
         while pending:
-            batch, *rest = self.fitting.cut(pending.popleft(), lengths)
+            batch, *rest = self.limit.cut(pending.popleft(), lengths)
             pending.extendleft(reversed(rest))
             records = self._fitted(ask, split.features, batch)
             if records is None:
                 free_memory(self.model.device.type)
-                self.fitting.descend(len(batch), int(lengths[batch].max()), self.eval_batch_size)
+                self.limit.descend(len(batch), int(lengths[batch].max()), self.eval_batch_size)
                 pending.appendleft(batch)
                 continue
             found.update(zip(batch.tolist(), records, strict=True))
@@ -150,8 +165,8 @@ class Engine:
     ) -> list[Prediction]:
         """Turn the records of each row into its prediction."""
         return [
-            self.head.decode(row, kept, state, self.labels)
-            for row, kept in zip(rows, records, strict=True)
+            self.head.decode(row, found, state, self.labels)
+            for row, found in zip(rows, records, strict=True)
         ]
 
     def _batches(self, split: EncodedSplit) -> list[Indices]:
@@ -162,8 +177,8 @@ class Engine:
     def _fitted(
         self, ask: Callable[[Dataset, Indices], list[Any]], features: Dataset, batch: Indices
     ) -> list[Any] | None:
-        """Return what is asked of a batch, None when memory ran out; the error, which holds
-        tensors, is let go of.
+        """Return the result of `ask` for a batch, None when memory ran out; the error, which holds
+        tensors, is dropped.
         """
         try:
             return ask(features, batch)
@@ -172,26 +187,28 @@ class Engine:
                 raise
         return None
 
-    def _reduce(self, features: Dataset, batch: Indices) -> list[Any]:
+    def _run(
+        self, features: Dataset, batch: Indices
+    ) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor], ModelOutput]:
+        """Return the items of a batch, the inputs they make, and the joined outputs."""
         items = feature_rows(features, batch)
         inputs = {
             key: value.to(self.model.device)
             for key, value in self.head.collate(items, self.tokenizer).items()
         }
         outputs = [self._ask(model, inputs) for model in (self.model, *self.others)]
-        return self.head.reduce(self._joined(outputs), items)
+        return items, inputs, self._joined(outputs)
+
+    def _reduce(self, features: Dataset, batch: Indices) -> list[Any]:
+        items, _, outputs = self._run(features, batch)
+        return self.head.reduce(outputs, items)
 
     def _losses(self, features: Dataset, batch: Indices) -> list[tuple[float, float]]:
-        """Return the loss of each feature of a batch, and how much it weighs in the mean."""
-        items = feature_rows(features, batch)
-        inputs = {
-            key: value.to(self.model.device)
-            for key, value in self.head.collate(items, self.tokenizer).items()
-        }
-        outputs = self._joined([self._ask(model, inputs) for model in (self.model, *self.others)])
+        """Return the loss of each feature of a batch, and its weight in the mean."""
+        _, inputs, outputs = self._run(features, batch)
         if isinstance(self.head, RowLosses):
             return [(float(loss), 1.0) for loss in row_losses(self.head, outputs, inputs, 0.0)]
-        mean = float(mean_loss(self.head, self.model, outputs, inputs, outputs.get("loss")))
+        mean = float(mean_loss(self.head, self.model, outputs, inputs))
         return [(mean, terms(inputs, len(batch)) / len(batch))] * len(batch)
 
     def _joined(self, outputs: list[ModelOutput]) -> ModelOutput:
@@ -225,7 +242,7 @@ def voter(head: Head) -> Votes:
         return head
     name = f"{type(head).__module__}:{type(head).__qualname__}"
     raise PluginError(
-        f"the head `{name}` has no `vote`, so a model trained with `boosting` cannot be asked."
+        f"the head `{name}` has no `vote`, which a model trained with `boosting` needs."
     )
 
 
@@ -253,69 +270,32 @@ def _gather(found: dict[int, Any], world: int) -> dict[int, Any]:
     return {feature: record for part in parts for feature, record in part.items()}
 
 
-MOST = 3
-"""Models kept: repeats of a trial differ by seed, and a new head's weights follow from the seed."""
+MAX_CACHED = 3
+"""Models cached in memory: repeats of a trial differ by seed, and a new head's weights follow from
+the seed.
+"""
 
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """A head, its tokenizer, and a model nobody else trains."""
-
-    head: Head
-    tokenizer: PreTrainedTokenizerBase
-    model: PreTrainedModel
-    source: dict[str, Any]
-    """What the model says of where it came from."""
-
-
-_kept: OrderedDict[str, Parts] = OrderedDict()
+Parts = tuple[Head, PreTrainedTokenizerBase, PreTrainedModel, dict[str, Any]]
+"""A head, its tokenizer, a model that is not trained yet, and its `describe`."""
+_models: OrderedDict[str, Parts] = OrderedDict()
 _opened: dict[tuple[str, str], EncodedSplit] = {}
 
 
-def build_parts(
-    registry: Registry, config: RunConfig, labels: Sequence[str], *, keep: bool
-) -> Parts:
-    """Return head, tokenizer and a fresh model for `config`.
-
-    With `keep` the model stays in memory as it was built and later calls get a copy: what decides
-    it is the model, the head, their options, dropout, labels and the seed.
-    """
-    if not keep:
-        return _built(registry, config, labels)
-    key = json.dumps(
-        [
-            config.model.model_dump(mode="json"),
-            config.head.model_dump(mode="json"),
-            config.train.dropout,
-            config.train.attention_dropout,
-            list(labels),
-            config.weights_seed,
-        ]
-    )
-    if key not in _kept:
-        _kept[key] = _built(registry, config, labels)
-        while len(_kept) > MOST:
-            _kept.popitem(last=False)
-    _kept.move_to_end(key)
-    parts = _kept[key]
-    return Parts(parts.head, parts.tokenizer, copy.deepcopy(parts.model), parts.source)
-
-
-def open_split(place: StoredSplit, *, keep: bool) -> EncodedSplit:
+def open_split(stored: StoredSplit, *, keep: bool) -> EncodedSplit:
     """Memory-map an encoded split; with `keep` it stays open for the next training of this
     process.
     """
-    if not keep:
-        return EncodedSplit(*place.open())
-    key = (place.rows, place.features)
-    if key not in _opened:
-        _opened[key] = EncodedSplit(*place.open())
-    return _opened[key]
+    key = (stored.rows, stored.features)
+    if key in _opened and keep:
+        return _opened[key]
+    split = EncodedSplit(*stored.open())
+    if keep:
+        _opened[key] = split
+    return split
 
 
 def freeze_garbage_collector() -> None:
-    """Take what is alive now out of the garbage collector's rounds: it is modules and kept parts,
-    and stays.
+    """Exclude current objects from garbage collection: modules and models that stay in memory.
 
     Every `Trainer` begins with a full collection, which takes half a second over all of torch and
     transformers.
@@ -333,15 +313,36 @@ def trim_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _built(registry: Registry, config: RunConfig, labels: Sequence[str]) -> Parts:
-    from transformers import set_seed
-
+def _parts(registry: Registry, config: RunConfig, labels: Sequence[str]) -> Parts:
     head = make_head(registry, config.head)
     source = make_model(registry, config.model, config.train)
     set_seed(config.weights_seed)
-    return Parts(
-        head, source.tokenizer(), head.build(source, labels, config.weights_seed), source.describe()
+    tokenizer, model = source.tokenizer(), head.build(source, labels, config.weights_seed)
+    return head, tokenizer, model, source.describe()
+
+
+def _cached_parts(registry: Registry, config: RunConfig, labels: Sequence[str]) -> Parts:
+    """Return parts with a copy of the model that stays in memory.
+
+    The model, the head, their options, dropout, labels and the seed decide which one it is.
+    """
+    key = json.dumps(
+        [
+            config.model.model_dump(mode="json"),
+            config.head.model_dump(mode="json"),
+            config.train.dropout,
+            config.train.attention_dropout,
+            list(labels),
+            config.weights_seed,
+        ]
     )
+    if key not in _models:
+        _models[key] = _parts(registry, config, labels)
+        while len(_models) > MAX_CACHED:
+            _models.popitem(last=False)
+    _models.move_to_end(key)
+    head, tokenizer, model, source = _models[key]
+    return head, tokenizer, copy.deepcopy(model), source
 
 
 def build_engine(
@@ -352,17 +353,18 @@ def build_engine(
     *,
     keep_model: bool,
 ) -> Engine:
-    """Build head, tokenizer and a model that is yet to be trained; `keep_model` keeps what the next
-    training in this process needs too.
+    """Build head, tokenizer and a model that is yet to be trained.
+
+    With `keep_model` the model stays in memory as it was built, and later calls get a copy.
     """
-    parts = build_parts(registry, config, labels, keep=keep_model)
-    model = (
-        add_adapters(parts.model, config, parts.source) if config.train.lora.rank else parts.model
-    )
+    build = _cached_parts if keep_model else _parts
+    head, tokenizer, model, source = build(registry, config, labels)
+    if config.train.lora.rank:
+        model = add_adapters(model, config, source)
     return Engine(
         model=prepare_model(model, numerics),
-        head=parts.head,
-        tokenizer=parts.tokenizer,
+        head=head,
+        tokenizer=tokenizer,
         labels=labels,
         precision=numerics.precision,
         eval_batch_size=config.train.eval_batch_size,

@@ -10,90 +10,59 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from ftr.config.schema import (
+    Apollo,
+    BitsAndBytes,
+    Galore,
+    RunConfig,
+    ScheduleFree,
+    TorchAo,
+    WhileBackward,
+)
 from ftr.errors import ConfigError
+from ftr.model.parameters import Part
 from ftr.model.transformers_private import use_one_gpu
-from ftr.train.hardware import device_name
+from ftr.train.hardware import Numerics, device_name
+from ftr.train.scoring import Scorer
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import TrainingArguments
 
-    from ftr.config.schema import RunConfig
-    from ftr.model.parameters import Part
-    from ftr.train.hardware import Numerics
-    from ftr.train.scoring import Scorer
-
-
-SCHEDULE_FREE = ("schedule_free_adamw", "schedule_free_radam", "schedule_free_sgd")
-"""Optimizers that train other weights than the averages which they give to an evaluation (Defazio
-et al. 2024).
+SCHEDULE_FREE: tuple[str, ...] = get_args(ScheduleFree)
+LOW_RANK: tuple[str, ...] = get_args(Literal[Galore, Apollo])
+"""Optimizers that make groups of the matrices in `trainer.optim_target_modules`, without weight
+decay.
 """
-
-LOW_RANK = ("galore_adamw", "galore_adamw_8bit", "galore_adafactor", "apollo_adamw")
-"""Optimizers that treat the matrices of `trainer.optim_target_modules` apart: they make groups of
-their own, without weight decay.
-"""
-
-PACKAGES = {
-    "bitsandbytes": (
-        "adamw_bnb_8bit",
-        "adamw_8bit",
-        "ademamix",
-        "ademamix_8bit",
-        "lion_8bit",
-        "lion_32bit",
-        "paged_adamw_32bit",
-        "paged_adamw_8bit",
-        "paged_ademamix_32bit",
-        "paged_ademamix_8bit",
-        "paged_lion_32bit",
-        "paged_lion_8bit",
-        "rmsprop_bnb",
-        "rmsprop_bnb_8bit",
-        "rmsprop_bnb_32bit",
-        *LOW_RANK,
-    ),
-    "torchao": ("adamw_torch_4bit", "adamw_torch_8bit"),
+PACKAGES: dict[str, tuple[str, ...]] = {
+    "bitsandbytes": get_args(Literal[BitsAndBytes, Galore, Apollo]),
+    "torchao": get_args(TorchAo),
     "torch_xla": ("adamw_torch_xla",),
     "torch_npu": ("adamw_torch_npu_fused",),
     "torchdistx": ("adamw_anyprecision",),
-    "galore_torch": LOW_RANK[:3],
-    "apollo_torch": LOW_RANK[3:],
+    "galore_torch": get_args(Galore),
+    "apollo_torch": get_args(Apollo),
     "grokadamw": ("grokadamw",),
     "schedulefree": SCHEDULE_FREE,
     "optimi": ("stable_adamw",),
 }
-"""Modules that optimizers of transformers 5 come from, apart from those of torch and of
-transformers itself.
-"""
-
+"""Modules, other than torch and transformers, that optimizers need."""
 DISTRIBUTIONS = {
     "galore_torch": "galore-torch",
     "apollo_torch": "apollo-torch",
     "optimi": "torch-optimi",
 }
-"""What to install where it is not named as the module."""
+"""What to install where its name is not that of the module."""
 
-WHILE_BACKWARD = (
-    "lomo",
-    "adalomo",
-    "galore_adamw_layerwise",
-    "galore_adamw_8bit_layerwise",
-    "galore_adafactor_layerwise",
-    "apollo_adamw_layerwise",
-)
-"""Optimizers that change the weights in the middle of each backward pass: a step of several passes
-would be several steps.
-"""
-
+PLATEAU = "reduce_lr_on_plateau"
 MIN_LR_RATE = 0.1
 """Where `cosine_with_min_lr` and `cosine_warmup_with_min_lr` end, as a share of the peak: as in
 Hoffmann et al. 2022.
 """
 DECAY_SHARE = 0.1
-"""Shard of all steps in which `warmup_stable_decay` goes down: as in Hu et al. 2024 (MiniCPM)."""
+"""Share of all steps in which `warmup_stable_decay` decays: as in Hu et al. 2024 (MiniCPM)."""
 
 
 def check_optimizer(config: RunConfig) -> None:
@@ -101,13 +70,12 @@ def check_optimizer(config: RunConfig) -> None:
     excludes something else.
     """
     asked = config.train.optimizer
-    if asked in WHILE_BACKWARD:
+    if asked in get_args(WhileBackward):
         plain = asked.removesuffix("_layerwise")
         other = f"`{plain}`" if plain != asked else "another"
         raise ConfigError(
-            f"`train.optimizer={asked}` changes the weights within each backward pass, while a "
-            "step of `batch_size` may take several: it cannot be used. "
-            f"Use {other}."
+            f"`train.optimizer={asked}` changes the weights within each backward pass, but a step "
+            f"of `batch_size` may take several: it cannot be used. Use {other}."
         )
     missing = [
         DISTRIBUTIONS.get(module, module)
@@ -115,62 +83,55 @@ def check_optimizer(config: RunConfig) -> None:
         if asked in names and find_spec(module) is None
     ]
     if missing:
-        what = (
-            f"the package `{missing[0]}`, which is"
-            if len(missing) == 1
-            else f"the packages `{'`, `'.join(missing)}`, which are"
-        )
         raise ConfigError(
-            f"`train.optimizer={asked}` needs {what} not installed (`pip install "
-            f"{' '.join(missing)}`). Install that, or use another."
+            f"`train.optimizer={asked}` needs {' and '.join(f'`{name}`' for name in missing)}, not "
+            f"installed here: `pip install {' '.join(missing)}`, or use another."
         )
     if asked == "galore_adamw_8bit" and device_name() != "cuda":
         raise ConfigError(f"`train.optimizer={asked}` needs a GPU. Use `galore_adamw`.")
     if asked in SCHEDULE_FREE and config.train.lr_scheduler != "constant":
         raise ConfigError(
-            f"`train.optimizer={asked}` has no schedule besides its own warmup, and "
-            f"`train.lr_scheduler={config.train.lr_scheduler}` is one: set "
-            "`train.lr_scheduler=constant`."
+            f"`train.optimizer={asked}` allows no scheduler besides its own warmup: set "
+            f"`train.lr_scheduler=constant`, not `{config.train.lr_scheduler}`."
         )
     if asked in LOW_RANK and config.train.layerwise_decay is not None:
         raise ConfigError(
-            f"`train.layerwise_decay` and `train.optimizer={asked}` each make groups of the "
-            "weights of their own: leave one out."
+            f"`train.layerwise_decay` and `train.optimizer={asked}` each make their own groups of "
+            "the weights: leave one out."
         )
 
 
-def optimizer_arguments(config: RunConfig) -> dict[str, Any]:
-    """Return what transformers asks for besides the name: the low-rank optimizers take all linear
-    layers unless told otherwise.
-    """
-    return {"optim_target_modules": "all-linear"} if config.train.optimizer in LOW_RANK else {}
+def schedule_arguments(config: RunConfig, steps: int, scorer: Scorer | None) -> dict[str, Any]:
+    """Return the arguments of the schedule for a training of `steps` steps.
 
-
-def schedule_arguments(config: RunConfig, steps: int) -> dict[str, Any]:
-    """Return the arguments of the schedule for a training of `steps` steps: those of
-    `trainer.lr_scheduler_kwargs` before the defaults.
-
-    `cosine_with_min_lr` and `cosine_warmup_with_min_lr` end at a tenth of the peak,
-    `warmup_stable_decay` goes down in the last tenth of the steps.
+    Values in `trainer.lr_scheduler_kwargs` take precedence. By default `cosine_with_min_lr` and
+    `cosine_warmup_with_min_lr` end at a tenth of the peak, `warmup_stable_decay` decays in the last
+    tenth of the steps, and `reduce_lr_on_plateau` follows the primary score of `scorer` (that of
+    transformers would look for a loss).
     """
     asked = config.trainer.get("lr_scheduler_kwargs") or {}
-    if not isinstance(asked, dict):
-        return {"lr_scheduler_kwargs": asked}
     name = config.train.lr_scheduler
     defaults: dict[str, Any] = {}
-    if name in ("cosine_with_min_lr", "cosine_warmup_with_min_lr") and not asked.keys() & {
-        "min_lr",
-        "min_lr_rate",
-    }:
-        defaults = {"min_lr_rate": MIN_LR_RATE}
-    elif name == "warmup_stable_decay" and "num_decay_steps" not in asked:
+    extra: dict[str, Any] = {}
+    if name == PLATEAU and scorer:
+        extra = {
+            "metric_for_best_model": scorer.primary,
+            "greater_is_better": scorer.mode == "max",
+        }
+        defaults = {"mode": scorer.mode}
+    elif name in ("cosine_with_min_lr", "cosine_warmup_with_min_lr"):
+        if isinstance(asked, dict) and "min_lr" not in asked:
+            defaults = {"min_lr_rate": MIN_LR_RATE}
+    elif name == "warmup_stable_decay":
         defaults = {"num_decay_steps": max(math.ceil(DECAY_SHARE * steps), 1)}
-    return {"lr_scheduler_kwargs": {**defaults, **asked}} if defaults or asked else {}
+    if isinstance(asked, dict):
+        asked = {**defaults, **asked}
+    return {**extra, **({"lr_scheduler_kwargs": asked} if asked else {})}
 
 
 def warmup_steps(config: RunConfig, steps: int) -> int:
-    """Return the warmup of a training of `steps` steps as a number of steps, at most as many as
-    leave one to go down in.
+    """Return the warmup of a training of `steps` steps as a number of steps; at least one step is
+    left to decay in.
     """
     warmup = config.train.warmup
     return min(int(warmup) if warmup >= 1 else math.ceil(warmup * steps), max(steps - 1, 0))
@@ -182,8 +143,8 @@ class LayerwiseRates:
     layer, and so on to the embeddings.
 
     As the layer-wise decay of Clark et al. 2020 (ELECTRA) and Bao et al. 2022 (BEiT), after the
-    discriminative fine-tuning of Howard & Ruder 2018; what stands above the layers but below the
-    head has the rate of the highest layer.
+    discriminative fine-tuning of Howard & Ruder 2018; what is between the layers and the head
+    has the rate of the highest layer.
     """
 
     parts: Sequence[Part]
@@ -238,8 +199,8 @@ def layerwise_rates(parts: Sequence[Part], config: RunConfig) -> LayerwiseRates 
 
 
 def check_splits(config: RunConfig, splits: Collection[str]) -> None:
-    """Raise `ConfigError` naming the key that needs rows which there are none of: `splits` are
-    those that have rows.
+    """Raise `ConfigError` naming a key that needs a split without rows; `splits` are those that
+    have rows.
     """
     if "validation" in splits:
         return
@@ -247,40 +208,34 @@ def check_splits(config: RunConfig, splits: Collection[str]) -> None:
     asked = {
         "train.early_stopping_patience": train.early_stopping_patience is not None,
         "train.evaluate_every": train.evaluate_every != "epoch",
-        "train.lr_scheduler=reduce_lr_on_plateau": train.lr_scheduler == "reduce_lr_on_plateau",
+        f"train.lr_scheduler={PLATEAU}": train.lr_scheduler == PLATEAU,
     }
-    for key, given in asked.items():
-        if given:
-            raise ConfigError(
-                f"`{key}` needs validation rows and there are none "
-                f"(`data.validation_size={config.data.validation_size:g}`): set "
-                f"`data.validation_size=0.1`, or leave `{key}` out."
-            )
+    key = next((key for key, given in asked.items() if given), None)
+    if key is not None:
+        raise ConfigError(
+            f"`{key}` needs validation rows and there are none "
+            f"(`data.validation_size={config.data.validation_size:g}`): set "
+            f"`data.validation_size=0.1`, or leave `{key}` out."
+        )
 
 
 def check_requests(config: RunConfig) -> None:
-    """Raise `ConfigError` naming the keys that contradict each other, or what the machine that
-    trains has.
-    """
+    """Raise `ConfigError` naming keys that contradict each other or this machine."""
     check_optimizer(config)
     train = config.train
-    spread = next((key for key in ("fsdp", "deepspeed") if config.trainer.get(key)), None)
-    if spread is not None:
-        wants = {
-            "train.ema": train.ema is not None,
-            "train.unfreeze": train.unfreeze is not None,
-            "train.layerwise_decay": train.layerwise_decay is not None,
-            "train.lora.rank": train.lora.rank > 0,
-        }
-        for key, given in wants.items():
-            if given:
-                raise ConfigError(
-                    f"`{key}` does not work with weights that `trainer.{spread}` spreads over the "
-                    "workers: leave one out."
-                )
-
-
-PLATEAU = "reduce_lr_on_plateau"
+    sharded = next((key for key in ("fsdp", "deepspeed") if config.trainer.get(key)), None)
+    asked = {
+        "train.ema": train.ema is not None,
+        "train.unfreeze": train.unfreeze is not None,
+        "train.layerwise_decay": train.layerwise_decay is not None,
+        "train.lora.rank": train.lora.rank > 0,
+    }
+    key = next((key for key, given in asked.items() if given), None)
+    if sharded is not None and key is not None:
+        raise ConfigError(
+            f"`{key}` does not work with weights that `trainer.{sharded}` shards over the "
+            "workers: leave one out."
+        )
 
 
 def step_count(config: RunConfig, steps_in_epoch: int) -> int:
@@ -289,6 +244,31 @@ def step_count(config: RunConfig, steps_in_epoch: int) -> int:
     return (
         asked if isinstance(asked, int) and asked > 0 else math.ceil(steps_in_epoch * config.epochs)
     )
+
+
+def _fixed_arguments(config: RunConfig, numerics: Numerics) -> dict[str, Any]:
+    train = config.train
+    return {
+        "learning_rate": config.learning_rate,
+        "num_train_epochs": config.epochs,
+        "per_device_train_batch_size": config.batch_size,
+        "seed": config.seed,
+        "lr_scheduler_type": train.lr_scheduler,
+        "weight_decay": train.weight_decay,
+        "max_grad_norm": train.max_grad_norm,
+        "logging_steps": train.logging_steps,
+        "optim": train.optimizer,
+        "optim_target_modules": "all-linear" if train.optimizer in LOW_RANK else None,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "log_level": "error",
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": numerics.device == "cuda",
+        "bf16": numerics.precision == "bf16",
+        "fp16": numerics.precision == "fp16",
+        "use_cpu": numerics.device == "cpu",
+    }
 
 
 def training_arguments(
@@ -307,33 +287,16 @@ def training_arguments(
     """
     from transformers import TrainingArguments
 
-    values: dict[str, Any] = {
+    every = config.train.evaluate_every if scorer else "no"
+    values = {
         "output_dir": str(scratch),
-        "learning_rate": config.learning_rate,
-        "num_train_epochs": config.epochs,
-        "per_device_train_batch_size": config.batch_size,
-        "seed": config.seed,
-        "lr_scheduler_type": config.train.lr_scheduler,
         "warmup_steps": warmup_steps(config, steps),
-        "weight_decay": config.train.weight_decay,
-        "max_grad_norm": config.train.max_grad_norm,
-        "logging_steps": config.train.logging_steps,
-        "optim": config.train.optimizer,
-        **_evaluations(config.train.evaluate_every if scorer else None),
-        "save_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "log_level": "error",
-        "remove_unused_columns": False,
-        "dataloader_pin_memory": numerics.device == "cuda",
-        "bf16": numerics.precision == "bf16",
-        "fp16": numerics.precision == "fp16",
-        "use_cpu": numerics.device == "cpu",
-        **({"ddp_backend": "gloo"} if numerics.device == "cpu" and distributed else {}),
-        **optimizer_arguments(config),
+        "eval_strategy": "steps" if isinstance(every, int) else every,
+        "eval_steps": every if isinstance(every, int) else None,
+        "ddp_backend": "gloo" if numerics.device == "cpu" and distributed else None,
+        **_fixed_arguments(config, numerics),
         **config.trainer,
-        **schedule_arguments(config, steps),
-        **(_plateau(scorer, config) if config.train.lr_scheduler == PLATEAU and scorer else {}),
+        **schedule_arguments(config, steps, scorer),
     }
     try:
         arguments = TrainingArguments(**values)
@@ -345,24 +308,6 @@ def training_arguments(
     return arguments
 
 
-def _evaluations(every: int | str | None) -> dict[str, Any]:
-    if isinstance(every, int):
-        return {"eval_strategy": "steps", "eval_steps": every}
-    return {"eval_strategy": every or "no"}
-
-
-def _plateau(scorer: Scorer, config: RunConfig) -> dict[str, Any]:
-    """Let the learning rate follow the primary score; transformers would look for a loss and take
-    lower for better.
-    """
-    asked = config.trainer.get("lr_scheduler_kwargs", {})
-    return {
-        "metric_for_best_model": scorer.primary,
-        "greater_is_better": scorer.mode == "max",
-        "lr_scheduler_kwargs": {"mode": scorer.mode, **asked} if isinstance(asked, dict) else asked,
-    }
-
-
 COUNT = "count"
 
 
@@ -372,7 +317,7 @@ class ExponentialMovingAverage:
 
     mean_t = mean_(t-1) + (1 - decay) / (1 - decay^t) * (weights_t - mean_(t-1)): the moving average
     with the correction of its beginning that Adam has for its moments (Kingma & Ba 2015, section
-    3), so that the weights before the first step have no part in it. Only parameters that train are
+    3), so that the weights before the first step have no effect. Only parameters that train are
     averaged, in their own precision; every worker computes the same.
     """
 
@@ -387,7 +332,7 @@ class ExponentialMovingAverage:
         self.means: dict[str, Tensor] = {}
 
     def update(self) -> None:
-        """Take in the weights after one more optimizer step."""
+        """Add the weights after one more optimizer step."""
         self.count += 1
         if not self.means:
             self.means = {name: weight.clone() for name, weight in self.weights.items()}
@@ -398,7 +343,7 @@ class ExponentialMovingAverage:
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Let the model have the means while this lasts."""
+        """Put the means into the model within the context."""
         self._swap()
         try:
             yield
@@ -435,6 +380,6 @@ class ExponentialMovingAverage:
         # Copies, not pointers: gradient buckets and compiled code hold on to the storage.
         for name, mean in self.means.items():
             weight = self.weights[name]
-            kept = weight.clone()
+            before = weight.clone()
             weight.copy_(mean)
-            mean.copy_(kept)
+            mean.copy_(before)

@@ -97,7 +97,7 @@ class Meter:
     seconds: float = 0.0
     loss: float = float("nan")
     pending: tuple[int, float] = (0, 0.0)
-    """Examples and loss of the step that is under way."""
+    """Examples and loss of the current step."""
     _since: float = field(default_factory=time.monotonic)
 
     def mark(self) -> None:
@@ -116,21 +116,12 @@ class Meter:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts, for a checkpoint."""
-        return {
-            "step": self.step,
-            "examples": self.examples,
-            "seconds": self.seconds,
-            "loss": self.loss,
-        }
+        return {name: getattr(self, name) for name in ("step", "examples", "seconds", "loss")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the counts of a checkpoint."""
-        self.step, self.examples, self.seconds, self.loss = (
-            state["step"],
-            state["examples"],
-            state["seconds"],
-            state["loss"],
-        )
+        """Restore the counts of a checkpoint."""
+        for name in ("step", "examples", "seconds", "loss"):
+            setattr(self, name, state[name])
 
     @property
     def rate(self) -> float:
@@ -148,30 +139,26 @@ class Meter:
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-NOTICE = b"\nftr: stopping after this step and its checkpoint; once more to stop at once\n"
+NOTICE = b"\nftr: stopping after this step and its checkpoint; signal again to stop at once\n"
 
 
 class Interrupt:
     """Whether this process was asked to stop.
 
-    A signal sets `asked`. `patient` is set by the training while it can stop by itself soon. At any
-    other time, and the second time, a signal also raises `KeyboardInterrupt` where the program
-    stands.
+    A signal sets `requested`. The training sets `deferring` while it can stop by itself soon. At
+    any other time, and the second time, a signal also raises `KeyboardInterrupt` at once.
     """
 
     def __init__(self) -> None:
-        """Nothing was asked."""
         self.requested = self.deferring = False
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Handle the signals within; elsewhere than in the main thread, and for signals that are
-        ignored, do nothing.
-        """
+        """Handle the signals within, those that are not ignored, and only in the main thread."""
         self.requested = self.deferring = False
         old, hook = {}, sys.unraisablehook
         if threading.current_thread() is threading.main_thread():
-            # A command in the background of a script, or under `nohup`, is to ignore some of them.
+            # A command in the background of a script, or under `nohup`, ignores some of them.
             old = {
                 number: signal.getsignal(number)
                 for number in SIGNALS
@@ -195,8 +182,8 @@ class Interrupt:
     def _heard(self, number: int, frame: FrameType | None) -> None:
         once_more, self.requested = self.requested, True
         if once_more or not self.deferring:
-            # A library may swallow it, in an import or a `__del__`: `asked` then stops the training
-            # after its next step.
+            # A library may swallow it, in an import or a `__del__`: `requested` then stops the
+            # training after its next step.
             raise KeyboardInterrupt
         # Not `print`: the signal may have come in the middle of one.
         with contextlib.suppress(OSError):

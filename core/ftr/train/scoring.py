@@ -16,14 +16,12 @@ from ftr.config.components import call_target
 from ftr.data.rows import HELD_OUT
 from ftr.errors import FtrError, PluginError, ScoreError, did_you_mean
 from ftr.paths import writable
-from ftr.registry.isolation import prints_caught
-from ftr.registry.protocols import Remarks
+from ftr.registry.isolation import captured_prints
+from ftr.registry.protocols import Head, Prediction, Remarks, Row
+from ftr.registry.registry import Registry
 
 if TYPE_CHECKING:
     import evaluate
-
-    from ftr.registry.protocols import Head, Prediction, Row
-    from ftr.registry.registry import Registry
 
 
 Scores = dict[str, Any]
@@ -33,8 +31,11 @@ LOSS = "loss"
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """The metrics of a task; the first is the primary one, `primary` its main score and `mode` its
-    direction.
+    """The metrics of a task, and the score a training is compared by, `primary`, with its `mode`.
+
+    `primary` is the main score of the first metric, unless it was `asked` for by name. With `loss`
+    it is the loss, which no metric computes: `score` gets it as an argument. `owners` names the
+    plugin of each metric.
     """
 
     modules: Mapping[str, evaluate.EvaluationModule]
@@ -42,9 +43,7 @@ class Scorer:
     primary: str
     mode: str
     asked: bool = False
-    """Whether `primary` was asked for by name, and is not the main score of the first metric."""
     loss: bool = False
-    """Whether `primary` is the loss, which no metric gives: `score` is then told it."""
 
     @classmethod
     def of(
@@ -86,8 +85,8 @@ class Scorer:
         """
         inputs = head.score_inputs(rows, predictions, labels)
         scores: Scores = {}
-        for name, module in self.modules.items():
-            for key, value in self._compute(name, module, inputs).items():
+        for name in self.modules:
+            for key, value in self._compute(name, inputs).items():
                 scores[key] = _named(value, labels)
         if loss is not None:
             scores[LOSS] = loss
@@ -116,12 +115,10 @@ class Scorer:
             return False
         return old is None or (new > old if self.mode == "max" else new < old)
 
-    def _compute(
-        self, name: str, module: evaluate.EvaluationModule, inputs: dict[str, list[Any]]
-    ) -> Scores:
+    def _compute(self, name: str, inputs: dict[str, list[Any]]) -> Scores:
         try:
-            with prints_caught("stdout"):
-                return dict(module.compute(**inputs) or {})
+            with captured_prints("stdout"):
+                return dict(self.modules[name].compute(**inputs) or {})
         except FtrError:
             raise
         except Exception as error:

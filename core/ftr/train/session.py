@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback
 
 from ftr import atomic
 from ftr.config.schema import RunConfig
@@ -34,18 +33,18 @@ from ftr.train.checkpoint import (
     Evaluation,
     begin_history,
     evaluations,
-    keep_history,
 )
 from ftr.train.checkpoint_manager import CheckpointManager
 from ftr.train.hardware import (
+    Memory,
     Numerics,
+    checkpoint_activations,
     choose_numerics,
     describe_hardware,
     device_name,
     numerics_for,
 )
 from ftr.train.inference import EncodedSplit, build_engine, freeze_garbage_collector, open_split
-from ftr.train.memory import Memory, checkpoint_activations
 from ftr.train.optim import (
     ExponentialMovingAverage,
     check_requests,
@@ -56,22 +55,17 @@ from ftr.train.optim import (
 from ftr.train.progress import Meter, ProgressLine, current_interrupt
 from ftr.train.scoring import Scorer, Scores, headline
 from ftr.train.steps import Objective, Steps, top_of_ladder
-from ftr.train.trainer import (
-    AveragingCallback,
-    LoggingCallback,
-    StepTrainer,
-    UnfreezingCallback,
-)
+from ftr.train.trainer import StepTrainer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSpec:
-    """All that crosses to the processes of a training: plain values, no model, no trainer.
+    """What the processes of a training receive: plain values, no model, no trainer.
 
-    `splits` says where the encoded rows lie, `folder` is the run directory, `card` what `ftr.json`
-    will hold. With `final` false nothing is scored before and after the training: only `model/` and
-    the evaluations are left. `keep_model` keeps the new model in memory for the next training of
-    this process; `checkpoint_always` writes one after every evaluation. `weights` is a `.npy`
+    `splits` locates the encoded rows, `folder` is the run directory, `card` the content of
+    `ftr.json`. With `final` false nothing is scored before and after the training: it writes only
+    `model/` and the evaluations. `keep_model` keeps the new model in memory for the next training
+    of this process; `checkpoint_always` writes one after every evaluation. `weights` is a `.npy`
     file with the weight of each training row in the loss, where they differ.
     """
 
@@ -90,94 +84,8 @@ class SessionSpec:
     weights: str | None = None
 
 
-def make_trainer(session: Session, scratch: Path) -> StepTrainer:
-    """Return the trainer of a session, and log what it will train; `scratch` is a temporary folder.
-
-    Sets the session's `weighting`, and the number of steps on its `meter`.
-    """
-    config, engine, log = session.config, session.engine, session.line.log
-    options, head, ladder, train = (
-        config.train,
-        engine.head,
-        session.memory.training,
-        session.splits["train"],
-    )
-    session.weighting = weight_examples(
-        options, head, session.card.labels, train.rows, train.owners, session.row_weights
-    )
-    plan = BatchPlan(train.lengths, config.batch_size, config.seed, session.weighting.probabilities)
-    steps = Steps(
-        train.features,
-        plan,
-        Shard(session.rank, session.world),
-        head,
-        engine.tokenizer,
-        ladder.rows,
-        ladder.tokens,
-        session.weighting.weights,
-    )
-    session.meter.steps = step_count(config, len(plan))
-    scorer = session.scorer if "validation" in session.splits else None
-    averages = (
-        ExponentialMovingAverage(engine.model, options.ema) if options.ema is not None else None
-    )
-    _log_plan(session)
-    trainer = StepTrainer(
-        model=engine.model,
-        args=training_arguments(
-            config, session.numerics, scratch, scorer, session.world > 1, session.meter.steps
-        ),
-        steps=steps,
-        tokenizer=engine.tokenizer,
-        evaluate=session.evaluate_validation,
-        meter=session.meter,
-        checkpoints=session.checkpoints,
-        interrupt=session.interrupt,
-        report=session.report if session.rank == 0 or session.report_everywhere else None,
-        callbacks=[
-            LoggingCallback(session.line, session.meter, session.record),
-            UnfreezingCallback(session.trains, len(plan), log, session.record),
-            *([AveragingCallback(averages)] if averages is not None else []),
-        ],
-        objective=Objective(head, options.label_smoothing),
-        ladder=ladder,
-        log=log,
-        # `DistributedDataParallel` would not sum what is unfrozen after it wrapped the model.
-        apart=options.unfreeze is not None,
-        averages=averages,
-        rates=layerwise_rates(session.trains.parts, config),
-    )
-    if session.checkpoints.changeable and session.stopping.stopped:
-        # A trial that resumes with other settings starts to count again.
-        session.stopping.stopped, session.stopping.since = None, 0
-    trainer.over = session.stopping.stopped is not None
-    trainer.remove_callback(PrinterCallback)
-    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        session.checkpoints.disable(
-            "FSDP and DeepSpeed shard the optimizer's state, which ftr does not restore yet"
-        )
-    return trainer
-
-
-def _log_plan(session: Session) -> None:
-    """Log what trains, and settings that may not do what was meant."""
-    log, options, steps = session.line.log, session.config.train, session.meter.steps
-    log(f"training {session.trains.line(session.trains.first)}")
-    if options.warmup >= max(steps, 2):
-        log(
-            f"`train.warmup={options.warmup:g}` is no shorter than the training of {steps} steps: "
-            "the learning rate reaches its peak only at the end"
-        )
-    base = local_base(session.engine.model)
-    if base and not options.lora.merge:
-        log(
-            f"the adapters in `model/` name their base by its place on this machine, `{base}`: "
-            "elsewhere it must be there too; `train.lora.merge=true` writes a checkpoint that "
-            "needs no other"
-        )
-
-
 Report = Callable[[dict[str, Any]], None]
+Outcome = dict[str, Any]
 
 
 class Session:
@@ -194,74 +102,67 @@ class Session:
         """Build head, model and scorer, and choose the numerics. Raises what the components raise.
 
         `report` is called in the first process after every evaluation, when the run directory is in
-        order. A session that does not train leaves checkpoints and `metrics.jsonl` alone.
+        order. A session that does not train does not touch checkpoints and `metrics.jsonl`.
         """
         self.began = time.monotonic()
-        self.config, self.report = RunConfig.model_validate(spec.config), report
-        self.report_everywhere = spec.report_everywhere
+        self.spec, self.report = spec, report
+        self.config = RunConfig.model_validate(spec.config)
         self.folder = Path(spec.folder)
         self.registry = registry or get_registry()
         self.rank, self.world = _process_group()
-        if spec.threads:
-            torch.set_num_threads(spec.threads)
-        self.card = ModelCard(
-            **{
-                **spec.card,
-                "labels": tuple(spec.card["labels"]),
-                "metrics": tuple(spec.card["metrics"]),
-            }
-        )
+        self.card = ModelCard(**spec.card)
         self.splits = {
-            name: open_split(StoredSplit(**place), keep=spec.keep_model)
-            for name, place in spec.splits.items()
+            name: open_split(StoredSplit(**stored), keep=spec.keep_model)
+            for name, stored in spec.splits.items()
         }
-        self.line = ProgressLine(enabled=spec.progress and self.rank == 0)
+        self.targets: dict[str, EncodedSplit] = {}
         self.scorer = Scorer.of(self.registry, self.config.metrics, spec.ranked)
+        self.line = ProgressLine(enabled=spec.progress and self.rank == 0)
+        self.meter = Meter(steps=0, epochs=self.config.epochs)
+        self.timings: dict[str, float] = {}
+        self.untrained: Scores | None = None
+        self.weighting = Weighting()
+        self.interrupt = current_interrupt()
+        self.stopping = EarlyStopping(self.config.train.early_stopping_patience)
         self.best_checkpoint = BestCheckpoint(
             self.folder, self.card, self.rank, self.world, merge=self.config.train.lora.merge
         )
-        self.timings: dict[str, float] = {}
-        self.untrained: Scores | None = None
-        self.targets: dict[str, EncodedSplit] = {}
-        self.meter = Meter(steps=0, epochs=self.config.epochs)
-        data = {name: str(place["sha256"]) for name, place in spec.splits.items()}
         self.checkpoints = CheckpointManager(
-            self.folder,
-            self.config,
-            data,
-            self.rank,
-            self.world,
-            self.line.log,
-            self._state_dict,
-            self.best_checkpoint.link,
+            folder=self.folder,
+            config=self.config,
+            data={name: str(stored["sha256"]) for name, stored in spec.splits.items()},
+            rank=self.rank,
+            world=self.world,
+            log=self.line.log,
+            session_state=self._state_dict,
+            add_files=self.best_checkpoint.link,
             every_evaluation=spec.checkpoint_always,
             changeable=spec.free,
         )
-        self.checkpoints.every_evaluation, self.checkpoints.changeable = (
-            spec.checkpoint_always,
-            spec.free,
-        )
-        self.interrupt = current_interrupt()
-        self.stopping = EarlyStopping(self.config.train.early_stopping_patience)
+        self._build(trains)
+
+    def _build(self, trains: bool) -> None:
+        """Build the model, as the checkpoint to resume from had it."""
+        spec, config = self.spec, self.config
+        if spec.threads:
+            torch.set_num_threads(spec.threads)
         if trains:
-            check_requests(self.config)
-        self.numerics = self._resume() if trains else choose_numerics(self.config.train)
+            check_requests(config)
+        numerics = self._resume() if trains else choose_numerics(config.train)
+        found = self.checkpoints.found
         self.engine = build_engine(
-            self.registry, self.config, self.card.labels, self.numerics, keep_model=spec.keep_model
+            self.registry, config, self.card.labels, numerics, keep_model=spec.keep_model
         )
-        self.numerics = numerics_for(self.engine.model, self.numerics)
+        self.numerics = numerics_for(self.engine.model, numerics)
         self.head_note: str | None = getattr(self.engine.model, "head_note", None)
-        if trains and self.head_note and self.checkpoints.found is None:
+        if trains and self.head_note and found is None:
             self.line.log(self.head_note)
-        self.trains = TrainableParts(self.engine.model, self.config)
-        self.memory = Memory(
-            top_of_ladder(self.config.train, self.numerics.device), self.engine.fitting
-        )
-        if trains and self.checkpoints.found is not None:
-            self.memory.load_state_dict(self.checkpoints.found.state["session"].get("memory"))
+        self.trains = TrainableParts(self.engine.model, config)
+        self.memory = Memory(top_of_ladder(config.train, numerics.device), self.engine.limit)
+        if found is not None:
+            self.memory.load_state_dict(found.state["session"].get("memory"))
         if trains and self.memory.training.checkpointing:
             checkpoint_activations(self.engine.model)
-        self.row_weights, self.weighting = spec.weights, Weighting()
         if spec.keep_model:
             freeze_garbage_collector()
         self.timings["build"] = self.timings.get("build", 0.0) + time.monotonic() - self.began
@@ -271,9 +172,9 @@ class Session:
         the numerics.
         """
         found = self.checkpoints.find()
-        self.best_checkpoint.clean()
-        again = self.rank == 0 and begin_history(self.folder, found)
-        if again:
+        if self.rank == 0:  # a process that was killed while it saved `model/`
+            atomic.clear_leftovers(self.folder, held=True)
+        if self.rank == 0 and begin_history(self.folder, found):
             self.line.log(
                 f"resuming from step {found.step}"
                 if found
@@ -291,21 +192,20 @@ class Session:
         known = found.state["session"]
         self.best_checkpoint.load_state_dict(known["kept"], found.path)
         self.meter.load_state_dict(known["meter"])
-        self.timings, self.untrained = dict(known["timings"]), known["untrained"]
         self.stopping.load_state_dict(known["stopping"])
+        self.timings, self.untrained = dict(known["timings"]), known["untrained"]
         self.best_checkpoint.seconds = self.timings.pop("save")
         self.began -= known["seconds"]
         # Another number of threads sums in another order.
         torch.set_num_threads(known["threads"])
-        return (
-            Numerics(**known["numerics"])
-            if known["numerics"]["device"] == device_name()
-            else choose_numerics(self.config.train)
-        )
+        if known["numerics"]["device"] != device_name():
+            return choose_numerics(self.config.train)
+        return Numerics(**known["numerics"])
 
     def _state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint must hold of this session."""
-        keep_history(self.folder)
+        """Return what a checkpoint stores of this session."""
+        if (self.folder / METRICS).is_file():
+            atomic.sync(self.folder / METRICS)  # the checkpoint relies on its lines
         return {
             "session": {
                 "kept": self.best_checkpoint.state_dict(),
@@ -333,29 +233,25 @@ class Session:
     def predict(self, split: str, state: State | None) -> tuple[list[Prediction], Scores, State]:
         """Run the model over a split; returns predictions, scores and the state used.
 
-        `state` None means: let the head tune it on this split.
+        With `state` None the head tunes it on this split.
         """
         began = time.monotonic()
-        data = self.splits[split]
-        rows = data.rows.to_list()
+        data, head = self.splits[split], self.engine.head
         total = len(data.features)
-        records = self.engine.records(
+        rows, predictions, used = self.engine.predict(
             data,
+            state,
             self.rank,
             self.world,
             lambda done: self.line.update(f"evaluating {split}: {done * self.world}/{total}"),
         )
-        used = self.engine.head.tune(rows, records) if state is None else state
-        predictions = self.engine.decode(rows, records, used)
-        scores = self.scorer.score(
-            self.engine.head, rows, predictions, self.card.labels, self._loss(split)
-        )
+        scores = self.scorer.score(head, rows, predictions, self.card.labels, self._loss(split))
         self.line.clear()
         self.timings["evaluate"] = self.timings.get("evaluate", 0.0) + time.monotonic() - began
-        return as_given(self.engine.head, rows, predictions, self.card.cleaner), scores, used
+        return as_given(head, rows, predictions, self.card.cleaner), scores, used
 
     def _loss(self, split: str) -> float | None:
-        """Return the mean loss of a split where it is the score that is asked for."""
+        """Return the mean loss of a split where it is the primary score."""
         if not self.scorer.loss:
             return None
         if split not in self.targets:
@@ -370,25 +266,93 @@ class Session:
         """Score the model as it is before training on the held-out split."""
         if self.heldout is not None and self.config.train.eval_on_start and self.untrained is None:
             _, self.untrained, _ = self.predict(self.heldout, {})
-            self.record(
-                {
-                    "kind": "untrained",
-                    "split": self.heldout,
-                    "step": 0,
-                    "epoch": 0.0,
-                    **self.untrained,
-                }
-            )
+            place = {"split": self.heldout, "step": 0, "epoch": 0.0}
+            self.record({"kind": "untrained", **place, **self.untrained})
 
     def train(self) -> None:
         """Train for the configured epochs, evaluating on validation and saving the best weights."""
         with atomic.scratch("train") as scratch:
-            self.trainer = make_trainer(self, Path(scratch))
+            self.trainer = self._make_trainer(Path(scratch))
             # Workers draw different dropout masks; which rows they see does not depend on this
             # generator.
             torch.manual_seed(self.config.seed + self.rank)
             self.trainer.run()
         self.line.clear()
+
+    def _make_trainer(self, scratch: Path) -> StepTrainer:
+        config, options, engine = self.config, self.config.train, self.engine
+        steps = self._steps()
+        self.meter.steps = step_count(config, len(steps))
+        scorer = self.scorer if "validation" in self.splits else None
+        averages = None
+        if options.ema is not None:
+            averages = ExponentialMovingAverage(engine.model, options.ema)
+        self._log_plan()
+        trainer = StepTrainer(
+            model=engine.model,
+            args=training_arguments(
+                config, self.numerics, scratch, scorer, self.world > 1, self.meter.steps
+            ),
+            steps=steps,
+            evaluate=self.evaluate_validation,
+            meter=self.meter,
+            checkpoints=self.checkpoints,
+            interrupt=self.interrupt,
+            line=self.line,
+            record=self.record,
+            report=self.report if self.rank == 0 or self.spec.report_everywhere else None,
+            trains=self.trains,
+            objective=Objective(engine.head, options.label_smoothing),
+            ladder=self.memory.training,
+            # `DistributedDataParallel` would not sum what is unfrozen after it wrapped the model.
+            manual_sync=options.unfreeze is not None,
+            averages=averages,
+            rates=layerwise_rates(self.trains.parts, config),
+        )
+        if self.spec.free and self.stopping.stopped:
+            # A trial that resumes with other settings starts to count again.
+            self.stopping.stopped, self.stopping.since = None, 0
+        trainer.stopped = self.stopping.stopped is not None
+        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+            self.checkpoints.disable(
+                "FSDP and DeepSpeed shard the optimizer's state, which ftr does not restore yet"
+            )
+        return trainer
+
+    def _steps(self) -> Steps:
+        """Return the optimizer steps of the training rows; sets the `weighting`."""
+        config, train, ladder = self.config, self.splits["train"], self.memory.training
+        head, labels = self.engine.head, self.card.labels
+        self.weighting = weight_examples(
+            config.train, head, labels, train.rows, train.owners, self.spec.weights
+        )
+        return Steps(
+            train.features,
+            BatchPlan(train.lengths, config.batch_size, config.seed, self.weighting.probabilities),
+            Shard(self.rank, self.world),
+            head,
+            self.engine.tokenizer,
+            ladder.rows,
+            ladder.tokens,
+            self.weighting.weights,
+        )
+
+    def _log_plan(self) -> None:
+        """Log what trains, and settings that may not have the intended effect."""
+        log, options, steps = self.line.log, self.config.train, self.meter.steps
+        log(f"training {self.trains.line(self.trains.first)}")
+        if options.warmup >= max(steps, 2):
+            log(
+                f"`train.warmup={options.warmup:g}` is no shorter than the training of {steps} "
+                "steps: the learning rate reaches its peak only at the end"
+            )
+        base = local_base(self.engine.model)
+        if base and not options.lora.merge:
+            log(
+                f"the adapters in `model/` refer to their base model by a path on this machine, "
+                f"`{base}`, which must exist wherever they are loaded; "
+                "`train.lora.merge=true` writes a checkpoint that needs no other"
+            )
 
     def record(self, entry: dict[str, Any]) -> None:
         """Append a line to `metrics.jsonl`; only the first process does."""
@@ -403,25 +367,22 @@ class Session:
         step, epoch = self.trainer.state.global_step, self.trainer.state.epoch or 0.0
         value = float(scores[self.scorer.primary])
         place = {"step": step, "epoch": epoch, "value": value, "seconds": self.meter.seconds}
-        self.record(
-            {"kind": "validation", **place, **scores, **({"state": state} if state else {})}
-        )
-        best_checkpoint = self.best_checkpoint
-        best_checkpoint.last = Evaluation(value, step, epoch, state)
-        improved = self.config.train.keep == "best" and self.scorer.better(
-            value, best_checkpoint.best.value
-        )
+        tuned = {"state": state} if state else {}
+        self.record({"kind": "validation", **place, **scores, **tuned})
+        best = self.best_checkpoint
+        best.last = Evaluation(value, step, epoch, state)
+        improved = self.config.train.keep == "best" and self.scorer.better(value, best.best.value)
         if improved:
-            best_checkpoint.save(self.engine, best_checkpoint.last)
+            best.save(self.engine, best.last)
         shown = " · ".join(f"{key} {number:.4g}" for key, number in headline(scores).items())
         self.line.log(
             f"epoch {epoch:.2f} · validation {shown}{' · best so far, saved' if improved else ''}"
         )
         self.trainer.pending_report = {**place, "scores": scores, "best": improved}
         if self.stopping.update(improved, place, last=step >= self.meter.steps):
-            self.trainer.over = True
-            self.line.log(self.stopping.message(self.scorer.primary, best_checkpoint.best.place))
-        return {key: number for key, number in scores.items() if isinstance(number, int | float)}
+            self.trainer.stopped = True
+            self.line.log(self.stopping.message(self.scorer.primary, best.best.record))
+        return _numbers(scores)
 
     def finish(self, restore: bool = True) -> Evaluation:
         """Leave the best weights in `model/`, with `restore` in the model too, and return their
@@ -431,35 +392,60 @@ class Session:
         plain transformers computes from its checkpoint.
         """
         self.engine = replace(self.engine, precision="fp32")
-        kept, state = self.best_checkpoint, self.trainer.state
-        if kept.best.value is None:
-            kept.last.step, kept.last.epoch = state.global_step, state.epoch or 0.0
-            kept.save(self.engine, kept.last)
-        elif restore and kept.best.step != state.global_step:
-            self.engine = kept.restore(self.engine)
+        found, state = self.best_checkpoint, self.trainer.state
+        if found.best.value is None:
+            found.last.step, found.last.epoch = state.global_step, state.epoch or 0.0
+            found.save(self.engine, found.last)
+        elif restore and found.best.step != state.global_step:
+            self.engine = found.restore(self.engine)
         if restore:
             self.engine = replace(self.engine, model=merge_adapters(self.engine.model, keep=False))
-        return kept.best
+        return found.best
 
-    def load_best_checkpoint(self) -> None:
-        """Load `model/`, to predict in fp32, and the evaluations in `metrics.jsonl`."""
-        self.engine = replace(self.engine, precision="fp32")
-        self.engine = self.best_checkpoint.restore(self.engine)
-        self.engine = replace(self.engine, model=merge_adapters(self.engine.model, keep=False))
+    def load_best_checkpoint(self) -> Evaluation:
+        """Load `model/`, to predict in fp32, and the evaluations in `metrics.jsonl`; return the
+        best.
+        """
+        found = self.best_checkpoint
+        engine = found.restore(replace(self.engine, precision="fp32"))
+        self.engine = replace(engine, model=merge_adapters(engine.model, keep=False))
         for entry in evaluations(self.folder):
-            self.best_checkpoint.last = Evaluation(entry["value"], entry["step"], entry["epoch"])
+            found.last = Evaluation(entry["value"], entry["step"], entry["epoch"])
             if self.config.train.keep == "last" or self.scorer.better(
-                entry["value"], self.best_checkpoint.best.value
+                entry["value"], found.best.value
             ):
-                self.best_checkpoint.best = self.best_checkpoint.last
-        last = self.best_checkpoint.last.step
+                found.best = found.last
+        step = found.last.step
         self.meter.load_state_dict(
-            {"step": last, "examples": last * self.config.batch_size, "seconds": 0.0, "loss": 0.0}
+            {"step": step, "examples": step * self.config.batch_size, "seconds": 0.0, "loss": 0.0}
         )
+        return found.best
 
-    def facts(self) -> dict[str, Any]:
-        """Return what a run record says of the machine and the model."""
+    def outcome(self, best: Evaluation, *, final: bool) -> Outcome:
+        """Return the outcome of a training; with `final` score the best model and write its
+        predictions.
+        """
+        scores = self._predict_all(best) if final else {}
+        timings = {
+            **self.timings,
+            "save": self.best_checkpoint.seconds,
+            "train": self.meter.seconds,
+            "total": self.seconds,
+        }
         return {
+            "heldout": self.heldout,
+            "primary": self.scorer.primary,
+            "mode": self.scorer.mode,
+            "untrained": self.untrained,
+            "scores": scores,
+            "best": best.record,
+            "last": self.best_checkpoint.last.record,
+            "state": best.state,
+            "weights": best.files,
+            "steps": self.meter.step,
+            "examples_per_second": self.meter.rate,
+            "timings": timings,
+            "peak_memory_bytes": peak_memory(),
             "numerics": asdict(self.numerics),
             "hardware": describe_hardware(),
             **self.trains.record(self.trains.last),
@@ -470,14 +456,28 @@ class Session:
             **({"weighting": self.weighting.record} if self.weighting.record else {}),
         }
 
+    def _predict_all(self, best: Evaluation) -> dict[str, Any]:
+        """Score the best model and write its predictions: validation first, which sets the state
+        that test is scored with.
+        """
+        scores: dict[str, Any] = {}
+        for split in HELD_OUT:
+            if split in self.splits:
+                state = None if split == "validation" else best.state
+                predictions, scores[split], best.state = self.predict(split, state)
+                place = {"split": split, "step": best.step, "epoch": best.epoch}
+                self.record({"kind": "final", **place, **scores[split]})
+                if self.rank == 0:
+                    path = self.folder / "predictions" / f"{split}.jsonl"
+                    atomic.write_lines(path, predictions)
+        self.best_checkpoint.write_state(best.state)
+        return scores
+
 
 def _process_group() -> tuple[int, int]:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         return torch.distributed.get_rank(), torch.distributed.get_world_size()
     return 0, 1
-
-
-Outcome = dict[str, Any]
 
 
 def train_loop(spec: dict[str, Any], report: Report | None = None) -> Outcome:
@@ -501,8 +501,7 @@ def train_loop(spec: dict[str, Any], report: Report | None = None) -> Outcome:
         if settings.final:
             session.score_untrained()
         session.train()
-        best = session.finish(restore=settings.final)
-        return _outcome(session, best, _predictions(session, best) if settings.final else {})
+        return session.outcome(session.finish(restore=settings.final), final=settings.final)
 
 
 def reporting_loop(spec: dict[str, Any]) -> Outcome:
@@ -512,19 +511,10 @@ def reporting_loop(spec: dict[str, Any]) -> Outcome:
     from ray import train
 
     def report(evaluation: dict[str, Any]) -> None:
-        scores = {
-            key: value
-            for key, value in evaluation["scores"].items()
-            if isinstance(value, int | float)
-        }
-        train.report(
-            {
-                **{key: evaluation[key] for key in ("epoch", "step", "value", "seconds")},
-                "scores": scores,
-            }
-        )
+        shown = {key: evaluation[key] for key in ("epoch", "step", "value", "seconds")}
+        train.report({**shown, "scores": _numbers(evaluation["scores"])})
 
-    # Ray Train waits for the report of every worker, and takes the first's.
+    # Ray Train waits for the report of every worker, and uses the first's.
     return train_loop({**spec, "report_everywhere": True}, report=report)
 
 
@@ -532,68 +522,18 @@ def score_loop(spec: dict[str, Any]) -> Outcome:
     """Score the model that a training with `final` false saved, as `train_loop` would have at its
     end; leaves `predictions/`.
 
-    The outcome is that of `train_loop`, with what is known of a training that may have been stopped
-    before its end.
+    The outcome is that of `train_loop`, as far as it is known of a training that may have been
+    stopped before its end.
     """
     quiet_libraries()
     with plugin_errors(get_registry()):
         session = Session(SessionSpec(**spec), trains=False)
         session.score_untrained()
-        session.load_best_checkpoint()
-        return _outcome(
-            session,
-            session.best_checkpoint.best,
-            _predictions(session, session.best_checkpoint.best),
-        )
+        return session.outcome(session.load_best_checkpoint(), final=True)
 
 
-def _outcome(session: Session, best: Evaluation, scores: dict[str, Any]) -> Outcome:
-    return {
-        "heldout": session.heldout,
-        "primary": session.scorer.primary,
-        "mode": session.scorer.mode,
-        "untrained": session.untrained,
-        "scores": scores,
-        "best": best.place,
-        "last": session.best_checkpoint.last.place,
-        "state": best.state,
-        "weights": best.files,
-        "steps": session.meter.step,
-        "examples_per_second": session.meter.rate,
-        "timings": {
-            **session.timings,
-            "save": session.best_checkpoint.seconds,
-            "train": session.meter.seconds,
-            "total": session.seconds,
-        },
-        "peak_memory_bytes": peak_memory(),
-        **session.facts(),
-    }
-
-
-def _predictions(session: Session, best: Evaluation) -> dict[str, Any]:
-    """Score the best model and write its predictions: validation first, which sets the state that
-    test is scored with.
-    """
-    scores: dict[str, Any] = {}
-    for split in HELD_OUT:
-        if split in session.splits:
-            predictions, scores[split], best.state = session.predict(
-                split, None if split == "validation" else best.state
-            )
-            session.record(
-                {
-                    "kind": "final",
-                    "split": split,
-                    "step": best.step,
-                    "epoch": best.epoch,
-                    **scores[split],
-                }
-            )
-            if session.rank == 0:
-                atomic.write_lines(session.folder / "predictions" / f"{split}.jsonl", predictions)
-    session.best_checkpoint.write_state(best.state)
-    return scores
+def _numbers(scores: Scores) -> dict[str, float]:
+    return {key: value for key, value in scores.items() if isinstance(value, int | float)}
 
 
 def peak_memory() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import datasets
@@ -18,11 +19,17 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils import ModelOutput
 
 from ftr.config.schema import TrainConfig
-from ftr.errors import PluginError, RunError
+from ftr.errors import PluginError
 from ftr.registry.protocols import Head, RowLosses
 from ftr.train.batches import BatchPlan, Indices, MicroBatch, Shard, micro_batches
-from ftr.train.hardware import rng_state, set_rng_state
-from ftr.train.memory import Ladder, Shape, free_memory, given, is_out_of_memory
+from ftr.train.hardware import (
+    Ladder,
+    Shape,
+    free_memory,
+    is_out_of_memory,
+    rng_state,
+    set_rng_state,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,7 @@ class Objective:
     smoothing: float = 0.0
 
     def weight(self, micro: MicroBatch) -> float:
-        """Return how much a micro-batch weighs in its step."""
+        """Return the weight of a micro-batch in its step."""
         if not micro.examples:
             return 0.0
         if micro.weights is not None:
@@ -53,17 +60,17 @@ class Objective:
         outputs: ModelOutput,
         inputs: Mapping[str, Tensor],
     ) -> Tensor:
-        """Return what a micro-batch adds to the loss of its step, `scale` being 1 / the sum of all
+        """Return what a micro-batch adds to the loss of its step; `scale` is 1 / the sum of all
         weights of the step.
 
         `inputs` are the tensors of `micro` on the model's device. Raises `PluginError` when there
         is no loss.
         """
         if micro.weights is None and not self.smoothing:
-            loss = mean_loss(self.head, model, outputs, inputs, outputs.get("loss"))
-            return (
-                loss * (self.weight(micro) * scale) if micro.examples else loss.nan_to_num() * 0.0
-            )
+            loss = mean_loss(self.head, model, outputs, inputs)
+            if not micro.examples:
+                return loss.nan_to_num() * 0.0
+            return loss * (self.weight(micro) * scale)
         losses = row_losses(self.head, outputs, inputs, self.smoothing)
         if not micro.examples:
             return losses.sum().nan_to_num() * 0.0
@@ -95,23 +102,20 @@ def row_losses(
 
 
 def mean_loss(
-    head: Head,
-    model: nn.Module,
-    outputs: ModelOutput,
-    inputs: Mapping[str, Tensor],
-    own: Tensor | None,
+    head: Head, model: nn.Module, outputs: ModelOutput, inputs: Mapping[str, Tensor]
 ) -> Tensor:
-    """Return the mean loss of a micro-batch: the head's, else the model's `own`.
+    """Return the mean loss of a micro-batch: the head's, else the model's own.
 
     Raises `PluginError` when there is neither.
     """
+    own: Tensor | None = outputs.get("loss")
     loss = head.loss(outputs, inputs)
     if loss is not None:
         return loss
     if own is not None:
         return own
     raise PluginError(
-        f"the model `{type(model).__name__}` gives no loss for what `collate` gave "
+        f"the model `{type(model).__name__}` returns no loss for what `collate` returned "
         f"({', '.join(inputs)}), and `loss` of the head `{type(head).__qualname__}` returned None: "
         "return one there."
     )
@@ -159,7 +163,7 @@ class Steps(Dataset[list[MicroBatch]]):
         """Cut steps of `plan` into passes of at most `limit` examples and `token_limit` padded
         tokens.
 
-        `weights` says how much each example weighs in the loss.
+        `weights` are the weights of the examples in the loss.
         """
         self.features, self.plan, self.share = features, plan, share
         self.head, self.tokenizer = head, tokenizer
@@ -198,32 +202,21 @@ class Steps(Dataset[list[MicroBatch]]):
 
 
 class StepLoader(DataLoader[list[MicroBatch]]):
-    """Hands out one step at a time, in the order that `Steps` has.
+    """Returns one step at a time, in the order that `Steps` has.
 
     Each is a batch of one item to torch, so that `accelerate.skip_first_batches` can leave out the
     steps before a checkpoint without reading them.
     """
 
     def __init__(self, steps: Steps) -> None:
-        """Read `steps` in order."""
-        super().__init__(steps, batch_size=1, shuffle=False, collate_fn=_only)
-
-
-def _only(batch: list[list[MicroBatch]]) -> list[MicroBatch]:
-    (step,) = batch
-    return step
+        super().__init__(steps, batch_size=1, shuffle=False, collate_fn=itemgetter(0))
 
 
 def top_of_ladder(train: TrainConfig, device: str) -> Ladder:
     """Return the sizes of passes that a training on `device` begins with."""
     rows, tokens = micro_limits(train.micro_batch_size, device)
-    return Ladder(
-        rows,
-        tokens,
-        auto=train.micro_batch_size == "auto",
-        top=tokens,
-        checkpointing=train.activation_checkpointing,
-    )
+    auto, again = train.micro_batch_size == "auto", train.activation_checkpointing
+    return Ladder(rows, tokens, auto=auto, top=tokens, checkpointing=again)
 
 
 def micro_limits(asked: int | str, device: str) -> tuple[int, int | None]:
@@ -235,9 +228,9 @@ def micro_limits(asked: int | str, device: str) -> tuple[int, int | None]:
 
 BUCKET = 1 << 23
 """Elements of gradients that workers sum in one go."""
-WHOLE = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
-"""What divides the model over the workers, all of which take part in every pass: none can begin
-again by itself.
+SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+"""Strategies that shard the model: every worker takes part in every pass, so none can repeat one
+by itself.
 """
 
 
@@ -248,11 +241,11 @@ class Accumulator:
     With weights w_i (what micro-batch i weighs, over all workers) the loss is sum_i loss_i * w_i /
     sum_i w_i.
 
-    Several workers: where memory may run out they compute their gradients apart, agree on whether
-    all went well, and sum them after that, so that none waits for one that begins again. Once
+    Several workers: where memory may run out each computes its own gradients, all agree on whether
+    they fitted, and sum them after that, so that none waits for one that repeats its passes. Once
     passes of a size have fitted in every worker, steps of that size and below leave the sum to
-    `DistributedDataParallel`, which does it while it computes; not with `apart`, which is for
-    parameters that it does not know of, such as those that begin to train later.
+    `DistributedDataParallel`, which does it while it computes; never with `manual_sync`, which is
+    for parameters that it does not know of, such as those that begin to train later.
     """
 
     def __init__(
@@ -261,65 +254,45 @@ class Accumulator:
         steps: Steps,
         ladder: Ladder,
         accelerator: Accelerator,
-        prepare: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+        to_device: Callable[[dict[str, Tensor]], dict[str, Tensor]],
         log: Callable[[str], None],
         *,
-        apart: bool = False,
+        manual_sync: bool = False,
     ) -> None:
-        """Accumulate over the passes of `steps`; `prepare` moves tensors to the device."""
-        self.objective, self.steps, self.ladder = objective, steps, ladder
-        self.accelerator, self.prepare, self.log, self.apart = accelerator, prepare, log, apart
+        self.objective, self.steps, self.ladder, self.log = objective, steps, ladder, log
+        self.accelerator, self.to_device, self.manual_sync = accelerator, to_device, manual_sync
         self.world: int = accelerator.num_processes
         self.device: torch.device = accelerator.device
         self._fitted: set[Shape] = set()
 
     def step(self, model: nn.Module, wrapped: nn.Module, passes: list[MicroBatch]) -> Tensor:
-        """Leave the gradient of a step in the parameters of `model` and return its loss, this
-        worker's part of it.
+        """Compute the gradient of a step in the parameters of `model` and return this worker's part
+        of its loss.
 
-        `wrapped` is the model as accelerate prepared it. A step that is begun again has the random
-        numbers that it had before. Raises `RunError` when memory runs out and no smaller pass is
-        left, or the size of passes was given.
+        `wrapped` is the model as accelerate prepared it. A repeated step has the random numbers
+        that it had before. Raises `RunError` when memory runs out and no smaller pass is left, or
+        the size of passes was given.
         """
-        own = self.world > 1 and isinstance(wrapped, nn.parallel.DistributedDataParallel)
-        whole = str(self.accelerator.distributed_type).rpartition(".")[2] in WHOLE
-        total, known = self._agree(
-            [sum(map(self.objective.weight, passes)), float(self._fits(passes))], "sum"
+        ddp = self.world > 1 and isinstance(wrapped, nn.parallel.DistributedDataParallel)
+        sharded = str(self.accelerator.distributed_type).rpartition(".")[2] in SHARDED
+        total, fits = self._agree(
+            [sum(map(self.objective.weight, passes)), float(ddp and self._fits(passes))], "sum"
         ).tolist()
         scale = self.world / total if total else 0.0
-        if whole or (own and not self.apart and (not self.ladder.auto or known == self.world)):
-            return self._together(wrapped, passes, scale, own)
-        before = rng_state(self.device.type) if self.ladder.auto else {}
-        noted = None
-        while True:
-            loss, failed = self._attempt(wrapped if self.world == 1 else model, passes, scale)
-            tokens = self._lowered(failed)
-            if tokens is None:
-                break
-            _no_gradients(model)
-            free_memory(self.device.type)
-            self.ladder.descend(tokens, model, failed)
-            noted = noted or failed
-            self.steps.token_limit = self.ladder.tokens
-            passes = self.steps.cut_again(passes)
-            set_rng_state(before, self.device.type)
-        if own:
-            sum_gradients(
-                [parameter for parameter in model.parameters() if parameter.requires_grad],
-                self.world,
-            )
-        if self.ladder.auto:
-            self._note(passes)
-        if noted:
-            self.log(f"out of memory: {self.ladder.message}")
+        safe = not self.ladder.auto or fits == self.world
+        if sharded or (ddp and safe and not self.manual_sync):
+            return self._synced(wrapped, passes, scale, ddp)
+        loss, passes = self._repeated(wrapped if self.world == 1 else model, model, passes, scale)
+        if ddp:
+            sum_gradients([one for one in model.parameters() if one.requires_grad], self.world)
+            if self.ladder.auto:
+                self._add_fitted(passes)
         return loss
 
-    def _together(
-        self, wrapped: nn.Module, passes: Sequence[MicroBatch], scale: float, own: bool
+    def _synced(
+        self, wrapped: nn.Module, passes: Sequence[MicroBatch], scale: float, ddp: bool
     ) -> Tensor:
-        """Run all passes with the gradients summed in the last of them, by whatever wraps the
-        model.
-        """
+        """Run all passes with the gradients summed in the last of them, by the wrapper."""
         loss = torch.zeros((), device=self.device)
         try:
             for micro in passes[:-1]:
@@ -327,12 +300,35 @@ class Accumulator:
                     loss += self._pass(wrapped, micro, scale)
             return loss + self._pass(wrapped, passes[-1], scale)
         except Exception as error:
-            # One that is begun again from its checkpoint (`compute.retries`) finds a smaller size.
-            if not is_out_of_memory(error) or (own and self.ladder.auto):
+            # A worker that resumes from its checkpoint (`compute.retries`) finds a smaller size.
+            if not is_out_of_memory(error) or (ddp and self.ladder.auto):
                 raise
-            largest = max(_shape(micro) for micro in passes)
-            message = given(self.ladder.rows, largest)
-        raise RunError(message)
+        raise self.ladder.too_large(max(map(_shape, passes)))
+
+    def _repeated(
+        self, runs: nn.Module, model: nn.Module, passes: list[MicroBatch], scale: float
+    ) -> tuple[Tensor, list[MicroBatch]]:
+        """Run all passes on `runs`, in smaller ones where memory runs out; return the loss and the
+        passes that fitted.
+        """
+        before = rng_state(self.device.type) if self.ladder.auto else {}
+        repeated = False
+        while True:
+            loss, failed = self._attempt(runs, passes, scale)
+            tokens = self._lowered(failed)
+            if tokens is None:
+                break
+            for parameter in model.parameters():
+                parameter.grad = None
+            free_memory(self.device.type)
+            self.ladder.descend(tokens, model, failed)
+            repeated = repeated or failed is not None
+            self.steps.token_limit = self.ladder.tokens
+            passes = self.steps.cut_again(passes)
+            set_rng_state(before, self.device.type)
+        if repeated:
+            self.log(self.ladder.message)
+        return loss, passes
 
     def _attempt(
         self, model: nn.Module, passes: Sequence[MicroBatch], scale: float
@@ -343,26 +339,24 @@ class Accumulator:
             try:
                 loss += self._pass(model, micro, scale)
             except Exception as error:
-                # Nothing may keep the error: its traceback holds the tensors of the pass.
+                # Do not keep the error: its traceback holds the tensors of the pass.
                 if not is_out_of_memory(error):
                     raise
                 return loss, _shape(micro)
         return loss, None
 
     def _pass(self, model: nn.Module, micro: MicroBatch, scale: float) -> Tensor:
-        tensors = self.prepare(dict(micro.inputs))
+        tensors = self.to_device(dict(micro.inputs))
         loss = self.objective.part(micro, scale, model, model(**tensors), tensors)
         self.accelerator.backward(loss)
         return loss.detach()
 
     def _lowered(self, failed: Shape | None) -> int | None:
-        """Return the tokens that all workers go down to, None when memory was enough in each of
-        them.
-        """
+        """Return the tokens that all workers go down to, None when memory sufficed in all."""
         if not self.ladder.auto:
             if failed is None:
                 return None
-            raise RunError(given(self.ladder.rows, failed))
+            raise self.ladder.too_large(failed)
         mine = math.inf if failed is None else self.ladder.below(failed)
         lowest = float(self._agree([mine], "min"))
         return None if lowest == math.inf else int(lowest)
@@ -384,12 +378,11 @@ class Accumulator:
             any(_within(shape, other) for other in self._fitted) for shape in map(_shape, passes)
         )
 
-    def _note(self, passes: Sequence[MicroBatch]) -> None:
+    def _add_fitted(self, passes: Sequence[MicroBatch]) -> None:
         for shape in map(_shape, passes):
             if not any(_within(shape, other) for other in self._fitted):
-                self._fitted = {other for other in self._fitted if not _within(other, shape)} | {
-                    shape
-                }
+                larger = {other for other in self._fitted if not _within(other, shape)}
+                self._fitted = larger | {shape}
 
 
 def sum_gradients(parameters: Sequence[nn.Parameter], world: int) -> None:
@@ -436,8 +429,3 @@ def _within(shape: Shape, other: Shape) -> bool:
 
 def _shape(micro: MicroBatch) -> Shape:
     return max(micro.examples, 1), micro.longest
-
-
-def _no_gradients(model: nn.Module) -> None:
-    for parameter in model.parameters():
-        parameter.grad = None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import (
     PreTrainedModel,
-    PreTrainedTokenizerBase,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainerControl,
@@ -21,40 +21,67 @@ from transformers import (
 
 from ftr.errors import RunError
 from ftr.model.parameters import TrainableParts
-from ftr.model.transformers_private import TrainerHooks, create_optimizer_only
+from ftr.model.transformers_private import TrainerHooks
 from ftr.train.batches import MicroBatch
 from ftr.train.checkpoint_manager import TRAINER, CheckpointManager
-from ftr.train.memory import Ladder, outside_of_passes
+from ftr.train.hardware import Ladder, outside_of_passes
 from ftr.train.optim import SCHEDULE_FREE, ExponentialMovingAverage, LayerwiseRates
 from ftr.train.progress import Interrupt, Meter, ProgressLine
 from ftr.train.steps import Accumulator, Objective, StepLoader, Steps
 
 
-class LoggingCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not checked: its modules are resolved lazily
-    """Updates the progress line and records every log entry."""
+class StepCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not checked: its modules are resolved lazily
+    """What a `StepTrainer` does between its steps.
 
-    def __init__(
-        self, line: ProgressLine, meter: Meter, record: Callable[[dict[str, Any]], None]
-    ) -> None:
-        """`record` gets one dict a log, with `step` and `epoch`."""
-        self.line, self.meter, self.record = line, meter, record
+    It never saves at the end of an epoch's or the training's last step: the evaluation due there
+    would be lost to a training that resumes from it. There it saves after the evaluation.
+    """
+
+    def __init__(self, trainer: StepTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: TrainerState, *rest: Any, **kwargs: Any) -> None:
+        """Start the clock, freeze what does not train yet, restore what the trainer does not."""
+        trainer = self.trainer
+        trainer.meter.mark()
+        if trainer.trains is not None:
+            trainer.trains.at(state.global_step, len(trainer.steps))
+        trainer.checkpoints.load_unlogged_loss(trainer)
+        trainer.checkpoints.interval.start(state.global_step)
+
+    def on_epoch_begin(self, args: Any, state: TrainerState, *rest: Any, **kwargs: Any) -> None:
+        """Order the steps, also of an epoch that is resumed in its middle."""
+        self.trainer.steps.set_epoch(state.global_step // len(self.trainer.steps))
+
+    def on_step_begin(self, args: Any, state: TrainerState, *rest: Any, **kwargs: Any) -> None:
+        """Unfreeze the parts that begin to train, and defer signals to the end of the step."""
+        trainer, step, in_epoch = self.trainer, state.global_step, len(self.trainer.steps)
+        if trainer.trains is not None and trainer.trains.begins(step, in_epoch):
+            now = trainer.trains.at(step, in_epoch)
+            entry = {"step": step + 1, "epoch": step / in_epoch, **trainer.trains.record(now)}
+            trainer.line.log(f"epoch {entry['epoch']:.2f} · training {trainer.trains.line(now)}")
+            trainer.record({"kind": "trains", **entry})
+        trainer.interrupt.deferring = trainer.checkpoints.interval.every != 0
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Count the step and redraw the line."""
-        self.meter.add(*self.meter.pending)
-        self.line.update(self.meter.line())
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Start the clock."""
-        self.meter.mark()
+        """Count the step, update the averages, and save within an epoch."""
+        trainer = self.trainer
+        trainer.meter.add(*trainer.meter.pending)
+        trainer.line.update(trainer.meter.line())
+        if trainer.averages is not None:
+            trainer.averages.update()
+        last = (
+            state.global_step % len(trainer.steps) == 0
+            or control.should_training_stop
+            or control.should_epoch_stop
+        )
+        control.should_save = not last and self._due(state)
 
     def on_log(
         self,
-        args: TrainingArguments,
+        args: Any,
         state: TrainerState,
         control: TrainerControl,
         logs: dict[str, Any] | None = None,
@@ -62,113 +89,28 @@ class LoggingCallback(TrainerCallback):  # type: ignore[misc]  # transformers is
     ) -> None:
         """Record losses and learning rates."""
         if logs and "loss" in logs:
-            self.record({"kind": "train", "step": state.global_step, "epoch": state.epoch, **logs})
-
-
-class AveragingCallback(TrainerCallback):  # type: ignore[misc]  # as above
-    """Updates the average of the weights after every optimizer step."""
-
-    def __init__(self, averages: ExponentialMovingAverage) -> None:
-        self.averages = averages
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Update before an evaluation that may follow."""
-        self.averages.update()
-
-
-class UnfreezingCallback(TrainerCallback):  # type: ignore[misc]  # as above
-    """Unfreezes parts at their steps; logs each change, and records it with its first step."""
-
-    def __init__(
-        self,
-        trains: TrainableParts,
-        steps_in_epoch: int,
-        log: Callable[[str], None],
-        record: Callable[[dict[str, Any]], None],
-    ) -> None:
-        """`record` gets `trainable_parameters` and `trains`, with `step` and `epoch`."""
-        self.trains, self.steps_in_epoch, self.log, self.record = (
-            trains,
-            steps_in_epoch,
-            log,
-            record,
-        )
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Freeze what does not train yet, now that model and optimizer exist."""
-        self.trains.at(state.global_step, self.steps_in_epoch)
-
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Unfreeze the parts that begin to train at this step."""
-        step = state.global_step
-        if not self.trains.begins(step, self.steps_in_epoch):
-            return
-        now = self.trains.at(step, self.steps_in_epoch)
-        epoch = step / self.steps_in_epoch
-        self.log(f"epoch {epoch:.2f} · training {self.trains.line(now)}")
-        self.record({"kind": "trains", "step": step + 1, "epoch": epoch, **self.trains.record(now)})
-
-
-class CheckpointCallback(TrainerCallback):  # type: ignore[misc]  # as above
-    """Decides when the trainer writes a checkpoint, and sets the order of each epoch.
-
-    Never at the end of an epoch's or the training's last step: the evaluation due there would be
-    lost to a training that resumes from it. There it is written after the evaluation.
-    """
-
-    def __init__(self, trainer: StepTrainer) -> None:
-        """Decide for `trainer`."""
-        self.trainer = trainer
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Restore what the trainer itself does not."""
-        self.trainer.checkpoints.load_unlogged_loss(self.trainer)
-        self.trainer.checkpoints.interval.start(state.global_step)
-
-    def on_epoch_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Order the steps, also of an epoch that a checkpoint was taken in the middle of."""
-        self.trainer.steps.set_epoch(state.global_step // len(self.trainer.steps))
-
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Defer signals to the end of the step."""
-        self.trainer.interrupt.deferring = self.trainer.checkpoints.interval.every != 0
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Save within an epoch."""
-        last = (
-            state.global_step % len(self.trainer.steps) == 0
-            or control.should_training_stop
-            or control.should_epoch_stop
-        )
-        control.should_save = not last and self._due(state)
+            place = {"step": state.global_step, "epoch": state.epoch}
+            self.trainer.record({"kind": "train", **place, **logs})
 
     def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Save after the evaluation that may follow."""
         control.should_save = self._due(state)
 
     def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Save after a long evaluation."""
+        """Save after a long evaluation; report it, unless a checkpoint is written first."""
         control.should_save = (
             control.should_save or self.trainer.checkpoints.every_evaluation or self._due(state)
         )
+        if not control.should_save:
+            self.trainer.send_report()
+
+    def on_save(self, *args: Any, **kwargs: Any) -> None:
+        """Report the evaluation that this checkpoint follows: the receiver may end the training."""
+        self.trainer.send_report()
 
     def _due(self, state: TrainerState) -> bool:
         return self.trainer.checkpoints.due(state.global_step) or self.trainer.interrupt.requested
@@ -190,65 +132,67 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
         model: PreTrainedModel,
         args: TrainingArguments,
         steps: Steps,
-        tokenizer: PreTrainedTokenizerBase,
         evaluate: Evaluate | None,
         meter: Meter,
         checkpoints: CheckpointManager,
         interrupt: Interrupt,
+        line: ProgressLine,
+        record: Callable[[dict[str, Any]], None],
+        objective: Objective,
+        ladder: Ladder,
         report: Callable[[dict[str, Any]], None] | None = None,
-        callbacks: list[TrainerCallback],
-        objective: Objective | None = None,
-        ladder: Ladder | None = None,
-        log: Callable[[str], None] = print,
-        apart: bool = False,
+        trains: TrainableParts | None = None,
+        manual_sync: bool = False,
         averages: ExponentialMovingAverage | None = None,
         rates: LayerwiseRates | None = None,
     ) -> None:
-        """Set up; `evaluate` returns the scores to log at each evaluation, and may leave a
-        `pending_report` for `report`.
+        """`evaluate` returns the scores to log, and may set a `pending_report` for `report`.
 
-        `objective`, `ladder`, `log` and `apart` are those of `Accumulator`; `averages` are shown
-        to `evaluate` in place of the weights, and `rates` gives each layer its learning rate.
+        `record` gets each log entry. `objective`, `ladder` and `manual_sync` go to `Accumulator`;
+        `averages` replace the weights in `evaluate`; `rates` gives each layer its learning rate.
         """
         super().__init__(
             model=model,
             args=args,
             train_dataset=steps,
             eval_dataset=steps if evaluate else None,
-            processing_class=tokenizer,
-            callbacks=[*callbacks, CheckpointCallback(self)],
+            processing_class=steps.tokenizer,
+            callbacks=[StepCallback(self)],
         )
-        self.steps, self.evaluate_now, self.meter = steps, evaluate, meter
+        self.remove_callback(PrinterCallback)
+        self.steps, self.score, self.meter, self.line = steps, evaluate, meter, line
         self.checkpoints, self.interrupt, self.report = checkpoints, interrupt, report
-        self.averages, self.rates = averages, rates
+        self.record, self.trains, self.averages, self.rates = record, trains, averages, rates
         checkpoints.averages = averages
-        self.over = False
+        self.stopped = False
         self.pending_report: dict[str, Any] | None = None
         self._random_state_due = checkpoints.found is not None
         self.accumulator = Accumulator(
-            objective or Objective(steps.head),
+            objective,
             steps,
-            ladder or Ladder(steps.limit, steps.token_limit),
+            ladder,
             self.accelerator,
-            self._prepare_inputs,
-            log,
-            apart=apart,
+            self.to_device,
+            line.log,
+            manual_sync=manual_sync,
         )
 
     def run(self) -> None:
-        """Train, from the checkpoint that was found if there is one; one of the last step, or an
-        `over` training, leaves nothing to do.
+        """Train, from the checkpoint if there is one; after the last step, or where the training is
+        `stopped`, only load the weights.
 
-        The model is left with the weights that are evaluated.
+        The model ends with the weights to evaluate.
         """
         found = self.checkpoints.found
-        if found is None or (found.step < found.state["max_steps"] and not self.over):
+        if found is None or (found.step < found.state["max_steps"] and not self.stopped):
             with outside_of_passes(self.accelerator.num_processes):
                 self.train(resume_from_checkpoint=str(found.path) if found else None)
         else:
             self.checkpoints.load_model(self)
             if self.args.optim in SCHEDULE_FREE:
-                create_optimizer_only(self, found.state["max_steps"], str(found.path))
+                # These hold the weights to evaluate; `train` would take a step.
+                self.create_optimizer_and_scheduler(found.state["max_steps"])
+                self.checkpoints.load_optimizer(self)
             self.state = TrainerState.load_from_json(str(found.path / TRAINER))
         self._optimizer_mode("eval")
         if self.averages is not None:
@@ -258,14 +202,14 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
             raise KeyboardInterrupt
 
     def get_train_dataloader(self) -> StepLoader:
-        """Return the loader of optimizer steps; already this worker's share, so accelerate must not
-        cut it again.
+        """Return the loader of optimizer steps: this worker's share, which accelerate must not cut
+        again.
         """
         return StepLoader(self.steps)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Tensor | int | None]:
-        """Read the next step's rows; the first ones after a checkpoint with its random numbers, for
-        a `collate` may draw some.
+        """Read the next step's rows; the first after a checkpoint with its random generators, which
+        a `collate` may use.
         """
         self.load_random_state()
         samples, count = super().get_batch_samples(*args, **kwargs)
@@ -297,13 +241,11 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
     ) -> dict[str, float]:
         """Score the validation split through the head, batch by batch, and log the scores."""
         self.interrupt.deferring = False
-        if self.evaluate_now is None:
+        if self.score is None:
             return {}
         with self._weights_to_evaluate():
-            metrics = {
-                f"{metric_key_prefix}_{key}": value for key, value in self.evaluate_now().items()
-            }
-        self.control.should_training_stop = self.control.should_training_stop or self.over
+            metrics = {f"{metric_key_prefix}_{key}": value for key, value in self.score().items()}
+        self.control.should_training_stop = self.control.should_training_stop or self.stopped
         self.meter.mark()
         self.control: TrainerControl = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
@@ -368,10 +310,8 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
             self._random_state_due = False
             self.checkpoints.load_rng(self)
 
-    def after_step(self) -> None:
-        """Report an evaluation when the checkpoint that may follow it is written: the receiver of
-        the report may end the training.
-        """
+    def send_report(self) -> None:
+        """Report the last evaluation, once."""
         report, self.pending_report = self.pending_report, None
         if report is not None and self.report is not None:
             self.report(report)

@@ -94,7 +94,7 @@ class TokenClassificationHead:
         """Pad to the longest: `input_ids`, `attention_mask` and `labels`, each (batch, length)."""
         import torch
 
-        from ftr.model.padding import pad
+        from ftr.train.batches import pad
         from ftr_ner.encode import IGNORED
 
         batch = pad(features, tokenizer)

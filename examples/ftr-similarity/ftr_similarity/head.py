@@ -94,7 +94,7 @@ class PairRegressionHead:
         """
         import torch
 
-        from ftr.model.padding import pad
+        from ftr.train.batches import pad
 
         batch = pad(features, tokenizer)
         if "labels" in features[0]:

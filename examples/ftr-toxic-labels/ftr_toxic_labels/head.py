@@ -100,7 +100,7 @@ class MultiLabelHead:
         """
         import torch
 
-        from ftr.model.padding import pad
+        from ftr.train.batches import pad
 
         batch = pad(features, tokenizer)
         if "labels" in features[0]:

@@ -134,7 +134,7 @@ class SequenceClassificationHead:
         """
         import torch
 
-        from ftr.model.padding import pad
+        from ftr.train.batches import pad
 
         batch = pad(features, tokenizer)
         if "labels" in features[0]:

@@ -93,7 +93,7 @@ class ExtractiveQAHead:
         """
         import torch
 
-        from ftr.model.padding import pad
+        from ftr.train.batches import pad
 
         batch = pad(features, tokenizer)
         for name in ("start_positions", "end_positions"):

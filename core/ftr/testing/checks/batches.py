@@ -46,7 +46,7 @@ class BatchChecks(Conformance):
             "padding"
         )
         change = (
-            "let `ftr.model.padding.pad` make it: the pad token of a decoder is a real one as well"
+            "let `ftr.train.batches.pad` make it: the pad token of a decoder is a real one as well"
         )
         if (
             "attention_mask" not in batch

@@ -116,7 +116,7 @@ class ModelChecks(Conformance):
     def test_a_text_is_answered_alike_alone_and_in_a_batch(self, ftr_model: ModelSubject) -> None:
         import torch
 
-        from ftr.model.padding import pad
+        from ftr.train.batches import pad
 
         tokenizer = ftr_model.tokenizer
         features = [{"input_ids": tokenizer(text)["input_ids"]} for text in TEXTS]

@@ -109,7 +109,7 @@ class TrainingChecks(Conformance):
         )
 
     def test_an_interrupted_run_goes_on_to_the_same_result(self, ftr_task: TaskSubject) -> None:
-        from ftr.study.study import resume
+        from ftr.study.resume import resume
 
         whole = ftr_task.trained
         left = _cut_off(ftr_task, whole)
@@ -118,7 +118,7 @@ class TrainingChecks(Conformance):
             "mend what the error names; `ftr resume` fails alike",
         ):
             again = resume(left, registry=ftr_task.registry, say=_unheard)
-        one, other = _outcome(whole), _outcome(again)
+        one, other = _outcome(whole.path), _outcome(again.path)
         differs = next(
             (name for name in {**one, **other} if one.get(name) != other.get(name)), None
         )
@@ -223,13 +223,13 @@ def _cut_off(task: TaskSubject, whole: RunResult) -> Path:
     return left
 
 
-def _outcome(run: RunResult) -> dict[str, object]:
+def _outcome(run: Path) -> dict[str, object]:
     """Return what must not depend on interruptions: every loss and score on the way, the model's
     files, the predictions.
     """
     lines = [
         json.loads(line)
-        for line in (run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     curve = {
         f"{line['kind']} at step {line['step']}": [
@@ -237,14 +237,15 @@ def _outcome(run: RunResult) -> dict[str, object]:
         ]
         for line in lines
     }
-    folders = {folder: sorted((run.path / folder).iterdir()) for folder in ("model", "predictions")}
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    folders = {folder: sorted((run / folder).iterdir()) for folder in ("model", "predictions")}
     files = {
         f"{folder}/{path.name}": sha256(path) for folder, paths in folders.items() for path in paths
     }
     return {
         **curve,
         **files,
-        **{key: run.record[key] for key in ("scores", "untrained", "steps", "state")},
+        **{key: record[key] for key in ("scores", "untrained", "steps", "state")},
     }
 
 

@@ -175,7 +175,7 @@ class HeadSubject:
         promise = f"`collate` of {self} pads features to a dict of tensors"
         with must_work(
             promise,
-            "start from `ftr.model.padding.pad` and add the columns for the loss where the "
+            "start from `ftr.train.batches.pad` and add the columns for the loss where the "
             "features have them",
         ):
             return dict(self.head.collate(features, self.tokenizer))

@@ -1,16 +1,19 @@
-"""A folder on this disk, a share or in a bucket, through pyarrow or fsspec."""
+"""A folder on this disk, on a share or in a bucket, through pyarrow or fsspec, and the manifest of
+what is mirrored there.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from ftr import atomic
@@ -22,33 +25,29 @@ GCS_RETRY_SECONDS = 30  # pyarrow's own default is a quarter of an hour
 
 ADVICE = (
     (
-        re.compile(r"NO_SUCH_BUCKET|[Bb]ucket '[^']*' not found"),
+        r"NO_SUCH_BUCKET|[Bb]ucket '[^']*' not found",
         "there is no such bucket",
         "Make the bucket first, or correct its name",
     ),
     (
-        re.compile(
-            r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|HTTP status "
-            r"40[13]|PERMISSION_DENIED|UNAUTHENTICATED"
-        ),
+        r"ACCESS_DENIED|INVALID_ACCESS_KEY|SIGNATURE|HTTP status 40[13]|PERMISSION_DENIED"
+        r"|UNAUTHENTICATED",
         "no permission",
         "Give credentials that may list, read, write and delete there (S3: `AWS_ACCESS_KEY_ID` and "
         "`AWS_SECRET_ACCESS_KEY`, or a profile)",
     ),
     (
-        re.compile(
-            r"NETWORK_CONNECTION|UNAVAILABLE|[Cc]onnection refused|[Cc]ould not "
-            r"(connect|resolve)|timed? ?out",
-            re.ASCII,
-        ),
+        r"NETWORK_CONNECTION|UNAVAILABLE|[Cc]onnection refused|[Cc]ould not (connect|resolve)"
+        r"|timed? ?out",
         "nobody answers there",
         "Check the network and the address (`endpoint_override=` in the URI, or "
         "`AWS_ENDPOINT_URL`)",
     ),
 )
+"""Common errors of file systems: a pattern, the cause, and how to fix it."""
 
 
-def reach(uri: str) -> tuple[Any, str]:
+def open_filesystem(uri: str) -> tuple[Any, str]:
     """Return pyarrow's file system for a path or URI, and the path in it.
 
     Raises what the file system's own library raises.
@@ -70,13 +69,13 @@ def reach(uri: str) -> tuple[Any, str]:
         other, root = url_to_fs(uri)
         return fs.PyFileSystem(fs.FSSpecHandler(other)), root
     if isinstance(filesystem, fs.S3FileSystem):
-        filesystem = _bounded(filesystem)
+        filesystem = _with_limits(filesystem)
     return filesystem, root
 
 
-def _bounded(filesystem: Any) -> Any:
-    """Return an S3 file system with settings that a URI lacks: the time to wait for a connection,
-    and one part of a large file in memory at a time.
+def _with_limits(filesystem: Any) -> Any:
+    """Return an S3 file system with settings that a URI cannot have: a time limit for connections,
+    and only one part of a large file in memory.
     """
     rebuild, (options,) = filesystem.__reduce__()
     return rebuild(
@@ -84,7 +83,7 @@ def _bounded(filesystem: Any) -> Any:
             **{key: value for key, value in options.items() if value not in ("", -1.0, None)},
             "connect_timeout": CONNECT_SECONDS,
             "background_writes": False,
-            "allow_delayed_open": True,  # a small file is one request in place of three
+            "allow_delayed_open": True,  # one request for a small file instead of three
         }
     )
 
@@ -97,13 +96,14 @@ def explained(error: Exception) -> str:
     if code in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return f"{os.strerror(code)}. Give a place that this user may write to"
     line = first_line(str(error)) or type(error).__name__
-    found = advice(str(error))
-    return f"{found[0]} ({line}). {found[1]}" if found else line
+    cause, fix = advice(str(error))
+    return f"{cause} ({line}). {fix}" if cause else line
 
 
-def advice(text: str) -> tuple[str, str] | None:
-    """Return the cause of a common error of a remote place, and how to fix it."""
-    return next(((cause, fix) for pattern, cause, fix in ADVICE if pattern.search(text)), None)
+def advice(text: str) -> tuple[str, str]:
+    """Return the cause of a common error and how to fix it; of any other, empty strings."""
+    found = ((cause, fix) for pattern, cause, fix in ADVICE if re.search(pattern, text))
+    return next(found, ("", ""))
 
 
 def first_line(text: str) -> str:
@@ -112,16 +112,16 @@ def first_line(text: str) -> str:
     return f"{line[:200]}…" if len(line) > 200 else line
 
 
-THREADS = 4  # files under way at once
+THREADS = 4  # files transferred at once
 BLOCK = 8 * 2**20  # bytes read at a time; from S3 each read is one request
-COPY_LIMIT = 5 * 2**30  # bytes; S3 copies no larger object by itself
+COPY_LIMIT = 5 * 2**30  # bytes; S3 itself copies no larger object
 
-# Object stores: a file appears whole when it is closed, and folders need not be made.
+# In object stores a file appears complete when it is closed, and folders need not be made.
 OBJECT_STORES = frozenset({"s3", "gcs", "abfs"})
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """A folder of a file system.
 
     Keys are paths below it with `/`; every failure is a `RunError` that names `compute.storage`.
@@ -133,20 +133,19 @@ class Place:
     shown: str  # the URI without its secrets
 
     @classmethod
-    def open(cls, uri: str) -> Place:
-        """Reach `uri`: a path, or a URI that pyarrow or fsspec knows.
+    def open(cls, uri: str) -> Location:
+        """Open a path, or a URI that pyarrow or fsspec knows.
 
-        Raises `ConfigError` when it is none.
+        Raises `ConfigError` for any other URI.
         """
         shown = re.sub(r"(?<=://)[^?]*@", "***@", uri)  # a secret may hold a `/`
         try:
-            filesystem, root = reach(uri)
+            filesystem, root = open_filesystem(uri)
         except Exception as error:  # each file system raises what its own library raises
             cause = str(error).replace(uri, shown)
-            _, fix = advice(cause) or (
-                "",
+            fix = advice(cause)[1] or (
                 "Give a folder, or a URI such as `s3://bucket/folder`; other schemes need their "
-                "fsspec package",
+                "fsspec package"
             )
             raise ConfigError(
                 f"`compute.storage={shown}` cannot be used: {first_line(cause)}. {fix}."
@@ -160,12 +159,12 @@ class Place:
 
     @property
     def local(self) -> Path | None:
-        """The folder, when it is one of this machine's own file system."""
+        """The folder, when it is on this machine's file system."""
         return Path(self.root or "/") if self.kind == "local" else None
 
     @property
     def torn_writes(self) -> bool:
-        """Whether a file may be seen half written under its own name."""
+        """Whether readers may see a half-written file under its own name."""
         return self.kind != "local" and self.kind not in OBJECT_STORES
 
     def check(self) -> None:
@@ -195,16 +194,14 @@ class Place:
         return bytes(content)
 
     def write(self, key: str, content: bytes) -> None:
-        """Replace `key` by a small content, at once where the place can (a disk, an object
-        store).
-        """
+        """Replace a small file; on a disk or in an object store readers never see half of it."""
         with self._named("write", key):
             if self.local is None:
                 with self._output(key) as stream:
                     stream.write(content)
             else:
-                # Not `atomic.replace_file`: the next write, from whatever host, replaces what a
-                # killed one left under this name.
+                # Not `atomic.replace_file`: the next write, from any host, replaces what a killed
+                # one left under this name.
                 fresh = f"{key}.new-write"
                 with self._output(fresh) as stream:
                     stream.write(content)
@@ -221,8 +218,7 @@ class Place:
                     size += len(block)
                     stream.write(block)
         except RunError:
-            # On a full disk the part that was written is what keeps everything else from being
-            # written.
+            # On a full disk the partial file would block every other write.
             with contextlib.suppress(RunError):
                 self.remove([key])
             raise
@@ -244,7 +240,7 @@ class Place:
                 yield block
 
     def copy(self, source: str, key: str, size: int) -> None:
-        """Copy a file of `size` bytes to `key`: inside the store where it can, else through this
+        """Copy a file of `size` bytes to `key`, inside the store if possible, else through this
         machine.
         """
         if self.kind in OBJECT_STORES and size < COPY_LIMIT:
@@ -257,16 +253,14 @@ class Place:
                 self.upload(stream, key)
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Remove files; those that are not there are gone already, and where a folder is now there
-        is no file.
-        """
+        """Remove files; ignore missing ones, and folders of those names."""
         not_there = contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError)
         for key in keys:
             with self._named("remove", key), not_there:
                 self.filesystem.delete_file(self._path(key))
 
     def remove_folder(self, key: str, *, only_empty: bool = False) -> None:
-        """Remove a folder with all in it, or only when nothing is in it."""
+        """Remove a folder with all in it, or only when it is empty."""
         from pyarrow.fs import FileType
 
         with contextlib.suppress(FileNotFoundError), self._named("remove", key):
@@ -277,7 +271,7 @@ class Place:
                 self.filesystem.delete_dir(path)
 
     def entries(self, key: str = "") -> dict[str, bool]:
-        """Return the names right under a folder, and for each whether it is a folder itself."""
+        """Return the names directly under a folder, and for each whether it is a folder."""
         from pyarrow.fs import FileSelector, FileType
 
         with self._named("list", key):
@@ -297,7 +291,7 @@ class Place:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666)
             with os.fdopen(handle, "wb") as stream:
                 yield stream
-                # What a manifest names must outlive a power cut, as the manifest itself does.
+                # The files of a manifest must survive a power cut, as the manifest does.
                 stream.flush()
                 os.fsync(stream.fileno())
             atomic.sync(Path(path).parent)
@@ -320,3 +314,105 @@ class Place:
                 f"`compute.storage={self.shown}`: cannot {doing} `{key or self.root}`: "
                 f"{explained(error)}."
             ) from error
+
+
+MANIFEST_FORMAT = 1
+MANIFEST = ".manifest.json"
+NEXT = ".manifest.next.json"  # written first where readers may see half a write
+STAGED = ".staged"  # new contents of files that the manifest already names
+RESERVED = frozenset({MANIFEST, NEXT, STAGED})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One file of a mirrored folder.
+
+    `time` is its `mtime_ns` at the source, None when that is too recent to detect a later change.
+    `staged` is its key below `.staged/` while the content is not yet under the file's own name.
+    """
+
+    size: int
+    sha256: str
+    time: int | None
+    staged: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The files of a mirrored folder, and the keys that an unfinished mirror may have written or
+    may still have to remove.
+
+    `files` is None until the first mirror is complete.
+    """
+
+    files: dict[str, Entry] | None = None
+    underway: frozenset[str] = frozenset()
+
+    @classmethod
+    def read(cls, location: Location, name: str) -> Manifest | None:
+        """Return the manifest of `name`, or None when nothing was ever mirrored there.
+
+        Raises `RunError` when it is damaged.
+        """
+        damage: ValueError | None = None
+        for file in (MANIFEST, NEXT) if location.torn_writes else (MANIFEST,):
+            text = location.read(f"{name}/{file}")
+            try:
+                if text is not None:
+                    return cls.parse(text)
+            except ValueError as error:
+                damage = damage or error
+        if damage is None:
+            return None
+        raise RunError(
+            f"`{name}/{MANIFEST}` in `compute.storage={location.shown}` is damaged: {damage}. "
+            f"Restore it, or remove `{name}` there and mirror again."
+        ) from damage
+
+    def write(self, location: Location, name: str) -> None:
+        """Replace the manifest of `name`."""
+        entries = [(path, asdict(entry)) for path, entry in sorted((self.files or {}).items())]
+        for _, entry in entries:
+            if entry["staged"] is None:
+                del entry["staged"]
+        record = {
+            "format": MANIFEST_FORMAT,
+            "files": None if self.files is None else dict(entries),
+            "underway": sorted(self.underway),
+        }
+        for file in (NEXT, MANIFEST) if location.torn_writes else (MANIFEST,):
+            location.write(f"{name}/{file}", json.dumps(record).encode())
+
+    @classmethod
+    def parse(cls, text: bytes) -> Manifest:
+        """Read the JSON text.
+
+        Raises `ValueError` naming the fault, such as a path that leads out of the folder.
+        """
+        record = json.loads(text)
+        if not isinstance(record, dict) or record.get("format") != MANIFEST_FORMAT:
+            raise ValueError(f"it is not of format {MANIFEST_FORMAT}")
+        try:
+            files = record["files"]
+            if files is not None:
+                files = {path: Entry(**entry) for path, entry in files.items()}
+            manifest = cls(files, frozenset(record["underway"]))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError("it lacks fields, or has unknown ones") from error
+        entries = manifest.files or {}
+        staged = [entry.staged for entry in entries.values() if entry.staged is not None]
+        for path in (*entries, *manifest.underway, *staged):
+            if not inside(path):
+                raise ValueError(f"`{path}` leads out of the folder")
+        return manifest
+
+
+def inside(path: str) -> bool:
+    """Whether a relative path stays below its folder, and has the one canonical spelling."""
+    return (
+        isinstance(path, str)
+        and str(PurePosixPath(path)) == path
+        and not path.startswith("/")
+        and path != "."
+        and ".." not in path.split("/")
+    )
