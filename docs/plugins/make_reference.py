@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import ftr.testing
-from ftr.registry import protocols, schema
-from ftr.registry import specs as hookspecs
+from ftr.registry import protocols, schema, specs
 from ftr.registry.discovery import HOOKS
 from ftr.registry.specs import SPEC_TYPES
 
@@ -45,7 +44,7 @@ def page() -> str:
         "Each without arguments, marked with `@ftr.hookimpl`, in the module of the entry point.\n",
     ]
     parts += [
-        f"- `{signature(name, getattr(hookspecs, name))}`: {text(getattr(hookspecs, name))}"
+        f"- `{signature(name, getattr(specs, name))}`: {text(getattr(specs, name))}"
         for name in HOOKS
     ]
     parts += ["\n## Specs\n", "Frozen, keyword-only, made of strings and numbers.\n"]

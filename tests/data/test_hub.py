@@ -74,7 +74,7 @@ def test_an_unreachable_hub_says_to_give_a_file(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     with pytest.raises(
         DataError,
-        match=r"`hub:nobody/nothing` cannot be had from the hub \(.*give a file instead: "
+        match=r"`hub:nobody/nothing` cannot be downloaded from the Hub \(.*give a file instead: "
         r"`dataset=FILE\.csv`",
     ):
         fetch("nobody/nothing")

@@ -79,7 +79,8 @@ def test_an_authors_tests_pass_fail_and_skip_with_a_reason(tmp_path: Path) -> No
     )
     skipped = [line for line in told.splitlines() if line.startswith("SKIPPED")]
     assert any(
-        "dataset `hub:rajpurkar/squad` cannot be had from the hub" in line for line in skipped
+        "dataset `hub:rajpurkar/squad` cannot be downloaded from the Hub" in line
+        for line in skipped
     ), told
     failures = told.partition("= FAILURES =")[2].partition("short test summary")[0]
     # Each failure is its heading and its message.

@@ -33,9 +33,9 @@ from ftr.data.text_files import (
     looks_conll,
     read_classes,
     read_conll,
-    reads_tokens,
     subfolders,
     visible,
+    words_column,
 )
 from ftr.errors import ConfigError, DataError
 from ftr.paths import expanded
@@ -88,7 +88,7 @@ def read_table(
         unsaid = options.format == "auto" and options.labels_file in (None, "none")
         if unsaid and _has_header(text, schema):
             form = "csv"
-        elif reads_tokens(schema) and looks_conll(text):
+        elif words_column(schema) and looks_conll(text):
             form = "conll"
         else:
             table, more = labelled_text(text, path, split, options, schema)
@@ -108,7 +108,7 @@ def parse(
     if form == "jsonl":
         return read_jsonl(text, name, split)
     if form == "tsv" and looks_conll(text):
-        fix = ": give `dataset.format=conll`" if reads_tokens(schema) else ""
+        fix = ": give `dataset.format=conll`" if words_column(schema) else ""
         raise DataError(f"file `{name}` has {CONLL}{fix}")
     if form == "conll":
         return read_conll(text, name, split, options, schema)

@@ -185,8 +185,8 @@ def add_table(
         loaded.columns = {name: table.columns[index] for name, index in mapping.items()}
     loaded.rejected += table.rejected
     loaded.notes += [note for note in table.notes if note not in loaded.notes]
-    place = mapping.get(schema.label or "")
-    names = () if place is None else table.classes.get(table.columns[place], ())
+    index = mapping.get(schema.label or "")
+    names = () if index is None else table.classes.get(table.columns[index], ())
     if names and not loaded.classes:
         loaded.classes = names
         loaded.classes_from = table.classes_from
@@ -202,11 +202,8 @@ def _registered(
     except FtrError:
         raise
     except Exception as error:
-        plugin = registry.find("dataset", name).plugin
-        raise PluginError(
-            f"the dataset `{name}` of plugin {plugin.described} failed to load: "
-            f"{in_one_line(error)}"
-        ) from error
+        entry = registry.find("dataset", name)
+        raise PluginError(f"{entry} failed to load: {in_one_line(error)}") from error
     return from_splits(splits, schema, {}, f"dataset `{name}`")
 
 
@@ -229,8 +226,8 @@ def fetch(name: str, config: str | None = None, revision: str | None = None) -> 
     except Exception as error:
         cause = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         raise DataError(
-            f"dataset `hub:{name}` cannot be had from the hub ({cause}). Check the name and the "
-            "network; without a network give a file instead: `dataset=FILE.csv` (or .json, "
+            f"dataset `hub:{name}` cannot be downloaded from the Hub ({cause}). Check the name and "
+            "the network; without a network give a file instead: `dataset=FILE.csv` (or .json, "
             ".jsonl, .parquet)"
         ) from error
     if not isinstance(splits, DatasetDict):

@@ -236,7 +236,7 @@ def read_saved(folder: Path) -> tuple[Table, list[SourceFile]]:
     """Return the table of a folder that `Dataset.save_to_disk` wrote. Raises `DataError`."""
     listed = _json(folder / STATE).get("_data_files")
     features = _json(folder / INFO).get("features")
-    whole, sources = Table([]), []
+    joined, sources = Table([]), []
     for item in listed if isinstance(listed, list) else []:
         if not isinstance(item, Mapping):
             continue
@@ -251,12 +251,12 @@ def read_saved(folder: Path) -> tuple[Table, list[SourceFile]]:
         sources.append(SourceFile(str(path), sha256(content), len(content)))
         table = read_arrow(content, path)
         name_classes(table, features)
-        whole.columns, whole.classes = table.columns, table.classes
-        whole.records += table.records
-        whole.places += table.places
-    if not whole.records:
+        joined.columns, joined.classes = table.columns, table.classes
+        joined.records += table.records
+        joined.places += table.places
+    if not joined.records:
         raise DataError(f"folder `{folder}` holds no rows")
-    return whole, sources
+    return joined, sources
 
 
 def name_classes(table: Table, features: object) -> None:

@@ -27,9 +27,11 @@ CONLL = (
 )
 
 
-def reads_tokens(schema: RowSchema) -> bool:
-    """Whether rows of the schema have a list of words."""
-    return _words(schema) is not None
+def words_column(schema: RowSchema) -> Column | None:
+    """Return the column of words that rows of the schema need, if there is one."""
+    return next(
+        (column for column in schema.columns if column.type == "tokens" and column.required), None
+    )
 
 
 def looks_conll(text: str) -> bool:
@@ -57,7 +59,7 @@ def read_conll(text: str, name: str, split: str, options: FileOptions, schema: R
     Lines that begin with `#` and `-DOCSTART-` are skipped. A sentence with a line of another width
     is rejected. Raises `DataError` where the schema has no list of words.
     """
-    words, tags = _words(schema), schema.classes
+    words, tags = words_column(schema), schema.classes
     if words is None:
         needed = ", ".join(f"`{column.name}`" for column in schema.columns if column.required)
         raise DataError(f"file `{name}` has {CONLL}; this head reads {needed}")
@@ -112,12 +114,6 @@ def _delimiter(lines: list[str]) -> str:
     """Return the tab where most lines have one, else nothing: any white space."""
     full = [line for line in lines if line.strip()]
     return "\t" if sum("\t" in line for line in full) > len(full) / 2 else ""
-
-
-def _words(schema: RowSchema) -> Column | None:
-    return next(
-        (column for column in schema.columns if column.type == "tokens" and column.required), None
-    )
 
 
 _UNLABELLED = {"unsup", "unsupervised", "unlabeled", "unlabelled"}

@@ -323,8 +323,8 @@ def discover(contracts: Mapping[str, Contract] = CONTRACTS) -> tuple[PluginRecor
     files = plugin_files.named()
     newest = list(contracts)[-1]
     records += [
-        _load_file(path, files[:place], newest, contracts[newest])
-        for place, path in enumerate(files)
+        _load_file(path, files[:index], newest, contracts[newest])
+        for index, path in enumerate(files)
     ]
     if os.environ.get("FTR_STRICT_PLUGINS", "").lower() not in ("", "0", "false"):
         for record in records:

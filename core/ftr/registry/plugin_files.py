@@ -48,8 +48,9 @@ def given() -> tuple[Path, ...]:
 
 
 def _found(given: Path) -> Path:
-    places = [Path(), *([] if given.is_absolute() else map(Path, sys.path))]
-    return _absolute(next((place / given for place in places if (place / given).is_file()), given))
+    folders = [Path(), *([] if given.is_absolute() else map(Path, sys.path))]
+    found = (folder / given for folder in folders if (folder / given).is_file())
+    return _absolute(next(found, given))
 
 
 def _absolute(path: Path) -> Path:
@@ -119,8 +120,8 @@ def hashes() -> dict[str, str]:
     """Return the hash of each named file as it is now, "" for one that cannot be a plugin."""
     files = named()
     return {
-        str(path): "" if fault(path, files[:place]) else sha256(path)
-        for place, path in enumerate(files)
+        str(path): "" if fault(path, files[:index]) else sha256(path)
+        for index, path in enumerate(files)
     }
 
 
@@ -219,8 +220,8 @@ def _installed(path: Path) -> str | None:
         return "loaded already"
     if spec is None:
         return None
-    place = Path(next(iter(spec.submodule_search_locations or [spec.origin or "built in"])))
-    return None if place.is_file() and place.samefile(path) else str(place)
+    found = Path(next(iter(spec.submodule_search_locations or [spec.origin or "built in"])))
+    return None if found.is_file() and found.samefile(path) else str(found)
 
 
 def _legal(stem: str) -> str:

@@ -466,9 +466,9 @@ def changed(plugin: PluginRecord) -> Path | None:
         for file in _package(name).values()
         if str(file) in loaded
     }
-    apart = {Path(plugin.origin)} if plugin.sha256 else set()
+    reloaded = {Path(plugin.origin)} if plugin.sha256 else set()
     return next(
-        (file for file in sorted(files - apart) if max(_state(file)[:2]) / 1e9 > BEGAN), None
+        (file for file in sorted(files - reloaded) if max(_state(file)[:2]) / 1e9 > BEGAN), None
     )
 
 

@@ -79,7 +79,7 @@ class ModelSpec(ComponentSpec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadSpec(ComponentSpec):
-    """What stands on the model: builds it, encodes rows, decodes outputs."""
+    """A head: builds the model for a task, encodes rows and decodes outputs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

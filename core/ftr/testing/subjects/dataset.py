@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ftr.registry.protocols import Head
     from ftr.registry.registry import Registry
 
-NO_HUB = "cannot be had from the hub"
+NO_HUB = "cannot be downloaded from the Hub"
 
 
 class DatasetSubject(Component):
