@@ -14,7 +14,7 @@ from ftr.config.space import FUNCTIONS, LISTS
 from ftr.config.sweep import ONE_FOR_ALL
 from ftr.config.trainer import OWN_KEYS, SET_BY_FTR
 from ftr.errors import FtrError
-from ftr.registry.registry import Registered, Registry
+from ftr.registry.registry import Registry
 from ftr.registry.schema import RowSchema
 from ftr.registry.specs import Kind
 
@@ -41,11 +41,7 @@ def json_schema(registry: Registry, resolved: Resolved | None = None) -> dict[st
     definitions.pop("Component")
     rows = _row_schemas(registry, resolved)
     for kind in COMPONENTS:
-        forms = {
-            f"{kind} {entry.short_name}": _registered(kind, entry, registry, definitions)
-            for entry in registry.all(kind)
-        }
-        forms |= _others(kind, registry, rows, definitions)
+        forms = _forms(kind, registry, rows, definitions)
         definitions |= forms
         names = {"type": "string", "examples": _names(registry, kind)}
         references = [{"$ref": f"#/$defs/{_escaped(title)}"} for title in forms]
@@ -78,35 +74,35 @@ def _row_schemas(registry: Registry, resolved: Resolved | None) -> dict[str, Row
     return found
 
 
-def _registered(
-    kind: ComponentKind, entry: Registered, registry: Registry, definitions: dict[str, Any]
-) -> dict[str, Any]:
-    """Return the form of a registered component with its options."""
-    name = {"const": entry.short_name}
-    try:
-        model = options_model(kind, "registered", entry.short_name, registry, None)
-        return _form(model, f"{kind} {entry.short_name}", name, entry.spec.summary, definitions)
-    except FtrError as error:
-        return _unusable(name, error)
-
-
-def _others(
+def _forms(
     kind: ComponentKind,
     registry: Registry,
     rows: Mapping[str, RowSchema | str],
     definitions: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return the forms of components that are not registered; files have options by head."""
+    """Return the schema of each mapping that describes a component of this kind, by title: one for
+    each registered component, and for others by source; files have options by head.
+
+    Their inner definitions go to `definitions`.
+    """
+    text = {"type": "string"}
     forms = {}
-    name = {"type": "string"}
+    for entry in registry.all(kind):
+        name, title = entry.short_name, f"{kind} {entry.short_name}"
+        try:
+            model = options_model(kind, "registered", name, registry, None)
+            forms[title] = _form(model, title, {"const": name}, definitions)
+            forms[title] |= {"description": entry.spec.summary}
+        except FtrError as error:
+            forms[title] = _unusable({"const": name}, error)
     for source, description in OTHERS[kind]:
         for head, columns in rows.items() if kind == "dataset" else [("", None)]:
             title = f"{kind} by {source}" + (f" for {head}" if head else "")
             if isinstance(columns, str):
-                forms[title] = _unusable(name, columns)
-            else:
-                model = options_model(kind, source, "", registry, columns)
-                forms[title] = _form(model, title, name, description, definitions)
+                forms[title] = _unusable(text, columns)
+                continue
+            model = options_model(kind, source, "", registry, columns)
+            forms[title] = _form(model, title, text, definitions) | {"description": description}
     return forms
 
 
@@ -115,13 +111,8 @@ def _unusable(name: dict[str, Any], error: object) -> dict[str, Any]:
 
 
 def _form(
-    model: type[BaseModel] | None,
-    title: str,
-    name: dict[str, Any],
-    description: str,
-    definitions: dict[str, Any],
+    model: type[BaseModel] | None, title: str, name: dict[str, Any], definitions: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the schema of a component's mapping; its inner definitions go to `definitions`."""
     schema: dict[str, Any] = {}
     if model is not None:
         schema = model.model_json_schema(ref_template=f"#/$defs/{_escaped(title)} {{model}}")
@@ -133,7 +124,6 @@ def _form(
         "properties": {"name": name, **schema.get("properties", {})},
         "required": ["name", *schema.get("required", [])],
         "additionalProperties": schema.get("additionalProperties", False),
-        "description": description,
     }
 
 
