@@ -138,7 +138,7 @@ FILES: dict[str, tuple[bytes, str]] = {
         b'[{"text": "fine", "label": "good"}, {"te',
         "`cut.json` is not valid JSON at line 1, column",
     ),
-    "no.parquet": (b"no such thing", "no.parquet` is no readable Parquet file"),
+    "no.parquet": (b"no such thing", "no.parquet` is not a readable Parquet file"),
     "quote.csv": (b'text,label\nfine,good\n"open,bad\n', "`quote.csv`, row beginning on line 3"),
     "rows.docx": (b"fine", "the ending `.docx` tells no format"),
     "nulls.csv": (b"text,label\n" + b"\0\0\n" * 20, "`nulls.csv`: 20 of 20 rows cannot be used"),
