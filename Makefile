@@ -4,7 +4,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 LOWEST := .venv-lowest
-PYTEST := -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := -m pytest --dist loadfile --no-loadscope-reorder
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -25,13 +25,13 @@ run: $(INSTALLED)
 	$(VENV)/bin/ftr run task=qa
 
 test: install
-	$(VENV)/bin/python $(PYTEST) -m "not slow"
+	$(VENV)/bin/python $(PYTEST) -n 2 -m "not slow"
 
 test-all: install
-	$(VENV)/bin/python $(PYTEST) -m slow
+	$(VENV)/bin/python $(PYTEST) -n 3 -m slow  # three, because many of them wait for Ray
 
 test-lowest: $(LOWEST)/.installed
-	$(LOWEST)/bin/python $(PYTEST) -m "not slow"
+	$(LOWEST)/bin/python $(PYTEST) -n 2 -m "not slow"
 
 check: install
 	$(VENV)/bin/ruff check .

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import trainings
-from interruptions import Start, command
+from interruptions import Process, Start, command
 
 if TYPE_CHECKING:
     from ftr.runs.run import RunResult
@@ -20,6 +19,8 @@ pytest_plugins = ["ftr.testing", "tiers"]
 # Read when torch is first imported, and by the processes that tests start: tiny models gain nothing
 # from threads.
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+# Ray starts processes in advance, which none of ours can use: they need another environment.
+os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112 - its name
 # What the hub is asked for must fail at once and alike on every machine.
 os.environ["HF_HUB_OFFLINE"] = "1"
 # A shell makes what it runs in the background deaf to Ctrl-C, and the programs that tests start
@@ -36,6 +37,16 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FTR_CACHE", str(tmp_path_factory.mktemp("ftr-cache")))
         patch.setenv("FTR_CONFIG", str(tmp_path_factory.mktemp("ftr-config")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_fsync() -> Iterator[None]:
+    """Do not wait for the disk: a training does so forty times. The disks of tests of power cuts
+    are waited for (`tests/powercut.py`), and so are all in processes that tests start.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
         yield
 
 
@@ -65,9 +76,9 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def classifier(
     tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: Path
 ) -> "RunResult":
-    """A finished run of the classification task; not to be changed."""
+    """A finished run of the classification task with all of its scores; not to be changed."""
     return trainings.train(
-        trainings.REVIEWS,
+        trainings.ALL_OF_REVIEWS,
         dataset=reviews,
         model=tiny_bert,
         output=tmp_path_factory.mktemp("classifier"),
@@ -78,21 +89,22 @@ def classifier(
 def reader(
     tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, questions: Path
 ) -> "RunResult":
-    """A finished run of the question answering task; not to be changed."""
+    """A finished run of the question answering task with baselines; not to be changed."""
     return trainings.train(
         trainings.QUESTIONS,
         dataset=questions,
         model=tiny_bert,
         output=tmp_path_factory.mktemp("reader"),
+        baselines=True,
     )
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Start commands; those that a failed test leaves are ended."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Process] = []
 
-    def begin(*given: object, **where: Any) -> subprocess.Popen[str]:
+    def begin(*given: object, **where: Any) -> Process:
         started.append(command(*given, **where))
         return started[-1]
 

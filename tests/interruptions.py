@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from forks import Fork
 from trainings import Settings, lines, train
 
 if TYPE_CHECKING:
     from ftr.runs.run import RunResult
 
 TIMES = ("time", "seconds")
-Start = Callable[..., "subprocess.Popen[str]"]
+Process = subprocess.Popen[str] | Fork
+Start = Callable[..., Process]
 """What starts a command as `command` does, and ends it where the test fails."""
 
 
@@ -108,8 +110,10 @@ def resumed(run: Path, **keys: object) -> RunResult:
     return result
 
 
-def command(*words: object, cwd: Path | None = None) -> subprocess.Popen[str]:
-    """Start `ftr` with these words as a process of its own."""
+def command(*words: object, cwd: Path | None = None, fresh: bool = False) -> Process:
+    """Start `ftr` with these words as a process of its own; a `fresh` one has imported nothing."""
+    if not fresh:
+        return Fork([*map(str, words)], cwd)
     return subprocess.Popen(
         [sys.executable, "-m", "ftr", *map(str, words)],
         cwd=cwd,
@@ -120,9 +124,7 @@ def command(*words: object, cwd: Path | None = None) -> subprocess.Popen[str]:
     )
 
 
-def wait_for(
-    ready: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 280
-) -> None:
+def wait_for(ready: Callable[[], bool], process: Process, seconds: float = 280) -> None:
     """Wait until `ready`, or fail when the process ends or time is up."""
     deadline = time.monotonic() + seconds
     while not ready():
@@ -147,7 +149,7 @@ def logged(output: Path) -> int:
     return max((json.loads(line)["step"] for line in found), default=-1)
 
 
-def workers_of(process: subprocess.Popen[str]) -> list[int]:
+def workers_of(process: Process) -> list[int]:
     """Return the process ids of the Ray Train workers below a process."""
     pids = [int(folder.name) for folder in Path("/proc").iterdir() if folder.name.isdigit()]
     return [pid for pid in pids if _is_worker(pid, process.pid)]

@@ -12,7 +12,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 ROOM = Path("/dev/shm")
+# `tests/conftest.py` replaces it for the session, after this module was imported.
+FSYNC = os.fsync
 
 
 def missing() -> str | None:
@@ -31,13 +35,14 @@ class Disk:
 
     The kernel writes to that file when, and in the order in which, it would write to a disk: what a
     program wrote and never synced stays in memory for up to 30 s, and a copy of the file does not
-    have it.
+    have it. While it is mounted, this process waits for the disk as programs do.
     """
 
     def __init__(self, path: Path, megabytes: int = 512) -> None:
         self.path, self.megabytes = path, megabytes
         self.image = ROOM / f"ftr-disk-{os.getpid()}-{path.name}"
         self._numbers = itertools.count()
+        self._patch = pytest.MonkeyPatch()
 
     def __enter__(self) -> Disk:
         with self.image.open("wb") as stream:
@@ -45,9 +50,11 @@ class Disk:
         _call("mkfs.ext4", "-q", "-F", str(self.image))
         self.path.mkdir(parents=True, exist_ok=True)
         _call("mount", "-o", "loop", str(self.image), str(self.path))
+        self._patch.setattr(os, "fsync", FSYNC)
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._patch.undo()
         _call("umount", str(self.path))
         self.image.unlink()
 

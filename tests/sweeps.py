@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 TINY: Settings = {
     key: value
     for key, value in REVIEWS.items()
-    if key not in ("learning_rate", "epochs", "train.logging_steps")
+    if key not in ("learning_rate", "epochs", "train.logging_steps", "baselines")
 }
 """Trainings of a fraction of a second, without what is searched."""
 REPEATED: Settings = {

@@ -1,22 +1,59 @@
 """The two tiers of tests: `make test` runs those without the marker `slow`, `make test-all` the
 others.
 
-A pytest plugin that names, at the end of a session, tests that take long and lack the marker.
+A pytest plugin that begins with the longest files, so that the processes of pytest end together,
+and names, at the end of a session, tests that take long and lack the marker.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+LONGEST = (
+    "study/test_resume_sweep.py",
+    "study/test_sweep.py",
+    "examples/test_packages.py",
+    "outsiders/test_tutorial.py",
+    "outsiders/test_from_nothing.py",
+    "cluster/test_submit.py",
+    "test_clusters.py",
+    "study/test_secrets.py",
+    "cluster/test_cluster.py",
+    "study/test_together.py",
+    "runs/test_launch.py",
+    "study/test_nodes.py",
+    "outsiders/test_driver_only.py",
+    "runs/test_killed.py",
+    "runs/test_resume.py",
+    "plugins/test_conformance.py",
+    "model/test_architecture.py",
+    "runs/test_hostile.py",
+    "study/test_resume_several.py",
+    "train/test_memory.py",
+    "study/test_several.py",
+    "cluster/test_storage.py",
+    "cli/test_new.py",
+    "cli/test_bad_input.py",
+)
 
 
 def slow_but(fast: Iterable[str], names: Iterable[str]) -> list[Any]:
     """Return the parameters `names`, all marked `slow` except those in `fast`."""
     kept = set(fast)
     return [name if name in kept else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files."""
+    folder = Path(__file__).parent
+    ranks = {folder / name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

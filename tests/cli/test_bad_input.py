@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from trainings import write_csv, write_reviews
 if TYPE_CHECKING:
     from ftr.runs.run import RunResult
 
-REQUEST, MACHINE, INTERRUPTED = 2, 1, 130
+REQUEST, MACHINE = 2, 1
 NOISE = ("Traceback", "Warning", "warn(", "thrown while", "Retrying", "site-packages", "it/s]")
 
 
@@ -459,36 +458,3 @@ def test_a_damaged_run_is_named_by_the_file_that_is_damaged(
     assert main(["runs", "."]) == 0
     shown = ftr.capture.readouterr().out
     assert shown.count("unreadable") == 3 and shown.count(" done ") == 3
-
-
-def test_an_interrupted_training_says_so_and_leaves_a_readable_record(ftr: Door) -> None:
-    words = [
-        "run",
-        "task=sentiment",
-        f"model={ftr.model}",
-        "dataset=good.csv",
-        "epochs=100000",
-        "data.max_length=32",
-        "train.logging_steps=1",
-    ]
-    with subprocess.Popen(
-        [sys.executable, "-m", "ftr", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        deadline = time.monotonic() + 120
-        while (
-            not list(ftr.folder.glob("runs/*/metrics.jsonl"))
-            and process.poll() is None
-            and time.monotonic() < deadline
-        ):
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=120)
-    assert process.returncode == INTERRUPTED, err
-    assert out == "" and err.splitlines()[-1].startswith("ftr: interrupted")
-    assert "Traceback" not in err and "Warning" not in err
-    [run] = (ftr.folder / "runs").iterdir()
-    assert json.loads((run / "run.json").read_text(encoding="utf-8"))["status"] == "interrupted"
-    assert not list(run.glob("*.new-*"))

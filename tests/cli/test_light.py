@@ -1,7 +1,5 @@
-"""The commands people type to look around: quick, and without a heavy import."""
+"""The commands people type to look around load few modules, and none that is heavy."""
 
-import os
-import resource
 import subprocess
 import sys
 
@@ -18,12 +16,13 @@ HEAVY = [
     "pandas",
     "pyarrow",
 ]
-LIMIT = 0.25  # seconds
+MOST_MODULES = 300
+"""With those that Python itself starts with."""
 SCRIPT = f"""
 import sys
 from ftr.cli.main import main
 code = main(sys.argv[1:])
-print(sorted(set({HEAVY!r}) & set(sys.modules)), file=sys.stderr)
+print(sorted(set({HEAVY!r}) & set(sys.modules)), len(sys.modules), file=sys.stderr)
 sys.exit(code)
 """
 
@@ -33,7 +32,7 @@ sys.exit(code)
     [["list"], ["--help"], ["plugins"], ["--version"], ["plugins", "--json"]],
     ids=" ".join,
 )
-def test_no_heavy_module_is_loaded(arguments: list[str]) -> None:
+def test_few_modules_are_loaded_and_no_heavy_one(arguments: list[str]) -> None:
     result = subprocess.run(
         [sys.executable, "-c", SCRIPT, *arguments],
         capture_output=True,
@@ -41,34 +40,14 @@ def test_no_heavy_module_is_loaded(arguments: list[str]) -> None:
         timeout=60,
         check=False,
     )
-    assert (result.returncode, result.stderr) == (0, "[]\n")
+    heavy, _, count = result.stderr.rpartition(" ")
+    assert (result.returncode, heavy) == (0, "[]") and int(count) < MOST_MODULES
 
 
-@pytest.mark.parametrize(
-    "module", ["ftr.study.study", "ftr.study.sweep", "ftr.study.resume", "ftr.runs.evaluate"]
-)
-def test_what_a_command_starts_with_loads_nothing_that_trains(module: str) -> None:
-    script = f"import sys, {module}; print(sorted(set({HEAVY[:4]!r}) & set(sys.modules)))"
+def test_what_commands_start_with_loads_nothing_that_trains() -> None:
+    modules = "ftr.study.study, ftr.study.sweep, ftr.study.resume, ftr.runs.evaluate"
+    script = f"import sys, {modules}; print(sorted(set({HEAVY[:4]!r}) & set(sys.modules)))"
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
     )
     assert (result.returncode, result.stdout) == (0, "[]\n"), result.stderr
-
-
-@pytest.mark.parametrize("arguments", [["list"], ["--help"], ["plugins"]], ids=" ".join)
-def test_it_answers_within_a_quarter_second(arguments: list[str]) -> None:
-    assert min(_processor_seconds(arguments) for _ in range(5)) < LIMIT
-
-
-def _processor_seconds(arguments: list[str]) -> float:
-    """Processor time rather than wall time: other tests may share the cores."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(
-        [sys.executable, "-m", "ftr", *arguments],
-        env=os.environ,
-        stdout=subprocess.DEVNULL,
-        timeout=60,
-        check=True,
-    )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -1,4 +1,4 @@
-"""`ftr sweep` with bad input: exit code 2 within seconds, one line that says what is wrong, and
+"""`ftr sweep` with bad input: exit code 2, one line that says what is wrong, and
 nothing written.
 """
 
@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -36,10 +35,6 @@ from ftr.cli.main import main
 sys.exit(main(words))
 """
 SPACE = ("learning_rate=loguniform(1e-4,1e-2)", "epochs=choice(1,2)")
-SECONDS = 60
-"""What a refusal may take on a very busy machine; a second is usual, and four where Ray must start
-first.
-"""
 
 
 @pytest.fixture
@@ -53,7 +48,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def refused(here: Path, capfd: pytest.CaptureFixture[str], model: Path, *words: str) -> str:
     """Ask for a sweep that must be refused and return the message."""
-    before, began = set(here.rglob("*")), time.process_time()
+    before = set(here.rglob("*"))
     capfd.readouterr()
     code = main(
         [
@@ -65,10 +60,8 @@ def refused(here: Path, capfd: pytest.CaptureFixture[str], model: Path, *words: 
             *words,
         ]
     )
-    took = time.process_time() - began
     out, err = capfd.readouterr()
     assert code == 2 and out == "", err
-    assert took < SECONDS
     assert set(here.rglob("*")) - {here / "runs"} == before, "something was written"
     (line,) = err.splitlines()
     assert line.startswith("ftr: error: ")

@@ -121,6 +121,7 @@ print(json.dumps(local_splits(Storage.of(sys.argv[1]), json.loads(sys.argv[2]), 
 """
 
 
+@pytest.mark.slow
 def test_the_processes_of_a_node_fetch_once_between_them(
     storage: Storage, server: S3, tmp_path: Path
 ) -> None:

@@ -92,6 +92,7 @@ def until(ready: object, what: str, seconds: float = 90.0) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 class TestJobs:
     """Against a head that was started with `ray start --head`."""
 
@@ -125,7 +126,6 @@ class TestJobs:
             "the archive stays",
         )
 
-    @pytest.mark.slow
     def test_a_failure_is_1_and_plugins_go_along_editable_or_of_one_file(
         self, cluster: Cluster, python: Path, place: Path
     ) -> None:
@@ -155,7 +155,6 @@ class TestJobs:
         assert "sends ftr-pears 1.0, which the head lacks" in done.stderr
         assert "the pears are rotten" in done.stdout
 
-    @pytest.mark.slow
     def test_a_wrong_request_is_2(self, cluster: Cluster, place: Path) -> None:
         done = submit(cluster, "show", "task=sentiment", "epoch=3", "--json")
         assert done.returncode == 2
@@ -165,7 +164,6 @@ class TestJobs:
         )
         assert json.loads(done.stdout)["exit_code"] == 2
 
-    @pytest.mark.slow
     def test_ctrl_c_without_a_terminal_detaches_and_the_job_can_be_followed_again(
         self, cluster: Cluster, place: Path, home: Path
     ) -> None:
@@ -199,7 +197,6 @@ class TestJobs:
         assert "Running entrypoint for job" in followed.stdout
         assert (place / "runs" / record.parent.name / "run.json").is_file()
 
-    @pytest.mark.slow
     def test_ctrl_c_at_a_terminal_asks_and_stops(
         self, cluster: Cluster, place: Path, home: Path
     ) -> None:
@@ -238,7 +235,6 @@ class TestJobs:
         driver = json.loads(record.read_text(encoding="utf-8"))["process"]
         until(lambda: not Path(f"/proc/{driver}").exists(), "the driver still runs", 20)
 
-    @pytest.mark.slow
     def test_an_unknown_job_is_named(self, cluster: Cluster) -> None:
         done = submit(cluster, "--follow", "ftr-lost")
         assert (done.returncode, done.stderr) == (
@@ -246,7 +242,6 @@ class TestJobs:
             f"ftr: error: `{cluster.dashboard}` knows no job `ftr-lost`.\n",
         )
 
-    @pytest.mark.slow
     def test_a_wrong_token_is_named(
         self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -4,7 +4,6 @@ each trial gets.
 
 import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +201,7 @@ def test_a_file_and_python_say_the_same(registry: Registry, tmp_path: Path) -> N
     assert by_file.origins["batch_size"] == "config file sweep.yaml, from `choice(8,16)`"
 
 
-def test_an_expression_that_yaml_cuts_in_two_is_told(registry: Registry, tmp_path: Path) -> None:
+def test_an_expression_that_yaml_cuts_in_two_is_refused(registry: Registry, tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text("train: {warmup: uniform(0,0.2)}\n")
     message = failure(registry, "config=sweep.yaml")
     assert message.startswith(
@@ -603,18 +602,21 @@ def test_a_sweep_survives_its_record(registry: Registry, words: list[str]) -> No
             assert json.loads(json.dumps(corner)) == corner
 
 
-def test_a_trial_is_configured_within_five_milliseconds(registry: Registry) -> None:
+def test_a_trial_is_configured_with_few_calls(registry: Registry) -> None:
     resolved = resolve_sweep(["task=spaced"], registry)
     trial_config(resolved.base, {"batch_size": 8}, registry)
-    began = time.process_time()
-    for number in range(200):
+    calls = []
+    sys.setprofile(lambda frame, event, argument: calls.append(event))
+    try:
         trial_config(
             resolved.base,
-            {"batch_size": 8 + number, "model.lora.rank": 2, "learning_rate": 1e-5},
+            {"batch_size": 9, "model.lora.rank": 2, "learning_rate": 1e-5},
             registry,
-            seed=number,
+            seed=1,
         )
-    assert (time.process_time() - began) / 200 < 0.005
+    finally:
+        sys.setprofile(None)
+    assert calls.count("call") < 5000
 
 
 PLUGIN = """

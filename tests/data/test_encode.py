@@ -174,6 +174,7 @@ def test_a_plugin_that_changed_since_it_was_loaded_has_an_identity_in_this_proce
     assert code_identity(SequenceClassificationHead, {}, "1", plugin) != whole
 
 
+@pytest.mark.slow
 def test_several_processes_may_store_the_same_rows_at_once(tmp_path: Path) -> None:
     code = f"""
 import sys, time

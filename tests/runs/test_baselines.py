@@ -15,7 +15,7 @@ from ftr.config.resolve import resolve
 from ftr.registry.registry import get_registry
 from ftr.runs.prepare import Prepared, prepare, with_baselines
 from ftr.runs.report import score_table
-from trainings import REVIEWS
+from trainings import ALL_OF_REVIEWS
 
 if TYPE_CHECKING:
     from ftr.config.schema import RunConfig
@@ -55,7 +55,12 @@ def test_the_majority_class_scores_its_share(classifier: RunResult) -> None:
 
 @pytest.fixture(scope="module")
 def prepared(tiny_bert: Path, reviews: Path) -> tuple[RunConfig, Prepared]:
-    settings = {**REVIEWS, "dataset": str(reviews), "model": str(tiny_bert), "output": "unused"}
+    settings = {
+        **ALL_OF_REVIEWS,
+        "dataset": str(reviews),
+        "model": str(tiny_bert),
+        "output": "unused",
+    }
     config = resolve(settings, get_registry()).config
     return config, prepare(config, get_registry())
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import resource
 import shutil
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from ftr.runs.run import RunResult
 
 SHORT = {**REVIEWS, "epochs": 1, "baselines": False, "train.eval_on_start": False}
-SECONDS, BYTES = 20.0, 700 * 2**20
+BYTES = 700 * 2**20
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +149,6 @@ def test_a_hostile_folder_runs_nothing_writes_nothing_outside_and_is_refused_in_
     for command in COMMANDS:
         if case.kind in ("cut", "sweep") and command != RESUME:
             continue
-        began = time.process_time()
         status = main([command, str(sent.run), *words.get(command, [])])
         told = capfd.readouterr()
         lines = told.err.splitlines()
@@ -161,7 +159,6 @@ def test_a_hostile_folder_runs_nothing_writes_nothing_outside_and_is_refused_in_
         )
         assert "Traceback" not in told.err
         assert not {"\x1b", "\x00"} & set(told.err + (told.out if command == PREDICT else ""))
-        assert time.process_time() - began < SECONDS
         if status == 2:
             # Before a training is refused, it may have told what it read.
             assert len(lines) == 1 or command == RESUME, told.err

@@ -165,9 +165,8 @@ print(json.dumps([answers[number] for number in range(8)]))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("attempt", range(2))
 def test_eight_threads_that_load_as_the_first_thing_a_process_does_all_get_the_right_answers(
-    classifier: RunResult, attempt: int
+    classifier: RunResult,
 ) -> None:
     command = [sys.executable, "-c", FIRST, str(classifier.path), *TEXTS]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

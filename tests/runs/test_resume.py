@@ -315,7 +315,7 @@ def test_a_run_that_another_process_holds_is_refused(
         {**REVIEWS, **EVERY_TWO}, *STEP, dataset=reviews, model=tiny_bert, output=tmp_path
     )
     with hold(run):
-        other = command("resume", run)
+        other = command("resume", run, fresh=True)
         out, err = other.communicate(timeout=60)
     assert other.returncode == 2 and "is being worked on by process" in err and not out
     assert "Traceback" not in err

@@ -43,8 +43,9 @@ def undisturbed(
     made = shared / "undisturbed.pickle"
     with FileLock(made.with_suffix(".lock")):
         if not made.is_file():
+            # One process for all trials: what it imports takes longer than five of them.
             result = sweeps.search(
-                sweeps.REPEATED,
+                {**sweeps.REPEATED, "max_concurrent": 1},
                 dataset=reviews,
                 model=tiny_bert,
                 output=tmp_path_factory.mktemp("undisturbed"),

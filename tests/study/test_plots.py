@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.image import imread
 
@@ -25,10 +26,8 @@ def shades(path: Path) -> set[str]:
     assert pixels.shape == (500, 800, 3)
     for edge in (pixels[:4], pixels[-4:], pixels[:, :4], pixels[:, -4:]):
         assert (edge == 255).all()
-    return {
-        "#{:02x}{:02x}{:02x}".format(*colour)
-        for colour in {tuple(map(int, pixel)) for pixel in pixels.reshape(-1, 3)}
-    }
+    red, green, blue = pixels.reshape(-1, 3).T
+    return {f"#{colour:06x}" for colour in np.unique(red << 16 | green << 8 | blue)}
 
 
 def test_importance_is_drawn_and_written(tmp_path: Path) -> None:

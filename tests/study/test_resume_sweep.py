@@ -10,7 +10,6 @@ import os
 import shlex
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ import pytest
 
 from ftr.cli.main import main
 from ftr.errors import ConfigError, DataError, RequestError
-from interruptions import command, wait_for, words
+from interruptions import Process, command, wait_for, words
 from sweeps import REPEATED, ended, events_of, ranking, resume_sweep, started
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def killed(number: int | None) -> bool:
 
 
 @contextlib.contextmanager
-def process(*words: object, cwd: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+def process(*words: object, cwd: Path | None = None) -> Iterator[Process]:
     """Start a command; where the test fails it is ended."""
     begun = command(*words, cwd=cwd)
     try:

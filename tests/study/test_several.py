@@ -46,6 +46,7 @@ def bagging(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path, reviews: 
         "ensemble_size": 2,
         "seed": 1,
         "train.eval_on_start": False,
+        "baselines": True,
     }
     return train(
         settings, dataset=reviews, model=tiny_bert, output=tmp_path_factory.mktemp("bagging")
@@ -217,6 +218,7 @@ def test_cross_validation_leaves_no_model_and_says_what_to_ask(
         "cv.folds": 2,
         "train.eval_on_start": False,
         "data.test_size": 0,
+        "baselines": True,
     }
     run = train(settings, dataset=reviews, model=tiny_bert, output=tmp_path)
     assert not run.model.exists() and run.record["heldout"] == "validation"

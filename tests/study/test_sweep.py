@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("ray_here")]
 
-FIFO: Settings = {**TINY, "searcher": "random", "scheduler": "fifo"}
+FIFO: Settings = {**TINY, "searcher": "random", "scheduler": "fifo", "max_concurrent": 1}
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,7 @@ def test_fixtures(ftr_registry, ftr_runs):
 """
 
 
+@pytest.mark.slow
 def test_an_authors_tests_pass_fail_and_skip_with_a_reason(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["ftr.testing"]\n')
     (tmp_path / "test_mine.py").write_text(SUITE)

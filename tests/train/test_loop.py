@@ -17,7 +17,7 @@ from ftr.runs.run import finish_run, session_spec
 from ftr.train.checkpoint import folders, last_step
 from ftr.train.session import train_loop
 from interruptions import outcome
-from trainings import REVIEWS, lines
+from trainings import ALL_OF_REVIEWS, lines
 
 if TYPE_CHECKING:
     from ftr.runs.run import RunResult
@@ -30,7 +30,12 @@ def made(tiny_bert: Path, reviews: Path, tmp_path: Path) -> Made:
     """A run directory with its record, and the spec of the training whose whole run is
     `classifier`.
     """
-    asked = {**REVIEWS, "dataset": str(reviews), "model": str(tiny_bert), "output": str(tmp_path)}
+    asked = {
+        **ALL_OF_REVIEWS,
+        "dataset": str(reviews),
+        "model": str(tiny_bert),
+        "output": str(tmp_path),
+    }
     config = resolve(asked, get_registry()).config
     prepared = prepare(config, get_registry())
     directory = RunDirectory.create(str(tmp_path), "trial")

@@ -1,7 +1,6 @@
 """The majority class, and TF-IDF with logistic regression."""
 
 import random
-import time
 from typing import Any
 
 import numpy as np
@@ -102,14 +101,12 @@ def test_texts_without_spaces_have_words_too() -> None:
     assert accuracy(found, train[:4]) == 1.0
 
 
-def test_the_time_is_bounded_by_a_sample_of_the_training_rows(
+def test_many_training_rows_are_sampled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     train, held = rows(4000), rows(50, 1)
     monkeypatch.setattr(module, "MOST_ROWS", 100)
-    began = time.process_time()
     sampled = module.tfidf(train, {"test": held}, LABELS)["test"]
-    assert time.process_time() - began < 2
     whole = module.tfidf(random.Random(0).sample(train, 100), {"test": held}, LABELS)["test"]
     assert np.allclose(sampled, whole)
 
