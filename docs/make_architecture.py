@@ -38,13 +38,13 @@ WAYS = """\
    and registered ones.
 2. A reader yields records with their places: `data/tables.py`, `data/text_files.py` or `data/squad.py`, over the bytes and the
    text of `data/files.py`.
-3. `data/columns.py` matches the columns of the file to those of the head's `RowSchema` (`registry/schema.py`).
-4. `data/check.py` validates each row. An invalid row keeps its place and its cause (`data/rows.py`) and is written to a file of
-   the run (`runs/directory.py`).
-5. `data/prepare.py` splits (`data/splits.py`), names classes (`data/labels.py`), cleans (`data/clean.py`) and augments
+3. `data/columns.py` matches the columns of the file to those of the head's `RowSchema` (`registry/schema.py`) and validates each
+   row; `data/answers.py` does this for cells of answers. An invalid row keeps its place and its cause (`data/rows.py`) and is
+   written to a file of the run (`runs/directory.py`).
+4. `data/prepare.py` splits (`data/splits.py`), names classes (`data/labels.py`), cleans (`data/clean.py`) and augments
    (`data/augment.py`).
-6. The head of the plugin encodes the rows. `data/encode.py` keeps the result in Arrow files named by a hash of all inputs.
-7. `train/batches.py` and `train/steps.py` form the batches of each optimizer step. `train/inference.py` turns outputs into
+5. The head of the plugin encodes the rows. `data/encode.py` keeps the result in Arrow files named by a hash of all inputs.
+6. `train/batches.py` and `train/steps.py` form the batches of each optimizer step. `train/inference.py` turns outputs into
    predictions, and `train/scoring.py` turns predictions into scores.
 
 ## The way of a trial

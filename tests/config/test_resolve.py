@@ -1,4 +1,4 @@
-"""Precedence, origins, and what is said about everything that is wrong."""
+"""Precedence, origins, and the errors of wrong settings."""
 
 from pathlib import Path
 
@@ -203,7 +203,7 @@ def test_a_name_that_is_no_text_is_refused(registry: Registry) -> None:
         resolve({"task": "qa", "dataset": ["a", "b"]}, registry)
 
 
-def test_every_wrong_value_is_told_at_once(registry: Registry) -> None:
+def test_every_wrong_value_is_reported_at_once(registry: Registry) -> None:
     assert failure(registry, "task=qa", "batch_size=0", "seed=-1").count("\n") == 1
 
 

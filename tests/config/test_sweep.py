@@ -201,7 +201,7 @@ def test_a_file_and_python_say_the_same(registry: Registry, tmp_path: Path) -> N
     assert by_file.origins["batch_size"] == "config file sweep.yaml, from `choice(8,16)`"
 
 
-def test_an_expression_that_yaml_cuts_in_two_is_told(registry: Registry, tmp_path: Path) -> None:
+def test_an_expression_that_yaml_cuts_in_two_is_refused(registry: Registry, tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text("train: {warmup: uniform(0,0.2)}\n")
     message = failure(registry, "config=sweep.yaml")
     assert message.startswith(

@@ -76,7 +76,7 @@ def test_files_read_scalars_as_words_do() -> None:
     }
 
 
-def test_a_key_that_stands_twice_is_an_error_with_its_line() -> None:
+def test_a_duplicated_key_is_an_error_with_its_line() -> None:
     with pytest.raises(yaml.MarkedYAMLError, match="`epochs` is given twice") as caught:
         read_yaml("epochs: 1\nseed: 2\nepochs: 3\n")
     assert caught.value.problem_mark is not None

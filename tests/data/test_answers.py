@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from ftr.config.schema import DataConfig
+from ftr.data.answers import check_answers
 from ftr.data.prepare import PreparedRows, prepare_rows
 from ftr.data.read import read_unlabelled
 from ftr.data.rows import RejectedRowsError
-from ftr.data.squad import canonical_answers
 from ftr.errors import DataError
 from ftr.runs.directory import refused_rows_kept
 from readers import ALL, QA, causes, head_of, load, prepare
@@ -103,18 +103,16 @@ def test_two_sets_in_one_document_are_not_mixed(tmp_path: Path) -> None:
     ],
 )
 def test_answers_in_the_cells_that_converters_write(value: object, start: object) -> None:
-    assert canonical_answers(value, start, CONTEXT) == (BO, None)
+    assert check_answers(value, {"answer_start": start, "context": CONTEXT}) == (BO, None)
 
 
 def test_numpy_prints_no_commas_and_code_in_a_cell_is_not_run(tmp_path: Path) -> None:
     both = {"text": ["Ada", "Bo"], "answer_start": [0, 8]}
-    assert canonical_answers("['Ada' 'Bo']", "[0 8]", CONTEXT) == (both, None)
+    row = {"answer_start": "[0 8]", "context": CONTEXT}
+    assert check_answers("['Ada' 'Bo']", row) == (both, None)
     trap = f"[__import__('pathlib').Path({str(tmp_path / 'ran')!r}).touch()]"
-    assert canonical_answers(trap, None, CONTEXT)[1] == "answer is not in the context"
-    assert (
-        canonical_answers("[" * 5000 + "]" * 5000, None, CONTEXT)[1]
-        == "answer is not in the context"
-    )
+    for cell in (trap, "[" * 5000 + "]" * 5000):
+        assert check_answers(cell, {"context": CONTEXT})[1] == "answer is not in the context"
     assert not (tmp_path / "ran").exists()
 
 
@@ -297,7 +295,7 @@ def test_one_passage_is_not_divided_and_the_message_says_what_to_set(tmp_path: P
     [
         (
             {"text": ["Nobody"], "answer_start": [None]},
-            r"is not in the context: 3, .*copied from its context, letter for letter",
+            r"is not in the context: 3, .*in its context letter for letter",
         ),
         (
             {"text": ["Ada"], "answer_start": [900]},
@@ -347,7 +345,7 @@ def test_an_answer_that_stands_nowhere_is_told_as_such_whatever_its_offset(tmp_p
     ]
     with pytest.raises(
         RejectedRowsError,
-        match=r"answer is not in the context: 3, .*copied from its context, letter for letter",
+        match=r"answer is not in the context: 3, .*in its context letter for letter",
     ):
         prepare(dump(tmp_path / "a.json", rows), QA, ALL.model_copy(update={"max_invalid": 0.05}))
 

@@ -109,7 +109,7 @@ def test_only_training_rows_are_changed_and_the_same_way_again(tmp_path: Path) -
     other = prepare(path, data=data.model_copy(update={"seed": 1}))
     assert other.splits["train"] != prepared.splits["train"]
     assert prepared.report["splits"]["train"]["augmented"]["copies"] == len(copies)  # type: ignore[index]
-    assert f"train: {len(copies)} changed copies join the rows" in prepared.notes
+    assert f"train: {len(copies)} changed copies added" in prepared.notes
 
 
 @pytest.mark.parametrize("rate", [0.1, 1.0])

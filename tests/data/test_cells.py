@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ftr.config.schema import DataConfig
-from ftr.data.check import check_cell
+from ftr.data.columns import check_cell
 from ftr.data.prepare import PreparedRows, prepare_rows
 from ftr.data.read import read_unlabelled
 from ftr.errors import DataError

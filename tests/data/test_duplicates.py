@@ -61,8 +61,8 @@ def test_they_are_counted_within_and_between_splits(tmp_path: Path) -> None:
     assert counts(prepared, "test") == {"in_train": 1, "in_validation": 1}
     assert len(prepared.splits["train"]) == 6
     for note in (
-        "train: 1 of 6 rows repeat an earlier one (the same text), 2 stand there with different "
-        "targets",
+        "train: 1 of 6 rows repeat an earlier one (the same text), 2 contradict each other "
+        "(different targets)",
         "test: 1 of 2 rows have the same text as a training row",
     ):
         assert note in prepared.notes
@@ -113,7 +113,7 @@ def test_nothing_left_to_train_on_is_said_with_its_cause(tmp_path: Path) -> None
     write(tmp_path / "test.jsonl", rows)
     with pytest.raises(
         DataError,
-        match=r"no usable rows are left for train; `data.duplicates=remove` took those away",
+        match=r"no usable rows are left for train; `data.duplicates=remove` removed rows",
     ):
         prepare(tmp_path, data=ALL.model_copy(update={"duplicates": "remove"}))
 

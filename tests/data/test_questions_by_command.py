@@ -24,8 +24,8 @@ FILES = {
     ),
     "answers elsewhere": (
         HEADER + "".join(f"q{n},Who?,Ada met Bo.,Cy,8\n" for n in range(8)),
-        "(answer is not in the context: 8, first `odd.csv:2` (an answer is copied from its "
-        "context, letter for letter;",
+        "(answer is not in the context: 8, first `odd.csv:2` (an answer must be in its "
+        "context letter for letter;",
     ),
     "open quote": (
         HEADER + 'q1,Who?,Ada met Bo.,Bo,8\nq2,Who?,"Ada met Bo.,Bo,8\nq3,Who?,Ada met Bo.,Bo,8\n',

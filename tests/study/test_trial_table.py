@@ -275,7 +275,13 @@ def test_on_a_terminal_the_table_is_redrawn_in_place(
     screen.stream.flush()
     shown = [line for line in screen.show() if line]
     assert shown == ["before", *table_lines(ended, "f1", "max", 90, 19), "done"]
-    assert screen.history.count("\x1b[?25l") == screen.history.count("\x1b[?25h") == 1
+    assert screen.history.rfind("\x1b[?25h") > screen.history.rfind("\x1b[?25l")
+
+
+def test_the_cursor_stays_visible_for_a_process_that_is_killed(screen: Screen) -> None:
+    LiveTable("f1", "max", screen.stream).update(sweep(3))
+    screen.show()
+    assert screen.history.rfind("\x1b[?25h") > screen.history.rfind("\x1b[?25l")
 
 
 def test_colours_can_be_turned_off(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:

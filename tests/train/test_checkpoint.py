@@ -1,4 +1,4 @@
-"""Checkpoint folders: whole or absent, verified, pruned."""
+"""Checkpoint folders: whole or absent, verified, pruned; the history of a resumed training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ import pytest
 
 from ftr.errors import RequestError, RunError
 from ftr.train.checkpoint import (
+    Checkpoint,
     Damaged,
+    attempts,
+    begin_history,
+    evaluations,
     find_checkpoint,
     folders,
     last_step,
@@ -19,6 +23,7 @@ from ftr.train.checkpoint import (
     verified,
     write_checkpoint,
 )
+from trainings import lines
 
 FILES = ("state.json", "model.safetensors", "best/model.safetensors")
 
@@ -137,3 +142,23 @@ def test_checkpoints_of_a_newer_version_are_refused_and_not_removed(root: Path) 
     ):
         find_checkpoint(root)
     assert len(folders(root)) == 3
+
+
+HISTORY = [
+    {"kind": "untrained", "step": 0},
+    {"kind": "train", "step": 1},
+    {"kind": "validation", "step": 2, "value": 0.5},
+    {"kind": "train", "step": 3},
+    {"kind": "final", "step": 2},
+]
+
+
+def test_later_and_torn_lines_and_final_scores_go(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    assert not begin_history(tmp_path, None)
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in HISTORY) + '{"kind": "tra')
+    assert begin_history(tmp_path, Checkpoint(tmp_path, 2, {}))
+    assert lines(path) == HISTORY[:3] and evaluations(tmp_path) == [HISTORY[2]]
+    assert begin_history(tmp_path, None)
+    assert lines(path) == []
+    assert [attempt["step"] for attempt in attempts(tmp_path)] == [0, 2, 0]

@@ -1,11 +1,12 @@
-"""Optimizer states without pickle: what is packed comes back, types included; random generators
-too.
+"""Optimizer states and random generators without pickle, types included; when a checkpoint is
+due.
 """
 
 from __future__ import annotations
 
 import json
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ftr.train.checkpoint_manager import NotSerializable, Tensors, join_tensors, split_tensors
+from ftr.train.checkpoint_manager import (
+    NotSerializable,
+    SaveInterval,
+    Tensors,
+    join_tensors,
+    split_tensors,
+)
 from ftr.train.hardware import rng_state, set_rng_state
 
 
@@ -101,3 +108,35 @@ def test_all_generators_come_back() -> None:
         assert draw() == first
     finally:
         set_rng_state(before, "cpu")
+
+
+def test_a_checkpoint_is_due_by_steps_also_where_a_multiple_was_passed() -> None:
+    interval = SaveInterval(4)
+    interval.start(2)
+    due = []
+    for step in (3, 4, 5, 7, 9, 10):
+        if interval.due(step):
+            due.append(step)
+            interval.saved(step, 0.1)
+    assert due == [4, 9] and not interval.due(9)
+    assert not SaveInterval(0).due(100)
+
+
+def test_a_checkpoint_is_due_by_time_and_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    interval = SaveInterval("auto")
+    interval.start(0)
+    now[0] += 29
+    assert not interval.due(1)
+    now[0] += 1
+    assert interval.due(2)
+    # Writing took three seconds: the next one would make six, a twentieth of two minutes.
+    now[0] += 3
+    interval.saved(2, 3.0)
+    now[0] += 60
+    assert not interval.due(3)
+    now[0] = 1000 + 120
+    assert interval.due(3)
+    interval.saved(3, 3.0)
+    assert (interval.writing, interval.longest) == (6.0, 3.0)

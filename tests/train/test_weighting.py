@@ -197,8 +197,8 @@ def test_weights_of_rows_multiply_those_of_classes(texts: Case, tmp_path: Path) 
     ("weights", "message"),
     [
         ([1.0, 2.0], "have the shape"),
-        ([1.0, -1.0, 1.0], "finite numbers from 0 up"),
-        ([0.0] * 3, "some of them above it"),
+        ([1.0, -1.0, 1.0], "finite numbers >= 0"),
+        ([0.0] * 3, "some of them > 0"),
     ],
 )
 def test_row_weights_that_are_none_are_refused(

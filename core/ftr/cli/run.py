@@ -21,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> Answer:
-    """Train, and answer with the scores and where the model lies."""
+    """Train, and answer with the scores and the path of the model."""
     from ftr.study.study import run
 
     return run_answer(run(args.settings))

@@ -38,15 +38,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace) -> Answer:
-    """Search, and answer with the ranking and where the winner lies."""
+    """Search, and answer with the ranking and the path of the winner."""
     from ftr.study.sweep import sweep
 
     return sweep_answer(sweep(args.settings))
 
 
 def sweep_answer(result: SweepResult) -> Answer:
-    """Return the answer of a sweep that ended: the first places, the winner's scores, and where
-    everything lies.
+    """Return the answer of a sweep that ended: the first places, the winner's scores, and the
+    paths.
     """
     from ftr.runs.directory import RunDirectory
     from ftr.runs.prepare import shown_path

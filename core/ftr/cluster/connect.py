@@ -155,10 +155,6 @@ def _answer(address: str) -> dict[str, Any]:
     return {"nodes": alive, "here": ray_private.nodes_here()}
 
 
-if __name__ == "__main__":
-    sys.stdout.write(_ANSWER + json.dumps(_answer(sys.argv[1])) + "\n")
-
-
 HOOK = "ftr.runs.launch.quiet_worker"
 REPORT_SECONDS = 120.0
 """Time limit for a node to report what is installed; it may have to start a process first."""
@@ -346,3 +342,7 @@ def _ask_nodes(
 
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(_ANSWER + json.dumps(_answer(sys.argv[1])) + "\n")

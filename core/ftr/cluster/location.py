@@ -184,14 +184,9 @@ class Location:
     def read(self, key: str) -> bytes | None:
         """Return what `key` holds; None when there is no such file."""
         try:
-            with (
-                self._named("read", key),
-                self.filesystem.open_input_stream(self._path(key)) as stream,
-            ):
-                content = stream.read()
+            return b"".join(self.blocks(key))
         except FileNotFoundError:
             return None
-        return bytes(content)
 
     def write(self, key: str, content: bytes) -> None:
         """Replace a small file; on a disk or in an object store readers never see half of it."""

@@ -40,7 +40,7 @@ PACKED = (".gz", ".bz2", ".xz", ".zip")
 EXCEL = (".xlsx", ".xls", ".xlsm", ".ods")
 DATA_SUFFIXES = (*SUFFIXES, *PACKED, *EXCEL)
 SPLITS = ("train", "validation", "test")
-Place = Literal["registered", "path", "hub"]
+Source = Literal["registered", "path", "hub"]
 HUB = "hub:"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 FILES = "files"
@@ -74,7 +74,7 @@ def _columns(schema: RowSchema) -> dict[str, Any]:
     return {name: (str | int | None, Field(None, description=text)) for name, text in texts.items()}
 
 
-def locate(kind: ComponentKind, name: str, registry: Registry, origin: str) -> tuple[Place, str]:
+def locate(kind: ComponentKind, name: str, registry: Registry, origin: str) -> tuple[Source, str]:
     """Return where a component comes from, and its name; paths become absolute, so that workers
     and later commands find them.
 
@@ -93,13 +93,13 @@ def locate(kind: ComponentKind, name: str, registry: Registry, origin: str) -> t
 
 
 def options_model(
-    kind: ComponentKind, place: Place, name: str, registry: Registry, schema: RowSchema | None
+    kind: ComponentKind, source: Source, name: str, registry: Registry, schema: RowSchema | None
 ) -> type[BaseModel] | None:
     """Return the pydantic model of a component's options; None: it takes none.
 
     Datasets by path or Hub id need the head's `schema`.
     """
-    if place == "registered":
+    if source == "registered":
         model = registry.options_model(kind, name)
         if model is not None and not issubclass(model, BaseModel):
             found = registry.find(kind, name)
@@ -112,7 +112,7 @@ def options_model(
         return PretrainedOptions
     if schema is None:
         raise ValueError("a dataset by path or Hub id needs the head's schema for its options")
-    return hub_options(schema) if place == "hub" else file_options(schema)
+    return hub_options(schema) if source == "hub" else file_options(schema)
 
 
 def checked_options(
@@ -141,8 +141,8 @@ def component_options(
     kind: ComponentKind, component: Component, registry: Registry, schema: RowSchema | None = None
 ) -> BaseModel | None:
     """Return the options of a resolved component as the model that its target takes."""
-    place, name = locate(kind, component.name, registry, "run")
-    model = options_model(kind, place, name, registry, schema)
+    source, name = locate(kind, component.name, registry, "run")
+    model = options_model(kind, source, name, registry, schema)
     return checked_options(kind, name, model, component.options, {})
 
 
@@ -183,7 +183,7 @@ def _note_hidden(kind: ComponentKind, name: str, meant: str) -> None:
         )
 
 
-def _dataset(name: str, registry: Registry, origin: str) -> tuple[Place, str]:
+def _dataset(name: str, registry: Registry, origin: str) -> tuple[Source, str]:
     if name.startswith(HUB):
         if not HUB_ID.fullmatch(name.removeprefix(HUB).partition(":")[0]):
             raise ConfigError(
@@ -206,7 +206,7 @@ def _dataset(name: str, registry: Registry, origin: str) -> tuple[Place, str]:
     raise DataError(_no_such_file(name, path, origin))
 
 
-def _model(name: str, registry: Registry, origin: str) -> tuple[Place, str]:
+def _model(name: str, registry: Registry, origin: str) -> tuple[Source, str]:
     path = expanded(name, f"`model` ({origin}):")
     if path.is_dir():
         return "path", _absolute(path)

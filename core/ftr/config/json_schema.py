@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from ftr.config.components import Place, head_schema, options_model
+from ftr.config.components import Source, head_schema, options_model
 from ftr.config.keys import SECTIONS
 from ftr.config.parse import COMPONENTS, SWEEP, ComponentKind
 from ftr.config.resolve import Resolved, flat
@@ -19,7 +19,7 @@ from ftr.registry.schema import RowSchema
 from ftr.registry.specs import Kind
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-OTHERS: Mapping[ComponentKind, tuple[tuple[Place, str], ...]] = {
+OTHERS: Mapping[ComponentKind, tuple[tuple[Source, str], ...]] = {
     "dataset": (
         ("path", "A file, a folder of splits, or `files` with `train`, `validation`, `test`."),
         ("hub", "`hub:owner/name[:config]`."),
@@ -99,13 +99,13 @@ def _others(
     """Return the forms of components that are not registered; files have options by head."""
     forms = {}
     name = {"type": "string"}
-    for place, description in OTHERS[kind]:
+    for source, description in OTHERS[kind]:
         for head, columns in rows.items() if kind == "dataset" else [("", None)]:
-            title = f"{kind} by {place}" + (f" for {head}" if head else "")
+            title = f"{kind} by {source}" + (f" for {head}" if head else "")
             if isinstance(columns, str):
                 forms[title] = _unusable(name, columns)
             else:
-                model = options_model(kind, place, "", registry, columns)
+                model = options_model(kind, source, "", registry, columns)
                 forms[title] = _form(model, title, name, description, definitions)
     return forms
 

@@ -31,7 +31,7 @@ PLUGINS = "plugins"
 
 
 class OriginKind(Enum):
-    """Who chose a value. Trials of a sweep inherit `CHOSEN` values and derive all others anew."""
+    """Who chose a value. Trials of a sweep inherit `CHOSEN` values and derive the others."""
 
     DEFAULT = "built-in default"
     COMPONENT = "default of a component"

@@ -271,9 +271,7 @@ def _task(given: Layer, registry: Registry) -> Registered | None:
 def _task_layer(task: Registered, given: Layer, registry: Registry) -> Layer:
     """Return the task's components and defaults, without options of replaced components."""
     spec = registry.task(task.qualified)
-    origin = Origin(
-        f"task `{spec.name}` ({task.plugin.distribution} {task.plugin.version})", OriginKind.TASK
-    )
+    origin = task_origin(task)
     named = {
         "dataset": _own("dataset", spec.dataset, task, registry),
         "model": _own("model", spec.model, task, registry),
@@ -286,6 +284,14 @@ def _task_layer(task: Registered, given: Layer, registry: Registry) -> Layer:
         f"{key}." for key in COMPONENTS if key in given and given[key].text != layer[key].value
     )
     return {key: setting for key, setting in layer.items() if not key.startswith(replaced)}
+
+
+def task_origin(task: Registered) -> Origin:
+    """Return the origin of what a task sets."""
+    plugin = task.plugin
+    return Origin(
+        f"task `{task.spec.name}` ({plugin.distribution} {plugin.version})", OriginKind.TASK
+    )
 
 
 def _own(kind: Kind, name: str, task: Registered, registry: Registry) -> str:
@@ -349,8 +355,8 @@ def _component(
     setting = settings[kind]
     given = _below(kind, settings)
     with _about(kind):
-        place, name = locate(kind, _name(kind, setting), registry, setting.origin)
-        model = options_model(kind, place, name, registry, schema)
+        source, name = locate(kind, _name(kind, setting), registry, setting.origin)
+        model = options_model(kind, source, name, registry, schema)
         options = checked_options(kind, name, model, _nested(given).get(kind, {}), given)
     dumped = {} if options is None else options.model_dump(mode="json", by_alias=True)
     return {"name": name, "options": dumped}, options

@@ -228,8 +228,7 @@ class LoraConfig(Section):
     rank: Natural = 0
     """Rank of the adapters; 0: no adapters."""
     alpha: Positive | None = None
-    """Scale of the adapters, times the rank: they are multiplied by alpha / rank; null: twice the
-    rank."""
+    """The adapters are scaled by alpha / rank; null: twice the rank."""
     dropout: Share = 0.0
     """Dropout of the input of an adapter."""
     targets: Names | None = None

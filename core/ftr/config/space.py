@@ -1,4 +1,4 @@
-"""Search spaces: expressions such as `loguniform(1e-5,1e-4)` in the place of a value."""
+"""Search spaces: expressions such as `loguniform(1e-5,1e-4)` instead of a value."""
 
 import math
 import re

@@ -30,6 +30,7 @@ from ftr.config.resolve import (
     recorded_config,
     recorded_model,
     resolve_layer,
+    task_origin,
 )
 from ftr.config.schema import DEFAULT_TRIALS, SWEEP_KEYS, Mode, SweepConfig
 from ftr.config.space import Dimension, function_meant, grid_size, split_space
@@ -186,7 +187,7 @@ def _recorded(record: Mapping[str, Any], registry: Registry, file: Path | str) -
         {key: Setting(text, origins[key]) for key, text in record["space"].items()}
     )
     if others:
-        raise LookupError(f"`{next(iter(others))}` is no expression")
+        raise LookupError(f"`{next(iter(others))}` is not an expression")
     return ResolvedSweep(
         base=base,
         sweep=recorded_model(SweepConfig, record["sweep"], record, file),
@@ -206,11 +207,11 @@ def _recorded_origin(key: str, record: Mapping[str, Any]) -> str:
 def resolve_sweep(
     arguments: Sequence[str] | Mapping[str, object], registry: Registry
 ) -> ResolvedSweep:
-    """Return the sweep that `key=value` words, or a mapping of nested or dotted keys, ask for.
+    """Return the sweep that `key=value` words, or a mapping of nested or dotted keys, describe.
 
-    A value that is an expression makes its key a dimension of the space; without any the task's own
-    space applies, less the keys that were given a value. Raises what `ftr.config.resolve.resolve`
-    does, for the settings and for every corner of the space.
+    A value that is an expression makes its key a dimension of the space. Without expressions the
+    task's own space is searched, less the keys that have a value. Raises what
+    `ftr.config.resolve.resolve` does, for the settings and for every corner of the space.
     """
     given = read_settings(arguments)
     own = {key: setting for key, setting in given.items() if key in SWEEP_KEYS}
@@ -281,7 +282,7 @@ def ranked_by(resolved: ResolvedSweep, registry: Registry) -> tuple[str, Mode]:
 
 
 def _origin_of(key: str, given: Layer) -> str:
-    """Return the origin of a dimension: of its own setting, or of the mapping that it stood in."""
+    """Return the origin of a dimension: of its own setting, or of the mapping around it."""
     while key not in given:
         key = key.rpartition(".")[0]
     return given[key].origin
@@ -293,8 +294,7 @@ def _space_of_task(fixed: Layer, registry: Registry) -> tuple[dict[str, Dimensio
     if named is None or named.text is None:
         raise ConfigError(_NO_SPACE.format("there is nothing to search"))
     task = registry.find("task", named.text)
-    spec = registry.task(named.text)
-    origin = f"task `{spec.name}` ({task.plugin.distribution} {task.plugin.version})"
+    spec, origin = registry.task(named.text), task_origin(task)
     space, plain = split_space(parse_mapping(spec.search_space, f"search space of {origin}"))
     if plain:
         key, setting = next(iter(plain.items()))
@@ -310,7 +310,7 @@ def _space_of_task(fixed: Layer, registry: Registry) -> tuple[dict[str, Dimensio
     free = [key for key in space if key not in fixed and not key.startswith(below)]
     if not free:
         own = (
-            f"all keys of the search space of {origin} are given a value"
+            f"all keys of the search space of {origin} have a value"
             if space
             else f"{origin} has no search space"
         )

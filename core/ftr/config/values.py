@@ -34,7 +34,7 @@ _UNPRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\ufff
 
 
 class Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the scalars of YAML 1.2, and an error where a key stands twice."""
+    """PyYAML's safe loader with the scalars of YAML 1.2, and an error for a duplicated key."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (PyYAML reads this name)
 
@@ -94,7 +94,7 @@ def read_yaml(text: str) -> object:
 
 
 def _size(node: yaml.Node, known: dict[int, int], depth: int = 1) -> int:
-    """Return how many values a node stands for, each alias counted as what it repeats."""
+    """Return the number of values of a node; an alias counts as the values that it repeats."""
     if depth > DEEPEST:
         raise yaml.YAMLError(
             f"it is nested more than {DEEPEST} levels deep, or an alias (`*name`) holds itself"
@@ -107,15 +107,15 @@ def _size(node: yaml.Node, known: dict[int, int], depth: int = 1) -> int:
 
 
 def read_value(text: str) -> object:
-    """Return the value of one command-line word: a scalar as it stands, or a YAML list, mapping or
-    quoted string.
+    """Return the value of one command-line word: a plain scalar, or a YAML list, mapping or quoted
+    string.
 
-    A plain word never meets the YAML parser, so `;`, `|`, `@x` and `a: b.csv` are themselves.
-    Raises `yaml.YAMLError`.
+    Plain words are not parsed as YAML, so `;`, `|`, `@x` and `a: b.csv` are text. Raises
+    `yaml.YAMLError`.
     """
     stripped = text.strip()
     if text and not stripped:
-        return text  # blanks were quoted in the shell on purpose: a delimiter
+        return text  # blanks quoted in the shell: a delimiter
     if stripped.startswith(_OPENERS):
         return read_yaml(stripped)
     loader = Loader("")
@@ -130,43 +130,38 @@ def read_value(text: str) -> object:
 
 
 def split_values(text: str) -> list[str]:
-    """Return the parts of a comma list, each fit for `read_value`; a comma inside quotes or
-    brackets separates nothing.
+    """Return the parts of a comma list, for `read_value`; commas in quotes or brackets are text.
 
     Raises `ValueError` for an empty part.
     """
     parts = list(_parts(text)) if text.strip() else []
     if not all(parts):
         raise ValueError(
-            "a value between two commas is missing (no value is written `null`, empty text `''`)"
+            "a value between two commas is missing (write `null` for none, `''` for empty text)"
         )
     return parts
 
 
 def write_value(value: object, inside: bool = False) -> str:
-    """Return a value as `read_value` reads it, short and on one line; text `inside` a list or
-    mapping stands in quotes.
+    """Return a value as `read_value` reads it, on one line; text `inside` a list or mapping is
+    quoted.
 
-    Raises `TypeError` for what YAML has no plain form of.
+    Raises `TypeError` for other types.
     """
     if isinstance(value, str):
         return _quoted(value) if inside or not _bare(value) else value
     if isinstance(value, Mapping):
-        return (
-            "{"
-            + ", ".join(
-                f"{write_value(key, True)}: {write_value(item, True)}"
-                for key, item in value.items()
-            )
-            + "}"
+        items = (
+            f"{write_value(key, True)}: {write_value(item, True)}" for key, item in value.items()
         )
+        return f"{{{', '.join(items)}}}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(write_value(item, True) for item in value) + "]"
+        return f"[{', '.join(write_value(item, True) for item in value)}]"
     if isinstance(value, float):
         return _float(value)
     if value is None or isinstance(value, int):
         return json.dumps(value)
-    raise TypeError(f"a `{type(value).__name__}` is no number, text, list or mapping")
+    raise TypeError(f"a `{type(value).__name__}` is not a number, text, list or mapping")
 
 
 def _parts(text: str) -> Iterator[str]:
@@ -190,14 +185,14 @@ def _is_yaml(text: str) -> bool:
 
 
 def _bare(text: str) -> bool:
-    """Whether text is itself when it stands without quotes."""
+    """Whether text without quotes is read as itself."""
     if text.startswith(_OPENERS) or "," in text or not text.isprintable():
         return False
     return text == text.strip() != "" and read_value(text) == text
 
 
 def _quoted(text: str) -> str:
-    """JSON, with the characters escaped that YAML does not take as they are."""
+    """Return text as JSON, with the characters escaped that YAML requires."""
     return _UNPRINTABLE.sub(
         lambda found: f"\\u{ord(found[0]):04x}", json.dumps(text, ensure_ascii=False)
     )
@@ -214,10 +209,10 @@ _DECIMAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,2})?")
 
 @lru_cache(maxsize=4096, typed=True)
 def label_name(label: object) -> str:
-    """Return the class name of a label: `true` and `false` for truth values in any case, one
-    spelling for equal decimals (`1.0` is `1`).
+    """Return the class name of a label: `true` and `false` in lower case, equal decimals as one
+    (`1.0` is `1`).
 
-    Zeros in front stay, for `007` may be a code: see `label_key`.
+    Leading zeros stay, because `007` may be a code: see `label_key`.
     """
     name = str(label).strip()
     if name.lower() in ("true", "false"):
@@ -237,7 +232,7 @@ _DURATION = re.compile("".join(rf"(?:(?P<{unit}>\d+(?:\.\d+)?)\s*{unit})?\s*" fo
 
 
 def read_duration(value: object) -> object:
-    """Return text such as `1h30m` in seconds, and anything but text as it is.
+    """Return text such as `1h30m` in seconds, and other values unchanged.
 
     Raises `ValueError` for other text.
     """
@@ -259,11 +254,11 @@ def _no_bool(value: object) -> object:
 
 
 def comma_list(value: object) -> object:
-    """Return the parts of a text with commas; what is no text stays."""
+    """Return the parts of text with commas, and other values unchanged."""
     return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
-# The constraints come first: behind a validator pydantic leaves them out of the JSON Schema.
+# The constraints come first: after a validator, pydantic omits them from the JSON Schema.
 NUMBER = BeforeValidator(_no_bool)
 Count = Annotated[int, Field(ge=1), NUMBER]
 Several = Annotated[int, Field(ge=2, le=10_000), NUMBER]

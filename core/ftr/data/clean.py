@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import html
+import itertools
 import re
 import sys
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ftr.config.resolve import stop_words
-from ftr.data.rows import Rejected, Row, Rows, Unlabelled
-
-if TYPE_CHECKING:
-    from ftr.registry.protocols import Head, Prediction
-    from ftr.registry.schema import RowSchema
-
+from ftr.data.answers import (
+    Answers,
+    answers_column,
+    as_answers,
+    passage_column,
+    texts_and_starts,
+)
+from ftr.data.rows import PREDICT, Rejected, Row, Rows, Unlabelled
+from ftr.registry.protocols import Head, Places, Prediction
+from ftr.registry.schema import RowSchema
 
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -27,11 +32,11 @@ _UNSPACED = (
 """Thai, Lao, Burmese, Khmer, kana and Han."""
 
 WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+(?:['’-][^\W{_UNSPACED}]+)*")
-"""One word: `film`, `don't`, `well-made`, `2011`; marks beside it are no part of it."""
+"""One word: `film`, `don't`, `well-made`, `2011`; punctuation around it is not part of it."""
 
 
 def spaced(word: str) -> bool:
-    """Whether spaces stand beside a word of its script."""
+    """Whether the script of a word has spaces between words."""
     return not re.match(rf"[{_UNSPACED}]", word)
 
 
@@ -54,9 +59,7 @@ def edited(text: str, edits: Iterable[Edit]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A changed text: character i of `text` stands for the characters [starts[i], ends[i]) of the
-    text as it was.
-    """
+    """A text whose character i was the characters [starts[i], ends[i]) before it was changed."""
 
     text: str
     starts: Sequence[int]
@@ -89,11 +92,11 @@ class Traced:
         )
 
     def before(self, start: int, end: int) -> tuple[int, int]:
-        """Return where the characters [start, end) stood, which are one or more."""
+        """Return where the characters [start, end), one or more, were."""
         return self.starts[start], self.ends[end - 1]
 
     def now(self, start: int, end: int) -> tuple[int, int] | None:
-        """Return where the characters [start, end) of the text as it was stand; None where nothing
+        """Return where the characters [start, end) of the text as it was are now; None if nothing
         is left of them or an edge is cut.
         """
         first, after = bisect_right(self.ends, start), bisect_left(self.starts, end)
@@ -103,9 +106,7 @@ class Traced:
 
 
 URL, USER = "http", "@user"
-"""What stands for links and handles: the placeholders of TweetEval (Barbieri et al. 2020), which
-models of tweets know.
-"""
+"""Placeholders of links and handles: those of TweetEval (Barbieri et al. 2020)."""
 
 _BLOCK = (
     "address article aside blockquote body br button canvas caption center col colgroup dd "
@@ -140,76 +141,73 @@ _JOINERS = "\u200c\u200d"
 _BREAKS = "\x0b\x0c\x85\u2028\u2029"
 
 
-def _html(text: str) -> Iterator[Edit]:
-    for match in _TAG.finditer(text):
-        name = (match["name"] or "").lower()
-        inner = name in _INNER or match[0].startswith("<!--")
-        yield match.start(), match.end(), "" if inner else " "
+Pass = Callable[[str], Iterator[Edit]]
 
 
-def _entities(text: str) -> Iterator[Edit]:
-    for match in _ENTITY.finditer(text):
-        new = html.unescape(match[0])
-        if new != match[0]:
-            yield match.start(), match.end(), new
+def _replace(pattern: re.Pattern[str], new: Callable[[re.Match[str]], str]) -> Pass:
+    """Return the pass that replaces each match, as `re.sub` does."""
+
+    def edits(text: str) -> Iterator[Edit]:
+        for match in pattern.finditer(text):
+            found = new(match)
+            if found != match[0]:
+                yield match.start(), match.end(), found
+
+    return edits
+
+
+def _tag(match: re.Match[str]) -> str:
+    inner = (match["name"] or "").lower() in _INNER or match[0].startswith("<!--")
+    return "" if inner else " "
 
 
 def _urls(text: str) -> Iterator[Edit]:
     for match in _URL.finditer(text):
         found = match[0]
-        kept = found.rstrip(_AFTER_URL)
-        if found.startswith(kept + ")") and kept.count("(") > kept.count(")"):
-            kept += ")"
-        if kept != URL:
-            yield match.start(), match.start() + len(kept), URL
-
-
-def _users(text: str) -> Iterator[Edit]:
-    return (
-        (match.start(), match.end(), USER) for match in _USER.finditer(text) if match[0] != USER
-    )
+        url = found.rstrip(_AFTER_URL)
+        if found.startswith(url + ")") and url.count("(") > url.count(")"):
+            url += ")"
+        if url != URL:
+            yield match.start(), match.start() + len(url), URL
 
 
 @cache
 def _hidden() -> re.Pattern[str]:
-    """Return what matches control and invisible characters, and line breaks other than those of
-    ASCII.
-    """
+    """Return the pattern of control and invisible characters, and of line breaks beyond ASCII."""
     kinds = ("Cc", "Cf", "Cs", "Zl", "Zp")
-    codes = [code for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) in kinds]
-    return re.compile(
-        "["
-        + "".join(re.escape(chr(code)) for code in codes if chr(code) not in "\t\n\r" + _JOINERS)
-        + "]"
+    letters = (chr(code) for code in range(sys.maxunicode + 1))
+    hidden = (
+        re.escape(letter)
+        for letter in letters
+        if unicodedata.category(letter) in kinds and letter not in "\t\n\r" + _JOINERS
     )
+    return re.compile(f"[{''.join(hidden)}]")
 
 
 def _characters(text: str) -> Iterator[Edit]:
-    """Leave hidden characters out, and make spaces of line breaks."""
-    for match in (_CONTROL if text.isascii() else _hidden()).finditer(text):
-        yield match.start(), match.end(), " " if match[0] in _BREAKS else ""
+    """Delete hidden characters, and replace line breaks by spaces."""
+    pattern = _CONTROL if text.isascii() else _hidden()
+    return _replace(pattern, lambda match: " " if match[0] in _BREAKS else "")(text)
 
 
 def _nfkc(text: str) -> Iterator[Edit]:
     if unicodedata.is_normalized("NFKC", text):
         return
-    # An ASCII character never joins what stands before it: from one to the next the text is
-    # normalized on its own.
+    # An ASCII character never joins the one before it: from one to the next the text is normalized
+    # on its own.
     for match in _FOREIGN.finditer(text):
         if not unicodedata.is_normalized("NFKC", match[0]):
             yield from _smaller(match[0], match.start())
 
 
 def _smaller(part: str, start: int) -> list[Edit]:
-    """Return one edit for each character with its marks, where these give the same as the part in
-    one piece.
-    """
+    """Return one edit a character with its marks, if they add up to the NFKC of the whole part."""
     cuts = [
         n
         for n, letter in enumerate(part)
         if n == 0 or not (unicodedata.combining(letter) or "\u1160" <= letter <= "\u11ff")
     ]
-    pieces = [part[a:b] for a, b in zip(cuts, [*cuts[1:], len(part)], strict=True)]
+    pieces = [part[a:b] for a, b in itertools.pairwise([*cuts, len(part)])]
     normal = [unicodedata.normalize("NFKC", piece) for piece in pieces]
     whole = unicodedata.normalize("NFKC", part)
     if "".join(normal) != whole:
@@ -221,87 +219,52 @@ def _smaller(part: str, start: int) -> list[Edit]:
     ]
 
 
-def _spaces(text: str) -> Iterator[Edit]:
-    for match in _SPACES.finditer(text):
-        new = "" if match.start() == 0 or match.end() == len(text) else " "
-        if new != match[0]:
-            yield match.start(), match.end(), new
+def _space(match: re.Match[str]) -> str:
+    return "" if match.start() == 0 or match.end() == len(match.string) else " "
 
-
-Pass = Callable[[str], Iterator[Edit]]
 
 PASSES: dict[str, tuple[Pass, ...]] = {
-    "html": (_html, _entities),
+    "html": (_replace(_TAG, _tag), _replace(_ENTITY, lambda match: html.unescape(match[0]))),
     "unicode": (_characters, _nfkc),
     "urls": (_urls,),
-    "users": (_users,),
-    "whitespace": (_spaces,),
+    "users": (_replace(_USER, lambda match: USER),),
+    "whitespace": (_replace(_SPACES, _space),),
 }
-"""What each name does, in the order it is done in whatever the order of the names: tags end links,
-and hidden characters split them.
+"""What each name does, in the order it is done whatever the order of the names: tags end links, and
+hidden characters split them.
 """
 
 SPELLING = ("html", "unicode", "whitespace")
-"""What changes how a text is written and nothing that it says."""
+"""What changes the spelling of a text and not its meaning."""
 
-
-def passes(names: Sequence[str]) -> list[tuple[str, Pass]]:
-    """Return the passes that `names` stand for, each with its name, in their order."""
-    return [(name, one) for name, several in PASSES.items() if name in names for one in several]
-
-
-# As the lists have them: where words are not told apart by spaces, a list is for texts that were
-# cut into words before.
+# Words as the lists have them: in scripts without spaces, a list is for texts that were cut into
+# words before.
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
 
 
-def without(language: str) -> Callable[[str], Iterator[Edit]]:
-    """Return the pass that leaves stop words out, each with the white space after it; a text of
-    nothing else stays whole.
-    """
+def _without_stop_words(language: str) -> Pass:
+    """Return the pass that deletes stop words; a text of nothing else stays whole."""
     words = stop_words(language)
 
-    def found(text: str) -> Iterator[Edit]:
-        places = [match.span() for match in _WORD.finditer(text)]
-        left_out = [
+    def edits(text: str) -> Iterator[Edit]:
+        found = [match.span() for match in _WORD.finditer(text)]
+        stops = [
             (start, end)
-            for start, end in places
+            for start, end in found
             if text[start:end].lower().replace("’", "'") in words
         ]
-        if len(left_out) == len(places):
-            return
-        for start, end in left_out:
+        for start, end in stops if len(stops) < len(found) else ():
             after = end
             while after < len(text) and text[after].isspace():
                 after += 1
             yield start, after, ""
 
-    return found
+    return edits
 
 
 GIVEN = "_given"
-"""The column that holds texts as they were, by column: of rows with answers, where cleaning moved
-characters.
-"""
-CONTEXT = "context"
-"""The column that answers stand in."""
-STOP_WORDS = "stop_words"
-LEFT_ALONE = "left alone"
-EMPTY = "nothing is left of it by `data.clean`"
-
-
-@dataclass(slots=True)
-class Counts:
-    """What cleaning did to the rows of a split: by name the rows that changed; stop words left out;
-    passages left alone.
-    """
-
-    rows: Counter[str] = field(default_factory=Counter)
-    words: int = 0
-
-    def report(self) -> dict[str, int]:
-        """Return the counts as plain values."""
-        return {**self.rows, **({"words_left_out": self.words} if self.words else {})}
+"""The column of passages as they were, by column, in rows where cleaning moved answers."""
+STOP_WORDS, WORDS, LEFT_ALONE = "stop_words", "words_left_out", "left alone"
 
 
 class Cleaner:
@@ -309,33 +272,27 @@ class Cleaner:
 
     def __init__(self, clean: Sequence[str] = (), stop_words: str | None = None) -> None:
         """Raise `ConfigError` for a language without stop words."""
-        steps = passes(clean)
+        passes = {name: several for name, several in PASSES.items() if name in clean}
         if stop_words is not None:
-            # White space last: words that go leave some.
-            at = next(
-                (number for number, (name, _) in enumerate(steps) if name == "whitespace"),
-                len(steps),
-            )
-            steps.insert(at, (STOP_WORDS, without(stop_words)))
-        self._passes = steps
-        self._spelling = [one for name, one in steps if name in SPELLING]
+            # White space last: deleted words leave some.
+            spaces = passes.pop("whitespace", None)
+            passes[STOP_WORDS] = (_without_stop_words(stop_words),)
+            if spaces:
+                passes["whitespace"] = spaces
+        self.names = list(passes)
+        """What is done, in order."""
+        self._passes = [(name, one) for name, several in passes.items() for one in several]
 
     def __bool__(self) -> bool:
         return bool(self._passes)
-
-    @property
-    def names(self) -> list[str]:
-        """What is done, in order."""
-        return list(dict.fromkeys(name for name, _ in self._passes))
 
     def text(self, text: str, found: Counter[str] | None = None) -> str:
         """Return `text` cleaned; `found` gets the number of edits by name."""
         for name, one in self._passes:
             edits = list(one(text))
-            if edits:
-                text = edited(text, edits)
-                if found is not None:
-                    found[name] += len(edits)
+            text = edited(text, edits)
+            if found is not None and edits:
+                found[name] += len(edits)
         return text
 
     def traced(self, text: str) -> Traced:
@@ -345,16 +302,20 @@ class Cleaner:
             traced = traced.after(list(one(traced.text)))
         return traced
 
-    def row(self, row: Mapping[str, Any], schema: RowSchema, counts: Counts) -> Row:
-        """Return the row with its texts cleaned.
+    def row(
+        self, row: Mapping[str, Any], schema: RowSchema, counts: Counter[str] | None = None
+    ) -> tuple[Row, str | None]:
+        """Return the row with its texts cleaned, and why it cannot be used any more, or None.
 
-        Where the schema has answers, they follow the `context`, which stays as it is where an
-        answer would be cut, or lost, or changed in more than its spelling; the context as it was
-        goes along in the column `_given`.
+        Answers move with their passage. It stays as it is if an answer would be cut, lost, or
+        changed in more than its spelling; else the passage as it was goes into the column `_given`.
+        `counts` gets the changed rows by name of what changed them.
         """
+        counts = Counter() if counts is None else counts
         cleaned: Row = dict(row)
         changed: Counter[str] = Counter()
-        answers = next((column.name for column in schema.columns if column.type == "answers"), None)
+        cause = None
+        answers, passage = answers_column(schema), passage_column(schema)
         for column in schema.columns:
             text = row.get(column.name)
             if column.type != "text" or not isinstance(text, str):
@@ -363,105 +324,72 @@ class Cleaner:
             new = self.text(text, found)
             if new == text:
                 continue
-            if answers is not None and column.name == CONTEXT:
-                moved = self._moved(text, row.get(answers))
+            if answers and column == passage:
+                moved = self._moved(text, row.get(answers.name))
                 if moved is None:
-                    counts.rows[LEFT_ALONE] += 1
+                    counts[LEFT_ALONE] += 1
                     continue
-                cleaned[GIVEN] = {CONTEXT: text}
-                if row.get(answers) is not None:
-                    cleaned[answers] = moved
+                cleaned[GIVEN] = {column.name: text}
+                if row.get(answers.name) is not None:
+                    cleaned[answers.name] = moved
+            if column.required and text.strip() and not new.strip():
+                cause = cause or f"{column.name}: nothing is left of it by `data.clean`"
             cleaned[column.name] = new
             changed.update(found)
-        counts.rows.update(set(changed))
-        counts.words += changed[STOP_WORDS]
-        return cleaned
+        counts.update(changed.keys())
+        if changed[STOP_WORDS]:
+            counts[WORDS] += changed[STOP_WORDS]
+        return cleaned, cause
 
-    def _moved(self, context: str, answers: Any) -> dict[str, list[Any]] | None:
-        """Return the answers as they stand in the cleaned context; None where one of them would be
-        damaged.
-        """
-        moved: dict[str, list[Any]] = {"text": [], "answer_start": []}
-        if not answers:
-            return moved
-        traced = self.traced(context)
-        for text, start in zip(answers["text"], answers["answer_start"], strict=True):
-            place = traced.now(start, start + len(text))
-            if place is None:
+    def _moved(self, passage: str, answers: Any) -> Answers | None:
+        """Return the answers as they are in the cleaned passage; None if one would be damaged."""
+        traced = self.traced(passage)
+        moved = []
+        for text, start in texts_and_starts(answers):
+            span = traced.now(start, start + len(text))
+            new = traced.text[slice(*span)] if span else ""
+            if span is None or not new.strip() or new.split() != self._spelled(text).split():
                 return None
-            new = traced.text[place[0] : place[1]]
-            if new.split() != self._spelled(text).split() or not new.strip():
-                return None
-            moved["text"].append(new)
-            moved["answer_start"].append(place[0])
-        return moved
+            moved.append((new, span[0]))
+        return as_answers(moved)
 
     def _spelled(self, text: str) -> str:
-        for one in self._spelling:
-            text = edited(text, list(one(text)))
+        for name, one in self._passes:
+            if name in SPELLING:
+                text = edited(text, list(one(text)))
         return text
 
 
 def clean_split(
     rows: Rows, split: str, head: Head, cleaner: Cleaner
 ) -> tuple[Rows, list[Rejected], dict[str, int]]:
-    """Return the rows with cleaned texts, those of which nothing usable is left, and what was done
-    how often.
-    """
-    good, rejected, counts = Rows(), [], Counts()
-    for row, place in zip(rows.rows, rows.places, strict=True):
-        cleaned = cleaner.row(row, head.schema, counts)
-        cause = _emptied(row, cleaned, head.schema) or (
-            head.check(cleaned) if cleaned != row else None
-        )
+    """Return the usable rows with cleaned texts, the others, and counts of what was done."""
+    good, rejected, counts = Rows(), [], Counter[str]()
+    for row, place in rows.placed():
+        cleaned, cause = cleaner.row(row, head.schema, counts)
+        if cause is None and cleaned != row:
+            cause = head.check(cleaned)
         if cause:
             rejected.append(Rejected(place, split, cause, row))
         else:
-            good.rows.append(cleaned)
-            good.places.append(place)
-    return good, rejected, counts.report()
+            good.add(cleaned, place)
+    return good, rejected, dict(counts)
 
 
 def clean_unlabelled(rows: Unlabelled, schema: RowSchema, cleaner: Cleaner) -> Unlabelled:
-    """Return rows to predict with cleaned texts; those of which nothing is left join the
-    rejected.
-    """
+    """Return rows to predict with cleaned texts; those of which nothing is left are rejected."""
     cleaned = Unlabelled(notes=rows.notes)
-    for item in rows.in_order(zip(rows.rows, rows.places, strict=True)):
+    for item in rows.in_order(rows.placed()):
         if isinstance(item, Rejected):
             cleaned.rejected.append(replace(item, after=len(cleaned)))
             continue
         row, place = item
-        new, cause = cleaned_row(row, schema, cleaner)
+        new, cause = cleaner.row(row, schema)
         if cause:
-            cleaned.rejected.append(Rejected(place, "predict", cause, row, len(cleaned)))
+            cleaned.rejected.append(Rejected(place, PREDICT, cause, row, len(cleaned)))
         else:
-            cleaned.rows.append(new)
-            cleaned.places.append(place)
+            cleaned.add(new, place)
     return cleaned
-
-
-def cleaned_row(
-    row: Mapping[str, Any], schema: RowSchema, cleaner: Cleaner
-) -> tuple[Row, str | None]:
-    """Return one row with its texts cleaned, and that nothing is left of a text it needs, or
-    None.
-    """
-    new = cleaner.row(row, schema, Counts())
-    return new, _emptied(row, new, schema)
-
-
-def _emptied(row: Mapping[str, Any], cleaned: Mapping[str, Any], schema: RowSchema) -> str | None:
-    """Return that a text which is needed is gone, or None."""
-    for column in schema.columns:
-        if (
-            column.type == "text"
-            and column.required
-            and str(row.get(column.name) or "").strip()
-            and not str(cleaned[column.name]).strip()
-        ):
-            return f"{column.name}: {EMPTY}"
-    return None
 
 
 def as_given(
@@ -470,26 +398,13 @@ def as_given(
     predictions: Sequence[Prediction],
     cleaner: Cleaner,
 ) -> list[Prediction]:
-    """Return the predictions with their places in the texts as they were given, where the head says
+    """Return the predictions with their places in the texts as they were given, if the head says
     how: see `ftr.registry.protocols.Places`.
     """
-    from ftr.registry.protocols import Places
-
+    restored = list(predictions)
     if not cleaner or not isinstance(head, Places):
-        return list(predictions)
-    return list(_led_back(head, rows, predictions, cleaner))
-
-
-def _led_back(
-    head: Any,
-    rows: Sequence[Mapping[str, Any]],
-    predictions: Sequence[Prediction],
-    cleaner: Cleaner,
-) -> Iterator[Prediction]:
-    for row, prediction in zip(rows, predictions, strict=True):
-        text = (row.get(GIVEN) or {}).get(CONTEXT)
-        yield (
-            prediction
-            if text is None
-            else head.as_given(prediction, text, cleaner.traced(text).before)
-        )
+        return restored
+    for index, row in enumerate(rows):
+        for text in (row.get(GIVEN) or {}).values():
+            restored[index] = head.as_given(restored[index], text, cleaner.traced(text).before)
+    return restored

@@ -1,13 +1,27 @@
-"""Match the columns of a file to the columns of the schema: by option, by name, or by a printed
-guess.
-"""
+"""A file against the schema of a head: its columns are matched, its cells and rows checked."""
 
+from __future__ import annotations
+
+import ast
+import json
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from ftr.data.labels import shown
-from ftr.data.rows import Row, Table
+from ftr.data import answers
+from ftr.data.labels import MULTI_LABEL, shown
+from ftr.data.rows import (
+    Rejected,
+    RejectedRowsError,
+    Row,
+    Rows,
+    Table,
+    blank_as_none,
+    parse_text,
+)
 from ftr.data.tables import few_values
 from ftr.errors import DataError
+from ftr.registry.protocols import Head
 from ftr.registry.schema import Column, RowSchema
 
 ID = Column(
@@ -16,20 +30,6 @@ ID = Column(
     aliases=("textid", "text_id", "question_id", "qid", "guid", "uid", "idx"),
     required=False,
 )
-START = Column(
-    name="answer_start",
-    type="value",
-    aliases=(
-        "answer_offset",
-        "start_char",
-        "answers.answer_start",
-        "answer.answer_start",
-        "answers_answer_start",
-        "answer_starts",
-    ),
-    required=False,
-)
-IMPOSSIBLE = Column(name="is_impossible", type="value", required=False)
 
 _SAMPLE = 1000
 _SHOWN = 50
@@ -44,50 +44,45 @@ def map_columns(
     labelled: bool = True,
     like: Mapping[str, str] | None = None,
 ) -> dict[str, int]:
-    """Return canonical name -> index of the file's column, and add what was guessed to the table's
-    notes.
+    """Return canonical name -> index of the file's column, and note the guesses in the table.
 
-    Without `labelled` the columns that are to be learned may be absent. `like` has the names of the
-    columns in a file of another split, which come before other names. Raises `DataError` that lists
-    the file's columns and the option to give.
+    Without `labelled` the columns to be learned may be absent. `like` has the names of the columns
+    in a file of another split; they precede other names. Raises `DataError` that lists the file's
+    columns and the option to set.
     """
-    columns = _wanted(schema)
-    found = {
-        name: _given(name, choice, table, source)
-        for name, choice in given.items()
-        if not _is_none(name, choice)
-    }
+    extra = answers.EXTRA_COLUMNS if answers.answers_column(schema) else ()
+    columns = [*schema.columns, *extra, ID]
+    if str(given.get(ID.name, "")).lower() == "none":
+        given = {name: choice for name, choice in given.items() if name != ID.name}
+        columns.remove(ID)
+    found = {name: _given(name, choice, table, source) for name, choice in given.items()}
     for name, other in (like or {}).items():
-        if (
-            name not in found
-            and table.columns.count(other) == 1
-            and table.columns.index(other) not in found.values()
-        ):
-            found[name] = table.columns.index(other)
+        if name not in found and table.columns.count(other) == 1:
+            index = table.columns.index(other)
+            if index not in found.values():
+                found[name] = index
     for column in columns:
-        if column.name not in found and not _is_none(column.name, given.get(column.name)):
+        if column.name not in found:
             _by_name(column, table, found, source)
     missing = [
         column
         for column in columns
-        if column.name not in found and is_needed(column, labelled=labelled)
+        if column.name not in found and column.required and (labelled or not column.target)
     ]
-    if missing:
-        _by_content(missing, table, found)
-    missing = [column for column in missing if column.name not in found]
-    if missing:
-        raise DataError(_not_found(missing[0], table, source))
+    _by_content(missing, table, found)
+    for column in missing:
+        if column.name not in found:
+            raise DataError(_not_found(column, table, source))
     found = {column.name: found[column.name] for column in columns if column.name in found}
-    guessed = [
-        f"{name}=`{table.columns[index]}`"
+    guessed = {
+        name: table.columns[index]
         for name, index in found.items()
-        if name not in given and not _same(name, table, index)
-    ]
+        if name not in given and table.columns[index].lower() != name
+    }
     if guessed:
-        names = ", ".join(
-            f"`dataset.{name}=`" for name in dict.fromkeys(one.partition("=")[0] for one in guessed)
-        )
-        table.notes.append(f"{source}: columns guessed: {', '.join(guessed)} (others: {names})")
+        names = ", ".join(f"{name}=`{column}`" for name, column in guessed.items())
+        options = ", ".join(f"`dataset.{name}=`" for name in guessed)
+        table.notes.append(f"{source}: columns guessed: {names} (others: {options})")
     return found
 
 
@@ -97,24 +92,19 @@ def rename(table: Table, mapping: Mapping[str, int]) -> list[Row]:
     return [{name: record[index] for name, index in items} for record in table.records]
 
 
-def is_needed(column: Column, *, labelled: bool) -> bool:
-    """Whether every row must have the column."""
-    return column.required and (labelled or not column.target)
-
-
-def _wanted(schema: RowSchema) -> list[Column]:
-    beside = (
-        [START, IMPOSSIBLE] if any(column.type == "answers" for column in schema.columns) else []
+def has_column(table: Table, choice: str | int) -> bool:
+    """Whether the table has the column that an option names."""
+    return str(choice).lower() in {column.lower() for column in table.columns} or (
+        str(choice).isdigit() and int(choice) < len(table.columns)
     )
-    return [*schema.columns, *beside, ID]
 
 
-def _is_none(name: str, choice: str | int | None) -> bool:
-    return name == ID.name and isinstance(choice, str) and choice.lower() == "none"
-
-
-def _same(name: str, table: Table, index: int) -> bool:
-    return table.columns[index].lower() == name
+def set_aside(split: str, origin: str, rows: int) -> str:
+    """Return the note on a held-out split without labels."""
+    return (
+        f"{split}: the {rows} rows of {origin} have no labels, so they are set aside; `ftr predict "
+        f"RUN FILE` labels them. Others: `dataset.{split}=FILE`"
+    )
 
 
 def _given(name: str, choice: str | int, table: Table, source: str) -> int:
@@ -135,9 +125,8 @@ def _by_name(column: Column, table: Table, found: dict[str, int], source: str) -
         if index not in found.values()
     }
     for names in ((column.name,), column.aliases):
-        matches = [
-            index for index, name in free.items() if name in {alias.lower() for alias in names}
-        ]
+        known = {name.lower() for name in names}
+        matches = [index for index, name in free.items() if name in known]
         if len(matches) == 1:
             found[column.name] = matches[0]
             return
@@ -150,13 +139,13 @@ def _by_name(column: Column, table: Table, found: dict[str, int], source: str) -
 
 
 def _by_content(missing: Sequence[Column], table: Table, found: dict[str, int]) -> None:
-    """Tell a text from a label where just those columns are left: the label has few short
-    values.
-    """
+    """Tell a text from a label by content if only they are left: labels have few short values."""
     free = [index for index in range(len(table.columns)) if index not in found.values()]
     if len(free) != len(missing) or not {column.type for column in missing} <= {"text", "label"}:
         return
-    labels = [index for index in free if few_values(_sample(table, index))]
+    labels = [
+        index for index in free if few_values([record[index] for record in table.records[:_SAMPLE]])
+    ]
     texts = [index for index in free if index not in labels]
     for kind, indices in (("label", labels), ("text", texts)):
         wanted = [column for column in missing if column.type == kind]
@@ -164,22 +153,18 @@ def _by_content(missing: Sequence[Column], table: Table, found: dict[str, int]) 
             found[wanted[0].name] = indices[0]
 
 
-def _sample(table: Table, index: int) -> list[object]:
-    return [record[index] for record in table.records[:_SAMPLE]]
-
-
 def _not_found(column: Column, table: Table, source: str) -> str:
     known = ", ".join(f"`{name}`" for name in (column.name, *column.aliases))
-    hint = (
-        ""
-        if table.header
-        else " (the first row was taken for data; if it is the header give `dataset.header=true`)"
-    )
+    hint = ""
+    if not table.header:
+        hint += (
+            " (the first row was taken for data; if it is the header give `dataset.header=true`)"
+        )
     if table.guessed_header:
         hint += (
             " (the first row was taken for the header: if it is data, give `dataset.header=false`)"
         )
-    if len(table.columns) == 1 and (table.guessed_header or not table.header):
+    if len(table.columns) == 1 and hint:
         hint += " (cells are divided by `dataset.delimiter=`: a character, `tab` or `space`)"
     return (
         f"{source} has no column `{column.name}` (looked for {known}). {_listed(table)}{hint}. "
@@ -197,22 +182,197 @@ def _listed(table: Table) -> str:
     )
 
 
-def set_aside(split: str, origin: str, rows: int) -> str:
-    """Return the note on a held-out split without labels."""
-    return (
-        f"{split}: the {rows} rows of {origin} have no labels, so they are set aside; `ftr predict "
-        f"RUN FILE` labels them. Others: `dataset.{split}=FILE`"
-    )
-
-
-def has_column(table: Table, choice: str | int) -> bool:
-    """Whether the table has the column that an option names."""
-    return str(choice).lower() in {column.lower() for column in table.columns} or (
-        str(choice).isdigit() and int(choice) < len(table.columns)
-    )
-
-
 def _ticks(names: Iterable[str]) -> str:
     several = [f"`{shown(name)}`" for name in names]
     more = f", and {len(several) - _SHOWN} more" if len(several) > _SHOWN else ""
     return ", ".join(several[:_SHOWN]) + more
+
+
+Checked = tuple[object, str | None]
+"""A cell as its column's type wants it, and why it cannot be used, or None."""
+
+
+def check_cell(value: object, column: Column, row: Mapping[str, object]) -> Checked:
+    """Return a cell as its column's type wants it; `row` has the other cells."""
+    value = blank_as_none(value)
+    if column.type == "answers":
+        return answers.check_answers(value, row)
+    if column.type == "value":
+        return value, None
+    if column.type in ("tokens", "labels"):
+        return _list(value, column)
+    if value is None:
+        return "", f"empty {column.name}" if column.required else None
+    if column.type == "number":
+        return _number(value, column)
+    if column.type == "label":
+        return _label(value, column)
+    if isinstance(value, (list, dict, bool)):
+        return "", f"{column.name} is not a text"
+    return str(value), None
+
+
+def _label(value: object, column: Column) -> Checked:
+    """Return a class, or the one in a list of one class or in a mapping of classes to shares."""
+    if isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"):
+        parsed = parse_text(value.strip(), ast.literal_eval)
+        value = parsed if isinstance(parsed, list) and len(parsed) == 1 else value
+    if (
+        isinstance(value, dict)
+        and value
+        and all(isinstance(share, (bool, int, float, type(None))) for share in value.values())
+    ):
+        value = [name for name, share in value.items() if share is not None and share > 0.5]
+    if isinstance(value, (list, tuple)):
+        if len(value) > 1:
+            return "", f"{column.name} is a list of several classes"
+        value = blank_as_none(value[0]) if value else None
+        if value is None:
+            return "", f"empty {column.name}"
+    if isinstance(value, (list, dict)):
+        return "", f"{column.name} is not a class"
+    return value.strip() if isinstance(value, str) else value, None
+
+
+def _list(value: object, column: Column) -> Checked:
+    items = _split(value, column.separator) if isinstance(value, str) else value
+    items = [] if items is None else list(items) if isinstance(items, tuple) else items
+    if not isinstance(items, list) or any(isinstance(item, (list, dict)) for item in items):
+        what = "texts" if column.type == "tokens" else "classes"
+        return [], f"{column.name} is not a list of {what}"
+    found = [blank_as_none(item) for item in items]
+    if None in found:
+        return [], f"{column.name} has an empty item"
+    if not found and (column.required or column.type == "tokens"):
+        return [], f"empty {column.name}"
+    if column.type == "tokens":
+        return [str(item) for item in found], None
+    return [item.strip() if isinstance(item, str) else item for item in found], None
+
+
+def _split(cell: str, separator: str) -> object:
+    """Return the items of a flat cell: of a JSON list, else what is between separators."""
+    if cell.lstrip().startswith("["):
+        try:
+            return json.loads(cell)
+        except ValueError:
+            pass  # text that begins with a bracket
+    return cell.split() if separator == " " else [item.strip() for item in cell.split(separator)]
+
+
+def _number(value: object, column: Column) -> Checked:
+    number = math.nan
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        try:
+            number = float(str(value))
+        except ValueError:
+            number = math.nan
+    if not math.isfinite(number):
+        return 0.0, f"{column.name} is not a finite number"
+    return number, None
+
+
+def _as_utf8(value: object) -> object:
+    """Return a cell with its bytes as text. Raises `UnicodeError` for text that is not UTF-8."""
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, str):
+        value.encode()
+    elif isinstance(value, dict):
+        return {_as_utf8(key): _as_utf8(item) for key, item in value.items()}
+    elif isinstance(value, (list, tuple)):
+        return [_as_utf8(item) for item in value]
+    return value
+
+
+def _broken(error: UnicodeError) -> str:
+    # `surrogateescape` decodes a single byte that is not UTF-8 to one of these characters.
+    escaped = range(0xDC80, 0xDD00)
+    byte = not isinstance(error, UnicodeEncodeError) or ord(error.object[error.start]) in escaped
+    return "a broken byte" if byte else "half a surrogate pair"
+
+
+def check_row(
+    raw: Mapping[str, object], schema: RowSchema, made_id: str, *, labelled: bool = True
+) -> tuple[Row, str | None]:
+    """Return the row with its cells as the schema's types, and why it cannot be used, or None.
+
+    Without `labelled` the cells that are to be learned are left out.
+    """
+    ignored = {column.name for column in schema.columns if column.target and not labelled}
+    cells: Row = {}
+    cause: str | None = None
+    for name, cell in raw.items():
+        if name not in ignored:
+            try:
+                cells[name] = _as_utf8(cell)
+            except UnicodeError as error:
+                cause = cause or f"{name} is not UTF-8 text: it has {_broken(error)}"
+    given = blank_as_none(cells.get(ID.name))
+    row: Row = {ID.name: made_id if given is None else str(given)}
+    for column in schema.columns:
+        if cause:
+            break
+        if column.name in cells:
+            value, cause = check_cell(cells[column.name], column, cells)
+            if cause is None:
+                row[column.name] = value
+    return row, cause
+
+
+def check_rows(rows: Rows, split: str, head: Head) -> tuple[Rows, list[Rejected]]:
+    """Return the usable rows, and the others with their causes.
+
+    Rows without an id get `<split>-<n>`, n from 1.
+    """
+    usable, rejected = Rows(), []
+    seen: set[object] = set()
+    for number, (raw, place) in enumerate(rows.placed(), start=1):
+        row, cause = check_row(raw, head.schema, f"{split}-{number}")
+        cause = cause or ("duplicate id" if row[ID.name] in seen else head.check(row))
+        if cause:
+            rejected.append(Rejected(place, split, cause, raw))
+        else:
+            seen.add(row[ID.name])
+            usable.add(row, place)
+    return usable, rejected
+
+
+_FIXES = {
+    "wrong number of cells": "set `dataset.delimiter=`, or `dataset.quoting=none`",
+    "empty ": "`dataset.{}=COLUMN` names another column",
+    "duplicate id": "`dataset.id=none` numbers the rows",
+    " is not UTF-8 text": "`dataset.encoding=` names the encoding of a text file",
+    "label not in train": "`dataset.label=COLUMN` names another column",
+    "list of several classes": MULTI_LABEL,
+    **answers.FIXES,
+}
+"""Part of a cause of rejection -> the option that helps if the rows are right."""
+
+
+def check_share(
+    rejected: Sequence[Rejected], read: int, limit: float, origin: str, detail: str = ""
+) -> None:
+    """Raise `RejectedRowsError` when more than `limit` of the `read` rows of a file were rejected,
+    or all of them.
+
+    It names the three commonest causes, each with its first place and the option that helps;
+    `detail` is added to it.
+    """
+    if not rejected or (len(rejected) <= limit * read and len(rejected) < read):
+        return
+    causes = Counter(item.cause for item in rejected).most_common()
+    listed = []
+    for cause, count in causes[:3]:
+        first = next(item.place for item in rejected if item.cause == cause)
+        fix = next((fix for part, fix in _FIXES.items() if part in cause), None)
+        way = f" ({fix.format(cause.removeprefix('empty '))})" if fix else ""
+        listed.append(f"{cause}: {count}, first `{first}`{way}")
+    more = f"; and {len(causes) - 3} more" if len(causes) > 3 else ""
+    raise RejectedRowsError(
+        f"`{origin}`: {len(rejected)} of {read} rows cannot be used, more than "
+        f"`data.max_invalid={limit:g}` allows ({'; '.join(listed)}{more}). "
+        f"{detail}{'. ' if detail else ''}Correct the rows, or allow more with "
+        "`data.max_invalid=`",
+        rejected,
+    )

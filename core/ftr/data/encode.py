@@ -1,13 +1,11 @@
-"""Encode rows once per content: Arrow files named by a hash of their inputs, memory-mapped by every
-reader.
-"""
+"""Encode rows once per content: Arrow files named by a hash of all that they depend on."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,13 +25,15 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
+    from ftr.config.schema import RunConfig
     from ftr.registry.discovery import PluginRecord
     from ftr.registry.protocols import EncodeSettings, Head, Row
+    from ftr.registry.registry import Registry
 
 
 TOKENS, UNKNOWN = "tokens", "unknown tokens"
 MANY = 0.05
-"""Share of unknown tokens above which a person is warned."""
+"""Share of unknown tokens that is reported."""
 
 
 def count_unknown(
@@ -42,20 +42,14 @@ def count_unknown(
     """Return how many of the token ids are `TOKENS` of the text, special ones left out, and
     `UNKNOWN` among them.
 
-    Nothing is counted where the tokenizer has no unknown token, or uses it for something else as
-    GPT-2's does.
+    Nothing is counted if the tokenizer has no unknown token, or uses it for something else as GPT-2
+    does.
     """
     import numpy as np
 
     unknown = tokenizer.unk_token_id
-    others = [
-        tokenizer.bos_token,
-        tokenizer.eos_token,
-        tokenizer.cls_token,
-        tokenizer.sep_token,
-        tokenizer.pad_token,
-    ]
-    if unknown is None or tokenizer.unk_token in others:
+    names = ("bos_token", "eos_token", "cls_token", "sep_token", "pad_token")
+    if unknown is None or tokenizer.unk_token in [getattr(tokenizer, name) for name in names]:
         return Counter()
     special = [one for one in tokenizer.all_special_ids if one != unknown]
     text = len(ids) - int(np.count_nonzero(np.isin(ids, special)))
@@ -79,13 +73,13 @@ FORMAT = 2
 """Of the folder of a split; since 2 its record has the sha256 of its files."""
 OWN_CACHE = "~/.cache/ftr"
 BESIDE_RUNS = ".ftr-cache"
-"""The cache folder within `output` where the home folder is read-only."""
+"""The cache folder within `output` if the home folder is read-only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredSplit:
-    """Where a split lies: Arrow files of rows and features; counts; what the head noted (`question
-    cut: 3`).
+    """The Arrow files of a split's rows and features, counts, and notes of the head (`question cut:
+    3`).
     """
 
     rows: str
@@ -104,13 +98,74 @@ class StoredSplit:
 
 
 def cache_folder(asked: str | None, output: str) -> Path:
-    """Return the cache folder: `data.cache`, else `FTR_CACHE`, else `~/.cache/ftr`, or one in
-    `output` where that cannot be written.
+    """Return the cache folder: `data.cache`, else `FTR_CACHE`, else `~/.cache/ftr`, or a folder in
+    `output` if that cannot be written.
     """
     chosen = asked or os.environ.get("FTR_CACHE") or (OWN_CACHE if writable(OWN_CACHE) else None)
-    return (
-        expanded(chosen, "`data.cache`:") if chosen else expanded(output, "`output`:") / BESIDE_RUNS
+    if chosen:
+        return expanded(chosen, "`data.cache`:")
+    return expanded(output, "`output`:") / BESIDE_RUNS
+
+
+def encode_rows(
+    config: RunConfig,
+    registry: Registry,
+    head: Head,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: EncodeSettings,
+    rows: Sequence[Row],
+) -> StoredSplit:
+    """Encode rows with the head of `config`, or find them in its cache: see `store_split`."""
+    plugin = registry.find("head", config.head.name).plugin
+    identity = code_identity(type(head), config.head.options, plugin.version, plugin)
+    folder = cache_folder(config.data.cache, config.output)
+    return store_split(rows, head, tokenizer, settings, folder, identity)
+
+
+DATA_KEYS = ("dataset", "data", "head", "model", "cv")
+"""Groups of keys that decide which rows are encoded, and how."""
+
+
+def data_key(config: RunConfig) -> str:
+    """Return what decides the encoded rows of a configuration: equal keys, equal `cache_key`s."""
+    dumped = config.model_dump(mode="json", include={*DATA_KEYS, "task"})
+    return json.dumps(dumped, sort_keys=True)
+
+
+def cache_key(
+    rows: str, tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings, identity: str
+) -> str:
+    """Return the name of a folder of encoded rows. They are reused if and only if it is equal.
+
+    `rows` is the sha256 of the rows, `identity` what `code_identity` returns.
+    """
+    parts = [rows, _tokenizer_identity(tokenizer), repr(settings), identity, str(FORMAT)]
+    return sha256("\n".join(parts))[:32]
+
+
+def code_identity(
+    head: type[Head], options: dict[str, Any], version: str, plugin: PluginRecord | None = None
+) -> str:
+    """Name the code behind an encoding: head, options, versions, and the source of its plugin."""
+    digest = code_hash([head], plugin)
+    return json.dumps(
+        [head.__module__, head.__qualname__, options, version, own_version(), digest],
+        sort_keys=True,
     )
+
+
+def _tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        text = repr(tokenizer) + json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    else:
+        # How the last call cut and padded is part of the state too; each call of a head sets it.
+        state = {**json.loads(backend.to_str()), "truncation": None, "padding": None}
+        text = json.dumps(state, sort_keys=True)
+    # The backend does not know whether the tokenizer returns token types.
+    more = f"{tokenizer.special_tokens_map}\n{tokenizer.model_input_names}"
+    parts = [type(tokenizer).__qualname__, code_hash([type(tokenizer)]), text, more]
+    return sha256("\n".join(parts))
 
 
 def store_split(
@@ -121,49 +176,70 @@ def store_split(
     folder: Path,
     identity: str,
 ) -> StoredSplit:
-    """Encode `rows`, or find them encoded, and return where they lie.
+    """Encode `rows`, or find them encoded, and return their files.
 
-    `identity` names the code that encodes (head, options, versions). The files appear whole or not
-    at all, so several processes may store the same split at once. Raises `RunError` when the folder
-    is not writable.
+    The folder appears whole or not at all, so several processes may store the same split at once.
+    Raises `RunError` when the cache is not writable.
     """
-    table = _table(rows)
-    digest = _digest(table)
-    parts = [digest, _tokenizer_identity(tokenizer), repr(settings), identity, str(FORMAT)]
-    place = folder / "encoded" / sha256("\n".join(parts))[:32]
+    table, digest = _table(rows)
+    place = folder / "encoded" / cache_key(digest, tokenizer, settings, identity)
     try:
         found = stored(place)
         if found is not None:
             return found
         discard(place)
-        _write(table, rows, head, tokenizer, settings, place, digest)
+        atomic.clear_leftovers(place.parent, deep=False)
+        with atomic.workroom(place) as fresh:
+            notes: Counter[str] = Counter()
+            _write_stream(str(fresh / ROWS), [table])
+            features = _encode(rows, head, tokenizer, settings, notes)
+            count = _write_stream(str(fresh / FEATURES), features)
+            record = {
+                "row_count": len(rows),
+                "feature_count": count,
+                "sha256": digest,
+                "notes": dict(notes),
+                "files": {
+                    name: [(fresh / name).stat().st_size, sha256(fresh / name)]
+                    for name in (ROWS, FEATURES)
+                },
+            }
+            (fresh / RECORD).write_text(json.dumps(record), encoding="utf-8")
+            _publish(fresh, place)
         found = stored(place)
-        if found is None:
-            raise RunError(
-                f"encoded rows were written to `{place}` and cannot be read back: set another "
-                "folder with `data.cache=`."
-            )
-        return replace(found, from_cache=False)
     except OSError as error:
         raise RunError(
             f"cannot write encoded rows to `{place}`: {error.strerror or error}. Free space, or "
             "set another folder with `data.cache=`."
         ) from error
+    if found is None:
+        raise RunError(
+            f"encoded rows were written to `{place}` and cannot be read back: set another "
+            "folder with `data.cache=`."
+        )
+    return replace(found, from_cache=False)
+
+
+def _publish(fresh: Path, place: Path) -> None:
+    atomic.to_disk(fresh)
+    try:
+        fresh.rename(place)
+    except OSError:
+        # Another process may have finished the same content first; its files are the same.
+        if not place.is_dir():
+            raise
+    atomic.sync(place.parent)
 
 
 def stored(place: Path) -> StoredSplit | None:
-    """Return the split in a folder that was written before; None where there is none, or its files
-    are not those that were written.
-    """
+    """Return the split in a folder; None if it is missing or its files are not as written."""
     try:
         record = json.loads((place / RECORD).read_text(encoding="utf-8"))
         files = record.pop("files")
-        if any(
-            (place / name).stat().st_size != files[name][0]
-            or sha256(place / name) != files[name][1]
-            for name in (ROWS, FEATURES)
-        ):
-            return None
+        for name in (ROWS, FEATURES):
+            size, digest = files[name]
+            if (place / name).stat().st_size != size or sha256(place / name) != digest:
+                return None
         return StoredSplit(
             rows=str(place / ROWS), features=str(place / FEATURES), from_cache=True, **record
         )
@@ -172,9 +248,7 @@ def stored(place: Path) -> StoredSplit | None:
 
 
 def discard(place: Path) -> None:
-    """Remove a folder of encoded rows that is damaged, and say so; one that another process has
-    just made anew stays.
-    """
+    """Remove a folder of encoded rows if it is damaged, and print that."""
     if not os.path.lexists(place):
         return
     with atomic.folder_locked(place.parent):
@@ -182,41 +256,6 @@ def discard(place: Path) -> None:
             show(f"ftr: `{place}` is damaged, and is encoded again")
             with atomic.workroom(place) as old:
                 place.rename(old / place.name)
-
-
-def _write(
-    table: pa.Table,
-    rows: Sequence[Row],
-    head: Head,
-    tokenizer: PreTrainedTokenizerBase,
-    settings: EncodeSettings,
-    place: Path,
-    digest: str,
-) -> None:
-    notes: Counter[str] = Counter()
-    atomic.clear_leftovers(place.parent, deep=False)
-    with atomic.workroom(place) as fresh:
-        _write_stream(fresh / ROWS, [table])
-        count = _write_stream(fresh / FEATURES, _encode(rows, head, tokenizer, settings, notes))
-        files = {
-            name: [(fresh / name).stat().st_size, sha256(fresh / name)] for name in (ROWS, FEATURES)
-        }
-        record = {
-            "row_count": len(rows),
-            "feature_count": count,
-            "sha256": digest,
-            "notes": dict(notes),
-            "files": files,
-        }
-        (fresh / RECORD).write_text(json.dumps(record), encoding="utf-8")
-        atomic.to_disk(fresh)
-        try:
-            fresh.rename(place)
-        except OSError:
-            # Another process may have finished the same content first; its files are the same.
-            if not place.is_dir():
-                raise
-        atomic.sync(place.parent)
 
 
 def _encode(
@@ -231,11 +270,7 @@ def _encode(
     tokens: Counter[str] = Counter()
     for start in range(0, len(rows), ROWS_PER_CALL):
         batch = rows[start : start + ROWS_PER_CALL]
-        columns = head.encode(
-            {name: [row.get(name) for row in batch] for name in _names(batch) if name != GIVEN},
-            tokenizer,
-            settings,
-        )
+        columns = head_columns(batch, head, tokenizer, settings)
         notes.update(note for note in columns.pop("notes", []) if note)
         owners = columns["row"]
         if sorted(set(owners)) != list(range(len(batch))) or sorted(owners) != list(owners):
@@ -244,7 +279,6 @@ def _encode(
                 f"{start} to {start + len(batch) - 1}."
             )
         columns["row"] = [start + owner for owner in owners]
-        columns["length"] = [len(ids) for ids in columns["input_ids"]]
         table = pa.table(columns)
         tokens += count_unknown(table["input_ids"].combine_chunks().flatten().to_numpy(), tokenizer)
         yield table
@@ -252,64 +286,44 @@ def _encode(
         notes.update(tokens)
 
 
-def _names(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row))
+def head_columns(
+    rows: Sequence[Row],
+    head: Head,
+    tokenizer: PreTrainedTokenizerBase,
+    settings: EncodeSettings,
+) -> dict[str, list[Any]]:
+    """Return the columns of features that the head makes of rows, and their `length` in tokens."""
+    given = {name: cells for name, cells in _columns(rows).items() if name != GIVEN}
+    columns = head.encode(given, tokenizer, settings)
+    columns["length"] = [len(ids) for ids in columns["input_ids"]]
+    return columns
 
 
-def _table(rows: Sequence[Row]) -> pa.Table:
+def _columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _table(rows: Sequence[Row]) -> tuple[pa.Table, str]:
+    """Return rows as a table, and the sha256 of its stream."""
     import pyarrow as pa
 
-    names = _names(rows)
-    return pa.table({name: [row.get(name) for row in rows] for name in names})
+    table, stream = pa.table(_columns(rows)), pa.BufferOutputStream()
+    _write_stream(stream, [table])
+    return table, sha256(stream.getvalue())
 
 
-def _write_stream(path: Path, tables: Sequence[pa.Table] | Iterator[pa.Table]) -> int:
+def _write_stream(to: Any, tables: Iterable[pa.Table]) -> int:
+    """Write tables of one schema, that of the first, to a path or stream; return their rows."""
     import pyarrow as pa
 
-    count, writer, first = 0, None, None
+    count, writer = 0, None
     for table in tables:
         if writer is None:
-            writer = pa.ipc.new_stream(path, table.schema)
-        writer.write_table(table.cast(first := first or table.schema))
+            schema = table.schema
+            writer = pa.ipc.new_stream(to, schema)
+        writer.write_table(table.cast(schema))
         count += table.num_rows
     if writer is not None:
         writer.close()
     return count
-
-
-def _digest(table: pa.Table) -> str:
-    import pyarrow as pa
-
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table.combine_chunks())
-    return sha256(sink.getvalue())
-
-
-def _tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    text = repr(tokenizer)
-    if backend is not None:
-        # How the last call cut and padded is part of the state as well; each call of a head sets it
-        # anew.
-        state = {**json.loads(backend.to_str()), "truncation": None, "padding": None}
-        text = json.dumps(state, sort_keys=True)
-    else:
-        text += json.dumps(tokenizer.get_vocab(), sort_keys=True)
-    # Whether it gives token types is no part of the backend.
-    more = f"{tokenizer.special_tokens_map}\n{tokenizer.model_input_names}"
-    parts = [type(tokenizer).__qualname__, code_hash([type(tokenizer)]), text, more]
-    return sha256("\n".join(parts))
-
-
-def code_identity(
-    head: type[Head], options: dict[str, Any], version: str, plugin: PluginRecord | None = None
-) -> str:
-    """Name the code behind an encoding: head, options, versions, and the source of the head's
-    classes and of its whole plugin.
-    """
-    digest = code_hash([head], plugin)
-    return json.dumps(
-        [head.__module__, head.__qualname__, options, version, own_version(), digest],
-        sort_keys=True,
-    )

@@ -4,42 +4,49 @@ row.
 The steps, in this order: rows are checked, classes numbered, the training rows limited, missing
 splits (or the fold that is validated on) taken from them, held-out splits limited, texts cleaned,
 duplicates counted and on request removed from the training rows, and of what is left a bootstrap
-sample drawn and changed copies added. So the same rows are in each split whether cleaned or not,
-and held-out rows are never resampled, nor changed in any way but by cleaning.
+sample drawn and changed copies added. So each split has the same rows whether cleaned or not, and
+held-out rows are never resampled, nor changed in any way but by cleaning.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
+from ftr.config.schema import CvConfig, DataConfig
 from ftr.config.values import label_name
-from ftr.data import splits as duplicates
+from ftr.data.answers import check_answered, lacks_answers, settle_answers, unanswered
 from ftr.data.augment import Augmenter
-from ftr.data.check import check_rows, check_share
-from ftr.data.clean import LEFT_ALONE, STOP_WORDS, Cleaner, clean_split
-from ftr.data.columns import set_aside
+from ftr.data.clean import LEFT_ALONE, STOP_WORDS, WORDS, Cleaner, clean_split
+from ftr.data.columns import check_rows, check_share, set_aside
 from ftr.data.labels import (
     ClassIds,
-    both_sets,
     class_names,
     class_notes,
-    counted,
+    count_classes,
     listed,
-    strangers,
+    unknown_classes,
+    unknown_classes_note,
     with_ids,
 )
 from ftr.data.rows import SPLITS, Loaded, Rejected, Rows, blank_as_none
-from ftr.data.splits import Report, Work, bootstrap, make_splits, sample
-from ftr.data.squad import check_answered, settle_answers, shared_passages, unanswered
+from ftr.data.splits import (
+    bootstrap,
+    compared,
+    count_duplicates,
+    duplicate_notes,
+    fold_rows,
+    sample,
+    shared_passages,
+    split_rows,
+    without_duplicates,
+)
 from ftr.errors import DataError
+from ftr.registry.protocols import Head, Row
+from ftr.registry.schema import RowSchema
 
-if TYPE_CHECKING:
-    from ftr.config.schema import CvConfig, DataConfig
-    from ftr.registry.protocols import Head, Row
-    from ftr.registry.schema import RowSchema
+Report = dict[str, object]
 
 
 @dataclass(slots=True)
@@ -68,11 +75,12 @@ def prepare_rows(
 ) -> PreparedRows:
     """Check, clean, label, limit and split what was loaded, and resample what is trained on.
 
-    With `known_labels` (the classes of a trained model) no split is made and none is demanded, and
-    nothing is resampled: rows of other classes are rejected. Raises `DataError` when too many rows
-    are unusable, a split is missing or empty, or the classes do not allow training.
+    With `known_labels` (the classes of a trained model) no split is made or required, and nothing
+    is resampled: rows of other classes are rejected. Raises `DataError` when too many rows are
+    unusable, a split is missing or empty, or the classes do not allow training.
     """
-    work = _checked(loaded, head, data)
+    work = _Preparation(loaded, head, data)
+    work.check()
     training = known_labels is None
     if training and "train" not in work.splits:
         raise DataError(
@@ -81,184 +89,341 @@ def prepare_rows(
         )
     if training:
         check_answered(work.splits["train"], loaded, head.schema)
-    labels = _label(work, head.schema, data, known_labels, loaded)
-    _limit(work, "train", data.limit, data)
+    work.number_classes(known_labels)
+    work.limit("train", data.limit)
     if training:
-        make_splits(work, head.schema, data, cv, labels)
-    _limit(work, "validation", data.limit_validation, data)
-    _limit(work, "test", data.limit_test, data)
-    _clean(work, head, data)
-    _count_duplicates(work, head.schema)
+        work.split(cv)
+    work.limit("validation", data.limit_validation)
+    work.limit("test", data.limit_test)
+    work.clean()
+    work.count_duplicates()
+    if training and data.duplicates == "remove":
+        work.remove_duplicates()
+    work.check_not_empty()
     if training:
-        _remove_duplicates(work, head.schema, data)
-    work.check_used(head.schema, labels, training=training)
-    if training:
-        _resample(work, head.schema, data)
-        _note_classes(work, head.schema, labels, loaded)
+        work.check_trainable()
+        work.resample()
+        work.note_classes()
     splits: dict[str, Sequence[Row]] = {
         name: work.splits[name].rows for name in SPLITS if name in work.splits
     }
-    return PreparedRows(splits, labels, work.report(head.schema, labels), work.rejected, work.notes)
+    return PreparedRows(splits, work.labels, work.report(), work.rejected, work.notes)
 
 
-def _checked(loaded: Loaded, head: Head, data: DataConfig) -> Work:
-    work = Work({}, list(loaded.rejected), dict(loaded.origins))
-    for split, rows in loaded.splits.items():
-        if split != "train" and _is_unlabelled(rows, loaded.splits.get("train"), head.schema):
-            work.notes.append(set_aside(split, loaded.origins.get(split, split), len(rows)))
-            work.rejected = [item for item in work.rejected if item.split != split]
-            continue
-        settled, done, notes = settle_answers(rows, head.schema)
-        work.notes += [f"{split}: {note}" for note in notes]
-        work.record(split, "answers", {what: count for what, count in done.items() if count})
-        work.splits[split], rejected = check_rows(settled, split, head)
-        work.rejected += rejected
-        unread = [item for item in loaded.rejected if item.split == split]
-        work.read[split] = len(rows) + len(unread)
-        check_share(
-            [*unread, *rejected],
-            work.read[split],
-            data.max_invalid,
-            loaded.origins.get(split, split),
-        )
-        _note_empty_answers(work, rows, split, head.schema)
-    return work
+@dataclass(slots=True)
+class _Preparation:
+    """The splits between two steps, and what is reported of the steps so far."""
 
+    loaded: Loaded
+    head: Head
+    data: DataConfig
+    labels: tuple[str, ...] = ()
+    splits: dict[str, Rows] = field(default_factory=dict)
+    rejected: list[Rejected] = field(default_factory=list)
+    origins: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    read: dict[str, int] = field(default_factory=dict)
+    done: dict[str, Report] = field(default_factory=dict)
+    """By split: what the report says of each step."""
+    limited: set[str] = field(default_factory=set)
+    """Splits that a limit made smaller."""
 
-def _note_empty_answers(work: Work, rows: Rows, split: str, schema: RowSchema) -> None:
-    names = [column.name for column in schema.columns if column.type == "answers"]
-    blank = sum(
-        1 for row in rows.rows for name in names if row.get(name) is None or row.get(name) == ""
-    )
-    if blank:
-        work.notes.append(
-            f"{split}: {blank} rows have an empty `{names[0]}` cell: taken as questions without an "
-            "answer"
-        )
+    @property
+    def schema(self) -> RowSchema:
+        return self.head.schema
 
+    def origin(self, split: str) -> str:
+        return self.origins.get(split, split)
 
-def _clean(work: Work, head: Head, data: DataConfig) -> None:
-    cleaner = Cleaner(data.clean, data.stop_words)
-    if not cleaner:
-        return
-    total: Counter[str] = Counter()
-    size = sum(map(len, work.splits.values()))
-    for split, rows in work.splits.items():
-        kept, rejected, counts = clean_split(rows, split, head, cleaner)
-        check_share(rejected, len(rows), data.max_invalid, work.origins.get(split, split))
-        work.splits[split] = kept
-        work.rejected += rejected
-        work.record(split, "cleaned", counts)
-        total.update(counts)
-    words = f" ({total['words_left_out']} words left out)" if total["words_left_out"] else ""
-    done = [
-        f"{name.replace('_', ' ')} in {total[name]}{words if name == STOP_WORDS else ''}"
-        for name in cleaner.names
-    ]
-    work.notes.append(f"cleaned, of {size} rows: {', '.join(done)}")
-    if data.stop_words is not None and not total[STOP_WORDS]:
-        work.notes.append(
-            f"`data.stop_words={data.stop_words}`: none was found; words are told apart by white "
-            "space and punctuation"
-        )
-    if total[LEFT_ALONE]:
-        work.notes.append(
-            f"cleaned: {total[LEFT_ALONE]} contexts are left as they are, for cleaning would "
-            "damage their answers"
-        )
+    def record(self, split: str, step: str, what: object) -> None:
+        """Report what a step did to a split, if it did anything."""
+        if what:
+            self.done.setdefault(split, {})[step] = what
 
+    def check_share(
+        self, split: str, rejected: list[Rejected], read: int, detail: str = ""
+    ) -> None:
+        """Raise `RejectedRowsError` if too many of the `read` rows of a split were rejected."""
+        check_share(rejected, read, self.data.max_invalid, self.origin(split), detail)
 
-def _label(
-    work: Work, schema: RowSchema, data: DataConfig, known: Sequence[str] | None, loaded: Loaded
-) -> tuple[str, ...]:
-    """Put class ids into the rows; reject rows of classes that the training rows do not have."""
-    column = schema.classes
-    if column is None:
-        return ()
-    if known is None:
-        rows = work.splits["train"]
-        labels, notes = class_names(
-            rows.rows, column, f"`{work.origins.get('train', 'train')}`", loaded.classes
-        )
-        work.notes += notes
-        present = {
-            labels[number]
-            for number in counted(
-                [with_ids(row, column, ClassIds(labels)) for row in rows.rows], column
+    def check(self) -> None:
+        """Check the rows of each split, and drop held-out splits without labels."""
+        self.origins = dict(self.loaded.origins)
+        self.rejected = list(self.loaded.rejected)
+        for split, rows in self.loaded.splits.items():
+            unread = [item for item in self.loaded.rejected if item.split == split]
+            if split != "train" and self._is_unlabelled(rows):
+                self.notes.append(set_aside(split, self.origin(split), len(rows)))
+                self.rejected = [item for item in self.rejected if item.split != split]
+                continue
+            settled, done, notes = settle_answers(rows, self.schema)
+            self.notes += [f"{split}: {note}" for note in notes]
+            self.record(split, "answers", {what: count for what, count in done.items() if count})
+            self.splits[split], rejected = check_rows(settled, split, self.head)
+            self.read[split] = len(rows) + len(unread)
+            self.rejected += rejected
+            self.check_share(split, [*unread, *rejected], self.read[split])
+
+    def _is_unlabelled(self, rows: Rows) -> bool:
+        """Whether no row has its target: all are blank, or -1 if -1 is no class of the training
+        rows.
+        """
+        columns = [column for column in self.schema.columns if column.target and column.required]
+        if not rows.rows or not columns:
+            return False
+        names = [column.name for column in columns]
+        if all(blank_as_none(row.get(name)) is None for row in rows.rows for name in names):
+            return True
+        if all(column.type == "answers" for column in columns):
+            return all(unanswered(row, name) for row in rows.rows for name in names)
+        classes = self.schema.classes
+        if classes is None or not classes.required:
+            return False
+        if any(not _is_minus_one(row.get(classes.name)) for row in rows.rows):
+            return False
+        train = self.loaded.splits.get("train", Rows())
+        return not any(_is_minus_one(row.get(classes.name)) for row in train.rows)
+
+    def number_classes(self, known: Sequence[str] | None) -> None:
+        """Put class ids into the rows; reject rows of classes that are not `known`, or if None
+        not those of training rows.
+        """
+        column = self.schema.classes
+        if column is None:
+            return
+        if known is None:
+            cause, whose = "label not in train", "classes of train"
+            train = self.splits["train"].rows
+            self.labels, notes = class_names(
+                train, column, f"`{self.origin('train')}`", self.loaded.classes
             )
+            self.notes += notes
+            ids = ClassIds(self.labels)
+            present = set(count_classes([with_ids(row, column, ids) for row in train], column))
+        else:
+            cause, whose = "label not known to the model", "classes of the model"
+            self.labels = tuple(known)
+            ids = ClassIds(self.labels)
+            present = set(range(len(self.labels)))
+        # A mapping that came with the data may name classes that no training row has.
+        usable = ClassIds([name if n in present else "" for n, name in enumerate(self.labels)])
+        names = [name for n, name in enumerate(self.labels) if n in present]
+        for split, rows in self.splits.items():
+            unknown = unknown_classes(rows, column, usable)
+            if unknown:
+                note = unknown_classes_note(rows, unknown, column, usable, names)
+                new = [Rejected(rows.places[n], split, cause, rows.rows[n]) for n in unknown]
+                self.check_share(split, new, len(rows), f"{whose}: {note}")
+                self.rejected += new
+                self.notes.append(
+                    f"{split}: {len(unknown)} rows: {cause}. {whose.capitalize()}: {note}"
+                )
+            left_out = set(unknown)
+            numbered = rows.take(n for n in range(len(rows)) if n not in left_out)
+            numbered.rows = [with_ids(row, column, ids) for row in numbered.rows]
+            self.splits[split] = numbered
+
+    def limit(self, split: str, limit: int | None) -> None:
+        """Take a sample of a split that has more rows than `limit`."""
+        rows = self.splits.get(split)
+        if rows is None or limit is None or limit >= len(rows):
+            return
+        self.splits[split] = rows.take(sample(len(rows), limit, self.data.seed, self.data.sample))
+        self.limited.add(split)
+        self.notes.append(f"{split}: {limit} of {len(rows)} usable rows ({self.data.sample})")
+
+    def split(self, cv: CvConfig | None) -> None:
+        """Take the splits that are missing from the training rows; validation is never taken from
+        test.
+
+        With `cv.folds` validation is fold `cv.fold` of what is left for training (the first if
+        `cv.fold` is not set).
+        """
+        data, origin = self.data, self.origin("train")
+        folds = cv.folds if cv else None
+        if folds and "validation" in self.splits:
+            self.notes.append(
+                f"validation: the {len(self.splits.pop('validation'))} rows given are not used: "
+                "`cv.folds` validates on parts of the training rows instead"
+            )
+        wanted = {"validation": 0.0 if folds else data.validation_size, "test": data.test_size}
+        shares = {
+            name: share for name, share in wanted.items() if share > 0 and name not in self.splits
         }
-    else:
-        labels, present = tuple(known), set(known)
-    ids = ClassIds(labels)
-    usable = (
-        ClassIds([name if name in present else "" for name in labels])
-        if len(present) < len(labels)
-        else ids
-    )
-    cause, whose = (
-        ("label not in train", "classes of train")
-        if known is None
-        else ("label not known to the model", "classes of the model")
-    )
-    for split, rows in work.splits.items():
-        strange = strangers(rows, column, usable)
-        if strange:
-            detail = both_sets(
-                rows, strange, column, usable, [name for name in labels if name in present], whose
+        if shares:
+            made, how = split_rows(
+                self.splits["train"], self.schema, shares, data.seed, self.labels
             )
-            new = [
-                Rejected(rows.places[index], split, cause, rows.rows[index]) for index in strange
-            ]
-            check_share(new, len(rows), data.max_invalid, work.origins.get(split, split), detail)
-            work.rejected += new
-            work.notes.append(
-                f"{split}: {len(strange)} rows: {cause}. {detail[0].upper()}{detail[1:]}"
+            self.splits |= made
+            for name, share in shares.items():
+                self.origins[name] = f"{origin} ({share:.0%} of the training rows)"
+                self.notes.append(
+                    f"{name}: {len(made[name])} rows taken from {origin}, {how}, seed {data.seed}"
+                )
+        if cv and folds:
+            fold = cv.fold or 0
+            self.splits["train"], held_out, how = fold_rows(
+                self.splits["train"], self.schema, folds, fold, data.seed, self.labels
             )
-        left_out = set(strange)
-        kept = rows.take([index for index in range(len(rows)) if index not in left_out])
-        kept.rows = [with_ids(row, column, ids) for row in kept.rows]
-        work.splits[split] = kept
-    return labels
+            self.splits["validation"] = held_out
+            self.origins["validation"] = f"{origin} (fold {fold} of {folds})"
+            self.notes.append(
+                f"validation: {len(held_out)} rows, fold {fold} of {folds} of {origin}, {how}, "
+                f"seed {data.seed}"
+            )
 
+    def clean(self) -> None:
+        """Clean the texts of all splits."""
+        cleaner = Cleaner(self.data.clean, self.data.stop_words)
+        if not cleaner:
+            return
+        total: Counter[str] = Counter()
+        size = sum(map(len, self.splits.values()))
+        for split, rows in self.splits.items():
+            self.splits[split], rejected, counts = clean_split(rows, split, self.head, cleaner)
+            self.check_share(split, rejected, len(rows))
+            self.rejected += rejected
+            self.record(split, "cleaned", counts)
+            total.update(counts)
+        words = f" ({total[WORDS]} words left out)" if total[WORDS] else ""
+        done = [
+            f"{name.replace('_', ' ')} in {total[name]}{words if name == STOP_WORDS else ''}"
+            for name in cleaner.names
+        ]
+        self.notes.append(f"cleaned, of {size} rows: {', '.join(done)}")
+        if self.data.stop_words is not None and not total[STOP_WORDS]:
+            self.notes.append(
+                f"`data.stop_words={self.data.stop_words}`: no stop word was found; white space "
+                "and punctuation separate words"
+            )
+        if total[LEFT_ALONE]:
+            self.notes.append(
+                f"cleaned: {total[LEFT_ALONE]} contexts stay as they are, because cleaning would "
+                "damage their answers"
+            )
 
-def _note_classes(work: Work, schema: RowSchema, labels: Sequence[str], loaded: Loaded) -> None:
-    """Note the classes in id order with their numbers of training rows, and what is strange about
-    them.
-    """
-    if schema.classes is None:
-        return
-    found = counted(work.splits["train"].rows, schema.classes)
-    counts = {name: found.get(number, 0) for number, name in enumerate(labels)}
-    order = (
-        f"in the order of {loaded.classes_from}"
-        if loaded.classes and len(loaded.classes) == len(labels)
-        else "sorted by name"
-    )
-    work.notes.append(
-        f"{len(counts)} classes of `{schema.label}`, {order}, with their training rows: "
-        f"{listed(counts)}"
-    )
-    work.notes += class_notes(counts, schema.classes.name)
+    def count_duplicates(self) -> None:
+        """Report rows that repeat others, and passages that training and held-out rows share."""
+        found = count_duplicates(self.splits, self.schema)
+        for split, counts in found.items():
+            self.record(split, "duplicates", counts)
+        self.notes += duplicate_notes(found, self.splits, self.schema)
+        for split, (count, where) in shared_passages(self.splits, self.schema).items():
+            self.record(split, "passages_in_train", count)
+            self.notes.append(
+                f"{split}: {count} of {len(self.splits[split])} rows ask about a passage that "
+                f"train has too, first {where}: its scores are too high. Keep each `context` in "
+                f"one file, or let the split be made from train (`dataset.{split}=none`)"
+            )
 
+    def remove_duplicates(self) -> None:
+        """Remove training rows that repeat others, if the schema has texts to compare."""
+        if not compared(self.schema):
+            return
+        size = len(self.splits["train"])
+        self.splits["train"] = without_duplicates(self.splits, self.schema)
+        removed = size - len(self.splits["train"])
+        self.record("train", "removed", removed)
+        self.notes.append(f"train: {removed} of {size} rows removed as duplicates")
 
-def _is_unlabelled(rows: Rows, train: Rows | None, schema: RowSchema) -> bool:
-    """Whether no row has its target: all are blank, or -1 where -1 is no class of the training
-    rows.
-    """
-    columns = [column for column in schema.columns if column.target and column.required]
-    if not rows.rows or not columns:
-        return False
-    names = [column.name for column in columns]
-    if all(blank_as_none(row.get(name)) is None for row in rows.rows for name in names):
-        return True
-    if all(column.type == "answers" for column in columns):
-        return all(unanswered(row, name) for row in rows.rows for name in names)
-    classes = schema.classes
-    if classes is None or not classes.required:
-        return False
-    if any(not _is_minus_one(row.get(classes.name)) for row in rows.rows):
-        return False
-    return train is None or not any(_is_minus_one(row.get(classes.name)) for row in train.rows)
+    def check_not_empty(self) -> None:
+        """Raise `DataError` if a split has no rows left."""
+        for split, rows in self.splits.items():
+            if not rows.rows:
+                raise DataError(
+                    f"`{self.origin(split)}`: no usable rows are left for {split}"
+                    f"{self._removed(split)}"
+                )
+
+    def check_trainable(self) -> None:
+        """Raise `DataError` if there is nothing to learn; note classes without training rows."""
+        train, classes = self.splits["train"], self.schema.classes
+        limited = "train" in self.limited
+        raise_limit = ": raise `data.limit`, or set `data.sample=random`"
+        name = lacks_answers(train, self.schema)
+        if name:
+            advice = raise_limit if limited else ": add questions that have answers"
+            raise DataError(
+                f"no training row that is left has an answer in `{name}`{advice}"
+                f"{self._removed('train')}"
+            )
+        if classes is None:
+            return
+        present = set(count_classes(train.rows, classes))
+        if len(present) == 1 and classes.required:
+            advice = raise_limit if limited else ", so there is nothing to learn"
+            whose = " that `data.limit` leaves" if limited else " that are left"
+            raise DataError(
+                f"all training rows{whose} have the same class{advice}{self._removed('train')}"
+            )
+        absent = [f"`{name}`" for n, name in enumerate(self.labels) if n not in present]
+        if absent:
+            whose = " that `data.limit` leaves" if limited else ""
+            self.notes.append(f"train: no row{whose} has the class {', '.join(absent)}")
+
+    def _removed(self, split: str) -> str:
+        if split != "train" or "removed" not in self.done.get(split, {}):
+            return ""
+        return (
+            "; `data.duplicates=remove` removed rows that repeat another training or held-out row"
+        )
+
+    def resample(self) -> None:
+        """Draw a bootstrap sample of the training rows, and add changed copies to them."""
+        data, rows = self.data, self.splits["train"]
+        if data.bootstrap is not None:
+            rows, distinct = bootstrap(rows, data.bootstrap)
+            self.record("train", "bootstrap", {"seed": data.bootstrap, "distinct": distinct})
+            self.notes.append(
+                f"train: a bootstrap sample, {distinct} of {len(rows)} rows in it (seed "
+                f"{data.bootstrap})"
+            )
+        if data.augment.wanted:
+            rows, counts = Augmenter(data.augment, self.schema, data.seed).extended(rows)
+            self.record("train", "augmented", counts)
+            alone = ""
+            if counts["left_alone"]:
+                alone = (
+                    f"; {counts['left_alone']} rows have none, because nothing in them can change"
+                )
+            self.notes.append(f"train: {counts['copies']} changed copies added{alone}")
+        self.splits["train"] = rows
+
+    def note_classes(self) -> None:
+        """Note the classes in id order, their numbers of training rows, and odd names."""
+        if self.schema.classes is None:
+            return
+        counts = self._class_counts("train")
+        given = self.loaded.classes and len(self.loaded.classes) == len(self.labels)
+        order = f"in the order of {self.loaded.classes_from}" if given else "sorted by name"
+        self.notes.append(
+            f"{len(counts)} classes of `{self.schema.label}`, {order}, with their training rows: "
+            f"{listed(counts)}"
+        )
+        self.notes += class_notes(counts, self.schema.classes.name)
+
+    def _class_counts(self, split: str) -> dict[str, int]:
+        classes = self.schema.classes
+        found = count_classes(self.splits[split].rows, classes) if classes else Counter[int]()
+        return {name: found[number] for number, name in enumerate(self.labels)}
+
+    def report(self) -> Report:
+        """Return what became of the rows of each split, as plain data."""
+        splits: Report = {}
+        for split in SPLITS:
+            if split in self.splits:
+                causes = Counter(item.cause for item in self.rejected if item.split == split)
+                entry: Report = {
+                    "read": self.read.get(split, 0),
+                    "used": len(self.splits[split]),
+                    "rejected": dict(causes),
+                    "from": self.origins.get(split, ""),
+                    **self.done.get(split, {}),
+                }
+                if self.schema.classes:
+                    entry["labels"] = self._class_counts(split)
+                splits[split] = entry
+        return {"splits": splits}
 
 
 def _is_minus_one(value: object) -> bool:
@@ -267,59 +432,3 @@ def _is_minus_one(value: object) -> bool:
     return blank_as_none(value) is None or (
         isinstance(value, (str, int, float)) and label_name(value) == "-1"
     )
-
-
-def _limit(work: Work, split: str, limit: int | None, data: DataConfig) -> None:
-    rows = work.splits.get(split)
-    if rows is None or limit is None or limit >= len(rows):
-        return
-    work.splits[split] = rows.take(sample(len(rows), limit, data.seed, data.sample))
-    work.limited.add(split)
-    work.notes.append(f"{split}: {limit} of {len(rows)} usable rows ({data.sample})")
-
-
-def _count_duplicates(work: Work, schema: RowSchema) -> None:
-    found = duplicates.find(work.splits, schema)
-    for split, counts in found.items():
-        work.record(split, "duplicates", counts)
-    work.notes += duplicates.notes(
-        found, {split: len(rows) for split, rows in work.splits.items()}, schema
-    )
-    for split, (count, where) in shared_passages(work.splits, schema).items():
-        work.record(split, "passages_in_train", count)
-        work.notes.append(
-            f"{split}: {count} of {len(work.splits[split])} rows ask about a passage that train "
-            f"has too, first {where}: its scores are too high. Keep each `context` in one file, or "
-            f"let the split be made from train (`dataset.{split}=none`)"
-        )
-
-
-def _remove_duplicates(work: Work, schema: RowSchema, data: DataConfig) -> None:
-    if data.duplicates != "remove" or not duplicates.input_names(schema):
-        return
-    rows = work.splits["train"]
-    kept = duplicates.unique(work.splits, schema)
-    work.splits["train"] = rows.take(kept)
-    work.record("train", "removed", len(rows) - len(kept))
-    work.notes.append(f"train: {len(rows) - len(kept)} of {len(rows)} rows removed as duplicates")
-
-
-def _resample(work: Work, schema: RowSchema, data: DataConfig) -> None:
-    if data.bootstrap is not None:
-        rows, distinct = bootstrap(work.splits["train"], data.bootstrap)
-        work.splits["train"] = rows
-        work.record("train", "bootstrap", {"seed": data.bootstrap, "distinct": distinct})
-        work.notes.append(
-            f"train: a bootstrap sample, {distinct} of {len(rows)} rows in it (seed "
-            f"{data.bootstrap})"
-        )
-    if data.augment.wanted:
-        rows, counts = Augmenter(data.augment, schema, data.seed).extended(work.splits["train"])
-        work.splits["train"] = rows
-        work.record("train", "augmented", counts)
-        alone = (
-            f"; {counts['left_alone']} rows have none, for nothing in them can change"
-            if counts["left_alone"]
-            else ""
-        )
-        work.notes.append(f"train: {counts['copies']} changed copies join the rows{alone}")

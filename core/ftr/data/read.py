@@ -19,8 +19,7 @@ from ftr.config.components import (
 )
 from ftr.config.parse import validated
 from ftr.config.schema import FileOptions, HubOptions
-from ftr.data.check import clean_row
-from ftr.data.columns import has_column, map_columns, rename, set_aside
+from ftr.data.columns import check_row, has_column, map_columns, rename, set_aside
 from ftr.data.labels import label_key
 from ftr.data.layout import Source, find_files, parse, read_source, read_table
 from ftr.data.rows import (
@@ -341,7 +340,7 @@ def read_unlabelled(
             row = {**item.row, "id": item.row.get("id") or f"{PREDICT}-{number}"}
             result.rejected.append(replace(item, row=row, after=len(result)))
             continue
-        row, cause = clean_row(item[0], schema, f"{PREDICT}-{number}", labelled=False)
+        row, cause = check_row(item[0], schema, f"{PREDICT}-{number}", labelled=False)
         # A file with a row for each answer asks the same question again: every row gets its line.
         cause = (
             cause

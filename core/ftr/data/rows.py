@@ -1,9 +1,9 @@
-"""Rows with their sources, invalid rows with their causes, and the state passed between preparation
-steps.
-"""
+"""Rows with their places in the data, invalid rows with their causes, and what reading returns."""
 
+import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import tokenize
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -15,20 +15,14 @@ Row = dict[str, object]
 
 SPLITS = ("train", "validation", "test")
 PREDICT = "predict"
-"""The split of rows that are to be predicted: there a bad row gives an error record and ends
-nothing.
-"""
+"""The split of rows that are to be predicted: a bad row gives an error record, not an error."""
 HELD_OUT = SPLITS[1:]
-"""Splits that are not trained on: validation first, which sets the state that test is scored
-with.
-"""
+"""Splits that are not trained on. Validation comes first: it sets the state that test uses."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file that was read: its path as given, the sha256 of its bytes on disk, and how many they
-    are.
-    """
+    """A file that was read: its path as given, the sha256 of its bytes on disk, and its size."""
 
     path: str
     sha256: str
@@ -47,12 +41,10 @@ class Rejected:
     cause: str
     row: Mapping[str, object]
     after: int = 0
-    """How many rows of its table that are not rejected stand before it."""
+    """How many usable rows of its table come before it."""
 
     def record(self) -> dict[str, object]:
-        """Return what `invalid_rows.jsonl` says of it, as plain values that can be written as
-        UTF-8.
-        """
+        """Return its line in `invalid_rows.jsonl`, as plain values that UTF-8 can hold."""
         return {
             "place": self.place,
             "split": self.split,
@@ -62,24 +54,18 @@ class Rejected:
 
 
 def harmless(value: object) -> object:
-    """Return a value as it can be written: bytes decoded, what is not UTF-8 and halves of surrogate
-    pairs escaped.
-    """
+    """Return a value that UTF-8 can hold: bytes are decoded, invalid characters escaped."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, str):
-        return (
-            value if value.isascii() else value.encode("utf-8", "backslashreplace").decode("utf-8")
-        )
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, Mapping):
         return {str(harmless(key)): harmless(item) for key, item in value.items()}
     return [harmless(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 class RejectedRowsError(DataError):
-    """Too many rows of a file cannot be used; `rejected` are these rows, to be written to a
-    file.
-    """
+    """Too many rows of a file cannot be used; `rejected` holds them."""
 
     def __init__(self, message: str, rejected: Sequence[Rejected] = ()) -> None:
         super().__init__(message)
@@ -96,34 +82,38 @@ class Rows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def take(self, indices: list[int]) -> "Rows":
+    def placed(self) -> Iterator[tuple[Row, str]]:
+        """Yield each row with its place."""
+        return zip(self.rows, self.places, strict=True)
+
+    def add(self, row: Row, place: str) -> None:
+        """Add a row."""
+        self.rows.append(row)
+        self.places.append(place)
+
+    def take(self, indices: Iterable[int]) -> "Rows":
         """Return the rows at `indices`, in that order."""
-        return Rows(
-            [self.rows[index] for index in indices], [self.places[index] for index in indices]
-        )
+        taken = Rows()
+        for index in indices:
+            taken.add(self.rows[index], self.places[index])
+        return taken
 
 
 @dataclass(slots=True)
 class Unlabelled(Rows):
-    """Rows to predict, all of them usable, with those that were not and what was guessed."""
+    """Usable rows to predict, the rejected ones, and notes on what was guessed."""
 
     rejected: list[Rejected] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def in_order(self, items: Iterable[T]) -> Iterator[T | Rejected]:
-        """Yield `items`, one for each usable row, and the rejected rows, all in the order of the
-        input.
-        """
-        waiting = iter(self.rejected)
-        held = next(waiting, None)
+        """Yield `items`, one for each usable row, and the rejected rows, in the order of input."""
+        waiting = self.rejected[::-1]
         for number, item in enumerate(items):
-            while held is not None and held.after <= number:
-                yield held
-                held = next(waiting, None)
+            while waiting and waiting[-1].after <= number:
+                yield waiting.pop()
             yield item
-        while held is not None:
-            yield held
-            held = next(waiting, None)
+        yield from reversed(waiting)
 
 
 @dataclass(slots=True)
@@ -136,20 +126,18 @@ class Loaded:
     sources: list[SourceFile] = field(default_factory=list)
     origins: dict[str, str] = field(default_factory=dict)
     classes: Sequence[str] = ()
+    """The classes in the order of a mapping that came with the data; empty if there was none."""
     classes_from: str = ""
-    """The classes in the order of a mapping that came with the data, and what that is; empty where
-    none did.
-    """
     columns: dict[str, str] = field(default_factory=dict)
     """Canonical name -> name in the file, of the training rows."""
 
 
 @dataclass(slots=True)
 class Table:
-    """One file, before its columns are named canonically: `records` are as wide as `columns`.
+    """One file before its columns are named canonically: `records` are as wide as `columns`.
 
-    `header` is false when the columns are numbers because the file names none, and `guessed_header`
-    true when the first row was taken for it unasked.
+    `header` is false when the file names no columns (they are numbers then), and `guessed_header`
+    true when the first row was taken for the header without `dataset.header=true`.
     """
 
     columns: list[str]
@@ -160,7 +148,7 @@ class Table:
     rejected: list[Rejected] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     classes: dict[str, Sequence[str]] = field(default_factory=dict)
-    """Of columns that came with a mapping of class ids: the names of the classes in id order."""
+    """The class names, in id order, of columns that came with a mapping of class ids."""
     classes_from: str = "the mapping that came with the data"
 
 
@@ -172,6 +160,11 @@ def blank_as_none(value: object) -> object:
     return None if blank else value
 
 
-def has_answer(rows: Rows, name: str) -> bool:
-    """Whether some row, checked, has an answer."""
-    return any(isinstance(cell := row.get(name), Mapping) and cell.get("text") for row in rows.rows)
+def parse_text(text: str, literal: Callable[[str], object]) -> object:
+    """Return the value that JSON or `literal` reads from a text, else the text itself."""
+    for parse in (json.loads, literal):
+        try:
+            return parse(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError):
+            continue
+    return text

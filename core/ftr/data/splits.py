@@ -1,436 +1,156 @@
-"""Seeded splits and folds, stratified or grouped, without duplicates between splits."""
+"""Duplicate rows; seeded samples, splits and folds, stratified or grouped."""
 
 from __future__ import annotations
 
 import random
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from ftr.data.clean import CONTEXT
-from ftr.data.labels import counted
-from ftr.data.rows import SPLITS, Rejected, Row, Rows, has_answer
+from ftr.data.answers import answers_column, passage_column, texts_and_starts
+from ftr.data.rows import HELD_OUT, SPLITS, Row, Rows
 from ftr.errors import DataError
 from ftr.registry.schema import Column, RowSchema
 
-if TYPE_CHECKING:
-    from ftr.config.schema import CvConfig, DataConfig
-
-
 Key = tuple[str, ...]
+Groups = list[str]
+Split = dict[str, list[int]]
+
+_FEW_GROUPS = 5
+_SHARED = 0.7
 
 
-def text_key(row: Mapping[str, object], schema: RowSchema) -> Key:
-    """Return what makes two rows duplicates: their texts in NFKC, without case, with single
-    spaces.
-    """
-    return tuple(
-        _normal(row.get(column.name))
+def compared(schema: RowSchema) -> list[str]:
+    """Return the columns whose texts tell duplicates, and that every row has."""
+    return [column.name for column in _inputs(schema) if column.required]
+
+
+def _inputs(schema: RowSchema) -> list[Column]:
+    return [
+        column
         for column in schema.columns
-        if _input(column.type) and not column.target
-    )
+        if column.type in ("text", "tokens") and not column.target
+    ]
 
 
-def input_names(schema: RowSchema) -> list[str]:
-    """Return the columns that are compared and that every row has."""
-    return [column.name for column in schema.columns if _input(column.type) and column.required]
+def _keys(rows: Rows, columns: Sequence[Column]) -> list[Key]:
+    """Return the normalized texts (NFKC, case, spaces) of each row: equal for duplicates."""
+    known: dict[str, str] = {}
+
+    def normal(value: object) -> str:
+        if isinstance(value, list):
+            return "\x1f".join(map(normal, value))
+        text = "" if value is None else str(value)
+        if text not in known:
+            nfkc = text if text.isascii() else unicodedata.normalize("NFKC", text)
+            known[text] = " ".join(nfkc.casefold().split())
+        return known[text]
+
+    return [tuple(normal(row.get(column.name)) for column in columns) for row in rows.rows]
 
 
-def find(splits: Mapping[str, Rows], schema: RowSchema) -> dict[str, dict[str, int]]:
-    """Return, for each split, counts of rows by what they duplicate; a count of 0 is left out.
+def count_duplicates(splits: Mapping[str, Rows], schema: RowSchema) -> dict[str, dict[str, int]]:
+    """Return, for each split, counts of rows by what they duplicate, without counts of 0.
 
-    `repeated`: rows whose texts stand in an earlier row of the split; `contradicting`: rows whose
-    texts stand in the split with another target too; `in_train`, `in_validation`, `in_test`: rows
-    whose texts stand in that other split.
+    `repeated`: rows whose texts are in an earlier row of the split; `contradicting`: rows whose
+    texts are in the split with another target too; `in_train`, `in_validation`, `in_test`: rows
+    whose texts are in that other split.
     """
-    if not input_names(schema):
+    if not compared(schema):
         return {}
-    keys = {
-        split: [text_key(row, schema) for row in splits[split].rows]
-        for split in SPLITS
-        if split in splits
-    }
-    sets = {split: set(found) for split, found in keys.items()}
+    keys = {split: _keys(splits[split], _inputs(schema)) for split in SPLITS if split in splits}
+    distinct = {split: set(found) for split, found in keys.items()}
     report: dict[str, dict[str, int]] = {}
     for split, found in keys.items():
         counts = {
-            "repeated": len(found) - len(sets[split]),
+            "repeated": len(found) - len(distinct[split]),
             "contradicting": _contradicting(splits[split].rows, found, schema),
         }
-        counts |= {
-            f"in_{other}": sum(key in sets[other] for key in found)
-            for other in sets
-            if other != split
-        }
+        for other, others in distinct.items():
+            if other != split:
+                counts[f"in_{other}"] = sum(key in others for key in found)
         report[split] = {name: count for name, count in counts.items() if count}
     return report
 
 
-def unique(splits: Mapping[str, Rows], schema: RowSchema) -> list[int]:
-    """Return the training rows to keep: the first of each text, where it stands in no held-out
-    split.
-    """
-    heldout = {
-        text_key(row, schema)
-        for split in SPLITS
-        if split != "train" and split in splits
-        for row in splits[split].rows
-    }
-    kept: list[int] = []
-    for index, row in enumerate(splits["train"].rows):
-        key = text_key(row, schema)
-        if key not in heldout:
-            heldout.add(key)
-            kept.append(index)
-    return kept
-
-
-def notes(
-    report: Mapping[str, Mapping[str, int]], sizes: Mapping[str, int], schema: RowSchema
-) -> list[str]:
-    """Return what to tell a person of `find`'s counts."""
-    what = f"the same {' and '.join(input_names(schema))}"
-    lines: list[str] = []
-    for split, counts in report.items():
-        of = f"of {sizes[split]} rows"
-        if counts.get("repeated"):
-            several = (
-                f", {counts['contradicting']} stand there with different targets"
-                if counts.get("contradicting")
-                else ""
-            )
-            lines.append(
-                f"{split}: {counts['repeated']} {of} repeat an earlier one ({what}){several}"
-            )
-        if split != "train" and counts.get("in_train"):
-            lines.append(f"{split}: {counts['in_train']} {of} have {what} as a training row")
-    return lines
-
-
 def _contradicting(rows: Sequence[Row], keys: Sequence[Key], schema: RowSchema) -> int:
-    targets = [column.name for column in schema.columns if column.target]
-    if not targets:
-        return 0
-    found: dict[Key, set[str]] = {}
+    columns = [column for column in schema.columns if column.target]
     counts = Counter(keys)
+    targets: defaultdict[Key, set[Key]] = defaultdict(set)
     for row, key in zip(rows, keys, strict=True):
         if counts[key] > 1:
-            found.setdefault(key, set()).add("\n".join(_target(row.get(name)) for name in targets))
-    return sum(counts[key] for key, several in found.items() if len(several) > 1)
+            targets[key].add(tuple(_target(row, column) for column in columns))
+    return sum(counts[key] for key, several in targets.items() if len(several) > 1)
 
 
-def _target(value: object) -> str:
+def _target(row: Row, column: Column) -> str:
     """Return a target for comparison: of answers their texts, whatever their order and place."""
-    return (
-        str(sorted(map(str, value["text"])))
-        if isinstance(value, Mapping) and isinstance(value.get("text"), list)
-        else str(value)
-    )
+    cell = row.get(column.name)
+    if column.type == "answers":
+        return str(sorted(text for text, _ in texts_and_starts(cell)))
+    return str(cell)
 
 
-def _input(kind: str) -> bool:
-    return kind in ("text", "tokens")
+def duplicate_notes(
+    report: Mapping[str, Mapping[str, int]], splits: Mapping[str, Rows], schema: RowSchema
+) -> list[str]:
+    """Return the counts of `count_duplicates` as notes."""
+    what = f"the same {' and '.join(compared(schema))}"
+    notes: list[str] = []
+    for split, counts in report.items():
+        of = f"of {len(splits[split])} rows"
+        if "repeated" in counts:
+            more = ""
+            if "contradicting" in counts:
+                more = f", {counts['contradicting']} contradict each other (different targets)"
+            notes.append(f"{split}: {counts['repeated']} {of} repeat an earlier one ({what}){more}")
+        if "in_train" in counts:
+            notes.append(f"{split}: {counts['in_train']} {of} have {what} as a training row")
+    return notes
 
 
-def _normal(value: object) -> str:
-    if isinstance(value, list):
-        return "\x1f".join(map(_normal, value))
-    text = "" if value is None else str(value)
-    return " ".join(
-        (text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold().split()
-    )
+def without_duplicates(splits: Mapping[str, Rows], schema: RowSchema) -> Rows:
+    """Return the training rows that repeat no earlier one and no held-out row."""
+    columns = _inputs(schema)
+    seen = {key for split in HELD_OUT for key in _keys(splits.get(split, Rows()), columns)}
+    unique = []
+    for index, key in enumerate(_keys(splits["train"], columns)):
+        if key not in seen:
+            seen.add(key)
+            unique.append(index)
+    return splits["train"].take(unique)
 
 
-Split = dict[str, list[int]]
+def shared_passages(splits: Mapping[str, Rows], schema: RowSchema) -> dict[str, tuple[int, str]]:
+    """Return, by held-out split, how many rows share the passage of their answers with a training
+    row, and the places of the first two such rows.
+    """
+    column = passage_column(schema)
+    if column is None or "train" not in splits:
+        return {}
+    passages: dict[Key, str] = {}
+    for key, place in zip(_keys(splits["train"], [column]), splits["train"].places, strict=True):
+        passages.setdefault(key, place)
+    found: dict[str, tuple[int, str]] = {}
+    for split in HELD_OUT:
+        rows = splits.get(split, Rows())
+        shared = [
+            f"`{place}`, in train `{passages[key]}`"
+            for key, place in zip(_keys(rows, [column]), rows.places, strict=True)
+            if key in passages
+        ]
+        if shared:
+            found[split] = len(shared), shared[0]
+    return found
 
 
 def sample(count: int, limit: int | None, seed: int, how: str) -> list[int]:
-    """Return up to `limit` of the indices below `count`, in order: a seeded sample (`random`) or
-    the first ones (`first`).
-    """
+    """Return the first `limit` indices below `count`, or a seeded `random` sample in order."""
     if limit is None or limit >= count:
         return list(range(count))
-    return (
-        list(range(limit))
-        if how == "first"
-        else sorted(random.Random(seed).sample(range(count), limit))
-    )
-
-
-def stratified(classes: Sequence[Hashable], shares: Mapping[str, float], seed: int) -> Split:
-    """Divide rows so that each split has every class in the same share; `train` gets the rest.
-
-    Raises `DataError` for a class with too few rows to be in every split.
-    """
-    by_class: dict[Hashable, list[int]] = {}
-    for index, value in enumerate(classes):
-        by_class.setdefault(value, []).append(index)
-    split: Split = {name: [] for name in ("train", *shares)}
-    generator = random.Random(seed)
-    for value in sorted(by_class, key=str):
-        indices = by_class[value]
-        if len(indices) <= len(shares):
-            raise DataError(_too_rare(value, len(indices), len(shares) + 1, classes))
-        generator.shuffle(indices)
-        size = len(indices)
-        for name, share in shares.items():
-            count = min(max(1, round(share * size)), len(indices) - 1)
-            split[name] += indices[:count]
-            indices = indices[count:]
-        split["train"] += indices
-    return _sorted(split)
-
-
-def grouped(
-    groups: Sequence[Hashable], shares: Mapping[str, float], seed: int, by: str = "group"
-) -> Split:
-    """Divide rows so that no group is in two splits; shares are met as nearly as the sizes of the
-    groups allow.
-
-    Raises `DataError` when there are fewer groups than splits; it calls them `by`.
-    """
-    sizes = Counter(groups)
-    order = sorted(sizes, key=str)
-    if len(order) <= len(shares):
-        raise DataError(
-            f"the {len(groups)} training rows have {len(order)} different `{by}`, too few to "
-            f"divide over {len(shares) + 1} splits: rows of one `{by}` stay together. Set "
-            f"{' and '.join(f'`data.{name}_size=0`' for name in shares)}, give the splits as "
-            "files, or raise `data.limit` if it is set"
-        )
-    random.Random(seed).shuffle(order)
-    owner: dict[Hashable, str] = {}
-    for left, (name, share) in enumerate(shares.items(), start=1):
-        chosen = _nearest(
-            [group for group in order if group not in owner],
-            sizes,
-            share * len(groups),
-            keep=len(shares) - left + 1,
-        )
-        owner.update(dict.fromkeys(chosen, name))
-    split: Split = {name: [] for name in ("train", *shares)}
-    for index, group in enumerate(groups):
-        split[owner.get(group, "train")].append(index)
-    return split
-
-
-def _nearest(
-    order: Sequence[Hashable], sizes: Mapping[Hashable, int], target: float, keep: int
-) -> list[Hashable]:
-    chosen: list[Hashable] = []
-    total = 0
-    for group in order[: len(order) - keep]:
-        if abs(total + sizes[group] - target) < abs(total - target):
-            chosen.append(group)
-            total += sizes[group]
-    return chosen or [min(order[: len(order) - keep], key=lambda group: sizes[group])]
-
-
-def _sorted(split: Split) -> Split:
-    return {name: sorted(indices) for name, indices in split.items()}
-
-
-def _too_rare(value: Hashable, count: int, splits: int, classes: Sequence[Hashable]) -> str:
-    if len(set(classes)) == 1:
-        return (
-            f"{count} rows cannot be divided over {splits} splits; give more rows, or set "
-            "`data.test_size=0` or `data.validation_size=0`"
-        )
-    return (
-        f"the class `{value}` has {count} of {len(classes)} rows: too few to be in each of "
-        f"{splits} splits. Add rows of it, take it out, raise `data.limit`, or give the splits as "
-        "files"
-    )
-
-
-def folds(
-    classes: Sequence[Hashable], groups: Sequence[Hashable] | None, count: int, seed: int
-) -> list[list[int]]:
-    """Divide rows into `count` folds and return the indices of each, in order; every row is in
-    exactly one of them.
-
-    With `groups`, one value a row, rows of one group stay together and the folds are as even as the
-    groups' sizes allow: the largest group left goes to the smallest fold. Otherwise each class of
-    `classes`, one value a row (all alike where there are none), is dealt out evenly: its rows in
-    two folds differ by one at most, and so do the sizes of the folds.
-
-    Raises `DataError` naming `cv.folds` for fewer groups, or fewer rows of a class, than folds.
-    """
-    return (
-        _grouped(groups, count, seed) if groups is not None else _stratified(classes, count, seed)
-    )
-
-
-def fold(
-    classes: Sequence[Hashable],
-    groups: Sequence[Hashable] | None,
-    count: int,
-    number: int,
-    seed: int,
-) -> tuple[list[int], list[int]]:
-    """Return the indices of the rows to train on and of those to validate on, which are fold
-    `number`, counted from 0, of `folds`.
-    """
-    held_out = folds(classes, groups, count, seed)[number]
-    apart = set(held_out)
-    return [index for index in range(len(classes)) if index not in apart], held_out
-
-
-def _stratified(classes: Sequence[Hashable], count: int, seed: int) -> list[list[int]]:
-    by_class: dict[Hashable, list[int]] = {}
-    for index, value in enumerate(classes):
-        by_class.setdefault(value, []).append(index)
-    rarest = min(by_class, key=lambda value: (len(by_class[value]), str(value)))
-    if len(by_class[rarest]) < count:
-        rows = len(by_class[rarest])
-        whose = (
-            f"the class `{rarest}` has {rows} training rows"
-            if len(by_class) > 1
-            else f"there are {rows} training rows"
-        )
-        raise DataError(
-            f"`cv.folds` is {count}, but {whose}: lower `cv.folds`, give more rows, or raise "
-            "`data.limit`"
-        )
-    generator = random.Random(seed)
-    parts: list[list[int]] = [[] for _ in range(count)]
-    dealt = 0
-    for value in sorted(by_class, key=str):
-        indices = by_class[value]
-        generator.shuffle(indices)
-        for index in indices:
-            # Where one class ended the next goes on, or the first folds would get the odd rows of
-            # all of them.
-            parts[dealt % count].append(index)
-            dealt += 1
-    return [sorted(part) for part in parts]
-
-
-def _grouped(groups: Sequence[Hashable], count: int, seed: int) -> list[list[int]]:
-    sizes = Counter(groups)
-    if len(sizes) < count:
-        raise DataError(
-            f"`cv.folds` is {count}, but the training rows are of {len(sizes)} groups, each of "
-            "which stays together: lower `cv.folds`, give more rows, or raise `data.limit`"
-        )
-    order = sorted(sizes, key=str)
-    random.Random(seed).shuffle(order)
-    order.sort(key=lambda group: -sizes[group])
-    loads = [0] * count
-    owner: dict[Hashable, int] = {}
-    for group in order:
-        owner[group] = loads.index(min(loads))
-        loads[owner[group]] += sizes[group]
-    parts: list[list[int]] = [[] for _ in range(count)]
-    for index, group in enumerate(groups):
-        parts[owner[group]].append(index)
-    return parts
-
-
-Report = dict[str, object]
-
-
-@dataclass(slots=True)
-class Work:
-    """Splits on their way; `done` has, by split, what the record says of each step besides rows
-    read, used and rejected.
-    """
-
-    splits: dict[str, Rows]
-    rejected: list[Rejected]
-    origins: dict[str, str]
-    notes: list[str] = field(default_factory=list)
-    read: dict[str, int] = field(default_factory=dict)
-    done: dict[str, Report] = field(default_factory=dict)
-    limited: set[str] = field(default_factory=set)
-    """Splits of which a limit left rows out."""
-
-    def record(self, split: str, step: str, what: object) -> None:
-        """Keep what a step did to a split, if it did anything."""
-        if what:
-            self.done.setdefault(split, {})[step] = what
-
-    def check_used(self, schema: RowSchema, labels: Sequence[str], *, training: bool) -> None:
-        """Raise `DataError` where a split has no rows left, or the training rows are of one class;
-        note classes that are gone.
-        """
-        for split, rows in self.splits.items():
-            if not rows.rows:
-                raise DataError(
-                    f"`{self.origins.get(split, split)}`: no usable rows are left for "
-                    f"{split}{self._why(split)}"
-                )
-        name = next(
-            (
-                column.name
-                for column in schema.columns
-                if column.type == "answers" and column.target and column.required
-            ),
-            None,
-        )
-        if training and name and not has_answer(self.splits["train"], name):
-            advice = (
-                ": raise `data.limit`, or set `data.sample=random`"
-                if "train" in self.limited
-                else ": add questions that have answers"
-            )
-            raise DataError(
-                "no training row that is left has an answer in "
-                f"`{name}`{advice}{self._why('train')}"
-            )
-        if training and schema.classes:
-            present = set(counted(self.splits["train"].rows, schema.classes))
-            absent = [name for number, name in enumerate(labels) if number not in present]
-            limited = "train" in self.limited
-            if len(present) == 1 and schema.classes.required:
-                advice = (
-                    ": raise `data.limit`, or set `data.sample=random`"
-                    if limited
-                    else ", so there is nothing to learn"
-                )
-                whose = " that `data.limit` leaves" if limited else " that are left"
-                raise DataError(
-                    f"all training rows{whose} have the same class{advice}{self._why('train')}"
-                )
-            if absent:
-                names = ", ".join(f"`{name}`" for name in absent)
-                self.notes.append(
-                    f"train: no row{' that `data.limit` leaves' if limited else ''} has the class "
-                    f"{names}"
-                )
-
-    def _why(self, split: str) -> str:
-        removed = split == "train" and "removed" in self.done.get(split, {})
-        return (
-            "; `data.duplicates=remove` took those away that stand there twice, or in a held-out "
-            "split too"
-            if removed
-            else ""
-        )
-
-    def report(self, schema: RowSchema, labels: Sequence[str]) -> Report:
-        """Return what became of the rows of each split, as plain data."""
-        splits: Report = {}
-        for split in SPLITS:
-            if split in self.splits:
-                rows = self.splits[split].rows
-                causes = Counter(item.cause for item in self.rejected if item.split == split)
-                entry: Report = {
-                    "read": self.read.get(split, 0),
-                    "used": len(rows),
-                    "rejected": dict(causes),
-                    "from": self.origins.get(split, ""),
-                    **self.done.get(split, {}),
-                }
-                if schema.classes:
-                    counts = counted(rows, schema.classes)
-                    entry["labels"] = {
-                        name: counts.get(number, 0) for number, name in enumerate(labels)
-                    }
-                splits[split] = entry
-        return {"splits": splits}
+    if how == "first":
+        return list(range(limit))
+    return sorted(random.Random(seed).sample(range(count), limit))
 
 
 def bootstrap(rows: Rows, seed: int) -> tuple[Rows, int]:
@@ -441,9 +161,9 @@ def bootstrap(rows: Rows, seed: int) -> tuple[Rows, int]:
     """
     rng = random.Random(seed)
     drawn = sorted(rng.randrange(len(rows)) for _ in range(len(rows)))
-    sample = rows.take(drawn)
     taken = {row["id"] for row in rows.rows}
     times: Counter[int] = Counter()
+    sample = rows.take(drawn)
     for position, index in enumerate(drawn):
         times[index] += 1
         if times[index] > 1:
@@ -455,77 +175,34 @@ def bootstrap(rows: Rows, seed: int) -> tuple[Rows, int]:
     return sample, len(times)
 
 
-_FEW_GROUPS = 5
-_SHARED = 0.7
+def split_rows(
+    rows: Rows, schema: RowSchema, shares: Mapping[str, float], seed: int, labels: Sequence[str]
+) -> tuple[dict[str, Rows], str]:
+    """Divide training rows into `train` and the splits of `shares`, and return how it was done.
 
-
-def make_splits(
-    work: Work, schema: RowSchema, data: DataConfig, cv: CvConfig | None, labels: Sequence[str]
-) -> None:
-    """Take the splits that are missing from the training rows; validation is never taken from test.
-
-    With `cv.folds` validation is fold `cv.fold` of what is left for training (the first, where
-    `cv.fold` is not set).
+    Raises `DataError` when there are too few rows.
     """
-    folds = cv.folds if cv is not None else None
-    if folds is not None and "validation" in work.splits:
-        given = work.splits.pop("validation")
-        work.notes.append(
-            f"validation: the {len(given)} rows given are not used: `cv.folds` validates on parts "
-            "of the training rows in their place"
-        )
-    wanted = {
-        "validation": data.validation_size if folds is None else 0.0,
-        "test": data.test_size,
-    }
-    shares = {
-        name: share for name, share in wanted.items() if share > 0 and name not in work.splits
-    }
-    if shares:
-        _take(work, schema, data, shares, labels)
-    if folds is not None and cv is not None:
-        _take_fold(work, schema, data, folds, cv.fold or 0, labels)
-
-
-def _take(
-    work: Work, schema: RowSchema, data: DataConfig, shares: dict[str, float], labels: Sequence[str]
-) -> None:
     if sum(shares.values()) >= 1:
         raise DataError(
             "`data.validation_size` and `data.test_size` leave no rows to train on: their sum "
             "must be below 1"
         )
-    rows = work.splits["train"]
     groups, by = groups_of(rows, schema)
     split = (
-        grouped(groups, shares, data.seed, by)
+        _grouped(groups, shares, seed, by)
         if groups is not None
-        else stratified(classes_of(rows, schema, labels), shares, data.seed)
+        else _stratified(classes_of(rows, schema, labels), shares, seed)
     )
-    for name, indices in split.items():
-        work.splits[name] = rows.take(indices)
-    for name, share in shares.items():
-        origin = work.origins.get("train", "train")
-        work.origins[name] = f"{origin} ({share:.0%} of the training rows)"
-        work.notes.append(
-            f"{name}: {len(work.splits[name])} rows taken from {origin}, {_how(by, schema)}, seed "
-            f"{data.seed}"
-        )
+    return {name: rows.take(indices) for name, indices in split.items()}, _how(by, schema)
 
 
-def _take_fold(
-    work: Work, schema: RowSchema, data: DataConfig, count: int, number: int, labels: Sequence[str]
-) -> None:
-    rows = work.splits["train"]
+def fold_rows(
+    rows: Rows, schema: RowSchema, count: int, number: int, seed: int, labels: Sequence[str]
+) -> tuple[Rows, Rows, str]:
+    """Return the rows to train on, those of fold `number` of `count`, and how they were divided."""
     groups, by = groups_of(rows, schema)
-    training, held_out = fold(classes_of(rows, schema, labels), groups, count, number, data.seed)
-    work.splits["train"], work.splits["validation"] = rows.take(training), rows.take(held_out)
-    origin = work.origins.get("train", "train")
-    work.origins["validation"] = f"{origin} (fold {number} of {count})"
-    work.notes.append(
-        f"validation: {len(held_out)} rows, fold {number} of {count} of {origin}, "
-        f"{_how(by, schema)}, seed {data.seed}"
-    )
+    training, held_out = fold(classes_of(rows, schema, labels), groups, count, number, seed)
+    return rows.take(training), rows.take(held_out), _how(by, schema)
 
 
 def _how(by: str, schema: RowSchema) -> str:
@@ -534,10 +211,142 @@ def _how(by: str, schema: RowSchema) -> str:
     return f"with the class shares of `{schema.stratify}`" if schema.stratify else "at random"
 
 
-def classes_of(rows: Rows, schema: RowSchema, labels: Sequence[str]) -> list[str]:
-    """Return the value of each row whose shares a split keeps; all alike where the schema names
-    none.
+def _by_class(classes: Sequence[Hashable]) -> dict[Hashable, list[int]]:
+    indices: defaultdict[Hashable, list[int]] = defaultdict(list)
+    for index, value in enumerate(classes):
+        indices[value].append(index)
+    return {value: indices[value] for value in sorted(indices, key=str)}
+
+
+def _stratified(classes: Sequence[Hashable], shares: Mapping[str, float], seed: int) -> Split:
+    """Divide rows so that each split has the same share of every class; `train` gets the rest."""
+    by_class = _by_class(classes)
+    splits = len(shares) + 1
+    split: Split = {name: [] for name in ("train", *shares)}
+    generator = random.Random(seed)
+    for value, indices in by_class.items():
+        size = len(indices)
+        if size < splits:
+            if len(by_class) == 1:
+                raise DataError(
+                    f"{size} rows cannot be divided over {splits} splits; give more rows, or set "
+                    "`data.test_size=0` or `data.validation_size=0`"
+                )
+            raise DataError(
+                f"the class `{value}` has {size} of {len(classes)} rows: too few to be in each of "
+                f"{splits} splits. Add rows of it, remove it, raise `data.limit`, or give the "
+                "splits as files"
+            )
+        generator.shuffle(indices)
+        at = 0
+        for name, share in shares.items():
+            count = min(max(1, round(share * size)), size - at - 1)
+            split[name] += indices[at : at + count]
+            at += count
+        split["train"] += indices[at:]
+    return {name: sorted(indices) for name, indices in split.items()}
+
+
+def _grouped(groups: Groups, shares: Mapping[str, float], seed: int, by: str) -> Split:
+    """Divide rows so that no group is in two splits, as near to the shares as groups allow."""
+    sizes = Counter(groups)
+    order = sorted(sizes)
+    if len(order) <= len(shares):
+        raise DataError(
+            f"the {len(groups)} training rows have {len(order)} different `{by}`, too few to "
+            f"divide over {len(shares) + 1} splits: rows of one `{by}` stay together. Set "
+            f"{' and '.join(f'`data.{name}_size=0`' for name in shares)}, give the splits as "
+            "files, or raise `data.limit` if it is set"
+        )
+    random.Random(seed).shuffle(order)
+    owner: dict[str, str] = {}
+    for left, (name, share) in enumerate(shares.items()):
+        free = [group for group in order if group not in owner]
+        # Each split that follows, and `train`, needs a group too.
+        free = free[: len(free) - len(shares) + left]
+        chosen, total = [], 0
+        for group in free:
+            wanted = share * len(groups)
+            if abs(total + sizes[group] - wanted) < abs(total - wanted):
+                chosen.append(group)
+                total += sizes[group]
+        owner |= dict.fromkeys(chosen or [min(free, key=sizes.__getitem__)], name)
+    split: Split = {name: [] for name in ("train", *shares)}
+    for index, group in enumerate(groups):
+        split[owner.get(group, "train")].append(index)
+    return split
+
+
+def folds(
+    classes: Sequence[Hashable], groups: Groups | None, count: int, seed: int
+) -> list[list[int]]:
+    """Divide rows into `count` folds and return the indices of each, in order.
+
+    With `groups`, one value a row, rows of one group stay together and the folds are as even as the
+    groups' sizes allow: the largest group left goes to the smallest fold. Otherwise each class of
+    `classes`, one value a row (all alike if there are none), is dealt out evenly: its rows in
+    two folds differ by one at most, and so do the sizes of the folds.
+
+    Raises `DataError` naming `cv.folds` for fewer groups, or fewer rows of a class, than folds.
     """
+    if groups is not None:
+        return _grouped_folds(groups, count, seed)
+    return _stratified_folds(classes, count, seed)
+
+
+def fold(
+    classes: Sequence[Hashable], groups: Groups | None, count: int, number: int, seed: int
+) -> tuple[list[int], list[int]]:
+    """Return the indices of the rows to train on, and those of fold `number`, counted from 0."""
+    parts = folds(classes, groups, count, seed)
+    held_out = parts.pop(number)
+    return sorted(index for part in parts for index in part), held_out
+
+
+def _stratified_folds(classes: Sequence[Hashable], count: int, seed: int) -> list[list[int]]:
+    by_class = _by_class(classes)
+    rarest = min(by_class, key=lambda value: len(by_class[value]))
+    rows = len(by_class[rarest])
+    if rows < count:
+        whose = f"there are {rows} training rows"
+        if len(by_class) > 1:
+            whose = f"the class `{rarest}` has {rows} training rows"
+        raise DataError(
+            f"`cv.folds` is {count}, but {whose}: lower `cv.folds`, give more rows, or raise "
+            "`data.limit`"
+        )
+    generator = random.Random(seed)
+    dealt: list[int] = []
+    for indices in by_class.values():
+        generator.shuffle(indices)
+        dealt += indices
+    # One deal through all classes: the first folds would get the odd rows of each class otherwise.
+    return [sorted(dealt[start::count]) for start in range(count)]
+
+
+def _grouped_folds(groups: Groups, count: int, seed: int) -> list[list[int]]:
+    sizes = Counter(groups)
+    if len(sizes) < count:
+        raise DataError(
+            f"`cv.folds` is {count}, but the training rows are of {len(sizes)} groups, each of "
+            "which stays together: lower `cv.folds`, give more rows, or raise `data.limit`"
+        )
+    order = sorted(sizes)
+    random.Random(seed).shuffle(order)
+    order.sort(key=lambda group: -sizes[group])
+    loads = [0] * count
+    owner: dict[str, int] = {}
+    for group in order:
+        owner[group] = loads.index(min(loads))
+        loads[owner[group]] += sizes[group]
+    parts: list[list[int]] = [[] for _ in range(count)]
+    for index, group in enumerate(groups):
+        parts[owner[group]].append(index)
+    return parts
+
+
+def classes_of(rows: Rows, schema: RowSchema, labels: Sequence[str]) -> list[str]:
+    """Return the value of each row whose shares a split keeps; all alike if there is none."""
     if schema.stratify is None:
         return [""] * len(rows)
     if schema.stratify != schema.label or (schema.classes and schema.classes.type == "labels"):
@@ -545,61 +354,50 @@ def classes_of(rows: Rows, schema: RowSchema, labels: Sequence[str]) -> list[str
     return [labels[number] for row in rows.rows if isinstance(number := row[schema.stratify], int)]
 
 
-def groups_of(rows: Rows, schema: RowSchema) -> tuple[list[str] | None, str]:
+def groups_of(rows: Rows, schema: RowSchema) -> tuple[Groups | None, str]:
     """Return the group of each row and the column it is of.
 
     Rows of one value of the schema's group column (a title) are one group, and so are rows that
-    share the passage their answers stand in, under whatever title. Where there are too few titles,
-    or shared passages link nearly all of them, the groups are those of the passages alone, or of
-    the titles if there are more titles than passages.
+    share the passage of their answers, under whatever title. If there are too few titles, or shared
+    passages link nearly all of them, the groups are those of the passages alone, or of the titles
+    if there are more titles than passages.
     """
     if schema.group is None:
         return None, ""
     passage = _passage(rows, schema)
     titles = ["" if row.get(schema.group) is None else str(row[schema.group]) for row in rows.rows]
-    texts = _texts(rows, passage) if passage else titles
+    passages = titles
+    if passage is not None:
+        # Equal but for case and white space: the same passage.
+        first: dict[Key, str] = {}
+        passages = [
+            first.setdefault(key, str(row.get(passage.name)))
+            for key, row in zip(_keys(rows, [passage]), rows.rows, strict=True)
+        ]
     if len(set(titles) - {""}) >= _FEW_GROUPS:
-        groups = _together(titles, texts)
+        groups = _linked(titles, passages)
         if len(set(groups)) >= _FEW_GROUPS:
             return groups, schema.group
-        if len(set(titles)) > len(set(texts)) >= 1:
+        if len(set(titles)) > len(set(passages)) >= 1:
             return titles, schema.group
-    return (texts, passage.name) if passage else (None, "")
+    return (passages, passage.name) if passage else (None, "")
 
 
 def _passage(rows: Rows, schema: RowSchema) -> Column | None:
-    """Return the column that answers stand in, or else the first text that many rows share."""
-    answers = any(column.type == "answers" for column in schema.columns)
+    """Return the passage of answers, or without answers the first text that many rows share."""
+    if answers_column(schema) is not None:
+        return passage_column(schema)
     for column in schema.columns:
-        if answers and column.name == CONTEXT:
-            return column
-        texts = (
-            {str(row.get(column.name)) for row in rows.rows}
-            if column.type == "text" and not answers
-            else set()
-        )
-        if _FEW_GROUPS <= len(texts) <= _SHARED * len(rows):
-            return column
+        if column.type == "text":
+            texts = {str(row.get(column.name)) for row in rows.rows}
+            if _FEW_GROUPS <= len(texts) <= _SHARED * len(rows):
+                return column
     return None
 
 
-def _texts(rows: Rows, column: Column) -> list[str]:
-    """Return the text of each row in `column`, that of the first row where texts are equal but for
-    case and white space.
-    """
-    schema = RowSchema(columns=(column,))
-    same: dict[str, str] = {}
-    first: dict[object, str] = {}
-    for row in rows.rows:
-        text = str(row.get(column.name))
-        if text not in same:
-            same[text] = first.setdefault(text_key(row, schema), text)
-    return [same[str(row.get(column.name))] for row in rows.rows]
-
-
-def _together(titles: Sequence[str], texts: Sequence[str]) -> list[str]:
-    """Return a group for each row, the same for rows of one title or text, also where other rows
-    link them; `""` is no title.
+def _linked(titles: Groups, passages: Groups) -> Groups:
+    """Return a group for each row: the same for rows that a title or a passage links, also through
+    other rows. `""` is no title.
     """
     leader: dict[tuple[str, str], tuple[str, str]] = {}
 
@@ -609,9 +407,9 @@ def _together(titles: Sequence[str], texts: Sequence[str]) -> list[str]:
             node = leader[node]
         return node
 
-    for title, text in zip(titles, texts, strict=True):
+    for title, passage in zip(titles, passages, strict=True):
         if title:
-            one, other = find(("title", title)), find(("text", text))
+            one, other = find(("title", title)), find(("text", passage))
             # A title leads, so that groups are named, and so divided, by titles.
             leader[one if other[0] == "title" else other] = other if other[0] == "title" else one
-    return [find(("text", text))[1] for text in texts]
+    return [find(("text", passage))[1] for passage in passages]

@@ -70,7 +70,7 @@ def reads_token_types(settings: PretrainedConfig, tokenizer: PreTrainedTokenizer
 
 
 def without_token_types(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Let a tokenizer give no token types, here and wherever it is loaded from once it is saved."""
+    """Make a tokenizer return no token types, also where it is loaded after it was saved."""
     tokenizer.model_input_names = [
         name for name in tokenizer.model_input_names if name != "token_type_ids"
     ]
@@ -90,9 +90,7 @@ def in_body(model: PreTrainedModel, name: str) -> bool:
 
 
 def summarize_last(model: PreTrainedModel) -> None:
-    """Let a model that classifies a row by its last token (XLNet) find padding on the left, where
-    it expects it.
-    """
+    """Move padding to the left for a model that classifies a row by its last token (XLNet)."""
     if hasattr(model, "sequence_summary") and getattr(model.config, "summary_type", None) == "last":
         model.base_model.register_forward_pre_hook(_padded_left, with_kwargs=True)
 

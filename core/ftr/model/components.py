@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ftr.config.components import create_component
 from ftr.config.schema import Component, PretrainedOptions, RunConfig, TrainConfig
-from ftr.data.encode import StoredSplit, cache_folder, code_identity, store_split
+from ftr.data.encode import StoredSplit, encode_rows
 from ftr.errors import ConfigError, ModelError, did_you_mean
 from ftr.model.folder import ModelCard
 from ftr.model.pretrained import Pretrained
@@ -115,8 +115,4 @@ def encode_targets(
     settings = EncodeSettings(
         max_length=card.max_length, stride=card.stride, labels=tuple(card.labels)
     )
-    plugin = registry.find("head", config.head.name).plugin
-    identity = code_identity(type(head), config.head.options, plugin.version, plugin)
-    return store_split(
-        rows, head, tokenizer, settings, cache_folder(config.data.cache, config.output), identity
-    )
+    return encode_rows(config, registry, head, tokenizer, settings, rows)

@@ -4,7 +4,7 @@ torch draws a CPU mask with one Bernoulli call an element from a serial generato
 22M-parameter BERT with sequences of 192 that is a third of a training step. Here one 64-bit draw
 gives four 16-bit lanes, each compared with the threshold, so a mask costs about a sixth. The
 probability is met to 2^-17, the scaling uses the probability that is really drawn, and the numbers
-come from torch's own generator, so seeds and saved generator states work as ever.
+come from torch's own generator, so seeds and saved generator states work as usual.
 """
 
 from __future__ import annotations

@@ -291,7 +291,7 @@ def write_card(folder: Path, card: ModelCard) -> None:
 
 
 def read_card(folder: Path) -> ModelCard:
-    """Read `ftr.json` of a model directory, which somebody else may have written.
+    """Read `ftr.json` of a model directory, which another user may have written.
 
     Raises `ModelError`.
     """

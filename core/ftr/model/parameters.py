@@ -1,6 +1,4 @@
-"""The parts of a model from embeddings to head, which of them train when, and which parts there
-are.
-"""
+"""The parts of a model from embeddings to head, and which of them train from which step on."""
 
 from __future__ import annotations
 
@@ -57,12 +55,12 @@ def parts_of(model: nn.Module) -> list[Part]:
     """
     from torch import nn
 
-    whole: Any = getattr(model, "get_base_model", lambda: model)()
-    base = getattr(whole, "base_model", whole)
+    inner: Any = getattr(model, "get_base_model", lambda: model)()
+    base = getattr(inner, "base_model", inner)
     new = {
         id(parameter)
-        for name, parameter in whole.named_parameters()
-        if name in getattr(whole, "new_weights", ())
+        for name, parameter in inner.named_parameters()
+        if name in getattr(inner, "new_weights", ())
     }
     layers = layers_of(base)
     layer_of = {
@@ -88,7 +86,7 @@ def parts_of(model: nn.Module) -> list[Part]:
             early = below or id(parameter) in tables
             part = layer or (EMBEDDINGS if early else name.partition(".")[0])
             found.setdefault(part, []).append(parameter)
-    found[HEAD] = [parameter for parameter in whole.parameters() if id(parameter) not in within]
+    found[HEAD] = [parameter for parameter in inner.parameters() if id(parameter) not in within]
     depths[HEAD] = len(layers) + 1
     return [
         Part(name, depths.get(name, len(layers)), tuple(values))
@@ -134,15 +132,16 @@ class TrainableParts:
         self.train = config.train
         self.adapters = bool(config.train.lora.rank)
         self.parts = _training(parts_of(model)) if self.adapters else parts_of(model)
-        self.every = sum(parameter.numel() for parameter in model.parameters())
+        self.total = sum(parameter.numel() for parameter in model.parameters())
         frozen = [] if self.adapters else _frozen(self.parts, config)
         self.stages = _stages(frozen, config.train)
         for part in frozen:
             if part.name not in self.stages:
                 for parameter in part.parameters:
                     parameter.requires_grad_(False)
-        self._at_first = [part for part in self.parts if part not in frozen]
-        if not self._at_first:
+        # What trains from the first step on.
+        self.first = [part for part in self.parts if part not in frozen]
+        if not self.first:
             raise ConfigError(
                 f"`train.freeze={config.train.freeze}` leaves nothing to train: head "
                 f"`{config.head.name}` adds no weights to model `{config.model.name}`. Freeze less."
@@ -163,12 +162,10 @@ class TrainableParts:
         ]
 
     def at(self, step: int, steps_in_epoch: int) -> list[Part]:
-        """Let what trains after `step` steps, and only that, have gradients; returns these
-        parts.
-        """
+        """Set `requires_grad` for what trains after `step` steps; return these parts."""
         if not self.stages:
             return self.last
-        now = [*self._at_first]
+        now = [*self.first]
         for part in self.parts:
             if part.name in self.stages:
                 trains = self.step_of(self.stages[part.name], steps_in_epoch) <= step
@@ -178,22 +175,17 @@ class TrainableParts:
         return sorted(now, key=self.parts.index)
 
     @property
-    def first(self) -> list[Part]:
-        """The parts that train from the first step on."""
-        return self._at_first
-
-    @property
     def last(self) -> list[Part]:
         """The parts that ever train."""
-        return [part for part in self.parts if part in self._at_first or part.name in self.stages]
+        return [part for part in self.parts if part in self.first or part.name in self.stages]
 
     def line(self, parts: Sequence[Part]) -> str:
         """Return what trains as a log line: `1.2M of 22.7M parameters: layers 4-5 and the head`."""
         size = sum(part.size for part in parts)
-        if size == self.every:
+        if size == self.total:
             return f"all {short(size)} parameters"
         return (
-            f"{short(size)} of {short(self.every)} parameters: "
+            f"{short(size)} of {short(self.total)} parameters: "
             f"{'adapters in ' if self.adapters else ''}{_words(parts)}"
         )
 
@@ -203,7 +195,7 @@ class TrainableParts:
         """
         size = sum(part.size for part in parts)
         return {
-            "parameters": self.every,
+            "parameters": self.total,
             "trainable_parameters": size,
             "trains": [part.name for part in parts],
         }
@@ -231,8 +223,8 @@ def _words(parts: Sequence[Part]) -> str:
 
 
 def _training(parts: Sequence[Part]) -> list[Part]:
-    """Return the parts with what has gradients of them alone: of a model with adapters, these and
-    the head.
+    """Return the parts with their trainable parameters: of a model with adapters, these and the
+    head.
     """
     found = [
         Part(part.name, part.depth, tuple(one for one in part.parameters if one.requires_grad))

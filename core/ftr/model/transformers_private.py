@@ -15,20 +15,17 @@ if TYPE_CHECKING:
 
 
 class TrainerHooks:
-    """Mixin that gives private hooks of `transformers.Trainer` names of ftr.
+    """Mixin that replaces the files of a `transformers.Trainer`, which are pickled, by
+    `checkpoints`.
 
-    transformers has no public hooks here, and its own checkpoints hold pickles. `Trainer` must
-    come after this class in the bases.
+    transformers has no public hooks for them. `Trainer` must come after this class in the bases.
     """
+
+    checkpoints: Any
+    """What has `load_model`, `load_optimizer`, each with the trainer as argument."""
 
     def save_state(self) -> None:
         """Write a checkpoint."""
-
-    def load_weights(self) -> None:
-        """Load the weights of the checkpoint to resume from."""
-
-    def load_optimizer(self) -> None:
-        """Load optimizer, scheduler and loss scaler."""
 
     def load_random_state(self) -> None:
         """Set the random generators; called before the first batch of a resumed training."""
@@ -42,11 +39,11 @@ class TrainerHooks:
         self.save_state()
 
     def _load_from_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        self.load_weights()
+        self.checkpoints.load_model(self)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
-            self.load_optimizer()
+            self.checkpoints.load_optimizer(self)
 
     def _load_scaler(self, checkpoint: str | None) -> None:
         """Do nothing: `load_optimizer` loads it."""

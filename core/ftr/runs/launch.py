@@ -60,8 +60,8 @@ def launch(spec: dict[str, Any], compute: ComputeConfig, scratch: str) -> Outcom
 
 
 def launch_in_trial(spec: dict[str, Any], compute: ComputeConfig, scratch: str) -> Outcome:
-    """Train on workers from within a trial of Ray Tune, which hears of every evaluation; otherwise
-    as `launch`.
+    """Train on workers from within a trial of Ray Tune, and report every evaluation to it;
+    otherwise as `launch`.
     """
     from ray.tune.integration.ray_train import TuneReportCallback
 
@@ -231,7 +231,7 @@ def _cause(error: Exception) -> FtrError:
 
 
 def own_error(error: BaseException | None) -> FtrError | None:
-    """Return the `FtrError` that stands behind an error of Ray, if one does."""
+    """Return the `FtrError` that an error of Ray wraps, if it does."""
     seen: list[BaseException] = []
     while error is not None and error not in seen:
         if isinstance(error, FtrError):

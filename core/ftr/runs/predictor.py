@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr.config.schema import Component, TrainConfig
-from ftr.data.check import clean_row
-from ftr.data.clean import GIVEN, as_given, cleaned_row
-from ftr.data.encode import count_unknown
+from ftr.data.clean import as_given
+from ftr.data.columns import check_row
+from ftr.data.encode import count_unknown, head_columns
 from ftr.errors import DataError, ModelError, RequestError
 from ftr.model.components import make_head
 from ftr.model.folder import FTR_JSON, ModelCard, read_card, write_card
@@ -178,14 +178,8 @@ class Predictor:
 
         from ftr.train.inference import EncodedSplit
 
-        names = list(dict.fromkeys(name for row in rows for name in row if name != GIVEN))
-        columns = self.head.encode(
-            {name: [row.get(name) for row in rows] for name in names},
-            self.engine.tokenizer,
-            self.settings,
-        )
+        columns = head_columns(rows, self.head, self.engine.tokenizer, self.settings)
         columns.pop("notes", None)
-        columns["length"] = [len(ids) for ids in columns["input_ids"]]
         ids = np.fromiter(chain.from_iterable(columns["input_ids"]), np.int64)
         self.tokens += count_unknown(ids, self.engine.tokenizer)
         return EncodedSplit(
@@ -207,9 +201,9 @@ class Predictor:
                 )
             columns = {needed[0]: given} if isinstance(given, str) else given
             raw = {"id": str(number), **columns}
-            row, cause = clean_row(raw, schema, str(number), labelled=False)
+            row, cause = check_row(raw, schema, str(number), labelled=False)
             if cause is None:
-                row, cause = cleaned_row(row, schema, self.cleaner)
+                row, cause = self.cleaner.row(row, schema)
             cause = cause or self.head.check(row)
             if cause is not None:
                 raise DataError(f"row {number}: {cause}. Columns needed: {', '.join(needed)}.")

@@ -19,8 +19,7 @@ from ftr.data.encode import (
     UNKNOWN,
     StoredSplit,
     cache_folder,
-    code_identity,
-    store_split,
+    encode_rows,
     unknown_note,
 )
 from ftr.data.prepare import prepare_rows
@@ -45,9 +44,7 @@ def to_stderr(line: str) -> None:
 
 
 def shown_path(path: Path) -> str:
-    """Return a path as it can be typed here: relative where it lies below, absolute where it would
-    climb out.
-    """
+    """Return a path to type here: relative below the working directory, else absolute."""
     relative = os.path.relpath(path)
     return str(path.absolute()) if relative.startswith(f"..{os.sep}..") else relative
 
@@ -166,12 +163,9 @@ def encode_splits(
     needs.
     """
     tokenizer = model.tokenizer()
-    entry = registry.find("head", config.head.name)
-    identity = code_identity(type(head), config.head.options, entry.plugin.version, entry.plugin)
-    folder = cache_folder(config.data.cache, config.output)
     return {
-        name: store_split(
-            rows, head, tokenizer, replace(settings, targets=name == "train"), folder, identity
+        name: encode_rows(
+            config, registry, head, tokenizer, replace(settings, targets=name == "train"), rows
         )
         for name, rows in splits.items()
     }

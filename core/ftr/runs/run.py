@@ -47,7 +47,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """A finished run: where it lies, what it scored, and its whole record (`run.json`)."""
+    """A finished run: its directory, its scores on held-out rows, and its record (`run.json`)."""
 
     path: Path
     scores: dict[str, Any]

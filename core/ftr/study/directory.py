@@ -191,9 +191,7 @@ class SweepDirectory(RunDirectory):
 
     @cached_property
     def journal(self) -> Journal:
-        """The journal; always the same object, for it knows whether the end of the file is
-        whole.
-        """
+        """The journal; always the same object, which knows whether its last line is complete."""
         return Journal(self.path / "journal.jsonl")
 
     @classmethod
@@ -223,7 +221,7 @@ class SweepDirectory(RunDirectory):
         except (OSError, ValueError) as error:
             raise RequestError(
                 f"`{self.record}` cannot be read: {error}. Restore the file, or start the sweep "
-                "anew."
+                "again."
             ) from error
         if not isinstance(record, dict) or "format" not in record:
             raise RequestError(f"`{self.record}` is not the record of a sweep: it has no `format`.")
@@ -232,7 +230,7 @@ class SweepDirectory(RunDirectory):
             raise RequestError(
                 f"`{self.record}` has format {record['format']}, written by ftr {written}; this is "
                 f"ftr {own_version()}, which reads format {FORMAT}. Resume the sweep with that "
-                f"version (`pip install ftr=={written}`), or start it anew with this one."
+                f"version (`pip install ftr=={written}`), or start it again with this one."
             )
         missing = sorted(NEEDED - record.keys())
         if missing:

@@ -325,13 +325,7 @@ def _of_trials(
 
     Raises `DataError` where the rows changed, and what components raise.
     """
-    quiet_libraries()
-    winner = RunDirectory(directory.best)
-    best = winner.read()
-    config = recorded_config(best, winner.record)
-    prepared = prepare(config, registry)
-    check_same_data(best, prepared)
-    splits = held_out(prepared)
+    config, best, splits = _rows_of_best(directory, registry)
     most = int(asked.removeprefix("top").removeprefix("soup"))
     rows = splits["validation"].rows.to_list()
     members, left_out = choose(directory, entries, most, rows, registry, weights=of_weights(asked))
@@ -346,34 +340,45 @@ def _of_trials(
     if len(members) < most:
         say(f"`ensemble={asked}`: only {len(members)} finished trials can be joined")
     scorer = Scorer.of(registry, best["config"]["metrics"], ranked)
-    target = RunDirectory(directory.path / FOLDER)
-    record = _known(target, asked, numbers)
+    record = _known(RunDirectory(directory.path / FOLDER), asked, numbers)
     if record is None:
         say(f"joining trials {', '.join(map(str, numbers))}")
         targets = _targets(config, members[0], splits) if scorer.loss else None
-        with atomic.new_folder(target.path) as folder:
+        method: Method = "weights" if of_weights(asked) else "outputs"
+        with atomic.new_folder(directory.path / FOLDER) as folder:
             began = time.time()
-            method: Method = "weights" if of_weights(asked) else "outputs"
             built = build_ensemble(folder, members, method, splits, scorer, targets=targets)
             for trial, cause in built.left_out.items():
                 say(f"trial {trial} is left out of the soup: {cause}")
-            about = {
-                "asked": asked,
-                "method": method,
-                "members": [member.number for member in built.members],
-                "configurations": [dict(member.about) for member in built.members],
-                "candidates": numbers,
-                "left_out": {**left_out, **built.left_out},
-                "alone": {"trial": best["trial"], "scores": best["scores"]},
-            }
             record = {
                 **_record(built, folder, scorer, best, began),
-                "ensemble": about,
                 "sweep": directory.path.name,
+                "ensemble": {
+                    "asked": asked,
+                    "method": method,
+                    "members": [member.number for member in built.members],
+                    "configurations": [dict(member.about) for member in built.members],
+                    "candidates": numbers,
+                    "left_out": {**left_out, **built.left_out},
+                    "alone": {"trial": best["trial"], "scores": best["scores"]},
+                },
             }
             RunDirectory(folder).write(record)
             atomic.write_text(folder / "README.md", model_card(record))
     return _summary(record, scorer)
+
+
+def _rows_of_best(
+    directory: SweepDirectory, registry: Registry
+) -> tuple[RunConfig, dict[str, Any], dict[str, EncodedSplit]]:
+    """Return configuration, record and held-out rows of the winner."""
+    quiet_libraries()
+    winner = RunDirectory(directory.best)
+    record = winner.read()
+    config = recorded_config(record, winner.record)
+    prepared = prepare(config, registry)
+    check_same_data(record, prepared)
+    return config, record, held_out(prepared)
 
 
 def _targets(

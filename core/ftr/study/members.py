@@ -1,13 +1,13 @@
-"""Members of a run: seeds, folds, ensembles and boosting; each member is an ordinary run below its
-parent.
+"""The members of a run of several (seeds, folds, bootstrap samples, rounds of boosting), each an
+ordinary run below its parent, and what is made of them.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,22 +17,18 @@ from ftr.errors import ConfigError
 from ftr.registry.protocols import Combines, Head, State, Votes
 from ftr.registry.registry import Registry
 from ftr.runs.directory import RunDirectory
-from ftr.runs.prepare import Prepared, prepare
+from ftr.runs.prepare import Prepared
 from ftr.runs.report import decimals
 from ftr.runs.report import number as as_number
-from ftr.runs.run import (
-    MEMBERS,
-    Say,
-)
+from ftr.runs.run import MEMBERS, Say
 from ftr.study.ensemble import MODEL, PREDICTIONS, Finished, Method, build_ensemble, held_out
-from ftr.study.remote import data_key
 from ftr.train.checkpoint import link_files
 from ftr.train.hardware import describe_hardware
 from ftr.train.scoring import Scorer
 
 Kind = Literal["seeds", "folds", "bagging", "soup", "boosting"]
 JOINED: dict[Kind, Method] = {"soup": "weights", "boosting": "votes"}
-"""What is joined where the kind decides it; else outputs are, with `ensemble`, or nothing is."""
+"""What is combined where the kind decides it; else outputs are, with `ensemble`, or nothing is."""
 
 DEFAULT_MEMBERS, DEFAULT_FOLDS = 3, 5
 
@@ -52,20 +48,20 @@ class Member:
         """Its run directory, below that of the run."""
         return f"{MEMBERS}/{self.number}"
 
+    def directory(self, run: RunDirectory) -> RunDirectory:
+        """Return its run directory, which may not exist yet."""
+        return RunDirectory(run.path / self.path)
+
     def __str__(self) -> str:
-        """Return what a person calls it: `member 1 (seed 1)`."""
-        return (
-            f"member {self.number} "
-            f"({', '.join(f'{key} {value}' for key, value in self.varied.items())})"
-        )
+        """Return its name in messages: `member 1 (seed 1)`."""
+        varied = ", ".join(f"{key} {value}" for key, value in self.varied.items())
+        return f"member {self.number} ({varied})"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How several models come about, and the members, in order.
-
-    `joined` is what is made of them: their `outputs` averaged, the mean of their `weights`, their
-    `votes`, or nothing (None).
+    """The members in order, what distinguishes them (`kind`), and what is made of them (`joined`):
+    their `outputs` averaged, the mean of their `weights`, their `votes`, or nothing (None).
     """
 
     kind: Kind
@@ -75,15 +71,10 @@ class Plan:
     @property
     def asked(self) -> str:
         """The setting that asked for it, for messages."""
-        if self.joined is None:
-            return (
-                f"cv.folds={len(self.members)}"
-                if self.kind == "folds"
-                else f"seeds={len(self.members)}"
-            )
-        return (
-            f"boosting={len(self.members)}" if self.kind == "boosting" else f"ensemble={self.kind}"
-        )
+        if self.joined is not None and self.kind != "boosting":
+            return f"ensemble={self.kind}"
+        key = "cv.folds" if self.kind == "folds" else self.kind
+        return f"{key}={len(self.members)}"
 
     @property
     def same_rows(self) -> bool:
@@ -95,8 +86,8 @@ def plan_of(config: RunConfig) -> Plan:
     """Return the members of a configuration for which `config.several` holds.
 
     Member i trains with the seed `seed` + i, except on folds, which share the seed; bootstrap
-    samples are drawn with the seed `data.seed` + i. The members of a soup share `init_seed`:
-    weights that began differently have no mean of use.
+    samples are drawn with the seed `data.seed` + i. The members of a soup share `init_seed`: the
+    mean of weights that began differently is useless.
     """
     kind, count = _kind(config)
     members = []
@@ -150,16 +141,16 @@ def _kind(config: RunConfig) -> tuple[Kind, int]:
 
 
 def _alone(config: RunConfig, number: int, varied: dict[str, int], count: int) -> RunConfig:
-    """Return the configuration of one member: what `ftr run` would be given to train it alone."""
+    """Return the configuration with which `ftr run` would train one member alone."""
     values: dict[str, Any] = {
         "seeds": 1,
         "ensemble": None,
         "boosting": None,
         "ensemble_size": None,
         "seed": varied.get("seed", config.seed),
-        # Of the same rows once is enough.
+        # Once is enough for the same rows.
         "baselines": config.baselines and (number == 0 or "fold" in varied),
-        # The whole run is mirrored, its members within.
+        # The parent is mirrored with its members.
         "compute": config.compute.model_copy(update={"storage": None}),
     }
     if config.ensemble == "soup":
@@ -171,44 +162,8 @@ def _alone(config: RunConfig, number: int, varied: dict[str, int], count: int) -
     return RunConfig.model_validate(config.model_copy(update=values).model_dump(mode="json"))
 
 
-@dataclass(slots=True)
-class Data:
-    """The encoded rows of the members: each distinct content is read and encoded once."""
-
-    registry: Registry
-    known: dict[str, Prepared] = field(default_factory=dict)
-
-    def put(self, config: RunConfig, prepared: Prepared) -> None:
-        """Take what was prepared for a configuration already."""
-        self.known[data_key(config)] = prepared
-
-    def of(self, config: RunConfig) -> Prepared:
-        """Return the rows of a configuration. Raises what `prepare` raises."""
-        key = data_key(config)
-        if key not in self.known:
-            self.known[key] = prepare(config, self.registry)
-        return self.known[key]
-
-
-def member_directory(run: RunDirectory, member: Member) -> RunDirectory:
-    """Return the run directory of a member, which may not be there yet."""
-    return RunDirectory(run.path / MEMBERS / str(member.number))
-
-
-def done_record(run: RunDirectory, member: Member) -> dict[str, Any] | None:
-    """Return the record of a member that is done, or None.
-
-    Raises `ModelError` when its weights were changed.
-    """
-    directory = member_directory(run, member)
-    record = directory.read() if directory.record.is_file() else None
-    if record is None or record["status"] != "done":
-        return None
-    directory.check_weights()
-    return record
-
-
 Record = Mapping[str, Any]
+Scores = Mapping[str, Mapping[str, Any]]
 Summary = dict[str, dict[str, dict[str, float | None]]]
 
 
@@ -216,38 +171,42 @@ def entry(member: Member, record: Record | None) -> dict[str, Any]:
     """Return what the record of the run says of a member; without `record`, of one that is not
     done.
     """
-    known: dict[str, Any] = {"path": member.path, **member.varied, "status": "waiting"}
-    if record is None:
-        return known
-    told = {
-        key: record[key]
-        for key in ("status", "scores", "best", "seconds", "boosted", "note")
-        if key in record
-    }
-    return {**known, **told}
+    keys = ("status", "scores", "best", "seconds", "boosted", "note")
+    known = {} if record is None else {key: record[key] for key in keys if key in record}
+    return {"path": member.path, **member.varied, "status": "waiting", **known}
 
 
-def summary(records: Sequence[Record]) -> Summary:
+def summary(scores: Sequence[Scores]) -> Summary:
     """Return by split and score the `mean` of the members, their standard deviation `sd`, and how
     many (`n`) have the score.
 
-    The deviation is that of a sample (divided by n - 1), and None for one member; scores that are
-    no single numbers are left out.
+    `scores` has the scores of each member by split. The deviation is that of a sample (divided by
+    n - 1), and None for one member; scores that are not single numbers are left out.
     """
-    splits = dict.fromkeys(split for record in records for split in record["scores"])
-    return {split: _of([record["scores"].get(split, {}) for record in records]) for split in splits}
-
-
-def _of(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
-    names = dict.fromkeys(
-        name for one in scores for name, value in one.items() if _is_number(value)
-    )
-    found: dict[str, dict[str, float | None]] = {}
-    for name in names:
-        values = [float(one[name]) for one in scores if _is_number(one.get(name))]
-        spread = statistics.stdev(values) if len(values) > 1 else None
-        found[name] = {"mean": statistics.fmean(values), "sd": spread, "n": len(values)}
+    found: Summary = {}
+    for split in dict.fromkeys(split for one in scores for split in one):
+        values: dict[str, list[float]] = {}
+        for one in scores:
+            for name, value in one.get(split, {}).items():
+                if isinstance(value, int | float) and not isinstance(value, bool):
+                    values.setdefault(name, []).append(float(value))
+        found[split] = {
+            name: {
+                "mean": statistics.fmean(each),
+                "sd": statistics.stdev(each) if len(each) > 1 else None,
+                "n": len(each),
+            }
+            for name, each in values.items()
+        }
     return found
+
+
+def means(scores: Sequence[Scores]) -> dict[str, Any]:
+    """Return by split and score the mean of the members."""
+    return {
+        split: {name: one["mean"] for name, one in found.items()}
+        for split, found in summary(scores).items()
+    }
 
 
 def scored(record: Record) -> str:
@@ -263,17 +222,13 @@ def scored(record: Record) -> str:
     return ", ".join([*shown, f"{record['seconds']:.0f} s"])
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 OF_MACHINE = ("numerics", "parameters", "trainable_parameters", "workers")
 
 
 class Combined:
     """What is made of the members of a run: `model/`, `predictions/` and scores.
 
-    `done` has the records of the members by number.
+    `done` has the records of the members by number, `rows` gives the data of a configuration.
     """
 
     def __init__(
@@ -281,12 +236,12 @@ class Combined:
         run: RunDirectory,
         plan: Plan,
         done: Mapping[int, dict[str, Any]],
-        data: Data,
+        rows: Callable[[RunConfig], Prepared],
         scorer: Scorer,
         registry: Registry,
         say: Say,
     ) -> None:
-        self.run, self.plan, self.data, self.scorer, self.say = run, plan, data, scorer, say
+        self.run, self.plan, self.rows, self.scorer, self.say = run, plan, rows, scorer, say
         self.members = [member for member in plan.members if member.number in done]
         self.records = [done[member.number] for member in self.members]
         self.runs = [finished_run(run, member, registry) for member in self.members]
@@ -294,6 +249,7 @@ class Combined:
         self.ranked = [self.runs[place] for place in ranked]
         """The runs, the best on its validation rows first; in order, where there are none."""
         self.best = self.records[ranked[0]]
+        self._means = means([record["scores"] for record in self.records])
 
     def _place(self, number: int) -> tuple[bool, float, int]:
         scores = self.records[number]["scores"].get("validation", {})
@@ -309,7 +265,7 @@ class Combined:
         Without an ensemble `model/` is that of the member best on validation; folds alone leave
         none. Raises what loading models raises.
         """
-        combined: dict[str, Any] = {"scores": self._means(), "state": {}}
+        combined: dict[str, Any] = {"scores": self._means, "state": {}}
         with atomic.workroom(self.run.path / "joined") as folder:
             if self.plan.joined is not None:
                 self.say(f"joining {len(self.members)} members")
@@ -326,7 +282,7 @@ class Combined:
 
     def _ensemble(self, method: Method, folder: Path) -> dict[str, Any]:
         """Build the ensemble in `folder`, of rows that no member was trained on."""
-        splits = held_out(self.data.of(self.members[0].config))
+        splits = held_out(self.rows(self.members[0].config))
         if not self.plan.same_rows:
             splits.pop("validation", None)
         votes = [record["boosted"]["alpha"] for record in self.records if method == "votes"]
@@ -349,7 +305,7 @@ class Combined:
         if method == "weights":
             about["left_out"] = {str(number): value for number, value in built.tried.items()}
         return {
-            "scores": built.scores or self._means(),
+            "scores": built.scores or self._means,
             "state": built.state,
             "ensemble": about,
         }
@@ -362,7 +318,7 @@ class Combined:
             return {}
         rows, records = [], []
         for member, run in zip(self.members, self.runs, strict=True):
-            split = held_out(self.data.of(member.config))["validation"]
+            split = held_out(self.rows(member.config))["validation"]
             rows += split.rows.to_list()
             records += run.engine().records(split)
         return self.runs[0].head.tune(rows, records)
@@ -390,9 +346,6 @@ class Combined:
         texts = [(run.directory.path / name).read_text(encoding="utf-8") for run in self.runs]
         lines = [line for text in texts for line in text.splitlines()]
         atomic.write_text(self.run.path / name, "".join(f"{line}\n" for line in lines))
-
-    def _means(self) -> dict[str, Any]:
-        return _means_of([record["scores"] for record in self.records])
 
     def _facts(self) -> dict[str, Any]:
         """Return what a record says of the machine, of the metrics, and of the time the members
@@ -427,7 +380,7 @@ class Combined:
             if not self.plan.same_rows:
                 known = [record["baselines"] for record in records if "baselines" in record]
                 facts["baselines"] = {
-                    name: _means_of([one[name] for one in known if name in one])
+                    name: means([one[name] for one in known if name in one])
                     for name in first["baselines"]
                 }
         return facts
@@ -436,11 +389,4 @@ class Combined:
 def finished_run(run: RunDirectory, member: Member, registry: Registry) -> Finished:
     """Return the run of a member that is done."""
     about = {"path": member.path, **member.varied}
-    return Finished(member.number, member_directory(run, member), registry, about)
-
-
-def _means_of(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    means = summary([{"scores": one} for one in scores])
-    return {
-        split: {name: one["mean"] for name, one in found.items()} for split, found in means.items()
-    }
+    return Finished(member.number, member.directory(run), registry, about)

@@ -5,7 +5,6 @@ not.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import tempfile
 import time
@@ -24,7 +23,7 @@ from ftr.cluster.ship import share_splits
 from ftr.cluster.storage import Storage
 from ftr.config.schema import RunConfig
 from ftr.config.space import LISTS, Dimension, grid_points
-from ftr.data.encode import StoredSplit
+from ftr.data.encode import DATA_KEYS, StoredSplit, data_key
 from ftr.errors import FtrError, RequestError, RunError
 from ftr.registry.registry import Registry
 from ftr.runs.directory import LOCK
@@ -37,14 +36,6 @@ MOST = 32
 """Distinct contents that are made before trial 0; where the space has more, trials make theirs
 themselves, once each.
 """
-CONTENT = ("dataset", "data", "head", "model", "cv")
-"""Groups of keys that decide what encoded rows look like."""
-
-
-def data_key(config: RunConfig) -> str:
-    """Return what decides the encoded rows of a configuration, as text: equal keys, equal rows."""
-    dumped = config.model_dump(mode="json", include={*CONTENT, "task"})
-    return json.dumps(dumped, sort_keys=True)
 
 
 def prepare_all(
@@ -61,7 +52,9 @@ def prepare_all(
     """
     first = prepare(base, registry)
     found = {data_key(base): dict(plain(first))}
-    swept = {key: dimension for key, dimension in space.items() if key.partition(".")[0] in CONTENT}
+    swept = {
+        key: dimension for key, dimension in space.items() if key.partition(".")[0] in DATA_KEYS
+    }
     if any(dimension.kind not in LISTS for dimension in swept.values()):
         return first, found
     for values in itertools.islice(grid_points(swept), MOST):

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from ray.tune import schedulers
-from ray.tune.schedulers.pbt import _PBTTrialState
 
 from ftr.config.schema import SweepConfig
 from ftr.config.space import Dimension
@@ -51,7 +51,7 @@ class Population(schedulers.PopulationBasedTraining):  # type: ignore[misc]  # r
         """Add a trial. Ray's own method refuses searchers, for they could propose what no
         perturbation leads to; ours cannot.
         """
-        self._trial_state[trial] = _PBTTrialState(trial)
+        super().on_trial_add(SimpleNamespace(search_alg=None), trial)
 
     def _exploit(self, tune_controller: Any, trial: Any, trial_to_clone: Any) -> None:
         """Continue from the donor only where it is ahead: of equals none gains by the other's

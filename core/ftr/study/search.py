@@ -1,4 +1,4 @@
-"""Budgets of a sweep, searchers, and connecting to Ray."""
+"""Budgets of a sweep, searchers, and the resources of its trials."""
 
 from __future__ import annotations
 

@@ -20,13 +20,14 @@ import numpy as np
 from ftr.config.parse import registry_for
 from ftr.config.resolve import resolve
 from ftr.config.schema import ComputeConfig, RunConfig
+from ftr.data.encode import data_key
 from ftr.errors import ConfigError, RunError
 from ftr.model.components import make_head
 from ftr.registry.isolation import one_training
 from ftr.registry.registry import Registry
 from ftr.runs.directory import hold, is_held, weights_of
 from ftr.runs.launch import Outcome, connected, own_error
-from ftr.runs.prepare import Prepared, to_stderr
+from ftr.runs.prepare import Prepared, prepare, to_stderr
 from ftr.runs.record import beginning, from_parent, remember
 from ftr.runs.run import (
     Job,
@@ -43,13 +44,10 @@ from ftr.runs.run import (
 from ftr.study.boosting import Array, ending_of, reweighted, right_rows, vote, write_weights
 from ftr.study.members import (
     Combined,
-    Data,
     Member,
     check_plan,
-    done_record,
     entry,
     finished_run,
-    member_directory,
     plan_of,
     scored,
     summary,
@@ -106,9 +104,11 @@ class RunOfSeveral(Job[RunResult]):
 
     def __init__(self, config: RunConfig, registry: Registry, say: Say) -> None:
         super().__init__(config, registry, say)
-        self.plan, self.data = plan_of(config), Data(registry)
+        self.plan = plan_of(config)
         check_plan(self.plan, config, make_head(registry, config.head))
         self.done: dict[int, dict[str, Any]] = {}
+        """The records of the members that are done, by number."""
+        self.prepared_by_key: dict[str, Prepared] = {}
         self.began = time.monotonic()
 
     @property
@@ -127,14 +127,24 @@ class RunOfSeveral(Job[RunResult]):
                 f"`{self.plan.asked}` keeps a model where validation improves, and there are no "
                 "validation rows: set `data.validation_size` above 0, or leave `ensemble` out."
             )
-        self.data.put(first, prepared)
+        self.prepared_by_key[data_key(first)] = prepared
         return prepared
+
+    def rows(self, config: RunConfig) -> Prepared:
+        """Return the encoded rows of a member; those that several share are prepared once."""
+        key = data_key(config)
+        if key not in self.prepared_by_key:
+            self.prepared_by_key[key] = prepare(config, self.registry)
+        return self.prepared_by_key[key]
 
     def work(self) -> RunResult:
         """Train the members that are not done, and make one result of all."""
         self.record |= {"several": self.plan.kind, "joined": self.plan.joined}
         for member in self.plan.members:
-            if (record := done_record(self.directory, member)) is not None:
+            directory = member.directory(self.directory)
+            record = directory.read() if directory.record.is_file() else {}
+            if record.get("status") == "done":
+                directory.check_weights()
                 self.done[member.number] = record
         if self.done:
             self.say(f"members that are done: {len(self.done)} of {len(self.plan.members)}")
@@ -174,7 +184,7 @@ class RunOfSeveral(Job[RunResult]):
                 write_weights(run.directory.path / WEIGHTS, weights)
             yield member
             record = self.done[member.number]
-            right = right_rows(run, member.config, self.data.of(member.config))
+            right = right_rows(run, member.config, self.rows(member.config))
             if weights is None:
                 weights = np.full(len(right), 1 / len(right))
             classes = len(record["labels"])
@@ -209,11 +219,11 @@ class RunOfSeveral(Job[RunResult]):
         Raises `DataError` when the rows are not those of the earlier attempt.
         """
         training = MemberRun(member.config, self.registry, self.say)
-        training.directory = directory = member_directory(self.directory, member)
+        training.directory = directory = member.directory(self.directory)
         directory.path.mkdir(parents=True, exist_ok=True)
         with hold(directory.path):
             known = directory.read() if directory.record.is_file() else None
-            training.prepared = self.data.of(member.config)
+            training.prepared = self.rows(member.config)
             if known is not None:
                 check_same_data(known, training.prepared)
                 note_beginning(directory, known)
@@ -258,12 +268,12 @@ class RunOfSeveral(Job[RunResult]):
         members = [member for member in self.plan.members if member.number in self.done]
         scorer = Scorer.of(self.registry, self.config.metrics)
         combined = Combined(
-            self.directory, self.plan, self.done, self.data, scorer, self.registry, self.say
+            self.directory, self.plan, self.done, self.rows, scorer, self.registry, self.say
         ).combine()
         closed = {
             **self.record,
             "members": [entry(member, self.done[member.number]) for member in members],
-            "summary": summary([self.done[member.number] for member in members]),
+            "summary": summary([self.done[member.number]["scores"] for member in members]),
             **combined,
         }
         closed["timings"] = {**closed["timings"], "total": self.seconds}
@@ -322,7 +332,7 @@ class SideBySide:
 
         parent, compute = self.parent, self.parent.config.compute
         for member in members:
-            parent.data.of(member.config)
+            parent.rows(member.config)
         with connected(compute, parent.registry, parent.say):
             resources, several = room(compute, len(members), "member", parent.say)
             failure: Exception | None = None

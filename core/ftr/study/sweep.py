@@ -54,7 +54,7 @@ MOST_AHEAD = 100
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """A sweep that ended: where it lies, why it ended, its trials, and its record
+    """A sweep that ended: its directory, why it ended, its trials, and its record
     (`sweep.json`).
     """
 
@@ -136,8 +136,7 @@ class Sweep(Job[SweepResult]):
             resources, several = room(compute, most, "trial", self.say)
             nested = compute.workers > 0
             self.trials = Trials(
-                # The workers of a trial set their own resources aside; a byte stands for what the
-                # trial itself needs.
+                # The workers of a trial reserve their own resources; a byte stands for the trial.
                 resources={"memory": 1.0} if nested else resources,
                 at_once=several if nested or most else None,
                 retries=compute.retries,
@@ -182,7 +181,7 @@ class Sweep(Job[SweepResult]):
                 )
 
     def resume(self, directory: RunDirectory, record: dict[str, Any]) -> SweepResult:
-        """Resume with what the journal tells."""
+        """Resume from the journal."""
         sweep = SweepDirectory(directory.path)
         self.events = sweep.events()
         if sweep.journal.torn:
@@ -194,6 +193,7 @@ class Sweep(Job[SweepResult]):
 
     def work(self) -> SweepResult:
         """Run trials until the source or the budget ends it, rank them, and export the winner."""
+        from ftr.study.schedulers import NEEDS_CHECKPOINTS
         from ftr.study.tune import drive
 
         self.directory.write(self.record)
@@ -202,9 +202,12 @@ class Sweep(Job[SweepResult]):
         if self.storage:
             self.remote = RemoteSweep(Storage.of(self.storage), self.directory)
             board.keep = self.remote.keep_journal
+        brackets = self.sweep.scheduler in NEEDS_CHECKPOINTS
+        ahead = (self.resolved.trial_limit or MOST_AHEAD) * self.sweep.repeats
+        shared = self._shared(checkpoint_always=brackets)
         try:
             ending = drive(
-                board, scheduler, self._shared(), self.trials, self.storage, self._ahead()
+                board, scheduler, shared, self.trials, self.storage, ahead if brackets else None
             ) or Ending("trials", "nothing is left to try")
             if board.refused:
                 raise ScoreError(board.refused)
@@ -257,7 +260,7 @@ class Sweep(Job[SweepResult]):
         }
 
     def _board(self) -> tuple[Board, Any]:
-        """Return the board and the scheduler, both knowing all that the journal tells."""
+        """Return the board and the scheduler, with all that the journal has."""
         from ftr.study.schedulers import make_scheduler, tell_scheduler
         from ftr.study.tune import Board, TrialSource
 
@@ -312,15 +315,7 @@ class Sweep(Job[SweepResult]):
 
         return adopted
 
-    def _ahead(self) -> int | None:
-        from ftr.study.schedulers import NEEDS_CHECKPOINTS
-
-        if self.sweep.scheduler not in NEEDS_CHECKPOINTS:
-            return None
-        return (self.resolved.trial_limit or MOST_AHEAD) * self.sweep.repeats
-
-    def _shared(self) -> Shared:
-        from ftr.study.schedulers import NEEDS_CHECKPOINTS
+    def _shared(self, *, checkpoint_always: bool) -> Shared:
         from ftr.study.trial import Shared
 
         return Shared(
@@ -330,7 +325,7 @@ class Sweep(Job[SweepResult]):
             record={**from_parent(self.record), "sweep": self.directory.path.name},
             primary=self.record["primary"],
             mode=self.record["mode"],
-            checkpoint_always=self.sweep.scheduler in NEEDS_CHECKPOINTS,
+            checkpoint_always=checkpoint_always,
             free=PBT_KEYS if self.sweep.scheduler == "pbt" else (),
             threads=max(int(self.config.compute.cpus or 1), 1),
             secrets=known_secrets(),

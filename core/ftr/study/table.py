@@ -61,7 +61,10 @@ class LiveTable:
         self._state = state
         now = time.monotonic()
         if self.live and now >= self._next:
-            self._live.start()
+            if not self._live.is_started:
+                self._live.start()
+                # A process that is killed could not bring a hidden cursor back.
+                self.console.show_cursor()
             self._draw(state)
             done = time.monotonic()
             # Ranking ten thousand trials is slow; the table takes at most a twentieth of the
@@ -167,7 +170,7 @@ def _trial_table(shown: Sequence[Trial], order: Sequence[Trial], primary: str, w
     for key in keys:
         leaf = key.rpartition(".")[2]
         cells = [short_value(trial.values[key]) if key in trial.values else "" for trial in shown]
-        swept.append([leaf if leaves[leaf] == 1 else key, *cells])
+        swept.append([_one_line(leaf if leaves[leaf] == 1 else key), *cells])
     first = ["trial", *(f"{trial.number}{'*' if trial.number == best else ' '}" for trial in shown)]
     rest = [
         [_short(primary), *(number(trial.best, digits) for trial in shown)],

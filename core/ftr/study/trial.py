@@ -19,7 +19,7 @@ from ftr import atomic
 from ftr.cluster.ship import local_splits
 from ftr.cluster.storage import Storage
 from ftr.config.schema import RunConfig
-from ftr.data.encode import cache_folder
+from ftr.data.encode import cache_folder, data_key
 from ftr.errors import FtrError, ScoreError
 from ftr.registry.registry import get_registry
 from ftr.runs.directory import RunDirectory, hold
@@ -27,7 +27,7 @@ from ftr.runs.launch import launch_in_trial
 from ftr.runs.prepare import prepare
 from ftr.runs.record import beginning
 from ftr.runs.run import found, plain, session_spec
-from ftr.study.remote import RemoteTrial, data_key
+from ftr.study.remote import RemoteTrial
 from ftr.terminal import remember, unmasked
 from ftr.train import checkpoint
 from ftr.train.checkpoint import CHECKPOINTS, folders, remove_checkpoints

@@ -119,7 +119,7 @@ def micro_batches(
 
 def by_length(lengths: Sequence[int] | Indices, limit: int, token_limit: int) -> list[Indices]:
     """Return all examples once, longest first, in runs for evaluation: the first run shows at once
-    whether memory holds.
+    whether memory suffices.
     """
     known = np.asarray(lengths, dtype=np.int64)
     return micro_batches(np.arange(len(known), dtype=np.int64), known, limit, token_limit)
@@ -239,7 +239,7 @@ def class_weights(
 
 def class_probabilities(counts: Mapping[str, int]) -> dict[str, float]:
     """Return with which probability a row of each class is drawn, so that each class that has rows
-    comes as often as any other.
+    is drawn as often as any other.
     """
     classes = sum(1 for count in counts.values() if count)
     return {name: 1.0 / (classes * count) if count else 0.0 for name, count in counts.items()}

@@ -361,7 +361,7 @@ class BestCheckpoint:
         """Restore what `state_dict` returned, and `model/` from the copy in the checkpoint."""
         self.best, self.last = Evaluation(**state["best"]), Evaluation(**state["last"])
         if self.rank == 0 and self.best.value is not None:
-            # Always: after a power cut the weights may be there and the tokenizer beside them torn.
+            # Always: a power cut may leave the weights whole and the tokenizer torn.
             with atomic.new_folder(self.model) as fresh:
                 link_files(checkpoint / BEST, fresh)
 

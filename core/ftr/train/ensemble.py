@@ -125,7 +125,7 @@ def member_folders(folder: Path) -> list[Path]:
         if not any((member / name).is_file() for name in CONFIGS):
             raise ModelError(
                 f"the ensemble `{folder}` has no member `{member.relative_to(folder)}`: restore "
-                "it, or build the ensemble anew."
+                "it, or build the ensemble again."
             )
         if not member.resolve().is_relative_to(folder.resolve()):
             raise ModelError(

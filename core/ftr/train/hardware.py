@@ -47,8 +47,8 @@ def choose_numerics(train: TrainConfig) -> Numerics:
     """Resolve `train.precision` and `train.attention` for this machine.
 
     The instructions of a CPU do not tell its speed: matrix products in bf16 were measured at 673
-    GFLOP/s beside 193 in fp32 on one machine with avx512_bf16, at 205 beside 375 on another, at 46
-    beside 160 on one without. So both are timed, in a tenth of a second.
+    GFLOP/s against 193 in fp32 on one machine with avx512_bf16, at 205 against 375 on another, at
+    46 against 160 on one without. So both are timed, in a tenth of a second.
     """
     device = device_name()
     precision: tuple[str, str] = (train.precision, AS_ASKED)
@@ -225,7 +225,7 @@ def free_memory(device: str) -> None:
 
 
 def checkpoint_activations(model: nn.Module) -> None:
-    """Let the backward pass compute activations again instead of keeping them.
+    """Make the backward pass compute activations again instead of keeping them.
 
     Dropout masks are drawn again from the same random numbers: the gradients are the same. Raises
     `ConfigError` where the model cannot.
@@ -253,7 +253,7 @@ def outside_of_passes(workers: int) -> Iterator[None]:
     """Turn running out of memory outside of a pass, such as in the optimizer, into a `RunError`
     that names what helps.
 
-    With several workers the error stays as it is: they resume from the last checkpoint
+    With several workers the error is not changed: they resume from the last checkpoint
     (`compute.retries`).
     """
     try:

@@ -20,7 +20,7 @@ from transformers.utils import ModelOutput
 
 from ftr.config.schema import RunConfig
 from ftr.data.encode import StoredSplit
-from ftr.errors import ConfigError, PluginError, in_one_line
+from ftr.errors import ConfigError, in_one_line
 from ftr.model.adapters import add_adapters
 from ftr.model.components import make_head, make_model
 from ftr.model.dropout import register_cpu_attention, use_cheap_dropout
@@ -34,7 +34,7 @@ from ftr.train.hardware import (
     is_out_of_memory,
     numerics_for,
 )
-from ftr.train.steps import feature_rows, mean_loss, row_losses, terms
+from ftr.train.steps import feature_rows, lacks, mean_loss, row_losses, terms
 
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 65536, "mps": 16384}
 ROWS_PER_BATCH = 512
@@ -144,21 +144,35 @@ class Engine:
         tick: Callable[[int], None] | None = None,
     ) -> dict[int, Any]:
         """Return what `ask` gives for each feature of a split."""
-        pending, lengths = deque(self._batches(split)[rank::world]), split.lengths
+        lengths, device, size = split.lengths, self.model.device.type, self.eval_batch_size
+        if isinstance(size, int):
+            batches = by_length(lengths, size, 1 << 62)
+        else:
+            batches = by_length(lengths, ROWS_PER_BATCH, TOKENS_PER_BATCH[device])
+        pending = deque(batches[rank::world])
         found: dict[int, Any] = {}
         while pending:
             batch, *rest = self.limit.cut(pending.popleft(), lengths)
             pending.extendleft(reversed(rest))
-            records = self._fitted(ask, split.features, batch)
-            if records is None:
-                free_memory(self.model.device.type)
-                self.limit.descend(len(batch), int(lengths[batch].max()), self.eval_batch_size)
+            records = None
+            try:
+                records = ask(split.features, batch)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            if records is None:  # and the error, which held tensors, is gone
+                free_memory(device)
+                self.limit.descend(len(batch), int(lengths[batch].max()), size)
                 pending.appendleft(batch)
                 continue
             found.update(zip(batch.tolist(), records, strict=True))
             if tick is not None:
                 tick(len(found))
-        return _gather(found, world) if world > 1 else found
+        if world > 1:
+            parts: list[dict[int, Any]] = [{}] * world
+            torch.distributed.all_gather_object(parts, found)
+            found = {feature: record for part in parts for feature, record in part.items()}
+        return found
 
     def decode(
         self, rows: Sequence[Row], records: Sequence[Sequence[Any]], state: State
@@ -168,24 +182,6 @@ class Engine:
             self.head.decode(row, found, state, self.labels)
             for row, found in zip(rows, records, strict=True)
         ]
-
-    def _batches(self, split: EncodedSplit) -> list[Indices]:
-        if isinstance(self.eval_batch_size, int):
-            return by_length(split.lengths, self.eval_batch_size, 1 << 62)
-        return by_length(split.lengths, ROWS_PER_BATCH, TOKENS_PER_BATCH[self.model.device.type])
-
-    def _fitted(
-        self, ask: Callable[[Dataset, Indices], list[Any]], features: Dataset, batch: Indices
-    ) -> list[Any] | None:
-        """Return the result of `ask` for a batch, None when memory ran out; the error, which holds
-        tensors, is dropped.
-        """
-        try:
-            return ask(features, batch)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-        return None
 
     def _run(
         self, features: Dataset, batch: Indices
@@ -223,27 +219,21 @@ class Engine:
 
 
 def combiner(head: Head) -> Combines:
-    """Return the head as one that combines outputs.
-
-    Raises `PluginError` when it has no `combine`.
+    """Return the head as one that combines outputs; raises `PluginError` when it has no
+    `combine`.
     """
     if isinstance(head, Combines):
         return head
-    name = f"{type(head).__module__}:{type(head).__qualname__}"
-    raise PluginError(
-        f"the head `{name}` has no `combine`, so outputs of several models cannot be averaged: "
-        "`soup3` averages weights."
+    raise lacks(
+        head, "combine", "so outputs of several models cannot be averaged: `soup3` averages weights"
     )
 
 
 def voter(head: Head) -> Votes:
-    """Return the head as one whose models vote. Raises `PluginError` when it has no `vote`."""
+    """Return the head as one whose models vote; raises `PluginError` when it has no `vote`."""
     if isinstance(head, Votes):
         return head
-    name = f"{type(head).__module__}:{type(head).__qualname__}"
-    raise PluginError(
-        f"the head `{name}` has no `vote`, which a model trained with `boosting` needs."
-    )
+    raise lacks(head, "vote", "which a model trained with `boosting` needs")
 
 
 @contextlib.contextmanager
@@ -262,12 +252,6 @@ def autocast(device: str, precision: str) -> contextlib.AbstractContextManager[o
     if precision == "fp32":
         return contextlib.nullcontext()
     return torch.autocast(device, dtype=torch.bfloat16 if precision == "bf16" else torch.float16)
-
-
-def _gather(found: dict[int, Any], world: int) -> dict[int, Any]:
-    parts: list[dict[int, Any]] = [{}] * world
-    torch.distributed.all_gather_object(parts, found)
-    return {feature: record for part in parts for feature, record in part.items()}
 
 
 MAX_CACHED = 3

@@ -164,20 +164,11 @@ class LayerwiseRates:
         """
         found = []
         for part in sorted(self.parts, key=lambda part: -part.depth):
-            for decays in (True, False):
-                mine = [
-                    one
-                    for one in part.parameters
-                    if one.requires_grad and (id(one) in decayed) is decays
-                ]
-                if mine:
-                    found.append(
-                        {
-                            "params": mine,
-                            "lr": self.of(part),
-                            "weight_decay": self.weight_decay if decays else 0.0,
-                        }
-                    )
+            trained = [one for one in part.parameters if one.requires_grad]
+            for decays, decay in ((True, self.weight_decay), (False, 0.0)):
+                weights = [one for one in trained if (id(one) in decayed) is decays]
+                if weights:
+                    found.append({"params": weights, "lr": self.of(part), "weight_decay": decay})
         return found
 
 

@@ -55,7 +55,7 @@ class ProgressLine:
             show(text, self.stream)
 
     def log(self, text: str) -> None:
-        """Print a line that stays."""
+        """Print a permanent line."""
         if not self.enabled:
             return
         self.clear()
@@ -101,7 +101,7 @@ class Meter:
     _since: float = field(default_factory=time.monotonic)
 
     def mark(self) -> None:
-        """Let the next step's time begin now."""
+        """Start the time of the next step."""
         self._since = time.monotonic()
 
     def add(self, examples: int, loss: float) -> None:

@@ -492,7 +492,7 @@ def train_loop(spec: dict[str, Any], report: Report | None = None) -> Outcome:
     `report` is called in the first process after every validation with `epoch`, `step`, `value`
     (the primary score), `scores`, `seconds` of training so far, and `best`: whether `model/` now
     holds these weights. Whatever it raises ends the training there, with the run directory in
-    order. What the code of a plugin raises comes out as a `PluginError`.
+    order. Errors of a plugin's code are raised as `PluginError`.
     """
     quiet_libraries()
     settings = SessionSpec(**spec)

@@ -87,10 +87,7 @@ def row_losses(
     Raises `PluginError` when the head gives anything else.
     """
     if not isinstance(head, RowLosses):
-        raise PluginError(
-            f"the head `{type(head).__qualname__}` has no `row_losses`, so its examples cannot be "
-            "weighted."
-        )
+        raise lacks(head, "row_losses", "so its examples cannot be weighted")
     losses = head.row_losses(outputs, inputs, smoothing)
     batch = len(next(iter(inputs.values())))
     if losses.shape != (batch,):
@@ -99,6 +96,12 @@ def row_losses(
             f"{tuple(losses.shape)} for {batch} examples: return one loss for each, ({batch},)."
         )
     return losses
+
+
+def lacks(head: Head, method: str, consequence: str) -> PluginError:
+    """Return the error of a head without an optional method."""
+    name = f"{type(head).__module__}:{type(head).__qualname__}"
+    return PluginError(f"the head `{name}` has no `{method}`, {consequence}.")
 
 
 def mean_loss(

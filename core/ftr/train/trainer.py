@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -228,12 +228,14 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
         self._optimizer_mode("train")
         loss = self.accumulator.step(self.model, model, inputs)
         value = float(loss)
-        self._check_loss(value)
-        # The other workers' examples are theirs of the same batch.
-        self.meter.pending = (
-            sum(micro.examples for micro in inputs) * self.accelerator.num_processes,
-            value,
-        )
+        if not math.isfinite(value):
+            raise RunError(
+                f"the loss is {value} at step {self.state.global_step + 1}: "
+                "lower `learning_rate`, raise `train.warmup`, or set `train.precision=fp32`."
+            )
+        # The other workers have as many examples of the same batch.
+        examples = sum(micro.examples for micro in inputs) * self.accelerator.num_processes
+        self.meter.pending = examples, value
         return loss
 
     def evaluate(
@@ -243,22 +245,16 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
         self.interrupt.deferring = False
         if self.score is None:
             return {}
-        with self._weights_to_evaluate():
+        self._optimizer_mode("eval")
+        with self.averages.applied() if self.averages is not None else contextlib.nullcontext():
             metrics = {f"{metric_key_prefix}_{key}": value for key, value in self.score().items()}
+        self._optimizer_mode("train")
         self.control.should_training_stop = self.control.should_training_stop or self.stopped
         self.meter.mark()
         self.control: TrainerControl = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
         )
         return metrics
-
-    @contextlib.contextmanager
-    def _weights_to_evaluate(self) -> Iterator[None]:
-        """Give the model the weights to evaluate and save: their average, where there is one."""
-        self._optimizer_mode("eval")
-        with self.averages.applied() if self.averages is not None else contextlib.nullcontext():
-            yield
-        self._optimizer_mode("train")
 
     def _optimizer_mode(self, mode: str) -> None:
         """Switch a schedule-free optimizer, which averages weights by itself."""
@@ -270,13 +266,8 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
         if self.optimizer is None and self.rates is not None:
             kind, settings = self.get_optimizer_cls_and_kwargs(self.args, self.model)
             decayed = set(self.get_decay_parameter_names(self.model))
-            groups = self.rates.groups(
-                {
-                    id(parameter)
-                    for name, parameter in self.model.named_parameters()
-                    if name in decayed
-                }
-            )
+            weights = self.model.named_parameters()
+            groups = self.rates.groups({id(one) for name, one in weights if name in decayed})
             self.optimizer_cls_and_kwargs = kind, {**settings, "params": groups}
         made: torch.optim.Optimizer = super().create_optimizer(model)
         return made
@@ -284,8 +275,6 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
     def floating_point_ops(self, inputs: object) -> int:
         """Return 0: the estimate of transformers needs one batch of one shape."""
         return 0
-
-    # What follows replaces the trainer's own files, which are pickled, by a `CheckpointManager`.
 
     def save_state(self) -> None:
         """Write a checkpoint; an interrupt that came meanwhile ends the training after it."""
@@ -295,14 +284,6 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
         self.meter.mark()
         if self.interrupt.requested:
             raise KeyboardInterrupt
-
-    def load_weights(self) -> None:
-        """Load the weights of the checkpoint."""
-        self.checkpoints.load_model(self)
-
-    def load_optimizer(self) -> None:
-        """Load optimizer, scheduler and loss scaler of the checkpoint."""
-        self.checkpoints.load_optimizer(self)
 
     def load_random_state(self) -> None:
         """Set the random generators once, as late as possible."""
@@ -315,10 +296,3 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
         report, self.pending_report = self.pending_report, None
         if report is not None and self.report is not None:
             self.report(report)
-
-    def _check_loss(self, value: float) -> None:
-        if not math.isfinite(value):
-            raise RunError(
-                f"the loss is {value} at step {self.state.global_step + 1}: "
-                "lower `learning_rate`, raise `train.warmup`, or set `train.precision=fp32`."
-            )

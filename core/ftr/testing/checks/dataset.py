@@ -113,7 +113,7 @@ class DatasetChecks(Conformance):
             )
 
     def test_every_row_can_be_used(self, ftr_dataset: DatasetSubject) -> None:
-        from ftr.data.check import check_rows
+        from ftr.data.columns import check_rows
         from ftr.data.read import from_splits
 
         head = ftr_dataset.head
