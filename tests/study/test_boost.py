@@ -66,6 +66,7 @@ def noisy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_csv(tmp_path_factory.mktemp("noisy") / "noisy.csv", ("review", "sentiment"), rows)
 
 
+@pytest.mark.slow
 def test_boosting_trains_on_what_was_wrong_and_the_vote_is_a_run_like_any_other(
     noisy: Path, tiny_bert: Path, tmp_path: Path
 ) -> None:

@@ -69,6 +69,7 @@ def task(ftr_tiny_models: TinyModels, ftr_runs: Path, monkeypatch: pytest.Monkey
     return make
 
 
+@pytest.mark.slow
 def test_a_head_that_counts_its_batches_comes_to_another_result_when_resumed(
     task: Make, said: Said
 ) -> None:
