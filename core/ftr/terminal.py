@@ -107,8 +107,8 @@ def unmasked(config: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 def _mapped(
     value: Any, key: str, change: Callable[[str, str], str], skip: str | None = None
 ) -> Any:
-    """Return a copy of plain data with `change(text, dotted key)` in the place of every text, but
-    for what lies under the name `skip`.
+    """Return a copy of plain data with every text replaced by `change(text, dotted key)`, except
+    below the name `skip`.
     """
     if isinstance(value, Mapping):
         return {

@@ -200,13 +200,14 @@ def test_answers_that_do_not_stand_at_their_offset_stop_the_run_only_when_they_a
     ftr: Door,
 ) -> None:
     (ftr.folder / "many.json").write_text(squad(broken=10), encoding="utf-8")
-    assert ftr.run("dataset=many.json", task="qa") == (
-        "`many.json`: 10 of 60 rows cannot be used, more than `data.max_invalid=0.05` allows "
-        "(answer_start does not point at the answer: 10, first "
-        "`many.json:data[0].paragraphs[0].qas[0]` (without an offset, the answer is used where "
-        "the context has it once)). Correct the rows, or allow more with `data.max_invalid=`. "
-        "All 10 rows are in `runs/refused_rows.jsonl`"
-    )
+    message = ftr.run("dataset=many.json", task="qa")
+    for fact in (
+        "`many.json`: 10 of 60 rows",
+        "`data.max_invalid=0.05`",
+        "`many.json:data[0].paragraphs[0].qas[0]`",
+        "`runs/refused_rows.jsonl`",
+    ):
+        assert fact in message
     (ftr.folder / "one.json").write_text(squad(broken=1), encoding="utf-8")
     # One bad row in sixty is counted and the run goes on, here to the next thing that is wrong.
     assert "`data.max_length` = 64 leaves no room for the context" in ftr.run(

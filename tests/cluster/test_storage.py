@@ -489,7 +489,7 @@ def test_a_place_that_is_a_file_or_may_not_be_written_is_named(tmp_path: Path) -
 def test_a_folder_is_not_mirrored_into_itself(tmp_path: Path) -> None:
     run = write(tmp_path / "runs/one", {"a": b"1"})
     for place, name in ((tmp_path / "runs", "one"), (run, "kept"), (tmp_path, "runs")):
-        with pytest.raises(ConfigError, match="one lies in the other"):
+        with pytest.raises(ConfigError, match="one is inside the other"):
             Storage.of(str(place)).mirror(run, name)
     assert files(run) == {"a": b"1"}
 

@@ -378,8 +378,8 @@ class Storage:
         here, there = local.resolve(), (self.location.local / name).resolve()
         if here == there or here in there.parents or there in here.parents:
             raise ConfigError(
-                f"`compute.storage={self.location.shown}` cannot keep `{local}`: one lies in the "
-                "other. Give a folder apart from `output`."
+                f"`compute.storage={self.location.shown}` cannot keep `{local}`: one is "
+                "inside the other. Give a folder outside of `output`."
             )
 
 

@@ -177,8 +177,8 @@ def with_baselines(
     """Return the record of a run with `baselines` (name -> split -> scores) and `baseline_seconds`,
     and print them.
 
-    The record stays as it is where it has them, with `baselines=false`, where the head gives none,
-    or no split is held out. Where they fail, a note says so and the run goes on.
+    The record is unchanged if it has them, with `baselines=false`, if the head has none, and if no
+    split is held out. If a baseline fails, a note reports it and the run continues.
     """
     splits = [split for split in HELD_OUT if split in prepared.splits]
     if not config.baselines or not splits or "baselines" in record:

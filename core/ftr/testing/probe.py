@@ -63,7 +63,7 @@ def _probed(
     )
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
-        last = next(iter(reversed(done.stderr.strip().splitlines())), "nothing was said")
+        last = next(iter(reversed(done.stderr.strip().splitlines())), "it printed nothing")
         broken(
             f"plugin `{name}` loads in a process of its own",
             last,

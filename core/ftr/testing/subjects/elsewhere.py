@@ -57,7 +57,7 @@ def _loaded(target: str, options: str, path: tuple[str, ...], described: str) ->
         asked, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
     )
     if done.returncode:
-        last = next(iter(reversed(done.stderr.strip().splitlines())), "nothing was said")
+        last = next(iter(reversed(done.stderr.strip().splitlines())), "it printed nothing")
         broken(
             f"{described} loads in a process of its own",
             last,
