@@ -195,8 +195,8 @@ def ours(name: str, files: dict[str, Path], model: Path | None, folder: Path) ->
         ["-m", "ftr", "sweep", *settings, "train.eval_on_start=false", "--json"], folder
     )
     journal = Journal(output)
-    stop = next(event for event in journal.new() if event["event"] == "stop")
-    record = json.loads((journal.sweep / "sweep.json").read_text(encoding="utf-8"))
+    # The journal opens when Ray is up and the data is encoded.
+    times = {event["event"]: event["time"] for event in journal.new()}
     runs = [
         json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(journal.sweep.glob("trials/*/run.json"))
@@ -205,7 +205,7 @@ def ours(name: str, files: dict[str, Path], model: Path | None, folder: Path) ->
         name=name,
         slots=SLOTS,
         whole=whole,
-        search=stop["time"] - record["created"],
+        search=times["stop"] - times["open"],
         trials=[timed(run) for run in runs],
         score=json.loads(answer)["leaderboard"][0]["value"],
         peak=peak,
