@@ -131,7 +131,8 @@ class TestAutoscaler:
 
 
 DRIVER = """
-import json, ray
+import json, ray, sys
+from pathlib import Path
 from ftr.errors import ConfigError
 from ftr.cluster.capacity import check_capacity
 ray.init("auto", logging_level="ERROR")
@@ -140,7 +141,7 @@ try:
     check_capacity(1, 1, 2, None, {})
 except ConfigError as error:
     answers.append(str(error))
-print(json.dumps(answers))
+Path(sys.argv[1]).write_text(json.dumps(answers), encoding="utf-8")
 """
 
 
@@ -163,10 +164,14 @@ def test_the_maximum_of_a_running_autoscaler(
     ) as cluster:
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
         done = subprocess.run(
-            [sys.executable, "-c", DRIVER], capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, "-c", DRIVER, str(tmp_path / "answers.json")],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
     assert done.returncode == 0, done.stderr
-    cpus, gpus, pairs, refused = json.loads(done.stdout)
+    cpus, gpus, pairs, refused = json.loads((tmp_path / "answers.json").read_text("utf-8"))
     assert (cpus, gpus, pairs) == (1 + 8 * 4, 8, 16)
     assert refused.startswith(
         "`compute.gpus=2`: one trial needs 2 GPUs, the largest node has 1 GPU (up to 8 `gpu` nodes "
