@@ -12,7 +12,7 @@ from ftr.registry.schema import Column, RowSchema
 from ftr_plugins.classification.head import SequenceClassificationHead
 from ftr_plugins.columns import TEXT, TEXT_PAIR
 from ftr_plugins.multi_label.options import MultiLabelOptions
-from ftr_plugins.multi_label.thresholds import DEFAULT, best_threshold
+from ftr_plugins.multi_label.thresholds import DEFAULT, applying, best_threshold, prediction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -138,15 +138,7 @@ class MultiLabelHead:
         fixed = self.options.threshold
         thresholds = state.get(THRESHOLDS) if fixed is None else None
         used = thresholds or [DEFAULT if fixed is None else fixed] * len(labels)
-        applying = [number for number, one in enumerate(probabilities) if one >= used[number]]
-        return {
-            "id": row["id"],
-            "labels": [labels[number] for number in applying],
-            "label_ids": applying,
-            "probabilities": {
-                label: float(one) for label, one in zip(labels, probabilities, strict=True)
-            },
-        }
+        return prediction(row, applying(probabilities, used), probabilities, labels)
 
     def tune(self, rows: Sequence[Row], records: Sequence[Sequence[NDArray[np.float32]]]) -> State:
         """Return the threshold of each label, in id order, that has the best F1 on these rows; `{}`
@@ -170,6 +162,16 @@ class MultiLabelHead:
             "no validation rows: no thresholds are calibrated, and a label applies from a "
             "probability of 0.5. `head.threshold` sets another"
         )
+
+    def baselines(
+        self, train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Sequence[str]
+    ) -> dict[str, dict[str, list[Prediction]]]:
+        """Return those of `majority`, the most frequent set, and of `tf-idf`, with a logistic
+        regression for each label.
+        """
+        from ftr_plugins.multi_label.baselines import baselines
+
+        return baselines(train, heldout, labels)
 
     def score_inputs(
         self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]

@@ -1,9 +1,40 @@
 """The probability from which a label applies, calibrated for the best F1."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from ftr.registry.protocols import Prediction, Row
+
 DEFAULT = 0.5
+
+
+def applying(probabilities: NDArray[Any], thresholds: Sequence[float]) -> list[int]:
+    """Return the ids of the labels whose probability reaches their threshold."""
+    return [
+        number
+        for number, (one, threshold) in enumerate(zip(probabilities, thresholds, strict=True))
+        if one >= threshold
+    ]
+
+
+def prediction(
+    row: Row, ids: Sequence[int], probabilities: NDArray[Any], labels: Sequence[str]
+) -> Prediction:
+    """Return `id`, the `labels` that apply, their `label_ids`, and the `probabilities` of all."""
+    return {
+        "id": row["id"],
+        "labels": [labels[number] for number in ids],
+        "label_ids": list(ids),
+        "probabilities": {
+            label: float(one) for label, one in zip(labels, probabilities, strict=True)
+        },
+    }
 
 
 def best_threshold(probabilities: NDArray[np.float64], applies: NDArray[np.bool_]) -> float:
