@@ -17,6 +17,7 @@ from ftr.paths import expanded
 from ftr.registry.registry import Registry, print_once
 from ftr.registry.schema import RowSchema
 from ftr.registry.specs import Kind
+from ftr.registry.targets import make
 from ftr.terminal import MASK, unmasked
 
 SUFFIXES: dict[str, Format] = {
@@ -169,7 +170,7 @@ def head_schema(name: str, options: BaseModel | None, registry: Registry) -> Row
     """
     plugin = registry.find("head", name).plugin
     try:
-        schema: object = call_target(registry, "head", name, options).schema
+        schema: object = make(registry, "head", name, options).schema
         if not isinstance(schema, RowSchema):
             raise TypeError("its `schema` is not an `ftr.registry.schema.RowSchema`")
     except FtrError:
@@ -276,7 +277,7 @@ def _unknown_option(component: str, option: str, known: list[str]) -> str:
 
 
 def create_component(registry: Registry, kind: Kind, component: Component) -> Any:
-    """Create a component with its options from the registry.
+    """Create a head or a model with its options from the registry.
 
     Raises `UnknownComponentError`, `PluginError`, and `ConfigError` for a secret that is not known.
     """
@@ -289,18 +290,4 @@ def create_component(registry: Registry, kind: Kind, component: Component) -> An
         )
     model = registry.options_model(kind, component.name)
     options = None if model is None else validated(model, values[kind], {}, f"{kind}.")
-    return call_target(registry, kind, component.name, options)
-
-
-def call_target(registry: Registry, kind: Kind, name: str, *arguments: object) -> Any:
-    """Call the target of a component and return what it gives.
-
-    Raises `PluginError` when it cannot be called.
-    """
-    target = registry.target(kind, name)
-    if not callable(target):
-        raise PluginError(
-            f"the {kind} `{name}` of plugin {registry.find(kind, name).plugin.described}: its "
-            "target is not callable."
-        )
-    return target(*arguments)
+    return make(registry, kind, component.name, options)

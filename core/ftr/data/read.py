@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TextIO
 from ftr.atomic import sha256
 from ftr.config.components import (
     HUB,
-    call_target,
     column_choices,
     file_options,
     hub_options,
@@ -23,6 +22,7 @@ from ftr.data.columns import check_row, has_column, map_columns, rename, set_asi
 from ftr.data.labels import label_key
 from ftr.data.layout import Source, find_files, parse, read_source, read_table
 from ftr.data.multilabel import LabelSets, check_tags
+from ftr.data.registered import load_registered
 from ftr.data.rows import (
     PREDICT,
     SPLITS,
@@ -38,7 +38,7 @@ from ftr.data.rows import (
 from ftr.data.squad import unnested
 from ftr.data.tables import is_saved, name_classes, read_saved
 from ftr.data.text_files import MAPPING, named_classes, text_columns, text_table
-from ftr.errors import DataError, FtrError, PluginError, in_one_line
+from ftr.errors import DataError
 from ftr.paths import expanded
 from ftr.registry.schema import RowSchema
 
@@ -219,13 +219,7 @@ def _registered(
 ) -> Loaded:
     model = registry.options_model("dataset", name)
     given = None if model is None else validated(model, dict(options), {}, "dataset.")
-    try:
-        splits = call_target(registry, "dataset", name).load(given)
-    except FtrError:
-        raise
-    except Exception as error:
-        entry = registry.find("dataset", name)
-        raise PluginError(f"{entry} failed to load: {in_one_line(error)}") from error
+    splits = load_registered(registry, name, given)
     return from_splits(splits, schema, {}, f"dataset `{name}`", LabelSets(schema, None, classes))
 
 
@@ -293,18 +287,9 @@ def from_splits(
 ) -> Loaded:
     """Return the rows of a `DatasetDict`, classes of `ClassLabel` columns by their names.
 
-    Raises `PluginError` for other objects, `DataError` for missing columns.
+    Raises `DataError` for missing columns.
     """
     loaded, sets = Loaded(), sets or LabelSets(schema)
-    if not isinstance(splits, Mapping):
-        raise PluginError(
-            f"{source} returned a `{type(splits).__name__}`, not a `datasets.DatasetDict` of splits"
-        )
-    strange = [str(name) for name in splits if name not in SPLITS]
-    if strange:
-        raise PluginError(
-            f"{source} returned the split `{strange[0]}`; splits are {', '.join(SPLITS)}"
-        )
     for split in SPLITS:
         if split in splits:
             table = unnested(_table(splits[split], split), split)

@@ -85,7 +85,9 @@ def evaluate(
         _calibrate(predictor, rows, name, save_state)
     predictor.tokens.clear()
     answers = list(predictor.stream(chosen, restore=False))
-    rows.notes += remarks(predictor.head, {name: chosen}, predictor.card.metrics)
+    rows.notes += remarks(
+        predictor.head, {name: chosen}, predictor.card.metrics, predictor.card.labels
+    )
     rows.notes += [note for note in [unknown_note(name, predictor.tokens)] if note]
     scores = Scorer.of(known, predictor.card.metrics).score(
         predictor.head, chosen, answers, predictor.card.labels

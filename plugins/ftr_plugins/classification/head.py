@@ -206,11 +206,13 @@ class SequenceClassificationHead:
             },
         }
 
-    def tune(self, rows: Sequence[Row], records: Sequence[Sequence[Any]]) -> State:
+    def calibrate(
+        self, rows: Sequence[Row], records: Sequence[Sequence[Any]], labels: Sequence[str]
+    ) -> State:
         """Return nothing: the most probable class needs no threshold."""
         return {}
 
-    def untuned(self, rows: Sequence[Row]) -> None:
+    def uncalibrated(self, rows: Sequence[Row]) -> None:
         """Return None: nothing is tuned."""
         return
 
