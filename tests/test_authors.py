@@ -15,7 +15,7 @@ PAGES = sorted((PROJECT / "docs" / "plugins").glob("*.md"))
 BLOCKS = [(page.name, title, text) for page in PAGES for title, text in blocks(page, "python")]
 SOURCES = [
     *(PROJECT / "core" / "ftr" / "_template").rglob("*.py.tmpl"),
-    #    *(path for folder in (PROJECT / "examples").glob("ftr-*") for path in folder.rglob("*.py")),
+    *(path for folder in (PROJECT / "examples").glob("ftr-*") for path in folder.rglob("*.py")),
 ]
 
 
