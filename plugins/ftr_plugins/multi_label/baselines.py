@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ftr.plugin import Prediction, Row
 from ftr_plugins.classification.baselines import (
     MAJORITY,
     TFIDF,
@@ -20,9 +21,6 @@ from ftr_plugins.classification.baselines import (
     word_features,
 )
 from ftr_plugins.multi_label.thresholds import DEFAULT, applying, best_threshold, prediction
-
-if TYPE_CHECKING:
-    from ftr.registry.protocols import Prediction, Row
 
 FOLDS = 3
 
@@ -42,7 +40,7 @@ def baselines(
     shares = applies.mean(axis=0)
     found = {
         MAJORITY: {
-            split: [prediction(row, most, shares, labels) for row in rows]
+            split: [{"id": row["id"], **prediction(most, shares, labels)} for row in rows]
             for split, rows in heldout.items()
         }
     }
@@ -50,7 +48,7 @@ def baselines(
         tables, thresholds = tfidf(train, heldout, labels)
         found[TFIDF] = {
             split: [
-                prediction(row, applying(line, thresholds), line, labels)
+                {"id": row["id"], **prediction(applying(line, thresholds), line, labels)}
                 for row, line in zip(heldout[split], table, strict=True)
             ]
             for split, table in tables.items()
