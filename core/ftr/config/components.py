@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
@@ -36,6 +36,7 @@ SUFFIXES: dict[str, Format] = {
     ".iob": "conll",
     ".iob2": "conll",
     ".conllu": "conll",
+    ".annotated": "conll",
 }
 PACKED = (".gz", ".bz2", ".xz", ".zip")
 EXCEL = (".xlsx", ".xls", ".xlsm", ".ods")
@@ -46,6 +47,9 @@ HUB = "hub:"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 FILES = "files"
 """The dataset whose files are named by its options only."""
+
+
+_OneOrSeveral = str | int | Annotated[list[str | int], Field(min_length=1)]
 
 
 @cache
@@ -63,16 +67,28 @@ def hub_options(schema: RowSchema) -> type[HubOptions]:
 def column_choices(options: BaseModel, schema: RowSchema) -> dict[str, str | int]:
     """Return the columns named by options: canonical name -> the file's name or 0-based number."""
     given = {name: getattr(options, name, None) for name in ("id", *_columns(schema))}
-    return {name: choice for name, choice in given.items() if choice is not None}
+    return {name: choice for name, choice in given.items() if isinstance(choice, (str, int))}
+
+
+def flag_choices(options: BaseModel, schema: RowSchema) -> list[str | int]:
+    """Return the columns of 0/1 that an option names, each a label."""
+    given = (getattr(options, name, None) for name in _columns(schema))
+    return next((choice for choice in given if isinstance(choice, list)), [])
 
 
 def _columns(schema: RowSchema) -> dict[str, Any]:
-    texts = {}
+    fields: dict[str, Any] = {}
+    tokens = any(column.type == "tokens" for column in schema.columns)
     for column in schema.columns:
-        texts[column.name] = f"Column of `{column.name}` in the file, by name or 0-based number."
+        text = f"Column of `{column.name}` in the file, by name or 0-based number."
+        fields[column.name] = (str | int | None, Field(None, description=text))
         if column.type == "answers":
-            texts["answer_start"] = "Column of the answer's offset in characters."
-    return {name: (str | int | None, Field(None, description=text)) for name, text in texts.items()}
+            text = "Column of the answer's offset in characters."
+            fields["answer_start"] = (str | int | None, Field(None, description=text))
+        if column.type == "labels" and not tokens:
+            text = f"{text[:-1]}; or a list of columns of 0/1, each a label."
+            fields[column.name] = (_OneOrSeveral | None, Field(None, description=text))
+    return fields
 
 
 def locate(kind: ComponentKind, name: str, registry: Registry, origin: str) -> tuple[Source, str]:

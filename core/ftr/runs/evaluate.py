@@ -182,7 +182,9 @@ def _calibrate(predictor: Predictor, rows: PreparedRows, scored: str, save: bool
 def _rows(
     config: RunConfig, registry: Registry, head: Head, labels: Sequence[str] | None
 ) -> PreparedRows:
-    loaded = load_rows(config.dataset.name, config.dataset.options, registry, head.schema)
+    loaded = load_rows(
+        config.dataset.name, config.dataset.options, registry, head.schema, labels or ()
+    )
     prepared = prepare_rows(loaded, head, config.data, labels, config.cv)
     prepared.notes[:0] = loaded.notes
     return prepared
