@@ -33,8 +33,9 @@ def head_of(schema: RowSchema) -> Head:
         def check(self, row: Row) -> str | None:
             return None
 
-    Other.schema = schema
-    return Other()
+    other = Other()
+    other.schema = schema
+    return other
 
 
 def prepare(

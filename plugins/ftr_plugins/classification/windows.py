@@ -51,7 +51,8 @@ def averaged(records: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     tiny = np.finfo(np.float32).tiny  # a class without votes has no logarithm
     logs = np.log(np.maximum(np.stack(records), tiny).astype(np.float64)).mean(axis=0)
     shares = np.exp(logs - logs.max())
-    return (shares / shares.sum()).astype(np.float32)
+    mean: NDArray[np.float32] = (shares / shares.sum()).astype(np.float32)
+    return mean
 
 
 def _windows(

@@ -20,7 +20,13 @@ from ftr_plugins.classification.baselines import (
     have_words,
     word_features,
 )
-from ftr_plugins.multi_label.thresholds import DEFAULT, applying, best_threshold, prediction
+from ftr_plugins.multi_label.thresholds import (
+    DEFAULT,
+    applying,
+    best_threshold,
+    label_ids,
+    prediction,
+)
 
 FOLDS = 3
 
@@ -34,9 +40,9 @@ def baselines(
     share of the rows that have each label. `tf-idf` is a logistic regression for each label on
     `word_features`, with a calibrated threshold. Warns where the texts have no words.
     """
-    counts = Counter(tuple(sorted(row["labels"])) for row in train)
+    counts = Counter(tuple(sorted(label_ids(row))) for row in train)
     most = list(counts.most_common(1)[0][0])
-    applies = np.array([[n in row["labels"] for n in range(len(labels))] for row in train])
+    applies = np.array([[n in label_ids(row) for n in range(len(labels))] for row in train])
     shares = applies.mean(axis=0)
     found = {
         MAJORITY: {
@@ -69,7 +75,7 @@ def tfidf(
     found = {split: np.zeros((len(rows), len(labels))) for split, rows in heldout.items()}
     thresholds = [DEFAULT] * len(labels)
     for number in range(len(labels)):
-        targets = np.array([number in row["labels"] for row in chosen])
+        targets = np.array([number in label_ids(row) for row in chosen])
         if len(set(targets)) == 1:
             for table in found.values():
                 table[:, number] = targets[0]

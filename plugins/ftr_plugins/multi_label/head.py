@@ -11,7 +11,13 @@ import numpy as np
 from ftr.plugin import Column, Head, Prediction, Row, State
 from ftr_plugins.columns import TEXT, TEXT_PAIR
 from ftr_plugins.multi_label.options import MultiLabelOptions
-from ftr_plugins.multi_label.thresholds import DEFAULT, applying, best_threshold, prediction
+from ftr_plugins.multi_label.thresholds import (
+    DEFAULT,
+    applying,
+    best_threshold,
+    label_ids,
+    prediction,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,7 +92,7 @@ class MultiLabelHead(Head):
         numbers = range(len(prediction["probabilities"]))
         return (
             [int(number in prediction["label_ids"]) for number in numbers],
-            [int(number in row["labels"]) for number in numbers],
+            [int(number in label_ids(row)) for number in numbers],
         )
 
     def score_inputs(
@@ -112,7 +118,7 @@ class MultiLabelHead(Head):
         if self.options.threshold is not None or not rows:
             return {}
         table = np.array([probabilities for (probabilities,) in records], dtype=np.float64)
-        applies = np.array([[n in row["labels"] for n in range(len(labels))] for row in rows])
+        applies = np.array([[n in label_ids(row) for n in range(len(labels))] for row in rows])
         return {
             THRESHOLDS: {
                 label: best_threshold(*columns)
@@ -133,7 +139,7 @@ class MultiLabelHead(Head):
         self, rows: Sequence[Row], metrics: Sequence[str], labels: Sequence[str]
     ) -> list[str]:
         """Name the labels that no row has."""
-        used = {number for row in rows for number in row["labels"]}
+        used = {number for row in rows for number in label_ids(row)}
         unused = [f"`{label}`" for number, label in enumerate(labels) if number not in used]
         if not unused:
             return []

@@ -8,9 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ftr.plugin import Prediction
+from ftr.plugin import Prediction, Row
 
 DEFAULT = 0.5
+
+
+def label_ids(row: Row) -> Sequence[int]:
+    """Return the ids of the labels of a row; one without the column has none."""
+    found: Sequence[int] = row.get("labels") or ()
+    return found
 
 
 def applying(probabilities: NDArray[Any], thresholds: Sequence[float]) -> list[int]:

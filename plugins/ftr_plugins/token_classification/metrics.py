@@ -1,4 +1,4 @@
-"""The metric of `token-classification`: an entity counts when its type and both its ends are right."""
+"""The metric of `token-classification`: an entity counts when type and both ends are right."""
 
 from collections import Counter
 from collections.abc import Sequence
