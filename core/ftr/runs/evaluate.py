@@ -173,7 +173,9 @@ def _calibrate(predictor: Predictor, rows: PreparedRows, scored: str, save: bool
             "`--calibrate` uses validation rows and scores test rows: give both, "
             "`dataset.validation=` and `dataset.test=`."
         )
-    if not predictor.calibrate(rows.splits["validation"]):
+    held = {"validation": rows.splits["validation"]}
+    rows.notes += remarks(predictor.head, held, predictor.card.metrics, predictor.card.labels)
+    if not predictor.calibrate(held["validation"]):
         rows.notes.append(f"validation: head `{predictor.card.head}` found nothing to calibrate")
     if save:
         predictor.save_state()

@@ -24,7 +24,7 @@ def applying(probabilities: NDArray[Any], thresholds: Sequence[float]) -> list[i
     return [
         number
         for number, (one, threshold) in enumerate(zip(probabilities, thresholds, strict=True))
-        if one >= threshold
+        if float(one) >= threshold
     ]
 
 
@@ -57,7 +57,7 @@ def best_threshold(probabilities: NDArray[np.float64], applies: NDArray[np.bool_
     f1 = 2 * hits / (taken + applies.sum())
     below = np.append(ranked[1:], 0.0)
     gaps = ranked - below
-    f1[gaps == 0] = -1.0  # equal probabilities are taken together or not at all
+    f1[:-1][gaps[:-1] == 0] = -1.0  # equal probabilities are taken together or not at all
     best = np.flatnonzero(f1 == f1.max())
     widest = best[np.argmax(gaps[best])]
     return float((ranked[widest] + below[widest]) / 2)
