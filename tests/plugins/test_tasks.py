@@ -266,11 +266,9 @@ def test_words_are_tagged_whole_sentences_and_all(
     assert record["scores"]["test"]["entity_f1"] > 0.9
     assert set(record["scores"]["validation"]["entity_f1_per_type"]) <= {"PER", "LOC"}
     assert evaluate(path).scores == record["scores"]["test"]
-    (one,) = ftr.load(path).predict([{"tokens": ["the", "two", "brothers"]}])
-    assert one["tags"] == ["O", "B-PER", "I-PER"]
-    assert [(found["type"], found["text"]) for found in one["entities"]] == [
-        ("PER", "two brothers")
-    ]
+    (one,) = ftr.load(path).predict([{"tokens": ["the", "old", "river"]}])
+    assert one["tags"] == ["O", "O", "B-LOC"]
+    assert [(found["type"], found["text"]) for found in one["entities"]] == [("LOC", "river")]
 
 
 @pytest.mark.parametrize(("task", "rows"), [("similarity", pairs(40)), ("ner", sentences(40))])
