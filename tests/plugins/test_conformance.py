@@ -90,16 +90,16 @@ class TestWindows(HeadConformance):
 
 
 class TestMultiLabel(HeadConformance):
-    """To the second row nothing applies, to the third two labels do."""
+    """To the second row two labels apply, to the third none."""
 
     name = "multi-label-classification"
     families = FAMILIES
-    labels = ("insult", "threat")
+    labels = ("film", "mood")
     rows = (
-        {"text": "You fool!", "labels": ["insult"]},
-        {"text": "Thank you for the long and careful answer, it helped me.", "labels": []},
-        {"text": "You fool, I will find you.", "labels": ["insult", "threat"]},
-        {"text": "I will be waiting outside.", "labels": ["threat"]},
+        {"text": "good", "labels": ["film"]},
+        {"text": "a very long and boring movie", "labels": ["film", "mood"]},
+        {"text": "i loved it , the story was great", "labels": []},
+        {"text": "they hated it", "labels": ["mood"]},
     )
 
 

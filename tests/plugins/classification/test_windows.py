@@ -67,7 +67,7 @@ def test_the_second_text_of_a_pair_is_whole_in_every_window() -> None:
 
 
 def test_a_second_text_that_leaves_no_room_is_refused_by_row() -> None:
-    rows = {"id": ["a7"], "text": [LONG], "text_pair": [LONG], "label": [0]}
+    rows: dict[str, list[Any]] = {"id": ["a7"], "text": [LONG], "text_pair": [LONG], "label": [0]}
     with pytest.raises(DataError, match=r"row `a7`: its `text_pair` leaves 0 of .*= 16 tokens"):
         encode(rows)
     assert SequenceClassificationHead().encode(rows, tiny_tokenizer("bert"), SETTINGS)["row"] == [0]

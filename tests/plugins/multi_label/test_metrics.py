@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,10 @@ from numpy.typing import NDArray
 
 from ftr_plugins.multi_label.metrics import average_precision, multi_label
 
-Table = NDArray[np.int64]
+Table = NDArray[Any]
 
 
-def tables(seed: int) -> tuple[Table, Table, NDArray[np.float64]]:
+def tables(seed: int) -> tuple[Table, Table, NDArray[Any]]:
     """Return predictions, references and probabilities, some of them equal; the last label has no
     positive row for odd seeds.
     """
