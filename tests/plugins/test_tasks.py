@@ -137,6 +137,14 @@ def test_labels_without_validation_rows_are_named_and_calibrated_anew_on_other_d
     assert [line for line in again.notes if line.startswith(note)]
 
 
+def test_rows_without_the_column_of_labels_are_not_scored(
+    topics_run: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    data = write(tmp_path / "texts.jsonl", [{"text": row["text"]} for row in topics(8)])
+    assert main(["evaluate", str(topics_run), f"dataset={data}"]) == 2
+    assert "no column `labels`" in capsys.readouterr().err
+
+
 def test_a_given_threshold_is_used_everywhere(
     tiny_bert: Path, tmp_path: Path, capsys: Capture
 ) -> None:
