@@ -8,7 +8,7 @@ from ftr.config.schema import DataConfig
 from ftr.data.prepare import PreparedRows, prepare_rows
 from ftr.data.read import load_rows
 from ftr.data.rows import Loaded
-from ftr.registry.protocols import Head
+from ftr.registry.protocols import Head, Row
 from ftr.registry.registry import Registry
 from ftr.registry.schema import RowSchema
 from ftr_plugins.classification.head import SequenceClassificationHead
@@ -26,7 +26,15 @@ def load(path: Path | str, schema: RowSchema = TEXT, **options: object) -> Loade
 
 def head_of(schema: RowSchema) -> Head:
     """Return the head that has the schema."""
-    return ExtractiveQAHead() if schema is QA else SequenceClassificationHead()
+    if schema is TEXT or schema is QA:
+        return ExtractiveQAHead() if schema is QA else SequenceClassificationHead()
+
+    class Other(SequenceClassificationHead):
+        def check(self, row: Row) -> str | None:
+            return None
+
+    Other.schema = schema
+    return Other()
 
 
 def prepare(

@@ -186,6 +186,7 @@ NOT_OURS = {
     "key=value",  # what a setting looks like
     "../data.csv",  # a path outside of the folder
     "dataset.tags=NUMBER",  # a column of a head that tags words, which no built-in one does
+    "dataset.labels=[toxic,threat]",  # columns of a head that gives several labels
     "data.splits",  # a place in `run.json`
     "--address",  # of `ray start`
     "keep_in_memory=True",  # Python

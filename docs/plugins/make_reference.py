@@ -26,11 +26,7 @@ PROTOCOLS = (
     "Dataset",
     "Model",
     "Head",
-    "Combines",
-    "Votes",
-    "RowLosses",
-    "Baselines",
-    "Places",
+    "Abilities",
     "Metric",
 )
 ROWS = ("Column", "RowSchema")

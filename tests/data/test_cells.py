@@ -9,13 +9,11 @@ import pytest
 
 from ftr.config.schema import DataConfig
 from ftr.data.columns import check_cell
-from ftr.data.prepare import PreparedRows, prepare_rows
 from ftr.data.read import read_unlabelled
 from ftr.errors import DataError
 from ftr.registry.protocols import Row
 from ftr.registry.schema import Column, RowSchema
-from ftr_plugins.classification.head import SequenceClassificationHead
-from readers import ALL, causes, load
+from readers import causes, load, prepare
 
 TOKENS = Column(name="tokens", type="tokens", aliases=("words",))
 TAGS = Column(name="tags", type="labels", aliases=("ner_tags",))
@@ -24,19 +22,6 @@ SCORE = Column(name="score", type="number")
 TAGGED = RowSchema(columns=(TOKENS, TAGS))
 FILED = RowSchema(columns=(Column(name="text"), TOPICS))
 RATED = RowSchema(columns=(Column(name="text"), SCORE))
-
-
-def prepare(path: Path, schema: RowSchema, data: DataConfig = ALL) -> PreparedRows:
-    class Head(SequenceClassificationHead):
-        def check(self, row: Row) -> str | None:
-            return (
-                "as many tags as tokens"
-                if len(row.get("tokens", ())) != len(row.get("tags", ()))
-                else None
-            )
-
-    Head.schema = schema
-    return prepare_rows(load(path, schema), Head(), data)
 
 
 def lines(path: Path, *rows: object) -> Path:
@@ -88,7 +73,7 @@ def test_every_token_gets_the_id_of_its_class(tmp_path: Path) -> None:
     prepared = prepare(path, TAGGED)
     assert prepared.labels == ("B-LOC", "B-PER", "O")
     assert [row["tags"] for row in prepared.splits["train"]] == [[1, 2, 1], [2, 0]]
-    assert causes(prepared) == {"a.jsonl:3": "as many tags as tokens"}
+    assert causes(prepared) == {"a.jsonl:3": "tokens has 2 items, tags has 1"}
     assert prepared.report["splits"]["train"]["labels"] == {"B-LOC": 1, "B-PER": 2, "O": 2}  # type: ignore[index]
 
 
@@ -144,10 +129,13 @@ def test_one_class_that_applies_or_not_can_be_learned(tmp_path: Path) -> None:
     assert prepare(path, FILED, DataConfig(validation_size=0.1, test_size=0.1)).labels == ("x",)
 
 
-def test_a_split_without_the_column_has_no_class_where_none_is_required(tmp_path: Path) -> None:
+@pytest.mark.parametrize("row", [{}, {"topics": None}, {"topics": []}, {"topics": "-1"}])
+def test_a_held_out_split_without_sets_is_set_aside(tmp_path: Path, row: Row) -> None:
     lines(tmp_path / "train.jsonl", {"text": "a", "topics": ["x"]}, {"text": "b", "topics": []})
-    lines(tmp_path / "test.jsonl", {"text": "c"})
-    assert prepare(tmp_path, FILED).splits["test"] == [{"id": "test-1", "text": "c", "topics": []}]
+    lines(tmp_path / "test.jsonl", {"text": "c", **row}, {"text": "d", **row})
+    prepared, notes = prepare(tmp_path, FILED), load(tmp_path, FILED).notes
+    assert "test" not in prepared.splits
+    assert any("2 rows of test.jsonl have no labels" in note for note in prepared.notes + notes)
 
 
 def test_numbers_are_floats_and_need_no_classes(tmp_path: Path) -> None:

@@ -305,8 +305,7 @@ def test_a_list_of_several_classes_points_to_a_multi_label_head(
     path = folder(tmp_path, a_jsonl="\n".join(map(json.dumps, rows))) / "a.jsonl"
     with pytest.raises(
         RejectedRowsError,
-        match=r"list of several classes: 3, first `a\.jsonl:2` .*`multi-label` of "
-        r".*`ftr-toxic-labels`",
+        match=r"list of several classes: 3, first `a\.jsonl:2` .*multi-label head: `task=topics`",
     ):
         prepare(path, data=ALL.model_copy(update={"max_invalid": 0.05}))
 

@@ -9,6 +9,7 @@ import pytest
 from ftr.config.schema import DataConfig
 from ftr.data.prepare import prepare_rows
 from ftr.data.read import fetch, from_splits
+from ftr.data.registered import as_splits
 from ftr.errors import DataError, PluginError
 from ftr.registry.schema import Column, RowSchema
 from readers import TEXT, head_of
@@ -60,10 +61,10 @@ def test_a_class_for_every_token_keeps_its_name() -> None:
 
 
 def test_what_is_no_dataset_dict_is_the_plugins_fault() -> None:
-    with pytest.raises(PluginError, match="dataset `d` returned a `list`"):
-        from_splits([1], TEXT, {}, "dataset `d`")  # type: ignore[arg-type]
-    with pytest.raises(PluginError, match="returned the split `dev`"):
-        from_splits({"dev": splits(0, 1)["train"]}, TEXT, {}, "dataset `d`")
+    with pytest.raises(PluginError, match="row 0 of train is a `int`"):
+        as_splits([1], "dataset `d`")
+    with pytest.raises(PluginError, match="returned a `int` as train"):
+        as_splits(1, "dataset `d`")
 
 
 def test_an_unreachable_hub_says_to_give_a_file(monkeypatch: pytest.MonkeyPatch) -> None:

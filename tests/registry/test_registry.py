@@ -166,11 +166,11 @@ def test_the_built_in_components_come_through_the_same_hooks() -> None:
 def test_options_that_are_no_pydantic_model_are_named_with_their_plugin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = "class Plain:\n    model_validate = 1\nTABLE = {}\n"
+    source = "class Top: pass\nclass Plain:\n    model_validate = 1\nTABLE = {}\n"
     (tmp_path / "optional_code.py").write_text(source, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     heads = [
-        HeadSpec(name=name.lower(), target="optional_code:Plain", options=f"optional_code:{name}")
+        HeadSpec(name=name.lower(), target="optional_code:Top", options=f"optional_code:{name}")
         for name in ("Plain", "TABLE")
     ]
     registry = Registry([replace(record("lab"), specs=tuple(("head", head) for head in heads))])

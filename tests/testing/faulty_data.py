@@ -78,9 +78,9 @@ class NamesSplitsItsOwnWay(HealthyDataset):
         return DatasetDict(training=Dataset.from_list(rows(0, 12)))
 
 
-class ReturnsRows(HealthyDataset):
+class ReturnsTexts(HealthyDataset):
     def load(self, options):
-        return rows(0, 12)
+        return [row["text"] for row in rows(0, 12)]
 
 
 class HasEmptyTexts(HealthyDataset):

@@ -337,12 +337,12 @@ class PredictsAtRandom(Healthy):
 
 
 class TunesNumpy(Healthy):
-    def tune(self, rows, records):
+    def calibrate(self, rows, records, labels):
         return {"threshold": np.float32(0.5)}
 
 
 class TunesByNumber(Healthy):
-    def tune(self, rows, records):
+    def calibrate(self, rows, records, labels):
         return {0: 0.5}
 
     def decode(self, row, records, state, labels):

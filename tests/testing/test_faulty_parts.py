@@ -41,9 +41,9 @@ DATASETS = {
         "test_its_splits_have_the_names_ftr_knows",
         r"it gave `training`\n.*rename the splits",
     ),
-    "ReturnsRows": (
+    "ReturnsTexts": (
         "test_its_splits_have_the_names_ftr_knows",
-        r"it returned a `list`\n.*`DatasetDict\(train=",
+        r"row 0 of train is a `str`.*\n.*`DatasetDict\(train=",
     ),
     "HasEmptyTexts": (
         "test_every_row_can_be_used",

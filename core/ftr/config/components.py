@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
@@ -17,6 +17,7 @@ from ftr.paths import expanded
 from ftr.registry.registry import Registry, print_once
 from ftr.registry.schema import RowSchema
 from ftr.registry.specs import Kind
+from ftr.registry.targets import make
 from ftr.terminal import MASK, unmasked
 
 SUFFIXES: dict[str, Format] = {
@@ -35,6 +36,7 @@ SUFFIXES: dict[str, Format] = {
     ".iob": "conll",
     ".iob2": "conll",
     ".conllu": "conll",
+    ".annotated": "conll",
 }
 PACKED = (".gz", ".bz2", ".xz", ".zip")
 EXCEL = (".xlsx", ".xls", ".xlsm", ".ods")
@@ -45,6 +47,9 @@ HUB = "hub:"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 FILES = "files"
 """The dataset whose files are named by its options only."""
+
+
+_OneOrSeveral = str | int | Annotated[list[str | int], Field(min_length=1)]
 
 
 @cache
@@ -62,16 +67,28 @@ def hub_options(schema: RowSchema) -> type[HubOptions]:
 def column_choices(options: BaseModel, schema: RowSchema) -> dict[str, str | int]:
     """Return the columns named by options: canonical name -> the file's name or 0-based number."""
     given = {name: getattr(options, name, None) for name in ("id", *_columns(schema))}
-    return {name: choice for name, choice in given.items() if choice is not None}
+    return {name: choice for name, choice in given.items() if isinstance(choice, (str, int))}
+
+
+def flag_choices(options: BaseModel, schema: RowSchema) -> list[str | int]:
+    """Return the columns of 0/1 that an option names, each a label."""
+    given = (getattr(options, name, None) for name in _columns(schema))
+    return next((choice for choice in given if isinstance(choice, list)), [])
 
 
 def _columns(schema: RowSchema) -> dict[str, Any]:
-    texts = {}
+    fields: dict[str, Any] = {}
+    tokens = any(column.type == "tokens" for column in schema.columns)
     for column in schema.columns:
-        texts[column.name] = f"Column of `{column.name}` in the file, by name or 0-based number."
+        text = f"Column of `{column.name}` in the file, by name or 0-based number."
+        fields[column.name] = (str | int | None, Field(None, description=text))
         if column.type == "answers":
-            texts["answer_start"] = "Column of the answer's offset in characters."
-    return {name: (str | int | None, Field(None, description=text)) for name, text in texts.items()}
+            text = "Column of the answer's offset in characters."
+            fields["answer_start"] = (str | int | None, Field(None, description=text))
+        if column.type == "labels" and not tokens:
+            text = f"{text[:-1]}; or a list of columns of 0/1, each a label."
+            fields[column.name] = (_OneOrSeveral | None, Field(None, description=text))
+    return fields
 
 
 def locate(kind: ComponentKind, name: str, registry: Registry, origin: str) -> tuple[Source, str]:
@@ -153,7 +170,7 @@ def head_schema(name: str, options: BaseModel | None, registry: Registry) -> Row
     """
     plugin = registry.find("head", name).plugin
     try:
-        schema: object = call_target(registry, "head", name, options).schema
+        schema: object = make(registry, "head", name, options).schema
         if not isinstance(schema, RowSchema):
             raise TypeError("its `schema` is not an `ftr.registry.schema.RowSchema`")
     except FtrError:
@@ -260,7 +277,7 @@ def _unknown_option(component: str, option: str, known: list[str]) -> str:
 
 
 def create_component(registry: Registry, kind: Kind, component: Component) -> Any:
-    """Create a component with its options from the registry.
+    """Create a head or a model with its options from the registry.
 
     Raises `UnknownComponentError`, `PluginError`, and `ConfigError` for a secret that is not known.
     """
@@ -273,18 +290,4 @@ def create_component(registry: Registry, kind: Kind, component: Component) -> An
         )
     model = registry.options_model(kind, component.name)
     options = None if model is None else validated(model, values[kind], {}, f"{kind}.")
-    return call_target(registry, kind, component.name, options)
-
-
-def call_target(registry: Registry, kind: Kind, name: str, *arguments: object) -> Any:
-    """Call the target of a component and return what it gives.
-
-    Raises `PluginError` when it cannot be called.
-    """
-    target = registry.target(kind, name)
-    if not callable(target):
-        raise PluginError(
-            f"the {kind} `{name}` of plugin {registry.find(kind, name).plugin.described}: its "
-            "target is not callable."
-        )
-    return target(*arguments)
+    return make(registry, kind, component.name, options)

@@ -548,6 +548,16 @@ DELIMITERS = {"tab": "\t", "\\t": "\t", "space": " ", "blank": " "}
 """Words for delimiters: the shell and YAML drop a blank or a tab."""
 
 
+def _separator(value: object) -> object:
+    found = DELIMITERS.get(value, value) if isinstance(value, str) else value
+    if found in (None, "none") or (isinstance(found, str) and len(found) == 1):
+        return found
+    raise ValueError("give one character, `tab`, `space` or `none`")
+
+
+Separator = Annotated[str | None, BeforeValidator(_separator)]
+
+
 class FileOptions(Section):
     """Options of dataset files, besides their columns."""
 
@@ -575,6 +585,9 @@ class FileOptions(Section):
     """Whether the first row of a CSV file names the columns."""
     id: str | int | None = None
     """Column of the row ids, by name or 0-based number; `none`: rows are numbered."""
+    separator: Separator = None
+    """What divides the labels in a cell: one character, `tab` or `space`; `none`: a cell is one
+    label; null: detected."""
 
     @field_validator("delimiter", mode="before")
     @classmethod
@@ -600,6 +613,8 @@ class HubOptions(Section):
     """Name on the Hub of the test split."""
     id: str | int | None = None
     """Column of the row ids; `none`: rows are numbered."""
+    separator: Separator = None
+    """What divides the labels in a cell, as in files."""
 
 
 ENSEMBLE = re.compile(r"^(top|soup)([2-9]|[1-9][0-9]+)$")

@@ -23,7 +23,7 @@ from ftr.data.answers import (
     texts_and_starts,
 )
 from ftr.data.rows import PREDICT, Rejected, Row, Rows, Unlabelled
-from ftr.registry.protocols import Head, Places, Prediction
+from ftr.registry.protocols import Head, Prediction, provides
 from ftr.registry.schema import RowSchema
 
 _UNSPACED = (
@@ -399,10 +399,10 @@ def as_given(
     cleaner: Cleaner,
 ) -> list[Prediction]:
     """Return the predictions with their places in the texts as they were given, if the head says
-    how: see `ftr.registry.protocols.Places`.
+    how: see `ftr.registry.protocols.Abilities`.
     """
     restored = list(predictions)
-    if not cleaner or not isinstance(head, Places):
+    if not cleaner or not provides(head, "as_given"):
         return restored
     for index, row in enumerate(rows):
         for text in (row.get(GIVEN) or {}).values():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,8 +15,8 @@ from ftr.data.rows import (
     Rows,
     Table,
     blank_as_none,
-    parse_text,
 )
+from ftr.data.squad import parse_list
 from ftr.data.tables import few_values
 from ftr.errors import DataError
 from ftr.registry.protocols import Head
@@ -107,7 +105,8 @@ def set_aside(split: str, origin: str, rows: int) -> str:
     )
 
 
-def _given(name: str, choice: str | int, table: Table, source: str) -> int:
+def column_index(choice: str | int, table: Table) -> int | None:
+    """Return the column that is named, in any case, or numbered from 0; None: there is none."""
     if str(choice) in table.columns:
         return table.columns.index(str(choice))
     folded = [column.lower() for column in table.columns]
@@ -115,7 +114,20 @@ def _given(name: str, choice: str | int, table: Table, source: str) -> int:
         return folded.index(str(choice).lower())
     if str(choice).isdigit() and int(choice) < len(table.columns):
         return int(choice)
-    raise DataError(f"`dataset.{name}={choice}`: {source} has no such column. {_listed(table)}")
+    return None
+
+
+def _given(name: str, choice: str | int, table: Table, source: str) -> int:
+    index = column_index(choice, table)
+    if index is not None:
+        return index
+    parts = str(choice).split(",")
+    several = ""
+    if len(parts) > 1 and all(column_index(part.strip(), table) is not None for part in parts):
+        several = f" For several columns of 0/1 write `dataset.{name}=[{choice}]`."
+    raise DataError(
+        f"`dataset.{name}={choice}`: {source} has no such column.{several} {listed_columns(table)}"
+    )
 
 
 def _by_name(column: Column, table: Table, found: dict[str, int], source: str) -> None:
@@ -167,12 +179,21 @@ def _not_found(column: Column, table: Table, source: str) -> str:
     if len(table.columns) == 1 and hint:
         hint += " (cells are divided by `dataset.delimiter=`: a character, `tab` or `space`)"
     return (
-        f"{source} has no column `{column.name}` (looked for {known}). {_listed(table)}{hint}. "
+        f"{source} has no column `{column.name}` (looked for {known}). "
+        f"{listed_columns(table)}{hint}. "
         f"Name it with `dataset.{column.name}=...`"
     )
 
 
-def _listed(table: Table) -> str:
+def check_names(names: Sequence[str], source: str) -> None:
+    """Raise `DataError` for a name that two columns have."""
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise DataError(f"{source} has two columns `{shown(twice)}`: rename one of them")
+
+
+def listed_columns(table: Table) -> str:
+    """Return the columns of a table, for a message."""
     if table.header:
         return "Its columns: " + _ticks(table.columns)
     first = [str(cell)[:30] for cell in table.records[0]] if table.records else []
@@ -215,8 +236,8 @@ def check_cell(value: object, column: Column, row: Mapping[str, object]) -> Chec
 def _label(value: object, column: Column) -> Checked:
     """Return a class, or the one in a list of one class or in a mapping of classes to shares."""
     if isinstance(value, str) and value.strip().startswith("[") and value.strip().endswith("]"):
-        parsed = parse_text(value.strip(), ast.literal_eval)
-        value = parsed if isinstance(parsed, list) and len(parsed) == 1 else value
+        parsed = parse_list(value)
+        value = parsed if parsed is not None and len(parsed) == 1 else value
     if (
         isinstance(value, dict)
         and value
@@ -251,12 +272,12 @@ def _list(value: object, column: Column) -> Checked:
 
 
 def _split(cell: str, separator: str) -> object:
-    """Return the items of a flat cell: of a JSON list, else what is between separators."""
-    if cell.lstrip().startswith("["):
-        try:
-            return json.loads(cell)
-        except ValueError:
-            pass  # text that begins with a bracket
+    """Return the items of a flat cell: of a JSON or Python list, else what is between
+    separators.
+    """
+    found = parse_list(cell)
+    if found is not None:
+        return found
     return cell.split() if separator == " " else [item.strip() for item in cell.split(separator)]
 
 
@@ -317,7 +338,20 @@ def check_row(
             value, cause = check_cell(cells[column.name], column, cells)
             if cause is None:
                 row[column.name] = value
-    return row, cause
+    return row, cause or _unequal(row, schema)
+
+
+def _unequal(row: Row, schema: RowSchema) -> str | None:
+    """Return that a row has another number of tokens than of their labels, or None."""
+    lists = [
+        (len(cell), column.name)
+        for column in schema.columns
+        if column.type in ("tokens", "labels") and isinstance(cell := row.get(column.name), list)
+    ]
+    if not any(column.type == "tokens" for column in schema.columns) or len(lists) != 2:
+        return None
+    (first, one), (second, other) = lists
+    return None if first == second else f"{one} has {first} items, {other} has {second}"
 
 
 def check_rows(rows: Rows, split: str, head: Head) -> tuple[Rows, list[Rejected]]:
@@ -343,6 +377,7 @@ _FIXES = {
     "empty ": "`dataset.{}=COLUMN` names another column",
     "duplicate id": "`dataset.id=none` numbers the rows",
     " is not UTF-8 text": "`dataset.encoding=` names the encoding of a text file",
+    ", not 0 or 1": "`dataset.labels=[…]` names other columns",
     "label not in train": "`dataset.label=COLUMN` names another column",
     "list of several classes": MULTI_LABEL,
     **answers.FIXES,

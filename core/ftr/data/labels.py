@@ -25,10 +25,7 @@ _NO_ANSWER = {
 }
 _NEARLY_ALL = 0.75
 """Share of the rows from which a class that looks like "no answer" is reported."""
-MULTI_LABEL = (
-    "a text of several classes needs a multi-label head, such as `multi-label` of the example "
-    "package `ftr-toxic-labels`"
-)
+MULTI_LABEL = "a text of several classes needs a multi-label head: `task=topics`"
 
 
 def label_key(label: object) -> str:
@@ -100,9 +97,10 @@ def class_names(
     """
     found = [label for row in rows for label in _labels(row, column)]
     names = label_names(found)
-    _check_classes(names, len(found), column, source)
     ordered = tuple(dict.fromkeys(label_name(name) for name in given))
-    if set(map(label_key, names)) <= set(map(label_key, ordered)):
+    is_given = set(map(label_key, names)) <= set(map(label_key, ordered))
+    _check_classes(names, len(found), column, source, many=not is_given)
+    if is_given:
         names = ordered
     by_key: dict[str, Counter[str]] = {}
     for spelled, count in Counter(map(str, found)).items():
@@ -114,23 +112,26 @@ def class_names(
     ]
 
 
-def _check_classes(names: Sequence[str], count: int, column: Column, source: str) -> None:
-    """Raise `DataError` for no class, one class only, or nearly as many classes as labels."""
-    many = column.type == "labels"
-    if many and not names:
+def _check_classes(
+    names: Sequence[str], count: int, column: Column, source: str, *, many: bool
+) -> None:
+    """Raise `DataError` for no class, one class only, or too `many`: nearly as many as labels."""
+    several = column.type == "labels"
+    if several and not names:
         raise DataError(
             f"{source}: no usable row has any `{column.name}`: there is nothing to learn"
         )
-    if len(names) == 1 and (column.required or not many):
+    if len(names) == 1 and (column.required or not several):
         what = f"`{column.name}` are"
-        if not many:
+        if not several:
             what = f"{count} usable rows have the same `{column.name}`,"
         raise DataError(f"{source}: all {what} `{shown(names[0])}`: there is nothing to learn")
-    if len(names) > max(_MANY, count // 2):
+    if many and len(names) > max(_MANY, count // 2):
+        divide = ", or what divides its cells with `dataset.separator=`" if several else ""
         raise DataError(
             f"{source}: `{column.name}` has {len(names)} different values in {count} "
-            f"{'places' if many else 'rows'}, so it does not name classes. Choose another column "
-            f"with `dataset.{column.name}=...`"
+            f"{'places' if several else 'rows'}, so it does not name classes. Choose another "
+            f"column with `dataset.{column.name}=...`{divide}"
         )
 
 

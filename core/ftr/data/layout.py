@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftr.config.components import FILES, SUFFIXES, column_choices
+from ftr.config.components import FILES, SUFFIXES, column_choices, flag_choices
 from ftr.config.schema import FileOptions, Format
 from ftr.data.columns import ID
 from ftr.data.files import bare_name, decode, read_bytes
@@ -108,8 +108,11 @@ def parse(
     if form == "jsonl":
         return read_jsonl(text, name, split)
     if form == "tsv" and looks_conll(text):
-        fix = ": give `dataset.format=conll`" if words_column(schema) else ""
-        raise DataError(f"file `{name}` has {CONLL}{fix}")
+        if words_column(schema) and options.format == "auto":
+            form = "conll"
+        else:
+            fix = ": give `dataset.format=conll`" if words_column(schema) else ""
+            raise DataError(f"file `{name}` has {CONLL}{fix}")
     if form == "conll":
         return read_conll(text, name, split, options, schema)
     known = known_names(schema, options)
@@ -146,7 +149,8 @@ def known_names(schema: RowSchema, options: FileOptions) -> frozenset[str]:
     """Return the names, in lower case, that a header row for this schema may hold."""
     names = {name for column in schema.columns for name in (column.name, *column.aliases)}
     choices = column_choices(options, schema).values()
-    names |= {choice for choice in choices if isinstance(choice, str) and not choice.isdigit()}
+    several = [*choices, *flag_choices(options, schema)]
+    names |= {choice for choice in several if isinstance(choice, str) and not choice.isdigit()}
     return frozenset(name.lower() for name in names)
 
 
@@ -198,7 +202,8 @@ def find_files(name: str, options: FileOptions, notes: list[str]) -> dict[str, S
 
 def split_of(path: Path) -> str | None:
     """Return the split that the file's name tells, if it tells one."""
-    words = set(re.split(r"[^a-z0-9]+", bare_name(path)))
+    # A number may stand before the word, as in `wnut17train.conll`.
+    words = set(re.split(r"[^a-z0-9]+|(?<=[0-9])(?=[a-z])", bare_name(path)))
     matches = [split for split, names in _SPLIT_WORDS.items() if words & names]
     return matches[0] if len(matches) == 1 else None
 

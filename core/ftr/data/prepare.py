@@ -168,16 +168,22 @@ class _Preparation:
         """Whether no row has its target: all are blank, or -1 if -1 is no class of the training
         rows.
         """
-        columns = [column for column in self.schema.columns if column.target and column.required]
+        tokens = any(column.type == "tokens" for column in self.schema.columns)
+        columns = [
+            column
+            for column in self.schema.columns
+            if column.target and (column.required or (column.type == "labels" and not tokens))
+        ]
         if not rows.rows or not columns:
             return False
         names = [column.name for column in columns]
-        if all(blank_as_none(row.get(name)) is None for row in rows.rows for name in names):
+        blank: list[object] = [None, []] if columns[0].type == "labels" else [None]
+        if all(blank_as_none(row.get(name)) in blank for row in rows.rows for name in names):
             return True
         if all(column.type == "answers" for column in columns):
             return all(unanswered(row, name) for row in rows.rows for name in names)
         classes = self.schema.classes
-        if classes is None or not classes.required:
+        if classes is None or classes not in columns:
             return False
         if any(not _is_minus_one(row.get(classes.name)) for row in rows.rows):
             return False

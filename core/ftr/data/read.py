@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, TextIO
 from ftr.atomic import sha256
 from ftr.config.components import (
     HUB,
-    call_target,
     column_choices,
     file_options,
     hub_options,
@@ -22,6 +21,8 @@ from ftr.config.schema import FileOptions, HubOptions
 from ftr.data.columns import check_row, has_column, map_columns, rename, set_aside
 from ftr.data.labels import label_key
 from ftr.data.layout import Source, find_files, parse, read_source, read_table
+from ftr.data.multilabel import LabelSets, check_tags
+from ftr.data.registered import load_registered
 from ftr.data.rows import (
     PREDICT,
     SPLITS,
@@ -37,7 +38,7 @@ from ftr.data.rows import (
 from ftr.data.squad import unnested
 from ftr.data.tables import is_saved, name_classes, read_saved
 from ftr.data.text_files import MAPPING, named_classes, text_columns, text_table
-from ftr.errors import DataError, FtrError, PluginError, in_one_line
+from ftr.errors import DataError
 from ftr.paths import expanded
 from ftr.registry.schema import RowSchema
 
@@ -48,28 +49,37 @@ if TYPE_CHECKING:
 
 
 def load_rows(
-    name: str, options: Mapping[str, object], registry: Registry, schema: RowSchema
+    name: str,
+    options: Mapping[str, object],
+    registry: Registry,
+    schema: RowSchema,
+    classes: Sequence[str] = (),
 ) -> Loaded:
     """Read every split of the dataset `name`; rows are not checked yet (see `prepare_rows`).
 
-    `name` is a registered dataset, `hub:owner/name[:config]`, a file, a folder, or `files`. Raises
+    `name` is a registered dataset, `hub:owner/name[:config]`, a file, a folder, or `files`;
+    `classes` are those of the trained model that is to be scored on it. Raises
     `DataError`, `ConfigError` for wrong options, `PluginError` when a plugin's dataset fails.
     """
     if registry.has("dataset", name):
-        return _registered(name, options, registry, schema)
+        return _registered(name, options, registry, schema, classes)
     if name.startswith(HUB):
         hub = validated(hub_options(schema), dict(options), {}, "dataset.")
-        return load_hub(name.removeprefix(HUB), hub, schema)
-    return load_files(name, validated(file_options(schema), dict(options), {}, "dataset."), schema)
+        return load_hub(name.removeprefix(HUB), hub, schema, classes)
+    files = validated(file_options(schema), dict(options), {}, "dataset.")
+    return load_files(name, files, schema, classes)
 
 
-def load_files(name: str, options: FileOptions, schema: RowSchema) -> Loaded:
+def load_files(
+    name: str, options: FileOptions, schema: RowSchema, classes: Sequence[str] = ()
+) -> Loaded:
     """Read the files of a dataset. A held-out split without targets is set aside."""
     loaded = Loaded()
     found = find_files(name, options, loaded.notes)
     headerless: dict[int, dict[str, int]] = {}
     like: dict[str, str] = {}
     given = column_choices(options, schema)
+    sets = LabelSets(schema, options, classes)
     for split, source in found.items():
         own = (
             options
@@ -77,22 +87,26 @@ def load_files(name: str, options: FileOptions, schema: RowSchema) -> Loaded:
             else options.model_copy(update={"labels_file": None})
         )
         for path, table, sources in read_source(source, split, own, schema):
+            labelled = sets.join(table, split, f"`{path.name}`")
             width = len(table.columns)
             # A headerless train file tells the columns of the others: a small test file may hold
             # too little to guess from.
             mapping = headerless.get(width) if not table.header else None
-            if mapping is None:
+            if mapping is None and labelled:
                 mapping = _mapped(table, schema, given, path.name, split, like)
-            if mapping is None:
+            if mapping is None or not labelled:
                 loaded.notes.append(set_aside(split, source.name, len(table.records)))
                 break
             if not table.header:
                 headerless[width] = mapping
             elif split == "train":
                 like = {column: table.columns[index] for column, index in mapping.items()}
+            sets.divide(table, mapping, f"`{path.name}`")
             first = source.paths[0].name  # shards have one note
             table.notes = [note.replace(path.name, first) for note in table.notes]
             used = [*sources, *_apply_names(table, path, mapping, schema, options.encoding)]
+            if split == "train" and not classes:
+                check_tags(table, mapping, schema, f"`{path.name}`")
             add_table(loaded, split, table, mapping, source.name, schema)
             loaded.sources += [one for one in used if one not in loaded.sources]
     _note_copies(found, loaded)
@@ -109,7 +123,11 @@ def _mapped(
 ) -> dict[str, int] | None:
     """Return the columns of a table, or None for a held-out split without targets."""
     if split != "train" and table.header:
-        targets = {column.name for column in schema.columns if column.target and column.required}
+        targets = {
+            column.name
+            for column in schema.columns
+            if column.target and (column.required or column.name in like)
+        }
         # With the names of the training file's columns; without these a column of the right look
         # would be taken for the label.
         present = {
@@ -193,18 +211,16 @@ def add_table(
 
 
 def _registered(
-    name: str, options: Mapping[str, object], registry: Registry, schema: RowSchema
+    name: str,
+    options: Mapping[str, object],
+    registry: Registry,
+    schema: RowSchema,
+    classes: Sequence[str],
 ) -> Loaded:
     model = registry.options_model("dataset", name)
     given = None if model is None else validated(model, dict(options), {}, "dataset.")
-    try:
-        splits = call_target(registry, "dataset", name).load(given)
-    except FtrError:
-        raise
-    except Exception as error:
-        entry = registry.find("dataset", name)
-        raise PluginError(f"{entry} failed to load: {in_one_line(error)}") from error
-    return from_splits(splits, schema, {}, f"dataset `{name}`")
+    splits = load_registered(registry, name, given)
+    return from_splits(splits, schema, {}, f"dataset `{name}`", LabelSets(schema, None, classes))
 
 
 _ALIASES = {
@@ -235,7 +251,9 @@ def fetch(name: str, config: str | None = None, revision: str | None = None) -> 
     return splits
 
 
-def load_hub(name: str, options: HubOptions, schema: RowSchema) -> Loaded:
+def load_hub(
+    name: str, options: HubOptions, schema: RowSchema, classes: Sequence[str] = ()
+) -> Loaded:
     """Read `owner/name` or `owner/name:config` from the hub. Raises `DataError`."""
     bare, _, config = name.partition(":")
     splits = fetch(bare, options.config or config or None, options.revision)
@@ -250,7 +268,9 @@ def load_hub(name: str, options: HubOptions, schema: RowSchema) -> Loaded:
         own = choice or next((alias for alias in _ALIASES[split] if alias in splits), "")
         if own in splits:
             found[split] = splits[own]
-    loaded = from_splits(found, schema, column_choices(options, schema), f"`hub:{name}`")
+    given = column_choices(options, schema)
+    sets = LabelSets(schema, options, classes)
+    loaded = from_splits(found, schema, given, f"`hub:{name}`", sets)
     used = {str(dataset.split) for dataset in found.values()}
     unused = [str(key) for key in splits if str(key) not in used]
     if unused:
@@ -259,29 +279,31 @@ def load_hub(name: str, options: HubOptions, schema: RowSchema) -> Loaded:
 
 
 def from_splits(
-    splits: Mapping[str, Dataset], schema: RowSchema, given: Mapping[str, str | int], source: str
+    splits: Mapping[str, Dataset],
+    schema: RowSchema,
+    given: Mapping[str, str | int],
+    source: str,
+    sets: LabelSets | None = None,
 ) -> Loaded:
     """Return the rows of a `DatasetDict`, classes of `ClassLabel` columns by their names.
 
-    Raises `PluginError` for other objects, `DataError` for missing columns.
+    Raises `DataError` for missing columns.
     """
-    loaded = Loaded()
-    if not isinstance(splits, Mapping):
-        raise PluginError(
-            f"{source} returned a `{type(splits).__name__}`, not a `datasets.DatasetDict` of splits"
-        )
-    strange = [str(name) for name in splits if name not in SPLITS]
-    if strange:
-        raise PluginError(
-            f"{source} returned the split `{strange[0]}`; splits are {', '.join(SPLITS)}"
-        )
+    loaded, sets = Loaded(), sets or LabelSets(schema)
     for split in SPLITS:
         if split in splits:
             table = unnested(_table(splits[split], split), split)
-            mapping = map_columns(table, schema, given, source)
             origin = f"{source} {split}".replace("`", "")
+            fingerprint = _fingerprint(table, origin)
+            if not sets.join(table, split, source):
+                loaded.notes.append(set_aside(split, origin, len(table.records)))
+                continue
+            mapping = map_columns(table, schema, given, source)
+            sets.divide(table, mapping, source)
+            if split == "train":
+                check_tags(table, mapping, schema, source)
             add_table(loaded, split, table, mapping, origin, schema)
-            loaded.sources.append(_fingerprint(table, origin))
+            loaded.sources.append(fingerprint)
     return loaded
 
 
@@ -329,6 +351,7 @@ def read_unlabelled(
         table, _ = read_saved(path) if is_saved(path) else read_table(path, PREDICT, alone, schema)
     given = column_choices(options, schema)
     mapping = map_columns(table, schema, given, name, labelled=False) if table.records else {}
+    LabelSets(schema, options).divide(table, mapping, name)
     raw = Unlabelled(rename(table, mapping), table.places, list(table.rejected), table.notes)
     result = Unlabelled(notes=table.notes)
     seen: dict[object, Row] = {}

@@ -227,6 +227,12 @@ def _as_list(value: object) -> list[object]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
+def parse_list(text: str) -> list[object] | None:
+    """Return the list that JSON, Python or numpy wrote as text, or None. Nothing is executed."""
+    found = _parsed(text)
+    return found if isinstance(found, list) else None
+
+
 def _parsed(value: object) -> object:
     """Return what JSON, Python or numpy wrote as text, or the value itself. Nothing is executed."""
     if not isinstance(value, str):

@@ -22,8 +22,7 @@ _SAMPLE = 2000
 """Lines that are looked at to tell CoNLL from other text."""
 CONLL = (
     "words and tags in columns, with a blank line between sentences: each sentence is a list of "
-    "words, for a head that reads such lists, such as `token-classification` of the example "
-    "package `ftr-ner`"
+    "words, for a head that reads such lists (`task=ner`)"
 )
 
 
@@ -44,7 +43,7 @@ def looks_conll(text: str) -> bool:
         for line in cells
         if len(line) > 1
         and _TAG.fullmatch(line[-1])
-        and not any(char.isspace() for char in line[0])
+        and (delimiter or not any(char.isspace() for char in line[0]))
     ]
     return (
         len(tags) >= 0.9 * len(cells)

@@ -230,8 +230,8 @@ class ModelCard:
 
     `base` is the model that adapters are for: `model` (name and options), and the `config` it has
     with them. `clean` and `stop_words` (`data.clean`, `data.stop_words`) are how training texts
-    were cleaned, and how later texts are. `state` is what `head.tune` chose on validation rows,
-    such as a no-answer threshold.
+    were cleaned, and how later texts are. `state` is what `head.calibrate` chose on validation
+    rows, such as a no-answer threshold.
     """
 
     head: str

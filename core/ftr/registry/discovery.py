@@ -34,6 +34,7 @@ from ftr.registry.specs import (
     KINDS,
     PROJECT,
     SPEC_TYPES,
+    SPECS,
     AnySpec,
     Deprecated,
     Kind,
@@ -169,8 +170,8 @@ CONTRACTS: Mapping[str, Contract] = {GROUP: V1}
 def collect(plugin: object, contract: Contract = V1) -> tuple[tuple[str, ...], Specs]:
     """Return the hooks that `plugin` implements and the specs that they return.
 
-    Raises `PluginError` for an unknown or unmarked hook and for an invalid spec, and whatever the
-    hooks raise.
+    What `@task` declares comes first. Raises `PluginError` for an unknown or unmarked hook and for
+    an invalid spec, and whatever the hooks raise.
     """
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(contract.hookspecs)
@@ -179,6 +180,8 @@ def collect(plugin: object, contract: Contract = V1) -> tuple[tuple[str, ...], S
     manager.register(plugin)
     hooks: list[str] = []
     specs: list[tuple[Kind, AnySpec]] = []
+    for kind, spec in declared(plugin):
+        specs.extend(contract.read(f"ftr_{kind}s", [spec]))
     for caller in manager.get_hookcallers(plugin) or []:
         if caller.name not in known:
             raise PluginError(_unknown_hook(caller.name, known, contract.deprecated))
@@ -192,6 +195,18 @@ def collect(plugin: object, contract: Contract = V1) -> tuple[tuple[str, ...], S
                 "another name."
             )
     return tuple(hooks), tuple(specs)
+
+
+def declared(plugin: object) -> Iterator[tuple[Kind, AnySpec]]:
+    """Yield the specs of `@task` at the functions and classes of a hook module; those that it
+    imports from its own package count, others do not.
+    """
+    own = getattr(plugin, "__name__", type(plugin).__module__).partition(".")[0]
+    for found in dict.fromkeys(filter(callable, vars(plugin).values())):
+        attributes = getattr(found, "__dict__", {})
+        if str(getattr(found, "__module__", "")).partition(".")[0] == own:
+            for spec in attributes.get(SPECS, ()):
+                yield next(kind for kind in KINDS if type(spec) is SPEC_TYPES[kind]), spec
 
 
 def deprecations(contract: Contract, hooks: Iterable[str], specs: Specs) -> Iterator[str]:
@@ -284,9 +299,7 @@ class PluginRecord:
     def target_modules(self) -> frozenset[str]:
         """The modules its components are imported from."""
         return frozenset(
-            spec.target.partition(":")[0]
-            for _, spec in self.specs
-            if not isinstance(spec, TaskSpec)
+            spec.path.partition(":")[0] for _, spec in self.specs if not isinstance(spec, TaskSpec)
         )
 
     @property

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeGuard
 
 if TYPE_CHECKING:
-    import evaluate
     from datasets import DatasetDict
     from pydantic import BaseModel
     from torch import Tensor
@@ -40,7 +39,11 @@ class EncodeSettings:
 
 
 class Dataset(Protocol):
-    """The target of a `DatasetSpec`, called without arguments, gives this."""
+    """The target of a `DatasetSpec`, called without arguments, gives this.
+
+    The target may be a function that returns rows instead: an iterable of mappings (the training
+    split), or a mapping of such by split.
+    """
 
     def load(self, options: BaseModel | None) -> DatasetDict:
         """Return splits among `train`, `validation`, `test` with the columns the task's head reads.
@@ -82,7 +85,10 @@ class Head(Protocol):
     -> `decode` (one prediction per row) -> `score_inputs` -> the metrics.
     """
 
-    schema: RowSchema
+    @property
+    def schema(self) -> RowSchema:
+        """The columns of a row."""
+        ...
 
     def check(self, row: Row) -> str | None:
         """Return why this row cannot be used, in a few words that are the same for such rows."""
@@ -134,12 +140,16 @@ class Head(Protocol):
         """Turn the records of one row's features, in order, into its prediction, `id` included."""
         ...
 
-    def tune(self, rows: Sequence[Row], records: Sequence[Sequence[Any]]) -> State:
+    def calibrate(
+        self, rows: Sequence[Row], records: Sequence[Sequence[Any]], labels: Sequence[str]
+    ) -> State:
         """Choose on validation rows what is not learned (a threshold); `{}` for nothing."""
         ...
 
-    def untuned(self, rows: Sequence[Row]) -> str | None:
-        """Return the warning for a training without validation rows, None if nothing is tuned."""
+    def uncalibrated(self, rows: Sequence[Row]) -> str | None:
+        """Return the warning for a training without validation rows, None if nothing is
+        calibrated.
+        """
         ...
 
     def score_inputs(
@@ -152,43 +162,27 @@ class Head(Protocol):
         ...
 
 
-@runtime_checkable
-class Combines(Protocol):
-    """What a head may give besides: one output from those of several models.
+Ability = Literal["combine", "vote", "row_losses", "baselines", "as_given", "remarks"]
 
-    `ensemble=top3` needs it.
-    """
+
+class Abilities(Head, Protocol):
+    """What a head may have besides. `provides` tells whether it does."""
 
     def combine(self, outputs: Sequence[ModelOutput]) -> ModelOutput:
         """Average what several models gave for one batch; `reduce` reads it as one output.
 
         The outputs have equal shapes, because the models share tokenizer, labels and lengths.
+        `ensemble=top3` needs it.
         """
         ...
-
-
-@runtime_checkable
-class Votes(Protocol):
-    """What a head may give besides: one output from the votes of several models.
-
-    `boosting` needs it.
-    """
 
     def vote(self, outputs: Sequence[ModelOutput], weights: Sequence[float]) -> ModelOutput:
         """Return the decision of the models, each of which votes for its most probable class.
 
         Its weight is above 0. `reduce` reads the result as the output of one model, with the shares
-        of the votes as its probabilities.
+        of the votes as its probabilities. `boosting` needs it.
         """
         ...
-
-
-@runtime_checkable
-class RowLosses(Protocol):
-    """What a head may give besides: the loss of each example.
-
-    Weighted examples and smoothed targets need it.
-    """
 
     def row_losses(
         self, outputs: ModelOutput, inputs: Mapping[str, Tensor], smoothing: float
@@ -196,14 +190,9 @@ class RowLosses(Protocol):
         """Return the loss of each example, of shape (batch,); at `smoothing` 0 the mean is `loss`.
 
         `smoothing` is the share of each target that is spread evenly over all classes, or over all
-        tokens that are no padding.
+        tokens that are no padding. Weighted examples and smoothed targets need it.
         """
         ...
-
-
-@runtime_checkable
-class Baselines(Protocol):
-    """What a head may give besides: predictions without a model, to compare with."""
 
     def baselines(
         self, train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Sequence[str]
@@ -215,11 +204,6 @@ class Baselines(Protocol):
         """
         ...
 
-
-@runtime_checkable
-class Places(Protocol):
-    """What a head may give besides: places in the given context, from those in the cleaned one."""
-
     def as_given(
         self, prediction: Prediction, text: str, before: Callable[[int, int], tuple[int, int]]
     ) -> Prediction:
@@ -230,19 +214,32 @@ class Places(Protocol):
         """
         ...
 
-
-@runtime_checkable
-class Remarks(Protocol):
-    """What a head may give besides: remarks on rows that the metrics of a run do not fit."""
-
-    def remarks(self, rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
+    def remarks(
+        self, rows: Sequence[Row], metrics: Sequence[str], labels: Sequence[str]
+    ) -> list[str]:
         """Return a line for each thing to know about scoring `rows` by the named `metrics`."""
         ...
 
 
-class Metric(Protocol):
-    """The target of a `MetricSpec`, called without arguments, is an `EvaluationModule`."""
+def provides(head: Head, ability: Ability) -> TypeGuard[Abilities]:
+    """Whether a head has an ability: it defines the method, or inherits a default that fits it."""
+    own = getattr(head, "provides", None)
+    return bool(own(ability)) if callable(own) else callable(getattr(head, ability, None))
 
-    def __call__(self) -> evaluate.EvaluationModule:
-        """Return the module; `compute(predictions=..., references=...)` gives a dict of scores."""
+
+class Metric(Protocol):
+    """The target of a `MetricSpec`: a function whose parameters are filled by their names.
+
+    They may be what the head's `score_inputs` returns (`predictions`, `references`, and what else
+    it gives), and `labels`, the class names in id order. A class or function that returns an
+    `evaluate.EvaluationModule` when it is called without arguments is a metric as well.
+    """
+
+    def __call__(
+        self, predictions: Sequence[Any], references: Sequence[Any]
+    ) -> float | Mapping[str, Any]:
+        """Return one score, which gets the name of the metric, or scores by name.
+
+        A score with a value for each class is a list in id order.
+        """
         ...

@@ -20,6 +20,7 @@ from ftr.errors import FtrError, PluginError, UnknownComponentError, did_you_mea
 from ftr.registry import plugin_files
 from ftr.registry.discovery import BEGAN, PluginRecord, complaints, discover
 from ftr.registry.isolation import is_training, loading
+from ftr.registry.signature import signature_model
 from ftr.registry.specs import AnySpec, Kind, MetricSpec, TaskSpec
 from ftr.terminal import show
 
@@ -127,7 +128,7 @@ def _component(frame: FrameType, plugin: PluginRecord) -> str:
         (
             f"the {kind} `{spec.name}` of "
             for kind, spec in plugin.specs
-            if not isinstance(spec, TaskSpec) and spec.target in names
+            if not isinstance(spec, TaskSpec) and spec.path in names
         ),
         "",
     )
@@ -255,28 +256,37 @@ class Registry:
         return spec
 
     def target(self, kind: Kind, name: str) -> object:
-        """Import and return a target. Raises `UnknownComponentError`, `PluginError`."""
+        """Import and return a target.
+
+        Raises `UnknownComponentError`, and `PluginError` when it cannot be imported or called.
+        """
         entry = self.find(kind, name)
         assert not isinstance(entry.spec, TaskSpec), f"{entry} has no target"
-        return _imported(entry, "target", entry.spec.target)
+        found: object = _imported(entry, "target", entry.spec.path)
+        if not callable(found):
+            raise PluginError(f"{entry}: its target `{entry.spec.path}` is not callable.")
+        return found
 
     def options_model(self, kind: Kind, name: str) -> type[BaseModel] | None:
         """Return the pydantic model of a component's options, or None. Raises as `target` does."""
         entry = self.find(kind, name)
-        path = None if isinstance(entry.spec, TaskSpec) else entry.spec.options
-        if path is None:
+        if isinstance(entry.spec, TaskSpec) or entry.spec.options_path is None:
             return None
+        path = entry.spec.options_path
         model = _imported(entry, "options", path)
-        if not _is_model(model):
-            what = (
-                f"the class `{model.__name__}`"
-                if isinstance(model, type)
-                else f"a `{type(model).__name__}`"
-            )
-            raise PluginError(
-                f"{entry}: its options `{path}` are {what}, not a pydantic model class."
-            )
-        return model
+        if _is_model(model):
+            return model
+        if path == entry.spec.path and callable(model):
+            try:
+                return signature_model(model)
+            except Exception as error:
+                raise PluginError(f"{entry}: its options `{path}`: {in_one_line(error)}") from error
+        what = (
+            f"the class `{model.__name__}`"
+            if isinstance(model, type)
+            else f"a `{type(model).__name__}`"
+        )
+        raise PluginError(f"{entry}: its options `{path}` are {what}, not a pydantic model class.")
 
     def _matching(self, kind: Kind, name: str) -> list[Registered]:
         qualifier, colon, bare = name.rpartition(":")

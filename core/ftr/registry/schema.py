@@ -16,8 +16,8 @@ class Column:
 
     - `text`: a non-empty string;
     - `label`: anything that names a class; rows then hold class ids;
-    - `labels`: a list of classes, one for each token or the set that applies; it may be empty where
-      not `required`;
+    - `labels`: a list of classes: one for each token in a schema with `tokens`, else the set that
+      applies, which may be empty where not `required`;
     - `tokens`: a non-empty list of non-empty strings;
     - `number`: a finite float;
     - `answers`: SQuAD's `{"text": [...], "answer_start": [...]}`, both empty when the question has
@@ -25,7 +25,8 @@ class Column:
     - `value`: kept as read.
 
     A file without lists (CSV) gives `tokens` and `labels` as one string, split at `separator`, or
-    as a JSON list.
+    as a JSON or Python list. The separator of a set of labels is found in its cells where this is a
+    blank, which is part of many labels. Several columns of 0/1 may give such a set, too.
     """
 
     name: str

@@ -50,19 +50,46 @@ def _copied(value: object) -> object:
     return value
 
 
+Target = str | Callable[..., object]
+"""`"package.module:attribute"`, imported when first used; or the class or function itself, where
+its module is light. The spec holds the path of either.
+"""
+
+
+def path_of(target: object) -> object:
+    """Return the path of a class or function at the top level of a module; else `target` itself."""
+    name = getattr(target, "__qualname__", "<")
+    return target if "<" in name else f"{getattr(target, '__module__', '')}:{name}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentSpec:
     """What every kind has.
 
-    `name` matches `[a-z0-9][a-z0-9._-]*`. `target` is `"package.module:attribute"`, imported when
-    first used; `ftr.registry.protocols` has what it must be. `options` is the same kind of path, to
-    a pydantic model of the component's options; without it the component takes none.
+    `name` matches `[a-z0-9][a-z0-9._-]*`. `ftr.registry.protocols` has what `target` must be.
+    `options` is a pydantic model of the component's options, or `target` again: then they are the
+    keyword parameters of that function, or of the `__init__` of that class. Without it the
+    component takes none.
     """
 
     name: str
-    target: str
+    target: Target
     summary: str = ""
-    options: str | None = None
+    options: Target | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("target", "options"):
+            object.__setattr__(self, name, path_of(getattr(self, name)))
+
+    @property
+    def path(self) -> str:
+        """The path of the target."""
+        return str(self.target)
+
+    @property
+    def options_path(self) -> str | None:
+        """The path of the options, None where it takes none."""
+        return None if self.options is None else str(self.options)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +167,8 @@ SPEC_TYPES: Mapping[Kind, type[AnySpec]] = {
 }
 
 
+SPECS = "__ftr_specs__"
+"""The attribute in which `@task` leaves specs at the function or class that it decorates."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -193,7 +222,7 @@ def _plain(value: object) -> bool:
     return value is None or isinstance(value, (str, int, float))
 
 
-_PATH = "a string `package.module:attribute`"
+_PATH = "a string `package.module:attribute`, or a class or function at the top level of a module"
 _RULES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("summary", _is_text, "a string"),
     ("target", _is_target, _PATH),
@@ -235,7 +264,10 @@ class Deprecated:
         )
 
 
-DEPRECATED: tuple[Deprecated, ...] = ()
+DEPRECATED: tuple[Deprecated, ...] = (
+    Deprecated(name="Head.tune", since="0.1", removed="0.2", instead="`Head.calibrate`"),
+    Deprecated(name="Head.untuned", since="0.1", removed="0.2", instead="`Head.uncalibrated`"),
+)
 """A plugin that uses one of these loads with a notice. Removed entries stay, for the message."""
 
 

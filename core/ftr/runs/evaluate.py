@@ -85,7 +85,9 @@ def evaluate(
         _calibrate(predictor, rows, name, save_state)
     predictor.tokens.clear()
     answers = list(predictor.stream(chosen, restore=False))
-    rows.notes += remarks(predictor.head, {name: chosen}, predictor.card.metrics)
+    rows.notes += remarks(
+        predictor.head, {name: chosen}, predictor.card.metrics, predictor.card.labels
+    )
     rows.notes += [note for note in [unknown_note(name, predictor.tokens)] if note]
     scores = Scorer.of(known, predictor.card.metrics).score(
         predictor.head, chosen, answers, predictor.card.labels
@@ -180,7 +182,9 @@ def _calibrate(predictor: Predictor, rows: PreparedRows, scored: str, save: bool
 def _rows(
     config: RunConfig, registry: Registry, head: Head, labels: Sequence[str] | None
 ) -> PreparedRows:
-    loaded = load_rows(config.dataset.name, config.dataset.options, registry, head.schema)
+    loaded = load_rows(
+        config.dataset.name, config.dataset.options, registry, head.schema, labels or ()
+    )
     prepared = prepare_rows(loaded, head, config.data, labels, config.cv)
     prepared.notes[:0] = loaded.notes
     return prepared

@@ -155,7 +155,8 @@ class Predictor:
         from now on.
         """
         records = [record for chunk in _chunks(rows) for record in self._records(chunk)]
-        self.card = replace(self.card, state=self.head.tune(rows, records))
+        state = self.head.calibrate(rows, records, self.card.labels)
+        self.card = replace(self.card, state=state)
         return self.card.state
 
     def save_state(self) -> None:

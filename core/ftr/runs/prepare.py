@@ -28,7 +28,7 @@ from ftr.data.rows import HELD_OUT, Rejected
 from ftr.errors import in_one_line
 from ftr.model.components import check_kind, encode_settings, make_head, make_model
 from ftr.registry.discovery import own_version
-from ftr.registry.protocols import Baselines, EncodeSettings, Head, Model, Row
+from ftr.registry.protocols import Abilities, EncodeSettings, Head, Model, Row, provides
 from ftr.registry.registry import Registry, get_registry, plugin_errors
 from ftr.runs.directory import refused_rows_kept
 from ftr.runs.report import decimals, number
@@ -82,11 +82,11 @@ def _prepared(config: RunConfig, registry: Registry) -> Prepared:
     check_splits(config, rows.splits)
     model = make_model(registry, config.model, config.train)
     notes = [*loaded.notes, *rows.notes]
-    notes += remarks(head, rows.splits, config.metrics)
+    notes += remarks(head, rows.splits, config.metrics, rows.labels)
     notes += weighting_notes(config.train, head, rows.labels, rows.splits["train"])
-    untuned = None if "validation" in rows.splits else head.untuned(rows.splits["train"])
-    if untuned is not None:
-        notes.append(untuned)
+    uncalibrated = None if "validation" in rows.splits else head.uncalibrated(rows.splits["train"])
+    if uncalibrated is not None:
+        notes.append(uncalibrated)
     check_kind(head, model, rows.labels)
     settings = encode_settings(config, model, rows.labels, notes)
     folder = cache_folder(config.data.cache, config.output)
@@ -188,7 +188,7 @@ def with_baselines(
     try:
         with plugin_errors(registry):
             head = make_head(registry, config.head)
-            if not isinstance(head, Baselines):
+            if not provides(head, "baselines"):
                 return record
             scorer = Scorer.of(registry, config.metrics)
             with warnings.catch_warnings(record=True) as warned:
@@ -218,7 +218,7 @@ def with_baselines(
 
 
 def _scored(
-    head: Any, scorer: Scorer, prepared: Prepared, splits: list[str]
+    head: Abilities, scorer: Scorer, prepared: Prepared, splits: list[str]
 ) -> dict[str, dict[str, dict[str, Any]]]:
     rows = {split: prepared.splits[split].open()[0].to_list() for split in ("train", *splits)}
     found = head.baselines(rows["train"], {split: rows[split] for split in splits}, prepared.labels)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from ftr import atomic
 from ftr.config.schema import CvConfig, RunConfig
 from ftr.errors import ConfigError
-from ftr.registry.protocols import Combines, Head, State, Votes
+from ftr.registry.protocols import Head, State, provides
 from ftr.registry.registry import Registry
 from ftr.runs.directory import RunDirectory
 from ftr.runs.prepare import Prepared
@@ -106,7 +106,7 @@ def check_plan(plan: Plan, config: RunConfig, head: Head) -> None:
     """Raise `ConfigError` naming both keys where the head, or the splits there will be, do not
     allow what is asked.
     """
-    if plan.joined == "outputs" and not isinstance(head, Combines):
+    if plan.joined == "outputs" and not provides(head, "combine"):
         raise ConfigError(
             f"`{plan.asked}` averages outputs, and the head `{config.head.name}` (`head`) has no "
             "`combine`: `ensemble=soup` averages weights, `seeds` trains several and joins none."
@@ -119,7 +119,7 @@ def check_plan(plan: Plan, config: RunConfig, head: Head) -> None:
                 f"`{config.head.name}` (`head`) has no class for each row: leave `boosting` out, "
                 "or try `ensemble=bagging`."
             )
-        if not isinstance(head, Votes):
+        if not provides(head, "vote"):
             raise ConfigError(
                 f"`{plan.asked}` lets members vote, and the head `{config.head.name}` (`head`) has "
                 "no `vote`."
@@ -320,8 +320,9 @@ class Combined:
         for member, run in zip(self.members, self.runs, strict=True):
             split = held_out(self.rows(member.config))["validation"]
             rows += split.rows.to_list()
-            records += run.engine().records(split)
-        return self.runs[0].head.tune(rows, records)
+            engine = run.engine()
+            records += engine.records(split)
+        return self.runs[0].head.calibrate(rows, records, engine.labels)
 
     def _compared(self, scores: dict[str, Any]) -> dict[str, Any]:
         """Return how the ensemble compares to its best member, by the primary score."""

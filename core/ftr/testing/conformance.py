@@ -50,12 +50,14 @@ class HeadConformance(PluginChecks, HeadChecks):
 class MetricConformance(PluginChecks, MetricChecks):
     """Checks of a metric.
 
-    Set `name`, and `perfect` and `worse`: `{"predictions": [...], "references": [...]}` each.
+    Set `name`, and `perfect` and `worse`: `{"predictions": [...], "references": [...]}` each;
+    `labels` where it asks for the names of the classes.
     """
 
     kind: ClassVar[Kind] = "metric"
     perfect: ClassVar[Mapping[str, Sequence[Any]]]
     worse: ClassVar[Mapping[str, Sequence[Any]]]
+    labels: ClassVar[Sequence[str]] = ()
 
 
 class ModelConformance(PluginChecks, ModelChecks):

@@ -151,7 +151,7 @@ def ftr_metrics(request: pytest.FixtureRequest, ftr_registry: Registry) -> list[
     if cls.kind == "task":
         task: TaskSubject = request.getfixturevalue("ftr_task")
         return task.metrics
-    return [MetricSubject(ftr_registry, cls.name, cls.perfect, cls.worse)]
+    return [MetricSubject(ftr_registry, cls.name, cls.perfect, cls.worse, labels=cls.labels)]
 
 
 @pytest.fixture(scope="class")

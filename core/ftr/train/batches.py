@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ftr.config.schema import RunConfig, TrainConfig
 from ftr.errors import ConfigError, DataError, ModelError, did_you_mean
-from ftr.registry.protocols import Feature, Head, Row, RowLosses
+from ftr.registry.protocols import Feature, Head, Row, provides
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -188,7 +188,7 @@ def check_weighting(config: RunConfig, head: Head) -> None:
     if column is None or column.type != "label":
         why = "has no classes" if column is None else "gives a row several classes"
         by_class = f"{why}, so rows cannot be weighted by their class"
-    if not isinstance(head, RowLosses):
+    if not provides(head, "row_losses"):
         by_row = "has no `row_losses`, which it needs"
     for key, asked, problem in (
         ("train.class_weights", train.class_weights, by_class),

@@ -25,7 +25,7 @@ from ftr.model.adapters import add_adapters
 from ftr.model.components import make_head, make_model
 from ftr.model.dropout import register_cpu_attention, use_cheap_dropout
 from ftr.model.transformers_private import has_own_attention
-from ftr.registry.protocols import Combines, Head, Prediction, Row, RowLosses, State, Votes
+from ftr.registry.protocols import Abilities, Head, Prediction, Row, State, provides
 from ftr.registry.registry import Registry
 from ftr.train.batches import Indices, by_length
 from ftr.train.hardware import (
@@ -100,7 +100,7 @@ class Engine:
         """
         rows = split.rows.to_list()
         records = self.records(split, rank, world, tick)
-        used = self.head.tune(rows, records) if state is None else state
+        used = self.head.calibrate(rows, records, self.labels) if state is None else state
         return rows, self.decode(rows, records, used), used
 
     def records(
@@ -203,7 +203,7 @@ class Engine:
     def _losses(self, features: Dataset, batch: Indices) -> list[tuple[float, float]]:
         """Return the loss of each feature of a batch, and its weight in the mean."""
         _, inputs, outputs = self._run(features, batch)
-        if isinstance(self.head, RowLosses):
+        if provides(self.head, "row_losses"):
             return [(float(loss), 1.0) for loss in row_losses(self.head, outputs, inputs, 0.0)]
         mean = float(mean_loss(self.head, self.model, outputs, inputs))
         return [(mean, terms(inputs, len(batch)) / len(batch))] * len(batch)
@@ -219,20 +219,20 @@ class Engine:
         return outputs
 
 
-def combiner(head: Head) -> Combines:
+def combiner(head: Head) -> Abilities:
     """Return the head as one that combines outputs; raises `PluginError` when it has no
     `combine`.
     """
-    if isinstance(head, Combines):
+    if provides(head, "combine"):
         return head
     raise lacks(
         head, "combine", "so outputs of several models cannot be averaged: `soup3` averages weights"
     )
 
 
-def voter(head: Head) -> Votes:
+def voter(head: Head) -> Abilities:
     """Return the head as one whose models vote; raises `PluginError` when it has no `vote`."""
-    if isinstance(head, Votes):
+    if provides(head, "vote"):
         return head
     raise lacks(head, "vote", "which a model trained with `boosting` needs")
 

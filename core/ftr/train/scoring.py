@@ -9,22 +9,22 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import FunctionType
+from typing import Any
 
-from ftr.config.components import call_target
 from ftr.data.rows import HELD_OUT
 from ftr.errors import FtrError, PluginError, ScoreError, did_you_mean
 from ftr.paths import writable
 from ftr.registry.isolation import captured_prints
-from ftr.registry.protocols import Head, Prediction, Remarks, Row
+from ftr.registry.protocols import Head, Prediction, Row, provides
 from ftr.registry.registry import Registry
-
-if TYPE_CHECKING:
-    import evaluate
-
+from ftr.registry.targets import call_metric, make_metric
 
 Scores = dict[str, Any]
+Metric = Any
+"""A function of predictions and references, or an `evaluate.EvaluationModule`."""
 LOSS = "loss"
 """The score that every head has: the mean loss of the rows, without label smoothing and weights."""
 
@@ -38,7 +38,7 @@ class Scorer:
     plugin of each metric.
     """
 
-    modules: Mapping[str, evaluate.EvaluationModule]
+    modules: Mapping[str, Metric]
     owners: Mapping[str, str]
     primary: str
     mode: str
@@ -61,7 +61,7 @@ class Scorer:
         primary, mode = ranked or (first.key or first.name, first.mode)
         main = {spec.key or spec.name for spec in map(registry.metric, names)}
         return cls(
-            modules={name: call_target(registry, "metric", name) for name in names},
+            modules={name: make_metric(registry, name) for name in names},
             owners={name: registry.find("metric", name).plugin.described for name in names},
             primary=primary,
             mode=mode,
@@ -86,11 +86,15 @@ class Scorer:
         inputs = head.score_inputs(rows, predictions, labels)
         scores: Scores = {}
         for name in self.modules:
-            for key, value in self._compute(name, inputs).items():
+            for key, value in self._compute(name, inputs, labels).items():
                 scores[key] = _named(value, labels)
         if loss is not None:
             scores[LOSS] = loss
-        numbers = [key for key, value in scores.items() if isinstance(value, int | float)]
+        numbers = [
+            key
+            for key, value in scores.items()
+            if isinstance(value, int | float) or hasattr(value, "__float__")
+        ]
         if self.asked and self.primary not in numbers:
             numbers = list(dict.fromkeys([*numbers, LOSS]))
             problem = (
@@ -105,6 +109,11 @@ class Scorer:
                 f"metric `{next(iter(self.modules))}` gave no score `{self.primary}`, only: "
                 f"{', '.join(scores) or 'none'}."
             )
+        if self.primary not in numbers:
+            raise PluginError(
+                f"metric `{next(iter(self.modules))}` gave `{self.primary}` as a "
+                f"`{type(scores[self.primary]).__name__}`: the score that ranks must be a number."
+            )
         return scores
 
     def better(self, new: float, old: float | None) -> bool:
@@ -115,16 +124,48 @@ class Scorer:
             return False
         return old is None or (new > old if self.mode == "max" else new < old)
 
-    def _compute(self, name: str, inputs: dict[str, list[Any]]) -> Scores:
+    def _compute(self, name: str, inputs: dict[str, list[Any]], labels: Sequence[str]) -> Scores:
         try:
             with captured_prints("stdout"):
-                return dict(self.modules[name].compute(**inputs) or {})
+                return compute(name, self.modules[name], inputs, labels)
         except FtrError:
             raise
         except Exception as error:
             raise PluginError(
                 f"metric `{name}` ({self.owners[name]}) failed: {type(error).__name__}: {error}"
             ) from error
+
+
+def compute(
+    name: str, metric: Metric, inputs: Mapping[str, Sequence[Any]], labels: Sequence[str]
+) -> Scores:
+    """Return the scores that a function or an `evaluate` module gives; a single number gets the
+    `name` of the metric.
+
+    Raises `TypeError` for anything but numbers and named scores.
+    """
+    if isinstance(metric, FunctionType):
+        found = call_metric(metric, inputs, labels)
+    else:
+        found = metric.compute(**_taken(metric, inputs)) or {}
+    if isinstance(found, Mapping):
+        return {str(key): value for key, value in found.items()}
+    number = found.item() if hasattr(found, "item") else found
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise TypeError(
+            f"it returned a `{type(found).__name__}`: return a number, or scores by their names"
+        )
+    return {name: float(number)}
+
+
+def _taken(module: Any, inputs: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """Return the inputs that an `evaluate` module takes; it refuses others."""
+    features = getattr(module, "features", None)
+    if features is None:
+        return dict(inputs)
+    groups = features if isinstance(features, list) else [features]
+    known = {name for group in groups for name in group} | {*signature(module._compute).parameters}
+    return {name: values for name, values in inputs.items() if name in known}
 
 
 def _metrics_cache() -> None:
@@ -137,17 +178,19 @@ def _metrics_cache() -> None:
         atexit.register(shutil.rmtree, config.HF_METRICS_CACHE, ignore_errors=True)
 
 
-def remarks(head: Head, splits: Mapping[str, Sequence[Row]], metrics: Sequence[str]) -> list[str]:
+def remarks(
+    head: Head, splits: Mapping[str, Sequence[Row]], metrics: Sequence[str], labels: Sequence[str]
+) -> list[str]:
     """Return what the head remarks on rows that are scored: see
-    `ftr.registry.protocols.Remarks`.
+    `ftr.registry.protocols.Abilities`.
     """
-    if not isinstance(head, Remarks):
+    if not provides(head, "remarks"):
         return []
     return [
         f"{name}: {line}"
         for name in HELD_OUT
         if name in splits
-        for line in head.remarks(splits[name], metrics)
+        for line in head.remarks(splits[name], metrics, labels)
     ]
 
 

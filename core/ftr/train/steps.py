@@ -20,7 +20,7 @@ from transformers.utils import ModelOutput
 
 from ftr.config.schema import TrainConfig
 from ftr.errors import PluginError
-from ftr.registry.protocols import Head, RowLosses
+from ftr.registry.protocols import Head, provides
 from ftr.train.batches import BatchPlan, Indices, MicroBatch, Shard, micro_batches
 from ftr.train.hardware import (
     Ladder,
@@ -86,7 +86,7 @@ def row_losses(
 
     Raises `PluginError` when the head gives anything else.
     """
-    if not isinstance(head, RowLosses):
+    if not provides(head, "row_losses"):
         raise lacks(head, "row_losses", "so its examples cannot be weighted")
     losses = head.row_losses(outputs, inputs, smoothing)
     batch = len(next(iter(inputs.values())))

@@ -159,11 +159,13 @@ class TokenClassificationHead:
         ]
         return {"id": row["id"], "tags": tags, "entities": found}
 
-    def tune(self, rows: Sequence[Row], records: Sequence[Sequence[WindowRecord]]) -> State:
+    def calibrate(
+        self, rows: Sequence[Row], records: Sequence[Sequence[WindowRecord]], labels: Sequence[str]
+    ) -> State:
         """Return nothing: the most probable class needs no threshold."""
         return {}
 
-    def untuned(self, rows: Sequence[Row]) -> None:
+    def uncalibrated(self, rows: Sequence[Row]) -> None:
         """Return None: nothing is tuned."""
         return
 

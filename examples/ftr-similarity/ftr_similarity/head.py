@@ -128,11 +128,13 @@ class PairRegressionHead:
         (score,) = records
         return {"id": row["id"], "score": score}
 
-    def tune(self, rows: Sequence[Row], records: Sequence[Sequence[float]]) -> State:
+    def calibrate(
+        self, rows: Sequence[Row], records: Sequence[Sequence[float]], labels: Sequence[str]
+    ) -> State:
         """Return nothing: a number needs no threshold."""
         return {}
 
-    def untuned(self, rows: Sequence[Row]) -> None:
+    def uncalibrated(self, rows: Sequence[Row]) -> None:
         """Return None: nothing is tuned."""
         return
 

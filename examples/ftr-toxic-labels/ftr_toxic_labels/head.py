@@ -145,7 +145,12 @@ class MultiLabelHead:
             },
         }
 
-    def tune(self, rows: Sequence[Row], records: Sequence[Sequence[NDArray[np.float32]]]) -> State:
+    def calibrate(
+        self,
+        rows: Sequence[Row],
+        records: Sequence[Sequence[NDArray[np.float32]]],
+        labels: Sequence[str],
+    ) -> State:
         """Return the threshold of each label, in id order, that has the best F1 on these rows; a
         given one stays.
         """
@@ -159,7 +164,7 @@ class MultiLabelHead:
             ]
         }
 
-    def untuned(self, rows: Sequence[Row]) -> str | None:
+    def uncalibrated(self, rows: Sequence[Row]) -> str | None:
         """Say that every label applies from one half, where no threshold is given."""
         if self.options.threshold is not None:
             return None

@@ -40,7 +40,7 @@ def test_each_label_has_a_threshold_of_its_own() -> None:
     rows = [{"id": "a", "text": "x", "labels": [0]}, {"id": "b", "text": "y", "labels": [1]}]
     records = [[np.array([0.3, 0.7], dtype=np.float32)], [np.array([0.1, 0.9], dtype=np.float32)]]
     head = MultiLabelHead()
-    state = head.tune(rows, records)
+    state = head.calibrate(rows, records, [])
     assert state == {"thresholds": pytest.approx([0.2, 0.8])}
     predictions = [
         head.decode(row, kept, state, ("insult", "threat"))
@@ -54,7 +54,7 @@ def test_a_given_threshold_is_not_tuned() -> None:
     head = MultiLabelHead(MultiLabelOptions(threshold=0.25))
     rows = [{"id": "a", "text": "x", "labels": [0]}]
     records = [[np.array([0.3, 0.2], dtype=np.float32)]]
-    assert head.tune(rows, records) == {} and head.untuned(rows) is None
+    assert head.calibrate(rows, records, []) == {} and head.uncalibrated(rows) is None
     assert head.decode(rows[0], records[0], {}, ("insult", "threat"))["labels"] == ["insult"]
 
 

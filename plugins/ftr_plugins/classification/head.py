@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftr.registry.schema import Column, RowSchema
 from ftr_plugins.classification.options import SequenceClassificationOptions
+from ftr_plugins.columns import TEXT, TEXT_PAIR
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,22 +34,8 @@ class SequenceClassificationHead:
 
     schema = RowSchema(
         columns=(
-            Column(
-                name="text",
-                aliases=(
-                    "sentence",
-                    "review",
-                    "tweet",
-                    "content",
-                    "comment",
-                    "document",
-                    "body",
-                    "text_a",
-                    "sentence1",
-                    "premise",
-                ),
-            ),
-            Column(name="text_pair", aliases=("text_b", "sentence2", "hypothesis"), required=False),
+            TEXT,
+            TEXT_PAIR,
             Column(
                 name="label",
                 type="label",
@@ -206,11 +193,13 @@ class SequenceClassificationHead:
             },
         }
 
-    def tune(self, rows: Sequence[Row], records: Sequence[Sequence[Any]]) -> State:
+    def calibrate(
+        self, rows: Sequence[Row], records: Sequence[Sequence[Any]], labels: Sequence[str]
+    ) -> State:
         """Return nothing: the most probable class needs no threshold."""
         return {}
 
-    def untuned(self, rows: Sequence[Row]) -> None:
+    def uncalibrated(self, rows: Sequence[Row]) -> None:
         """Return None: nothing is tuned."""
         return
 

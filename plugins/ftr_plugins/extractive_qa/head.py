@@ -192,7 +192,9 @@ class ExtractiveQAHead:
             "best_answer": text[start:end],
         }
 
-    def tune(self, rows: Sequence[Row], records: Sequence[Sequence[WindowRecord]]) -> State:
+    def calibrate(
+        self, rows: Sequence[Row], records: Sequence[Sequence[WindowRecord]], labels: Sequence[str]
+    ) -> State:
         """Return the no-answer threshold with the best F1; `{}` when every row has an answer."""
         from ftr_plugins.extractive_qa.threshold import best_threshold
 
@@ -214,7 +216,7 @@ class ExtractiveQAHead:
         )
         return {} if threshold is None else {THRESHOLD: threshold}
 
-    def untuned(self, rows: Sequence[Row]) -> str | None:
+    def uncalibrated(self, rows: Sequence[Row]) -> str | None:
         """Say that the model will always answer, where some of `rows` have no answer and no
         threshold is given.
         """
@@ -225,7 +227,9 @@ class ExtractiveQAHead:
             "question an answer. `head.threshold=0` lets it give none where no answer scores best"
         )
 
-    def remarks(self, rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
+    def remarks(
+        self, rows: Sequence[Row], metrics: Sequence[str], labels: Sequence[str]
+    ) -> list[str]:
         """Say that F1 counts words where reference answers are in a script without spaces, unless
         characters are counted too.
         """

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ftr.registry.protocols import Baselines
+from ftr.registry.protocols import provides
 from ftr_plugins.classification import baselines as module
 from ftr_plugins.classification.head import SequenceClassificationHead
 from trainings import CLASSES, review
@@ -33,7 +33,7 @@ def accuracy(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> flo
 
 def test_they_predict_what_the_head_predicts_for_every_held_out_row() -> None:
     head = SequenceClassificationHead()
-    assert isinstance(head, Baselines)
+    assert provides(head, "baselines")
     train, heldout = rows(200), {"validation": rows(40, 1), "test": rows(60, 2)}
     found = head.baselines(train, heldout, LABELS)
     assert list(found) == ["majority", "tf-idf"]

@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from ftr.registry.protocols import Baselines, Places
+from ftr.registry.protocols import provides
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
 from ftr_plugins.extractive_qa.text import best_scores
 from readers import QA, prepare
@@ -43,7 +43,7 @@ def answers(train: list[dict[str, Any]], asked: list[dict[str, Any]]) -> list[di
 
 def test_the_sentence_of_the_question_is_found_and_a_short_span_in_it() -> None:
     head = ExtractiveQAHead()
-    assert isinstance(head, Baselines) and isinstance(head, Places)
+    assert provides(head, "baselines") and provides(head, "as_given")
     asked = [
         row("When did a flood break the wheel?", "1911"),
         row("Who built the old mill?", "two brothers"),

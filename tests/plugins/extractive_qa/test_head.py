@@ -195,7 +195,7 @@ def test_a_tiny_model_learns_answers_and_their_absence_and_is_a_plain_checkpoint
     model.save_pretrained(tmp_path)
     loaded = AutoModelForQuestionAnswering.from_pretrained(tmp_path)
     records = predict(head, loaded, tokenizer, ROWS, 8)
-    state = head.tune(ROWS, records)
+    state = head.calibrate(ROWS, records, [])
     answers = {
         one["id"]: head.decode(one, windows, state, ())["answer"]
         for one, windows in zip(ROWS, records, strict=True)
@@ -237,12 +237,12 @@ def test_the_threshold_of_the_options_goes_before_the_tuned_one_and_without_any_
 def test_tuning_needs_questions_without_an_answer() -> None:
     rows: list[Row] = [row("what ?", "mill"), row("what else ?", None)]
     records = [records_of(0.0, 3.0), records_of(5.0, 3.0)]
-    assert ExtractiveQAHead().tune(rows[:1], records[:1]) == {}
-    assert ExtractiveQAHead().tune([], []) == {}
-    assert ExtractiveQAHead().tune(rows, records) == {"no_answer_threshold": -0.5}
-    assert ExtractiveQAHead(ExtractiveQAOptions(threshold=0.25)).tune(rows[:1], records[:1]) == {
-        "no_answer_threshold": 0.25
-    }
+    assert ExtractiveQAHead().calibrate(rows[:1], records[:1], []) == {}
+    assert ExtractiveQAHead().calibrate([], [], []) == {}
+    assert ExtractiveQAHead().calibrate(rows, records, []) == {"no_answer_threshold": -0.5}
+    assert ExtractiveQAHead(ExtractiveQAOptions(threshold=0.25)).calibrate(
+        rows[:1], records[:1], []
+    ) == {"no_answer_threshold": 0.25}
 
 
 def test_predictions_go_into_the_metric() -> None:

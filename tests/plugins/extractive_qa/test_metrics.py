@@ -126,6 +126,6 @@ def test_characters_count_where_a_script_has_no_spaces_and_words_elsewhere() -> 
 
 def test_answers_without_spaces_are_remarked_on_unless_characters_count() -> None:
     rows = [{"answers": {"text": [text], "answer_start": [0]}} for text in ("北京", "Rome", "서울")]
-    (line,) = ExtractiveQAHead().remarks(rows, ["qa:squad"])
+    (line,) = ExtractiveQAHead().remarks(rows, ["qa:squad"], [])
     assert line.startswith("1 of 3 reference answers are in a script without spaces")
-    assert ExtractiveQAHead().remarks(rows, ["squad", "squad_characters"]) == []
+    assert ExtractiveQAHead().remarks(rows, ["squad", "squad_characters"], []) == []

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from ftr.registry.protocols import Baselines, Combines, Votes
+from ftr.registry.protocols import provides
 from ftr.testing.alike import difference
 from ftr.testing.contract import Conformance, broken, must_work, require
 from ftr.testing.subjects import HeadSubject
 
 
 class AnswerChecks(Conformance):
-    """What must hold of `reduce`, `decode`, `tune`, `untuned`, `score_inputs` and, where there are
-    any, `combine` and `baselines`.
+    """What must hold of `reduce`, `decode`, `calibrate`, `uncalibrated`, `score_inputs` and, where
+    there are any, `combine` and `baselines`.
     """
 
     def test_records_are_small_and_cross_processes(self, ftr_head: HeadSubject) -> None:
@@ -95,15 +95,15 @@ class AnswerChecks(Conformance):
 
     def test_what_is_tuned_is_plain_json(self, ftr_head: HeadSubject) -> None:
         records = ftr_head.grouped(ftr_head.model)
-        state = ftr_head.tune(records)
-        promise = f"what `tune` of {ftr_head} returns is kept in `ftr.json` and read again"
+        state = ftr_head.calibrate(records)
+        promise = f"what `calibrate` of {ftr_head} returns is kept in `ftr.json` and read again"
         require(
             isinstance(state, dict),
             promise,
             f"it returned a `{type(state).__name__}`",
             "return a dict, `{}` when nothing is tuned",
         )
-        read = _is_json(state, promise, "`tune`")
+        read = _is_json(state, promise, "`calibrate`")
         differs = difference(ftr_head.decode(records, state), ftr_head.decode(records, read))
         require(
             differs is None,
@@ -112,13 +112,13 @@ class AnswerChecks(Conformance):
             "use string keys and plain values",
         )
         with must_work(
-            f"`untuned` of {ftr_head} returns a line for a person, or None",
+            f"`uncalibrated` of {ftr_head} returns a line for a person, or None",
             "return None when nothing is tuned",
         ):
-            told = ftr_head.head.untuned(ftr_head.rows)
+            told = ftr_head.head.uncalibrated(ftr_head.rows)
         require(
             told is None or (isinstance(told, str) and "\n" not in told),
-            f"`untuned` of {ftr_head} returns a line for a person, or None",
+            f"`uncalibrated` of {ftr_head} returns a line for a person, or None",
             f"it returned {told!r}",
             "say in one line what a training without validation rows will lack",
         )
@@ -146,7 +146,7 @@ class AnswerChecks(Conformance):
 
     def test_combining_equal_models_changes_nothing(self, ftr_head: HeadSubject) -> None:
         head = ftr_head.head
-        if not isinstance(head, Combines):
+        if not provides(head, "combine"):
             pytest.skip("it does not combine the outputs of several models")
         features = ftr_head.features(targets=False)
         outputs = ftr_head.ask(ftr_head.model, ftr_head.batch(features))
@@ -167,7 +167,7 @@ class AnswerChecks(Conformance):
         self, ftr_head: HeadSubject
     ) -> None:
         head, rows = ftr_head.head, ftr_head.rows
-        if not isinstance(head, Votes):
+        if not provides(head, "vote"):
             pytest.skip("its models do not vote")
         promise = f"`vote` of {ftr_head} counts each model for its most probable class"
         features = ftr_head.features(targets=False)
@@ -197,7 +197,7 @@ class AnswerChecks(Conformance):
 
     def test_baselines_predict_every_row_without_its_target(self, ftr_head: HeadSubject) -> None:
         head, rows, labels = ftr_head.head, ftr_head.rows, ftr_head.labels
-        if not isinstance(head, Baselines):
+        if not provides(head, "baselines"):
             pytest.skip("it has no baselines")
         promise = f"`baselines` of {ftr_head} predict every held-out row, each time alike"
         with must_work(promise, "return {name: {split: predictions}} for every split given"):

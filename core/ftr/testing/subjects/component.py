@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftr.errors import FtrError
 from ftr.registry.specs import AnySpec, Kind, TaskSpec
+from ftr.registry.targets import is_metric_function, make, make_metric
 from ftr.testing.contract import broken, must_work
 
 if TYPE_CHECKING:
@@ -63,12 +64,17 @@ class Component:
     def target(self) -> Any:
         """What its target names, imported."""
         spec = self.spec
-        path = "" if isinstance(spec, TaskSpec) else spec.target
+        path = "" if isinstance(spec, TaskSpec) else spec.path
         with must_work(
             f"the target of {self}, `{path}`, imports",
             f"mend what it says, or make `{path}` the path of a class: `package.module:Attribute`",
         ):
             return self.registry.target(self.kind, self.entry.qualified)
+
+    @property
+    def is_function(self) -> bool:
+        """Whether it is a dataset, or a metric that is a function: there is no object to make."""
+        return self.kind == "dataset" or is_metric_function(self.target)
 
     @cached_property
     def options_model(self) -> type[BaseModel] | None:
@@ -105,11 +111,13 @@ class Component:
             return self.options_model.model_validate(self.options)
 
     def make(self) -> Any:
-        """Return what the target gives, called as ftr calls it."""
-        arguments = (self.made_options,) if self.kind in ("head", "model") else ()
-        how = "its options, or None where it takes none" if arguments else "no arguments"
+        """Return what the target of a head, a model or a metric gives, called as ftr calls it."""
+        how = "no arguments" if self.kind == "metric" else "its options, or None where it has none"
+        _ = self.target
         with must_work(
             f"the target of {self} is called with {how}",
             "make it a class, or a function, that can be called so",
         ):
-            return self.target(*arguments)
+            if self.kind == "metric":
+                return make_metric(self.registry, self.entry.qualified)
+            return make(self.registry, self.kind, self.entry.qualified, self.made_options)

@@ -10,7 +10,8 @@ import pytest
 
 from ftr.errors import DataError
 from ftr.registry.specs import DatasetSpec
-from ftr.testing.contract import broken, must_work
+from ftr.registry.targets import load_dataset
+from ftr.testing.contract import must_work
 from ftr.testing.subjects.component import Component
 
 if TYPE_CHECKING:
@@ -60,40 +61,24 @@ class DatasetSubject(Component):
 
     def load(self) -> dict[str, Dataset]:
         """Load it anew."""
-        from datasets import Dataset
+        from ftr.data.registered import as_splits
 
         if self._absent:
             pytest.skip(self._absent)
-        promise = f"`load` of {self} returns a `datasets.DatasetDict` of splits"
+        target, options = self.target, self.made_options
         with must_work(
-            promise,
-            "raise `ftr.errors.DataError` only for what the user can mend, and let it load with "
-            "the options given here",
+            f"{self} loads splits with the options given here",
+            "return `DatasetDict(train=Dataset.from_list(rows), ...)`, or rows that are mappings; "
+            "raise `ftr.errors.DataError` only for what the user can mend",
         ):
             try:
-                splits = self.make().load(self.made_options)
+                found = load_dataset(self.spec, target, options)
             except DataError as error:
                 if NO_HUB in str(error):
                     self._absent = str(error)
                     pytest.skip(self._absent)
                 raise
-        odd = None if isinstance(splits, Mapping) else f"a `{type(splits).__name__}`"
-        if odd is None:
-            odd = next(
-                (
-                    f"a `{type(one).__name__}` as `{name}`"
-                    for name, one in splits.items()
-                    if not isinstance(one, Dataset)
-                ),
-                None,
-            )
-        if odd:
-            broken(
-                promise,
-                f"it returned {odd}",
-                "return `DatasetDict(train=Dataset.from_list(rows), ...)`",
-            )
-        return dict(splits)
+            return dict(as_splits(found, str(self)))
 
     def rows(self, split: str) -> list[dict[str, Any]]:
         """Return the rows of a split as they were loaded."""

@@ -14,7 +14,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ftr.atomic import sha256
-from ftr.registry.specs import TaskSpec
+from ftr.registry.signature import signature_model
+from ftr.registry.specs import DatasetSpec, TaskSpec
+from ftr.registry.targets import load_dataset
 from ftr.testing.contract import broken
 
 if TYPE_CHECKING:
@@ -40,8 +42,8 @@ def hashes_elsewhere(subject: DatasetSubject) -> dict[str, str]:
     spec = subject.spec
     if isinstance(spec, TaskSpec):
         raise TypeError(f"{subject} is no dataset")
-    options = {"model": spec.options, "values": subject.options} if spec.options else None
-    return _loaded(spec.target, json.dumps(options), tuple(sys.path), str(subject))
+    options = {"model": spec.options_path, "values": subject.options} if spec.options else None
+    return _loaded(spec.path, json.dumps(options), tuple(sys.path), str(subject))
 
 
 @cache
@@ -71,9 +73,16 @@ def main() -> None:
     """Load the dataset that the arguments name (target, and as JSON its options) and write its
     hashes.
     """
-    target, options = sys.argv[1], json.loads(sys.argv[2])
-    given = _named(options["model"]).model_validate(options["values"]) if options else None
-    print(json.dumps(hashes(_named(target)().load(given))))
+    from ftr.data.registered import as_splits
+
+    path, options = sys.argv[1], json.loads(sys.argv[2])
+    target, given = _named(path), None
+    if options:
+        named = _named(options["model"])
+        model = signature_model(target) if named is target else named
+        given = model.model_validate(options["values"])
+    spec = DatasetSpec(name="dataset", target=path, options=options and options["model"])
+    print(json.dumps(hashes(as_splits(load_dataset(spec, target, given), path))))
 
 
 def _named(path: str) -> Any:

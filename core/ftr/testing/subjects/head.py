@@ -252,12 +252,13 @@ class HeadSubject:
                 for row, kept in zip(self.rows, records, strict=True)
             ]
 
-    def tune(self, records: Sequence[Sequence[Any]]) -> State:
+    def calibrate(self, records: Sequence[Sequence[Any]]) -> State:
         """Let the head choose what is set on validation rows."""
         with must_work(
-            f"`tune` of {self} returns a dict of what it chose", "return `{}` when nothing is tuned"
+            f"`calibrate` of {self} returns a dict of what it chose",
+            "return `{}` when nothing is chosen",
         ):
-            return self.head.tune(self.rows, records)
+            return self.head.calibrate(self.rows, records, self.labels)
 
 
 STEPS = 200
@@ -301,7 +302,7 @@ def learn(subject: HeadSubject) -> Learned:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
     records = subject.grouped(model)
-    state = subject.tune(records)
+    state = subject.calibrate(records)
     return Learned(model, losses[0], losses[-1], state, subject.decode(records, state))
 
 

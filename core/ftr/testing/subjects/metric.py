@@ -30,12 +30,14 @@ class MetricSubject(Component):
         perfect: Examples,
         worse: Examples,
         *,
+        labels: Sequence[str] = (),
         truly_perfect: bool = True,
     ) -> None:
-        """`truly_perfect` is false where `perfect` is only what a model learned, so that others may
-        score as well.
+        """`labels` names the classes. `truly_perfect` is false where `perfect` is only what a model
+        learned, so that others may score as well.
         """
         super().__init__(registry, "metric", name)
+        self.labels = labels
         self.perfect, self.worse, self.truly_perfect = perfect, worse, truly_perfect
 
     @property
@@ -57,20 +59,26 @@ class MetricSubject(Component):
         return self.metric_spec.key or self.metric_spec.name
 
     @cached_property
-    def module(self) -> Any:
-        """The evaluation module."""
+    def metric(self) -> Any:
+        """The function, or the evaluation module."""
         return self.make()
 
-    def scores(self, examples: Examples, module: Any = None) -> dict[str, Any]:
+    def scores(self, examples: Examples) -> dict[str, Any]:
         """Return all scores of some predictions."""
-        given = {key: list(values) for key, values in examples.items()}
         with must_work(
-            f"`compute(predictions=..., references=...)` of {self} scores what the head hands over",
-            "let it take such predictions",
+            f"{self} scores the predictions and references that the head gives, and returns a "
+            "number or scores by name",
+            "let it take such predictions: its parameters are filled by name",
         ):
-            with contextlib.redirect_stdout(io.StringIO()):
-                found = (module or self.module).compute(**given)
-            return dict(found)
+            return self.compute(self.metric, examples)
+
+    def compute(self, metric: Any, examples: Examples) -> dict[str, Any]:
+        """Return what `metric` gives for some predictions."""
+        from ftr.train.scoring import compute
+
+        given = {key: list(values) for key, values in examples.items()}
+        with contextlib.redirect_stdout(io.StringIO()):
+            return compute(self.metric_spec.name, metric, given, self.labels)
 
     def value(self, examples: Examples) -> float:
         """Return the main score of some predictions."""
@@ -84,7 +92,7 @@ class MetricSubject(Component):
                 f"it gave {listed}"
                 if found is None
                 else f"`{self.key}` is a `{type(found).__name__}`",
-                f"return `{{'{self.key}': ...}}` from `_compute`, or name the main score with "
+                f"return a number, or `{{'{self.key}': ...}}`, or name the main score with "
                 "`key=` in the `MetricSpec`",
             )
         return float(found)

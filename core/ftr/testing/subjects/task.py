@@ -204,7 +204,9 @@ class TaskSubject(Component):
         same = _alike(best["references"], best["predictions"])
         perfect = {**best, "predictions": best["references"]} if same else best
         return [
-            MetricSubject(self.registry, name, perfect, worse, truly_perfect=same)
+            MetricSubject(
+                self.registry, name, perfect, worse, labels=self.head.labels, truly_perfect=same
+            )
             for name in self.config.metrics
         ]
 
