@@ -17,10 +17,7 @@ from ftr.testing import (
 from ftr.testing.contract import Conformance
 from ftr.testing.subjects import TaskSubject
 from ftr.testing.tiny import FAMILIES
-from tiers import slow_but
 
-FAST = ("bert", "roberta", "distilbert", "gpt2")
-"""Families of the fast tier."""
 LABELS = {"predictions": [0, 1, 2, 0, 1, 2], "references": [0, 1, 2, 0, 1, 2]}
 WORSE_LABELS = {"predictions": [0, 1, 1, 2, 1, 0], "references": [0, 1, 2, 0, 1, 2]}
 MILL = (
@@ -52,7 +49,7 @@ class TestQA(TaskConformance):
 class TestSequenceClassification(HeadConformance):
     name = "sequence-classification"
     options = {"dropout": 0.1}
-    families = slow_but(FAST, FAMILIES)
+    families = FAMILIES
     labels = ("bad", "good")
     rows = (
         {"text": "good", "label": "good"},
@@ -78,7 +75,7 @@ class TestExtractiveQA(HeadConformance):
     name = "extractive-qa"
     options = {"max_question_length": 16}
     # transformers has no question answering with EuroBERT.
-    families = slow_but(FAST, [family for family in FAMILIES if family != "eurobert"])
+    families = [family for family in FAMILIES if family != "eurobert"]
     rows = (
         {
             "question": "who built it ?",
