@@ -142,6 +142,10 @@ def test_the_names_of_a_checkpoint_are_those_its_config_gives(
         "electra",
         "albert",
         "mixtral",
+        "modernbert",
+        "mpnet",
+        "eurobert",
+        "qwen3",
     ],
 )
 def test_the_rows_of_every_kind_of_head_follow_the_names(kind: str, tmp_path: Path) -> None:

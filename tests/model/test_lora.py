@@ -20,6 +20,7 @@ from ftr.model.pretrained import Pretrained
 from ftr.testing.tiny import FAMILIES, TinyModels
 from ftr.train.trainer import StepTrainer
 from interruptions import interrupted, outcome, resumed
+from strangers import checkpoint
 from tiers import slow_but
 from trainings import QUESTIONS, REVIEWS, lines, train
 
@@ -198,6 +199,21 @@ def test_each_family_of_models_has_modules_to_adapt(
         [{"question": "who built the mill ?", "context": "the mill was built by two brothers ."}]
     )
     assert 0 < run.record["trainable_parameters"] < 2200 and run.record["trains"] == TRAINS
+
+
+def test_adapters_for_weights_that_transformers_would_not_find_are_refused(
+    questions: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoModelForQuestionAnswering
+
+    folder = checkpoint("qwen3", tmp_path / "model", AutoModelForCausalLM)
+    asked = {**QUESTIONS, "epochs": 0.3, "train.lora.rank": 2, "model": folder}
+    with pytest.raises(ConfigError, match=r"`train.lora.rank`: .* Set `train.lora.merge=true`"):
+        train(asked, dataset=questions, output=tmp_path / "runs")
+    asked["train.lora.merge"] = True
+    run = train(asked, dataset=questions, output=tmp_path / "runs")
+    _, report = AutoModelForQuestionAnswering.from_pretrained(run.model, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
 
 
 def test_a_head_that_the_checkpoint_lacks_trains_whole_pooler_included(

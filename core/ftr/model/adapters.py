@@ -81,6 +81,12 @@ def add_adapters(
     from transformers import set_seed
 
     lora = config.train.lora
+    if getattr(model, "body_renamed", False) and not lora.merge:
+        raise ConfigError(
+            f"`train.lora.rank`: transformers does not find the weights of "
+            f"`{config.model.name}` for a `{type(model).__name__}`, so nobody could load adapters "
+            "that refer to them. Set `train.lora.merge=true`, which writes a plain checkpoint."
+        )
     if is_adapter(Path(str(source.get("source")))) and not lora.merge:
         raise ConfigError(
             f"`train.lora.rank`: the `model` consists of adapters (`{source['source']}`), and "

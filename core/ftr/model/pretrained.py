@@ -226,8 +226,7 @@ class Pretrained:
             )
         except UNREADABLE as error:
             raise self._unreadable("weights", error) from error
-        if renamed is not None:
-            forget_renaming(model, renamed)
+        model.body_renamed = renamed is not None and forget_renaming(model, renamed)
         return model, report
 
     def _settings(self, **config: Any) -> PretrainedConfig:

@@ -101,16 +101,16 @@ def model_class(auto_class: type[Any], settings: PretrainedConfig) -> type[Any] 
     return found if isinstance(found, type) else None
 
 
-def forget_renaming(model: PreTrainedModel, mapping: Mapping[str, str]) -> None:
-    """Drop the `key_mapping` that a model was loaded with.
+def forget_renaming(model: PreTrainedModel, mapping: Mapping[str, str]) -> bool:
+    """Drop the `key_mapping` that a model was loaded with; return whether it renamed any weight.
 
     transformers saves the weights under their former names again, and without that mapping nobody
     would find them there. A model that was loaded keeps what was renamed in `_weight_conversions`.
     """
     used = getattr(model, "_weight_conversions", None) or []
-    model._weight_conversions = [
-        one for one in used if not mapping.keys() & set(one.source_patterns)
-    ]
+    kept = [one for one in used if not mapping.keys() & set(one.source_patterns)]
+    model._weight_conversions = kept
+    return len(kept) < len(used)
 
 
 def has_own_attention(model: PreTrainedModel) -> bool:
