@@ -194,6 +194,16 @@ def _is_header(rows: list[Line], known: frozenset[str]) -> bool:
         values = [cells[index] for cells in body]
         if few_values(values) and cell.strip() in {value.strip() for value in values}:
             return False
+        if values and all(map(_is_number, [cell, *values])):
+            return False
+    return True
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
     return True
 
 
@@ -207,6 +217,21 @@ def read_parquet(content: bytes, path: Path) -> Table:
     from pyarrow import parquet
 
     return _from_arrow(lambda: parquet.read_table(io.BytesIO(content)), path, "Parquet")
+
+
+def first_rows(path: Path, count: int) -> Table:
+    """Return the first rows of a Parquet file, of which the rest is not read. Raises `DataError`.
+
+    Classes are numbers here.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    def read() -> pa.Table:
+        with parquet.ParquetFile(path) as file:
+            return pa.Table.from_batches([next(file.iter_batches(count))])
+
+    return _from_arrow(read, path, "Parquet")
 
 
 def read_arrow(content: bytes, path: Path) -> Table:
