@@ -1,4 +1,4 @@
-"""The two small datasets written for this project: enough to see a task work on a machine without a
+"""The small datasets written for this project: enough to see a task work on a machine without a
 network.
 """
 
@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from datasets import DatasetDict
+    from datasets import DatasetDict, Features
     from pydantic import BaseModel
 
     from ftr.data.rows import Row
@@ -63,6 +63,69 @@ class QASample:
             for number, title in enumerate(dict.fromkeys(row["title"] for row in rows), start=1)
         }
         return _divided(rows, [_part(titles[row["title"]]) for row in rows])
+
+
+class TopicsSample:
+    """Short news and forum posts in English and German with none to three of six topics."""
+
+    def load(self, options: BaseModel | None = None) -> DatasetDict:
+        """Return the splits that the file names, with `id`, `text` and `labels`."""
+        from datasets import Features, List, Value
+
+        # A text without topics has an empty list, which has no type of its own.
+        features = Features(
+            {"id": Value("string"), "text": Value("string"), "labels": List(Value("string"))}
+        )
+        return _by_split(_json_lines("topics.jsonl"), features)
+
+
+class SimilaritySample:
+    """Pairs of sentences in English and German with a score from 0 to 5; all pairs about one scene
+    are in one split.
+    """
+
+    def load(self, options: BaseModel | None = None) -> DatasetDict:
+        """Return the splits that the file names, with `id`, `text`, `text_pair` and `score`."""
+        import csv
+        import io
+
+        rows: list[Row] = [
+            {**row, "score": float(row["score"])}
+            for row in csv.DictReader(io.StringIO(_read("similarity.csv"), newline=""))
+        ]
+        return _by_split(rows)
+
+
+class NerSample:
+    """Tokenized sentences in four languages with BIO tags; most names and phrases of the test
+    sentences do not occur in training.
+    """
+
+    def load(self, options: BaseModel | None = None) -> DatasetDict:
+        """Return the splits that the file names, with `id`, `tokens` and `tags`."""
+        return _by_split(_json_lines("ner.jsonl"))
+
+
+def _json_lines(name: str) -> list[Row]:
+    import json
+
+    return [json.loads(line) for line in _read(name).splitlines()]
+
+
+def _by_split(rows: list[Row], features: Features | None = None) -> DatasetDict:
+    """Return the rows of each split, without the column `split` that names it."""
+    from datasets import Dataset, DatasetDict
+
+    names = ("train", *PARTS)
+    chosen = {
+        name: [
+            {key: cell for key, cell in row.items() if key != "split"}
+            for row in rows
+            if row["split"] == name
+        ]
+        for name in names
+    }
+    return DatasetDict({name: Dataset.from_list(chosen[name], features=features) for name in names})
 
 
 def _part(number: int) -> str:

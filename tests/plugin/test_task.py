@@ -277,3 +277,15 @@ def test_parameters_are_options(setting: str, said: str, tmp_path: Path) -> None
     with pytest.raises(ConfigError) as caught:
         resolve(["task=tickets", setting], registry(tmp_path, "12|12"))
     assert said in str(caught.value)
+
+
+def test_a_task_with_the_name_of_a_built_in_is_asked_for_by_its_plugin(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = registry(tmp_path, '"tickets",|"sentiment",')
+    built_in = resolve(["task=sentiment"], known).config
+    assert built_in.dataset.name == "sentiment-sample"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is the built-in task" in line and "write `task=by_task:sentiment`" in line
+    assert resolve(["task=by_task:sentiment"], known).config.dataset.name == "sentiment"
+    assert capsys.readouterr().err == ""

@@ -39,7 +39,7 @@ from ftr.config.schema import DEFAULT_STRIDE, DataConfig, RunConfig
 from ftr.config.trainer import check_trainer
 from ftr.errors import ConfigError, RequestError, did_you_mean
 from ftr.registry.discovery import own_version
-from ftr.registry.registry import Registered, Registry
+from ftr.registry.registry import Registered, Registry, print_once
 from ftr.registry.schema import RowSchema
 from ftr.registry.specs import Kind
 from ftr.terminal import MASK, unmasked
@@ -253,7 +253,14 @@ def flat(config: RunConfig) -> dict[str, object]:
 def _task(given: Layer, registry: Registry) -> Registered | None:
     setting = given.get("task")
     if setting is not None and setting.value is not None:
-        return registry.find("task", _name("task", setting))
+        found = registry.find("task", _name("task", setting))
+        if found.plugin.builtin and ":" not in str(setting.text):
+            for other in registry.rivals(found):
+                print_once(
+                    f"`task={found.spec.name}` is the built-in task; for that of plugin "
+                    f"{other.plugin.described} write `task={other.qualified}`"
+                )
+        return found
     needed = [key for key in (*COMPONENTS, "metrics") if key not in given]
     if needed:
         absent = ", ".join(f"`{key}`" for key in needed)

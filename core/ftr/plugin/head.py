@@ -148,7 +148,8 @@ class Head:
         columns = tokenized(rows[first], seconds, tokenizer, settings)
         columns["row"] = list(range(len(rows[first])))
         if settings.targets and self.target:
-            columns["labels"] = self.encode_targets(rows[self.target.name], settings.labels)
+            cells = rows.get(self.target.name) or [None] * len(rows[first])
+            columns["labels"] = self.encode_targets(cells, settings.labels)
         return columns
 
     def encode_targets(self, cells: Sequence[Any], labels: Sequence[str]) -> list[Any]:
@@ -157,7 +158,9 @@ class Head:
         `cells` are those of the target column, one for each row, classes by their ids.
         """
         if self.target and self.target.type == "labels":
-            return [[float(number in cell) for number in range(len(labels))] for cell in cells]
+            return [
+                [float(number in (cell or ())) for number in range(len(labels))] for cell in cells
+            ]
         if self.target and self.target.type == "number":
             return [float(cell) for cell in cells]
         return list(cells)

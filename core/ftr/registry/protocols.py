@@ -85,7 +85,10 @@ class Head(Protocol):
     -> `decode` (one prediction per row) -> `score_inputs` -> the metrics.
     """
 
-    schema: RowSchema
+    @property
+    def schema(self) -> RowSchema:
+        """The columns of a row."""
+        ...
 
     def check(self, row: Row) -> str | None:
         """Return why this row cannot be used, in a few words that are the same for such rows."""

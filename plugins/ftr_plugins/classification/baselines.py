@@ -43,11 +43,7 @@ def baselines(
         split: _decoded(rows, majority(train, rows, labels), labels)
         for split, rows in heldout.items()
     }
-    if not any(re.search(WORD, str(row.get(name) or "")) for row in train for name in TEXTS):
-        warnings.warn(
-            f"no baseline `{TFIDF}`: the training texts have no words (letters or digits) to count",
-            stacklevel=2,
-        )
+    if not have_words(train):
         return {MAJORITY: most}
     words = {
         split: _decoded(heldout[split], found, labels)
@@ -68,53 +64,74 @@ def majority(train: Sequence[Row], rows: Sequence[Row], labels: Sequence[str]) -
 def tfidf(
     train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Sequence[str]
 ) -> dict[str, Probabilities]:
-    """Return class probabilities (rows, classes) for each split by TF-IDF and logistic regression.
+    """Return class probabilities (rows, classes) for each split: multinomial logistic regression on
+    `word_features`, L2, C 3 (scikit-learn, lbfgs).
+    """
+    chosen, features, asked = word_features(train, heldout, len(labels))
+    model = fitted(features, [row["label"] for row in chosen])
+    found: dict[str, Probabilities] = {}
+    for split, table in asked.items():
+        found[split] = np.zeros((len(heldout[split]), len(labels)))
+        found[split][:, model.classes_] = model.predict_proba(table)
+    return found
+
+
+def word_features(
+    train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], classes: int
+) -> tuple[Sequence[Row], Any, dict[str, Any]]:
+    """Return at most 50,000 of the training rows, their TF-IDF features and those of each split:
+    sparse (rows, features).
 
     Words and pairs of neighbouring words, lower case, 1 + log of the count times the inverse
     document frequency, rows of length 1, the 200,000 most frequent (fewer for more than 10
-    classes); both texts of a pair for themselves. Multinomial logistic regression, L2, C 3
-    (scikit-learn, lbfgs).
+    classes); both texts of a pair for themselves.
     """
     from scipy.sparse import hstack
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
 
     chosen = random.Random(0).sample(list(train), MOST_ROWS) if len(train) > MOST_ROWS else train
     columns = [
         name for name in TEXTS if any(re.search(WORD, str(row.get(name) or "")) for row in chosen)
     ]
-    most = min(MOST_FEATURES, MOST_WEIGHTS // len(labels))
     settings: dict[str, Any] = {
         "ngram_range": (1, 2),
         "sublinear_tf": True,
         "token_pattern": WORD.pattern,
-        "max_features": most,
+        "max_features": min(MOST_FEATURES, MOST_WEIGHTS // classes),
     }
     vectorizers = {name: TfidfVectorizer(**settings) for name in columns}
-    features = hstack(
-        [
-            one.fit_transform([row.get(name) or "" for row in chosen])
-            for name, one in vectorizers.items()
-        ],
-        format="csr",
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model = LogisticRegression(C=C, max_iter=200).fit(
-            features, [row["label"] for row in chosen]
-        )
-    found: dict[str, Probabilities] = {}
-    for split, rows in heldout.items():
-        asked = hstack(
+
+    def table(rows: Sequence[Row], method: str) -> Any:
+        return hstack(
             [
-                one.transform([row.get(name) or "" for row in rows])
+                getattr(one, method)([row.get(name) or "" for row in rows])
                 for name, one in vectorizers.items()
             ],
             format="csr",
         )
-        found[split] = np.zeros((len(rows), len(labels)))
-        found[split][:, model.classes_] = model.predict_proba(asked)
+
+    features = table(chosen, "fit_transform")
+    return chosen, features, {split: table(rows, "transform") for split, rows in heldout.items()}
+
+
+def fitted(features: Any, targets: Any) -> Any:
+    """Return scikit-learn's logistic regression, fitted."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return LogisticRegression(C=C, max_iter=200).fit(features, targets)
+
+
+def have_words(train: Sequence[Row]) -> bool:
+    """Whether the training texts have words to count; warns where they have none."""
+    found = any(re.search(WORD, str(row.get(name) or "")) for row in train for name in TEXTS)
+    if not found:
+        warnings.warn(
+            f"no baseline `{TFIDF}`: the training texts have no words (letters or digits) to count",
+            stacklevel=3,
+        )
     return found
 
 

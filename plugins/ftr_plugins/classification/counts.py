@@ -51,11 +51,12 @@ def _score(
     score: Score, hit: NDArray[np.int64], predicted: NDArray[np.int64], true: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     if score == "precision":
-        return _ratio(hit, predicted)
+        return ratio(hit, predicted)
     if score == "recall":
-        return _ratio(hit, true)
-    return _ratio(2 * hit, predicted + true)
+        return ratio(hit, true)
+    return ratio(2 * hit, predicted + true)
 
 
-def _ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+def ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return each `part` of its `whole`; 0/0 is 0.0."""
     return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)

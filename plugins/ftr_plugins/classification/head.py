@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftr.registry.schema import Column, RowSchema
 from ftr_plugins.classification.options import SequenceClassificationOptions
+from ftr_plugins.columns import TEXT, TEXT_PAIR
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,22 +34,8 @@ class SequenceClassificationHead:
 
     schema = RowSchema(
         columns=(
-            Column(
-                name="text",
-                aliases=(
-                    "sentence",
-                    "review",
-                    "tweet",
-                    "content",
-                    "comment",
-                    "document",
-                    "body",
-                    "text_a",
-                    "sentence1",
-                    "premise",
-                ),
-            ),
-            Column(name="text_pair", aliases=("text_b", "sentence2", "hypothesis"), required=False),
+            TEXT,
+            TEXT_PAIR,
             Column(
                 name="label",
                 type="label",

@@ -1,0 +1,59 @@
+"""Scores of numbers: correlations and mean errors."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Numbers = Sequence[float] | NDArray[np.float64]
+
+
+def pearson(predictions: Numbers, references: Numbers) -> float:
+    """Return Pearson's correlation, -1 to 1.
+
+    0.0, without a warning, where predictions or references are all equal: no correlation is defined
+    there.
+    """
+    left, right = _centred(predictions), _centred(references)
+    norm = float(np.sqrt(left @ left) * np.sqrt(right @ right))
+    return float(np.clip((left @ right) / norm, -1.0, 1.0)) if norm > 0 else 0.0
+
+
+def spearman(predictions: Numbers, references: Numbers) -> float:
+    """Return Spearman's correlation, -1 to 1: Pearson's of the ranks, where equal numbers share the
+    mean of their ranks.
+
+    0.0, without a warning, where predictions or references are all equal.
+    """
+    return pearson(ranks(predictions), ranks(references))
+
+
+def mae(predictions: Numbers, references: Numbers) -> float:
+    """Return the mean absolute error."""
+    return float(np.abs(np.asarray(predictions) - np.asarray(references)).mean())
+
+
+def mse(predictions: Numbers, references: Numbers) -> float:
+    """Return the mean squared error."""
+    return float(((np.asarray(predictions) - np.asarray(references)) ** 2).mean())
+
+
+def ranks(values: Numbers) -> NDArray[np.float64]:
+    """Return the rank of each value, from 1; equal ones share the mean of the ranks they take
+    up.
+    """
+    _, place, counts = np.unique(
+        np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True
+    )
+    last = np.cumsum(counts)
+    shared: NDArray[np.float64] = (last - (counts - 1) / 2)[place]
+    return shared
+
+
+def _centred(values: Numbers) -> NDArray[np.float64]:
+    """Return the deviations from the mean; zeros where all values are equal, whatever rounding
+    makes of their mean.
+    """
+    table = np.asarray(values, dtype=np.float64)
+    centred: NDArray[np.float64] = table - (table[0] if (table == table[0]).all() else table.mean())
+    return centred
