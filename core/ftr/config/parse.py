@@ -102,7 +102,7 @@ def parse_words(words: Sequence[str], origin: str = "command line") -> Layer:
         if not equals or not key:
             raise ConfigError(
                 f"`{word}` ({origin}) is not `key=value`, and no file of that name is here: write "
-                f"for example `epochs=3` or `dataset=reviews.csv`.{_near_file(word)}"
+                f"for example `task=sentiment` or `epochs=3`.{_near_file(word)}"
             )
         try:
             value = read_value(raw)

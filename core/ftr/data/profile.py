@@ -12,7 +12,7 @@ from ftr.data.labels import listed, shown
 from ftr.data.multilabel import divided, flag_columns, separator_of
 from ftr.data.rows import Table, blank_as_none
 from ftr.data.squad import parse_list
-from ftr.data.tables import few_values
+from ftr.data.tables import are_texts, few_values
 from ftr.registry.schema import RowSchema
 
 Kind = Literal["text", "flag", "class", "number", "list", "other"]
@@ -70,9 +70,7 @@ def _looks(cells: Sequence[object], is_flag: bool) -> tuple[Kind, str]:
     texts = [str(cell) for cell in present]
     if _are_sets(sorted(set(texts)), texts):
         return "list", f"labels divided by a separator, such as `{shown(texts[0])}`"
-    words = sum(len(text.split()) for text in texts) / len(texts)
-    wide = sum(any(ord(letter) > 0x2E80 for letter in text) for text in texts) > len(texts) / 2
-    if words >= 2 or (wide and sum(map(len, texts)) / len(texts) >= 4):
+    if are_texts(texts):
         return "text", f"texts such as `{shown(texts[0])}`"
     if len(set(texts)) <= len(texts) / 2:
         return "class", f"{len(set(texts))} values, such as `{shown(texts[0])}`"

@@ -31,6 +31,8 @@ Line = tuple[int, list[str]]
 
 _DELIMITERS = (",", "\t", ";", "|")
 _FEW = 20
+_WIDE = 0x2E80
+"""The letters from here on are of scripts that mostly have no spaces."""
 _SEP_LINE = re.compile(r"\"?sep=([^\r\n\"])\"?\r?\n", re.IGNORECASE)
 _CSV_LIMIT = ProcessLock()
 
@@ -77,6 +79,16 @@ def few_values(values: Sequence[object]) -> bool:
         and len(distinct) <= min(_FEW, len(present) // 2)
         and max(map(len, distinct)) <= 40
     )
+
+
+def are_texts(values: Sequence[object]) -> bool:
+    """Whether a column looks like texts: of several words, or in a script without spaces."""
+    found = [value for value in values if isinstance(value, str) and value.strip()]
+    if not found or len(found) < len(values) / 2 or few_values(found):
+        return False
+    words = sum(len(text.split()) for text in found) / len(found)
+    wide = sum(any(ord(letter) > _WIDE for letter in text) for text in found) > len(found) / 2
+    return words >= 2 or (wide and sum(map(len, found)) / len(found) >= 4)
 
 
 def reject(table: Table, place: str, split: str, cause: str, row: Mapping[str, object]) -> None:
