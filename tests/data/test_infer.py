@@ -81,7 +81,7 @@ def test_several_columns_of_zeros_and_ones(tmp_path: Path) -> None:
     names = ("toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate")
     rows = [[f"{n:06x}", text, *(n >> k & 1 for k in range(6))] for n, text in enumerate(texts(64))]
     chosen = found(table(tmp_path / "a.csv", ["id", "comment_text", *names], rows))
-    assert (chosen.task, chosen.options) == ("topics", {"text": "comment_text"})
+    assert (chosen.task, chosen.options) == ("topics", {})
     assert chosen.why.startswith("columns `toxic`, `severe_toxic`,") and "hold 0/1" in chosen.why
 
 

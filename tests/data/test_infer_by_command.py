@@ -68,7 +68,7 @@ def small(model: Path) -> dict[str, Any]:
         "model": str(model),
         "epochs": 1,
         "batch_size": 16,
-        "data.max_length": 80,
+        "data.max_length": 96,
         "train.precision": "fp32",
         "baselines": False,
         "compute.workers": 0,

@@ -335,8 +335,7 @@ def _of_texts(
         options = _text_options(table, task, [one.index for one in learned], asked, found)
         if options is None:
             continue
-        if len(learned) == 1:
-            options = _column_options(table, task, learned[0], options)
+        options = _column_options(table, task, learned, options)
         yield Candidate(task.name, _why(learned), options, _is_named(learned[0], task))
 
 
@@ -383,11 +382,12 @@ def _text_options(
 
 
 def _column_options(
-    table: Table, task: Task, one: Profile, texts: Mapping[str, str | int]
+    table: Table, task: Task, learned: Sequence[Profile], texts: Mapping[str, str | int]
 ) -> dict[str, str | int]:
     """Return the options that name the columns, where these are not found without them."""
     wanted = {name: column_index(choice, table) for name, choice in texts.items()}
-    wanted[task.target.name] = one.index
+    target = {} if len(learned) > 1 else {task.target.name: learned[0].index}
+    wanted |= target
     for given in ({}, texts):
         try:
             mapping = map_columns(replace(table, notes=[]), task.schema, given, "it")
@@ -395,7 +395,7 @@ def _column_options(
             continue
         if wanted.items() <= mapping.items():
             return dict(given)
-    return {**texts, task.target.name: _choice(table, one)}
+    return {**texts, **{name: _choice(table, learned[0]) for name in target}}
 
 
 def _choice(table: Table, one: Profile) -> str | int:
