@@ -21,11 +21,13 @@ from ftr.config.parse import GROUPS, parse_words
 from ftr.config.resolve import resolve
 from ftr.config.schema import SWEEP_KEYS, HubOptions
 from ftr.config.sweep import resolve_sweep
+from ftr.data.infer import settings_with_task
 from ftr.registry.discovery import HOOKS, discover
 from ftr.registry.protocols import Dataset, Head, Model
 from ftr.registry.registry import Registry
 from ftr.runs.evaluate import READING
 from pages import PROJECT, blocks, write_tutorial
+from trainings import write_reviews
 
 PAGES = [
     PROJECT / "README.md",
@@ -108,6 +110,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
+    write_reviews(tmp_path / "reviews.csv")
+    rows = "a good film\tpos\na bad film\tneg\n" * 4
+    (tmp_path / "splits" / "train.tsv").write_text(f"text\tlabel\n{rows}", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
 
 
@@ -151,9 +156,9 @@ def check_command(name: str, words: list[str], registry: Registry) -> None:
     load_command(name).configure(parser)
     args = parser.parse_intermixed_args(words)
     if name in RESOLVED and args.settings:
-        resolve(args.settings, registry)
+        resolve(settings_with_task(args.settings, registry, print), registry)
     elif name == "sweep":
-        resolve_sweep(args.settings, registry)
+        resolve_sweep(settings_with_task(args.settings, registry, print), registry)
     elif name == "resume":
         check_keys(parse_words(args.settings), sweep=True)
     elif name == "submit" and args.words:
@@ -188,8 +193,6 @@ SPLIT = re.compile(r"(train|validation|test)(=|-0|\.[ct]sv).*")
 NOT_OURS = {
     "key=value",  # what a setting looks like
     "../data.csv",  # a path outside of the folder
-    "dataset.tags=NUMBER",  # a column of a head that tags words, which no built-in one does
-    "dataset.labels=[toxic,threat]",  # columns of a head that gives several labels
     "data.splits",  # a place in `run.json`
     "--address",  # of `ray start`
     "keep_in_memory=True",  # Python

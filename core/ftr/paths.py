@@ -49,6 +49,19 @@ def expanded(given: str | Path, what: str = "path") -> Path:
     raise RequestError(f"{what} `{shown}` {trouble}.")
 
 
+def looks_like_path(text: str) -> bool:
+    """Whether a text has the form of a path: a separator in it, or a dot or `~` at its start."""
+    return "/" in text or "\\" in text or text.startswith((".", "~"))
+
+
+def present(text: str) -> bool:
+    """Whether there is a file or folder of that name."""
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # too long for a name, or not valid text
+        return False
+
+
 def writable(folder: str | Path) -> bool:
     """Whether this user can write in a folder (`~` is the home folder), or create it."""
     given = os.path.expanduser(folder)  # noqa: PTH111 (`Path.expanduser` fails without a home folder)

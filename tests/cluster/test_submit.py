@@ -303,6 +303,11 @@ class TestClusterCommand:
         assert command_there.words[-2:] == ("output=~/ftr-jobs/job", "compute.address=auto")
         assert (command_there.output, command_there.here) == ("~/ftr-jobs/job", Path("runs"))
 
+    def test_a_path_that_is_the_dataset(self, place: Path) -> None:
+        command_there = cluster_command(["run", "reviews.csv", "epochs=1"], "job")
+        assert command_there.files == {"reviews.csv": Path("reviews.csv")}
+        assert command_there.words[:3] == ("run", "reviews.csv", "epochs=1")
+
     def test_files_that_a_configuration_names(self, place: Path) -> None:
         assert set(cluster_command(["sweep", SHORT], "job").files) == {
             "mine.yaml",

@@ -153,6 +153,14 @@ def test_columns_are_guessed_by_their_aliases(tmp_path: Path) -> None:
     )
 
 
+def test_the_only_column_that_looks_like_texts_is_the_text(tmp_path: Path) -> None:
+    rows = "".join(f"u{n},a text of {n} words,{n % 2},{n * 7}\n" for n in range(9))
+    (tmp_path / "a.csv").write_text("user,said,label,likes\n" + rows, encoding="utf-8")
+    loaded = load(tmp_path / "a.csv")
+    assert loaded.splits["train"].rows[0] == {"text": "a text of 0 words", "label": "0"}
+    assert "`a.csv`: columns guessed: text=`said` (others: `dataset.text=`)" in loaded.notes
+
+
 def test_columns_are_named_by_option_or_number(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "Verdict,Words,text\nx,a,no\ny,b,no\n")
     assert texts(prepare(path, text="words", label=0)) == ["a", "b"]

@@ -54,7 +54,7 @@ INTERRUPTED = 130
 _TRACEBACK = " `FTR_TRACEBACK=1` shows the traceback."
 _UNUSABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
 _HELP = """\
-usage: ftr COMMAND [key=value ...] [--json]
+usage: ftr COMMAND [FILE] [key=value ...] [--json]
 
 {commands}
 
@@ -64,6 +64,7 @@ Precedence, lowest to highest: built-in default, task default, config=file.yaml,
 
 examples:
   ftr run task=qa                                  sample data, a small pretrained model
+  ftr run reviews.csv                              finds the task from the columns
   ftr run task=sentiment dataset=reviews.csv epochs=2
   ftr show task=qa learning_rate=3e-5              what this run would use, and why
   ftr predict runs/ID reviews.csv

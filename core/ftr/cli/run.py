@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Take settings."""
     parser.add_argument(
-        "settings", nargs="*", metavar="key=value", help="settings; `ftr show` lists them all"
+        "settings",
+        nargs="*",
+        metavar="key=value",
+        help="settings, or the path of the data (`ftr run reviews.csv`); `ftr show` lists them all",
     )
 
 

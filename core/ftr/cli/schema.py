@@ -6,6 +6,8 @@ from ftr.cli.main import Answer
 from ftr.config.json_schema import json_schema, sweep_schema
 from ftr.config.parse import registry_for
 from ftr.config.resolve import resolve
+from ftr.data.infer import settings_with_task
+from ftr.terminal import show
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -29,6 +31,7 @@ def execute(args: Namespace) -> Answer:
     Raises what `ftr.config.resolve.resolve` raises.
     """
     registry = registry_for(args.settings)
-    schema = json_schema(registry, resolve(args.settings, registry) if args.settings else None)
+    settings = settings_with_task(args.settings, registry, show)
+    schema = json_schema(registry, resolve(settings, registry) if settings else None)
     answer = Answer(sweep_schema(schema) if args.sweep else schema, "")
     return Answer(answer.data, answer.json())

@@ -6,8 +6,9 @@ from argparse import ArgumentParser, Namespace
 from ftr.cli.main import Answer
 from ftr.config.parse import registry_for
 from ftr.config.resolve import flat, resolve
+from ftr.data.infer import settings_with_task
 from ftr.runs.report import table
-from ftr.terminal import masked
+from ftr.terminal import masked, show
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -22,7 +23,8 @@ def configure(parser: ArgumentParser) -> None:
 
 def execute(args: Namespace) -> Answer:
     """Return every value and its origin. Raises what `ftr.config.resolve.resolve` raises."""
-    resolved = resolve(args.settings, registry_for(args.settings))
+    registry = registry_for(args.settings)
+    resolved = resolve(settings_with_task(args.settings, registry, show), registry)
     values = masked(flat(resolved.config))
     rows = [(key, _text(value), resolved.origins[key]) for key, value in values.items()]
     data = {

@@ -11,39 +11,24 @@ from pydantic import BaseModel, Field, create_model
 
 from ftr.config.keys import SECTION_KEYS
 from ftr.config.parse import ComponentKind, Setting, validated
-from ftr.config.schema import Component, FileOptions, Format, HubOptions, PretrainedOptions
+from ftr.config.schema import (
+    DATA_SUFFIXES,
+    HUB,
+    Component,
+    FileOptions,
+    HubOptions,
+    PretrainedOptions,
+)
 from ftr.errors import ConfigError, DataError, FtrError, ModelError, PluginError, did_you_mean
-from ftr.paths import expanded
+from ftr.paths import expanded, looks_like_path
 from ftr.registry.registry import Registry, print_once
 from ftr.registry.schema import RowSchema
 from ftr.registry.specs import Kind
 from ftr.registry.targets import make
 from ftr.terminal import MASK, unmasked
 
-SUFFIXES: dict[str, Format] = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".tab": "tsv",
-    ".json": "json",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-    ".txt": "text",
-    ".label": "text",
-    ".conll": "conll",
-    ".bio": "conll",
-    ".iob": "conll",
-    ".iob2": "conll",
-    ".conllu": "conll",
-    ".annotated": "conll",
-}
-PACKED = (".gz", ".bz2", ".xz", ".zip")
-EXCEL = (".xlsx", ".xls", ".xlsm", ".ods")
-DATA_SUFFIXES = (*SUFFIXES, *PACKED, *EXCEL)
 SPLITS = ("train", "validation", "test")
 Source = Literal["registered", "path", "hub"]
-HUB = "hub:"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 FILES = "files"
 """The dataset whose files are named by its options only."""
@@ -218,7 +203,7 @@ def _dataset(name: str, registry: Registry, origin: str) -> tuple[Source, str]:
     path = expanded(name, f"`dataset` ({origin}):")
     if path.exists():
         return "path", _absolute(path)
-    if not _looks_like_path(name) and path.suffix.lower() not in DATA_SUFFIXES:
+    if not looks_like_path(name) and path.suffix.lower() not in DATA_SUFFIXES:
         registry.find("dataset", name)  # raises, with the nearest names
     raise DataError(_no_such_file(name, path, origin))
 
@@ -233,7 +218,7 @@ def _model(name: str, registry: Registry, origin: str) -> tuple[Source, str]:
         )
     if HUB_ID.fullmatch(name):
         return "hub", name
-    if ":" in name and not _looks_like_path(name):
+    if ":" in name and not looks_like_path(name):
         registry.find("model", name)  # raises, with the nearest names
     raise ModelError(
         f"`model` is `{name}` ({origin}): no such directory, and not a Hub id "
@@ -247,10 +232,6 @@ def _absolute(path: Path) -> str:
     """
     short = os.path.abspath(path)  # noqa: PTH100 (`Path.resolve` would replace a link by its target, and lose the suffix)
     return short if Path(short).exists() and Path(short).samefile(path) else str(path.absolute())
-
-
-def _looks_like_path(name: str) -> bool:
-    return "/" in name or "\\" in name or name.startswith((".", "~"))
 
 
 def _no_such_file(name: str, path: Path, origin: str) -> str:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from ftr.config.schema import DATA_SUFFIXES, HUB
 from ftr.config.values import LARGEST, KeyConflictError, read_value, read_yaml
-from ftr.errors import ConfigError
-from ftr.paths import expanded, fault, no_file
+from ftr.errors import ConfigError, did_you_mean
+from ftr.paths import expanded, fault, looks_like_path, no_file, present
 from ftr.registry.registry import Registry, registry_with
 from ftr.terminal import MASK, is_secret, remember
 
@@ -79,18 +80,29 @@ Layer = dict[str, Setting]
 
 
 def parse_words(words: Sequence[str], origin: str = "command line") -> Layer:
-    """Return the settings of `key=value` words.
+    """Return the settings of `key=value` words; a path alone is the dataset.
 
-    Raises `ConfigError` for a word without `=` or a key given twice.
+    Raises `ConfigError` for another word without `=`, two paths, or a key given twice.
     """
     layer: Layer = {}
+    paths = [word for word in words if _is_path(word)]
+    if len(paths) > 1:
+        raise ConfigError(
+            f"`{paths[0]}` and `{paths[1]}` ({origin}): give one file or folder as the dataset; "
+            "`dataset.train=`, `dataset.validation=` and `dataset.test=` name a file for each "
+            "split.",
+            keys=["dataset"],
+        )
     for word in words:
+        if word in paths:
+            _add(layer, "dataset", Setting(word, origin, word))
+            continue
         key, equals, raw = word.partition("=")
         key = key.strip()
         if not equals or not key:
             raise ConfigError(
-                f"`{word}` ({origin}) is not `key=value`: write for example `epochs=3` or "
-                "`dataset=reviews.csv`."
+                f"`{word}` ({origin}) is not `key=value`, and no file of that name is here: write "
+                f"for example `task=sentiment` or `epochs=3`.{_near_file(word)}"
             )
         try:
             value = read_value(raw)
@@ -102,6 +114,30 @@ def parse_words(words: Sequence[str], origin: str = "command line") -> Layer:
             ) from None
         _add(layer, key, Setting(value, origin, raw))
     return layer
+
+
+def _is_path(word: str) -> bool:
+    """Whether a word is a dataset by its path or Hub id. Keys have no `/`.
+
+    Raises `ConfigError` for a file of settings or of code.
+    """
+    key, equals, _ = word.partition("=")
+    if equals and "/" not in key:
+        return False
+    suffix = Path(word).suffix.lower()
+    if suffix in _OTHER_FILES and present(word):
+        raise ConfigError(
+            f"`{word}` is not a dataset: write `{_OTHER_FILES[suffix].format(word)}`."
+        )
+    named = word.startswith(HUB) or suffix in DATA_SUFFIXES or looks_like_path(word)
+    return bool(key.strip()) and word != "-" and (named or present(word))
+
+
+_OTHER_FILES = {".yaml": "config={}", ".yml": "config={}", ".py": "--plugin {}"}
+
+
+def _near_file(word: str) -> str:
+    return did_you_mean(word, [path.name for path in Path.cwd().iterdir()]) if word else ""
 
 
 def parse_mapping(values: Mapping[str, object], origin: str = "argument") -> Layer:

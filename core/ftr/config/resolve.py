@@ -269,7 +269,8 @@ def _task(given: Layer, registry: Registry) -> Registered | None:
             or "none is registered, see `ftr plugins`"
         )
         raise ConfigError(
-            f"no task given: set one ({tasks}), or {absent}.",
+            f"no task given: set one ({tasks}), or {absent}. A file or folder as the dataset "
+            "(`ftr run reviews.csv`) tells the task.",
             keys=["task", *needed],
         )
     return None

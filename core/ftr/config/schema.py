@@ -542,6 +542,29 @@ class PretrainedOptions(Section):
 Format = Literal[
     "auto", "csv", "tsv", "json", "jsonl", "parquet", "arrow", "squad", "text", "conll"
 ]
+SUFFIXES: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".txt": "text",
+    ".label": "text",
+    ".conll": "conll",
+    ".bio": "conll",
+    ".iob": "conll",
+    ".iob2": "conll",
+    ".conllu": "conll",
+    ".annotated": "conll",
+}
+PACKED = (".gz", ".bz2", ".xz", ".zip")
+EXCEL = (".xlsx", ".xls", ".xlsm", ".ods")
+DATA_SUFFIXES = (*SUFFIXES, *PACKED, *EXCEL)
+HUB = "hub:"
+"""Before the id of a dataset on the Hub."""
 LabelFrom = Literal["auto", "column", "folder", "file"]
 Quoting = Literal["auto", "standard", "lenient", "none"]
 DELIMITERS = {"tab": "\t", "\\t": "\t", "space": " ", "blank": " "}

@@ -17,7 +17,7 @@ from ftr.data.rows import (
     blank_as_none,
 )
 from ftr.data.squad import parse_list
-from ftr.data.tables import few_values
+from ftr.data.tables import are_texts, few_values
 from ftr.errors import DataError
 from ftr.registry.protocols import Head
 from ftr.registry.schema import Column, RowSchema
@@ -30,6 +30,8 @@ ID = Column(
 )
 
 _SAMPLE = 1000
+_PARTS = {"question", "context", "text_pair"}
+"""Texts beside which another must have its name."""
 _SHOWN = 50
 
 
@@ -151,8 +153,17 @@ def _by_name(column: Column, table: Table, found: dict[str, int], source: str) -
 
 
 def _by_content(missing: Sequence[Column], table: Table, found: dict[str, int]) -> None:
-    """Tell a text from a label by content if only they are left: labels have few short values."""
+    """Tell a text from a label by content if only they are left: labels have few short values.
+
+    If only a text is missing, the one column that looks like texts is taken.
+    """
     free = [index for index in range(len(table.columns)) if index not in found.values()]
+    if [column.type for column in missing] == ["text"] and len(free) > 1:
+        likely = [
+            index for index in free if are_texts([row[index] for row in table.records[:_SAMPLE]])
+        ]
+        if len(likely) == 1 and not found.keys() & _PARTS:
+            found[missing[0].name] = likely[0]
     if len(free) != len(missing) or not {column.type for column in missing} <= {"text", "label"}:
         return
     labels = [

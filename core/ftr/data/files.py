@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ftr.atomic import sha256
-from ftr.config.components import EXCEL, PACKED
+from ftr.config.schema import EXCEL, PACKED
 from ftr.data.rows import SourceFile
 from ftr.errors import ConfigError, DataError, did_you_mean
 from ftr.paths import no_file

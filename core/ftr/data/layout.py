@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ftr.config.components import FILES, SUFFIXES, column_choices, flag_choices
-from ftr.config.schema import FileOptions, Format
+from ftr.config.components import FILES, column_choices, flag_choices
+from ftr.config.schema import SUFFIXES, FileOptions, Format
 from ftr.data.columns import ID
 from ftr.data.files import bare_name, decode, read_bytes
 from ftr.data.rows import PREDICT, SPLITS, SourceFile, Table
@@ -129,6 +129,14 @@ def format_of(path: Path, inner: str = "") -> Format:
         f"file `{path}`: the ending `{suffix}` tells no format. Known endings: "
         f"{', '.join(SUFFIXES)} (each also packed with .gz, .bz2, .xz or .zip); or give "
         "`dataset.format=csv` (tsv, json, jsonl, parquet, arrow, squad, text, conll)"
+    )
+
+
+def is_conll(text: str, path: Path, options: FileOptions) -> bool:
+    """Whether a file whose text begins so has words and tags in columns, by its name or content."""
+    form = options.format if options.format != "auto" else format_of(path)
+    return form == "conll" or (
+        options.format == "auto" and form in ("text", "tsv") and looks_conll(text)
     )
 
 

@@ -102,16 +102,25 @@ class LabelSets:
         """Replace columns of 0/1 by one of lists of their names; reject rows with other cells.
 
         Returns False for a held-out split without labels: it lacks the columns of train, or has -1
-        or nothing in all of them. Raises `DataError` for columns that are not there.
+        or nothing in all of them. Raises `DataError` for columns that are not there, and for rows
+        to score that have no labels.
         """
-        column, held_out = self.column, split != "train" or bool(self.classes)
-        if column is None or self.named:
+        if self.column is None or self.named:
             return True
+        labelled = self._join(table, self.column, split, source)
+        if not labelled and split == "train":
+            raise DataError(
+                f"{source} has no labels to score: no column of the labels, or only -1 and nothing "
+                f"in them. Name it with `dataset.{self.column.name}=...`; `ftr predict RUN FILE` "
+                "labels the rows"
+            )
+        return labelled
+
+    def _join(self, table: Table, column: Column, split: str, source: str) -> bool:
+        held_out = split != "train" or bool(self.classes)
         indices = self._indices(table, column, source, held_out=held_out)
-        if indices is None:
-            return False
         if not indices:
-            return True
+            return indices is not None
         names = [table.columns[index] for index in indices]
         check_names(names, source)
         unlabelled = (
@@ -156,7 +165,8 @@ class LabelSets:
             return [index for index in found if index is not None]
         if has_own or not table.header or (held_out and not self.classes):
             return []
-        return self._recognised(table, column, source)
+        # Rows to score without a label column would count as rows to which no label applies.
+        return self._recognised(table, column, source) or (None if self.classes else [])
 
     def _recognised(self, table: Table, column: Column, source: str) -> list[int]:
         found = flag_columns(table, self.schema)

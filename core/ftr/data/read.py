@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, TextIO
 
 from ftr.atomic import sha256
 from ftr.config.components import (
-    HUB,
     column_choices,
     file_options,
     hub_options,
 )
 from ftr.config.parse import validated
-from ftr.config.schema import FileOptions, HubOptions
+from ftr.config.schema import HUB, FileOptions, HubOptions
 from ftr.data.columns import check_row, has_column, map_columns, rename, set_aside
 from ftr.data.labels import label_key
 from ftr.data.layout import Source, find_files, parse, read_source, read_table

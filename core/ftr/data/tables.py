@@ -31,6 +31,8 @@ Line = tuple[int, list[str]]
 
 _DELIMITERS = (",", "\t", ";", "|")
 _FEW = 20
+_WIDE = 0x2E80
+"""The letters from here on are of scripts that mostly have no spaces."""
 _SEP_LINE = re.compile(r"\"?sep=([^\r\n\"])\"?\r?\n", re.IGNORECASE)
 _CSV_LIMIT = ProcessLock()
 
@@ -77,6 +79,16 @@ def few_values(values: Sequence[object]) -> bool:
         and len(distinct) <= min(_FEW, len(present) // 2)
         and max(map(len, distinct)) <= 40
     )
+
+
+def are_texts(values: Sequence[object]) -> bool:
+    """Whether a column looks like texts: of several words, or in a script without spaces."""
+    found = [value for value in values if isinstance(value, str) and value.strip()]
+    if not found or len(found) < len(values) / 2 or few_values(found):
+        return False
+    words = sum(len(text.split()) for text in found) / len(found)
+    wide = sum(any(ord(letter) > _WIDE for letter in text) for text in found) > len(found) / 2
+    return words >= 2 or (wide and sum(map(len, found)) / len(found) >= 4)
 
 
 def reject(table: Table, place: str, split: str, cause: str, row: Mapping[str, object]) -> None:
@@ -194,6 +206,16 @@ def _is_header(rows: list[Line], known: frozenset[str]) -> bool:
         values = [cells[index] for cells in body]
         if few_values(values) and cell.strip() in {value.strip() for value in values}:
             return False
+        if values and all(map(_is_number, [cell, *values])):
+            return False
+    return True
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
     return True
 
 
@@ -207,6 +229,21 @@ def read_parquet(content: bytes, path: Path) -> Table:
     from pyarrow import parquet
 
     return _from_arrow(lambda: parquet.read_table(io.BytesIO(content)), path, "Parquet")
+
+
+def first_rows(path: Path, count: int) -> Table:
+    """Return the first rows of a Parquet file, of which the rest is not read. Raises `DataError`.
+
+    Classes are numbers here.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    def read() -> pa.Table:
+        with parquet.ParquetFile(path) as file:
+            return pa.Table.from_batches([next(file.iter_batches(count))])
+
+    return _from_arrow(read, path, "Parquet")
 
 
 def read_arrow(content: bytes, path: Path) -> Table:

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from ftr import atomic
 from ftr.cluster.storage import Storage, checked_storage
+from ftr.config.parse import Setting, parse_words
 from ftr.config.resolve import flat, recorded_config
 from ftr.config.schema import RunConfig
 from ftr.errors import ConfigError, DataError, FtrError, PluginError, RequestError, RunError
@@ -39,6 +40,8 @@ from ftr.terminal import quiet_libraries
 from ftr.train.checkpoint import ATTEMPTS, CHECKPOINTS, attempts, last_step, remove_checkpoints
 
 Say = Callable[[str], None]
+Settings = Mapping[str, object] | Sequence[str] | str | os.PathLike[str] | None
+"""What a call from Python takes: a mapping, `key=value` strings, or the path of a dataset."""
 LOGGED = "ftr_traceback_logged"
 MEMBERS = "members"
 """Folder of the runs that a run of several trains."""
@@ -252,13 +255,18 @@ class Run(Job[RunResult]):
         return {"resumed": attempts(self.directory.path)[1:]}
 
 
-def merged(
-    settings: Mapping[str, object] | Sequence[str] | None, keys: Mapping[str, object]
-) -> Mapping[str, object] | Sequence[str]:
+def merged(settings: Settings, keys: Mapping[str, object]) -> Mapping[str, object] | Sequence[str]:
     """Return the settings of a call, of which keywords may be a part.
 
-    Raises `RequestError` for `key=value` strings beside keywords.
+    Raises `RequestError` for `key=value` strings beside keywords, and for two datasets.
     """
+    if isinstance(settings, str | os.PathLike):
+        path = os.fspath(settings)
+        named: Mapping[str, object] = {"dataset": Setting(path, "argument", path)}
+        first = parse_words([path], "argument") if isinstance(settings, str) else named
+        if twice := next((key for key in first if key in keys), None):
+            raise RequestError(f"`{twice}` is given twice, by `{path}` and as a keyword: keep one")
+        return {**first, **keys}
     if keys and not isinstance(settings, Mapping | None):
         raise RequestError("give settings as `key=value` strings or as keywords, not both")
     return {**settings, **keys} if isinstance(settings, Mapping) else settings or keys

@@ -21,6 +21,7 @@ from ftr.config.parse import registry_for
 from ftr.config.resolve import resolve
 from ftr.config.schema import ComputeConfig, RunConfig
 from ftr.data.encode import data_key
+from ftr.data.infer import settings_with_task
 from ftr.errors import ConfigError, RunError
 from ftr.model.components import make_head
 from ftr.registry.isolation import one_training
@@ -34,6 +35,7 @@ from ftr.runs.run import (
     Run,
     RunResult,
     Say,
+    Settings,
     check_same_data,
     close,
     merged,
@@ -64,7 +66,7 @@ REST_SECONDS = 120.0
 
 
 def run(
-    settings: Mapping[str, object] | Sequence[str] | None = None,
+    settings: Settings = None,
     *,
     registry: Registry | None = None,
     say: Say | None = None,
@@ -74,16 +76,17 @@ def run(
     `ensemble` train several models.
 
     Settings are those of the command, as a mapping of dotted keys (`{"data.limit": 2000}`), as
-    `key=value` strings, or as keywords (`run(task="qa", learning_rate=3e-5)`); `say` gets the lines
-    a person would read (default: stderr). Raises `RequestError` when something asked for is wrong,
-    before anything is written, and `RunError` when it failed.
+    `key=value` strings, or as keywords (`run(task="qa", learning_rate=3e-5)`, `run("reviews.csv",
+    epochs=1)`); `say` gets the lines a person would read (default: stderr). Raises `RequestError`
+    when something asked for is wrong, before anything is written, and `RunError` when it failed.
     """
     asked = merged(settings, keys)
     with one_training(), INTERRUPT.listening():
         known = registry or registry_for(asked)
-        resolved = resolve(asked, known)
+        speak = say or to_stderr
+        resolved = resolve(settings_with_task(asked, known, speak), known)
         remember(resolved.config, known)
-        return run_job(resolved.config, known, say or to_stderr).start(resolved.origins)
+        return run_job(resolved.config, known, speak).start(resolved.origins)
 
 
 def run_job(config: RunConfig, registry: Registry, say: Say) -> Job[RunResult]:

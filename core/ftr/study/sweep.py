@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from ftr.config.parse import registry_for
 from ftr.config.schema import RunConfig
 from ftr.config.space import grid_size
 from ftr.config.sweep import PBT_KEYS, ResolvedSweep, ranked_by, resolve_sweep, trial_config
+from ftr.data.infer import settings_with_task
 from ftr.errors import ConfigError, DataError, RunError, ScoreError
 from ftr.registry.isolation import one_training
 from ftr.registry.registry import Registry
@@ -25,7 +26,7 @@ from ftr.runs.directory import RunDirectory
 from ftr.runs.launch import connected
 from ftr.runs.prepare import Prepared, split_lines, to_stderr
 from ftr.runs.record import from_parent, remember
-from ftr.runs.run import Job, Say, finish_run, merged
+from ftr.runs.run import Job, Say, Settings, finish_run, merged
 from ftr.study.analysis import importance, write_expected, write_importance
 from ftr.study.directory import SweepDirectory
 from ftr.study.ensemble import add_ensemble, check_ensemble
@@ -70,7 +71,7 @@ class SweepResult:
 
 
 def sweep(
-    settings: Mapping[str, object] | Sequence[str] | None = None,
+    settings: Settings = None,
     *,
     registry: Registry | None = None,
     say: Say | None = None,
@@ -85,11 +86,12 @@ def sweep(
     asked = merged(settings, keys)
     with one_training(), INTERRUPT.listening():
         known = registry or registry_for(asked)
-        resolved = resolve_sweep(asked, known)
+        speak = say or to_stderr
+        resolved = resolve_sweep(settings_with_task(asked, known, speak), known)
         check_kept(resolved)
         check_ensemble(resolved.sweep.ensemble, resolved.base.config, known)
         remember(resolved.base.config, known, searched_values(resolved))
-        return Sweep(resolved, known, say or to_stderr).start(resolved.origins)
+        return Sweep(resolved, known, speak).start(resolved.origins)
 
 
 def check_kept(resolved: ResolvedSweep) -> None:
