@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shlex
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -242,7 +243,7 @@ def _first_text(path: Path, options: FileOptions) -> str | None:
         if len(content) == _HEAD:
             content = content[: _end_of_row(content)]
         return decode(content, path, options.encoding)
-    except (OSError, EOFError, DataError):  # the reader of the whole file explains it
+    except (OSError, EOFError, zlib.error, DataError):  # the reader of the whole file explains it
         return None
 
 

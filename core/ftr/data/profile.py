@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ ROWS = 5000
 _MOST_CLASSES = 20
 """Different whole numbers that are classes; more are a scale."""
 _LONGEST_LABEL = 40
+_CODE = re.compile(r"0[0-9]+")
+"""Numbers with zeros in front are names."""
 _NEARLY_ALL = 0.9
 
 
@@ -123,9 +126,11 @@ def _numeric(numbers: Sequence[float]) -> tuple[Kind, str]:
 def _number(cell: object) -> float | None:
     if isinstance(cell, bool) or not isinstance(cell, (int, float, str)):
         return None
+    if isinstance(cell, str) and _CODE.fullmatch(cell.strip()):
+        return None
     try:
         found = float(cell)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None
 
