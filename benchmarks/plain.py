@@ -26,8 +26,8 @@ from transformers import (  # noqa: TID253
     set_seed,
 )
 
-from ftr_plugins.classification.metrics import Accuracy
-from ftr_plugins.extractive_qa.metrics import Squad
+from ftr_plugins.classification.metrics import accuracy
+from ftr_plugins.extractive_qa.metrics import squad
 
 N_BEST = 20
 MAX_ANSWER_LENGTH = 30
@@ -117,10 +117,8 @@ def classification(args: argparse.Namespace, raw: Any) -> tuple[Dataset, Trainer
 
     def score() -> dict[str, float]:
         logits = trainer.predict(encoded["validation"]).predictions
-        scores: dict[str, float] = Accuracy().compute(
-            predictions=np.argmax(logits, axis=1), references=raw["validation"]["label"]
-        )
-        return scores
+        found = np.argmax(logits, axis=1).tolist()
+        return {"accuracy": accuracy(found, list(raw["validation"]["label"]))}
 
     return encoded["train"], trainer, score
 
@@ -149,7 +147,7 @@ def question_answering(args: argparse.Namespace, raw: Any) -> tuple[Dataset, Tra
             {"id": key, "prediction_text": text, "no_answer_probability": 0.0}
             for key, text in answers.items()
         ]
-        scores: dict[str, float] = Squad().compute(predictions=predictions, references=references)
+        scores = squad(predictions, references)
         return {key: scores[key] for key in ("exact", "f1")}
 
     return training, trainer, score

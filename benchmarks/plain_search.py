@@ -27,7 +27,7 @@ from transformers import (  # noqa: TID253
     TrainingArguments,
 )
 
-from ftr_plugins.classification.metrics import Accuracy
+from ftr_plugins.classification.metrics import accuracy
 
 
 class Clock(TrainerCallback):  # type: ignore[misc]  # transformers is not checked
@@ -115,10 +115,8 @@ def trainer_of(args: argparse.Namespace, clock: Clock) -> Trainer:
         return AutoModelForSequenceClassification.from_pretrained(model, num_labels=2)
 
     def compute_metrics(predicted: Any) -> dict[str, float]:
-        scores: dict[str, float] = Accuracy().compute(
-            predictions=np.argmax(predicted.predictions, axis=1), references=predicted.label_ids
-        )
-        return scores
+        found = np.argmax(predicted.predictions, axis=1).tolist()
+        return {"accuracy": accuracy(found, predicted.label_ids.tolist())}
 
     settings = TrainingArguments(
         output_dir=str(args.output_dir / "trainer"),

@@ -21,8 +21,6 @@ from transformers import (  # noqa: TID253
     TrainingArguments,
 )
 
-from ftr_plugins.classification.metrics import Accuracy
-
 
 def main() -> None:
     """Train and print."""
@@ -55,11 +53,10 @@ def main() -> None:
     model = AutoModelForSequenceClassification.from_pretrained(
         args.model, num_labels=3, pad_token_id=tokenizer.pad_token_id
     )
-    metric = Accuracy()
 
     def compute_metrics(eval_pred: Any) -> Any:
         logits, labels = eval_pred
-        return metric.compute(predictions=np.argmax(logits, axis=-1), references=labels)
+        return {"accuracy": accuracy(np.argmax(logits, axis=-1).tolist(), labels.tolist())}
 
     training_args = TrainingArguments(
         output_dir=str(args.output_dir),

@@ -14,8 +14,8 @@ from ftr.registry.schema import RowSchema
 from ftr_plugins.classification.head import SequenceClassificationHead
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
 
-TEXT: RowSchema = SequenceClassificationHead.schema
-QA: RowSchema = ExtractiveQAHead.schema
+TEXT: RowSchema = SequenceClassificationHead().schema
+QA: RowSchema = ExtractiveQAHead().schema
 ALL = DataConfig(validation_size=0, test_size=0, max_invalid=1.0)
 
 
@@ -33,8 +33,9 @@ def head_of(schema: RowSchema) -> Head:
         def check(self, row: Row) -> str | None:
             return None
 
-    Other.schema = schema
-    return Other()
+    other = Other()
+    other.schema = schema
+    return other
 
 
 def prepare(

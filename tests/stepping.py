@@ -54,7 +54,9 @@ class Case:
         from datasets import Dataset
 
         source = Pretrained(str(folder), PretrainedOptions())
-        source.dropout = source.attention_dropout = 0.0
+        source.attention_dropout = 0.0
+        if source.settings.model_type not in ("eurobert", "qwen3"):  # which have no other
+            source.dropout = 0.0
         self.tokenizer: PreTrainedTokenizerBase = source.tokenizer()
         self.head: Head = (
             SequenceClassificationHead()

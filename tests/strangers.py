@@ -122,6 +122,7 @@ ENCODERS: Mapping[str, dict[str, Any]] = {
     },
     "xlnet": {"d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 64},
     "modernbert": {**STANDARD, "local_attention": 16, "global_attn_every_n_layers": 2},
+    "eurobert": STANDARD,
     "longformer": {**ROBERTA, "attention_window": [8, 8]},
     "big_bird": {**STANDARD, "block_size": 4, "num_random_blocks": 1},
     "bigbird_pegasus": {**BART, "block_size": 4},

@@ -99,6 +99,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         "reviews.csv",
         "questions.json",
+        "articles.jsonl",
+        "pairs.tsv",
+        "sentences.conll",
         "other.csv",
         "splits/train.tsv",
         "splits/dev.tsv",

@@ -8,7 +8,7 @@ and names, at the end of a session, tests that take long and lack the marker.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +42,25 @@ LONGEST = (
 )
 
 
+FAST_FAMILIES = ("bert", "roberta", "distilbert", "gpt2")
+"""Families of tiny models that the fast tier tries every head on."""
+
+
 def slow_but(fast: Iterable[str], names: Iterable[str]) -> list[Any]:
     """Return the parameters `names`, all marked `slow` except those in `fast`."""
     kept = set(fast)
     return [name if name in kept else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Mark the checks of heads with further families as `slow`; begin with the longest files."""
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            family = item.callspec.params.get("ftr_family", FAST_FAMILIES[0])
+            if family not in FAST_FAMILIES:
+                item.add_marker("slow")
+    yield
     folder = Path(__file__).parent
     ranks = {folder / name: rank for rank, name in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path, len(ranks)))

@@ -1,6 +1,6 @@
 """The text columns that the heads for whole texts share."""
 
-from ftr.registry.schema import Column
+from ftr.plugin import Column
 
 TEXT = Column(
     name="text",

@@ -16,13 +16,20 @@ if TYPE_CHECKING:
 
 
 class Named(Pretrained):
-    """A hub checkpoint under a short name."""
+    """A hub checkpoint under a short name.
+
+    `safetensors` is the revision to load where none is asked for, of a repository whose main branch
+    has the weights as a pickle alone.
+    """
 
     hub_id: str
+    safetensors: str | None = None
 
     def __init__(self, options: PretrainedOptions | None = None) -> None:
         """Take the options every pretrained model has."""
-        super().__init__(self.hub_id, options)
+        asked = options or PretrainedOptions()
+        revision = asked.revision or self.safetensors
+        super().__init__(self.hub_id, asked.model_copy(update={"revision": revision}))
 
 
 class BertBase(Named):
@@ -47,6 +54,76 @@ class GPT2(Named):
     """GPT-2 small (124M parameters), a decoder: padded with its end-of-text token."""
 
     hub_id = "openai-community/gpt2"
+
+
+class ModernBertBase(Named):
+    """ModernBERT base (149M parameters)."""
+
+    hub_id = "answerdotai/ModernBERT-base"
+
+
+class DebertaV3Small(Named):
+    """DeBERTa-v3 small (141M parameters); its tokenizer needs the package `sentencepiece`.
+
+    The revision is the pull request of the Hub's conversion bot.
+    """
+
+    hub_id = "microsoft/deberta-v3-small"
+    safetensors = "a59be8aa63396e73dbb45a1487e4cde4be98bfa4"
+
+
+class DebertaV3Base(Named):
+    """DeBERTa-v3 base (184M parameters); its tokenizer needs the package `sentencepiece`.
+
+    The revision is the pull request of the Hub's conversion bot.
+    """
+
+    hub_id = "microsoft/deberta-v3-base"
+    safetensors = "82d8d18a7b88346261ba15d8b1044900a452cf90"
+
+
+class XlmRobertaBase(Named):
+    """XLM-RoBERTa base (278M parameters)."""
+
+    hub_id = "FacebookAI/xlm-roberta-base"
+
+
+class MmBertSmall(Named):
+    """mmBERT small (140M parameters), a ModernBERT for many languages.
+
+    Its repository has the weights as a pickle: transformers gets the safetensors from the pull
+    request of the Hub's conversion bot.
+    """
+
+    hub_id = "jhu-clsp/mmBERT-small"
+
+
+class MmBertBase(Named):
+    """mmBERT base (307M parameters), a ModernBERT for many languages.
+
+    Its repository has the weights as a pickle: transformers gets the safetensors from the pull
+    request of the Hub's conversion bot.
+    """
+
+    hub_id = "jhu-clsp/mmBERT-base"
+
+
+class EuroBert210m(Named):
+    """EuroBERT 210m; transformers has no question answering with it."""
+
+    hub_id = "EuroBERT/EuroBERT-210m"
+
+
+class MpnetBase(Named):
+    """MPNet base (109M parameters)."""
+
+    hub_id = "microsoft/mpnet-base"
+
+
+class Qwen3(Named):
+    """Qwen3 0.6B without instruction tuning (596M parameters), a decoder."""
+
+    hub_id = "Qwen/Qwen3-0.6B-Base"
 
 
 class MiniLM(Named):

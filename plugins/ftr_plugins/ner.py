@@ -1,13 +1,13 @@
 """Plugin `ner`: a tag for every word of a sentence, and the named entities that the tags spell."""
 
-import ftr
+from ftr.plugin import DatasetSpec, HeadSpec, MetricSpec, TaskSpec, hookimpl
 
 
-@ftr.hookimpl
-def ftr_datasets() -> list[ftr.DatasetSpec]:
+@hookimpl
+def ftr_datasets() -> list[DatasetSpec]:
     """Return the sample."""
     return [
-        ftr.DatasetSpec(
+        DatasetSpec(
             name="ner-sample",
             target="ftr_plugins.samples:NerSample",
             columns=("id", "tokens", "tags"),
@@ -16,11 +16,11 @@ def ftr_datasets() -> list[ftr.DatasetSpec]:
     ]
 
 
-@ftr.hookimpl
-def ftr_heads() -> list[ftr.HeadSpec]:
+@hookimpl
+def ftr_heads() -> list[HeadSpec]:
     """Return the head."""
     return [
-        ftr.HeadSpec(
+        HeadSpec(
             name="token-classification",
             target="ftr_plugins.token_classification.head:TokenClassificationHead",
             summary="a tag for every word",
@@ -28,23 +28,23 @@ def ftr_heads() -> list[ftr.HeadSpec]:
     ]
 
 
-@ftr.hookimpl
-def ftr_metrics() -> list[ftr.MetricSpec]:
+@hookimpl
+def ftr_metrics() -> list[MetricSpec]:
     """Return the metrics."""
     return [
-        ftr.MetricSpec(
+        MetricSpec(
             name="entity_f1",
-            target="ftr_plugins.token_classification.metrics:EntityF1",
+            target="ftr_plugins.token_classification.metrics:entity_f1",
             summary="F1, precision and recall of whole entities, as seqeval",
         ),
     ]
 
 
-@ftr.hookimpl
-def ftr_tasks() -> list[ftr.TaskSpec]:
+@hookimpl
+def ftr_tasks() -> list[TaskSpec]:
     """Return the task."""
     return [
-        ftr.TaskSpec(
+        TaskSpec(
             name="ner",
             dataset="ner-sample",
             model="minilm",

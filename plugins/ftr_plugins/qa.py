@@ -2,31 +2,31 @@
 answer.
 """
 
-import ftr
+from ftr.plugin import DatasetSpec, HeadSpec, MetricSpec, TaskSpec, hookimpl
 
 SQUAD_SCORES = tuple(
     f"{rows}{score}" for rows in ("", "HasAns_", "NoAns_") for score in ("exact", "f1", "total")
 )
 
 
-@ftr.hookimpl
-def ftr_datasets() -> list[ftr.DatasetSpec]:
+@hookimpl
+def ftr_datasets() -> list[DatasetSpec]:
     """Return the question answering datasets."""
     columns = ("id", "title", "context", "question", "answers")
     return [
-        ftr.DatasetSpec(
+        DatasetSpec(
             name="squad",
             target="ftr_plugins.hub_datasets:Squad",
             columns=columns,
             summary="SQuAD v1.1, every question answerable (hub)",
         ),
-        ftr.DatasetSpec(
+        DatasetSpec(
             name="squad-v2",
             target="ftr_plugins.hub_datasets:SquadV2",
             columns=columns,
             summary="SQuAD v2.0, with unanswerable questions (hub)",
         ),
-        ftr.DatasetSpec(
+        DatasetSpec(
             name="qa-sample",
             target="ftr_plugins.samples:QASample",
             columns=columns,
@@ -35,11 +35,11 @@ def ftr_datasets() -> list[ftr.DatasetSpec]:
     ]
 
 
-@ftr.hookimpl
-def ftr_heads() -> list[ftr.HeadSpec]:
+@hookimpl
+def ftr_heads() -> list[HeadSpec]:
     """Return the head."""
     return [
-        ftr.HeadSpec(
+        HeadSpec(
             name="extractive-qa",
             target="ftr_plugins.extractive_qa.head:ExtractiveQAHead",
             options="ftr_plugins.extractive_qa.options:ExtractiveQAOptions",
@@ -48,20 +48,20 @@ def ftr_heads() -> list[ftr.HeadSpec]:
     ]
 
 
-@ftr.hookimpl
-def ftr_metrics() -> list[ftr.MetricSpec]:
+@hookimpl
+def ftr_metrics() -> list[MetricSpec]:
     """Return the metrics."""
     return [
-        ftr.MetricSpec(
+        MetricSpec(
             name="squad",
-            target="ftr_plugins.extractive_qa.metrics:Squad",
+            target="ftr_plugins.extractive_qa.metrics:squad",
             key="f1",
             summary="exact match and F1, as the SQuAD script",
             scores=SQUAD_SCORES,
         ),
-        ftr.MetricSpec(
+        MetricSpec(
             name="squad_characters",
-            target="ftr_plugins.extractive_qa.metrics:SquadCharacters",
+            target="ftr_plugins.extractive_qa.metrics:squad_characters",
             key="characters_f1",
             summary="the same, with characters for words in scripts without spaces",
             scores=tuple(f"characters_{score}" for score in SQUAD_SCORES),
@@ -69,11 +69,11 @@ def ftr_metrics() -> list[ftr.MetricSpec]:
     ]
 
 
-@ftr.hookimpl
-def ftr_tasks() -> list[ftr.TaskSpec]:
+@hookimpl
+def ftr_tasks() -> list[TaskSpec]:
     """Return the task."""
     return [
-        ftr.TaskSpec(
+        TaskSpec(
             name="qa",
             dataset="qa-sample",
             model="minilm",

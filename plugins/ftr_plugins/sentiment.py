@@ -1,15 +1,15 @@
 """Plugin `sentiment`: text classification with one label per text."""
 
-import ftr
+from ftr.plugin import DatasetSpec, HeadSpec, MetricSpec, TaskSpec, hookimpl
 
 AVERAGES = ("", "_macro", "_micro", "_weighted")
 METRICS = {
-    "accuracy": ("Accuracy", "share of labels that are right"),
-    "f1": ("F1", "F1: macro, micro, weighted and per class"),
-    "precision": ("Precision", "precision: macro, micro, weighted and per class"),
-    "recall": ("Recall", "recall: macro, micro, weighted and per class"),
-    "macro_recall": ("MacroRecall", "mean of the recall of each class"),
-    "confusion_matrix": ("ConfusionMatrix", "counts of true by predicted label"),
+    "accuracy": "share of labels that are right",
+    "f1": "F1: macro, micro, weighted and per class",
+    "precision": "precision: macro, micro, weighted and per class",
+    "recall": "recall: macro, micro, weighted and per class",
+    "macro_recall": "mean of the recall of each class",
+    "confusion_matrix": "counts of true by predicted label",
 }
 
 
@@ -23,14 +23,14 @@ def _scores(metric: str) -> tuple[str, ...]:
     )
 
 
-def _dataset(name: str, target: str, summary: str) -> ftr.DatasetSpec:
-    return ftr.DatasetSpec(
+def _dataset(name: str, target: str, summary: str) -> DatasetSpec:
+    return DatasetSpec(
         name=name, target=f"ftr_plugins.{target}", columns=("id", "text", "label"), summary=summary
     )
 
 
-@ftr.hookimpl
-def ftr_datasets() -> list[ftr.DatasetSpec]:
+@hookimpl
+def ftr_datasets() -> list[DatasetSpec]:
     """Return the classification datasets."""
     return [
         _dataset("imdb", "hub_datasets:Imdb", "film reviews, two classes (hub)"),
@@ -44,11 +44,11 @@ def ftr_datasets() -> list[ftr.DatasetSpec]:
     ]
 
 
-@ftr.hookimpl
-def ftr_heads() -> list[ftr.HeadSpec]:
+@hookimpl
+def ftr_heads() -> list[HeadSpec]:
     """Return the head."""
     return [
-        ftr.HeadSpec(
+        HeadSpec(
             name="sequence-classification",
             target="ftr_plugins.classification.head:SequenceClassificationHead",
             options="ftr_plugins.classification.options:SequenceClassificationOptions",
@@ -57,25 +57,25 @@ def ftr_heads() -> list[ftr.HeadSpec]:
     ]
 
 
-@ftr.hookimpl
-def ftr_metrics() -> list[ftr.MetricSpec]:
+@hookimpl
+def ftr_metrics() -> list[MetricSpec]:
     """Return the metrics."""
     return [
-        ftr.MetricSpec(
+        MetricSpec(
             name=name,
-            target=f"ftr_plugins.classification.metrics:{attribute}",
+            target=f"ftr_plugins.classification.metrics:{name}",
             summary=summary,
             scores=_scores(name),
         )
-        for name, (attribute, summary) in METRICS.items()
+        for name, summary in METRICS.items()
     ]
 
 
-@ftr.hookimpl
-def ftr_tasks() -> list[ftr.TaskSpec]:
+@hookimpl
+def ftr_tasks() -> list[TaskSpec]:
     """Return the task."""
     return [
-        ftr.TaskSpec(
+        TaskSpec(
             name="sentiment",
             dataset="sentiment-sample",
             model="minilm",

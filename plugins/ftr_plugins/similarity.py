@@ -1,13 +1,13 @@
 """Plugin `similarity`: a number for a text or a pair of texts."""
 
-import ftr
+from ftr.plugin import DatasetSpec, HeadSpec, MetricSpec, TaskSpec, hookimpl
 
 
-@ftr.hookimpl
-def ftr_datasets() -> list[ftr.DatasetSpec]:
+@hookimpl
+def ftr_datasets() -> list[DatasetSpec]:
     """Return the sample."""
     return [
-        ftr.DatasetSpec(
+        DatasetSpec(
             name="similarity-sample",
             target="ftr_plugins.samples:SimilaritySample",
             columns=("id", "text", "text_pair", "score"),
@@ -16,11 +16,11 @@ def ftr_datasets() -> list[ftr.DatasetSpec]:
     ]
 
 
-@ftr.hookimpl
-def ftr_heads() -> list[ftr.HeadSpec]:
+@hookimpl
+def ftr_heads() -> list[HeadSpec]:
     """Return the head."""
     return [
-        ftr.HeadSpec(
+        HeadSpec(
             name="regression",
             target="ftr_plugins.regression.head:RegressionHead",
             summary="a number for a text or a pair of texts",
@@ -28,32 +28,32 @@ def ftr_heads() -> list[ftr.HeadSpec]:
     ]
 
 
-@ftr.hookimpl
-def ftr_metrics() -> list[ftr.MetricSpec]:
+@hookimpl
+def ftr_metrics() -> list[MetricSpec]:
     """Return the metrics."""
     return [
-        ftr.MetricSpec(
+        MetricSpec(
             name="spearman",
-            target="ftr_plugins.regression.metrics:Spearman",
+            target="ftr_plugins.regression.metrics:spearman",
             scores=("spearman",),
             summary="Spearman's rank correlation",
         ),
-        ftr.MetricSpec(
+        MetricSpec(
             name="pearson",
-            target="ftr_plugins.regression.metrics:Pearson",
+            target="ftr_plugins.regression.metrics:pearson",
             scores=("pearson",),
             summary="Pearson's correlation",
         ),
-        ftr.MetricSpec(
+        MetricSpec(
             name="mae",
-            target="ftr_plugins.regression.metrics:MAE",
+            target="ftr_plugins.regression.metrics:mae",
             mode="min",
             scores=("mae",),
             summary="mean absolute error",
         ),
-        ftr.MetricSpec(
+        MetricSpec(
             name="mse",
-            target="ftr_plugins.regression.metrics:MSE",
+            target="ftr_plugins.regression.metrics:mse",
             mode="min",
             scores=("mse",),
             summary="mean squared error",
@@ -61,11 +61,11 @@ def ftr_metrics() -> list[ftr.MetricSpec]:
     ]
 
 
-@ftr.hookimpl
-def ftr_tasks() -> list[ftr.TaskSpec]:
+@hookimpl
+def ftr_tasks() -> list[TaskSpec]:
     """Return the task."""
     return [
-        ftr.TaskSpec(
+        TaskSpec(
             name="similarity",
             dataset="similarity-sample",
             model="minilm",

@@ -1,13 +1,13 @@
 """Plugin `topics`: any number of labels for a text."""
 
-import ftr
+from ftr.plugin import DatasetSpec, HeadSpec, MetricSpec, TaskSpec, hookimpl
 
 
-@ftr.hookimpl
-def ftr_datasets() -> list[ftr.DatasetSpec]:
+@hookimpl
+def ftr_datasets() -> list[DatasetSpec]:
     """Return the sample."""
     return [
-        ftr.DatasetSpec(
+        DatasetSpec(
             name="topics-sample",
             target="ftr_plugins.samples:TopicsSample",
             columns=("id", "text", "labels"),
@@ -16,11 +16,11 @@ def ftr_datasets() -> list[ftr.DatasetSpec]:
     ]
 
 
-@ftr.hookimpl
-def ftr_heads() -> list[ftr.HeadSpec]:
+@hookimpl
+def ftr_heads() -> list[HeadSpec]:
     """Return the head."""
     return [
-        ftr.HeadSpec(
+        HeadSpec(
             name="multi-label-classification",
             target="ftr_plugins.multi_label.head:MultiLabelHead",
             options="ftr_plugins.multi_label.options:MultiLabelOptions",
@@ -29,31 +29,31 @@ def ftr_heads() -> list[ftr.HeadSpec]:
     ]
 
 
-@ftr.hookimpl
-def ftr_metrics() -> list[ftr.MetricSpec]:
+@hookimpl
+def ftr_metrics() -> list[MetricSpec]:
     """Return the metrics."""
     return [
-        ftr.MetricSpec(
+        MetricSpec(
             name="multi_label",
-            target="ftr_plugins.multi_label.metrics:MultiLabel",
+            target="ftr_plugins.multi_label.metrics:multi_label",
             key="micro_f1",
             scores=("micro_f1", "macro_f1", "exact_match"),
             summary="F1: micro, macro and per label; share of rows with just the right labels",
         ),
-        ftr.MetricSpec(
+        MetricSpec(
             name="average_precision",
-            target="ftr_plugins.multi_label.metrics:AveragePrecision",
+            target="ftr_plugins.multi_label.metrics:average_precision",
             scores=("average_precision", "average_precision_macro", "average_precision_micro"),
             summary="average precision: macro, micro and per label",
         ),
     ]
 
 
-@ftr.hookimpl
-def ftr_tasks() -> list[ftr.TaskSpec]:
+@hookimpl
+def ftr_tasks() -> list[TaskSpec]:
     """Return the task."""
     return [
-        ftr.TaskSpec(
+        TaskSpec(
             name="topics",
             dataset="topics-sample",
             model="minilm",

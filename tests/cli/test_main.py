@@ -101,6 +101,23 @@ def test_list_answers_with_a_table_and_with_json(capsys: pytest.CaptureFixture[s
     assert "squad" in [entry["name"] for entry in json.loads(capsys.readouterr().out)]
 
 
+def test_list_shows_the_facts_of_models_within_80_columns(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["list", "model"]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["NAME", "PARAMETERS", "TOKENS", "LANGUAGES", "LICENSE"]
+    assert max(map(len, [header, *lines])) <= 80
+    place = next(number for number, line in enumerate(lines) if line.startswith("mmbert-small"))
+    assert lines[place].split() == ["mmbert-small", "140M", "8192", "1833", "languages", "mit"]
+    assert lines[place + 1] == "  mmBERT small, a ModernBERT for many languages"
+    assert main(["list", "model", "--json"]) == 0
+    entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    facts = ("parameters", "max_length", "languages", "license")
+    assert [entries["gpt2"][name] for name in facts] == [124_439_808, 1024, "English", "mit"]
+    assert all(entry["parameters"] and entry["max_length"] for entry in entries.values())
+
+
 def test_json_is_strict_even_for_numbers_that_are_not_finite() -> None:
     text = Answer(
         {"loss": float("nan"), "scores": (1.5, float("inf")), "at": Path("runs")}, ""

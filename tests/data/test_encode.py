@@ -75,7 +75,11 @@ def test_the_same_content_is_found_again_and_not_tokenised_again(
     again = store(tmp_path, tokenizer, head=head)
     assert head.rows == len(ROWS) and (first.from_cache, again.from_cache) == (False, True)
     assert dataclasses.replace(again, from_cache=False) == first
-    assert (first.row_count, first.feature_count, first.notes) == (5, 5, {"text cut": 1})
+    assert (first.row_count, first.feature_count, first.notes) == (
+        5,
+        5,
+        {"text cut (`head.windows=true` reads it whole)": 1},
+    )
     rows, features = again.open()
     assert rows.to_list() == ROWS
     assert (

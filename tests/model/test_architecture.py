@@ -169,37 +169,51 @@ def test_a_kind_whose_outputs_depend_on_padding_or_length_is_refused(
     assert REFUSED[kind] in capsys.readouterr().err and not list((tmp_path / "runs").iterdir())
 
 
-@pytest.mark.parametrize(
-    ("kind", "causal", "cause"),
-    [
-        (
-            "llama",
-            True,
-            "it looks for the body under `transformer.`, the checkpoint has `lm_head.`, `model.`",
-        ),
-        ("qwen3", True, "it looks for the body under `transformer.`, the checkpoint has"),
-        ("gemma2", False, "transformers has no `AutoModelForQuestionAnswering` of that kind"),
-    ],
-)
-def test_a_decoder_that_cannot_read_is_refused_for_the_cause(
-    kind: str, causal: bool, cause: str, tmp_path: Path, questions: Path
+def test_a_checkpoint_without_the_body_that_its_config_names_is_refused_for_the_cause(
+    tmp_path: Path, questions: Path
 ) -> None:
-    from transformers import AutoModelForCausalLM
-
-    folder = checkpoint(kind, tmp_path / "model", AutoModelForCausalLM if causal else None)
-    with pytest.raises(ModelError, match=cause):
+    folder = checkpoint("bert", tmp_path / "model")
+    other = checkpoint("t5", tmp_path / "other")
+    (folder / "model.safetensors").write_bytes((other / "model.safetensors").read_bytes())
+    with pytest.raises(
+        ModelError, match=r"it looks for the body under `bert\.`, the checkpoint has"
+    ):
         train(QUESTIONS, **SHORT, dataset=questions, model=folder, output=tmp_path)
 
 
+@pytest.mark.parametrize("kind", ["llama", "qwen3"])
+def test_question_answering_finds_the_body_of_a_language_model_and_is_saved_for_everybody(
+    kind: str, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoModelForQuestionAnswering
+
+    folder = checkpoint(kind, tmp_path / "model", AutoModelForCausalLM)
+    model = Pretrained(str(folder)).load(AutoModelForQuestionAnswering, num_labels=2)
+    whole = AutoModelForCausalLM.from_pretrained(folder)
+    weights = dict(model.base_model.named_parameters())
+    assert weights.keys() == dict(whole.model.named_parameters()).keys()
+    assert all(torch.equal(weights[name], one) for name, one in whole.model.named_parameters())
+    assert model.new_weights == {"qa_outputs.weight", "qa_outputs.bias"}
+    model.save_pretrained(tmp_path / "saved")
+    again, report = AutoModelForQuestionAnswering.from_pretrained(
+        tmp_path / "saved", output_loading_info=True
+    )
+    assert not report["missing_keys"] and not report["unexpected_keys"]
+    assert all(
+        torch.equal(again.get_parameter(name), one) for name, one in model.named_parameters()
+    )
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "eurobert"])
 def test_a_kind_that_transformers_lacks_is_refused_before_anything_is_encoded(
-    tmp_path: Path, questions: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path, questions: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FTR_CACHE", str(tmp_path / "cache"))
     with pytest.raises(ModelError, match="has no `AutoModelForQuestionAnswering`"):
         train(
             QUESTIONS,
             dataset=questions,
-            model=checkpoint("gemma2", tmp_path / "model"),
+            model=checkpoint(kind, tmp_path / "model"),
             output=tmp_path,
         )
     assert not (tmp_path / "cache" / "encoded").exists()
@@ -278,6 +292,70 @@ def test_auto_attention_is_eager_where_transformers_has_no_sdpa_and_asked_for_is
         match=r"`train.attention=sdpa`: .*Gemma2ForSequenceClassification does not support",
     ):
         train(REVIEWS, **asked, **{"train.attention": "sdpa"})
+
+
+@pytest.mark.parametrize("kind", ["mpnet", "deberta-v2"])
+def test_attention_is_not_recorded_as_another_where_a_kind_has_its_own(
+    kind: str, tmp_path: Path, reviews: Path
+) -> None:
+    asked: dict[str, Any] = {
+        **SHORT,
+        "dataset": reviews,
+        "model": checkpoint(kind, tmp_path / "model"),
+        "output": tmp_path / "runs",
+    }
+    assert train(REVIEWS, **asked).record["numerics"]["attention"] == "eager"
+    with pytest.raises(
+        ftr.errors.ConfigError,
+        match=rf"`train.attention=sdpa`: a `{kind}` of transformers has its own attention alone",
+    ):
+        train(REVIEWS, **asked, **{"train.attention": "sdpa"})
+
+
+def test_dropout_reaches_every_layer_of_modernbert(tmp_path: Path) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    source = Pretrained(str(checkpoint("modernbert", tmp_path)))
+    source.dropout, source.attention_dropout = 0.25, 0.5
+    model = source.load(AutoModelForSequenceClassification, num_labels=2)
+    found = {
+        name: one.p for name, one in model.named_modules() if isinstance(one, torch.nn.Dropout)
+    }
+    assert {found["model.embeddings.drop"], found["model.layers.1.mlp.drop"]} == {0.25}
+    assert model.model.layers[1].attn.attention_dropout == 0.5
+
+
+@pytest.mark.parametrize("written", [{}, {"hidden_dropout": 0.0}])
+def test_dropout_that_a_kind_does_not_read_is_refused_whatever_its_config_says(
+    written: dict[str, float], tmp_path: Path
+) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    path = checkpoint("eurobert", tmp_path) / "config.json"
+    # As on the Hub.
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **written}))
+    source = Pretrained(str(tmp_path))
+    source.dropout = 0.1
+    with pytest.raises(ModelError, match=r"`train.dropout`: a `eurobert` model has none of"):
+        source.load(AutoModelForSequenceClassification, num_labels=2)
+
+
+@pytest.mark.parametrize("kind", ["mpnet", "deberta-v2"])
+def test_attention_dropout_acts_where_a_kind_has_its_own_attention(
+    kind: str, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    source = Pretrained(str(checkpoint(kind, tmp_path)))
+    source.dropout, source.attention_dropout = 0.0, 0.9
+    model = source.load(AutoModelForSequenceClassification, num_labels=2).train()
+    rows = source.tokenizer()(TEXTS[1], return_tensors="pt")
+    one, other = (model(**rows).logits for _ in range(2))
+    assert not torch.equal(one, other)
+    source.attention_dropout = 0.0
+    model = source.load(AutoModelForSequenceClassification, num_labels=2).train()
+    one, other = (model(**rows).logits for _ in range(2))
+    assert torch.equal(one, other)
 
 
 def test_attention_with_dropout_adds_the_position_bias_of_a_model() -> None:

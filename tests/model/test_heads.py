@@ -142,6 +142,10 @@ def test_the_names_of_a_checkpoint_are_those_its_config_gives(
         "electra",
         "albert",
         "mixtral",
+        "modernbert",
+        "mpnet",
+        "eurobert",
+        "qwen3",
     ],
 )
 def test_the_rows_of_every_kind_of_head_follow_the_names(kind: str, tmp_path: Path) -> None:
@@ -192,6 +196,17 @@ def test_other_numbers_of_classes_and_checkpoints_without_a_head_have_new_ones(
         and {"classifier.weight", "classifier.bias"} <= fewer.new_weights
     )
     assert loaded(tiny_bert, ["a", "b"]).head_note is None
+
+
+@pytest.mark.parametrize("kind", ["modernbert", "bert", "eurobert"])
+def test_the_head_of_a_masked_language_model_is_none_for_classes(kind: str, tmp_path: Path) -> None:
+    from transformers import AutoModelForMaskedLM
+
+    model = loaded(checkpoint(kind, tmp_path, AutoModelForMaskedLM), ["0", "1"])
+    assert model.head_note is None and "classifier.weight" in model.new_weights
+    # ModernBERT's classifier goes on from the rest of that head, as in transformers.
+    assert ("head.dense.weight" in dict(model.named_parameters())) == (kind == "modernbert")
+    assert "head.dense.weight" not in model.new_weights
 
 
 def test_what_a_checkpoint_was_trained_for_does_not_choose_the_loss(tmp_path: Path) -> None:

@@ -17,14 +17,17 @@ import ftr
 from ftr.config.schema import TrainConfig
 from ftr.errors import ConfigError, ModelError
 from ftr.model.pretrained import Pretrained
-from ftr.testing.tiny import TinyModels
+from ftr.testing.tiny import FAMILIES, TinyModels
 from ftr.train.trainer import StepTrainer
 from interruptions import interrupted, outcome, resumed
+from strangers import checkpoint
+from tiers import slow_but
 from trainings import QUESTIONS, REVIEWS, lines, train
 
 if TYPE_CHECKING:
     from ftr.runs.run import RunResult
 
+TRAINS = ["layer 0", "layer 1", "head"]
 LORA = {**REVIEWS, "baselines": False, "train.lora.rank": 4, "learning_rate": 5e-2}
 TEXTS = ["a very bad film", "the story was good and the acting great", "long and short"]
 
@@ -174,10 +177,15 @@ def test_a_training_that_is_cut_off_ends_the_same(
     assert outcome(run) == outcome(whole.path)
 
 
-@pytest.mark.parametrize("family", ["distilbert", "gpt2"])
+@pytest.mark.parametrize("family", slow_but(["distilbert", "gpt2", "modernbert"], FAMILIES[2:]))
 def test_each_family_of_models_has_modules_to_adapt(
-    family: str, tiny: TinyModels, questions: Path, tmp_path: Path
+    family: str, tiny: TinyModels, questions: Path, reviews: Path, tmp_path: Path
 ) -> None:
+    if family == "eurobert":  # transformers has no question answering with it
+        settings = {**REVIEWS, "epochs": 1, "train.lora.rank": 2}
+        run = train(settings, dataset=reviews, model=tiny[family], output=tmp_path)
+        assert ftr.load(run.path).predict([{"text": "good"}]) and run.record["trains"] == TRAINS
+        return
     settings = {
         **QUESTIONS,
         "baselines": False,
@@ -190,11 +198,22 @@ def test_each_family_of_models_has_modules_to_adapt(
     assert loaded.predict(
         [{"question": "who built the mill ?", "context": "the mill was built by two brothers ."}]
     )
-    assert 0 < run.record["trainable_parameters"] < 2000 and run.record["trains"] == [
-        "layer 0",
-        "layer 1",
-        "head",
-    ]
+    assert 0 < run.record["trainable_parameters"] < 2200 and run.record["trains"] == TRAINS
+
+
+def test_adapters_for_weights_that_transformers_would_not_find_are_refused(
+    questions: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoModelForQuestionAnswering
+
+    folder = checkpoint("qwen3", tmp_path / "model", AutoModelForCausalLM)
+    asked = {**QUESTIONS, "epochs": 0.3, "train.lora.rank": 2, "model": folder}
+    with pytest.raises(ConfigError, match=r"`train.lora.rank`: .* Set `train.lora.merge=true`"):
+        train(asked, dataset=questions, output=tmp_path / "runs")
+    asked["train.lora.merge"] = True
+    run = train(asked, dataset=questions, output=tmp_path / "runs")
+    _, report = AutoModelForQuestionAnswering.from_pretrained(run.model, output_loading_info=True)
+    assert not report["missing_keys"] and not report["unexpected_keys"]
 
 
 def test_a_head_that_the_checkpoint_lacks_trains_whole_pooler_included(

@@ -33,10 +33,7 @@ class TestSentiment(TaskConformance):
     test_trials_of_a_sweep_train_it = None  # type: ignore[assignment]
 
 
-class TestQA(TaskConformance):
-    name = "qa"
-    settings = {"head.max_question_length": 20, "data.stride": 16, "data.limit": 12}
-
+class SlowWithRay(TaskConformance):
     @pytest.mark.slow
     def test_two_workers_train_it(self, ftr_task: TaskSubject, ftr_ray: None) -> None:
         super().test_two_workers_train_it(ftr_task, ftr_ray)
@@ -44,6 +41,23 @@ class TestQA(TaskConformance):
     @pytest.mark.slow
     def test_trials_of_a_sweep_train_it(self, ftr_task: TaskSubject, ftr_ray: None) -> None:
         super().test_trials_of_a_sweep_train_it(ftr_task, ftr_ray)
+
+
+class TestQA(SlowWithRay):
+    name = "qa"
+    settings = {"head.max_question_length": 20, "data.stride": 16, "data.limit": 12}
+
+
+class TestTopics(SlowWithRay):
+    name = "topics"
+
+
+class TestSimilarity(SlowWithRay):
+    name = "similarity"
+
+
+class TestNer(SlowWithRay):
+    name = "ner"
 
 
 class TestSequenceClassification(HeadConformance):
@@ -56,6 +70,74 @@ class TestSequenceClassification(HeadConformance):
         {"text": "a very long and boring movie", "label": "bad"},
         {"text": "i loved it , the story was great", "label": "good"},
         {"text": "they hated it", "label": "bad"},
+    )
+
+
+class TestWindows(HeadConformance):
+    name = "sequence-classification"
+    options = {"windows": True}
+    labels = ("bad", "good")
+    rows = (
+        {"text": "good", "label": "good"},
+        {"text": " ".join(map(str, range(150))), "label": "bad"},
+        {"text": "i loved it , the story was great", "label": "good"},
+        {
+            "text": " ".join(map(str, range(300, 450))),
+            "text_pair": "who built the mill ?",
+            "label": "bad",
+        },
+    )
+
+
+class TestMultiLabel(HeadConformance):
+    """To the second row two labels apply, to the third none."""
+
+    name = "multi-label-classification"
+    families = FAMILIES
+    labels = ("film", "mood")
+    rows = (
+        {"text": "good", "labels": ["film"]},
+        {"text": "a very long and boring movie", "labels": ["film", "mood"]},
+        {"text": "i loved it , the story was great", "labels": []},
+        {"text": "they hated it", "labels": ["mood"]},
+    )
+
+
+class TestGivenThreshold(HeadConformance):
+    name = "multi-label-classification"
+    options = {"threshold": 0.3}
+    labels, rows = TestMultiLabel.labels, TestMultiLabel.rows
+
+
+class TestRegression(HeadConformance):
+    name = "regression"
+    families = FAMILIES
+    labels = ()
+    rows = (
+        {"text": "the mill", "text_pair": "the old mill by the river", "score": 4.1},
+        {"text": "a flood in the village", "text_pair": "a funny film", "score": 0.0},
+        {"text": "bad", "text_pair": "poor and boring , they hated it", "score": 3.5},
+        {"text": "a very long and boring movie", "score": 1.5},
+    )
+
+
+class TestTokenClassification(HeadConformance):
+    """The second sentence needs several windows."""
+
+    name = "token-classification"
+    families = FAMILIES
+    labels = ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")
+    rows = (
+        {
+            "tokens": ["Ada", "lives", "in", "Oslo", "."],
+            "tags": ["B-PER", "O", "O", "B-LOC", "O"],
+        },
+        {
+            "tokens": ["Old", "Pete", "and", "Lucy", "sleep"] * 40,
+            "tags": ["B-PER", "I-PER", "O", "B-PER", "O"] * 40,
+        },
+        {"tokens": ["Hm", "!"], "tags": ["O", "O"]},
+        {"tokens": ["the", "river", "Tarn"], "tags": ["O", "B-LOC", "I-LOC"]},
     )
 
 
@@ -74,7 +156,8 @@ class TestPairs(HeadConformance):
 class TestExtractiveQA(HeadConformance):
     name = "extractive-qa"
     options = {"max_question_length": 16}
-    families = FAMILIES
+    # transformers has no question answering with EuroBERT.
+    families = [family for family in FAMILIES if family != "eurobert"]
     rows = (
         {
             "question": "who built it ?",
@@ -117,6 +200,54 @@ class TestRecall(MetricConformance):
 
 class TestMacroRecall(MetricConformance):
     name, perfect, worse = "macro_recall", LABELS, WORSE_LABELS
+
+
+class TestMultiLabelMetric(MetricConformance):
+    name = "multi_label"
+    perfect = {
+        "predictions": [[1, 0, 1], [0, 0, 0], [0, 1, 0]],
+        "references": [[1, 0, 1], [0, 0, 0], [0, 1, 0]],
+    }
+    worse = {**perfect, "predictions": [[1, 0, 0], [0, 1, 0], [0, 1, 0]]}
+
+
+class TestAveragePrecision(MetricConformance):
+    name = "average_precision"
+    perfect = {
+        "predictions": [[1, 0], [0, 1]],
+        "references": [[1, 0], [0, 1]],
+        "probabilities": [[0.9, 0.2], [0.1, 0.8]],
+    }
+    worse = {**perfect, "probabilities": [[0.3, 0.2], [0.4, 0.1]]}
+
+
+NUMBERS = {"predictions": [0.5, 2.0, 4.5], "references": [0.5, 2.0, 4.5]}
+WORSE_NUMBERS = {"predictions": [2.0, 0.5, 4.5], "references": [0.5, 2.0, 4.5]}
+
+
+class TestSpearman(MetricConformance):
+    name, perfect, worse = "spearman", NUMBERS, WORSE_NUMBERS
+
+
+class TestPearson(MetricConformance):
+    name, perfect, worse = "pearson", NUMBERS, WORSE_NUMBERS
+
+
+class TestMAE(MetricConformance):
+    name, perfect, worse = "mae", NUMBERS, WORSE_NUMBERS
+
+
+class TestMSE(MetricConformance):
+    name, perfect, worse = "mse", NUMBERS, WORSE_NUMBERS
+
+
+class TestEntityF1(MetricConformance):
+    name = "entity_f1"
+    perfect = {
+        "predictions": [["B-PER", "I-PER", "O"], ["O", "O", "B-LOC"]],
+        "references": [["B-PER", "I-PER", "O"], ["O", "O", "B-LOC"]],
+    }
+    worse = {**perfect, "predictions": [["B-PER", "O", "O"], ["O", "B-LOC", "I-LOC"]]}
 
 
 class TestSquadMetric(MetricConformance):
@@ -181,15 +312,12 @@ def test_every_built_in_component_is_under_the_checks_or_a_reason_is_written_her
         if isinstance(found, type) and issubclass(found, Conformance)
     ]
     tested = {(found.kind, found.name) for found in classes if "name" in vars(found)}
-    by_task = {("dataset", "sentiment-sample"), ("dataset", "qa-sample")}
-    # No score that is one number; and models of the hub, which differ from another in their address
-    # only.
-    left_out = {
-        ("metric", "confusion_matrix"),
-        ("model", "roberta-base"),
-        ("model", "distilbert"),
-        ("model", "gpt2"),
+    by_task = {
+        ("dataset", f"{task}-sample") for task in ("sentiment", "qa", "topics", "similarity", "ner")
     }
+    # No score that is one number; and models of the hub (`tests/plugins/test_models.py`).
+    models = {("model", name) for name in get_registry().names("model")}
+    left_out = {("metric", "confusion_matrix"), *(models - tested)}
     built_in = {
         (kind, entry.spec.name)
         for kind in KINDS

@@ -52,6 +52,21 @@ BROKEN = {
         "columns=['id'])]",
         "the dataset 'x': `columns` is ['id']: it must be a tuple of names",
     ),
+    "a size as people write it": (
+        "@ftr.hookimpl\ndef ftr_models(): return [ftr.ModelSpec(name='x', target='a:B', "
+        "parameters='109M')]",
+        "the model 'x': `parameters` is '109M': it must be a whole number above 0",
+    ),
+    "a length of nothing": (
+        "@ftr.hookimpl\ndef ftr_models(): return [ftr.ModelSpec(name='x', target='a:B', "
+        "max_length=0)]",
+        "`max_length` is 0: it must be a whole number above 0",
+    ),
+    "languages as a list": (
+        "@ftr.hookimpl\ndef ftr_models(): return [ftr.ModelSpec(name='x', target='a:B', "
+        "languages=['English'])]",
+        "`languages` is ['English']: it must be a string",
+    ),
     "a spec with more in it than strings": (
         "class Spec(ftr.HeadSpec):\n    cache = []\n@ftr.hookimpl\ndef ftr_heads(): return "
         "[Spec(name='x', target='a:B')]",

@@ -3,6 +3,7 @@
 import pickle
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -212,3 +213,16 @@ def test_rivals_are_those_of_other_plugins_with_the_same_kind_and_name() -> None
         (builtin,),
         (),
     )
+
+
+def test_models_of_plugins_are_listed_with_the_facts_they_give(install: Any, ftr: Any) -> None:
+    install(
+        "sizes",
+        "@ftr.hookimpl\ndef ftr_models(): return [ftr.ModelSpec(name='plain', target='a:B'), "
+        "ftr.ModelSpec(name='large', target='a:B', parameters=1_540_000_000, summary='slow')]",
+    )
+    lines = ftr("list", "model").stdout.splitlines()
+    assert lines[0].split()[-2:] == ["LICENSE", "PLUGIN"]
+    place = next(number for number, line in enumerate(lines) if line.startswith("plain"))
+    assert lines[place].split() == ["plain", "sizes", "(sizes-dist", "1.0)"]
+    assert lines[place + 1].split()[:2] == ["large", "1.5B"] and lines[place + 2] == "  slow"

@@ -15,7 +15,7 @@ from transformers import GPT2ForSequenceClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from ftr.model.pretrained import Pretrained
-from ftr_plugins.classification.metrics import Accuracy as HealthyMetric
+from ftr_plugins.classification.metrics import accuracy as HealthyMetric
 
 __all__ = ["HealthyMetric"]
 

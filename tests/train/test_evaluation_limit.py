@@ -12,7 +12,7 @@ import torch
 
 import ftr
 from exhausted import recomputes
-from ftr.errors import RunError
+from ftr.errors import ConfigError, RunError
 from ftr.testing.tiny import FAMILIES, Family, tiny_checkpoint
 from ftr.train.hardware import EvaluationLimit, checkpoint_activations, is_out_of_memory
 from stepping import Case
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
 def test_activations_computed_again_change_nothing(
     family: Family, head: str, tmp_path: Path
 ) -> None:
+    if (family, head) == ("eurobert", "qa"):
+        pytest.skip("transformers has no question answering with EuroBERT")
     case = Case(head, tiny_checkpoint(family, tmp_path / family))
+    if family == "mpnet":
+        with pytest.raises(ConfigError, match=r"activation_checkpointing.*does not support it"):
+            checkpoint_activations(case.model)
+        return
     loss, gradients = case.whole()
     checkpoint_activations(case.model)
     again, repeated = case.whole()

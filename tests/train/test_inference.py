@@ -51,6 +51,8 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def engine(request: pytest.FixtureRequest, folder: Path) -> Engine:
     """An engine with a model whose weights are large enough to tell rows apart."""
     source = Pretrained(str(folder), PretrainedOptions())
+    if (source.settings.model_type, request.param) == ("eurobert", "qa"):
+        pytest.skip("transformers has no question answering with EuroBERT")
     head: Head = (
         SequenceClassificationHead() if request.param == "classification" else ExtractiveQAHead()
     )

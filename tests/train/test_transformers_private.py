@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModel,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     BertConfig,
+    BertForSequenceClassification,
     BertModel,
+    Gemma2Config,
+    MPNetConfig,
     Trainer,
     TrainingArguments,
 )
@@ -56,3 +61,33 @@ def test_the_default_attention_is_told_and_its_functions_are_there() -> None:
     )
     assert transformers_private.default_attention(model) == "sdpa"
     assert all(map(callable, transformers_private.attention_functions()))
+
+
+def test_an_auto_class_tells_the_class_it_makes_of_a_config() -> None:
+    found = transformers_private.model_class(AutoModelForSequenceClassification, BertConfig())
+    assert found is BertForSequenceClassification
+    assert transformers_private.model_class(AutoModelForQuestionAnswering, Gemma2Config()) is None
+    assert transformers_private.model_class(BertModel, BertConfig()) is None
+
+
+def test_weights_that_were_renamed_are_saved_as_the_model_has_them(tmp_path: Path) -> None:
+    size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    model = BertModel(BertConfig(intermediate_size=8, vocab_size=9, **size))
+    weights = {f"body.{name}": weight for name, weight in model.state_dict().items()}
+    model.config.save_pretrained(tmp_path / "one")
+    save_file(weights, tmp_path / "one" / "model.safetensors", {"format": "pt"})
+    mapping = {"^body\\.": ""}
+    read = BertModel.from_pretrained(tmp_path / "one", key_mapping=mapping)
+    assert transformers_private.forget_renaming(read, mapping)
+    assert not transformers_private.forget_renaming(read, mapping)
+    read.save_pretrained(tmp_path / "two")
+    assert load_file(tmp_path / "two" / "model.safetensors").keys() == model.state_dict().keys()
+
+
+def test_a_model_with_an_attention_of_its_own_keeps_eager() -> None:
+    size = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    for config, own in ((MPNetConfig, True), (BertConfig, False)):
+        settings = config(intermediate_size=8, attn_implementation="eager", **size)
+        model = AutoModel.from_config(settings)
+        model.set_attn_implementation("sdpa")
+        assert transformers_private.has_own_attention(model) is own

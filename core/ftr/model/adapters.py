@@ -50,7 +50,13 @@ NOT_USED = (
     *("lora_ga_config", "megatron_core", "qalora_group_size", "runtime_config"),
 )
 """Settings that describe how adapters were made, or where from."""
-UNKNOWN_TO_PEFT = {"distilbert": ["q_lin", "v_lin"]}
+UNKNOWN_TO_PEFT = {
+    "distilbert": ["q_lin", "v_lin"],
+    "mpnet": ["q", "v"],
+    "eurobert": ["q_proj", "v_proj"],
+    # One matrix for queries, keys and values, as `c_attn` of GPT-2.
+    "modernbert": ["Wqkv"],
+}
 """By the kind of model: queries and values, as in Hu et al. 2021, and as `peft` has it for the
 like.
 """
@@ -75,6 +81,12 @@ def add_adapters(
     from transformers import set_seed
 
     lora = config.train.lora
+    if getattr(model, "body_renamed", False) and not lora.merge:
+        raise ConfigError(
+            f"`train.lora.rank`: transformers does not find the weights of "
+            f"`{config.model.name}` for a `{type(model).__name__}`, so nobody could load adapters "
+            "that refer to them. Set `train.lora.merge=true`, which writes a plain checkpoint."
+        )
     if is_adapter(Path(str(source.get("source")))) and not lora.merge:
         raise ConfigError(
             f"`train.lora.rank`: the `model` consists of adapters (`{source['source']}`), and "

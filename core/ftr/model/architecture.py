@@ -89,6 +89,24 @@ def in_body(model: PreTrainedModel, name: str) -> bool:
     )
 
 
+def body_renaming(kind: type[PreTrainedModel] | None) -> dict[str, str] | None:
+    """Return the `key_mapping` with which a class of transformers finds the body in checkpoints of
+    its family; None where it needs none.
+
+    Question answering with Llama or Qwen3 calls the body `transformer`; all other classes of these
+    families, and so the checkpoints on the Hub, call it `model`.
+    """
+    family = (
+        next((one for one in kind.__mro__[1:] if one.__name__.endswith("PreTrainedModel")), None)
+        if kind
+        else None
+    )
+    usual = getattr(family, "base_model_prefix", None)
+    if kind is None or not usual or kind.base_model_prefix == usual:
+        return None
+    return {rf"^{usual}\.": f"{kind.base_model_prefix}."}
+
+
 def summarize_last(model: PreTrainedModel) -> None:
     """Move padding to the left for a model that classifies a row by its last token (XLNet)."""
     if hasattr(model, "sequence_summary") and getattr(model.config, "summary_type", None) == "last":
@@ -238,14 +256,13 @@ def align_head(
     note = None
     if mismatched:
         note = f"head: new: {_other(known, names)}"
-    elif not trained:
+    # A masked language model has weights of a head too (ModernBERT), but none for classes.
+    elif not trained or (rows := class_rows(model)).keys() <= set(new):
         pass
     elif order == list(range(len(names))):
         note = (
             f"head: kept from the checkpoint, whose classes are those of the data: {_listed(names)}"
         )
-    elif (rows := class_rows(model)).keys() <= set(new):
-        pass
     elif order is not None:
         _reorder(model, rows, order)
         note = (

@@ -5,6 +5,7 @@ remote code off.
 from __future__ import annotations
 
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from ftr.model.adapters import (
 from ftr.model.architecture import (
     Names,
     align_head,
+    body_renaming,
     check_padding,
     in_body,
     positions,
@@ -32,7 +34,12 @@ from ftr.model.architecture import (
     without_token_types,
 )
 from ftr.model.folder import FTR_JSON, check_folder, check_size, read_card
-from ftr.model.transformers_private import forget_kernels, model_types
+from ftr.model.transformers_private import (
+    forget_kernels,
+    forget_renaming,
+    model_class,
+    model_types,
+)
 from ftr.registry import trust
 from ftr.registry.protocols import Model
 from ftr.registry.registry import Registry, get_registry
@@ -42,7 +49,10 @@ if TYPE_CHECKING:
 
 
 UNREADABLE = (OSError, ValueError, RuntimeError, SafetensorError)
-HIDDEN_DROPOUT = ("hidden_dropout_prob", "hidden_dropout", "dropout", "resid_pdrop", "embd_pdrop")
+HIDDEN_DROPOUT = (
+    *("hidden_dropout_prob", "hidden_dropout", "dropout", "resid_pdrop", "embd_pdrop"),
+    *("embedding_dropout", "mlp_dropout"),
+)
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
 
 
@@ -93,6 +103,13 @@ class Pretrained:
         try:
             tokenizer = AutoTokenizer.from_pretrained(self.source, **self._common())
         except Exception as error:  # a damaged `tokenizer.json` raises whatever its parser met
+            # transformers asks for `tiktoken`, which it tries last, and which cannot read the file.
+            if "tiktoken" in str(error) and find_spec("sentencepiece") is None:
+                raise ModelError(
+                    f"{self._described()}: its tokenizer is a sentencepiece file, which "
+                    "transformers reads with the package `sentencepiece`. Run "
+                    "`pip install 'ftr[sentencepiece]'`."
+                ) from error
             raise self._unreadable("tokenizer", error) from error
         if len(tokenizer) <= len(tokenizer.all_special_ids):
             # transformers makes one without words where the files are missing: every text becomes
@@ -149,8 +166,8 @@ class Pretrained:
             # BigBird draws the blocks at random, by the length with padding, and leaves them for
             # good at the first short batch.
             settings.attention_type = "original_full"
-        _set_all(settings, HIDDEN_DROPOUT, self.dropout)
-        _set_all(settings, ATTENTION_DROPOUT, self.attention_dropout)
+        _set_all("train.dropout", settings, HIDDEN_DROPOUT, self.dropout)
+        _set_all("train.attention_dropout", settings, ATTENTION_DROPOUT, self.attention_dropout)
         self._check_vocabulary(settings, tokenizer)
         model, report = self._from_pretrained(auto_class, settings)
         self._check_weights(model, report)
@@ -191,6 +208,7 @@ class Pretrained:
     def _from_pretrained(
         self, auto_class: type[Any], settings: PretrainedConfig
     ) -> tuple[PreTrainedModel, dict[str, Any]]:
+        renamed = body_renaming(model_class(auto_class, settings))
         try:
             self._check_settings(settings, auto_class)
             model, report = auto_class.from_pretrained(
@@ -202,11 +220,13 @@ class Pretrained:
                 attn_implementation="eager",
                 # `_check_weights` reports them; a new head replaces one for other classes.
                 ignore_mismatched_sizes=True,
+                key_mapping=renamed,
                 output_loading_info=True,
                 **self._common(),
             )
         except UNREADABLE as error:
             raise self._unreadable("weights", error) from error
+        model.body_renamed = renamed is not None and forget_renaming(model, renamed)
         return model, report
 
     def _settings(self, **config: Any) -> PretrainedConfig:
@@ -441,13 +461,21 @@ def set_pad_token(tokenizer: PreTrainedTokenizerBase, rows: int | None = None) -
     )
 
 
-def _set_all(settings: PretrainedConfig, names: tuple[str, ...], value: float | None) -> None:
-    known = [name for name in names if hasattr(settings, name)]
+def _set_all(
+    key: str, settings: PretrainedConfig, names: tuple[str, ...], value: float | None
+) -> None:
     if value is None:
         return
+    # A config has every key of its file, also those that no model of its kind reads: EuroBERT's
+    # `hidden_dropout`.
+    try:
+        plain = type(settings)()
+    except Exception:  # the class of a config that comes with its code may want anything
+        plain = settings
+    known = [name for name in names if hasattr(settings, name) and hasattr(plain, name)]
     if not known:
         raise ModelError(
-            f"`train.dropout`: a `{settings.model_type}` model has none of `{'`, `'.join(names)}`. "
+            f"`{key}`: a `{settings.model_type}` model has none of `{'`, `'.join(names)}`. "
             "Leave the key out."
         )
     for name in known:

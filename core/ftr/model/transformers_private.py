@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +89,36 @@ def model_types(auto_class: type[Any]) -> Container[type[PretrainedConfig]] | No
     """
     mapping: Container[type[PretrainedConfig]] | None = getattr(auto_class, "_model_mapping", None)
     return mapping
+
+
+def model_class(auto_class: type[Any], settings: PretrainedConfig) -> type[Any] | None:
+    """Return the class that an auto class makes of a config; None where it makes none, or several.
+
+    For it, see `model_types`.
+    """
+    mapping: Any = model_types(auto_class)
+    found = mapping[type(settings)] if mapping and type(settings) in mapping else None
+    return found if isinstance(found, type) else None
+
+
+def forget_renaming(model: PreTrainedModel, mapping: Mapping[str, str]) -> bool:
+    """Drop the `key_mapping` that a model was loaded with; return whether it renamed any weight.
+
+    transformers saves the weights under their former names again, and without that mapping nobody
+    would find them there. A model that was loaded keeps what was renamed in `_weight_conversions`.
+    """
+    used = getattr(model, "_weight_conversions", None) or []
+    kept = [one for one in used if not mapping.keys() & set(one.source_patterns)]
+    model._weight_conversions = kept
+    return len(kept) < len(used)
+
+
+def has_own_attention(model: PreTrainedModel) -> bool:
+    """Whether a model still has eager attention: MPNet and DeBERTa have one of their own.
+
+    For them `set_attn_implementation` logs a warning and changes nothing.
+    """
+    return bool(model.config._attn_implementation == "eager")
 
 
 def default_attention(model: PreTrainedModel) -> str:

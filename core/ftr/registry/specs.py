@@ -101,7 +101,17 @@ class DatasetSpec(ComponentSpec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec(ComponentSpec):
-    """A named pretrained model: a checkpoint source with known-good settings."""
+    """A named pretrained model: a checkpoint source with known-good settings.
+
+    The other fields are facts for `ftr list model`; leave out what is not known. `parameters` is
+    the number of weights without a head, embeddings included; `max_length` the longest input in
+    tokens; `languages` such as `"English"` or `"100 languages"`; `license` such as `"apache-2.0"`.
+    """
+
+    parameters: int | None = None
+    max_length: int | None = None
+    languages: str = ""
+    license: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +206,10 @@ def _is_target(value: object) -> bool:
     return isinstance(value, str) and bool(_TARGET.fullmatch(value))
 
 
+def _is_count(value: object) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value > 0)
+
+
 def _are_names(value: object) -> bool:
     return isinstance(value, tuple) and all(map(_is_word, value))
 
@@ -218,6 +232,8 @@ _RULES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("key", lambda value: value is None or _is_text(value), "the name of a score"),
     *((name, _is_word, "a component's name") for name in ("dataset", "model", "head")),
     ("metrics", lambda value: bool(value) and _are_names(value), "a tuple of metric names"),
+    *((name, _is_count, "a whole number above 0") for name in ("parameters", "max_length")),
+    *((name, _is_text, "a string") for name in ("languages", "license")),
 )
 """Each field of a spec: whether a value is legal, and what it must be."""
 

@@ -81,6 +81,7 @@ def evaluate(
             f"`--split {name}`: the data has only {', '.join(f'`{part}`' for part in rows.splits)}."
         )
     chosen: Sequence[Row] = rows.splits[name]
+    _check_targets(predictor.head, chosen, name)
     if calibrate:
         _calibrate(predictor, rows, name, save_state)
     predictor.tokens.clear()
@@ -167,13 +168,25 @@ def _config(
     return resolve({**base, **asked}, registry).config, other
 
 
+def _check_targets(head: Head, rows: Sequence[Row], split: str) -> None:
+    """Raise `DataError` for rows without a column that is learned, also one that may be empty."""
+    for column in head.schema.columns:
+        if column.target and not any(column.name in row for row in rows):
+            raise DataError(
+                f"{split}: the rows have no column `{column.name}`, so there is nothing to score. "
+                f"Name it with `dataset.{column.name}=COLUMN`, or use `ftr predict`"
+            )
+
+
 def _calibrate(predictor: Predictor, rows: PreparedRows, scored: str, save: bool) -> None:
     if scored == "validation" or "validation" not in rows.splits:
         raise DataError(
             "`--calibrate` uses validation rows and scores test rows: give both, "
             "`dataset.validation=` and `dataset.test=`."
         )
-    if not predictor.calibrate(rows.splits["validation"]):
+    held = {"validation": rows.splits["validation"]}
+    rows.notes += remarks(predictor.head, held, predictor.card.metrics, predictor.card.labels)
+    if not predictor.calibrate(held["validation"]):
         rows.notes.append(f"validation: head `{predictor.card.head}` found nothing to calibrate")
     if save:
         predictor.save_state()

@@ -37,7 +37,8 @@ class HeadConformance(PluginChecks, HeadChecks):
     """Checks of a head. Set `name`, `rows`, and `labels` where the head has classes.
 
     `rows` are four or more canonical rows, all different and of different lengths, labels by name.
-    `families` are the tiny models it is tried on: `bert`, `roberta`, `distilbert`, `gpt2`.
+    `families` are the tiny models it is tried on: `bert`, `roberta`, `distilbert`, `gpt2`,
+    `modernbert`, `deberta-v2`, `xlm-roberta`, `mpnet`, `eurobert`, `qwen3`.
     """
 
     kind: ClassVar[Kind] = "head"

@@ -42,8 +42,8 @@ def ftr_registry() -> Registry:
 
 @pytest.fixture(scope="session")
 def ftr_tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
-    """Family (`bert`, `roberta`, `distilbert`, `gpt2`) -> directory of a tiny checkpoint, made on
-    first use.
+    """Family (`bert`, `modernbert`, `gpt2`, ...) -> directory of a tiny checkpoint, made on first
+    use.
     """
     return TinyModels(tmp_path_factory.mktemp("ftr-models"))
 

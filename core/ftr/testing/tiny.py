@@ -12,8 +12,21 @@ from ftr.atomic import sha256
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-Family = Literal["bert", "roberta", "distilbert", "gpt2"]
+Family = Literal[
+    "bert",
+    "roberta",
+    "distilbert",
+    "gpt2",
+    "modernbert",
+    "deberta-v2",
+    "xlm-roberta",
+    "mpnet",
+    "eurobert",
+    "qwen3",
+]
 FAMILIES: tuple[Family, ...] = get_args(Family)
+BYTE_PAIRS: tuple[Family, ...] = ("roberta", "gpt2", "modernbert", "eurobert", "qwen3")
+"""Families whose tokenizers know every text; those of the others know letters."""
 POSITIONS = 256
 
 TEXT = (
@@ -27,64 +40,97 @@ TEXT = (
 
 
 def tiny_tokenizer(family: Family, text: str = "") -> PreTrainedTokenizerBase:
-    """Return the family's own tokenizer class over a vocabulary of a few hundred tokens; GPT-2's
-    has no pad token.
+    """Return the family's own kind of tokenizer over a vocabulary of a few hundred tokens; GPT-2's
+    has no pad token, those of EuroBERT and Qwen3 pad with the end of a text, as the real ones do.
 
-    Word pieces know the letters of English, and the characters of `text`; byte pairs know every
-    text.
+    Word pieces and unigrams know the letters of English, and the characters of `text`; byte pairs
+    know every text.
     """
-    from transformers import BertTokenizer, DistilBertTokenizer, GPT2Tokenizer, RobertaTokenizer
+    import transformers
 
-    if family == "bert":
-        return BertTokenizer(vocab=_word_pieces(text), model_max_length=POSITIONS)
-    if family == "distilbert":
-        return DistilBertTokenizer(vocab=_word_pieces(text), model_max_length=POSITIONS)
+    length = {"model_max_length": POSITIONS}
+    ends = ["<s>", "<pad>", "</s>", "<unk>"]
+    if family in ("bert", "distilbert"):
+        kind = transformers.BertTokenizer if family == "bert" else transformers.DistilBertTokenizer
+        return kind(vocab=_word_pieces(BRACKETS, text), **length)
+    if family == "mpnet":
+        special = [*ends, "[UNK]", "<mask>"]
+        return transformers.MPNetTokenizer(vocab=_word_pieces(special, text), **length)
+    if family == "deberta-v2":
+        special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
+        return transformers.DebertaV2Tokenizer(vocab=_unigrams(special, text), unk_id=3, **length)
+    if family == "xlm-roberta":
+        vocabulary = _unigrams([*ends, "<mask>"], text)
+        return transformers.XLMRobertaTokenizer(vocab=vocabulary, **length)
     if family == "roberta":
-        return RobertaTokenizer(
-            **_byte_pairs(["<s>", "<pad>", "</s>", "<unk>", "<mask>"]), model_max_length=POSITIONS
-        )
-    return GPT2Tokenizer(**_byte_pairs(["<|endoftext|>"]), model_max_length=POSITIONS)
+        return transformers.RobertaTokenizer(**_byte_pairs([*ends, "<mask>"]), **length)
+    if family == "qwen3":
+        return transformers.Qwen2Tokenizer(**_byte_pairs(["<|endoftext|>"]), **length)
+    if family == "gpt2":
+        return transformers.GPT2Tokenizer(**_byte_pairs(["<|endoftext|>"]), **length)
+    return _between(family)
 
 
 def tiny_config(family: Family, vocab_size: int) -> PretrainedConfig:
     """Return a configuration of two layers, 32 wide, that takes sequences of 256 tokens."""
-    from transformers import BertConfig, DistilBertConfig, GPT2Config, RobertaConfig
+    from transformers import AutoConfig
 
     size: dict[str, Any] = {
+        "vocab_size": vocab_size,
         "hidden_size": 32,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "intermediate_size": 64,
+        "max_position_embeddings": POSITIONS,
     }
-    if family == "bert":
-        return BertConfig(vocab_size=vocab_size, max_position_embeddings=POSITIONS, **size)
-    if family == "roberta":
-        # RoBERTa counts positions from the pad id plus one.
-        return RobertaConfig(
-            vocab_size=vocab_size,
-            max_position_embeddings=POSITIONS + 2,
-            type_vocab_size=1,
-            pad_token_id=1,
-            **size,
-        )
-    if family == "distilbert":
-        return DistilBertConfig(
-            vocab_size=vocab_size,
-            max_position_embeddings=POSITIONS,
-            dim=32,
-            n_layers=2,
-            n_heads=2,
-            hidden_dim=64,
-        )
-    return GPT2Config(
-        vocab_size=vocab_size,
-        n_positions=POSITIONS,
-        n_embd=32,
-        n_layer=2,
-        n_head=2,
-        bos_token_id=0,
-        eos_token_id=0,
-    )
+    return AutoConfig.for_model(family, **{**size, **_SETTINGS.get(family, {})})
+
+
+_END = {"bos_token_id": 0, "eos_token_id": 0}
+# RoBERTa and MPNet count positions from the pad id plus one.
+_OFFSET = {"max_position_embeddings": POSITIONS + 2, "pad_token_id": 1}
+_SETTINGS: Mapping[Family, Mapping[str, Any]] = {
+    "roberta": {**_OFFSET, "type_vocab_size": 1},
+    "xlm-roberta": {**_OFFSET, "type_vocab_size": 1},
+    "mpnet": _OFFSET,
+    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64},
+    "gpt2": {"n_positions": POSITIONS, "n_embd": 32, "n_layer": 2, "n_head": 2, **_END},
+    # The rest as in the files of the pretrained models on the Hub.
+    "modernbert": {
+        "local_attention": 16,
+        "global_attn_every_n_layers": 2,
+        "classifier_pooling": "mean",
+        "pad_token_id": 0,
+        "bos_token_id": 2,
+        "cls_token_id": 2,
+        "eos_token_id": 3,
+        "sep_token_id": 3,
+    },
+    "deberta-v2": {
+        "relative_attention": True,
+        "position_buckets": 16,
+        "norm_rel_ebd": "layer_norm",
+        "share_att_key": True,
+        "pos_att_type": "p2c|c2p",
+        "position_biased_input": False,
+        "type_vocab_size": 0,
+    },
+    "eurobert": {
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": 1,
+        "mask_token_id": 2,
+        "rope_theta": 250000,
+    },
+    "qwen3": {
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "tie_word_embeddings": True,
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+    },
+}
+"""What the configurations of the families have besides their sizes."""
 
 
 def tiny_checkpoint(family: Family, folder: Path, seed: int = 0, text: str = "") -> Path:
@@ -128,9 +174,7 @@ class TinyModels(Mapping[str, Path]):
         known = next((name for name in FAMILIES if name == family), None)
         if known is None:
             raise KeyError(f"there is no tiny `{family}`: the families are {', '.join(FAMILIES)}")
-        others = (
-            "" if known in ("roberta", "gpt2") else "".join(sorted(_letters(text) - _letters("")))
-        )
+        others = "" if known in BYTE_PAIRS else "".join(sorted(_letters(text) - _letters("")))
         name = f"{known}-{sha256(others)[:8]}" if others else known
         folder = self._folder / name
         return folder if folder.is_dir() else tiny_checkpoint(known, folder, text=others)
@@ -151,20 +195,53 @@ def _letters(text: str) -> set[str]:
     }
 
 
-def _word_pieces(text: str) -> dict[str, int]:
+BRACKETS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def _word_pieces(special: list[str], text: str) -> dict[str, int]:
     letters = sorted(_letters(text))
-    words = sorted({word for word in TEXT.split() if len(word) > 1})
-    pieces = [
-        "[PAD]",
-        "[UNK]",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-        *letters,
-        *(f"##{letter}" for letter in letters),
-        *words,
-    ]
+    pieces = [*special, *letters, *(f"##{letter}" for letter in letters), *_words()]
     return {piece: index for index, piece in enumerate(pieces)}
+
+
+def _unigrams(special: list[str], text: str) -> list[tuple[str, float]]:
+    """Return pieces with their log probabilities; `▁` is the space before a word."""
+    letters = {*_letters(text), *(chr(code) for code in range(ord("A"), ord("Z") + 1))}
+    pieces = {"▁": -3.0, **dict.fromkeys(sorted(letters), -8.0)}
+    words = dict.fromkeys((f"▁{word}" for word in _words()), -6.0)
+    return [*((token, 0.0) for token in special), *{**pieces, **words}.items()]
+
+
+def _words() -> list[str]:
+    return sorted({word for word in TEXT.split() if len(word) > 1})
+
+
+def _between(family: Family) -> PreTrainedTokenizerBase:
+    """Return a byte-pair tokenizer that has no class of its own: it puts a token before and after
+    each text.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    if family == "eurobert":
+        special = [first, last, mask] = ["<|begin_of_text|>", "<|end_of_text|>", "<|mask|>"]
+        names = {"bos_token": first, "eos_token": last, "pad_token": last, "mask_token": mask}
+    else:
+        special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+        first, last = "[CLS]", "[SEP]"
+        names = {f"{token[1:-1].lower()}_token": token for token in special}
+    backend = Tokenizer(models.BPE(**_byte_pairs(special)))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{first} $A {last}",
+        pair=f"{first} $A {last} $B {last}",
+        special_tokens=[(token, special.index(token)) for token in (first, last)],
+    )
+    inputs = ["input_ids", "attention_mask"]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, model_input_names=inputs, model_max_length=POSITIONS, **names
+    )
 
 
 def _byte_pairs(special: list[str]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from ftr.errors import ConfigError, in_one_line
 from ftr.model.adapters import add_adapters
 from ftr.model.components import make_head, make_model
 from ftr.model.dropout import register_cpu_attention, use_cheap_dropout
+from ftr.model.transformers_private import has_own_attention
 from ftr.registry.protocols import Abilities, Head, Prediction, Row, State, provides
 from ftr.registry.registry import Registry
 from ftr.train.batches import Indices, by_length
@@ -365,6 +366,11 @@ def prepare_model(model: PreTrainedModel, numerics: Numerics) -> PreTrainedModel
         raise ConfigError(
             f"`train.attention={attention}`: {cause}. Use `eager` or `auto`."
         ) from error
+    if attention != "eager" and has_own_attention(model):
+        raise ConfigError(
+            f"`train.attention={attention}`: a `{model.config.model_type}` of transformers has its "
+            "own attention alone. Use `eager` or `auto`."
+        )
     if numerics.device == "cpu":
         use_cheap_dropout(model)
     return model.to(numerics.device)

@@ -9,15 +9,13 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ftr.data.clean import WORD
-
-if TYPE_CHECKING:
-    from ftr.registry.protocols import Prediction, Row
+from ftr.plugin import Prediction, Row
 
 MAJORITY, TFIDF = "majority", "tf-idf"
 TEXTS = ("text", "text_pair")

@@ -4,81 +4,66 @@ sequence.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ftr.registry.schema import Column, RowSchema
+from ftr.plugin import Column, EncodeSettings, Head, Prediction, Row, State
 from ftr_plugins.classification.options import SequenceClassificationOptions
 from ftr_plugins.columns import TEXT, TEXT_PAIR
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from transformers.utils import ModelOutput
 
-    from ftr.registry.protocols import EncodeSettings, Feature, Model, Prediction, Row, State
+    from ftr.registry.protocols import Model
 
 CLASSIFIER_DROPOUT = {
     "roberta": "classifier_dropout",
     "bert": "classifier_dropout",
     "distilbert": "seq_classif_dropout",
 }
+CUT = "text cut (`head.windows=true` reads it whole)"
 
 
-class SequenceClassificationHead:
-    """Single-label classification.
+class SequenceClassificationHead(Head):
+    """Single-label classification; long texts are cut, or read in windows with `head.windows`."""
 
-    Implements `ftr.registry.protocols.Head`, `Combines` and `Votes`.
-    """
-
-    schema = RowSchema(
-        columns=(
-            TEXT,
-            TEXT_PAIR,
-            Column(
-                name="label",
-                type="label",
-                aliases=(
-                    "labels",
-                    "sentiment",
-                    "class",
-                    "category",
-                    "target",
-                    "polarity",
-                    "stars",
-                    "rating",
-                    "cats",
-                ),
+    columns = (
+        TEXT,
+        TEXT_PAIR,
+        Column(
+            name="label",
+            type="label",
+            aliases=(
+                "labels",
+                "sentiment",
+                "class",
+                "category",
+                "target",
+                "polarity",
+                "stars",
+                "rating",
+                "cats",
             ),
         ),
-        stratify="label",
     )
 
     def __init__(self, options: SequenceClassificationOptions | None = None) -> None:
         """Take the head's options."""
-        self.options = options or SequenceClassificationOptions()
-
-    def check(self, row: Row) -> str | None:
-        """Return why a row cannot be used: it has no text."""
-        return None if str(row.get("text") or "").strip() else "empty text"
+        super().__init__(options or SequenceClassificationOptions())
 
     def build(self, model: Model, labels: Sequence[str], seed: int) -> PreTrainedModel:
-        """Return an `AutoModelForSequenceClassification` with the label names in its config."""
-        from transformers import AutoModelForSequenceClassification, set_seed
+        """Return the model with the dropout of the options before its classifier."""
+        from torch import nn
 
-        if not getattr(
-            model, "complete", False
-        ):  # a trained model has all its weights, and others draw random numbers too
-            set_seed(seed)
-        built = model.load(
-            AutoModelForSequenceClassification,
-            num_labels=len(labels),
-            id2label=dict(enumerate(labels)),
-            label2id={label: number for number, label in enumerate(labels)},
-            problem_type="single_label_classification",
-        )
-        self._set_dropout(built)
+        built = super().build(model, labels, seed)
+        if self.options.dropout is not None:
+            key = CLASSIFIER_DROPOUT.get(built.config.model_type)
+            if key is not None:
+                setattr(built.config, key, self.options.dropout)
+            for name, module in built.named_modules():
+                if isinstance(module, nn.Dropout) and name in ("dropout", "classifier.dropout"):
+                    module.p = self.options.dropout
         return built
 
     def encode(
@@ -87,121 +72,30 @@ class SequenceClassificationHead:
         tokenizer: PreTrainedTokenizerBase,
         settings: EncodeSettings,
     ) -> dict[str, list[Any]]:
-        """One feature a row, cut at `max_length` (counted as `text cut`); `labels` are class ids.
-
-        A row with a `text_pair` is a pair, also among rows without one, and the other way round.
+        """One feature a row, cut at `max_length` and counted, or several with `head.windows`: see
+        `ftr_plugins.classification.windows`.
         """
-        texts, count = rows["text"], len(rows["text"])
-        seconds = rows.get("text_pair") or [None] * count
-        columns: dict[str, list[Any]] = {}
-        for pairs in (False, True):
-            chosen = [number for number in range(count) if bool(seconds[number]) is pairs]
-            if chosen:
-                second = [seconds[number] for number in chosen] if pairs else None
-                encoded = tokenizer(
-                    [texts[number] for number in chosen],
-                    second,
-                    truncation=True,
-                    max_length=settings.max_length,
-                )
-                notes = ["text cut" if part.overflowing else "" for part in encoded.encodings or []]
-                for key, values in {**_kept(encoded), "notes": notes}.items():
-                    for number, value in zip(chosen, values, strict=True):
-                        columns.setdefault(key, [None] * count)[number] = value
-        columns["row"] = list(range(count))
-        if settings.targets:
-            columns["labels"] = list(rows["label"])
+        from ftr_plugins.classification.windows import in_windows
+
+        columns = super().encode(rows, tokenizer, settings)
+        if self.options.windows:
+            return in_windows(columns, rows, tokenizer, settings)
+        columns["notes"] = [note and CUT for note in columns["notes"]]
         return columns
-
-    def collate(
-        self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase
-    ) -> dict[str, Tensor]:
-        """Pad to the longest; `input_ids`, `attention_mask`, `token_type_ids`: (batch, length),
-        `labels`: (batch,).
-        """
-        import torch
-
-        from ftr.train.batches import pad
-
-        batch = pad(features, tokenizer)
-        if "labels" in features[0]:
-            batch["labels"] = torch.tensor([feature["labels"] for feature in features])
-        return batch
-
-    def loss(self, outputs: ModelOutput, inputs: Mapping[str, Tensor]) -> None:
-        """Return None: the model's own cross entropy."""
-        return
-
-    def row_losses(
-        self, outputs: ModelOutput, inputs: Mapping[str, Tensor], smoothing: float
-    ) -> Tensor:
-        """Return each example's cross entropy, with the share `smoothing` of its target spread over
-        all classes (Szegedy et al. 2016).
-        """
-        from torch.nn.functional import cross_entropy
-
-        return cross_entropy(
-            outputs["logits"].float(), inputs["labels"], reduction="none", label_smoothing=smoothing
-        )
-
-    def combine(self, outputs: Sequence[ModelOutput]) -> ModelOutput:
-        """Return logits whose softmax is the mean of the models' class probabilities."""
-        import torch
-        from transformers.modeling_outputs import SequenceClassifierOutput
-
-        each = torch.stack([one["logits"].float().log_softmax(dim=-1) for one in outputs])
-        return SequenceClassifierOutput(logits=each.logsumexp(dim=0) - math.log(len(outputs)))
-
-    def vote(self, outputs: Sequence[ModelOutput], weights: Sequence[float]) -> ModelOutput:
-        """Return logits whose softmax is each class's share of the votes: a class that nobody votes
-        for has probability 0.
-        """
-        import torch
-        from transformers.modeling_outputs import SequenceClassifierOutput
-
-        logits = [one["logits"].float() for one in outputs]
-        votes = [
-            torch.zeros_like(one).scatter_(-1, one.argmax(-1, keepdim=True), w)
-            for one, w in zip(logits, weights, strict=True)
-        ]
-        return SequenceClassifierOutput(
-            logits=torch.log(torch.stack(votes).sum(dim=0) / sum(weights))
-        )
-
-    def reduce(self, outputs: ModelOutput, features: Sequence[Feature]) -> list[Any]:
-        """Return each feature's class probabilities: the softmax of its logits (batch, classes), in
-        fp32.
-        """
-        probabilities = outputs["logits"].float().softmax(dim=-1)
-        return list(probabilities.cpu().numpy())
 
     def decode(
         self, row: Row, records: Sequence[Any], state: State, labels: Sequence[str]
     ) -> Prediction:
-        """Return `id`, the most probable `label`, its `score`, and the `probabilities` of all
-        labels.
+        """Return `id`, the most probable `label`, its `label_id` and `score`, and the
+        `probabilities` of all; several windows are averaged.
         """
-        (probabilities,) = records
-        best = int(probabilities.argmax())
-        return {
-            "id": row["id"],
-            "label": labels[best],
-            "label_id": best,
-            "score": float(probabilities[best]),
-            "probabilities": {
-                label: float(value) for label, value in zip(labels, probabilities, strict=True)
-            },
-        }
+        from ftr_plugins.classification.windows import averaged
 
-    def calibrate(
-        self, rows: Sequence[Row], records: Sequence[Sequence[Any]], labels: Sequence[str]
-    ) -> State:
-        """Return nothing: the most probable class needs no threshold."""
-        return {}
+        return super().decode(row, [averaged(records)], state, labels)
 
-    def uncalibrated(self, rows: Sequence[Row]) -> None:
-        """Return None: nothing is tuned."""
-        return
+    def vote(self, outputs: Sequence[ModelOutput], weights: Sequence[float]) -> ModelOutput:
+        """Return logits whose softmax is each class's share of the votes."""
+        return super().vote(outputs, weights)
 
     def baselines(
         self, train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Sequence[str]
@@ -212,29 +106,3 @@ class SequenceClassificationHead:
         from ftr_plugins.classification.baselines import baselines
 
         return baselines(train, heldout, labels)
-
-    def score_inputs(
-        self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]
-    ) -> dict[str, list[Any]]:
-        """Return class ids, predicted and true."""
-        return {
-            "predictions": [prediction["label_id"] for prediction in predictions],
-            "references": [row["label"] for row in rows],
-        }
-
-    def _set_dropout(self, model: PreTrainedModel) -> None:
-        from torch import nn
-
-        if self.options.dropout is None:
-            return
-        key = CLASSIFIER_DROPOUT.get(model.config.model_type)
-        if key is not None:
-            setattr(model.config, key, self.options.dropout)
-        for name, module in model.named_modules():
-            if isinstance(module, nn.Dropout) and name in ("dropout", "classifier.dropout"):
-                module.p = self.options.dropout
-
-
-def _kept(encoded: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Return what of a tokenizer's answer is kept; the mask follows from the lengths."""
-    return {key: encoded[key] for key in ("input_ids", "token_type_ids") if key in encoded}

@@ -1,13 +1,18 @@
 """Options of the sequence-classification head."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from ftr.plugin import Options
 
 
-class SequenceClassificationOptions(BaseModel):
+class SequenceClassificationOptions(Options):
     """`head.*` of `sequence-classification`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     dropout: float | None = Field(
         None, ge=0, lt=1, description="Dropout before the classifier; null: the model's own."
+    )
+    windows: bool = Field(
+        False,
+        description="Read texts longer than `data.max_length` in windows that share `data.stride` "
+        "tokens; the prediction is the mean of the windows' log-probabilities.",
     )

@@ -15,13 +15,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from ftr.data.clean import WORD
+from ftr.plugin import Prediction, Row
 from ftr_plugins.extractive_qa.threshold import best_threshold
-
-if TYPE_CHECKING:
-    from ftr.registry.protocols import Prediction, Row
 
 OVERLAP = "overlap"
 MOST_ROWS = 5000

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ftr.registry.schema import Column, RowSchema
+from ftr.plugin import (
+    Column,
+    EncodeSettings,
+    Feature,
+    Head,
+    Prediction,
+    Row,
+    RowSchema,
+    State,
+)
 from ftr_plugins.extractive_qa.options import ExtractiveQAOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
     from transformers.utils.generic import ModelOutput
 
-    from ftr.registry.protocols import EncodeSettings, Feature, Model, Prediction, Row, State
     from ftr_plugins.extractive_qa.spans import Answer, WindowRecord
 
 THRESHOLD = "no_answer_threshold"
 
 
-class ExtractiveQAHead:
+class ExtractiveQAHead(Head):
     """Builds, feeds and reads an `AutoModelForQuestionAnswering`.
 
     A model trained on rows that all have an answer always answers. Where the validation rows hold
@@ -27,52 +36,47 @@ class ExtractiveQAHead:
     the threshold gets "".
     """
 
-    schema = RowSchema(
-        columns=(
-            Column(name="question", aliases=("query",)),
-            Column(name="context", aliases=("passage", "paragraph")),
-            Column(
-                name="answers",
-                type="answers",
-                aliases=(
-                    "answer",
-                    "answers.text",
-                    "answer.text",
-                    "answers_text",
-                    "answer_text",
-                    "answer_texts",
-                ),
+    auto_class = "AutoModelForQuestionAnswering"
+    columns = (
+        Column(name="question", aliases=("query",)),
+        Column(name="context", aliases=("passage", "paragraph")),
+        Column(
+            name="answers",
+            type="answers",
+            aliases=(
+                "answer",
+                "answers.text",
+                "answer.text",
+                "answers_text",
+                "answer_text",
+                "answer_texts",
             ),
-            Column(name="title", type="value", required=False),
         ),
-        group="title",
+        Column(name="title", type="value", required=False),
     )
 
     def __init__(self, options: ExtractiveQAOptions | None = None) -> None:
-        self.options = options or ExtractiveQAOptions()
+        super().__init__(options or ExtractiveQAOptions())
+
+    @cached_property
+    def schema(self) -> RowSchema:
+        """The columns; made splits keep the questions of a title together."""
+        return RowSchema(columns=self.columns, group="title")
 
     def check(self, row: Row) -> str | None:
         """Return why the row cannot be used, or None; `answers` may be missing or None (not
         known).
         """
-        for column in ("question", "context"):
-            if not isinstance(row.get(column), str) or not row[column].strip():
-                return f"empty {column}"
         answers = row.get("answers")
-        return None if answers is None else _check_answers(answers, row["context"])
+        return super().check(row) or (
+            None if answers is None else _check_answers(answers, row["context"])
+        )
 
-    def build(self, model: Model, labels: Sequence[str], seed: int) -> PreTrainedModel:
-        """Return the question-answering model on the pretrained weights; the two output rows follow
-        from `seed`.
+    def model_config(self, labels: Sequence[str]) -> dict[str, Any]:
+        """Return two outputs: some kinds have as many as labels, and the checkpoint may be a
+        classifier's.
         """
-        from transformers import AutoModelForQuestionAnswering, set_seed
-
-        if not getattr(
-            model, "complete", False
-        ):  # a trained model has all its weights, and others draw random numbers too
-            set_seed(seed)
-        # Some kinds have as many outputs as labels, and the checkpoint may be a classifier's.
-        return model.load(AutoModelForQuestionAnswering, num_labels=2)
+        return {"num_labels": 2}
 
     def encode(
         self,
@@ -93,9 +97,7 @@ class ExtractiveQAHead:
         """
         import torch
 
-        from ftr.train.batches import pad
-
-        batch = pad(features, tokenizer)
+        batch = super().collate(features, tokenizer)
         for name in ("start_positions", "end_positions"):
             if name in features[0]:
                 batch[name] = torch.tensor([int(feature[name]) for feature in features])

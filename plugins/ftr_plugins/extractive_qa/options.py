@@ -1,12 +1,12 @@
 """The options of the `extractive-qa` head."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from ftr.plugin import Options
 
 
-class ExtractiveQAOptions(BaseModel):
+class ExtractiveQAOptions(Options):
     """Options of the `extractive-qa` head, given as `head.<name>=value`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     n_best: int = Field(
         default=20,

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ftr.plugin import Prediction, Row
 from ftr_plugins.classification.baselines import (
     MAJORITY,
     TFIDF,
@@ -19,10 +20,13 @@ from ftr_plugins.classification.baselines import (
     have_words,
     word_features,
 )
-from ftr_plugins.multi_label.thresholds import DEFAULT, applying, best_threshold, prediction
-
-if TYPE_CHECKING:
-    from ftr.registry.protocols import Prediction, Row
+from ftr_plugins.multi_label.thresholds import (
+    DEFAULT,
+    applying,
+    best_threshold,
+    label_ids,
+    prediction,
+)
 
 FOLDS = 3
 
@@ -36,13 +40,13 @@ def baselines(
     share of the rows that have each label. `tf-idf` is a logistic regression for each label on
     `word_features`, with a calibrated threshold. Warns where the texts have no words.
     """
-    counts = Counter(tuple(sorted(row["labels"])) for row in train)
+    counts = Counter(tuple(sorted(label_ids(row))) for row in train)
     most = list(counts.most_common(1)[0][0])
-    applies = np.array([[n in row["labels"] for n in range(len(labels))] for row in train])
+    applies = np.array([[n in label_ids(row) for n in range(len(labels))] for row in train])
     shares = applies.mean(axis=0)
     found = {
         MAJORITY: {
-            split: [prediction(row, most, shares, labels) for row in rows]
+            split: [{"id": row["id"], **prediction(most, shares, labels)} for row in rows]
             for split, rows in heldout.items()
         }
     }
@@ -50,7 +54,7 @@ def baselines(
         tables, thresholds = tfidf(train, heldout, labels)
         found[TFIDF] = {
             split: [
-                prediction(row, applying(line, thresholds), line, labels)
+                {"id": row["id"], **prediction(applying(line, thresholds), line, labels)}
                 for row, line in zip(heldout[split], table, strict=True)
             ]
             for split, table in tables.items()
@@ -71,7 +75,7 @@ def tfidf(
     found = {split: np.zeros((len(rows), len(labels))) for split, rows in heldout.items()}
     thresholds = [DEFAULT] * len(labels)
     for number in range(len(labels)):
-        targets = np.array([number in row["labels"] for row in chosen])
+        targets = np.array([number in label_ids(row) for row in chosen])
         if len(set(targets)) == 1:
             for table in found.values():
                 table[:, number] = targets[0]

@@ -8,99 +8,49 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftr.registry.schema import Column, RowSchema
-from ftr_plugins.classification.head import SequenceClassificationHead
+from ftr.plugin import Column, Head, Prediction, Row, State
 from ftr_plugins.columns import TEXT, TEXT_PAIR
 from ftr_plugins.multi_label.options import MultiLabelOptions
-from ftr_plugins.multi_label.thresholds import DEFAULT, applying, best_threshold, prediction
+from ftr_plugins.multi_label.thresholds import (
+    DEFAULT,
+    applying,
+    best_threshold,
+    label_ids,
+    prediction,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
     from transformers.utils import ModelOutput
-
-    from ftr.registry.protocols import EncodeSettings, Feature, Model, Prediction, Row, State
 
 THRESHOLDS = "thresholds"
 
 
-class MultiLabelHead:
-    """Builds, feeds and reads an `AutoModelForSequenceClassification` whose classes exclude
-    nothing.
+class MultiLabelHead(Head):
+    """Classes that exclude nothing: a sigmoid for each, binary cross entropy."""
 
-    Implements `ftr.registry.protocols.Head`, `Combines`, `RowLosses` and `Baselines`.
-    """
-
-    schema = RowSchema(
-        columns=(
-            TEXT,
-            TEXT_PAIR,
-            Column(
-                name="labels",
-                type="labels",
-                aliases=("label", "tags", "topics", "categories", "genres"),
-                required=False,
-            ),
-        )
+    columns = (
+        TEXT,
+        TEXT_PAIR,
+        Column(
+            name="labels",
+            type="labels",
+            aliases=("label", "tags", "topics", "categories", "genres"),
+            required=False,
+        ),
     )
 
     def __init__(self, options: MultiLabelOptions | None = None) -> None:
         """Take the head's options."""
-        self.options = options or MultiLabelOptions()
-
-    def check(self, row: Row) -> str | None:
-        """Return why a row cannot be used: it has no text."""
-        return None if str(row.get("text") or "").strip() else "empty text"
-
-    def build(self, model: Model, labels: Sequence[str], seed: int) -> PreTrainedModel:
-        """Return the model with a logit for each label; the new weights follow from `seed`."""
-        from transformers import AutoModelForSequenceClassification, set_seed
-
-        if not getattr(model, "complete", False):
-            set_seed(seed)
-        return model.load(
-            AutoModelForSequenceClassification,
-            num_labels=len(labels),
-            id2label=dict(enumerate(labels)),
-            label2id={label: number for number, label in enumerate(labels)},
-            problem_type="multi_label_classification",
-        )
-
-    def encode(
-        self,
-        rows: dict[str, list[Any]],
-        tokenizer: PreTrainedTokenizerBase,
-        settings: EncodeSettings,
-    ) -> dict[str, list[Any]]:
-        """One feature a row, as `sequence-classification` does; `labels` is 1.0 for each label that
-        applies, else 0.0.
-        """
-        ids = rows.get("labels") or [[] for _ in rows["text"]]
-        table = [
-            [float(number in applying) for number in range(len(settings.labels))]
-            for applying in map(set, ids)
-        ]
-        return SequenceClassificationHead().encode({**rows, "label": table}, tokenizer, settings)
-
-    def collate(
-        self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase
-    ) -> dict[str, Tensor]:
-        """Pad to the longest: `input_ids` and `attention_mask` (batch, length), `labels` (batch,
-        labels) as floats.
-        """
-        return SequenceClassificationHead().collate(features, tokenizer)
-
-    def loss(self, outputs: ModelOutput, inputs: Mapping[str, Tensor]) -> None:
-        """Return None: the model's own binary cross entropy, which `problem_type` asks for."""
-        return
+        super().__init__(options or MultiLabelOptions())
 
     def row_losses(
         self, outputs: ModelOutput, inputs: Mapping[str, Tensor], smoothing: float
     ) -> Tensor:
-        """Return each example's binary cross entropy, the mean over the labels.
+        """Return each example's binary cross entropy, the mean over the labels, of shape (batch,).
 
         The share `smoothing` of each target is spread over its two outcomes: t becomes
         (1 - smoothing) t + smoothing / 2.
@@ -120,41 +70,63 @@ class MultiLabelHead:
         mean = torch.stack([one["logits"].double().sigmoid() for one in outputs]).mean(dim=0)
         return SequenceClassifierOutput(logits=torch.logit(mean, eps=1e-12))
 
-    def reduce(
-        self, outputs: ModelOutput, features: Sequence[Feature]
-    ) -> list[NDArray[np.float32]]:
+    def reduce(self, outputs: ModelOutput, features: Sequence[Any]) -> list[NDArray[np.float32]]:
         """Return each text's probability of every label: the sigmoid of its logits (batch,
         labels), in fp32.
         """
         return list(outputs["logits"].float().sigmoid().cpu().numpy())
 
-    def decode(
-        self, row: Row, records: Sequence[NDArray[np.float32]], state: State, labels: Sequence[str]
+    def predict(
+        self, row: Row, output: NDArray[np.float32], labels: Sequence[str], state: State
     ) -> Prediction:
-        """Return `id`, the `labels` that apply, their `label_ids`, and the `probabilities` of
-        all.
-        """
-        (probabilities,) = records
+        """Return the `labels` that apply, their `label_ids`, and the `probabilities` of all."""
         fixed = self.options.threshold
-        thresholds = state.get(THRESHOLDS) if fixed is None else None
-        used = thresholds or [DEFAULT if fixed is None else fixed] * len(labels)
-        return prediction(row, applying(probabilities, used), probabilities, labels)
+        calibrated = state.get(THRESHOLDS, {}) if fixed is None else {}
+        default = DEFAULT if fixed is None else fixed
+        return prediction(
+            applying(output, [calibrated.get(label, default) for label in labels]), output, labels
+        )
 
-    def tune(self, rows: Sequence[Row], records: Sequence[Sequence[NDArray[np.float32]]]) -> State:
-        """Return the threshold of each label, in id order, that has the best F1 on these rows; `{}`
-        where `head.threshold` fixes one.
+    def compare(self, row: Row, prediction: Prediction) -> tuple[list[int], list[int]]:
+        """Return 0 or 1 for each label, predicted and true."""
+        numbers = range(len(prediction["probabilities"]))
+        return (
+            [int(number in prediction["label_ids"]) for number in numbers],
+            [int(number in label_ids(row)) for number in numbers],
+        )
+
+    def score_inputs(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]
+    ) -> dict[str, list[Any]]:
+        """Return tables (rows, labels): `predictions` and `references` of 0 and 1, and the
+        `probabilities`.
+        """
+        return {
+            **super().score_inputs(rows, predictions, labels),
+            "probabilities": [list(one["probabilities"].values()) for one in predictions],
+        }
+
+    def calibrate(
+        self,
+        rows: Sequence[Row],
+        records: Sequence[Sequence[NDArray[np.float32]]],
+        labels: Sequence[str],
+    ) -> State:
+        """Return the threshold of each label with the best F1 on these rows, by name; `{}` where
+        `head.threshold` fixes one.
         """
         if self.options.threshold is not None or not rows:
             return {}
         table = np.array([probabilities for (probabilities,) in records], dtype=np.float64)
+        applies = np.array([[n in label_ids(row) for n in range(len(labels))] for row in rows])
         return {
-            THRESHOLDS: [
-                best_threshold(column, np.array([number in row["labels"] for row in rows]))
-                for number, column in enumerate(table.T)
-            ]
+            THRESHOLDS: {
+                label: best_threshold(*columns)
+                for label, *columns in zip(labels, table.T, applies.T, strict=True)
+            }
         }
 
-    def untuned(self, rows: Sequence[Row]) -> str | None:
+    def uncalibrated(self, rows: Sequence[Row]) -> str | None:
         """Say that every label applies from one half, where no threshold is given."""
         if self.options.threshold is not None:
             return None
@@ -162,6 +134,19 @@ class MultiLabelHead:
             "no validation rows: no thresholds are calibrated, and a label applies from a "
             "probability of 0.5. `head.threshold` sets another"
         )
+
+    def remarks(
+        self, rows: Sequence[Row], metrics: Sequence[str], labels: Sequence[str]
+    ) -> list[str]:
+        """Name the labels that no row has."""
+        used = {number for row in rows for number in label_ids(row)}
+        unused = [f"`{label}`" for number, label in enumerate(labels) if number not in used]
+        if not unused:
+            return []
+        line = f"no row has the labels {', '.join(unused)}: their F1 and average precision are 0"
+        if self.options.threshold is None:
+            line += f", and thresholds calibrated on these rows are {DEFAULT} for them"
+        return [line]
 
     def baselines(
         self, train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Sequence[str]
@@ -172,16 +157,3 @@ class MultiLabelHead:
         from ftr_plugins.multi_label.baselines import baselines
 
         return baselines(train, heldout, labels)
-
-    def score_inputs(
-        self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]
-    ) -> dict[str, list[Any]]:
-        """Return tables (rows, labels): `predictions` and `references` of 0 and 1, and the
-        `probabilities`.
-        """
-        numbers = range(len(labels))
-        return {
-            "predictions": [[int(n in one["label_ids"]) for n in numbers] for one in predictions],
-            "references": [[int(n in (row.get("labels") or ())) for n in numbers] for row in rows],
-            "probabilities": [list(one["probabilities"].values()) for one in predictions],
-        }

@@ -1,12 +1,12 @@
 """Options of the multi-label-classification head."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from ftr.plugin import Options
 
 
-class MultiLabelOptions(BaseModel):
+class MultiLabelOptions(Options):
     """`head.*` of `multi-label-classification`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     threshold: float | None = Field(
         None,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from ftr.registry.protocols import Prediction, Row
+from ftr.plugin import Prediction, Row
 
 DEFAULT = 0.5
+
+
+def label_ids(row: Row) -> Sequence[int]:
+    """Return the ids of the labels of a row; one without the column has none."""
+    found: Sequence[int] = row.get("labels") or ()
+    return found
 
 
 def applying(probabilities: NDArray[Any], thresholds: Sequence[float]) -> list[int]:
@@ -19,16 +24,15 @@ def applying(probabilities: NDArray[Any], thresholds: Sequence[float]) -> list[i
     return [
         number
         for number, (one, threshold) in enumerate(zip(probabilities, thresholds, strict=True))
-        if one >= threshold
+        if float(one) >= threshold
     ]
 
 
 def prediction(
-    row: Row, ids: Sequence[int], probabilities: NDArray[Any], labels: Sequence[str]
+    ids: Sequence[int], probabilities: NDArray[Any], labels: Sequence[str]
 ) -> Prediction:
-    """Return `id`, the `labels` that apply, their `label_ids`, and the `probabilities` of all."""
+    """Return the `labels` that apply, their `label_ids`, and the `probabilities` of all."""
     return {
-        "id": row["id"],
         "labels": [labels[number] for number in ids],
         "label_ids": list(ids),
         "probabilities": {
@@ -43,9 +47,9 @@ def best_threshold(probabilities: NDArray[np.float64], applies: NDArray[np.bool_
 
     Both arrays have the shape (rows,); `applies` says where the label truly applies. A threshold
     lies midway between neighbouring probabilities, or between the lowest and 0. Where the label
-    applies to no row or to all rows, no threshold is better than another: 0.5.
+    applies to no row, every F1 is 0: the threshold stays 0.5.
     """
-    if not applies.any() or applies.all():
+    if not applies.any():
         return DEFAULT
     order = np.argsort(-probabilities, kind="stable")
     ranked, hits = probabilities[order], np.cumsum(applies[order])
@@ -53,7 +57,7 @@ def best_threshold(probabilities: NDArray[np.float64], applies: NDArray[np.bool_
     f1 = 2 * hits / (taken + applies.sum())
     below = np.append(ranked[1:], 0.0)
     gaps = ranked - below
-    f1[gaps == 0] = -1.0  # equal probabilities are taken together or not at all
+    f1[:-1][gaps[:-1] == 0] = -1.0  # equal probabilities are taken together or not at all
     best = np.flatnonzero(f1 == f1.max())
     widest = best[np.argmax(gaps[best])]
     return float((ranked[widest] + below[widest]) / 2)

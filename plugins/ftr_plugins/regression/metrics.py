@@ -1,50 +1,59 @@
-"""The metrics of `regression`: see `scores`."""
+"""The metrics of `regression`: correlations and mean errors."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
 
-import evaluate  # this module is imported when the metric is first used
-from datasets import Features, Value
+import numpy as np
+from numpy.typing import NDArray
 
-from ftr_plugins.metrics_base import LocalMetric
-from ftr_plugins.regression import scores
+Numbers = Sequence[float] | NDArray[np.float64]
 
 
-class _NumberMetric(LocalMetric):
-    function: ClassVar[Any]
+def pearson(predictions: Numbers, references: Numbers) -> float:
+    """Return Pearson's correlation, -1 to 1.
 
-    def _info(self) -> evaluate.MetricInfo:
-        summary = self.__doc__ or ""
-        features = Features({"predictions": Value("float64"), "references": Value("float64")})
-        return evaluate.MetricInfo(
-            description=summary, citation="", inputs_description=summary, features=features
-        )
-
-    def _compute(
-        self, predictions: Sequence[float], references: Sequence[float]
-    ) -> dict[str, float]:
-        return {type(self).__name__.lower(): self.function(predictions, references)}
+    0.0, without a warning, where predictions or references are all equal: no correlation is defined
+    there.
+    """
+    left, right = _centred(predictions), _centred(references)
+    norm = float(np.sqrt(left @ left) * np.sqrt(right @ right))
+    return float(np.clip((left @ right) / norm, -1.0, 1.0)) if norm > 0 else 0.0
 
 
-class Spearman(_NumberMetric):
-    """Gives `spearman`."""
+def spearman(predictions: Numbers, references: Numbers) -> float:
+    """Return Spearman's correlation, -1 to 1: Pearson's of the ranks, where equal numbers share the
+    mean of their ranks.
 
-    function = staticmethod(scores.spearman)
-
-
-class Pearson(_NumberMetric):
-    """Gives `pearson`."""
-
-    function = staticmethod(scores.pearson)
+    0.0, without a warning, where predictions or references are all equal.
+    """
+    return pearson(ranks(predictions), ranks(references))
 
 
-class MAE(_NumberMetric):
-    """Gives `mae`."""
+def mae(predictions: Numbers, references: Numbers) -> float:
+    """Return the mean absolute error."""
+    return float(np.abs(np.asarray(predictions) - np.asarray(references)).mean())
 
-    function = staticmethod(scores.mae)
+
+def mse(predictions: Numbers, references: Numbers) -> float:
+    """Return the mean squared error."""
+    return float(((np.asarray(predictions) - np.asarray(references)) ** 2).mean())
 
 
-class MSE(_NumberMetric):
-    """Gives `mse`."""
+def ranks(values: Numbers) -> NDArray[np.float64]:
+    """Return the rank of each value, from 1; equal ones share the mean of the ranks they take
+    up.
+    """
+    _, place, counts = np.unique(
+        np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True
+    )
+    last = np.cumsum(counts)
+    shared: NDArray[np.float64] = (last - (counts - 1) / 2)[place]
+    return shared
 
-    function = staticmethod(scores.mse)
+
+def _centred(values: Numbers) -> NDArray[np.float64]:
+    """Return the deviations from the mean; zeros where all values are equal, whatever rounding
+    makes of their mean.
+    """
+    table = np.asarray(values, dtype=np.float64)
+    centred: NDArray[np.float64] = table - (table[0] if (table == table[0]).all() else table.mean())
+    return centred

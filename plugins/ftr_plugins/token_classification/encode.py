@@ -6,15 +6,13 @@ from bisect import bisect_right
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from ftr.errors import ConfigError
+from ftr.plugin import ConfigError, EncodeSettings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tokenizers import Encoding
     from transformers import PreTrainedTokenizerBase
-
-    from ftr.registry.protocols import EncodeSettings
 
 IGNORED = -100
 UNREAD = "word without a token"
@@ -26,7 +24,7 @@ Places = dict[int, int]
 def encode_rows(
     rows: dict[str, list[Any]], tokenizer: PreTrainedTokenizerBase, settings: EncodeSettings
 ) -> dict[str, list[Any]]:
-    """Return columns of windows, as `ftr.registry.protocols.Head.encode` describes.
+    """Return columns of windows, as `ftr.plugin.Head.encode` describes.
 
     A sentence longer than `data.max_length` gives several windows that overlap by up to
     `data.stride` tokens; every word is read in just one of them, where it stands farthest from the

@@ -1,23 +1,20 @@
-"""The `token-classification` head: a class for every word, read at the word's first token."""
+"""The `token-classification` head: a tag for every word, read at the word's first token."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ftr.registry.schema import Column, RowSchema
+from ftr.plugin import Column, EncodeSettings, Feature, Head, Prediction, Row, State
 from ftr_plugins.token_classification.entities import OUTSIDE, check_tags, entities, is_tag
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
     from transformers.utils import ModelOutput
-
-    from ftr.registry.protocols import EncodeSettings, Feature, Model, Prediction, Row, State
 
 
 class WindowRecord(NamedTuple):
@@ -28,26 +25,17 @@ class WindowRecord(NamedTuple):
     scores: NDArray[np.float32]
 
 
-class TokenClassificationHead:
-    """Builds, feeds and reads an `AutoModelForTokenClassification`.
+class TokenClassificationHead(Head):
+    """BIO tags, or BIOES tags, as classes; sentences longer than the model are read in windows."""
 
-    Implements `ftr.registry.protocols.Head` and `Combines`.
-    """
-
-    schema = RowSchema(
-        columns=(
-            Column(name="tokens", type="tokens", aliases=("words", "sentence", "text")),
-            Column(name="tags", type="labels", aliases=("ner_tags", "labels", "bio")),
-        )
+    auto_class = "AutoModelForTokenClassification"
+    columns = (
+        Column(name="tokens", type="tokens", aliases=("words", "sentence", "text")),
+        Column(name="tags", type="labels", aliases=("ner_tags", "labels", "bio")),
     )
 
-    def __init__(self, options: None = None) -> None:
-        """Take no options."""
-
     def check(self, row: Row) -> str | None:
-        """Return why a row cannot be used: no words, another number of tags, or a tag that is
-        none.
-        """
+        """Return why a row cannot be used: no words, another number of tags, or what is no tag."""
         tokens, tags = row.get("tokens"), row.get("tags")
         if not tokens:
             return "empty tokens"
@@ -55,24 +43,8 @@ class TokenClassificationHead:
             return None
         if len(tags) != len(tokens):
             return "not as many tags as tokens"
-        return (
-            None
-            if all(is_tag(tag) for tag in tags if isinstance(tag, str))
-            else "tags are not O, B-TYPE or I-TYPE"
-        )
-
-    def build(self, model: Model, labels: Sequence[str], seed: int) -> PreTrainedModel:
-        """Return the model with the tags as its classes; the new weights follow from `seed`."""
-        from transformers import AutoModelForTokenClassification, set_seed
-
-        if not getattr(model, "complete", False):
-            set_seed(seed)
-        return model.load(
-            AutoModelForTokenClassification,
-            num_labels=len(labels),
-            id2label=dict(enumerate(labels)),
-            label2id={label: number for number, label in enumerate(labels)},
-        )
+        names = [tag for tag in tags if isinstance(tag, str)]
+        return None if all(map(is_tag, names)) else "tags are not O, B-TYPE or I-TYPE"
 
     def encode(
         self,
@@ -93,32 +65,20 @@ class TokenClassificationHead:
         self, features: Sequence[Feature], tokenizer: PreTrainedTokenizerBase
     ) -> dict[str, Tensor]:
         """Pad to the longest: `input_ids`, `attention_mask` and `labels`, each (batch, length)."""
-        import torch
-
-        from ftr.train.batches import pad
         from ftr_plugins.token_classification.encode import IGNORED
 
-        batch = pad(features, tokenizer)
-        if "labels" in features[0]:
-            longest = batch["input_ids"].shape[1]
-            rows = [
-                [*feature["labels"], *[IGNORED] * (longest - len(feature["labels"]))]
-                for feature in features
-            ]
-            batch["labels"] = torch.tensor(rows)
-        return batch
-
-    def loss(self, outputs: ModelOutput, inputs: Mapping[str, Tensor]) -> None:
-        """Return None: the model's own cross entropy over the labels that are not -100."""
-        return
+        longest = max(len(feature["input_ids"]) for feature in features)
+        padded = [
+            {**one, "labels": [*one["labels"], *[IGNORED] * (longest - len(one["labels"]))]}
+            if "labels" in one
+            else one
+            for one in features
+        ]
+        return super().collate(padded, tokenizer)
 
     def combine(self, outputs: Sequence[ModelOutput]) -> ModelOutput:
         """Return logits whose softmax is, at every token, the mean of the models' probabilities."""
-        import torch
-        from transformers.modeling_outputs import TokenClassifierOutput
-
-        each = torch.stack([one["logits"].float().log_softmax(dim=-1) for one in outputs])
-        return TokenClassifierOutput(logits=each.logsumexp(dim=0) - math.log(len(outputs)))
+        return super().combine(outputs)
 
     def reduce(self, outputs: ModelOutput, features: Sequence[Feature]) -> list[WindowRecord]:
         """Return the best class of each word that is read in a window; logits are (batch, length,
@@ -159,14 +119,6 @@ class TokenClassificationHead:
             for entity in entities(tags)
         ]
         return {"id": row["id"], "tags": tags, "entities": found}
-
-    def tune(self, rows: Sequence[Row], records: Sequence[Sequence[WindowRecord]]) -> State:
-        """Return nothing: the most probable class needs no threshold."""
-        return {}
-
-    def untuned(self, rows: Sequence[Row]) -> None:
-        """Return None: nothing is tuned."""
-        return
 
     def score_inputs(
         self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]

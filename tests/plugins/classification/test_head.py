@@ -12,7 +12,7 @@ from ftr.config.schema import PretrainedOptions
 from ftr.model.pretrained import Pretrained
 from ftr.registry.protocols import EncodeSettings
 from ftr.testing.tiny import FAMILIES, Family, tiny_checkpoint, tiny_tokenizer
-from ftr_plugins.classification.head import SequenceClassificationHead
+from ftr_plugins.classification.head import CUT, SequenceClassificationHead
 from ftr_plugins.classification.options import SequenceClassificationOptions
 
 SETTINGS = EncodeSettings(max_length=8, stride=2, labels=("x", "y"))
@@ -37,7 +37,7 @@ def test_texts_are_cut_at_the_end_and_counted(family: Family) -> None:
     columns = SequenceClassificationHead().encode(
         {"text": ["good", "film " * 20], "label": [1, 0]}, tokenizer, SETTINGS
     )
-    assert columns["notes"] == ["", "text cut"] and (columns["row"], columns["labels"]) == (
+    assert columns["notes"] == ["", CUT] and (columns["row"], columns["labels"]) == (
         [0, 1],
         [1, 0],
     )

@@ -14,7 +14,7 @@ from ftr.errors import ModelError
 from ftr.registry.protocols import EncodeSettings
 from ftr.testing.tiny import FAMILIES, Family, tiny_checkpoint, tiny_tokenizer
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
-from ftr_plugins.extractive_qa.metrics import Squad
+from ftr_plugins.extractive_qa.metrics import squad
 from ftr_plugins.extractive_qa.options import ExtractiveQAOptions
 
 if TYPE_CHECKING:
@@ -253,7 +253,7 @@ def test_predictions_go_into_the_metric() -> None:
         head.decode(one, records, state, ())
         for one, records in zip(rows, (records_of(0, 3), records_of(5, 3)), strict=True)
     ]
-    scores = Squad().compute(**head.score_inputs(rows, predictions, ()))
+    scores = squad(**head.score_inputs(rows, predictions, ()))
     assert (scores["exact"], scores["f1"], scores["HasAns_total"], scores["NoAns_total"]) == (
         100.0,
         100.0,

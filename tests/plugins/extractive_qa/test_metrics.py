@@ -5,7 +5,7 @@ import random
 import pytest
 
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
-from ftr_plugins.extractive_qa.metrics import Squad, SquadCharacters
+from ftr_plugins.extractive_qa.metrics import squad, squad_characters
 from squad_rules import evaluate_v1, evaluate_v2
 
 WORDS = [
@@ -32,9 +32,9 @@ WORDS = [
 ]
 
 
-def squad(golds: dict[str, list[str]], preds: dict[str, str]) -> dict[str, float]:
+def scores(golds: dict[str, list[str]], preds: dict[str, str]) -> dict[str, float]:
     """Compute the metric on answers and predictions given by question id."""
-    result: dict[str, float] = Squad().compute(
+    return squad(
         predictions=[
             {"id": qid, "prediction_text": text, "no_answer_probability": 0.0}
             for qid, text in preds.items()
@@ -44,7 +44,6 @@ def squad(golds: dict[str, list[str]], preds: dict[str, str]) -> dict[str, float
             for qid, texts in golds.items()
         ],
     )
-    return result
 
 
 def phrase(draw: random.Random) -> str:
@@ -59,7 +58,7 @@ def test_random_answers_score_as_in_the_published_v2_rules_to_the_last_digit(see
         qid: draw.choice(["", phrase(draw), texts[0] if texts else ""])
         for qid, texts in golds.items()
     }
-    assert squad(golds, preds) == evaluate_v2(golds, preds)
+    assert scores(golds, preds) == evaluate_v2(golds, preds)
 
 
 def test_answerable_questions_score_as_in_the_published_v1_rules_to_the_last_digit() -> None:
@@ -70,7 +69,7 @@ def test_answerable_questions_score_as_in_the_published_v1_rules_to_the_last_dig
     preds = {
         qid: draw.choice(["", f"old {phrase(draw)}", texts[0]]) for qid, texts in golds.items()
     }
-    ours, theirs = squad(golds, preds), evaluate_v1(golds, preds)
+    ours, theirs = scores(golds, preds), evaluate_v1(golds, preds)
     assert ours["exact"] == theirs["exact_match"]
     # Python 3.12 sums floats with compensation, the script adds them up one by one.
     assert ours["f1"] == pytest.approx(theirs["f1"], rel=1e-14)
@@ -91,15 +90,15 @@ def test_answerable_questions_score_as_in_the_published_v1_rules_to_the_last_dig
     ],
 )
 def test_hand_made_cases(golds: list[str], answer: str, exact: float, f1: float) -> None:
-    ours = squad({"q": golds}, {"q": answer})
+    ours = scores({"q": golds}, {"q": answer})
     assert [ours["exact"], ours["f1"]] == pytest.approx([exact, f1])
     assert ours == evaluate_v2({"q": golds}, {"q": answer})
 
 
 def test_parts_are_given_only_where_there_are_such_questions() -> None:
-    assert not [key for key in squad({"q": ["mill"]}, {"q": "mill"}) if key.startswith("NoAns")]
-    assert not [key for key in squad({"q": []}, {"q": ""}) if key.startswith("HasAns")]
-    both = squad({"q": ["mill"], "r": []}, {"q": "mill", "r": "x"})
+    assert not [key for key in scores({"q": ["mill"]}, {"q": "mill"}) if key.startswith("NoAns")]
+    assert not [key for key in scores({"q": []}, {"q": ""}) if key.startswith("HasAns")]
+    both = scores({"q": ["mill"], "r": []}, {"q": "mill", "r": "x"})
     assert (both["HasAns_exact"], both["NoAns_exact"], both["exact"], both["total"]) == (
         100.0,
         0.0,
@@ -111,11 +110,10 @@ def test_parts_are_given_only_where_there_are_such_questions() -> None:
 def test_characters_count_where_a_script_has_no_spaces_and_words_elsewhere() -> None:
     def score(gold: str, answer: str) -> dict[str, float]:
         given = {"id": "q", "prediction_text": answer, "no_answer_probability": 0.0}
-        result: dict[str, float] = SquadCharacters().compute(
+        return squad_characters(
             predictions=[given],
             references=[{"id": "q", "answers": {"text": [gold], "answer_start": [0]}}],
         )
-        return result
 
     assert score("北京大学", "北京")["characters_f1"] == pytest.approx(200 / 3)
     assert score("北京大学", "《北京大学》")["characters_exact"] == 100.0
