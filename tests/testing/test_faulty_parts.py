@@ -149,7 +149,7 @@ def metric(
     registered: Callable[..., Registry],
 ) -> Callable[[str, Literal["max", "min"]], MetricSubject]:
     def make(attribute: str, mode: Literal["max", "min"]) -> MetricSubject:
-        key = "accuracy" if attribute == "HealthyMetric" else "score"
+        key = None if attribute == "HealthyMetric" else "score"
         spec = MetricSpec(
             name="faulty", target=f"faulty_parts:{attribute}", mode=mode, key=key, summary="faulty"
         )

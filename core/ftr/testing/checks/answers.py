@@ -206,8 +206,6 @@ class AnswerChecks(Conformance):
             ids = {
                 name: [one["id"] for one in by_split["test"]] for name, by_split in found.items()
             }
-            for by_split in found.values():
-                head.score_inputs(rows, by_split["test"], labels)
         wrong = [name for name, order in ids.items() if order != [row["id"] for row in rows]]
         require(
             not wrong,
@@ -215,6 +213,9 @@ class AnswerChecks(Conformance):
             f"`{', '.join(wrong)}` left rows out or mixed them up",
             "return one prediction a row, in order",
         )
+        with must_work(promise, "return what `decode` returns for each row"):
+            for by_split in found.values():
+                head.score_inputs(rows, by_split["test"], labels)
         require(found == again, promise, "a second call gave others", "seed what is drawn")
 
 
