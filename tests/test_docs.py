@@ -80,6 +80,8 @@ def site(tmp_path: Path) -> Path:
     points = "".join(
         f"{name} = {target}\n" for name, target in project["entry-points"]["ftr.plugins"].items()
     )
+    # The second plugin of the page, which its commands name with `--plugin`.
+    points += "warmth = warmth\n"
     (info / "entry_points.txt").write_text(f"[ftr.plugins]\n{points}", encoding="utf-8")
     return folder
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from authors import imports
 from ftr.cli import new as scaffold
 from ftr.cli.main import main
 from ftr.registry.specs import KINDS, Kind
@@ -28,6 +29,12 @@ NAMES: dict[Kind, str] = {
     "metric": "3d-parts",
     "model": "shallow",
 }
+REGISTERED = {
+    "task": [("dataset", ""), ("metric", "-f1"), ("task", "")],
+    **{kind: [(kind, "")] for kind in ("dataset", "head", "metric", "model")},
+}
+"""What each kind registers: kinds of components, and what follows the name."""
+MOST_LINES = 60
 HEAVY = ("torch", "transformers", "datasets", "ray", "pydantic", "evaluate", "numpy")
 
 
@@ -244,12 +251,26 @@ def test_no_placeholder_is_left(made: Path) -> None:
         for path in made.rglob("*")
         if path.is_file() and path.suffix != ".csv"
     }
-    assert len(texts) > 40
+    assert len(texts) > 30
     assert [
         path
         for path, text in texts.items()
         if "$" in text or "PACKAGE" in f"{path}{text}" or path.suffix == ".tmpl"
     ] == []
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_the_package_is_short_and_declares_what_it_imports(made: Path, kind: Kind) -> None:
+    folder = made / f"ftr-{NAMES[kind]}"
+    files = list((folder / scaffold.package_name(NAMES[kind])).rglob("*.py"))
+    assert files and sum(len(path.read_text().splitlines()) for path in files) <= MOST_LINES
+    needs = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {
+        re.split(r"[<>=]", line)[0].replace("-", "_") for line in needs["dependencies"]
+    } | set(sys.stdlib_module_names)
+    imported = {name for path in files for name in imports(path.read_text(encoding="utf-8"))}
+    assert {name for name in imported if name.partition(".")[0] == "ftr"} == {"ftr.plugin"}
+    assert {name.partition(".")[0] for name in imported} <= declared | set(HEAVY)
 
 
 def test_git_and_the_wheel_keep_every_template() -> None:
@@ -266,7 +287,7 @@ def test_git_and_the_wheel_keep_every_template() -> None:
         text=True,
         check=False,
     )
-    assert len(templates) > 20 and (ignored.returncode, ignored.stdout) == (1, "")
+    assert len(templates) > 15 and (ignored.returncode, ignored.stdout) == (1, "")
 
 
 def test_what_is_written_is_clean_for_ruff(made: Path) -> None:
@@ -284,14 +305,14 @@ def test_what_is_written_passes_mypy_strict_and_fits_the_protocols(
     fits = tmp_path / "fits.py"
     fits.write_text(
         "from ftr.registry.protocols import Head, Model\n"
-        "from ftr_shallow.model import ModelOptions, ShallowModel\n"
-        "from ftr_toxicity.head import HeadOptions, TextClassifier\n"
-        "head: Head = TextClassifier(HeadOptions())\n"
-        "model: Model = ShallowModel(ModelOptions())\n",
+        "from ftr_shallow import ShallowModel\n"
+        "from ftr_tagger import FocalClassifier\n"
+        "head: Head = FocalClassifier(focus=1.0)\n"
+        "model: Model = ShallowModel(layers=2)\n",
         encoding="utf-8",
     )
     path = os.pathsep.join(str(made / f"ftr-{name}") for name in NAMES.values())
-    for name, words in (*((name, ()) for name in NAMES.values()), ("toxicity", (str(fits),))):
+    for name, words in (*((name, ()) for name in NAMES.values()), ("tagger", (str(fits),))):
         environment = {**os.environ, "MYPYPATH": path if words else ""}
         result = program(
             "mypy",
@@ -326,8 +347,8 @@ def test_every_kind_is_found_and_costs_no_heavy_import(
         for entry in json.loads(result.stdout)
     }
     for kind, name in NAMES.items():
-        for part in scaffold.LAYERS[kind][1:]:
-            assert (part, name, f"ftr-{name}", "reachable") in found
+        for part, suffix in REGISTERED[kind]:
+            assert (part, name + suffix, f"ftr-{name}", "reachable") in found
 
 
 @pytest.mark.slow

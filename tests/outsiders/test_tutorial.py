@@ -63,12 +63,17 @@ def test_every_command_works(tmp_path: Path) -> None:
     assert record["labels"] == ["calm", "urgent"] and record["config"]["dataset"]["options"] == {
         "things": 10
     }
-    assert record["components"]["metric:urgent_recall"]["distribution"] == "ftr-tickets"
+    assert record["components"]["metric:urgent_f1"]["distribution"] == "ftr-tickets"
     assert (
-        record["scores"]["test"]["urgent_recall"] > record["untrained"]["urgent_recall"]
+        record["scores"]["test"]["urgent_f1"] > record["untrained"]["urgent_f1"]
         or record["scores"]["test"]["accuracy"] == 1.0
     )
     assert next(folder.glob("runs/*-sweep-*/best/model/model.safetensors")).is_file()
+    (own,) = folder.glob("runs/*-warmth-*/run.json")
+    pairs = json.loads(own.read_text(encoding="utf-8"))
+    assert pairs["components"]["head:warmth"]["distribution"] == "warmth.py"
+    assert pairs["scores"]["test"]["squared_error"] < pairs["untrained"]["squared_error"]
+    assert "more-tickets" in done.stdout
 
 
 def test_its_types_hold_strictly_with_ftr_from_a_wheel(tmp_path: Path) -> None:

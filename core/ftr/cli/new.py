@@ -21,10 +21,10 @@ MAX_LENGTH = 40
 """Characters of a name: the lines of the templates leave room for so many."""
 # The name of a spec that a distribution can have too: it ends with a letter or digit.
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
-# The folders of `_template` for each kind. Of two files with one name, the later folder's counts.
+# The folders of `_template` for each kind.
 LAYERS: Mapping[Kind, tuple[str, ...]] = {
-    "task": ("every", "dataset", "head", "metric", "task"),
-    "dataset": ("every", "dataset"),
+    "task": ("every", "sample", "task"),
+    "dataset": ("every", "sample", "dataset"),
     "head": ("every", "head"),
     "metric": ("every", "metric"),
     "model": ("every", "model"),
@@ -33,8 +33,10 @@ _TITLES = {"task": "fine-tuning task", "model": "pretrained model"}
 TEMPLATES = Path(__file__).parent.with_name("_template")
 PACKAGE = "PACKAGE"
 SUFFIX = ".tmpl"
-# Fragments for `__init__.py` and for the README, not files of the package.
-PARTS = ("hooks.py", "about.md")
+# A fragment of the README, not a file of the package.
+ABOUT = "about.md"
+OPTIONS_NEED = "annotated-types>=0.6"
+"""What the limits of options in the templates are written with; pydantic reads them."""
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -140,7 +142,7 @@ def package_name(name: str) -> str:
 
 
 def requirement() -> str:
-    """Return the requirement of a new plugin: this minor version of ftr, as in `ftr>=0.1,<0.2`."""
+    """Return the bound of ftr in a new plugin: this minor version of ftr, as in `ftr>=0.1,<0.2`."""
     from packaging.version import InvalidVersion, Version
 
     try:
@@ -152,6 +154,11 @@ def requirement() -> str:
     # 0.2.dev1 is less than 0.2.
     lowest = version.public if version.is_prerelease else f"{version.major}.{version.minor}"
     return f"ftr>={lowest},<{version.major}.{version.minor + 1}"
+
+
+def _needs(kind: Kind) -> list[str]:
+    """Return the requirements of a new plugin: a metric has no options."""
+    return [*([] if kind == "metric" else [OPTIONS_NEED]), requirement()]
 
 
 def _settings(name: str, kind: Kind) -> str:
@@ -172,18 +179,17 @@ def _render(name: str, kind: Kind) -> dict[str, bytes]:
         "key": f'"{name}"' if "." in name else name,
         "summary": f"A {_TITLES.get(kind, kind)} for ftr.",
         "requirement": requirement(),
+        "dependencies": ", ".join(f'"{need}"' for need in _needs(kind)),
         "use": _settings(name, kind),
     }
     layers = [TEMPLATES / layer for layer in LAYERS[kind]]
-    hooks = [_filled(layer / f"hooks.py{SUFFIX}", values).strip() for layer in layers[1:]]
-    about = _filled(layers[-1] / f"about.md{SUFFIX}", values).strip()
-    values |= {"hooks": "\n\n\n".join(hooks), "about": about}
+    values["about"] = _filled(layers[-1] / f"{ABOUT}{SUFFIX}", values).strip()
     contents: dict[str, bytes] = {}
     for layer in layers:
         for source in filter(Path.is_file, layer.rglob("*")):
             template = source.relative_to(layer).as_posix()
             path = template.replace(PACKAGE, values["package"]).removesuffix(SUFFIX)
-            if path not in PARTS:
+            if path != ABOUT:
                 filled = source.suffix == SUFFIX
                 contents[path] = _filled(source, values).encode() if filled else source.read_bytes()
     return dict(sorted(contents.items()))

@@ -1,26 +1,20 @@
-"""The task, its dataset and its model keep ftr's contract."""
+"""The task, its dataset and its model do what ftr relies on."""
 
 from ftr.testing import DatasetConformance, ModelConformance, TaskConformance
 
 
 class TestChineseSentiment(TaskConformance):
-    """The whole, with the task's own model: it is small."""
-
     name = "chinese-sentiment"
-    model = None
+    model = None  # its own, which is small
     settings = {"model.layers": 1, "model.width": 32}
 
 
 class TestTraditional(DatasetConformance):
-    """One file of the sample."""
-
-    name = "chinese-reviews"
+    name = "chinese-sentiment"
     options = {"parts": ["traditional"]}
     head = "sequence-classification"
 
 
 class TestHanziBert(ModelConformance):
-    """The model."""
-
     name = "hanzi-bert"
     options = {"layers": 1, "width": 16}

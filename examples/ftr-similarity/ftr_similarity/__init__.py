@@ -1,63 +1,43 @@
-"""Plugin `similarity`: how alike two texts are, as a number."""
+"""Plugin `paraphrase`: rates how similar two sentences are, with a head of its own."""
 
-import ftr
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
+from ftr.plugin import Column, Head, Prediction, Row, task
 
-@ftr.hookimpl
-def ftr_datasets() -> list[ftr.DatasetSpec]:
-    """Return the sample."""
-    return [
-        ftr.DatasetSpec(
-            name="similarity-sample",
-            target="ftr_similarity.sample:SimilaritySample",
-            columns=("id", "text", "text_pair", "score"),
-            summary="pairs of sentences, 0 (nothing in common) to 5 (the same said twice), in "
-            "English and German (in the package)",
-        )
-    ]
+DATA = Path(__file__).parent / "data"
 
 
-@ftr.hookimpl
-def ftr_heads() -> list[ftr.HeadSpec]:
-    """Return the head."""
-    return [
-        ftr.HeadSpec(
-            name="pair-regression",
-            target="ftr_similarity.head:PairRegressionHead",
-            summary="a number for a pair of texts",
-        )
-    ]
+def pairs(
+    language: Annotated[Literal["all", "de", "en"], "language of the sentences"] = "all",
+) -> dict[str, list[Row]]:
+    """Return pairs of sentences, rated from 0 to 5, by split."""
+    splits: dict[str, list[Row]] = {}
+    for file in sorted(DATA.glob("*.csv" if language == "all" else f"{language}.csv")):
+        for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines()):
+            splits.setdefault(row.pop("split"), []).append(row)
+    return splits
 
 
-@ftr.hookimpl
-def ftr_metrics() -> list[ftr.MetricSpec]:
-    """Return the metric."""
-    return [
-        ftr.MetricSpec(
-            name="correlation",
-            target="ftr_similarity.metric:Correlation",
-            key="spearman",
-            summary="Spearman's and Pearson's correlation, and the mean squared error",
-        )
-    ]
+def within_one(predictions: Sequence[float], references: Sequence[float]) -> float:
+    """Share of pairs whose rating is at most 1 off."""
+    near = [abs(one - other) <= 1 for one, other in zip(predictions, references, strict=True)]
+    return sum(near) / len(near)
 
 
-@ftr.hookimpl
-def ftr_tasks() -> list[ftr.TaskSpec]:
-    """Return the task."""
-    return [
-        ftr.TaskSpec(
-            name="similarity",
-            dataset="similarity-sample",
-            model="minilm",
-            head="pair-regression",
-            metrics=("correlation",),
-            summary="rate how alike two texts are",
-            defaults={"learning_rate": 2e-4, "batch_size": 16, "epochs": 8, "data.max_length": 96},
-            search_space={
-                "learning_rate": "loguniform(5e-5,5e-4)",
-                "batch_size": "choice(8,16,32)",
-                "epochs": "choice(6,8,10)",
-            },
-        )
-    ]
+@task("paraphrase", dataset=pairs, metrics=["spearman", within_one], defaults={"epochs": 8})
+class Rating(Head):
+    """Rate how similar two sentences are, from 0 to 5."""
+
+    columns = (Column(name="text"), Column(name="text_pair"), Column(name="score", type="number"))
+
+    def reduce(self, outputs: Any, features: Any) -> list[float]:
+        return list(outputs["logits"].float().squeeze(-1).clamp(0, 5).tolist())
+
+    def predict(self, row: Row, output: Any, labels: Sequence[str], state: Any) -> Prediction:
+        return {"score": output}
+
+    def compare(self, row: Row, prediction: Prediction) -> tuple[float, float]:
+        return prediction["score"], row["score"]

@@ -1,53 +1,24 @@
-"""The task, and each of its parts, keep ftr's contract."""
+"""The task and its parts do what ftr relies on."""
 
-from ftr.testing import DatasetConformance, HeadConformance, MetricConformance, TaskConformance
-
-
-class TestSimilarity(TaskConformance):
-    """The whole: trained, swept, interrupted and resumed with a tiny model."""
-
-    name = "similarity"
+from ftr.testing import DatasetConformance, HeadConformance, TaskConformance
 
 
-class TestSample(DatasetConformance):
-    """The sample."""
-
-    name = "similarity-sample"
-    head = "pair-regression"
+class TestParaphrase(TaskConformance):
+    name = "paraphrase"
 
 
-class TestHead(HeadConformance):
-    """The head on every family."""
+class TestGerman(DatasetConformance):
+    name = "paraphrase"
+    options = {"language": "de"}
+    head = "paraphrase"
 
-    name = "pair-regression"
+
+class TestRating(HeadConformance):
+    name = "paraphrase"
+    families = ("bert", "roberta", "distilbert", "gpt2")
     rows = [
         {"id": "a", "text": "A dog runs.", "text_pair": "The dog is running.", "score": 4.8},
-        {
-            "id": "b",
-            "text": "Apples have become much dearer this year.",
-            "text_pair": "Good night.",
-            "score": 0.0,
-        },
-        {
-            "id": "c",
-            "text": "He sings.",
-            "text_pair": "She sings, and the whole village listens to her.",
-            "score": 2.5,
-        },
-        {
-            "id": "d",
-            "text": "The lake is frozen.",
-            "text_pair": "Ice covers the lake.",
-            "score": 4.1,
-        },
+        {"id": "b", "text": "Apples are dearer this year.", "text_pair": "Good night.", "score": 0},
+        {"id": "c", "text": "He sings.", "text_pair": "She sings, and all hear it.", "score": 2.5},
+        {"id": "d", "text": "The lake froze.", "text_pair": "Ice covers the lake.", "score": 4.1},
     ]
-    labels = ()
-    families = ("bert", "roberta", "distilbert", "gpt2")
-
-
-class TestCorrelation(MetricConformance):
-    """The metric."""
-
-    name = "correlation"
-    perfect = {"predictions": [0.5, 2.0, 4.5], "references": [0.5, 2.0, 4.5]}
-    worse = {"predictions": [2.0, 0.5, 4.5], "references": [0.5, 2.0, 4.5]}

@@ -1,64 +1,38 @@
-"""Plugin `toxic-labels`: what is wrong with a comment; several labels may apply, or none."""
+"""Plugin `toxic-labels`: what is wrong with a comment, with the head of ftr for several labels."""
 
-import ftr
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from ftr.plugin import Row, task
+
+DATA = Path(__file__).parent / "data"
 
 
-@ftr.hookimpl
-def ftr_datasets() -> list[ftr.DatasetSpec]:
-    """Return the sample."""
-    return [
-        ftr.DatasetSpec(
-            name="toxic-sample",
-            target="ftr_toxic_labels.sample:ToxicSample",
-            columns=("id", "text", "labels"),
-            summary="comments that insult, threaten, swear or advertise, and kind ones, in three "
-            "languages (in the package)",
-        )
+def jaccard(predictions: Sequence[Sequence[int]], references: Sequence[Sequence[int]]) -> float:
+    """Mean of the labels that are right by those that are predicted or true; 1 for none of both."""
+    pairs = [
+        (sum(map(min, found, true)), sum(map(max, found, true)))
+        for found, true in zip(predictions, references, strict=True)
     ]
+    return sum(both / either if either else 1.0 for both, either in pairs) / len(pairs)
 
 
-@ftr.hookimpl
-def ftr_heads() -> list[ftr.HeadSpec]:
-    """Return the head."""
-    return [
-        ftr.HeadSpec(
-            name="multi-label",
-            target="ftr_toxic_labels.head:MultiLabelHead",
-            options="ftr_toxic_labels.options:MultiLabelOptions",
-            summary="any number of labels for a text",
-        )
-    ]
-
-
-@ftr.hookimpl
-def ftr_metrics() -> list[ftr.MetricSpec]:
-    """Return the metric."""
-    return [
-        ftr.MetricSpec(
-            name="multi_label",
-            target="ftr_toxic_labels.metric:MultiLabel",
-            key="micro_f1",
-            summary="micro and macro F1, and exact match",
-        )
-    ]
-
-
-@ftr.hookimpl
-def ftr_tasks() -> list[ftr.TaskSpec]:
-    """Return the task."""
-    return [
-        ftr.TaskSpec(
-            name="toxic-labels",
-            dataset="toxic-sample",
-            model="minilm",
-            head="multi-label",
-            metrics=("multi_label",),
-            summary="say what is wrong with a comment",
-            defaults={"learning_rate": 4e-4, "batch_size": 16, "epochs": 5, "data.max_length": 96},
-            search_space={
-                "learning_rate": "loguniform(1e-4,1e-3)",
-                "batch_size": "choice(8,16,32)",
-                "epochs": "choice(3,5,7)",
-            },
-        )
-    ]
+@task(
+    "toxic-labels",
+    head="multi-label-classification",
+    metrics=["multi_label", jaccard],
+    defaults={"learning_rate": 4e-4, "batch_size": 16, "epochs": 5, "data.max_length": 96},
+    search_space={"learning_rate": "loguniform(1e-4,1e-3)", "epochs": "choice(3,5,7)"},
+)
+def comments(
+    language: Annotated[Literal["all", "de", "en", "es"], "language of the comments"] = "all",
+) -> dict[str, list[Row]]:
+    """Find insults, threats, swearing and advertising in a comment."""
+    splits: dict[str, list[Row]] = {}
+    for file in sorted(DATA.glob("*.jsonl" if language == "all" else f"{language}.jsonl")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            splits.setdefault(row.pop("split"), []).append(row)
+    return splits
