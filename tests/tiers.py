@@ -31,6 +31,7 @@ LONGEST = (
     "runs/test_killed.py",
     "runs/test_resume.py",
     "plugins/test_conformance.py",
+    "model/test_families.py",
     "model/test_architecture.py",
     "runs/test_hostile.py",
     "study/test_resume_several.py",

@@ -109,6 +109,12 @@ def test_lists_in_a_flat_file_as_pandas_writes_them(tmp_path: Path) -> None:
     ]
 
 
+def test_another_separator_can_be_given_for_words_and_tags(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("tokens,tags\nAda B.|slept,B-PER|O\n", encoding="utf-8")
+    row = load(tmp_path / "a.csv", WORDS, separator="|").splits["train"].rows[0]
+    assert (row["tokens"], row["tags"]) == (["Ada B.", "slept"], ["B-PER", "O"])
+
+
 def test_a_head_that_reads_words_trains_on_sentences(
     tmp_path: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -233,6 +233,27 @@ def test_only_the_beginning_of_a_huge_file_is_read(
         assert found(tmp_path / name).task == "sentiment"
 
 
+def test_a_huge_file_that_is_sorted_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [[text, n // 2000] for n, text in enumerate(texts(4000))]
+    path = table(tmp_path / "a.csv", ["text", "label"], rows)
+    monkeypatch.setattr("ftr.data.infer._LARGE", 1000)
+    monkeypatch.setattr("ftr.data.infer._HEAD", 20_000)
+    assert found(path).task == "sentiment"
+
+
+@pytest.mark.parametrize("label", [["positive"], {"POS": 1, "NEG": 0}, "['positive']"])
+def test_a_list_or_mapping_of_one_class_is_that_class(tmp_path: Path, label: object) -> None:
+    other: dict[type, object] = {list: ["bad"], dict: {"POS": 0, "NEG": 1}, str: "['bad']"}
+    rows = [
+        {"text": text, "cats": label if n % 2 else other[type(label)]}
+        for n, text in enumerate(texts())
+    ]
+    chosen = found(lines(tmp_path / "a.jsonl", rows))
+    assert chosen.task == "sentiment" and "has 2 values" in chosen.why
+
+
 def test_what_cannot_be_read_is_explained_as_ever(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("", encoding="utf-8")
     with pytest.raises(DataError, match="is empty"):

@@ -6,6 +6,7 @@ Usage: `python tests/fuzz/files.py 10000 [SEED]`.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import json
@@ -18,15 +19,25 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ftr.config.schema import DataConfig
+from ftr.data.infer import infer, tasks_of
 from ftr.data.prepare import prepare_rows
 from ftr.data.read import load_rows, read_unlabelled
 from ftr.errors import RequestError
-from ftr.registry.registry import Registry
+from ftr.registry.registry import Registry, get_registry
 from ftr_plugins.classification.head import SequenceClassificationHead
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
+from ftr_plugins.multi_label.head import MultiLabelHead
+from ftr_plugins.token_classification.head import TokenClassificationHead
 
+HEADS: tuple[Any, ...] = (
+    SequenceClassificationHead(),
+    ExtractiveQAHead(),
+    MultiLabelHead(),
+    TokenClassificationHead(),
+)
 SLOW = 20.0
 """Seconds of processor time that reading one small file may take."""
 PLACE = re.compile(r".+:.+|.+\[\d+\].*", re.DOTALL)
@@ -80,7 +91,8 @@ def one(rng: random.Random) -> tuple[str, bytes]:
 
 
 def check(name: str, content: bytes, folder: Path) -> str:
-    """Read a file with both built-in heads, and to be predicted; returns what came out.
+    """Read a file with the built-in heads, and to be predicted, and infer its task; returns what
+    came out.
 
     Raises `AssertionError`, or what escaped.
     """
@@ -88,7 +100,9 @@ def check(name: str, content: bytes, folder: Path) -> str:
     path.write_bytes(content)
     began = time.process_time()
     seen = []
-    for head in (SequenceClassificationHead(), ExtractiveQAHead()):
+    with contextlib.suppress(RequestError):
+        assert infer(str(path), {}, tasks_of(get_registry()), name, str(path)).why
+    for head in HEADS:
         try:
             loaded = load_rows(str(path), {}, Registry([]), head.schema)
             prepared = prepare_rows(loaded, head, ALL)
@@ -96,8 +110,9 @@ def check(name: str, content: bytes, folder: Path) -> str:
             assert isinstance(report, dict)
             for split in prepared.splits:
                 lost = sum(item.split == split for item in prepared.rejected)
+                lost += report[split].get("answers", {}).get("rows joined", 0)
                 assert report[split]["read"] == report[split]["used"] + lost, (
-                    f"{report[split]}, {lost} rejected"
+                    f"{report[split]}, {lost} rejected or joined"
                 )
             rejected = prepared.rejected
             json.dumps(
@@ -237,6 +252,36 @@ def _text(rng: random.Random) -> tuple[str, bytes]:
     ).encode()
 
 
+def _flags(rng: random.Random) -> tuple[str, bytes]:
+    """Return a file with several columns of 0/1, some cells of which are something else."""
+    rows = [
+        {"text": row["text"], **{name: rng.choice([0, 1]) for name in "abcd"}} for row in _rows(rng)
+    ]
+    for _ in range(rng.randint(0, 2)):
+        rng.choice(rows)[rng.choice("abcd")] = rng.choice(ODD_JSON)
+    if rng.random() < 0.5:
+        return "a.jsonl", "\n".join(map(json.dumps, rows)).encode()
+    lines = [",".join(str(cell) for cell in row.values()) for row in rows]
+    return "a.csv", "\n".join(["text,a,b,c,d", *lines]).encode("utf-8", "replace")
+
+
+def _lists(rng: random.Random) -> tuple[str, bytes]:
+    """Return a file of lists: of labels, or of words and their tags."""
+    names = rng.choice([("text", "labels"), ("tokens", "tags")])
+    rows: list[dict[str, object]] = []
+    for row in _rows(rng):
+        words = str(row["text"]).split()
+        tags = rng.choices(["O", "B-X", "a b"], k=len(words))
+        cells: list[object] = [row["text"] if names[0] == "text" else words, tags]
+        if rng.random() < 0.3:
+            mark = rng.choice(["; ", "|", ",", " "])
+            cells = [row["text"], mark.join(tags)]
+        rows.append(dict(zip(names, cells, strict=True)))
+    for _ in range(rng.randint(0, 2)):
+        rng.choice(rows)[rng.choice(names)] = rng.choice(ODD_JSON)
+    return "a.jsonl", "\n".join(map(json.dumps, rows)).encode()
+
+
 def _packed(rng: random.Random) -> tuple[str, bytes]:
     name, content = rng.choice([_csv, _json, _jsonl])(rng)
     how = rng.choice(["gz", "bz2", "zip"])
@@ -263,7 +308,7 @@ def _mutated(content: bytes, rng: random.Random) -> bytes:
     return content[:to] + content[at:]
 
 
-KINDS = (_csv, _csv, _json, _jsonl, _squad, _parquet, _text, _packed)
+KINDS = (_csv, _csv, _json, _jsonl, _squad, _parquet, _text, _flags, _lists, _packed)
 
 if __name__ == "__main__":
     found = run(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0, print)

@@ -11,4 +11,4 @@ def test_mutated_files_are_read_or_refused_and_every_row_is_accounted_for() -> N
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.run(600, seed=0) == {}
+    assert module.run(400, seed=0) == {}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import json
+import struct
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,34 +14,40 @@ from ftr.model.pretrained import Pretrained
 from ftr.testing.tiny import tiny_checkpoint
 
 SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")
-# In a process of its own: two packages register the same protocol buffer.
-WRITE = """
-import json, sys
-from transformers.utils import sentencepiece_model_pb2_new as buffers
-pieces, path = json.loads(sys.argv[1]), sys.argv[2]
-model = buffers.ModelProto()
-for number, (piece, score) in enumerate(pieces):
-    kind = 2 if piece == "[UNK]" else 3 if number < 4 else 1
-    model.pieces.add(piece=piece, score=score, type=kind)
-spec = model.trainer_spec
-spec.model_type, spec.unk_id, spec.pad_id, spec.bos_id, spec.eos_id = 1, 3, 0, 1, 2
-spec.unk_piece = "[UNK]"
-open(path, "wb").write(model.SerializeToString())
-"""
+NORMAL, UNKNOWN, CONTROL = 1, 2, 3
+"""Types of pieces in `sentencepiece_model.proto`."""
+
+
+def field(number: int, content: bytes | int) -> bytes:
+    """Return a field of a protocol buffer: bytes, or a number below 128."""
+    if isinstance(content, int):
+        return varint(number << 3) + varint(content)
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def varint(number: int) -> bytes:
+    more, rest = divmod(number, 128)
+    return bytes([rest | 128]) + varint(more) if more else bytes([rest])
+
+
+def piece(text: str, score: float) -> bytes:
+    kind = UNKNOWN if text == "[UNK]" else CONTROL if text in SPECIAL else NORMAL
+    scored = varint(2 << 3 | 5) + struct.pack("<f", score)
+    return field(1, field(1, text.encode()) + scored + field(3, kind))
 
 
 @pytest.fixture
 def deberta(tmp_path: Path) -> Path:
     """A tiny DeBERTa with the files that DeBERTa-v3 has on the Hub."""
-    import json
-
     folder = tiny_checkpoint("deberta-v2", tmp_path / "model")
-    pieces = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
+    known = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]["vocab"]
     (folder / "tokenizer.json").unlink()
-    known = [(token, 0.0) for token in SPECIAL]
-    words = [(piece, score) for piece, score in pieces if piece not in (*SPECIAL, "[MASK]")]
-    written = json.dumps([*known, *words])
-    subprocess.run([sys.executable, "-c", WRITE, written, str(folder / "spm.model")], check=True)
+    words = [(text, score) for text, score in known if text not in (*SPECIAL, "[MASK]")]
+    pieces = b"".join(piece(*one) for one in [*((token, 0.0) for token in SPECIAL), *words])
+    # A unigram model; the ids of the unknown, first, last and pad token.
+    numbers = {3: 1, 40: 3, 41: 1, 42: 2, 43: 0}
+    trainer = b"".join(field(*one) for one in numbers.items()) + field(45, b"[UNK]")
+    (folder / "spm.model").write_bytes(pieces + field(2, trainer))
     settings = '{"do_lower_case": false, "vocab_type": "spm"}'
     (folder / "tokenizer_config.json").write_text(settings, encoding="utf-8")
     return folder

@@ -7,6 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from ftr.registry.discovery import PluginRecord
+from ftr.registry.registry import Registry, get_registry
+from ftr.registry.specs import HeadSpec
+from ftr.registry.targets import make
+
 SOURCE = '''
 """Plugin `elder`: the head that `ftr new` wrote for ftr 0.1."""
 
@@ -108,3 +115,27 @@ def test_it_trains_calibrates_and_predicts_with_a_notice_for_each_former_name(
     (line,) = ftr("predict", answer["run"], "rows.jsonl", cwd=tmp_path).stdout.splitlines()
     found = json.loads(line)
     assert found["label"] in ("negative", "neutral", "positive") and "sure" in found
+
+
+def test_a_former_name_over_a_head_that_has_the_new_one_is_used_as_well(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "heir_head.py").write_text(
+        "from ftr_plugins.classification.head import SequenceClassificationHead\n"
+        "class Heir(SequenceClassificationHead):\n"
+        "    def tune(self, rows, records):\n"
+        "        return {'least': 0.5}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    spec = HeadSpec(name="heir", target="heir_head:Heir", summary="one label")
+    record = PluginRecord(
+        name="heir",
+        distribution="heir",
+        version="1",
+        origin="here",
+        builtin=False,
+        status="loaded",
+        specs=(("head", spec),),
+    )
+    head = make(Registry([*get_registry().plugins, record]), "head", "heir", None)
+    assert head.calibrate([], [], ()) == {"least": 0.5} and head.uncalibrated([]) is None

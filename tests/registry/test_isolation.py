@@ -66,12 +66,8 @@ def test_the_line_stands_in_ftr_plugins_too(install: Installer, ftr: Ftr) -> Non
     records = {
         record["name"]: record["notes"] for record in json.loads(ftr("plugins", "--json").stdout)
     }
-    assert records == {
-        "rude": [f"printed `hello` {UNDONE}"],
-        "qa": [],
-        "sentiment": [],
-        "huggingface": [],
-    }
+    assert records.pop("rude") == [f"printed `hello` {UNDONE}"]
+    assert {"qa", "sentiment", "huggingface"} <= set(records) and not any(records.values())
 
 
 def test_everything_is_as_it_was_also_when_the_module_fails() -> None:

@@ -28,7 +28,7 @@ METHODS = (
     "loss",
     "reduce",
     "decode",
-    "tune",
+    "calibrate",
     "score_inputs",
 )
 SOURCE = """

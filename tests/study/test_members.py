@@ -121,11 +121,10 @@ def lone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
     source = (
         "from ftr_plugins.classification.head import SequenceClassificationHead as Whole\n"
         "class Lone:\n"
-        "    schema = Whole.schema\n"
         "    def __init__(self, options=None):\n"
         "        self.whole = Whole()\n"
         "    def __getattr__(self, name):\n"
-        "        if name == 'combine':\n"
+        "        if name in ('combine', 'provides'):\n"
         "            raise AttributeError(name)\n"
         "        return getattr(self.whole, name)\n"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shlex
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from ftr.registry.schema import Column, RowSchema
 Goal = Literal["answers", "tags", "sets", "number", "class"]
 """What a task learns: spans, a tag for each word, a set of labels, a number, or a class."""
 
-_LARGE = 64 * 2**20
+_LARGE = 8 * 2**20
 _HEAD = 4 * 2**20
 """Bytes that are read of a larger file with a row or a word on each line."""
 
@@ -131,13 +132,17 @@ def infer(name: str, given: Layer, tasks: Sequence[Task], what: str, typed: str)
     if source.classes:
         task = next(task for task in tasks if task.goal == "class")
         return Candidate(task.name, "each folder or file of texts is a class")
-    table = sample(source, split, options, tasks)
     asked = {
         key.partition(".")[2]: setting.value
         for key, setting in given.items()
         if key.startswith("dataset.") and setting.value is not None
     }
+    part = first_part(source, split, options, tasks)
+    table = part or whole(source, split, options, tasks)
     several = candidates(table, tasks, asked)
+    if part is not None and _only(several) is None:  # sorted by class, for instance
+        table = whole(source, split, options, tasks)
+        several = candidates(table, tasks, asked)
     chosen = _only(several)
     if chosen is None:
         raise ConfigError(_refusal(several, table, tasks, what, typed), keys=["task"])
@@ -166,22 +171,38 @@ def _only(several: Sequence[Candidate]) -> Candidate | None:
 # What is read
 
 
-def sample(source: Source, split: str, options: FileOptions, tasks: Sequence[Task]) -> Table:
-    """Return the rows of a split, or the first of them where its file is very large."""
-    path, schema = source.paths[0], _any_schema(tasks)
-    large = path.is_file() and path.stat().st_size > _LARGE
-    form = format_of(path) if path.is_file() and options.format == "auto" else options.format
+def first_part(
+    source: Source, split: str, options: FileOptions, tasks: Sequence[Task]
+) -> Table | None:
+    """Return the first rows of a file of words and tags, or of one that is very large; None for
+    others.
+    """
+    path = source.paths[0]
+    if not path.is_file():
+        return None
+    try:
+        form = format_of(path) if options.format == "auto" else options.format
+    except DataError:  # the reader knows more about it
+        return None
+    large = path.stat().st_size > _LARGE
     if large and form == "parquet":
         return first_rows(path, ROWS)
-    text = None
-    if form in ("text", "tsv", "conll") or (large and form in ("csv", "jsonl")):
-        text = _first_text(path, options)
+    if form not in ("text", "tsv", "conll") and not (large and form in ("csv", "jsonl")):
+        return None
+    text = _first_text(path, options)
+    if text is None:
+        return None
     words = next((task.schema for task in tasks if task.goal == "tags"), None)
-    if text is not None and words is not None and is_conll(text, path, options):
+    if words is not None and is_conll(text, path, options):
         return parse(text, path.name, split, options, words, "conll")
-    if text is not None and large and form != "text":
-        return parse(text, path.name, split, options, schema, form)
-    _, table, _ = next(read_source(source, split, options, schema))
+    if large and form != "text":
+        return parse(text, path.name, split, options, _any_schema(tasks), form)
+    return None
+
+
+def whole(source: Source, split: str, options: FileOptions, tasks: Sequence[Task]) -> Table:
+    """Return all rows of the first file of a split. Raises `DataError` where there are none."""
+    _, table, _ = next(read_source(source, split, options, _any_schema(tasks)))
     if not table.records:
         raise DataError(f"`{source.name}` holds no usable rows")
     return table
@@ -222,7 +243,7 @@ def _first_text(path: Path, options: FileOptions) -> str | None:
         if len(content) == _HEAD:
             content = content[: _end_of_row(content)]
         return decode(content, path, options.encoding)
-    except (OSError, EOFError, DataError):  # the reader of the whole file explains it
+    except (OSError, EOFError, zlib.error, DataError):  # the reader of the whole file explains it
         return None
 
 

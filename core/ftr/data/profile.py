@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ftr.data.columns import check_cell
 from ftr.data.labels import listed, shown
 from ftr.data.multilabel import divided, flag_columns, separator_of
 from ftr.data.rows import Table, blank_as_none
 from ftr.data.squad import parse_list
 from ftr.data.tables import are_texts, few_values
-from ftr.registry.schema import RowSchema
+from ftr.registry.schema import Column, RowSchema
 
 Kind = Literal["text", "flag", "class", "number", "list", "other"]
 
@@ -22,6 +24,8 @@ ROWS = 5000
 _MOST_CLASSES = 20
 """Different whole numbers that are classes; more are a scale."""
 _LONGEST_LABEL = 40
+_CODE = re.compile(r"0[0-9]+")
+"""Numbers with zeros in front are names."""
 _NEARLY_ALL = 0.9
 
 
@@ -46,11 +50,16 @@ def profiles(table: Table, schema: RowSchema) -> list[Profile]:
 
 
 def _looks(cells: Sequence[object], is_flag: bool) -> tuple[Kind, str]:
-    present = [cell for cell in cells if blank_as_none(cell) is not None]
+    present = [
+        cell.decode(errors="replace") if isinstance(cell, bytes) else cell
+        for cell in cells
+        if blank_as_none(cell) is not None
+    ]
     if not present:
         return "other", "no values"
     if is_flag:
-        return "flag", "0/1"
+        return "flag", "values 0 and 1"
+    present = _single_classes(present) or present
     lists = [_items(cell) for cell in present]
     if sum(items is not None for items in lists) >= _NEARLY_ALL * len(lists):
         items = [item for one in lists if one is not None for item in one]
@@ -75,6 +84,16 @@ def _looks(cells: Sequence[object], is_flag: bool) -> tuple[Kind, str]:
     if len(set(texts)) <= len(texts) / 2:
         return "class", f"{len(set(texts))} values, such as `{shown(texts[0])}`"
     return "other", f"different values such as `{shown(texts[0])}`"
+
+
+def _single_classes(cells: Sequence[object]) -> list[object] | None:
+    """Return the class in each list of one, or mapping of classes to shares, if all cells are."""
+    if not all(isinstance(cell, (list, dict)) or _items(cell) is not None for cell in cells):
+        return None
+    checked = [check_cell(cell, Column(name="label", type="label"), {}) for cell in cells]
+    if any(cause for _, cause in checked):
+        return None
+    return [value for value, _ in checked]
 
 
 def _items(cell: object) -> list[object] | None:
@@ -107,9 +126,11 @@ def _numeric(numbers: Sequence[float]) -> tuple[Kind, str]:
 def _number(cell: object) -> float | None:
     if isinstance(cell, bool) or not isinstance(cell, (int, float, str)):
         return None
+    if isinstance(cell, str) and _CODE.fullmatch(cell.strip()):
+        return None
     try:
         found = float(cell)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return found if math.isfinite(found) else None
 

@@ -65,7 +65,7 @@ def read_conll(text: str, name: str, split: str, options: FileOptions, schema: R
     lines = text.removesuffix("\n").split("\n")
     delimiter = options.delimiter or _delimiter(lines)
     widths = Counter(len(_cells(line, delimiter)) for line in lines if line.strip())
-    width = widths.most_common(1)[0][0]
+    width = widths.most_common(1)[0][0] if widths else 0
     table = Table([words.name, *map(str, range(1, width))])
     if tags is not None and width > 1:
         table.columns[-1] = tags.name

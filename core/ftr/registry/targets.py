@@ -33,13 +33,30 @@ def _rename_methods(head: Any) -> list[Deprecated]:
     used = [
         entry
         for entry in DEPRECATED
-        if callable(getattr(head, entry.name.removeprefix("Head."), None))
+        if _precedes(
+            head, entry.name.removeprefix("Head."), entry.instead.strip("`").removeprefix("Head.")
+        )
     ]
-    if used and not hasattr(head, "calibrate"):
+    names = {entry.name for entry in used}
+    if "Head.tune" in names:
         head.calibrate = lambda rows, records, labels: head.tune(rows, records)
+    if "Head.untuned" in names:
         head.uncalibrated = head.untuned
-        return used
-    return []
+    return used
+
+
+def _precedes(head: Any, old: str, new: str) -> bool:
+    """Whether a head has a method under its former name, and not under the new one unless that is
+    inherited from farther up.
+    """
+    if not callable(getattr(head, old, None)):
+        return False
+    classes = type(head).__mro__
+    first_old, first_new = (
+        next((place for place, one in enumerate(classes) if name in vars(one)), len(classes))
+        for name in (old, new)
+    )
+    return first_old < first_new or not hasattr(head, new)
 
 
 def load_dataset(spec: AnySpec, target: Any, options: BaseModel | None) -> object:

@@ -169,12 +169,14 @@ def _config(
 
 
 def _check_targets(head: Head, rows: Sequence[Row], split: str) -> None:
-    """Raise `DataError` for rows without a column that is learned, also one that may be empty."""
+    """Raise `DataError` where no row has anything in a column that is learned, not even one
+    label.
+    """
     for column in head.schema.columns:
-        if column.target and not any(column.name in row for row in rows):
+        if column.target and all(row.get(column.name) in (None, []) for row in rows):
             raise DataError(
-                f"{split}: the rows have no column `{column.name}`, so there is nothing to score. "
-                f"Name it with `dataset.{column.name}=COLUMN`, or use `ftr predict`"
+                f"{split}: no row has any `{column.name}`, so there is nothing to score. Name the "
+                f"column with `dataset.{column.name}=COLUMN`, or use `ftr predict`."
             )
 
 

@@ -65,10 +65,13 @@ class MultiLabelHead(Head):
     def combine(self, outputs: Sequence[ModelOutput]) -> ModelOutput:
         """Return logits whose sigmoid is the mean of the models' probabilities."""
         import torch
+        from torch.nn.functional import logsigmoid
         from transformers.modeling_outputs import SequenceClassifierOutput
 
-        mean = torch.stack([one["logits"].double().sigmoid() for one in outputs]).mean(dim=0)
-        return SequenceClassifierOutput(logits=torch.logit(mean, eps=1e-12))
+        logits = torch.stack([one["logits"].float() for one in outputs])
+        # The logarithms of the sums of the probabilities of both outcomes: exact also far from 0.5.
+        yes, no = (logsigmoid(sign * logits).logsumexp(dim=0) for sign in (1, -1))
+        return SequenceClassifierOutput(logits=yes - no)
 
     def reduce(self, outputs: ModelOutput, features: Sequence[Any]) -> list[NDArray[np.float32]]:
         """Return each text's probability of every label: the sigmoid of its logits (batch,

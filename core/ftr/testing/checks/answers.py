@@ -237,6 +237,7 @@ class AnswerChecks(Conformance):
             f"`{', '.join(wrong)}` left rows out or mixed them up",
             ftr_head.advice("baselines", "return one prediction a row, in order"),
         )
+        change = ftr_head.advice("baselines", "return what `decode` returns for each row")
         with must_work(promise, change):
             for by_split in found.values():
                 head.score_inputs(rows, by_split["test"], labels)
