@@ -147,7 +147,8 @@ def test_every_task_trains_and_scores_its_run_again(
             ]
             == task
         )
-        assert (evaluation["split"], evaluation["rows"]) == ("test", 12)
+        rows = run["record"]["data"]["splits"]["test"]["row_count"]
+        assert (evaluation["split"], evaluation["rows"]) == ("test", rows)
         assert evaluation["scores"][score] == pytest.approx(run["scores"][score], abs=1e-6)
 
 
