@@ -113,6 +113,14 @@ def test_a_column_of_the_right_name_comes_first(tmp_path: Path) -> None:
     assert prepared.labels == ("x", "y")
 
 
+def test_training_rows_need_their_labels(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,stars\nsome text,1\nmore text,5\n", encoding="utf-8")
+    with pytest.raises(
+        DataError, match=r"has no column `labels` .*`stars`.*`dataset.labels=\[…\]`"
+    ):
+        load(tmp_path / "a.csv")
+
+
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"`a\.csv` has two columns `x`"):
         load(csv(tmp_path / "a.csv", [[0, 1]] * 4, ("x", "x")))

@@ -13,10 +13,11 @@ import torch
 
 import ftr
 from ftr.errors import ModelError
+from ftr.model.pretrained import Pretrained
 from ftr.registry.registry import get_registry
 from ftr.runs.evaluate import evaluate
 from ftr.testing.alike import difference
-from ftr.testing.tiny import FAMILIES, Family, tiny_config, tiny_tokenizer
+from ftr.testing.tiny import FAMILIES, Family, tiny_checkpoint, tiny_config, tiny_tokenizer
 from trainings import losses, train
 
 if TYPE_CHECKING:
@@ -137,3 +138,14 @@ def test_every_family_trains_for_every_built_in_task_or_is_refused_by_name(
     scores = run.record["scores"][run.record["heldout"]]
     assert difference(scores, evaluate(run.path).scores) is None
     check_plain(run)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_checkpoint_without_a_tokenizer_is_refused(family: Family, tmp_path: Path) -> None:
+    folder = tiny_checkpoint(family, tmp_path)
+    for path in folder.iterdir():
+        if path.name not in ("config.json", "model.safetensors"):
+            path.unlink()
+    with pytest.raises(ModelError, match="tokenizer") as raised:
+        Pretrained(str(folder)).tokenizer()
+    assert "ftr[sentencepiece]" not in str(raised.value)

@@ -285,6 +285,37 @@ def test_a_classifier_of_three_classes_becomes_a_reader(
     assert run.record["head_note"] is None and run.record["status"] == "done"
 
 
+def test_a_reader_does_not_begin_with_the_rows_of_two_classes(tmp_path: Path) -> None:
+    from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
+
+    names = {"num_labels": 2, "id2label": {0: "bad", 1: "good"}}
+    folder = checkpoint("modernbert", tmp_path / "two", AutoModelForSequenceClassification, **names)
+    trained = loaded(folder, ["bad", "good"])
+    assert trained.head_note.startswith("head: kept")
+    reader = Pretrained(str(folder)).load(AutoModelForQuestionAnswering, num_labels=2)
+    assert "classifier.weight" in reader.new_weights
+    assert not torch.equal(reader.classifier.weight, trained.classifier.weight)
+    assert torch.equal(reader.head.dense.weight, trained.head.dense.weight)
+    reader.save_pretrained(tmp_path / "reader")
+    Pretrained(str(folder)).tokenizer().save_pretrained(tmp_path / "reader")
+    again = Pretrained(str(tmp_path / "reader")).load(AutoModelForQuestionAnswering, num_labels=2)
+    assert torch.equal(again.classifier.weight, reader.classifier.weight)
+    back = loaded(tmp_path / "reader", ["0", "1"])
+    assert back.head_note.startswith("head: new") and "classifier.weight" in back.new_weights
+
+
+def test_a_decoder_that_reads_becomes_a_classifier(questions: Path, tmp_path: Path) -> None:
+    run = train(
+        QUESTIONS,
+        **ASIDE,
+        dataset=questions,
+        model=checkpoint("qwen3", tmp_path / "model"),
+        output=tmp_path,
+    )
+    model = loaded(run.path, ["a", "b"])
+    assert model.new_weights == {"score.weight"} and model.head_note is None
+
+
 def test_an_ensemble_is_no_model_to_go_on_from(tmp_path: Path, reviews: Path) -> None:
     from ftr.errors import ModelError
 

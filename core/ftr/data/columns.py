@@ -72,7 +72,7 @@ def map_columns(
     _by_content(missing, table, found)
     for column in missing:
         if column.name not in found:
-            raise DataError(_not_found(column, table, source))
+            raise DataError(not_found(column, table, source))
     found = {column.name: found[column.name] for column in columns if column.name in found}
     guessed = {
         name: table.columns[index]
@@ -176,7 +176,8 @@ def _by_content(missing: Sequence[Column], table: Table, found: dict[str, int]) 
             found[wanted[0].name] = indices[0]
 
 
-def _not_found(column: Column, table: Table, source: str) -> str:
+def not_found(column: Column, table: Table, source: str) -> str:
+    """Return that a table lacks a column, with the columns it has and what may help."""
     known = ", ".join(f"`{name}`" for name in (column.name, *column.aliases))
     hint = ""
     if not table.header:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ftr.config.components import flag_choices
-from ftr.data.columns import ID, check_names, column_index, listed_columns
+from ftr.data.columns import ID, check_names, column_index, listed_columns, not_found
 from ftr.data.labels import label_key, shown
 from ftr.data.rows import Table, blank_as_none
 from ftr.data.squad import parse_list
@@ -39,7 +40,12 @@ def flag(value: object) -> bool | None:
     """Return whether a cell is 1 or true, in any spelling; None: it is neither 0 nor 1."""
     if isinstance(value, (list, dict)) or value is None:
         return None
-    return _FLAGS.get(label_key(value))
+    return _flag_of(str(value))
+
+
+@lru_cache(maxsize=4096)
+def _flag_of(text: str) -> bool | None:
+    return _FLAGS.get(label_key(text))
 
 
 def is_flag_column(cells: Sequence[object], *, strict: bool = False) -> bool:
@@ -55,7 +61,7 @@ def is_flag_column(cells: Sequence[object], *, strict: bool = False) -> bool:
     return others <= allowed and others * 2 <= len(cells) - others
 
 
-def flag_columns(table: Table, schema: RowSchema, taken: Iterable[int] = ()) -> list[int]:
+def flag_columns(table: Table, schema: RowSchema) -> list[int]:
     """Return the columns of 0/1 that no other column of the schema has the name of."""
     names = {
         name.lower()
@@ -63,11 +69,7 @@ def flag_columns(table: Table, schema: RowSchema, taken: Iterable[int] = ()) -> 
         if column.type != "labels"
         for name in (column.name, *column.aliases)
     }
-    free = [
-        index
-        for index, name in enumerate(table.columns)
-        if name.lower() not in names and index not in set(taken)
-    ]
+    free = [index for index, name in enumerate(table.columns) if name.lower() not in names]
     if not table.records:
         return []
     return [index for index in free if is_flag_column([record[index] for record in table.records])]
@@ -179,6 +181,16 @@ class LabelSets:
             f"{', '.join(names[:_SHOWN])}{more} (others: `dataset.{column.name}=[…]`)"
         )
         return found
+
+    def require(self, table: Table, mapping: Mapping[str, int], source: str) -> None:
+        """Raise `DataError` where training rows have no column of sets, which a schema may call
+        optional because a set may be empty.
+        """
+        if self.column is not None and self.column.name not in mapping:
+            raise DataError(
+                f"{not_found(self.column, table, source)}; several columns of 0/1 with "
+                f"`dataset.{self.column.name}=[…]`"
+            )
 
     def _remove(self, table: Table, numbers: Sequence[int]) -> None:
         left_out = set(numbers)

@@ -100,6 +100,8 @@ def load_files(
                 headerless[width] = mapping
             elif split == "train":
                 like = {column: table.columns[index] for column, index in mapping.items()}
+            if split == "train":
+                sets.require(table, mapping, f"`{path.name}`")
             sets.divide(table, mapping, f"`{path.name}`")
             first = source.paths[0].name  # shards have one note
             table.notes = [note.replace(path.name, first) for note in table.notes]
@@ -300,6 +302,7 @@ def from_splits(
             mapping = map_columns(table, schema, given, source)
             sets.divide(table, mapping, source)
             if split == "train":
+                sets.require(table, mapping, source)
                 check_tags(table, mapping, schema, source)
             add_table(loaded, split, table, mapping, origin, schema)
             loaded.sources.append(fingerprint)

@@ -232,10 +232,7 @@ def read_parquet(content: bytes, path: Path) -> Table:
 
 
 def first_rows(path: Path, count: int) -> Table:
-    """Return the first rows of a Parquet file, of which the rest is not read. Raises `DataError`.
-
-    Classes are numbers here.
-    """
+    """Return the first rows of a Parquet file; the rest is not read. Raises `DataError`."""
     import pyarrow as pa
     from pyarrow import parquet
 

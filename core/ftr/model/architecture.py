@@ -89,22 +89,21 @@ def in_body(model: PreTrainedModel, name: str) -> bool:
     )
 
 
-def body_renaming(kind: type[PreTrainedModel] | None) -> dict[str, str] | None:
+def body_renaming(
+    kind: type[PreTrainedModel] | None, reader: type[PreTrainedModel] | None
+) -> dict[str, str] | None:
     """Return the `key_mapping` with which a class of transformers finds the body in checkpoints of
     its family; None where it needs none.
 
-    Question answering with Llama or Qwen3 calls the body `transformer`; all other classes of these
-    families, and so the checkpoints on the Hub, call it `model`.
+    `reader` is the class for question answering: those of Llama and Qwen3 call the body
+    `transformer`, all other classes of these families, and so the checkpoints on the Hub, `model`.
     """
-    family = (
-        next((one for one in kind.__mro__[1:] if one.__name__.endswith("PreTrainedModel")), None)
-        if kind
-        else None
-    )
-    usual = getattr(family, "base_model_prefix", None)
-    if kind is None or not usual or kind.base_model_prefix == usual:
+    if kind is None:
         return None
-    return {rf"^{usual}\.": f"{kind.base_model_prefix}."}
+    family = [one for one in kind.__mro__[1:] if one.__name__.endswith("PreTrainedModel")]
+    names = {str(getattr(one, "base_model_prefix", "")) for one in (*family[:1], reader)}
+    own = kind.base_model_prefix
+    return {rf"^{name}\.": f"{own}." for name in names - {own, ""}} or None
 
 
 def summarize_last(model: PreTrainedModel) -> None:
@@ -238,26 +237,48 @@ def row_order(known: Sequence[str], asked: Sequence[str]) -> list[int] | None:
     return None
 
 
+def fresh_rows(model: PreTrainedModel, made: Collection[str]) -> PreTrainedModel:
+    """Return a model without names of classes, with the rows of its head initialized again where
+    they were trained in another class than its own.
+
+    `made` are the `architectures` of the checkpoint. ModernBERT calls the rows for a start and an
+    end `classifier`, as those for two classes.
+    """
+    if not made or type(model).__name__ in made or not _has_head(model):
+        return model
+    rows = class_rows(model)
+    if rows.keys() <= set(model.new_weights):
+        return model
+    new = {*model.new_weights, *rows}
+    again = _redrawn(model, rows, dict(model.config.id2label))
+    again.new_weights, again.head_note = frozenset(new), model.head_note
+    return again
+
+
 def align_head(
-    model: PreTrainedModel, known: Names, asked: Mapping[int, str], *, mismatched: bool = False
+    model: PreTrainedModel,
+    known: Names,
+    asked: Mapping[int, str],
+    *,
+    mismatched: bool = False,
+    made: Collection[str] = (),
 ) -> PreTrainedModel:
     """Return the model with the head for the classes `asked`, from one whose head was trained for
     those that are `known`.
 
     The rows are put into the order of `asked`, or initialized again where these are other classes;
     `head_note` is the message about it, None where no head was trained before. `new_weights` are
-    those the checkpoint did not have or, if `mismatched`, in another shape.
+    those the checkpoint did not have or, if `mismatched`, in another shape. `made` are the
+    `architectures` of the checkpoint: numbers are no names for the rows of another kind of head.
     """
     new, names = model.new_weights, list(asked.values())
-    order = row_order(known.names, names)
-    trained = any(
-        name not in new and not in_body(model, name) for name, _ in model.named_parameters()
-    )
+    named = known.given or not made or type(model).__name__ in made
+    order = row_order(known.names, names) if named else None
     note = None
     if mismatched:
         note = f"head: new: {_other(known, names)}"
     # A masked language model has weights of a head too (ModernBERT), but none for classes.
-    elif not trained or (rows := class_rows(model)).keys() <= set(new):
+    elif not _has_head(model) or (rows := class_rows(model)).keys() <= set(new):
         pass
     elif order == list(range(len(names))):
         note = (
@@ -297,6 +318,12 @@ def class_rows(model: PreTrainedModel) -> dict[str, list[int]]:
             sizes = zip(weight.shape, larger[name].shape, strict=True)
             found[name] = [dim for dim, (ours, theirs) in enumerate(sizes) if ours != theirs]
     return {name: dims for name, dims in found.items() if dims}
+
+
+def _has_head(model: PreTrainedModel) -> bool:
+    """Whether the checkpoint had any weight of the head."""
+    names = (name for name, _ in model.named_parameters())
+    return any(name not in model.new_weights and not in_body(model, name) for name in names)
 
 
 def _reorder(model: PreTrainedModel, rows: dict[str, list[int]], order: Sequence[int]) -> None:

@@ -27,6 +27,7 @@ from ftr.model.architecture import (
     align_head,
     body_renaming,
     check_padding,
+    fresh_rows,
     in_body,
     positions,
     reads_token_types,
@@ -104,14 +105,15 @@ class Pretrained:
             tokenizer = AutoTokenizer.from_pretrained(self.source, **self._common())
         except Exception as error:  # a damaged `tokenizer.json` raises whatever its parser met
             # transformers asks for `tiktoken`, which it tries last, and which cannot read the file.
-            if "tiktoken" in str(error) and find_spec("sentencepiece") is None:
+            if "`tiktoken` is required" in str(error) and find_spec("sentencepiece") is None:
                 raise ModelError(
                     f"{self._described()}: its tokenizer is a sentencepiece file, which "
                     "transformers reads with the package `sentencepiece`. Run "
                     "`pip install 'ftr[sentencepiece]'`."
                 ) from error
             raise self._unreadable("tokenizer", error) from error
-        if len(tokenizer) <= len(tokenizer.all_special_ids):
+        special = set(tokenizer.all_special_tokens)
+        if len(tokenizer) <= 2 * len(special) and tokenizer.get_vocab().keys() <= special:
             # transformers makes one without words where the files are missing: every text becomes
             # unknown tokens.
             raise ModelError(
@@ -176,10 +178,17 @@ class Pretrained:
         model.new_weights, model.head_note = frozenset({*report["missing_keys"], *other}), None
         summarize_last(model)
         if not self.complete:
+            made = self.settings.architectures or ()
             if "id2label" in config:
                 model = align_head(
-                    model, Names.of(self.settings), config["id2label"], mismatched=bool(other)
+                    model,
+                    Names.of(self.settings),
+                    config["id2label"],
+                    mismatched=bool(other),
+                    made=made,
                 )
+            else:
+                model = fresh_rows(model, made)
             if model_types(auto_class) is not None:  # `ftr.testing` checks the class of a plugin
                 check_padding(model, tokenizer, self._described())
         return model
@@ -208,7 +217,10 @@ class Pretrained:
     def _from_pretrained(
         self, auto_class: type[Any], settings: PretrainedConfig
     ) -> tuple[PreTrainedModel, dict[str, Any]]:
-        renamed = body_renaming(model_class(auto_class, settings))
+        from transformers import AutoModelForQuestionAnswering
+
+        kinds = (model_class(one, settings) for one in (auto_class, AutoModelForQuestionAnswering))
+        renamed = body_renaming(*kinds)
         try:
             self._check_settings(settings, auto_class)
             model, report = auto_class.from_pretrained(
