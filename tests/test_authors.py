@@ -1,11 +1,14 @@
 """Plugin authors import `ftr.plugin` and `ftr.testing` alone, and what they import is light."""
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import ftr.plugin
 from authors import imports, internals
 from pages import PROJECT, blocks
 
@@ -29,6 +32,31 @@ def test_pages_for_authors_import_the_public_modules_of_ftr_alone(
     page: str, title: str, text: str
 ) -> None:
     assert internals(text) == [], page
+
+
+REFERENCE = PROJECT / "docs" / "plugins" / "reference.md"
+EXAMPLES = dict(blocks(REFERENCE, "python"))
+
+
+@pytest.mark.parametrize("name", ftr.plugin.__all__)
+def test_every_public_name_is_documented_with_an_example_that_runs(
+    name: str, tmp_path: Path
+) -> None:
+    section = REFERENCE.read_text(encoding="utf-8").partition(f"\n### `{name}`\n")[2]
+    about = section.partition("```python")[0].strip()
+    assert len(about.split()) > 4 and name in EXAMPLES[name].partition("\n\n")[2]
+    file = tmp_path / "my_task.py"
+    file.write_text(EXAMPLES[name], encoding="utf-8")
+    made: dict[str, Any] = runpy.run_path(str(file))
+    assert made.keys() & {"annotations", *ftr.plugin.__all__}
+    assert getattr(ftr.plugin, name) is not None
+
+
+def test_the_task_of_one_file_gives_its_rows(tmp_path: Path) -> None:
+    text = dict(blocks(PROJECT / "docs" / "plugins" / "README.md", "python"))["my_task.py"]
+    (tmp_path / "my_task.py").write_text(text, encoding="utf-8")
+    rows = runpy.run_path(str(tmp_path / "my_task.py"))["rows"](copies=3)
+    assert [row["label"] for row in rows].count("answer") == 3 and len(rows) == 6
 
 
 def test_internal_imports_are_found() -> None:

@@ -398,3 +398,16 @@ class CountsItsBatches(Healthy):
         if "labels" in batch and CountsItsBatches.batches % 5 == 0:
             batch["labels"] = torch.zeros_like(batch["labels"])
         return batch
+
+
+class FormerNames:
+    """As heads were written for the first release."""
+
+    def __init__(self, options=None):
+        pass
+
+    def tune(self, rows, records):
+        return {}
+
+    def untuned(self, rows):
+        return None

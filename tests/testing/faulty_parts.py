@@ -47,6 +47,12 @@ class AlwaysHalf(FaultyMetric):
         return 0.5
 
 
+class DividesByTheRare(FaultyMetric):
+    def count(self, predictions, references):
+        found = [a for a, b in zip(predictions, references, strict=True) if b == 1]
+        return sum(found) / len(found)
+
+
 class WeighsTheFirst(FaultyMetric):
     def count(self, predictions, references):
         weights = [1 / (place + 1) for place in range(len(references))]

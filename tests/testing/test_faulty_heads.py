@@ -14,6 +14,7 @@ import pytest
 from ftr.registry.registry import Registry
 from ftr.registry.specs import HeadSpec
 from ftr.testing import HeadConformance
+from ftr.testing.checks.plugin import PROMISES
 from ftr.testing.subjects import HeadSubject
 from ftr.testing.tiny import TinyModels
 
@@ -129,7 +130,7 @@ FAULTS = {
     ),
     "CoversPadding": (
         "test_the_mask_covers_the_tokens_and_no_padding",
-        r"feature \d has \d+ tokens, its mask \d+ ones\n.*batches.pad",
+        r"feature \d has \d+ tokens, its mask \d+ ones\n.*ftr.plugin.pad",
     ),
     "IgnoresMasks": (
         "test_a_row_is_answered_alike_alone_and_in_a_batch",
@@ -244,6 +245,7 @@ FAULTS = {
         r"three times one output.*\n.*records differ",
     ),
 }
+METHODS = PROMISES["head"] + ("row_losses", "combine", "vote", "baselines")
 HEALTHY = {"Healthy": (REVIEWS, LABELS), "HealthyReader": (QUESTIONS, ())}
 LACKS = {
     (
@@ -253,7 +255,7 @@ LACKS = {
     (
         "HealthyReader",
         "test_the_vote_of_equal_models_is_the_class_that_each_finds",
-    ): "its models do not vote",
+    ): "its models do not vote: override `vote`",
 }
 READERS = (
     "HealthyReader",
@@ -299,6 +301,10 @@ def test_a_faulty_head_fails_with_a_message_that_points_at_the_fault(
     check, pattern = FAULTS[fault]
     message = said(HeadConformance, check, *arguments(check, subjects(fault), tmp_path))
     assert re.search(pattern, message, re.DOTALL), message
+    # The message names the method, or the attribute, that is to be changed.
+    advice = message.partition("\nchange: ")[2]
+    named = re.findall(r"`(?:\w+\.)?(\w+)[(`]", advice)
+    assert set(named) & {"columns", "schema", *METHODS}, message
 
 
 @pytest.mark.parametrize("name", HEALTHY)

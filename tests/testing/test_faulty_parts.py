@@ -43,7 +43,7 @@ DATASETS = {
     ),
     "ReturnsTexts": (
         "test_its_splits_have_the_names_ftr_knows",
-        r"row 0 of train is a `str`.*\n.*`DatasetDict\(train=",
+        r"row 0 of train is a `str`.*\n.*let `ReturnsTexts.load` return rows, each a dict",
     ),
     "HasEmptyTexts": (
         "test_every_row_can_be_used",
@@ -63,7 +63,13 @@ METRICS = {
     "AlwaysHalf": (
         "test_it_agrees_with_its_mode",
         "max",
-        r"`score` is 0.5 for perfect .* 0.5 for worse ones\n.*let it tell the two apart",
+        r"`score` is 0.5 for perfect .* 0.5 for worse ones\n.*let `AlwaysHalf` tell the two apart",
+    ),
+    "DividesByTheRare": (
+        "test_it_scores_rows_of_one_class",
+        "max",
+        r"scores rows that lack a class.*\n.*ZeroDivisionError.*\n.*let `DividesByTheRare` return a "
+        r"number, such as 0, where all references are 0",
     ),
     "FaultyMetric": (
         "test_it_agrees_with_its_mode",

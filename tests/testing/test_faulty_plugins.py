@@ -165,6 +165,11 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         "test_its_options_come_back_from_a_run_record",
         r"ValidationError: .*a path is needed",
     ),
+    "tunes": (
+        head("tunes", "faulty_authors:Tunes"),
+        "test_it_uses_nothing_deprecated",
+        r"`Tunes.tune` is never called",
+    ),
     "unbound": (
         head("unbound"),
         "test_its_package_says_which_ftr_it_was_made_for",

@@ -206,8 +206,12 @@ class Head:
         """Return the prediction of a row from the records of its features: its `id`, and what
         `predict` makes of the only one.
         """
-        (output,) = records
-        return {"id": row["id"], **self.predict(row, output, labels, state)}
+        if len(records) != 1:
+            raise TypeError(
+                f"the head `{type(self).__qualname__}` gives {len(records)} features to a row: the "
+                "usual `decode` takes one, override it"
+            )
+        return {"id": row["id"], **self.predict(row, records[0], labels, state)}
 
     def predict(self, row: Row, output: Any, labels: Sequence[str], state: State) -> Prediction:
         """Return the prediction for what `reduce` kept of a row: plain values that JSON has.

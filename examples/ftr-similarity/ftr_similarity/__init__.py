@@ -3,19 +3,15 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from ftr.plugin import Column, Head, Prediction, Row, task
 
-DATA = Path(__file__).parent / "data"
 
-
-def pairs(
-    language: Annotated[Literal["all", "de", "en"], "language of the sentences"] = "all",
-) -> dict[str, list[Row]]:
+def pairs() -> dict[str, list[Row]]:
     """Return pairs of sentences, rated from 0 to 5, by split."""
     splits: dict[str, list[Row]] = {}
-    for file in sorted(DATA.glob("*.csv" if language == "all" else f"{language}.csv")):
+    for file in sorted(Path(__file__).with_name("data").glob("*.csv")):
         for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines()):
             splits.setdefault(row.pop("split"), []).append(row)
     return splits
@@ -27,7 +23,13 @@ def within_one(predictions: Sequence[float], references: Sequence[float]) -> flo
     return sum(near) / len(near)
 
 
-@task("paraphrase", dataset=pairs, metrics=["spearman", within_one], defaults={"epochs": 8})
+@task(
+    "paraphrase",
+    dataset=pairs,
+    metrics=["spearman", within_one],
+    defaults={"learning_rate": 2e-4, "batch_size": 16, "epochs": 8, "data.max_length": 96},
+    search_space={"learning_rate": "loguniform(5e-5,5e-4)", "epochs": "choice(6,8,10)"},
+)
 class Rating(Head):
     """Rate how similar two sentences are, from 0 to 5."""
 

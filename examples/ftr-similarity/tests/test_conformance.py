@@ -1,16 +1,10 @@
 """The task and its parts do what ftr relies on."""
 
-from ftr.testing import DatasetConformance, HeadConformance, TaskConformance
+from ftr.testing import HeadConformance, TaskConformance
 
 
 class TestParaphrase(TaskConformance):
     name = "paraphrase"
-
-
-class TestGerman(DatasetConformance):
-    name = "paraphrase"
-    options = {"language": "de"}
-    head = "paraphrase"
 
 
 class TestRating(HeadConformance):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ftr.plugin import Head as Base
 from ftr.registry.protocols import provides
 from ftr.testing.alike import difference
 from ftr.testing.contract import Conformance, broken, must_work, require
@@ -28,9 +29,10 @@ class AnswerChecks(Conformance):
             f"`reduce` of {ftr_head} keeps little of each feature, in plain values: the records of "
             "a whole split are held"
         )
-        change = (
+        change = ftr_head.advice(
+            "reduce",
             "keep numbers, strings, lists, dicts or numpy arrays: `.tolist()`, or "
-            "`.cpu().numpy().copy()`"
+            "`.cpu().numpy().copy()`",
         )
         for held in (found for record in records for found in _tensors(record)):
             broken(
@@ -47,7 +49,7 @@ class AnswerChecks(Conformance):
             difference(records, again) is None,
             promise,
             "records come back as others",
-            "keep plain values",
+            change,
         )
 
     def test_every_feature_gives_a_record_of_its_own(self, ftr_head: HeadSubject) -> None:
@@ -62,7 +64,9 @@ class AnswerChecks(Conformance):
             f"`reduce` of {ftr_head} returns the record of each feature at its place, whatever "
             "else is in the batch",
             f"in batches of one the records differ: {differs}",
-            "make each record from the outputs and the feature of one place alone",
+            ftr_head.advice(
+                "reduce", "make each record from the outputs and the feature of one place alone"
+            ),
         )
 
     def test_every_row_gets_a_prediction_with_its_id(self, ftr_head: HeadSubject) -> None:
@@ -78,19 +82,20 @@ class AnswerChecks(Conformance):
                     if isinstance(prediction, Mapping)
                     else f"its prediction is a `{type(prediction).__name__}`"
                 ),
-                'return `{"id": row["id"], ...}`',
+                ftr_head.advice("decode", 'return `{"id": row["id"], ...}`'),
             )
 
     def test_predictions_are_plain_json(self, ftr_head: HeadSubject) -> None:
         predictions = ftr_head.decode(ftr_head.grouped(ftr_head.model), {})
-        _is_json(predictions, f"predictions of {ftr_head} are written as JSON", "`decode`")
+        promise = f"predictions of {ftr_head} are written as JSON"
+        _is_json(predictions, promise, ftr_head, ftr_head.answers)
         again = ftr_head.decode(ftr_head.grouped(ftr_head.model), {})
         differs = difference(predictions, again)
         require(
             differs is None,
             f"`decode` of {ftr_head} gives the same prediction each time",
             f"a second call differs: {differs}",
-            "keep nothing from call to call",
+            ftr_head.advice(ftr_head.answers, "keep nothing from call to call"),
         )
 
     def test_what_is_tuned_is_plain_json(self, ftr_head: HeadSubject) -> None:
@@ -101,26 +106,28 @@ class AnswerChecks(Conformance):
             isinstance(state, dict),
             promise,
             f"it returned a `{type(state).__name__}`",
-            "return a dict, `{}` when nothing is tuned",
+            ftr_head.advice("calibrate", "return a dict, `{}` when nothing is chosen"),
         )
-        read = _is_json(state, promise, "`calibrate`")
+        read = _is_json(state, promise, ftr_head, "calibrate")
         differs = difference(ftr_head.decode(records, state), ftr_head.decode(records, read))
         require(
             differs is None,
             promise,
             f"predictions differ with the state that was read: {differs}",
-            "use string keys and plain values",
+            ftr_head.advice("calibrate", "use string keys and plain values"),
         )
         with must_work(
             f"`uncalibrated` of {ftr_head} returns a line for a person, or None",
-            "return None when nothing is tuned",
+            ftr_head.advice("uncalibrated", "return None when nothing is chosen"),
         ):
             told = ftr_head.head.uncalibrated(ftr_head.rows)
         require(
             told is None or (isinstance(told, str) and "\n" not in told),
             f"`uncalibrated` of {ftr_head} returns a line for a person, or None",
             f"it returned {told!r}",
-            "say in one line what a training without validation rows will lack",
+            ftr_head.advice(
+                "uncalibrated", "say in one line what a training without validation rows will lack"
+            ),
         )
 
     def test_score_inputs_cover_every_row(self, ftr_head: HeadSubject) -> None:
@@ -129,10 +136,15 @@ class AnswerChecks(Conformance):
             f"`score_inputs` of {ftr_head} returns `predictions` and `references`, one of each for "
             "every row"
         )
-        with must_work(
-            promise,
-            "let it take the rows, with class ids, their predictions, and the names of the classes",
-        ):
+        change = (
+            ftr_head.advice("compare", "return the prediction and the reference of a row")
+            if isinstance(ftr_head.head, Base)
+            else ftr_head.advice(
+                "score_inputs",
+                "let it take the rows, with class ids, their predictions, and the class names",
+            )
+        )
+        with must_work(promise, change):
             found = ftr_head.head.score_inputs(ftr_head.rows, predictions, ftr_head.labels)
         lengths = {name: len(values) for name, values in found.items()}
         require(
@@ -141,18 +153,21 @@ class AnswerChecks(Conformance):
             promise,
             f"for {len(ftr_head.rows)} rows: "
             f"{', '.join(f'{count} `{name}`' for name, count in lengths.items()) or 'nothing'}",
-            "leave no row out",
+            ftr_head.advice("score_inputs", "leave no row out"),
         )
 
     def test_combining_equal_models_changes_nothing(self, ftr_head: HeadSubject) -> None:
         head = ftr_head.head
         if not provides(head, "combine"):
-            pytest.skip("it does not combine the outputs of several models")
+            pytest.skip(
+                "it does not combine the outputs of several models: override `combine` for "
+                "`ensemble`; the default is only for the default `reduce`"
+            )
         features = ftr_head.features(targets=False)
         outputs = ftr_head.ask(ftr_head.model, ftr_head.batch(features))
         with must_work(
             f"`combine` of {ftr_head} averages outputs",
-            "return an output of the kind that it was given",
+            ftr_head.advice("combine", "return an output of the kind that it was given"),
         ):
             combined = head.reduce(head.combine([outputs, outputs, outputs]), features)
         differs = difference(head.reduce(outputs, features), combined)
@@ -160,7 +175,9 @@ class AnswerChecks(Conformance):
             differs is None,
             f"`combine` of {ftr_head} averages: three times one output is that output",
             f"records differ: {differs}",
-            "return the mean of probabilities, or of logits, not their sum",
+            ftr_head.advice(
+                "combine", "return the mean of probabilities, or of logits, not their sum"
+            ),
         )
 
     def test_the_vote_of_equal_models_is_the_class_that_each_finds(
@@ -168,11 +185,15 @@ class AnswerChecks(Conformance):
     ) -> None:
         head, rows = ftr_head.head, ftr_head.rows
         if not provides(head, "vote"):
-            pytest.skip("its models do not vote")
+            pytest.skip(
+                "its models do not vote: override `vote` for `boosting`; the default is only for "
+                "the default `reduce` and `predict`"
+            )
         promise = f"`vote` of {ftr_head} counts each model for its most probable class"
         features = ftr_head.features(targets=False)
         outputs = ftr_head.ask(ftr_head.model, ftr_head.batch(features))
-        with must_work(promise, "return an output of the kind that it was given"):
+        change = ftr_head.advice("vote", "return an output of the kind that it was given")
+        with must_work(promise, change):
             alone, together = (
                 head.reduce(outputs, features),
                 head.reduce(head.vote([outputs, outputs], [0.5, 2.0]), features),
@@ -192,7 +213,7 @@ class AnswerChecks(Conformance):
             given[0] == given[1],
             promise,
             f"two equal models vote for {given[1]}, each alone finds {given[0]}",
-            "vote by argmax",
+            ftr_head.advice("vote", "vote by argmax"),
         )
 
     def test_baselines_predict_every_row_without_its_target(self, ftr_head: HeadSubject) -> None:
@@ -200,7 +221,10 @@ class AnswerChecks(Conformance):
         if not provides(head, "baselines"):
             pytest.skip("it has no baselines")
         promise = f"`baselines` of {ftr_head} predict every held-out row, each time alike"
-        with must_work(promise, "return {name: {split: predictions}} for every split given"):
+        change = ftr_head.advice(
+            "baselines", "return {name: {split: predictions}} for every split given"
+        )
+        with must_work(promise, change):
             found = head.baselines(rows, {"test": rows}, labels)
             again = head.baselines(rows, {"test": rows}, labels)
             ids = {
@@ -211,12 +235,14 @@ class AnswerChecks(Conformance):
             not wrong,
             promise,
             f"`{', '.join(wrong)}` left rows out or mixed them up",
-            "return one prediction a row, in order",
+            ftr_head.advice("baselines", "return one prediction a row, in order"),
         )
-        with must_work(promise, "return what `decode` returns for each row"):
+        change = ftr_head.advice("baselines", "return what `decode` returns for each row")
+        with must_work(promise, change):
             for by_split in found.values():
                 head.score_inputs(rows, by_split["test"], labels)
-        require(found == again, promise, "a second call gave others", "seed what is drawn")
+        change = ftr_head.advice("baselines", "seed what is drawn")
+        require(found == again, promise, "a second call gave others", change)
 
 
 def _tensors(value: Any) -> Iterator[Any]:
@@ -234,9 +260,11 @@ def _tensors(value: Any) -> Iterator[Any]:
         yield from _tensors(vars(value))
 
 
-def _is_json(value: object, promise: str, who: str) -> Any:
-    """Return `value` as JSON gives it back."""
-    change = f"let {who} return strings, finite numbers, lists and dicts: `float(...)`, `.tolist()`"
+def _is_json(value: object, promise: str, subject: HeadSubject, method: str) -> Any:
+    """Return `value`, which the method returned, as JSON gives it back."""
+    change = subject.advice(
+        method, "return strings, finite numbers, lists and dicts: `float(...)`, `.tolist()`"
+    )
     try:
         read = json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:

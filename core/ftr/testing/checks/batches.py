@@ -32,7 +32,11 @@ class BatchChecks(Conformance):
                 "`forward`",
                 f"`{type(ftr_head.model).__name__}.forward` has no "
                 f"{', '.join(f'`{name}`' for name in odd)}",
-                "leave out of the batch what only `reduce` needs: it gets the features themselves",
+                ftr_head.advice(
+                    "collate",
+                    "leave out of the batch what only `reduce` needs: it gets the features "
+                    "themselves",
+                ),
             )
             ftr_head.ask(ftr_head.model, batch)
 
@@ -45,8 +49,9 @@ class BatchChecks(Conformance):
             f"`attention_mask` of {ftr_head} is 1 at the tokens of each feature and 0 at its "
             "padding"
         )
-        change = (
-            "let `ftr.train.batches.pad` make it: the pad token of a decoder is a real one as well"
+        change = ftr_head.advice(
+            "collate",
+            "let `ftr.plugin.pad` make it: the pad token of a decoder is a real one as well",
         )
         if (
             "attention_mask" not in batch
@@ -86,8 +91,11 @@ class BatchChecks(Conformance):
                     apart <= CLOSE + 10 * CLOSE * float(value.abs().max()),
                     f"the model of {ftr_head} answers a feature alike alone and in a padded batch",
                     f"`{name}` of feature {number} is {apart:.3g} apart",
-                    "hand the attention mask to every layer, and read no output at padding (a "
-                    "decoder's last token is not column -1)",
+                    ftr_head.advice(
+                        "build",
+                        "hand the attention mask to every layer, and read no output at padding (a "
+                        "decoder's last token is not column -1)",
+                    ),
                 )
 
     def test_the_loss_is_finite(self, ftr_head: HeadSubject) -> None:
@@ -99,7 +107,11 @@ class BatchChecks(Conformance):
             math.isfinite(loss),
             f"the loss of {ftr_head} is a finite number",
             f"it is {loss} on the first batch",
-            "look for a logarithm of 0, a division by a count of 0, or targets outside the classes",
+            ftr_head.advice(
+                "loss",
+                "look for a logarithm of 0, a division by a count of 0, or targets outside the "
+                "classes",
+            ),
         )
 
     def test_the_loss_is_a_mean_that_knows_no_padding(self, ftr_head: HeadSubject) -> None:
@@ -127,8 +139,11 @@ class BatchChecks(Conformance):
             "is no part of it",
             f"it is {whole:.5g} for {len(features)} features together, {parts:.5g} as the mean of "
             "each alone",
-            "mask padding out of sums, softmaxes and counts, and divide by the examples, or by the "
-            "`labels` that are not -100",
+            ftr_head.advice(
+                "loss",
+                "mask padding out of sums, softmaxes and counts, and divide by the examples, or by "
+                "the `labels` that are not -100",
+            ),
         )
 
     def test_row_losses_are_the_parts_of_the_loss(self, ftr_head: HeadSubject) -> None:
@@ -136,7 +151,10 @@ class BatchChecks(Conformance):
 
         head = ftr_head.head
         if not provides(head, "row_losses"):
-            pytest.skip("it has no `row_losses`")
+            pytest.skip(
+                "it has no `row_losses`, which the default is only for cross entropy: override "
+                "`row_losses` for `train.class_weights` and `train.label_smoothing`"
+            )
         promise = (
             f"the mean of `row_losses` of {ftr_head} without smoothing is its loss, and the loss "
             "of an example knows no other"
@@ -144,14 +162,15 @@ class BatchChecks(Conformance):
         features = ftr_head.features()
         with torch.no_grad():
             inputs = ftr_head.batch(features)
-            with must_work(promise, "return a tensor of shape (batch,)"):
+            change = ftr_head.advice("row_losses", "return a tensor of shape (batch,)")
+            with must_work(promise, change):
                 losses = head.row_losses(ftr_head.forward(ftr_head.model, inputs), inputs, 0.0)
                 shape = tuple(losses.shape)
             require(
                 shape == (len(features),),
                 promise,
                 f"the shape is {shape} for {len(features)} examples",
-                "return one loss for each",
+                ftr_head.advice("row_losses", "return one loss for each"),
             )
             whole = float(ftr_head.loss(ftr_head.model, inputs))
             first = ftr_head.batch(features[:1])
@@ -165,5 +184,8 @@ class BatchChecks(Conformance):
                 abs(found - wanted) <= CLOSE + 10 * CLOSE * abs(wanted),
                 promise,
                 f"{name} is {found:.5g}, not {wanted:.5g}",
-                "compute both from the same formula, and mask padding out of it",
+                ftr_head.advice(
+                    "row_losses",
+                    "compute it and `loss` from the same formula, and mask padding out of it",
+                ),
             )

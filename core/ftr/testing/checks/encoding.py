@@ -13,21 +13,21 @@ from ftr.registry.schema import RowSchema
 from ftr.testing.contract import Conformance, broken, must_work, require
 from ftr.testing.subjects import HeadSubject
 from ftr.testing.subjects.head import SHARED
+from ftr.testing.subjects.rows import NO_COLUMNS
 
 
 class EncodingChecks(Conformance):
     """What must hold of `schema`, `check` and `encode`."""
 
     def test_its_schema_names_its_columns(self, ftr_head: HeadSubject) -> None:
-        schema = ftr_head.head.schema
-        promise = (
-            f"`schema` of {ftr_head} is an `ftr.registry.schema.RowSchema` of the columns it reads"
-        )
+        promise = f"`schema` of {ftr_head} is an `ftr.plugin.RowSchema` of the columns it reads"
+        with must_work(promise, NO_COLUMNS):
+            schema = ftr_head.head.schema
         if not isinstance(schema, RowSchema):
             broken(
                 promise,
                 f"a `{type(schema).__name__}`",
-                "write `schema = RowSchema(columns=(Column(name=...), ...))`",
+                "set `schema = RowSchema(columns=(Column(name=...), ...))`",
             )
         names = [column.name for column in schema.columns]
         odd = [
@@ -40,7 +40,8 @@ class EncodingChecks(Conformance):
             promise,
             f"columns {', '.join(names) or 'none'}; `stratify` or `group` "
             f"{', '.join(odd) or 'none'} besides",
-            "name each column once, and only these in `stratify` and `group`",
+            "name each column once in `columns`, and only these in `stratify` and `group` of "
+            "`schema`",
         )
 
     def test_a_row_that_lacks_a_column_is_refused_in_words(self, ftr_head: HeadSubject) -> None:
@@ -53,7 +54,7 @@ class EncodingChecks(Conformance):
             row = {name: value for name, value in ftr_head.rows[0].items() if name != column.name}
             with must_work(
                 f"`check` of {ftr_head} takes any row",
-                "use `row.get(...)`: the column may be missing",
+                ftr_head.advice("check", "use `row.get(...)`: the column may be missing"),
             ):
                 cause = ftr_head.head.check(row)
             require(
@@ -61,7 +62,7 @@ class EncodingChecks(Conformance):
                 f"`check` of {ftr_head} says why a row cannot be used: rows to predict pass no "
                 "other check",
                 f"it returned {cause!r} for a row without `{column.name}`",
-                f'return a few words, such as "empty {column.name}"',
+                ftr_head.advice("check", f'return a few words, such as "empty {column.name}"'),
             )
 
     def test_every_row_becomes_features_in_order(self, ftr_head: HeadSubject) -> None:
@@ -74,8 +75,11 @@ class EncodingChecks(Conformance):
                 f"`encode` of {ftr_head} gives every row one feature or more, in the order of the "
                 "rows",
                 f"row {absent[0]} of {count} has none" if absent else f"`row` is {list(owners)}",
-                "let `row` be the index, into the rows given, of the row that each feature came "
-                "from",
+                ftr_head.advice(
+                    "encode",
+                    "let `row` be the index, into the rows given, of the row that each feature "
+                    "came from",
+                ),
             )
 
     def test_encoding_does_not_depend_on_the_batch(self, ftr_head: HeadSubject) -> None:
@@ -100,7 +104,7 @@ class EncodingChecks(Conformance):
                         differs is None,
                         promise,
                         f"row {number} encoded {how} differs: {differs}",
-                        change,
+                        ftr_head.advice("encode", change),
                     )
 
     def test_encoding_is_the_same_each_time(self, ftr_head: HeadSubject) -> None:
@@ -118,7 +122,7 @@ class EncodingChecks(Conformance):
             f"`encode` of {ftr_head} gives the same features each time: encoded rows are kept and "
             "used again",
             f"a second call differs: {differs}",
-            "draw random numbers in `collate`, if at all",
+            ftr_head.advice("encode", "draw random numbers in `collate`, if at all"),
         )
 
     def test_encoding_leaves_the_rows_alone(self, ftr_head: HeadSubject) -> None:
@@ -127,7 +131,7 @@ class EncodingChecks(Conformance):
         kept = copy.deepcopy(columns)
         with must_work(
             f"`encode` of {ftr_head} takes columns of rows",
-            "let it take rows that have passed `check`",
+            ftr_head.advice("encode", "let it take rows that have passed `check`"),
         ):
             ftr_head.head.encode(
                 columns, ftr_head.tokenizer, _settings(ftr_head, ftr_head.max_length)
@@ -137,7 +141,7 @@ class EncodingChecks(Conformance):
             f"`encode` of {ftr_head} does not change the rows it is given: they are decoded and "
             "scored later",
             "the columns that were given are not what they were",
-            "copy what is to be changed",
+            ftr_head.advice("encode", "copy what is to be changed"),
         )
 
     def test_no_feature_is_longer_than_asked(self, ftr_head: HeadSubject) -> None:
@@ -146,7 +150,9 @@ class EncodingChecks(Conformance):
             longest <= ftr_head.max_length,
             f"no feature of {ftr_head} has more than `settings.max_length` tokens",
             f"one has {longest}, asked were {ftr_head.max_length}",
-            "cut the row, and count it in `notes`, or give several features",
+            ftr_head.advice(
+                "encode", "cut the row, and count it in `notes`, or give several features"
+            ),
         )
 
     def test_encoded_rows_can_be_kept_in_files(self, ftr_head: HeadSubject) -> None:
@@ -160,15 +166,14 @@ class EncodingChecks(Conformance):
             for row in ftr_head.rows
         ]
         for row in bare:
-            with must_work(
-                f"`check` of {ftr_head} takes rows to predict", f"let {_listed(targets)} be missing"
-            ):
+            change = ftr_head.advice("check", f"let {_listed(targets)} be missing")
+            with must_work(f"`check` of {ftr_head} takes rows to predict", change):
                 cause = ftr_head.head.check(row)
             require(
                 cause is None,
                 f"`check` of {ftr_head} passes rows to predict",
                 f"it returned {cause!r}",
-                f"let {_listed(targets)} be missing",
+                change,
             )
         whole, without = (
             _by_row(ftr_head.encode(rows, targets=False)) for rows in (ftr_head.rows, bare)
@@ -186,7 +191,7 @@ class EncodingChecks(Conformance):
             f"`encode` of {ftr_head} without `settings.targets` reads nothing of what is to be "
             "predicted",
             f"the features differ with and without {_listed(targets)}: {differs}",
-            "read these columns only where `settings.targets` is true",
+            ftr_head.advice("encode", "read these columns only where `settings.targets` is true"),
         )
 
     def test_a_row_of_several_features_loses_and_doubles_nothing(
@@ -211,7 +216,7 @@ class EncodingChecks(Conformance):
                 not lost,
                 promise,
                 f"the {len(features)} features of row {number} lack {words}",
-                "give a feature for the last part of a row too",
+                ftr_head.advice("encode", "give a feature for the last part of a row too"),
             )
             seen = [
                 {key: value for key, value in feature.items() if key != "notes"}
@@ -224,7 +229,7 @@ class EncodingChecks(Conformance):
                 doubled is None,
                 promise,
                 f"feature {doubled} of row {number} is there twice",
-                "give each part of a row once",
+                ftr_head.advice("encode", "give each part of a row once"),
             )
 
 

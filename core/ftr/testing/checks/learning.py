@@ -45,8 +45,9 @@ class LearningChecks(Conformance):
             if body[name].shape != built[name].shape or not torch.equal(body[name], built[name])
         ]
         odd = [name for name in changed if "pooler" not in name]
-        change = (
-            "build it with `model.load(AutoModelFor...)`, and initialise nothing but new weights"
+        change = ftr_head.advice(
+            "build",
+            "build it with `model.load(AutoModelFor...)`, and initialise nothing but new weights",
         )
         require(
             not odd,
@@ -71,7 +72,9 @@ class LearningChecks(Conformance):
             f"the new weights that `build` of {ftr_head} draws follow from `seed`, and from "
             "nothing else"
         )
-        change = "call `transformers.set_seed(seed)` before the weights are drawn"
+        change = ftr_head.advice(
+            "build", "call `transformers.set_seed(seed)` before the weights are drawn"
+        )
         moved = [name for name in one if not torch.equal(one[name], again[name])]
         require(
             not moved,
@@ -100,9 +103,10 @@ class LearningChecks(Conformance):
             f"the gradient of the loss of {ftr_head} reaches its new weights and the pretrained "
             "ones"
         )
-        change = (
+        change = ftr_head.advice(
+            "loss",
             "compute the loss from the outputs as they are: no `detach`, `argmax`, `.item()` or "
-            "`no_grad` on the way"
+            "`no_grad` on the way",
         )
         if not loss.requires_grad:
             broken(promise, "the loss has no gradient", change)
@@ -152,7 +156,10 @@ class LearningChecks(Conformance):
             losses[2] < losses[0],
             f"two steps on one batch reduce the loss of {ftr_head}",
             f"it went from {losses[0]:.5g} to {losses[2]:.5g} (learning rate {RATE})",
-            "look at the sign of the loss, and whether its targets are those of the batch",
+            ftr_head.advice(
+                "loss",
+                "look at the sign of the loss, and whether its targets are those of the batch",
+            ),
         )
 
     def test_what_it_learned_it_tells(self, ftr_head: HeadSubject) -> None:
@@ -165,8 +172,11 @@ class LearningChecks(Conformance):
             learned.after < LEARNED * learned.before,
             f"{ftr_head} can learn {len(ftr_head.rows)} rows by heart",
             f"the loss went from {learned.before:.4g} to {learned.after:.4g} only",
-            "look at whether the columns for the loss belong to the rows they stand at; give rows "
-            "that are all different",
+            ftr_head.advice(
+                "encode",
+                "look at whether the columns for the loss belong to the rows they stand at; give "
+                "rows that are all different",
+            ),
         )
         pairs = list(zip(ftr_head.rows, learned.predictions, strict=True))
         for column in columns:
@@ -182,7 +192,11 @@ class LearningChecks(Conformance):
                 f"are answered right; where `{column.name}` is "
                 f"{_shown(row[column.name], ftr_head.labels, column.type)} it predicted "
                 f"{_short(prediction)}",
-                "look for an index that is off by one, or in another order than `labels`",
+                ftr_head.advice(
+                    ftr_head.answers,
+                    "look for an index that is off by one, or in another order than `labels`; "
+                    "`encode` and `reduce` must mean the same by it",
+                ),
             )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ftr.registry.targets import make_metric
-from ftr.testing.contract import Conformance, broken, require
+from ftr.testing.contract import Conformance, broken, must_work, require
 from ftr.testing.offline import no_network
 from ftr.testing.subjects import MetricSubject
 from ftr.testing.subjects.metric import Examples
@@ -29,17 +29,15 @@ class MetricChecks(Conformance):
                 math.isfinite(value),
                 f"the main score of {metric} is a finite number",
                 f"`{metric.key}` is {value} for perfect predictions",
-                "give a number where a part of it is not defined, such as 0",
+                f"let {metric.where} return a number, such as 0, where a part of it is not defined",
             )
 
     def test_it_agrees_with_its_mode(self, ftr_metrics: list[MetricSubject]) -> None:
         for metric in _ranking(ftr_metrics):
             good, bad = metric.value(metric.perfect), metric.value(metric.worse)
-            if not metric.truly_perfect and math.isclose(good, bad):
-                pytest.skip(
-                    f"{metric} scores what was learned by heart as it scores what was not "
-                    f"({good:.4g})"
-                )
+            given = metric.truly_perfect and metric.truly_worse
+            if not given and math.isclose(good, bad):
+                pytest.skip(f"{metric} scores an untrained model as it does a trained one")
             rising = good > bad
             require(
                 metric.better(good, bad),
@@ -49,7 +47,7 @@ class MetricChecks(Conformance):
                 "ones",
                 f'set `mode="{"max" if rising else "min"}"` in its spec'
                 if good != bad
-                else "let it tell the two apart, or give worse ones",
+                else f"let {metric.where} tell the two apart, or set `worse` to worse ones",
             )
 
     def test_it_is_best_on_perfect_predictions(self, ftr_metrics: list[MetricSubject]) -> None:
@@ -61,8 +59,20 @@ class MetricChecks(Conformance):
                     not metric.better(value, best),
                     f"no predictions score better by {metric} than perfect ones",
                     f"`{metric.key}` is {best:.4g} for them and {value:.4g} for {how}",
-                    "look at the order of `predictions` and `references`, and at what is counted",
+                    f"look in {metric.where} at the order of `predictions` and `references`, and "
+                    "at what is counted",
                 )
+
+    def test_it_scores_rows_of_one_class(self, ftr_metrics: list[MetricSubject]) -> None:
+        for metric in ftr_metrics:
+            for subset in _by_reference(metric.worse):
+                reference = subset["references"][0]
+                with must_work(
+                    f"{metric} scores rows that lack a class, as a small split may",
+                    f"let {metric.where} return a number, such as 0, where all references are "
+                    f"{reference!r}",
+                ):
+                    metric.compute(metric.metric, subset)
 
     def test_the_order_of_the_rows_does_not_matter(self, ftr_metrics: list[MetricSubject]) -> None:
         for metric in _ranking(ftr_metrics):
@@ -75,7 +85,7 @@ class MetricChecks(Conformance):
                 or (math.isnan(there) and math.isnan(back)),
                 f"{metric} scores the same predictions alike, in whatever order the rows come",
                 f"`{metric.key}` is {there:.6g}, and {back:.6g} with the rows reversed",
-                "weigh all rows alike",
+                f"let {metric.where} weigh all rows alike",
             )
 
     def test_it_gives_the_same_each_time(self, ftr_metrics: list[MetricSubject]) -> None:
@@ -97,7 +107,7 @@ class MetricChecks(Conformance):
                 f"{metric} scores each evaluation by itself",
                 f"`{differs}` is {first.get(differs or '')!r}, and {again.get(differs or '')!r} in "
                 "a later call with the same predictions",
-                "keep nothing from call to call, and draw no random numbers",
+                f"let {metric.where} keep nothing from call to call, and draw no random numbers",
             )
 
     def test_its_scores_can_be_written_down(self, ftr_metrics: list[MetricSubject]) -> None:
@@ -108,7 +118,7 @@ class MetricChecks(Conformance):
                 broken(
                     f"the scores of {metric} are kept as JSON",
                     str(error),
-                    "return numbers, lists, dicts or numpy arrays by name",
+                    f"let {metric.where} return numbers, lists, dicts or numpy arrays by name",
                 )
 
     def test_it_needs_no_network(self, ftr_metrics: list[MetricSubject]) -> None:
@@ -152,13 +162,27 @@ def _has_number(metric: MetricSubject) -> bool:
     return isinstance(value, int | float)
 
 
+def _by_reference(examples: Examples) -> list[Examples]:
+    """Return the rows of each reference that is one value, a class or a number, by themselves."""
+    references = list(examples["references"])
+    values = [one for one in references if isinstance(one, int | float | str)]
+    return [
+        {
+            name: [cell for cell, one in zip(cells, references, strict=True) if one == value]
+            for name, cells in examples.items()
+        }
+        for value in dict.fromkeys(values)
+    ]
+
+
 def _spoiled(metric: MetricSubject) -> list[tuple[Examples, str]]:
     """Return predictions that are worse than perfect, and what they are."""
     predictions = list(metric.perfect["predictions"])
     turned = {**metric.perfect, "predictions": [*predictions[1:], *predictions[:1]]}
     alike = {**metric.perfect, "predictions": [predictions[0]] * len(predictions)}
     worse: list[tuple[Examples, str]] = [(metric.worse, "worse ones")]
-    if isinstance(predictions[0], Mapping):  # they may name the row they are for
+    shapes = {len(one) if isinstance(one, list | tuple) else None for one in predictions}
+    if isinstance(predictions[0], Mapping) or len(shapes) > 1:  # they are for a row, or its words
         return worse
     return [*worse, (turned, "those of the next row"), (alike, "one and the same for all rows")]
 

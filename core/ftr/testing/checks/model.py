@@ -22,8 +22,8 @@ class ModelChecks(Conformance):
             isinstance(tokenizer.pad_token_id, int),
             f"the tokenizer of {ftr_model} has a pad token: batches are padded",
             "`pad_token` is None",
-            "set it, `tokenizer.pad_token = tokenizer.eos_token` for a decoder; "
-            "`ftr.model.pretrained.set_pad_token` does",
+            "set it in `tokenizer`: `tokenizer.pad_token = tokenizer.eos_token` for a decoder; the "
+            "`tokenizer` of `ftr.plugin.Model` does",
         )
 
     def test_its_tokenizer_is_fast_and_pads_on_the_right(self, ftr_model: ModelSubject) -> None:
@@ -33,7 +33,8 @@ class ModelChecks(Conformance):
             f"the tokenizer of {ftr_model} is a fast one (heads need its offsets) and pads on the "
             "right",
             f"is_fast={tokenizer.is_fast}, padding_side={tokenizer.padding_side!r}",
-            "return what `AutoTokenizer.from_pretrained` gives, with `padding_side` set",
+            "let `tokenizer` return what `AutoTokenizer.from_pretrained` gives, and set its "
+            "`padding_side`",
         )
 
     def test_its_config_knows_the_pad_token(self, ftr_model: ModelSubject) -> None:
@@ -43,7 +44,8 @@ class ModelChecks(Conformance):
             f"the config of {ftr_model} names the pad token of its tokenizer: decoders find the "
             "end of a row by it",
             f"`config.pad_token_id` is {found}, the tokenizer's {wanted}",
-            "set `config.pad_token_id = tokenizer.pad_token_id` before the model is made",
+            "let `load` set `config.pad_token_id = tokenizer.pad_token_id` before it makes the "
+            "model",
         )
 
     def test_its_vocabulary_covers_its_tokenizer(self, ftr_model: ModelSubject) -> None:
@@ -55,7 +57,8 @@ class ModelChecks(Conformance):
             rows >= tokens,
             f"{ftr_model} has an embedding for every token of its tokenizer",
             f"{rows} embeddings for {tokens} tokens",
-            "give the tokenizer that belongs to the weights, or resize the embeddings",
+            "let `tokenizer` return the one that belongs to the weights, or `load` resize the "
+            "embeddings",
         )
 
     def test_it_takes_what_a_head_sets(self, ftr_model: ModelSubject) -> None:
@@ -64,7 +67,7 @@ class ModelChecks(Conformance):
             found == 3,
             f"`load` of {ftr_model} sets the config values it is given",
             f"asked for `num_labels=3` it gave {found}",
-            "hand `**config` on to `from_pretrained`",
+            "let `load` pass `**config` on to `from_pretrained`, or to `super().load`",
         )
 
     def test_it_loads_the_same_weights_each_time(self, ftr_model: ModelSubject) -> None:
@@ -81,7 +84,7 @@ class ModelChecks(Conformance):
             not odd,
             f"the body of {ftr_model} has its pretrained weights",
             f"`{odd[0] if odd else ''}` differs between two loads",
-            "load the weights of a checkpoint, whose names must be those of the model",
+            "let `load` read the weights of a checkpoint, whose names must be those of the model",
         )
 
     def test_it_takes_an_input_of_its_longest(self, ftr_model: ModelSubject) -> None:
@@ -90,7 +93,7 @@ class ModelChecks(Conformance):
         _ = ftr_model.tokenizer
         with must_work(
             f"`max_length` of {ftr_model} returns a number of tokens, or None",
-            "return None where it has no limit",
+            "let `max_length` return None where it has no limit",
         ):
             longest = ftr_model.source.max_length()
         promise = f"{ftr_model} takes inputs of up to `max_length` tokens"
@@ -98,15 +101,15 @@ class ModelChecks(Conformance):
             longest is None or longest >= 2,
             promise,
             f"`max_length` is {longest!r}",
-            "return how many positions the model has",
+            "let `max_length` return how many positions the model has",
         )
         length = min(longest or MOST_TOKENS, MOST_TOKENS)
         token = ftr_model.tokenizer(TEXTS[0])["input_ids"][-1]
         with (
             must_work(
                 promise,
-                "return how many positions the model has: RoBERTa and its like count from the pad "
-                "token on",
+                "let `max_length` return how many positions the model has: RoBERTa and its like "
+                "count from the pad token on",
             ),
             torch.inference_mode(),
         ):
@@ -130,7 +133,8 @@ class ModelChecks(Conformance):
             apart <= CLOSE + 10 * CLOSE * float(alone.abs().max()),
             f"{ftr_model} answers a text alike alone and in a padded batch",
             f"logits are {apart:.3g} apart",
-            "hand the attention mask to every layer, and set the pad token on the config",
+            "let the model that `load` returns hand the attention mask to every layer, and set the "
+            "pad token on its config",
         )
 
     def test_it_says_where_its_weights_came_from(self, ftr_model: ModelSubject) -> None:
@@ -138,15 +142,15 @@ class ModelChecks(Conformance):
         promise = (
             f"`describe` of {ftr_model} returns where the weights came from, for the run record"
         )
-        with must_work(promise, "return a dict of plain values"):
+        with must_work(promise, "let `describe` return a dict of plain values"):
             found = ftr_model.source.describe()
         try:
             json.dumps(found)
         except (TypeError, ValueError) as error:
-            broken(promise, str(error), "return strings and numbers")
+            broken(promise, str(error), "let `describe` return strings and numbers")
         require(
             isinstance(found, dict) and found,
             promise,
             repr(found),
-            "name the path or hub id, the revision and, where it is known, a hash",
+            "let `describe` name the path or Hub id, the revision and, where it is known, a hash",
         )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, requires
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ftr.registry.specs import TaskSpec
+from ftr.plugin import Head
+from ftr.registry.specs import DEPRECATED, TaskSpec
 from ftr.testing.contract import Conformance, broken, require
 from ftr.testing.probe import Probed, probed
 from ftr.testing.subjects import Component
@@ -35,6 +37,10 @@ PROMISES: Mapping[str, tuple[str, ...]] = {
     "metric": ("compute",),
 }
 """What the object that a target gives must have, by kind: see `ftr.registry.protocols`."""
+HOW: Mapping[str, str] = {
+    "head": "derive it from `ftr.plugin.Head`, which has all of them",
+    "model": "derive it from `ftr.plugin.Model`, which has all of them",
+}
 
 
 class PluginChecks(Conformance):
@@ -152,9 +158,23 @@ class PluginChecks(Conformance):
                 f"what the target of {component} gives has "
                 f"{', '.join(f'`{name}`' for name in PROMISES[component.kind])}",
                 f"a `{type(made).__name__}` without {', '.join(f'`{name}`' for name in lacks)}",
-                f"add what is missing; `ftr.registry.protocols.{component.kind.capitalize()}` says "
-                "what each must do",
+                HOW.get(component.kind, "return a number or a dict from a function"),
             )
+
+    def test_it_uses_nothing_deprecated(self, ftr_components: list[Component]) -> None:
+        """Warns of a method that still works under its former name."""
+        for component in ftr_components:
+            made = component.make() if component.kind == "head" else None
+            for entry in DEPRECATED:
+                former = entry.name.removeprefix("Head.")
+                if hasattr(made, former):
+                    require(
+                        not isinstance(made, Head),
+                        f"{component} has methods that ftr calls",
+                        f"`{type(made).__name__}.{former}` is never called: {entry.notice}",
+                        f"rename it to {entry.instead}",
+                    )
+                    warnings.warn(f"{component}: {entry.notice}", DeprecationWarning, stacklevel=1)
 
     def test_its_options_refuse_unknown_keys(self, ftr_components: list[Component]) -> None:
         for component, model in _with_options(ftr_components):
@@ -163,7 +183,8 @@ class PluginChecks(Conformance):
                 f"the options of {component} refuse keys they do not know, so that a misspelled "
                 "one is not lost",
                 f"`{model.__name__}` takes any key",
-                'write `model_config = ConfigDict(extra="forbid")` in it',
+                "derive it from `ftr.plugin.Options`, or set "
+                '`model_config = ConfigDict(extra="forbid")`',
             )
 
     def test_its_options_have_a_schema(self, ftr_components: list[Component]) -> None:
@@ -181,7 +202,8 @@ class PluginChecks(Conformance):
                 not silent,
                 f"every option of {component} is described, for `ftr schema`",
                 f"{', '.join(f'`{name}`' for name in silent)} without a description",
-                "write `Field(..., description=...)`",
+                f'say what it is: `{silent[0] if silent else ""}: Annotated[..., "what it is"]` '
+                "where options are parameters, `Field(..., description=...)` in a class",
             )
 
     def test_its_options_come_back_from_a_run_record(self, ftr_components: list[Component]) -> None:

@@ -22,9 +22,8 @@ class SavingChecks(Conformance):
         promise = (
             f"a model of {ftr_head} that was saved and loaded through `build` predicts what it did"
         )
-        with must_work(
-            promise, "let `build` take a trained checkpoint too: `ftr.load` calls it with one"
-        ):
+        change = "let it take a trained checkpoint too: `ftr.load` calls it with one"
+        with must_work(promise, ftr_head.advice("build", change)):
             again = ftr_head.build(1, Pretrained(str(folder), complete=True))
         differs = difference(
             learned.predictions, ftr_head.decode(ftr_head.grouped(again), learned.state)
@@ -33,8 +32,11 @@ class SavingChecks(Conformance):
             differs is None,
             promise,
             f"predictions differ: {differs}",
-            "keep all weights in the model, all settings in its config, and initialise in `build` "
-            "nothing that the checkpoint has",
+            ftr_head.advice(
+                "build",
+                "keep all weights in the model, all settings in its config, and initialise in "
+                "`build` nothing that the checkpoint has",
+            ),
         )
 
     def test_a_saved_model_is_a_plain_checkpoint(
@@ -51,7 +53,8 @@ class SavingChecks(Conformance):
         )
         if not kind.__module__.startswith("transformers."):
             pytest.skip(f"its model is a class of its own, `{kind.__module__}:{kind.__qualname__}`")
-        with must_work(promise, "keep all that a model needs in its weights and its config"):
+        change = ftr_head.advice("build", "keep all that it needs in its weights and its config")
+        with must_work(promise, change):
             plain = kind.from_pretrained(folder).eval()
         classes = ftr_head.head.schema.classes
         if classes is not None and ftr_head.labels:
@@ -63,8 +66,11 @@ class SavingChecks(Conformance):
                 promise,
                 f"`id2label` of its config is {plain.config.id2label}, the classes are "
                 f"{list(ftr_head.labels)}",
-                "give `num_labels`, `id2label=dict(enumerate(labels))` and `label2id` to "
-                "`model.load`",
+                ftr_head.advice(
+                    "build",
+                    "give `num_labels`, `id2label=dict(enumerate(labels))` and `label2id` to "
+                    "`model.load`",
+                ),
             )
         # One by one: what a kernel makes of padding is its own.
         for feature in ftr_head.features(targets=False):
@@ -77,14 +83,16 @@ class SavingChecks(Conformance):
                         apart < 1e-4,
                         promise,
                         f"`{name}` is {apart:.3g} apart",
-                        "keep all that a model needs in its weights and its config",
+                        change,
                     )
 
 
 def _saved(subject: HeadSubject, folder: Path) -> Path:
     with must_work(
         f"a model of {subject} is saved as a checkpoint",
-        "derive it from `PreTrainedModel`, without weights that share memory unsaid",
+        subject.advice(
+            "build", "derive it from `PreTrainedModel`, without weights that share memory unsaid"
+        ),
     ):
         subject.learned.model.save_pretrained(folder)
         subject.tokenizer.save_pretrained(folder)

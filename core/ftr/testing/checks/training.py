@@ -73,14 +73,14 @@ class TrainingChecks(Conformance):
             len(ids) == len(set(ids)) == rows,
             promise,
             found,
-            "let `decode` keep the `id` of its row",
+            "let `decode` of the head keep the `id` of its row",
         )
         primary = run.record["primary"]
         require(
             isinstance(run.scores.get(primary), int | float),
             promise,
             f"scores {sorted(run.scores)}",
-            f"let the first metric give `{primary}`",
+            f"let the first of `metrics` return `{primary}`",
         )
 
     def test_a_run_loads_and_predicts_what_it_did(self, ftr_task: TaskSubject) -> None:
@@ -96,7 +96,7 @@ class TrainingChecks(Conformance):
         )
         with must_work(
             f"`ftr.load` of a run of {ftr_task} predicts rows",
-            "let `build` take a trained checkpoint",
+            "override `build` of the head so that it takes a trained checkpoint",
         ):
             again = load(run.path, registry=ftr_task.registry).predict(rows)
         differs = difference([json.loads(line) for line in lines], again)
@@ -104,8 +104,8 @@ class TrainingChecks(Conformance):
             differs is None,
             f"a run of {ftr_task} that is loaded predicts what it did when it was made",
             f"predictions differ: {differs}",
-            "keep all that a prediction needs in the model's config, in `tune`'s state, or in the "
-            "head's options",
+            "keep all that a prediction needs in the model's config (`build`), in what `calibrate` "
+            "returns, or in the options of the head",
         )
 
     def test_an_interrupted_run_goes_on_to_the_same_result(self, ftr_task: TaskSubject) -> None:
@@ -128,7 +128,7 @@ class TrainingChecks(Conformance):
             "was not",
             f"`{differs}` differs",
             "draw random numbers from the shared generators of Python, numpy and torch only, and "
-            "keep no state in the head",
+            "keep no state in the head between calls of `encode`, `collate` and `loss`",
         )
 
     def test_two_workers_train_it(self, ftr_task: TaskSubject, ftr_ray: None) -> None:

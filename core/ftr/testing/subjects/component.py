@@ -81,7 +81,8 @@ class Component:
         """The model of its options; None: it takes none."""
         with must_work(
             f"the options of {self} are a pydantic model",
-            "let `options` of the spec name a class that derives from `BaseModel`",
+            "let `options` of the spec name a class that derives from `ftr.plugin.Options`, or "
+            "annotate each parameter of the target with its type",
         ):
             from pydantic import BaseModel
 

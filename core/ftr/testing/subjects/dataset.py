@@ -46,6 +46,13 @@ class DatasetSubject(Component):
         return made
 
     @property
+    def reader(self) -> str:
+        """What gives the rows: the function, or the method `load` of the class."""
+        target = self.target
+        name = getattr(target, "__qualname__", "load")
+        return f"`{name}.load`" if isinstance(target, type) else f"`{name}`"
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The columns that the spec declares."""
         spec = self.spec
@@ -68,8 +75,8 @@ class DatasetSubject(Component):
         target, options = self.target, self.made_options
         with must_work(
             f"{self} loads splits with the options given here",
-            "return `DatasetDict(train=Dataset.from_list(rows), ...)`, or rows that are mappings; "
-            "raise `ftr.errors.DataError` only for what the user can mend",
+            f"let {self.reader} return rows, each a dict, or splits of such by name, or a "
+            "`DatasetDict`; raise `ftr.plugin.DataError` only for what the user can fix",
         ):
             try:
                 found = load_dataset(self.spec, target, options)

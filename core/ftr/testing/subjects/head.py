@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from ftr.plugin import Head as Base
 from ftr.registry.protocols import EncodeSettings
 from ftr.testing.contract import broken, must_work
 from ftr.testing.subjects.component import Component
@@ -75,6 +76,23 @@ class HeadSubject:
     def __str__(self) -> str:
         return str(self.component)
 
+    def advice(self, method: str, text: str) -> str:
+        """Return what to change, with the method of the class in which to change it.
+
+        A method that is inherited from `ftr.plugin.Head` has to be overridden.
+        """
+        kind = type(self.head)
+        inherited = getattr(kind, method, None) is getattr(Base, method, ...)
+        return f"{'override' if inherited else 'in'} `{kind.__name__}.{method}`: {text}"
+
+    @property
+    def answers(self) -> str:
+        """The method that says what is predicted: `predict` where `decode` is the usual one."""
+        kind = type(self.head)
+        usual = issubclass(kind, Base) and kind.decode is Base.decode
+        several = len(self.features(targets=False)) > len(self.rows)
+        return "predict" if usual and not several else "decode"
+
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The tokenizer of the model."""
@@ -97,15 +115,18 @@ class HeadSubject:
         promise = (
             f"`build` of {self} returns a `transformers.PreTrainedModel` on the pretrained weights"
         )
-        with must_work(
-            promise, "return `model.load(AutoModelFor..., num_labels=len(labels), ...)`"
-        ):
+        change = "return `model.load(AutoModelFor..., num_labels=len(labels), ...)`"
+        if isinstance(self.head, Base):
+            change += ", or set `auto_class` to a class of transformers"
+        with must_work(promise, self.advice("build", change)):
             built = self.head.build(source or self.source, self.labels, seed)
         if not isinstance(built, PreTrainedModel):
             broken(
                 promise,
                 f"it returned a `{type(built).__name__}`",
-                "derive the model from `PreTrainedModel`: it is saved as a checkpoint",
+                self.advice(
+                    "build", "derive the model from `PreTrainedModel`: it is saved as a checkpoint"
+                ),
             )
         return built.eval()
 
@@ -131,11 +152,9 @@ class HeadSubject:
         promise = (
             f"`encode` of {self} returns columns of equal length, among them `input_ids` and `row`"
         )
-        with must_work(
-            promise,
-            "let it take rows that have passed `check`"
-            + ("" if targets else ", without the columns to be learned"),
-        ):
+        change = "let it take rows that have passed `check`"
+        change += "" if targets else ", without the columns to be learned"
+        with must_work(promise, self.advice("encode", change)):
             columns = dict(
                 self.head.encode(
                     {name: [row.get(name) for row in given] for name in names},
@@ -149,7 +168,9 @@ class HeadSubject:
             broken(
                 promise,
                 f"{listed or 'nothing'}, for {len(given)} rows",
-                "add what is missing: one value in each column for each feature",
+                self.advice(
+                    "encode", "add what is missing: one value in each column for each feature"
+                ),
             )
         return columns
 
@@ -163,7 +184,8 @@ class HeadSubject:
         columns.pop("notes", None)
         change = "give lists of numbers, strings, or lists of these, of one type in a column"
         with must_work(
-            f"the columns that `encode` of {self} returns can be kept in Arrow files", change
+            f"the columns that `encode` of {self} returns can be kept in Arrow files",
+            self.advice("encode", change),
         ):
             kept: list[Feature] = pa.table(
                 {**columns, "length": [len(ids) for ids in columns["input_ids"]]}
@@ -173,11 +195,11 @@ class HeadSubject:
     def batch(self, features: Sequence[Feature]) -> dict[str, Tensor]:
         """Collate features."""
         promise = f"`collate` of {self} pads features to a dict of tensors"
-        with must_work(
-            promise,
-            "start from `ftr.train.batches.pad` and add the columns for the loss where the "
-            "features have them",
-        ):
+        change = (
+            "start from `ftr.plugin.pad` and add the columns for the loss where the features have "
+            "them"
+        )
+        with must_work(promise, self.advice("collate", change)):
             return dict(self.head.collate(features, self.tokenizer))
 
     def ask(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> ModelOutput:
@@ -190,7 +212,7 @@ class HeadSubject:
     def forward(self, model: PreTrainedModel, inputs: Mapping[str, Tensor]) -> ModelOutput:
         """Run the model on a batch, with gradients."""
         promise = f"what `collate` of {self} returns is what the model's `forward` takes"
-        with must_work(promise, "return exactly its keyword arguments"):
+        with must_work(promise, self.advice("collate", "return exactly its keyword arguments")):
             outputs: ModelOutput = model(**inputs)
         return outputs
 
@@ -201,7 +223,7 @@ class HeadSubject:
             f"`loss` of {self} returns the mean loss of a batch, or None where the model's own is "
             "meant"
         )
-        with must_work(promise, "return a scalar tensor"):
+        with must_work(promise, self.advice("loss", "return a scalar tensor")):
             own = self.head.loss(outputs, inputs)
             found = outputs.get("loss") if own is None else own
         if found is None or getattr(found, "shape", None) != ():
@@ -213,8 +235,11 @@ class HeadSubject:
             broken(
                 promise,
                 what,
-                "return a scalar tensor, or let `collate` hand the model the columns its own loss "
-                "needs",
+                self.advice(
+                    "loss",
+                    "return a scalar tensor, or let `collate` hand the model the columns its own "
+                    "loss needs",
+                ),
             )
         loss: Tensor = found
         return loss
@@ -223,13 +248,14 @@ class HeadSubject:
         """Return what `reduce` keeps of features in one batch."""
         outputs = self.ask(model, self.batch(features))
         promise = f"`reduce` of {self} returns one record for each feature, in order"
-        with must_work(promise, "turn the outputs of each feature into one small record"):
+        change = "turn the outputs of each feature into one small record"
+        with must_work(promise, self.advice("reduce", change)):
             records = list(self.head.reduce(outputs, features))
         if len(records) != len(features):
             broken(
                 promise,
                 f"{len(records)} records for {len(features)} features",
-                "return as many records as there are features",
+                self.advice("reduce", "return as many records as there are features"),
             )
         return records
 
@@ -244,9 +270,8 @@ class HeadSubject:
     def decode(self, records: Sequence[Sequence[Any]], state: State) -> list[Prediction]:
         """Turn the records of each row into its prediction."""
         promise = f"`decode` of {self} turns the records of one row into its prediction"
-        with must_work(
-            promise, "let it take any number of records from one on, and a `state` that is empty"
-        ):
+        change = "let it take any number of records from one on, and a `state` that is empty"
+        with must_work(promise, self.advice(self.answers, change)):
             return [
                 self.head.decode(row, kept, state, self.labels)
                 for row, kept in zip(self.rows, records, strict=True)
@@ -256,7 +281,7 @@ class HeadSubject:
         """Let the head choose what is set on validation rows."""
         with must_work(
             f"`calibrate` of {self} returns a dict of what it chose",
-            "return `{}` when nothing is chosen",
+            self.advice("calibrate", "return `{}` when nothing is chosen"),
         ):
             return self.head.calibrate(self.rows, records, self.labels)
 

@@ -32,13 +32,16 @@ class MetricSubject(Component):
         *,
         labels: Sequence[str] = (),
         truly_perfect: bool = True,
+        truly_worse: bool = True,
     ) -> None:
         """`labels` names the classes. `truly_perfect` is false where `perfect` is only what a model
-        learned, so that others may score as well.
+        learned, so that others may score as well; `truly_worse` where `worse` is what an untrained
+        model answers.
         """
         super().__init__(registry, "metric", name)
         self.labels = labels
-        self.perfect, self.worse, self.truly_perfect = perfect, worse, truly_perfect
+        self.perfect, self.worse = perfect, worse
+        self.truly_perfect, self.truly_worse = truly_perfect, truly_worse
 
     @property
     def metric_spec(self) -> MetricSpec:
@@ -58,6 +61,11 @@ class MetricSubject(Component):
         """The name of its main score."""
         return self.metric_spec.key or self.metric_spec.name
 
+    @property
+    def where(self) -> str:
+        """The function, or the class, by its name."""
+        return f"`{getattr(self.target, '__qualname__', self.name)}`"
+
     @cached_property
     def metric(self) -> Any:
         """The function, or the evaluation module."""
@@ -68,7 +76,8 @@ class MetricSubject(Component):
         with must_work(
             f"{self} scores the predictions and references that the head gives, and returns a "
             "number or scores by name",
-            "let it take such predictions: its parameters are filled by name",
+            f"in {self.where}: its parameters are filled by name, and it returns a number or a "
+            "dict of scores",
         ):
             return self.compute(self.metric, examples)
 
@@ -92,8 +101,8 @@ class MetricSubject(Component):
                 f"it gave {listed}"
                 if found is None
                 else f"`{self.key}` is a `{type(found).__name__}`",
-                f"return a number, or `{{'{self.key}': ...}}`, or name the main score with "
-                "`key=` in the `MetricSpec`",
+                f"let {self.where} return a number, or `{{'{self.key}': ...}}`, or name the main "
+                "score with `key=` in the `MetricSpec`",
             )
         return float(found)
 

@@ -44,7 +44,7 @@ class ModelSubject(Component):
         """Its tokenizer. Skips the check where it lies on a hub that cannot be reached."""
         with must_work(
             f"`tokenizer` of {self} returns its tokenizer",
-            "return what `AutoTokenizer.from_pretrained` gives",
+            "let `tokenizer` return what `AutoTokenizer.from_pretrained` gives",
         ):
             try:
                 return self.source.tokenizer()
@@ -69,7 +69,7 @@ class ModelSubject(Component):
         )
         with must_work(
             promise,
-            "call `auto_class.from_pretrained` with them; `ftr.model.pretrained.Pretrained` does "
-            "all of it",
+            "let `load` call `auto_class.from_pretrained` with them; the `load` of "
+            "`ftr.plugin.Model` does all of it",
         ):
             return self.source.load(AutoModelForSequenceClassification, num_labels=3)

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftr.errors import FtrError
-from ftr.testing.contract import broken
+from ftr.testing.contract import broken, must_work
 
 if TYPE_CHECKING:
     from ftr.registry.protocols import Head, Row
     from ftr.registry.schema import RowSchema
     from ftr.testing.subjects.component import Component
 
+NO_COLUMNS = 'set `columns` of the class: `columns = (Column(name="text"), ...)`'
 FEW = 8
 """Rows a head is tried on: one batch."""
 
@@ -28,6 +29,8 @@ def canonical(
     from ftr.data.rows import Loaded, Rows
 
     promise = f"the `rows` of this class can be used by {component}"
+    with must_work(f"{component} has columns", NO_COLUMNS):
+        _ = head.schema
     if len(rows) < 4:
         broken(promise, f"there are {len(rows)} rows", "give four or more, all different")
     loaded = Loaded(
@@ -44,15 +47,15 @@ def canonical(
         broken(
             promise,
             str(error),
-            "give rows with the columns of the head's `schema`, labels by name, and all names in "
-            "`labels`",
+            "give `rows` with the columns of the head, labels by name, and all names in `labels`; "
+            "or change the `columns` of the head",
         )
     if prepared.rejected:
         first = prepared.rejected[0]
         broken(
             promise,
             f"`{first.place}` is rejected: {first.cause}",
-            "mend the row, or the head's `schema` and `check`",
+            "mend the row in `rows`, or override `check` of the head",
         )
     return list(prepared.splits["train"]), prepared.labels
 

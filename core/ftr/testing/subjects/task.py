@@ -153,7 +153,7 @@ class TaskSubject(Component):
         config = self.config
         with must_work(
             f"the rows of the dataset of {self} can be used by its head",
-            "mend the rows, or the head's `schema` and `check`",
+            "mend the rows, or override `check` and set `columns` of the head",
         ):
             loaded = load_rows(
                 config.dataset.name, config.dataset.options, self.registry, self._head.schema
@@ -195,7 +195,7 @@ class TaskSubject(Component):
         untrained = self.head.decode(self.head.grouped(self.head.model), learned.state)
         with must_work(
             f"`score_inputs` of {self.head} returns predictions and references",
-            "return lists of one item for each row",
+            self.head.advice("score_inputs", "return lists of one item for each row"),
         ):
             best, worse = (
                 head.score_inputs(self.head.rows, given, self.head.labels)
@@ -205,7 +205,13 @@ class TaskSubject(Component):
         perfect = {**best, "predictions": best["references"]} if same else best
         return [
             MetricSubject(
-                self.registry, name, perfect, worse, labels=self.head.labels, truly_perfect=same
+                self.registry,
+                name,
+                perfect,
+                worse,
+                labels=self.head.labels,
+                truly_perfect=same,
+                truly_worse=False,
             )
             for name in self.config.metrics
         ]
