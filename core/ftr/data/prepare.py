@@ -405,8 +405,9 @@ class _Preparation:
         counts = self._class_counts("train")
         given = self.loaded.classes and len(self.loaded.classes) == len(self.labels)
         order = f"in the order of {self.loaded.classes_from}" if given else "sorted by name"
+        each = "words" if any(c.type == "tokens" for c in self.schema.columns) else "rows"
         self.notes.append(
-            f"{len(counts)} classes of `{self.schema.label}`, {order}, with their training rows: "
+            f"{len(counts)} classes of `{self.schema.label}`, {order}, with their training {each}: "
             f"{listed(counts)}"
         )
         self.notes += class_notes(counts, self.schema.classes.name)
