@@ -33,6 +33,29 @@ def ftr_tasks():
         )
     ]
 """
+DECORATED = """
+from collections.abc import Sequence
+from typing import Annotated
+
+from annotated_types import Ge
+
+from ftr.plugin import Column, Head, task
+
+
+def score{number}(predictions: Sequence[int], references: Sequence[int]) -> float:
+    return sum(one == true for one, true in zip(predictions, references)) / len(references)
+
+
+def rows{number}(count: Annotated[int, Ge(1), "how many rows"] = 9) -> list[dict[str, str]]:
+    return [{{"text": str(n), "label": "ab"[n % 2]}} for n in range(count)]
+
+
+@task("task{number}", dataset=rows{number}, metrics=[score{number}, "accuracy"])
+class Head{number}(Head):
+    \"\"\"A task of a decorator.\"\"\"
+
+    columns = (Column(name="text"), Column(name="label", type="label"))
+"""
 FAULTS = (
     "raise ValueError('boom')",
     "import not_there_at_all",
@@ -68,7 +91,8 @@ def install(site: Path, count: int, broken: int) -> None:
     site.mkdir(parents=True, exist_ok=True)
     faulty = {place * count // broken: FAULTS[place % len(FAULTS)] for place in range(broken)}
     for number in range(count):
-        source = faulty.get(number, GOOD.format(number=number))
+        # Half of them have hooks, half a decorator.
+        source = faulty.get(number, (GOOD, DECORATED)[number % 2].format(number=number))
         (site / f"many_{number}.py").write_text(source, encoding="utf-8")
         info = site / f"many_{number}-1.{number}.dist-info"
         info.mkdir()

@@ -1,5 +1,5 @@
-"""The packages under `examples/` as a stranger gets them: built as wheels and installed into a
-Python of their own.
+"""The packages under `examples/` and the one of the tutorial, as a stranger gets them: built as
+wheels and installed into a Python of their own.
 """
 
 from __future__ import annotations
@@ -16,9 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from editable import new_python, pip_install
+from pages import write_tutorial
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 PACKAGES = tuple(sorted(path.parent.name for path in EXAMPLES.glob("ftr-*/pyproject.toml")))
+TUTORIAL = "ftr-tickets"
+TUTORIAL_TEST = """
+from ftr.testing import TaskConformance
+
+
+class TestTask(TaskConformance):
+    name = "tickets"
+"""
 COMMANDS = """
 import contextlib, io, json, sys
 from ftr.cli.main import main
@@ -83,8 +92,8 @@ class Place:
 
 
 def place_with_wheels(folder: Path) -> Place:
-    """Build the wheels of all examples, install them into a new environment in `folder`, and lay
-    their tests beside it.
+    """Build the wheels of all examples and of the tutorial, install them into a new environment in
+    `folder`, and lay their tests beside it.
     """
     python, wheels, work = new_python(folder), folder / "wheels", folder / "work"
     work.mkdir()
@@ -93,6 +102,7 @@ def place_with_wheels(folder: Path) -> Place:
     sources = [
         str(shutil.copytree(EXAMPLES / name, folder / "sources" / name)) for name in PACKAGES
     ]
+    sources.append(str(write_tutorial(folder / "sources" / TUTORIAL)))
     command = [
         sys.executable,
         "-m",
@@ -109,4 +119,9 @@ def place_with_wheels(folder: Path) -> Place:
     pip_install(python, *map(str, sorted(wheels.glob("*.whl"))))
     for name in PACKAGES:
         shutil.copytree(EXAMPLES / name / "tests", work / name / "tests")
+    tests = work / TUTORIAL / "tests"
+    tests.mkdir(parents=True)
+    for name in ("conftest.py", "test_tickets.py"):
+        shutil.copy(folder / "sources" / TUTORIAL / name, tests)
+    (tests / "test_task.py").write_text(TUTORIAL_TEST, encoding="utf-8")
     return Place(python, work)

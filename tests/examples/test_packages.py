@@ -7,12 +7,15 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from wheels import EXAMPLES, PACKAGES, Place
+from interruptions import outcome
+from wheels import EXAMPLES, PACKAGES, TUTORIAL, Place
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -20,6 +23,7 @@ TASKS = {
     "chinese-sentiment": ("ftr-chinese-sentiment", "accuracy", set()),
     "ingredients": ("ftr-ner", "entity_f1", {"whole_lines"}),
     "paraphrase": ("ftr-similarity", "spearman", {"within_one"}),
+    "tickets": ("ftr-tickets", "urgent_f1", {"accuracy"}),
     "toxic-labels": ("ftr-toxic-labels", "micro_f1", {"jaccard"}),
 }
 """Each task with its package, the score that ranks, and the scores of its own metric."""
@@ -36,10 +40,26 @@ UNLABELLED = {
     "chinese-sentiment": {"text": "房间很干净，下次还来。"},
     "ingredients": {"tokens": ["Add", "200", "g", "of", "butter", "."]},
     "paraphrase": {"text": "A dog runs.", "text_pair": "The dog is running."},
+    "tickets": {"text": "The server is on fire!"},
     "toxic-labels": {"text": "Thank you for the pictures."},
 }
 CHECKS = "not two_workers and not trials_of_a_sweep and not roberta and not distilbert and not gpt2"
 """All but the checks that start Ray, as the sweeps below do, and heads on one family of models."""
+OFTEN = ("train.save_steps=2", "train.logging_steps=1")
+PLAIN = """
+import json, sys
+sys.modules["ftr"] = None
+import transformers
+found = {}
+for task, path in json.load(sys.stdin).items():
+    config = transformers.AutoConfig.from_pretrained(path)
+    model = getattr(transformers, config.architectures[0]).from_pretrained(path)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+    logits = model(**tokenizer("a text", return_tensors="pt")).logits
+    assert logits.shape[-1] == len(config.id2label)
+    found[task] = list(config.id2label.values())
+print(json.dumps(found))
+"""
 RESOLVE = """
 import json, sys
 from ftr.config.resolve import resolve
@@ -79,16 +99,16 @@ def test_the_wheels_are_found_and_nothing_of_them_is_in_the_way(place: Place) ->
     plugins = {
         plugin["distribution"]: plugin for plugin in place.ftr("plugins") if not plugin["builtin"]
     }
-    assert plugins.keys() >= set(PACKAGES)
-    for name in PACKAGES:
+    assert plugins.keys() >= {*PACKAGES, TUTORIAL}
+    for name in (*PACKAGES, TUTORIAL):
         plugin = plugins[name]
-        assert (plugin["status"], plugin["version"], plugin["shadowed"]) == ("loaded", "0.1.0", [])
+        assert (plugin["status"], plugin["shadowed"]) == ("loaded", [])
         assert Path(plugin["origin"]).is_relative_to(place.folder.parent / "venv")
     assert set(TASKS) <= {task["name"] for task in place.ftr("list", "task")}
 
 
 def test_the_packages_keep_the_contract_and_pass_their_own_tests(place: Place) -> None:
-    folders = [str(place.folder / name / "tests") for name in PACKAGES]
+    folders = [str(place.folder / name / "tests") for name in (*PACKAGES, TUTORIAL)]
     said = place.call(
         "-m",
         "pytest",
@@ -132,7 +152,8 @@ def test_every_task_trains_and_scores_its_run_again(
 
 
 def test_every_task_answers_rows_without_labels(answers: dict[str, list[Any]]) -> None:
-    (review,), (sentence,), (pair,), (comment,) = (answers[task][1] for task in TASKS)
+    (review,), (sentence,), (pair,), (ticket,), (comment,) = (answers[task][1] for task in TASKS)
+    assert ticket["label"] in ("calm", "urgent")
     assert review["label"] in ("好评", "中评", "差评")
     assert len(sentence["tags"]) == 6 and all(
         {"type", "start", "end", "text", "score"} == set(found) for found in sentence["entities"]
@@ -143,6 +164,53 @@ def test_every_task_answers_rows_without_labels(answers: dict[str, list[Any]]) -
         <= set(comment["probabilities"])
         == {"insult", "profanity", "spam", "threat"}
     )
+
+
+def test_every_task_is_resumed_after_a_kill(place: Place, tiny_bert: Path) -> None:
+    """The run that is killed ends with the weights, scores and predictions of one that is not."""
+    settings = {
+        task: [f"task={task}", *QUICK, *tiny(task, tiny_bert), "epochs=40", *OFTEN]
+        for task in TASKS
+    }
+    place.commands(*(["run", *words, f"output=whole-{task}"] for task, words in settings.items()))
+    for task, words in settings.items():
+        left = killed(
+            place, ["run", *words, f"output=killed-{task}"], place.folder / f"killed-{task}"
+        )
+        place.commands(["resume", str(left)])
+        (whole,) = (place.folder / f"whole-{task}").iterdir()
+        one, other = outcome(whole), outcome(left)
+        assert [key for key in one if one[key] != other[key]] == [], task
+
+
+def killed(place: Place, words: list[str], folder: Path) -> Path:
+    """Start a training, kill its process after a checkpoint, and return the run directory."""
+    process = subprocess.Popen(
+        [place.python, "-m", "ftr", *words],
+        cwd=place.folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while process.poll() is None and not list(folder.glob("*/checkpoints/*")):
+            time.sleep(0.02)
+        assert process.poll() is None, "it ended before it could be killed"
+    finally:
+        process.kill()
+        process.wait()
+    (left,) = folder.iterdir()
+    assert json.loads((left / "run.json").read_text(encoding="utf-8"))["status"] != "done"
+    return left
+
+
+def test_every_model_loads_in_plain_transformers(
+    place: Place, answers: dict[str, list[Any]]
+) -> None:
+    models = {task: found[0]["model"] for task, found in answers.items()}
+    labels = json.loads(place.call("-c", PLAIN, text=json.dumps(models)))
+    assert set(labels["tickets"]) == {"calm", "urgent"}
+    assert {"B-FOOD", "O"} <= set(labels["ingredients"]) and len(labels["toxic-labels"]) == 4
+    assert len(labels["paraphrase"]) == 1 and len(labels["chinese-sentiment"]) == 3
 
 
 def test_every_task_is_swept(place: Place, tiny_bert: Path) -> None:

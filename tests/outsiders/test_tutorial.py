@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -15,6 +16,7 @@ import pytest
 
 from editable import new_python, pip_install
 from pages import PROJECT, TUTORIAL, blocks, write_tutorial
+from wheels import EXAMPLES, PACKAGES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -98,6 +100,11 @@ def test_its_types_hold_strictly_with_ftr_from_a_wheel(tmp_path: Path) -> None:
     folder = write_tutorial(tmp_path / "tickets")
     (folder / "mypy.ini").write_text(STRICT, encoding="utf-8")
     files = [title for title, _ in blocks(TUTORIAL, "python")]
+    for package in PACKAGES:
+        shutil.copytree(EXAMPLES / package, folder, dirs_exist_ok=True)
+        files += [str(path.relative_to(folder)) for path in folder.glob("ftr_*/*.py")]
+    files = sorted(set(files))
+    assert {"ftr_ner/__init__.py", "ftr_tickets.py", "warmth.py"} <= set(files)
     check = [
         sys.executable,
         "-m",
@@ -110,7 +117,8 @@ def test_its_types_hold_strictly_with_ftr_from_a_wheel(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     # And it is types that are checked: what a spec does not take is found.
     (folder / "wrong.py").write_text(
-        'import ftr\n\nftr.MetricSpec(name="x", target="a:b", mode="best")\n', encoding="utf-8"
+        'from ftr.plugin import MetricSpec\n\nMetricSpec(name="x", target="a:b", mode="best")\n',
+        encoding="utf-8",
     )
     done = subprocess.run(
         [*check, "wrong.py"], cwd=folder, capture_output=True, text=True, check=False
