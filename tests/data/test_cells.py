@@ -145,6 +145,13 @@ def test_numbers_are_floats_and_need_no_classes(tmp_path: Path) -> None:
     assert prepared.labels == () and causes(prepared) == {"a.csv:5": "score is not a finite number"}
 
 
+def test_a_held_out_split_of_minus_one_has_no_numbers(tmp_path: Path) -> None:
+    for name, cells in (("train", ["4", "2.5", "0"]), ("test", ["-1.0", "-1"])):
+        rows = "".join(f"a{n},{cell}\n" for n, cell in enumerate(cells))
+        (tmp_path / f"{name}.csv").write_text(f"text,score\n{rows}", encoding="utf-8")
+    assert set(prepare(tmp_path, RATED).splits) == {"train"}
+
+
 def test_rows_to_predict_come_without_what_is_learned(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("tokens\nin Rome\n", encoding="utf-8")
     assert read_unlabelled(tmp_path / "a.csv", TAGGED).rows == [

@@ -102,7 +102,11 @@ def test_lists_in_a_flat_file_as_pandas_writes_them(tmp_path: Path) -> None:
         "['Bo' 'sat'],['B-PER' 'O']\n",
         encoding="utf-8",
     )
-    assert prepare(tmp_path / "a.csv", WORDS).splits["train"] == [
+    prepared = prepare(tmp_path / "a.csv", WORDS)
+    assert any(
+        "with their training words: `B-LOC` 1, `B-PER` 2, `O` 3" in n for n in prepared.notes
+    )
+    assert prepared.splits["train"] == [
         {"id": "train-1", "tokens": ["Ada", "slept"], "tags": [1, 2]},
         {"id": "train-2", "tokens": ["in", "Oslo"], "tags": [2, 0]},
         {"id": "train-3", "tokens": ["Bo", "sat"], "tags": [1, 2]},

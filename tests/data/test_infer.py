@@ -132,6 +132,20 @@ def test_few_values_are_classes(tmp_path: Path, labels: list[object]) -> None:
     assert (chosen.task, chosen.options) == ("sentiment", {"text": "note", "label": "grade"})
 
 
+def test_pairs_of_questions_with_ids(tmp_path: Path) -> None:
+    one, other = texts(), texts()[::-1]
+    rows = [
+        [n, n * 2 % 37, n * 3 % 37, a, b, n % 2]
+        for n, (a, b) in enumerate(zip(one, other, strict=True))
+    ]
+    columns = ["id", "qid1", "qid2", "question1", "question2", "is_duplicate"]
+    chosen = found(table(tmp_path / "a.csv", columns, rows))
+    assert (chosen.task, chosen.options) == (
+        "sentiment",
+        {"text": "question1", "text_pair": "question2", "label": "is_duplicate"},
+    )
+
+
 def test_words_and_tags(tmp_path: Path) -> None:
     conll = "\n\n".join("Ada\tB-PER\nwas\tO\nhere\tO" for _ in range(5))
     for name in ("a.conll", "a.txt", "a.tsv"):

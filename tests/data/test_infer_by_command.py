@@ -194,3 +194,50 @@ def test_words_that_are_paths(here: Path) -> None:
     for word in ("conll", "conll/", "./reviews.csv", "../x", "a/b=c.csv", "hub:a/b", "new.parquet"):
         assert parse_words([word])["dataset"].value == word
     assert "dataset" not in parse_words(["epochs=1", "output=a/b"])
+
+
+def rows_of(name: str) -> tuple[str, list[Any]]:
+    """Return a file with bad rows: more than `data.max_invalid` allows, fewer than hide its
+    kind.
+    """
+    said = texts()
+    if name == "a stray 2":
+        flags = [
+            [n, t, *(2 if n in (7, 9, 11) else n % 2 for _ in NAMES)] for n, t in enumerate(said)
+        ]
+        return "a.csv", [["id", "comment_text", *NAMES], *flags]
+    if name == "no lists":
+        cells = [
+            {"text": t, "topics": ["art"] if n % 3 else ["sport", "art"]}
+            for n, t in enumerate(said)
+        ]
+        return "a.jsonl", [
+            {**c, "topics": 3} if n in (7, 9, 11) else c for n, c in enumerate(cells)
+        ]
+    tagged = [{"tokens": ["Ada", "slept"], "tags": ["B-PER", "O"]} for _ in said]
+    return "a.jsonl", [{**c, "tags": ["O"]} if n in (7, 9, 11) else c for n, c in enumerate(tagged)]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a stray 2", "`toxic` is `2`, not 0 or 1: 3, first `a.csv:9`"),
+        ("no lists", "labels is not a list of classes: 3, first `a.jsonl:8`"),
+        ("tags and words", "tokens has 2 items, tags has 1: 3, first `a.jsonl:8`"),
+    ],
+)
+def test_bad_rows_are_named_with_file_and_row(
+    here: Path, tiny_bert: Path, capfd: Capture, name: str, said: str
+) -> None:
+    file, rows = rows_of(name)
+    if file.endswith("csv"):
+        table(here / file, rows)
+    else:
+        (here / file).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    assert main(["run", file, f"model={tiny_bert}"]) == 2
+    out, err = capfd.readouterr()
+    assert f"`{file}`: 3 of 48 rows cannot be used" in err and said in err and not out
+    refused = (here / "runs" / "refused_rows.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["place"] for line in refused] == [
+        f"{file}:{n + (2 if file == 'a.csv' else 1)}" for n in (7, 9, 11)
+    ]

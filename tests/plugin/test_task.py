@@ -200,6 +200,15 @@ def test_what_a_metric_gives_is_checked(change: str, said: str, tmp_path: Path) 
     assert said in str(caught.value) and "metric `urgent_recall`" in str(caught.value)
 
 
+def test_a_single_number_gets_the_name_that_ranks(tmp_path: Path) -> None:
+    head, labels = SequenceClassificationHead(), ["calm", "urgent"]
+    rows, found = [{"id": "1", "label": 1}], [{"id": "1", "label_id": 1}]
+    keyed = registry(tmp_path, 'mode="min"|mode="min", key="far"')
+    scorer = Scorer.of(keyed, ["by_task:distance", "by_task:urgent_recall"])
+    assert scorer.primary == "far"
+    assert scorer.score(head, rows, found, labels) == {"far": 0.0, "urgent_recall": 1.0}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

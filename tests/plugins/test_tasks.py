@@ -142,7 +142,7 @@ def test_rows_without_the_column_of_labels_are_not_scored(
 ) -> None:
     data = write(tmp_path / "texts.jsonl", [{"text": row["text"]} for row in topics(8)])
     assert main(["evaluate", str(topics_run), f"dataset={data}"]) == 2
-    assert "no row has any `labels`" in capsys.readouterr().err
+    assert "has no labels to score" in capsys.readouterr().err
 
 
 def test_a_given_threshold_is_used_everywhere(

@@ -158,7 +158,7 @@ def test_a_metric_that_gives_no_primary_score_or_cannot_be_called_is_named(
         score(registry, "nothing", "accuracy")
     with pytest.raises(
         PluginError,
-        match=r"the metric `not_callable` of plugin .*acme.*: its target is not callable",
+        match=r"the metric `not_callable` of plugin .*acme.*: its target `scoring_fakes:not_callable` is not callable",
     ):
         score(registry, "not_callable")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import shlex
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +31,8 @@ Goal = Literal["answers", "tags", "sets", "number", "class"]
 """What a task learns: spans, a tag for each word, a set of labels, a number, or a class."""
 
 _LARGE = 8 * 2**20
+_IDS = re.compile(r"(.*[_ ])?(q|u|g|t|p|doc|user|item|text)?id[12]?")
+"""Names of columns of ids."""
 _HEAD = 4 * 2**20
 """Bytes that are read of a larger file with a row or a word on each line."""
 
@@ -375,6 +378,8 @@ def _is_named(one: Profile, task: Task) -> bool:
 def _is_other(name: str, task: Task) -> bool:
     """Whether the name is that of another column of the task, or of the ids."""
     others = [column for column in (*task.schema.columns, ID) if column is not task.target]
+    if _IDS.fullmatch(name.lower()):
+        return True
     return name.lower() in {n.lower() for column in others for n in (column.name, *column.aliases)}
 
 
@@ -395,11 +400,17 @@ def _text_options(
     if texts[0].name in asked or sum(name.lower() in named for name in table.columns) == 1:
         return {}
     free = [one for one in found if one.kind == "text" and one.index not in learned]
-    pair = task.goal == "number" and len(texts) > 1
+    pair = len(texts) > 1 and (task.goal == "number" or _are_pair(free))
     if len(free) == 1 or (len(free) == 2 and pair):
         chosen = zip(texts, free, strict=False)
         return {column.name: _choice(table, one) for column, one in chosen}
     return None
+
+
+def _are_pair(several: Sequence[Profile]) -> bool:
+    """Whether names differ in their last letter only, as `question1` and `question2`."""
+    stems = {re.sub(r"[_ -]?[12ab]$", "", one.name.lower()) for one in several}
+    return len(several) == 2 and len(stems) == 1
 
 
 def _column_options(

@@ -165,8 +165,8 @@ class _Preparation:
             self.check_share(split, [*unread, *rejected], self.read[split])
 
     def _is_unlabelled(self, rows: Rows) -> bool:
-        """Whether no row has its target: all are blank, or -1 if -1 is no class of the training
-        rows.
+        """Whether no row has its target: all are blank, or -1 if no training row has
+        that.
         """
         tokens = any(column.type == "tokens" for column in self.schema.columns)
         columns = [
@@ -182,13 +182,16 @@ class _Preparation:
             return True
         if all(column.type == "answers" for column in columns):
             return all(unanswered(row, name) for row in rows.rows for name in names)
-        classes = self.schema.classes
-        if classes is None or classes not in columns:
+        target = columns[0]
+        if target.type not in ("label", "labels", "number"):
             return False
-        if any(not _is_minus_one(row.get(classes.name)) for row in rows.rows):
+        if any(not _is_minus_one(row.get(target.name)) for row in rows.rows):
             return False
         train = self.loaded.splits.get("train", Rows())
-        return not any(_is_minus_one(row.get(classes.name)) for row in train.rows)
+        given = [
+            cell for row in train.rows if blank_as_none(cell := row.get(target.name)) is not None
+        ]
+        return not any(map(_is_minus_one, given))
 
     def number_classes(self, known: Sequence[str] | None) -> None:
         """Put class ids into the rows; reject rows of classes that are not `known`, or if None
@@ -402,8 +405,9 @@ class _Preparation:
         counts = self._class_counts("train")
         given = self.loaded.classes and len(self.loaded.classes) == len(self.labels)
         order = f"in the order of {self.loaded.classes_from}" if given else "sorted by name"
+        each = "words" if any(c.type == "tokens" for c in self.schema.columns) else "rows"
         self.notes.append(
-            f"{len(counts)} classes of `{self.schema.label}`, {order}, with their training rows: "
+            f"{len(counts)} classes of `{self.schema.label}`, {order}, with their training {each}: "
             f"{listed(counts)}"
         )
         self.notes += class_notes(counts, self.schema.classes.name)

@@ -81,7 +81,6 @@ def evaluate(
             f"`--split {name}`: the data has only {', '.join(f'`{part}`' for part in rows.splits)}."
         )
     chosen: Sequence[Row] = rows.splits[name]
-    _check_targets(predictor.head, chosen, name)
     if calibrate:
         _calibrate(predictor, rows, name, save_state)
     predictor.tokens.clear()
@@ -166,18 +165,6 @@ def _config(
         and not (other and key.startswith(("dataset", "data.limit")))
     }
     return resolve({**base, **asked}, registry).config, other
-
-
-def _check_targets(head: Head, rows: Sequence[Row], split: str) -> None:
-    """Raise `DataError` where no row has anything in a column that is learned, not even one
-    label.
-    """
-    for column in head.schema.columns:
-        if column.target and all(row.get(column.name) in (None, []) for row in rows):
-            raise DataError(
-                f"{split}: no row has any `{column.name}`, so there is nothing to score. Name the "
-                f"column with `dataset.{column.name}=COLUMN`, or use `ftr predict`."
-            )
 
 
 def _calibrate(predictor: Predictor, rows: PreparedRows, scored: str, save: bool) -> None:

@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
 from types import FunctionType
@@ -44,6 +44,8 @@ class Scorer:
     mode: str
     asked: bool = False
     loss: bool = False
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """The name of the single number that a metric function gives, by metric."""
 
     @classmethod
     def of(
@@ -59,9 +61,11 @@ class Scorer:
             registry.target("metric", name)
         _metrics_cache()
         primary, mode = ranked or (first.key or first.name, first.mode)
-        main = {spec.key or spec.name for spec in map(registry.metric, names)}
+        specs = {name: registry.metric(name) for name in names}
+        main = {spec.key or spec.name for spec in specs.values()}
         return cls(
             modules={name: make_metric(registry, name) for name in names},
+            keys={name: spec.key or spec.name for name, spec in specs.items()},
             owners={name: registry.find("metric", name).plugin.described for name in names},
             primary=primary,
             mode=mode,
@@ -127,7 +131,7 @@ class Scorer:
     def _compute(self, name: str, inputs: dict[str, list[Any]], labels: Sequence[str]) -> Scores:
         try:
             with captured_prints("stdout"):
-                return compute(name, self.modules[name], inputs, labels)
+                return compute(self.keys[name], self.modules[name], inputs, labels)
         except FtrError:
             raise
         except Exception as error:
@@ -139,8 +143,8 @@ class Scorer:
 def compute(
     name: str, metric: Metric, inputs: Mapping[str, Sequence[Any]], labels: Sequence[str]
 ) -> Scores:
-    """Return the scores that a function or an `evaluate` module gives; a single number gets the
-    `name` of the metric.
+    """Return the scores that a function or an `evaluate` module gives; a single number is `name`,
+    the metric's `key` or else its name.
 
     Raises `TypeError` for anything but numbers and named scores.
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ftr.plugin import Column, EncodeSettings, Head, Prediction, Row, State
+from ftr.plugin import Column, EncodeSettings, Head, ModelError, Prediction, Row, State
 from ftr_plugins.classification.options import SequenceClassificationOptions
 from ftr_plugins.columns import TEXT, TEXT_PAIR
 
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from ftr.registry.protocols import Model
 
 CLASSIFIER_DROPOUT = {
-    "roberta": "classifier_dropout",
-    "bert": "classifier_dropout",
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "modernbert"), "classifier_dropout"),
     "distilbert": "seq_classif_dropout",
+    "deberta-v2": "cls_dropout",
 }
+"""By the kind of model: the key of its config for the dropout before its classifier."""
+BEFORE_CLASSIFIER = ("dropout", "drop", "classifier.dropout")
+"""Names of the module that does it. Decoders such as GPT-2 have none."""
 CUT = "text cut (`head.windows=true` reads it whole)"
 
 
@@ -61,9 +64,18 @@ class SequenceClassificationHead(Head):
             key = CLASSIFIER_DROPOUT.get(built.config.model_type)
             if key is not None:
                 setattr(built.config, key, self.options.dropout)
-            for name, module in built.named_modules():
-                if isinstance(module, nn.Dropout) and name in ("dropout", "classifier.dropout"):
-                    module.p = self.options.dropout
+            found = [
+                module
+                for name, module in built.named_modules()
+                if name in BEFORE_CLASSIFIER and isinstance(module, nn.Dropout)
+            ]
+            if not found:
+                raise ModelError(
+                    f"`head.dropout`: a `{built.config.model_type}` model has no dropout before "
+                    "its classifier. Leave the key out."
+                )
+            for module in found:
+                module.p = self.options.dropout
         return built
 
     def encode(

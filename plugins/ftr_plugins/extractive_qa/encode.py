@@ -13,14 +13,13 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from ftr.errors import ConfigError, ModelError
+from ftr.plugin import ConfigError, EncodeSettings, ModelError
 from ftr_plugins.extractive_qa.spans import stripped
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
     from transformers import PreTrainedTokenizerBase
 
-    from ftr.registry.protocols import EncodeSettings
 
 QUESTION_CUT = "question cut"
 ANSWER_LOST = "answer in no window"

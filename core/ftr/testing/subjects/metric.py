@@ -87,7 +87,7 @@ class MetricSubject(Component):
 
         given = {key: list(values) for key, values in examples.items()}
         with contextlib.redirect_stdout(io.StringIO()):
-            return compute(self.metric_spec.name, metric, given, self.labels)
+            return compute(self.key, metric, given, self.labels)
 
     def value(self, examples: Examples) -> float:
         """Return the main score of some predictions."""
