@@ -77,9 +77,10 @@ def module(folder: Path, name: str, source: str) -> ModuleType:
 
 
 def test_a_decorated_function_gives_the_specs_that_hooks_give(tmp_path: Path) -> None:
-    _, declared = collect(module(tmp_path, "by_task", TICKETS))
+    hooks, declared = collect(module(tmp_path, "by_task", TICKETS))
     _, hooked = collect(module(tmp_path, "by_hooks", BY_HOOKS))
     assert set(declared) == set(hooked) and len(declared) == len(hooked) == 4
+    assert hooks == ("@task",)  # as `ftr plugins` lists them
 
 
 def test_a_decorated_head_is_registered_with_its_options(tmp_path: Path) -> None:
@@ -140,6 +141,18 @@ def test_a_task_of_another_package_is_not_registered_again(tmp_path: Path) -> No
         ('@task("x", metrics=[])', r"`@task\('x'\)` needs a list of metrics"),
         ('@task("x", metrics="accuracy")', r"`@task\('x'\)` needs a list of metrics"),
         ('@task("x", metrics=["f1"], dataset="imdb")', "leave `dataset=` out"),
+        (
+            '@task("My Task", metrics=["f1"])',
+            r"`@task\('My Task'\)`: the dataset 'My Task': its name",
+        ),
+        (
+            '@task("x", metrics=[lambda predictions: 1.0])',
+            "the metric '<lambda>': its name must be",
+        ),
+        (
+            '@task("x", metrics=["f1"], defaults={"epochs": {1}})',
+            "`defaults\\['epochs'\\]` is a `set`",
+        ),
     ],
 )
 def test_a_task_that_lacks_something_says_what(decorator: str, what: str, tmp_path: Path) -> None:

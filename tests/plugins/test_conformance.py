@@ -62,7 +62,6 @@ class TestNer(SlowWithRay):
 
 class TestSequenceClassification(HeadConformance):
     name = "sequence-classification"
-    options = {"dropout": 0.1}
     families = FAMILIES
     labels = ("bad", "good")
     rows = (

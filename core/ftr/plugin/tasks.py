@@ -8,7 +8,16 @@ from typing import Any, TypeVar
 
 from ftr.plugin.head import Head
 from ftr.registry.signature import takes_keywords
-from ftr.registry.specs import SPECS, DatasetSpec, HeadSpec, MetricSpec, TaskSpec
+from ftr.registry.specs import (
+    SPEC_TYPES,
+    SPECS,
+    AnySpec,
+    DatasetSpec,
+    HeadSpec,
+    MetricSpec,
+    TaskSpec,
+    fault,
+)
 
 Target = TypeVar("Target", bound=Callable[..., object])
 Metric = str | Callable[..., object] | MetricSpec
@@ -55,7 +64,7 @@ def task(
         about = summary or _first_line(target)
         found_head = target if own else head or HEAD
         found_dataset = dataset if own else target
-        specs: list[object] = []
+        specs: list[AnySpec] = []
         if not isinstance(found_dataset, str):
             specs.append(_component(DatasetSpec, name, found_dataset, f"rows of `{name}`: {about}"))
         if not isinstance(found_head, str):
@@ -76,10 +85,17 @@ def task(
                 search_space=search_space or {},
             )
         )
+        for spec in specs:
+            if trouble := fault(spec):
+                raise TypeError(f"`@task({name!r})`: the {_kind(spec)} {spec.name!r}: {trouble}")
         setattr(target, SPECS, (*vars(target).get(SPECS, ()), *specs))
         return target
 
     return register
+
+
+def _kind(spec: AnySpec) -> str:
+    return next(kind for kind, made in SPEC_TYPES.items() if type(spec) is made)
 
 
 def _component(kind: Any, name: str, target: Any, summary: str) -> Any:

@@ -181,6 +181,7 @@ def collect(plugin: object, contract: Contract = V1) -> tuple[tuple[str, ...], S
     hooks: list[str] = []
     specs: list[tuple[Kind, AnySpec]] = []
     for kind, spec in declared(plugin):
+        hooks = hooks or ["@task"]
         specs.extend(contract.read(f"ftr_{kind}s", [spec]))
     for caller in manager.get_hookcallers(plugin) or []:
         if caller.name not in known:
