@@ -60,7 +60,7 @@ def test_a_case_is_read(
 
 @pytest.mark.parametrize(
     ("source", "said"),
-    [("packed/book.xlsx", "an Excel file: save it as CSV"), ("conll", "ftr-ner")],
+    [("packed/book.xlsx", "an Excel file: save it as CSV"), ("conll", "task=ner")],
 )
 def test_a_case_is_refused_with_the_way_out(source: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
@@ -69,6 +69,6 @@ def test_a_case_is_refused_with_the_way_out(source: str, said: str) -> None:
 
 def test_lists_of_labels_are_reported() -> None:
     assert any(
-        "look like lists of labels" in note and "ftr-toxic-labels" in note
+        "look like lists of labels" in note and "task=topics" in note
         for note in prepare(CASES / "list-cells" / "emotions.csv").notes
     )
