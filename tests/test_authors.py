@@ -47,7 +47,7 @@ def test_every_public_name_is_documented_with_an_example_that_runs(
     assert len(about.split()) > 4 and name in EXAMPLES[name].partition("\n\n")[2]
     file = tmp_path / "my_task.py"
     file.write_text(EXAMPLES[name], encoding="utf-8")
-    made: dict[str, Any] = runpy.run_path(str(file))
+    made: dict[str, Any] = runpy.run_path(str(file), run_name="my_task")
     assert made.keys() & {"annotations", *ftr.plugin.__all__}
     assert getattr(ftr.plugin, name) is not None
 
@@ -55,7 +55,7 @@ def test_every_public_name_is_documented_with_an_example_that_runs(
 def test_the_task_of_one_file_gives_its_rows(tmp_path: Path) -> None:
     text = dict(blocks(PROJECT / "docs" / "plugins" / "README.md", "python"))["my_task.py"]
     (tmp_path / "my_task.py").write_text(text, encoding="utf-8")
-    rows = runpy.run_path(str(tmp_path / "my_task.py"))["rows"](copies=3)
+    rows = runpy.run_path(str(tmp_path / "my_task.py"), run_name="my_task")["rows"](copies=3)
     assert [row["label"] for row in rows].count("answer") == 3 and len(rows) == 6
 
 

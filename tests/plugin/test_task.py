@@ -100,7 +100,10 @@ def test_a_decorated_head_is_registered_with_its_options(tmp_path: Path) -> None
     '''
     _, specs = collect(module(tmp_path, "rating", textwrap.dedent(source)))
     head = HeadSpec(
-        name="rating", target="rating:Rating", options="rating:Rating", summary="A rating"
+        name="rating",
+        target="rating:Rating",
+        options="rating:Rating",
+        summary="head of `rating`: A rating",
     )
     task = TaskSpec(
         name="rating",

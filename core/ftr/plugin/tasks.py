@@ -49,42 +49,27 @@ def task(
     """
 
     def register(target: Target) -> Target:
-        own = inspect.isclass(target)
-        if not metrics or isinstance(metrics, str):
-            raise TypeError(f'`@task({name!r})` needs a list of metrics, such as `["accuracy"]`')
-        if own and dataset is None:
-            raise TypeError(
-                f"`@task({name!r})` above a head needs `dataset=`: a name or a function"
-            )
-        if (own and head is not None) or (not own and dataset is not None):
-            what = "head" if own else "dataset"
-            raise TypeError(
-                f"`@task({name!r})`: the decorated object is the {what}, leave `{what}=` out"
-            )
+        is_head = inspect.isclass(target)
+        if problem := _problem(metrics, dataset, head, is_head=is_head):
+            raise TypeError(f"`@task({name!r})`{problem}")
         about = summary or _first_line(target)
-        found_head = target if own else head or HEAD
-        found_dataset = dataset if own else target
-        specs: list[AnySpec] = []
-        if not isinstance(found_dataset, str):
-            specs.append(_component(DatasetSpec, name, found_dataset, f"rows of `{name}`: {about}"))
-        if not isinstance(found_head, str):
-            specs.append(_component(HeadSpec, name, found_head, _first_line(found_head) or about))
+        rows, reader = (dataset, target) if is_head else (target, head or HEAD)
         scores = [_metric(metric) for metric in metrics]
-        specs += [metric for metric in scores if isinstance(metric, MetricSpec)]
-        specs.append(
+        specs: list[AnySpec] = [
+            *_component(DatasetSpec, name, rows, f"rows of `{name}`", about),
+            *_component(HeadSpec, name, reader, f"head of `{name}`", about),
+            *(metric for metric in scores if isinstance(metric, MetricSpec)),
             TaskSpec(
                 name=name,
-                dataset=found_dataset if isinstance(found_dataset, str) else name,
-                head=found_head if isinstance(found_head, str) else name,
+                dataset=rows if isinstance(rows, str) else name,
+                head=reader if isinstance(reader, str) else name,
                 model=model,
-                metrics=tuple(
-                    metric if isinstance(metric, str) else metric.name for metric in scores
-                ),
+                metrics=tuple(one if isinstance(one, str) else one.name for one in scores),
                 summary=about,
                 defaults=defaults or {},
                 search_space=search_space or {},
-            )
-        )
+            ),
+        ]
         for spec in specs:
             if trouble := fault(spec):
                 raise TypeError(f"`@task({name!r})`: the {_kind(spec)} {spec.name!r}: {trouble}")
@@ -94,17 +79,33 @@ def task(
     return register
 
 
+def _problem(metrics: object, dataset: object, head: object, *, is_head: bool) -> str | None:
+    """Return what is wrong with the arguments of `@task` above a head, or above a function."""
+    if not metrics or isinstance(metrics, str):
+        return ' needs a list of metrics, such as `["accuracy"]`'
+    if is_head and dataset is None:
+        return " above a head needs `dataset=`: a name or a function"
+    if (head if is_head else dataset) is not None:
+        what = "head" if is_head else "dataset"
+        return f": the decorated object is the {what}, leave `{what}=` out"
+    return None
+
+
 def _kind(spec: AnySpec) -> str:
     return next(kind for kind, made in SPEC_TYPES.items() if type(spec) is made)
 
 
-def _component(kind: Any, name: str, target: Any, summary: str) -> Any:
-    return kind(
-        name=name,
-        target=target,
-        summary=summary,
-        options=target if takes_keywords(target) else None,
-    )
+def _component(kind: Any, name: str, target: Any, what: str, task: str) -> list[AnySpec]:
+    """Return the spec of a component that is not registered yet, none for the name of one.
+
+    Its summary is `what` it is, and its docstring, which may be that of the `task`.
+    """
+    if isinstance(target, str):
+        return []
+    about = _first_line(target) or task
+    summary = f"{what}: {about}" if about else what
+    options = target if takes_keywords(target) else None
+    return [kind(name=name, target=target, summary=summary, options=options)]
 
 
 def _metric(metric: Metric) -> str | MetricSpec:
