@@ -1,6 +1,6 @@
 """ftr: a task, a dataset and a pretrained model become a fine-tuned checkpoint.
 
-A plugin needs `hookimpl` and the specs from here. `run`, `sweep`, `resume` and `load` are imported
+Plugins import from `ftr.plugin`. `run`, `sweep`, `resume` and `load` are imported
 when first used, so that `import ftr` stays cheap.
 """
 

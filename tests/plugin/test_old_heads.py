@@ -107,7 +107,7 @@ def test_it_trains_calibrates_and_predicts_with_a_notice_for_each_former_name(
     done = ftr("run", *words, "data.limit=60", "data.max_length=16", "--json", cwd=tmp_path)
     answer = json.loads(done.stdout)
     for old, new in (("tune", "calibrate"), ("untuned", "uncalibrated")):
-        notice = f"`Head.{old}` is deprecated since ftr 0.1 and goes in ftr 0.2: use `Head.{new}`"
+        notice = f"`Head.{old}` is deprecated since ftr 0.1 and will be removed in ftr 0.2: use `Head.{new}`"
         lines = [line for line in done.stderr.splitlines() if notice in line]
         assert len(lines) == 1 and "the head `elder` of plugin `elder` (elder.py" in lines[0]
     state = json.loads((tmp_path / answer["model"] / "ftr.json").read_text("utf-8"))["state"]

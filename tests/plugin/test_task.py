@@ -146,11 +146,11 @@ def test_a_task_of_another_package_is_not_registered_again(tmp_path: Path) -> No
         ('@task("x", metrics=["f1"], dataset="imdb")', "leave `dataset=` out"),
         (
             '@task("My Task", metrics=["f1"])',
-            r"`@task\('My Task'\)`: the dataset 'My Task': its name",
+            r"`@task\('My Task'\)`: the dataset `My Task`: its name",
         ),
         (
             '@task("x", metrics=[lambda predictions: 1.0])',
-            "the metric '<lambda>': its name must be",
+            "the metric `<lambda>`: its name must be",
         ),
         (
             '@task("x", metrics=["f1"], defaults={"epochs": {1}})',

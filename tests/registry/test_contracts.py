@@ -102,9 +102,9 @@ def test_a_deprecated_hook_or_field_loads_with_one_line_each(
         spec.name for _, spec in records["late"].specs
     ] == ["old", "score"]
     assert list(complaints(list(records.values()))) == [
-        "plugin `late` (late-dist 2.5): `ftr_heads` is deprecated since ftr 0.2 and goes in ftr "
+        "plugin `late` (late-dist 2.5): `ftr_heads` is deprecated since ftr 0.2 and will be removed in ftr "
         "0.4: use `ftr_tops`",
-        "plugin `late` (late-dist 2.5): `MetricSpec.key` is deprecated since ftr 0.3 and goes in "
+        "plugin `late` (late-dist 2.5): `MetricSpec.key` is deprecated since ftr 0.3 and will be removed in "
         "ftr 0.5: use `MetricSpec.score`",
     ]
 

@@ -14,7 +14,7 @@ Ftr = Callable[..., "subprocess.CompletedProcess[str]"]
 BROKEN = {
     "an unmarked hook": (
         "def ftr_tasks(): return []",
-        "`ftr_tasks` looks like a hook but is not marked: put `@ftr.hookimpl` above it",
+        "`ftr_tasks` looks like a hook but is not marked: put `@hookimpl` (of `ftr.plugin`) above it",
     ),
     "a forgotten return": (
         "@ftr.hookimpl\ndef ftr_heads(): pass",

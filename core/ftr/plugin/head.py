@@ -1,4 +1,4 @@
-"""The base class of heads: every method does the usual thing until it is overridden."""
+"""The base class of heads: every method has a default."""
 
 from __future__ import annotations
 
@@ -39,7 +39,8 @@ PROBLEMS = {
 class Head:
     """What a task adds to a pretrained model. `ftr.registry.protocols.Head` in full.
 
-    Set `columns`, and override what is not usual. A number for a pair of texts:
+    Set `columns`, and override the methods whose default does not fit. A number for a pair of
+    texts:
 
         class Similarity(Head):
             columns = (
@@ -57,8 +58,8 @@ class Head:
             def compare(self, row, prediction):
                 return prediction["score"], row["score"]
 
-    The usual: one text column or two are tokenized together and cut at `data.max_length`; the model
-    is the `auto_class` of transformers, with the loss that it has for the type of the target
+    By default, one text column or two are tokenized together and cut at `data.max_length`. The
+    model is the `auto_class` of transformers, with the loss that it has for the type of the target
     column; the prediction is the class with the highest softmax. Keyword parameters of `__init__`
     are the keys `head.*`.
     """
@@ -141,7 +142,7 @@ class Head:
         if len(names) not in (1, 2):
             raise TypeError(
                 f"the head `{type(self).__qualname__}` has {len(names)} columns of texts: the "
-                "usual `encode` takes one or two, override it"
+                "default `encode` takes one or two: override it"
             )
         first, *second = names
         seconds = rows.get(second[0]) if second else None
@@ -209,7 +210,7 @@ class Head:
         if len(records) != 1:
             raise TypeError(
                 f"the head `{type(self).__qualname__}` gives {len(records)} features to a row: the "
-                "usual `decode` takes one, override it"
+                "default `decode` takes one: override it"
             )
         return {"id": row["id"], **self.predict(row, records[0], labels, state)}
 

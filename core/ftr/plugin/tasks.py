@@ -41,9 +41,9 @@ def task(
     `head` is the head that reads the rows (default: `sequence-classification`). A class becomes the
     head `name`, the keyword parameters of its `__init__` are the options `head.*`, and `dataset`
     names what it is trained on. `dataset` and `head` may be a function and a class of the plugin as
-    well. `metrics` are names of registered metrics, functions (see
-    `ftr.registry.protocols.Metric`), and specs, for another name or `mode="min"`; the first one
-    ranks. The summary is the first line of the docstring.
+    well. `metrics` are names of registered metrics, functions (see `Metric` in the reference), and
+    specs, for another name or `mode="min"`; the first one ranks. The summary is the first line of
+    the docstring.
 
     Raises `TypeError` where dataset or metrics are missing.
     """
@@ -72,7 +72,7 @@ def task(
         ]
         for spec in specs:
             if trouble := fault(spec):
-                raise TypeError(f"`@task({name!r})`: the {_kind(spec)} {spec.name!r}: {trouble}")
+                raise TypeError(f"`@task({name!r})`: the {_kind(spec)} `{spec.name}`: {trouble}")
         setattr(target, SPECS, (*vars(target).get(SPECS, ()), *specs))
         return target
 

@@ -242,8 +242,8 @@ def _refuse_unmarked(plugin: object, manager: pluggy.PluginManager) -> None:
             and manager.parse_hookimpl_opts(plugin, name) is None
         ):
             raise PluginError(
-                f"the function `{name}` looks like a hook but is not marked: put `@ftr.hookimpl` "
-                "above it, or rename it."
+                f"the function `{name}` looks like a hook but is not marked: put `@hookimpl` (of "
+                "`ftr.plugin`) above it, or rename it."
             )
 
 

@@ -259,8 +259,8 @@ class Deprecated:
     def notice(self) -> str:
         """What ftr prints for a plugin that uses it."""
         return (
-            f"`{self.name}` is deprecated since ftr {self.since} and goes in ftr {self.removed}: "
-            f"use {self.instead}"
+            f"`{self.name}` is deprecated since ftr {self.since} and will be removed in ftr "
+            f"{self.removed}: use {self.instead}"
         )
 
 
