@@ -148,3 +148,15 @@ def test_a_head_that_reads_words_trains_on_sentences(
     ]
     assert record["data"]["splits"]["train"]["labels"] == {"B-LOC": 10, "B-PER": 10, "O": 20}
     assert record["data"]["splits"]["validation"]["used"] == 2
+
+
+def test_a_column_that_numbers_the_words_is_not_the_words(tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text(
+        "1\tAda\tB-PER\n2\tslept\tO\n\n1\tOslo\tB-LOC\n2\tsleeps\tO\n\n", encoding="utf-8"
+    )
+    loaded = load(tmp_path / "a.conll", WORDS)
+    assert [row["tokens"] for row in loaded.splits["train"].rows] == [
+        ["Ada", "slept"],
+        ["Oslo", "sleeps"],
+    ]
+    assert any("words in column 1, tags in column 2" in note for note in loaded.notes)

@@ -323,3 +323,55 @@ def test_what_is_inferred_is_printed_and_has_its_origin(tmp_path: Path) -> None:
 def test_each_goal_has_a_built_in_task() -> None:
     goals = {task.goal: task.name for task in tasks_of(get_registry())}
     assert goals["answers"] == "qa" and goals["class"] == "sentiment"
+
+
+def test_lists_in_cells_are_lists_also_where_some_hold_one_label_or_none(tmp_path: Path) -> None:
+    sets = ['["news", "art"]', '["art"]', "[]", '["sport"]', '["news"]']
+    rows = [[text, sets[n % 5]] for n, text in enumerate(texts(60))]
+    assert found(table(tmp_path / "a.csv", ["text", "labels"], rows)).task == "topics"
+
+
+def test_few_flags_beside_another_column_that_can_be_learned_are_no_clear_case(
+    tmp_path: Path,
+) -> None:
+    moods = ["joy", "fear", "anger"]
+    rows = [[text, moods[n % 3], n % 2, n // 2 % 2] for n, text in enumerate(texts(60))]
+    path = table(tmp_path / "a.csv", ["text", "emotion", "verified", "male"], rows)
+    with pytest.raises(ConfigError, match=r"fits several tasks(.|\n)*dataset\.label=emotion"):
+        found(path)
+
+
+def test_an_index_of_zeros_and_ones_is_no_label(tmp_path: Path) -> None:
+    rows = [[n % 2, text, n // 2 % 2, n // 4 % 2] for n, text in enumerate(texts(60))]
+    chosen = found(table(tmp_path / "a.csv", ["index", "text", "toxic", "insult"], rows))
+    assert chosen.task == "topics" and "`index`" not in chosen.why
+
+
+def test_counts_are_no_flags(tmp_path: Path) -> None:
+    rows = [[text, 7 if n == 9 else n % 2, n // 2 % 2] for n, text in enumerate(texts(60))]
+    chosen = found(
+        table(tmp_path / "a.csv", ["text", "retweets", "reply"], rows), "dataset.label=reply"
+    )
+    assert chosen.task == "sentiment"
+
+
+def test_many_class_ids_are_not_taken_for_a_scale(tmp_path: Path) -> None:
+    rows = [[text, n % 30] for n, text in enumerate(texts(120))]
+    assert found(table(tmp_path / "a.csv", ["text", "category"], rows)).task == "sentiment"
+    with pytest.raises(ConfigError, match="fits several tasks"):
+        found(table(tmp_path / "b.csv", ["text", "label"], rows))
+
+
+def test_a_question_beside_a_sentence_is_read_and_what_is_not_read_is_named(tmp_path: Path) -> None:
+    rows = [[text, f"{text} more", n % 2] for n, text in enumerate(texts(60))]
+    chosen = found(table(tmp_path / "a.csv", ["question", "sentence", "label"], rows))
+    assert chosen.options == {"text": "question", "text_pair": "sentence"}
+    chosen = found(table(tmp_path / "b.csv", ["title", "text", "label"], rows))
+    assert (chosen.options, chosen.unread) == ({}, ("title",))
+
+
+def test_decimal_commas_divide_no_labels(tmp_path: Path) -> None:
+    rows = [[text, f"{n % 10},{n % 7}5"] for n, text in enumerate(texts(80))]
+    with pytest.raises(ConfigError) as caught:
+        found(table(tmp_path / "a.csv", ["text", "price"], rows))
+    assert "Choose one" not in str(caught.value) or "task=topics" not in str(caught.value)

@@ -243,3 +243,16 @@ def test_a_cell_that_is_no_list_is_rejected(tmp_path: Path, cell: object) -> Non
     rows[4]["topics"] = cell  # type: ignore[assignment]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     assert causes(prepare(tmp_path / "a.jsonl")) == {"a.jsonl:5": "labels is not a list of classes"}
+
+
+def test_one_cell_with_another_separator_does_not_decide(tmp_path: Path) -> None:
+    cells = ["a,b", "b,c", "a", "a,c"] * 20 + ["a;b"]
+    assert separator_of(cells) == ","
+    assert separator_of(["a;b", "b;c, d", "a"] * 9) == ";"
+
+
+def test_vectors_of_zeros_and_ones_name_no_labels(tmp_path: Path) -> None:
+    rows = [{"text": f"text {n}", "labels": [n % 2, n // 2 % 2, 1]} for n in range(12)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with pytest.raises(DataError, match=r"`labels` holds a 0 or 1 for each label, such as"):
+        load(tmp_path / "a.jsonl")

@@ -187,3 +187,11 @@ def test_what_a_head_lacks_is_named_with_the_way_out() -> None:
     with pytest.raises(NotImplementedError, match=r"`NoCompare`.*override `compare\("):
         NoCompare().score_inputs([{"id": "1", "score": 1.0}], [{"score": 0.0}], [])
     assert OwnSchema().schema.group == "text" and provides(OwnSchema(), "combine")
+
+
+def test_a_set_of_labels_is_not_predicted_as_one_class() -> None:
+    head = Several()
+    with pytest.raises(NotImplementedError, match="override `reduce` and `predict"):
+        head.predict({"id": "1"}, np.array([0.2, 0.8]), ("a", "b"), {})
+    with pytest.raises(NotImplementedError, match=r"override `compare\("):
+        head.compare({"id": "1", "topics": [1]}, {"label_id": 1})

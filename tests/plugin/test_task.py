@@ -314,3 +314,14 @@ def test_a_task_with_the_name_of_a_built_in_is_asked_for_by_its_plugin(
     assert "is the built-in task" in line and "write `task=by_task:sentiment`" in line
     assert resolve(["task=by_task:sentiment"], known).config.dataset.name == "sentiment"
     assert capsys.readouterr().err == ""
+
+
+def test_options_of_an_inherited_constructor(tmp_path: Path) -> None:
+    class Wide:
+        def __init__(self, *, width: int = 3) -> None:
+            self.width = width
+
+    class Wider(Wide):
+        pass
+
+    assert signature_model(Wider).model_validate({"width": 5}).model_dump() == {"width": 5}

@@ -235,7 +235,8 @@ def check_cell(value: object, column: Column, row: Mapping[str, object]) -> Chec
     if column.type in ("tokens", "labels"):
         return _list(value, column)
     if value is None:
-        return "", f"empty {column.name}" if column.required else None
+        needed = column.required or column.type in ("label", "number")
+        return "", f"empty {column.name}" if needed else None
     if column.type == "number":
         return _number(value, column)
     if column.type == "label":

@@ -19,7 +19,7 @@ from ftr.data.columns import ID, column_index, map_columns
 from ftr.data.files import decode
 from ftr.data.labels import shown
 from ftr.data.layout import Source, find_files, format_of, is_conll, parse, read_source
-from ftr.data.multilabel import divided, set_column
+from ftr.data.multilabel import IDS, divided, set_column
 from ftr.data.profile import ROWS, Profile, profiles
 from ftr.data.rows import Table
 from ftr.data.tables import first_rows
@@ -31,7 +31,8 @@ Goal = Literal["answers", "tags", "sets", "number", "class"]
 """What a task learns: spans, a tag for each word, a set of labels, a number, or a class."""
 
 _LARGE = 8 * 2**20
-_IDS = re.compile(r"(.*[_ ])?(q|u|g|t|p|doc|user|item|text)?id[12]?")
+_ASKING = ("question", "query", "claim", "prompt")
+"""Names of a first text whose second one has a name of its own, as in QNLI."""
 """Names of columns of ids."""
 _HEAD = 4 * 2**20
 """Bytes that are read of a larger file with a row or a word on each line."""
@@ -65,6 +66,8 @@ class Candidate:
     options: Mapping[str, str | int] = field(default_factory=dict)
     named: bool = False
     """Whether the column to be learned has the name that the task looks for."""
+    unread: tuple[str, ...] = ()
+    """Columns with values that differ and that the task does not read."""
 
 
 def settings_with_task(
@@ -95,7 +98,10 @@ def settings_with_task(
     what = Path(first.text).name or first.text
     found = infer(name, given, tasks_of(registry), what, first.text)
     options = "".join(f" dataset.{key}={value}" for key, value in found.options.items())
-    say(f"task={found.task}{options}: {found.why} (another: `task=…`)")
+    unread = ", ".join(f"`{shown(name)}`" for name in found.unread[:6])
+    more = ", …" if len(found.unread) > 6 else ""
+    left_out = f"; not read: {unread}{more}" if unread else ""
+    say(f"task={found.task}{options}: {found.why}{left_out} (another: `task=…`)")
     origin = f"inferred from {what}"
     inferred = {f"dataset.{key}": Setting(value, origin) for key, value in found.options.items()}
     return {**given, "task": Setting(found.task, origin), **inferred}
@@ -343,6 +349,8 @@ def _of_texts(
         "sets": [one for one in found if one.kind == "list"],
     }
     a_class = by_goal["class"]
+    columns["class"] += [one for one in found if one.kind == "ids"]
+    columns["number"] += [one for one in found if one.kind == "ids"]
     columns["class"] += [one for one in flags if len(flags) == 1 or _is_named(one, a_class)]
     several: list[tuple[Task, list[Profile]]] = [
         (by_goal[goal], [one])
@@ -353,14 +361,34 @@ def _of_texts(
     ]
     if len(flags) > 1 and "sets" in by_goal:
         by_name = [task for task, (one,) in several if _is_named(one, task)]
+        rest = [pair for pair in several if pair[1][0] not in flags]
         if not by_name:  # other columns beside many of 0/1 describe the rows
-            several = [(by_goal["sets"], flags)]
+            several = [(by_goal["sets"], flags), *(rest if len(flags) <= 2 * len(rest) else [])]
     for task, learned in several:
         options = _text_options(table, task, [one.index for one in learned], asked, found)
         if options is None:
             continue
         options = _column_options(table, task, learned, options)
-        yield Candidate(task.name, _why(learned), options, _is_named(learned[0], task))
+        unread = _unread(table, task, learned, options, found)
+        yield Candidate(task.name, _why(learned), options, _is_named(learned[0], task), unread)
+
+
+def _unread(
+    table: Table,
+    task: Task,
+    learned: Sequence[Profile],
+    options: Mapping[str, str | int],
+    found: Sequence[Profile],
+) -> tuple[str, ...]:
+    """Return the names of the columns that say something and are not read."""
+    chosen = {column_index(choice, table) for choice in options.values()}
+    chosen |= {one.index for one in learned}
+    names = {n.lower() for c in (*task.schema.columns, ID) for n in (c.name, *c.aliases)}
+    return tuple(
+        one.name
+        for one in found
+        if one.kind != "other" and one.index not in chosen and one.name.lower() not in names
+    )
 
 
 def _why(learned: Sequence[Profile]) -> str:
@@ -378,7 +406,7 @@ def _is_named(one: Profile, task: Task) -> bool:
 def _is_other(name: str, task: Task) -> bool:
     """Whether the name is that of another column of the task, or of the ids."""
     others = [column for column in (*task.schema.columns, ID) if column is not task.target]
-    if _IDS.fullmatch(name.lower()):
+    if IDS.fullmatch(name.lower()):
         return True
     return name.lower() in {n.lower() for column in others for n in (column.name, *column.aliases)}
 
@@ -397,6 +425,10 @@ def _text_options(
     if not texts:
         return {}
     named = {name.lower() for name in (texts[0].name, *texts[0].aliases)}
+    main = [one for one in found if one.name.lower() in named]
+    asking = [one for one in found if one.kind == "text" and one.name.lower() in _ASKING]
+    if len(texts) > 1 and len(main) == len(asking) == 1 and texts[0].name not in asked:
+        return {texts[0].name: _choice(table, asking[0]), texts[1].name: _choice(table, main[0])}
     if texts[0].name in asked or sum(name.lower() in named for name in table.columns) == 1:
         return {}
     free = [one for one in found if one.kind == "text" and one.index not in learned]

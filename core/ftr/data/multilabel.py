@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -26,6 +27,8 @@ _WORDS = {"\t": "tab", " ": "space", "": "none"}
 _OTHERS = 0.1
 """Share of the cells of a column of 0/1 that may hold something else: such rows are rejected."""
 _FIRST = 100
+IDS = re.compile(r"(.*[_ ])?(q|u|g|t|p|doc|user|item|text)?id[12]?|index|unnamed: 0|")
+"""Names, in lower case, of columns that tell rows apart."""
 _SHOWN = 12
 
 
@@ -57,8 +60,17 @@ def is_flag_column(cells: Sequence[object], *, strict: bool = False) -> bool:
         return False
     counts = Counter(cells)
     others = sum(count for value, count in counts.items() if flag(value) is None)
+    if any(_is_count(value) for value in counts):
+        return False
     allowed = 0 if strict else max(1, int(_OTHERS * len(cells)))
     return others <= allowed and others * 2 <= len(cells) - others
+
+
+def _is_count(value: object) -> bool:
+    """Whether a cell is a whole number from 3 up: a column that has one counts something."""
+    return (
+        label_key(value).isdecimal() and int(label_key(value)) > 2 if value is not None else False
+    )
 
 
 def flag_columns(table: Table, schema: RowSchema) -> list[int]:
@@ -69,7 +81,11 @@ def flag_columns(table: Table, schema: RowSchema) -> list[int]:
         if column.type != "labels"
         for name in (column.name, *column.aliases)
     }
-    free = [index for index, name in enumerate(table.columns) if name.lower() not in names]
+    free = [
+        index
+        for index, name in enumerate(table.columns)
+        if name.lower() not in names and not IDS.fullmatch(name.lower())
+    ]
     if not table.records:
         return []
     return [index for index in free if is_flag_column([record[index] for record in table.records])]
@@ -220,6 +236,8 @@ class LabelSets:
                 for record in table.records:
                     if isinstance(cell := record[index], str):
                         record[index] = divided(cell, self.separator or "")
+                if self.column is not None:
+                    _check_names([record[index] for record in table.records], name, source)
 
     def _find_separator(
         self, name: str, cells: Sequence[object], table: Table, source: str
@@ -242,6 +260,20 @@ class LabelSets:
             )
 
 
+def _check_names(cells: Sequence[object], name: str, source: str) -> None:
+    """Raise `DataError` for lists of equal length that hold 0 and 1 alone: they name no label."""
+    lists = [cell for cell in cells if isinstance(cell, list)]
+    items = [item for cell in lists for item in cell]
+    lengths = {len(cell) for cell in lists}
+    alike = len(lists) > 1 and len(lengths) == 1 and max(lengths) > 1
+    if alike and all(flag(item) is not None for item in items):
+        raise DataError(
+            f"{source}: `{name}` holds a 0 or 1 for each label, such as `{shown(lists[0])}`, "
+            "without their names: give a list of the names of the labels that apply, or a column "
+            "of 0/1 for each label"
+        )
+
+
 def divided(cell: str, separator: str) -> object:
     """Return the items of a cell: of a JSON or Python list, else what is between separators."""
     found = parse_list(cell)
@@ -260,20 +292,25 @@ def divided(cell: str, separator: str) -> object:
 def separator_of(texts: Sequence[str], classes: Sequence[str] = ()) -> str:
     """Return what divides the labels in cells, or "" if each cell is one label.
 
-    `|`, `;` and a tab divide wherever they occur. A comma may be part of a label: it divides where
-    most labels beside one occur in other cells too, or are `classes`.
+    Of `|`, `;` and a tab the most frequent one divides. A comma may be part of a label: it divides
+    where it is more frequent, and most labels beside one occur in other cells too, or are
+    `classes`.
     """
     distinct = set(texts)
-    for separator in _SEPARATORS[:-1]:
-        if any(separator in text for text in distinct):
-            return separator
+    counted = {one: sum(one in text for text in distinct) for one in _SEPARATORS}
+    best = max(_SEPARATORS[:-1], key=counted.__getitem__)
+    if counted[best] and counted[best] >= counted[","]:
+        return best
+    distinct = {text for text in distinct if not any(one in text for one in _SEPARATORS[:-1])}
     cells = [{item.strip() for item in text.split(",")} for text in distinct]
     several = [items for items in cells if len(items) > 1]
     counts = Counter(item for items in cells for item in items)
     known = {label_key(name) for name in classes}
     beside = {item for items in several for item in items}
     repeated = [item for item in beside if counts[item] > 1 or label_key(item) in known]
-    return "," if beside and len(repeated) > len(beside) / 2 else ""
+    if beside and len(repeated) > len(beside) / 2:
+        return ","
+    return best if counted[best] else ""
 
 
 def check_tags(table: Table, mapping: Mapping[str, int], schema: RowSchema, source: str) -> None:

@@ -17,7 +17,7 @@ from ftr.data.squad import parse_list
 from ftr.data.tables import are_texts, few_values
 from ftr.registry.schema import Column, RowSchema
 
-Kind = Literal["text", "flag", "class", "number", "list", "other"]
+Kind = Literal["text", "flag", "class", "number", "ids", "list", "other"]
 
 ROWS = 5000
 """Rows that are looked at."""
@@ -26,6 +26,8 @@ _MOST_CLASSES = 20
 _LONGEST_LABEL = 40
 _CODE = re.compile(r"0[0-9]+")
 """Numbers with zeros in front are names."""
+_DECIMAL = re.compile(r"[+-]?[0-9]+(,[0-9]+)?")
+"""A number with a decimal comma."""
 _NEARLY_ALL = 0.9
 
 
@@ -93,7 +95,10 @@ def _single_classes(cells: Sequence[object]) -> list[object] | None:
     checked = [check_cell(cell, Column(name="label", type="label"), {}) for cell in cells]
     if any(cause for _, cause in checked):
         return None
-    return [value for value, _ in checked]
+    values = [value for value, _ in checked]
+    if any(isinstance(value, str) and parse_list(value) is not None for value in values):
+        return None  # a list of several, or of none
+    return values
 
 
 def _items(cell: object) -> list[object] | None:
@@ -120,6 +125,8 @@ def _numeric(numbers: Sequence[float]) -> tuple[Kind, str]:
             return "other", f"a different whole number in each row, {span}"
         if len(distinct) <= _MOST_CLASSES:
             return "class", f"{len(distinct)} whole numbers {span}"
+        if min(distinct) in (0, 1) and max(distinct) - min(distinct) + 1 == len(distinct):
+            return "ids", f"all whole numbers {span}, as class ids have"
     return "number", f"{len(distinct)} different numbers {span}"
 
 
@@ -138,7 +145,7 @@ def _number(cell: object) -> float | None:
 def _are_sets(distinct: Sequence[str], texts: Sequence[str]) -> bool:
     """Whether cells hold labels with a separator between them: short ones that repeat."""
     separator = separator_of(distinct)
-    if not separator:
+    if not separator or all(_DECIMAL.fullmatch(text.strip()) for text in distinct):
         return False
     cells = [divided(text, separator) for text in texts]
     items = [str(item) for cell in cells if isinstance(cell, list) for item in cell]

@@ -66,13 +66,7 @@ def read_conll(text: str, name: str, split: str, options: FileOptions, schema: R
     delimiter = options.delimiter or _delimiter(lines)
     widths = Counter(len(_cells(line, delimiter)) for line in lines if line.strip())
     width = widths.most_common(1)[0][0] if widths else 0
-    table = Table([words.name, *map(str, range(1, width))])
-    if tags is not None and width > 1:
-        table.columns[-1] = tags.name
-        table.notes.append(
-            f"{name}: words in column 0, {tags.name} in column {width - 1} (others: "
-            f"`dataset.{tags.name}=NUMBER`)"
-        )
+    table = Table(list(map(str, range(width))))
     for number, sentence, ragged in _sentences(lines, delimiter, width):
         if ragged:
             row = {"line": lines[ragged - 1][:200], "expected": width}
@@ -82,7 +76,25 @@ def read_conll(text: str, name: str, split: str, options: FileOptions, schema: R
             table.places.append(f"{name}:{number}")
     if not table.records and not table.rejected:
         raise DataError(f"file `{name}` holds no sentences")
+    first = 1 if width > 2 and _are_numbered(table.records) else 0
+    if width:
+        table.columns[first] = words.name
+    if tags is not None and width > first + 1:
+        table.columns[-1] = tags.name
+        table.notes.append(
+            f"{name}: words in column {first}, {tags.name} in column {width - 1} (others: "
+            f"`dataset.{tags.name}=NUMBER`)"
+        )
     return table
+
+
+def _are_numbered(sentences: Sequence[Sequence[object]]) -> bool:
+    """Whether the first column numbers the words of each sentence from 1, as CoNLL-U does."""
+    return bool(sentences) and all(
+        one[0] == [str(number) for number in range(1, len(one[0]) + 1)]
+        for one in sentences
+        if isinstance(one[0], list)
+    )
 
 
 def _sentences(

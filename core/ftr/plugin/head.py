@@ -220,6 +220,11 @@ class Head:
         The default gives the most probable `label`, its `label_id` and `score`, and the
         `probabilities` of all.
         """
+        if self.target is None or self.target.type != "label":
+            raise NotImplementedError(
+                f"the head `{type(self).__qualname__}` has no column of one class for each row: "
+                "override `reduce` and `predict(row, output, labels, state)`"
+            )
         best = int(output.argmax())
         return {
             "label": labels[best],
@@ -236,7 +241,7 @@ class Head:
         The default gives class ids.
         """
         label = self.schema.label
-        if label is None:
+        if label is None or self.target is None or self.target.type != "label":
             raise NotImplementedError(
                 f"the head `{type(self).__qualname__}` has no column of classes: override "
                 "`compare(row, prediction)`"

@@ -33,7 +33,7 @@ def signature_model(target: Callable[..., object]) -> type[BaseModel]:
     """
     from pydantic import Field, create_model
 
-    called: Any = vars(target).get("__init__", target) if isinstance(target, type) else target
+    called: Any = getattr(target, "__init__", target) if isinstance(target, type) else target
     hints = get_type_hints(called, include_extras=True)
     fields: dict[str, Any] = {}
     for parameter in parameters(target):

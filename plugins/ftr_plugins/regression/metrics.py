@@ -12,8 +12,10 @@ def pearson(predictions: Numbers, references: Numbers) -> float:
     """Return Pearson's correlation, -1 to 1.
 
     0.0, without a warning, where predictions or references are all equal: no correlation is defined
-    there.
+    there. NaN where a number is not finite.
     """
+    if not np.isfinite([*predictions, *references]).all():
+        return float("nan")
     left, right = _centred(predictions), _centred(references)
     norm = float(np.sqrt(left @ left) * np.sqrt(right @ right))
     return float(np.clip((left @ right) / norm, -1.0, 1.0)) if norm > 0 else 0.0
@@ -25,6 +27,8 @@ def spearman(predictions: Numbers, references: Numbers) -> float:
 
     0.0, without a warning, where predictions or references are all equal.
     """
+    if not np.isfinite([*predictions, *references]).all():
+        return float("nan")
     return pearson(ranks(predictions), ranks(references))
 
 
