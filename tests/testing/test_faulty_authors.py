@@ -39,7 +39,7 @@ HEADS = {
     ),
     "ForgetsPredict": (
         "test_every_row_gets_a_prediction_with_its_id",
-        r"'float' object has no attribute 'argmax'.*\nchange: override `ForgetsPredict.predict`",
+        r"has no column of one class for each row.*\nchange: override `ForgetsPredict.predict`",
     ),
     "LogitsAsTheyAre": (
         "test_records_are_small_and_cross_processes",

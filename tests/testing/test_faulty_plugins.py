@@ -90,7 +90,7 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     "unmarked": (
         head("unmarked").replace("@ftr.hookimpl\n", ""),
         LOADS,
-        r"put `@ftr.hookimpl` above it",
+        r"put `@hookimpl` \(of `ftr.plugin`\) above it",
     ),
     "mutable": (
         "@ftr.hookimpl\ndef ftr_datasets():\n    return [ftr.DatasetSpec(name='mutable', "
