@@ -368,6 +368,10 @@ def test_a_question_beside_a_sentence_is_read_and_what_is_not_read_is_named(tmp_
     assert chosen.options == {"text": "question", "text_pair": "sentence"}
     chosen = found(table(tmp_path / "b.csv", ["title", "text", "label"], rows))
     assert (chosen.options, chosen.unread) == ({}, ("title",))
+    # A text that is found by its looks is read.
+    only = [[text, n % 2, n // 2 % 2] for n, text in enumerate(texts(60))]
+    path = table(tmp_path / "d.csv", ["remark", "rude", "kind"], only)
+    assert found(path).unread == found(path, "dataset.text=remark").unread == ()
 
 
 def test_decimal_commas_divide_no_labels(tmp_path: Path) -> None:

@@ -365,11 +365,11 @@ def _of_texts(
         if not by_name:  # other columns beside many of 0/1 describe the rows
             several = [(by_goal["sets"], flags), *(rest if len(flags) <= 2 * len(rest) else [])]
     for task, learned in several:
-        options = _text_options(table, task, [one.index for one in learned], asked, found)
-        if options is None:
+        texts = _text_options(table, task, [one.index for one in learned], asked, found)
+        if texts is None:
             continue
-        options = _column_options(table, task, learned, options)
-        unread = _unread(table, task, learned, options, found)
+        options = _column_options(table, task, learned, texts)
+        unread = _unread(table, task, learned, {**asked, **texts, **options}, found)
         yield Candidate(task.name, _why(learned), options, _is_named(learned[0], task), unread)
 
 
@@ -377,11 +377,12 @@ def _unread(
     table: Table,
     task: Task,
     learned: Sequence[Profile],
-    options: Mapping[str, str | int],
+    options: Mapping[str, object],
     found: Sequence[Profile],
 ) -> tuple[str, ...]:
     """Return the names of the columns that say something and are not read."""
-    chosen = {column_index(choice, table) for choice in options.values()}
+    choices = [one for option in options.values() for one in _choices(option)]
+    chosen = {column_index(choice, table) for choice in choices}
     chosen |= {one.index for one in learned}
     names = {n.lower() for c in (*task.schema.columns, ID) for n in (c.name, *c.aliases)}
     return tuple(
