@@ -2,6 +2,13 @@
 
 from ftr.plugin import DatasetSpec, HeadSpec, MetricSpec, TaskSpec, hookimpl
 
+METRICS = {
+    "spearman": "Spearman's rank correlation",
+    "pearson": "Pearson's correlation",
+    "mae": "mean absolute error",
+    "mse": "mean squared error",
+}
+
 
 @hookimpl
 def ftr_datasets() -> list[DatasetSpec]:
@@ -30,34 +37,16 @@ def ftr_heads() -> list[HeadSpec]:
 
 @hookimpl
 def ftr_metrics() -> list[MetricSpec]:
-    """Return the metrics."""
+    """Return the metrics; each gives the score of its name."""
     return [
         MetricSpec(
-            name="spearman",
-            target="ftr_plugins.regression.metrics:spearman",
-            scores=("spearman",),
-            summary="Spearman's rank correlation",
-        ),
-        MetricSpec(
-            name="pearson",
-            target="ftr_plugins.regression.metrics:pearson",
-            scores=("pearson",),
-            summary="Pearson's correlation",
-        ),
-        MetricSpec(
-            name="mae",
-            target="ftr_plugins.regression.metrics:mae",
-            mode="min",
-            scores=("mae",),
-            summary="mean absolute error",
-        ),
-        MetricSpec(
-            name="mse",
-            target="ftr_plugins.regression.metrics:mse",
-            mode="min",
-            scores=("mse",),
-            summary="mean squared error",
-        ),
+            name=name,
+            target=f"ftr_plugins.regression.metrics:{name}",
+            mode="max" if name in ("spearman", "pearson") else "min",
+            scores=(name,),
+            summary=summary,
+        )
+        for name, summary in METRICS.items()
     ]
 
 
@@ -70,7 +59,7 @@ def ftr_tasks() -> list[TaskSpec]:
             dataset="similarity-sample",
             model="minilm",
             head="regression",
-            metrics=("spearman", "pearson", "mae", "mse"),
+            metrics=tuple(METRICS),
             summary="rate how similar two texts are, or give a text any other number",
             defaults={"learning_rate": 2e-4, "batch_size": 16, "epochs": 8, "data.max_length": 128},
             search_space={

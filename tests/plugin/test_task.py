@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from ftr.atomic import sha256
 from ftr.config.resolve import resolve
@@ -314,6 +315,14 @@ def test_a_task_with_the_name_of_a_built_in_is_asked_for_by_its_plugin(
     assert "is the built-in task" in line and "write `task=by_task:sentiment`" in line
     assert resolve(["task=by_task:sentiment"], known).config.dataset.name == "sentiment"
     assert capsys.readouterr().err == ""
+
+
+def test_a_default_is_checked_as_a_setting_is() -> None:
+    def rows(limit: int = "abc") -> list[int]:  # type: ignore[assignment]
+        return [limit]
+
+    with pytest.raises(ValidationError, match="limit"):
+        signature_model(rows).model_validate({})
 
 
 def test_options_of_an_inherited_constructor(tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ def signature_model(target: Callable[..., object]) -> type[BaseModel]:
         kind, text = _described(hints[parameter.name])
         fields[parameter.name] = (kind, Field(default, description=text))
     name = getattr(target, "__name__", "Target")
-    return create_model(f"{name} options", __config__={"extra": "forbid", "frozen": True}, **fields)
+    config: Any = {"extra": "forbid", "frozen": True, "validate_default": True}
+    return create_model(f"{name} options", __config__=config, **fields)
 
 
 def _described(hint: Any) -> tuple[Any, str | None]:
