@@ -111,6 +111,9 @@ EXAMPLES = {
 
         HeadSpec(name="focal", target="my_task:Focal", options="my_task:Focus", summary="the focal loss")
         """,
+    "Outcome": """
+        Outcome(predicted="4 stars", expected="5 stars", error=1.0, confidence=0.61)
+        """,
     "Prediction": """
         def predict(self, row: Row, output, labels, state: State) -> Prediction:
             return {"score": float(output)}

@@ -304,6 +304,11 @@ def _columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
     return {name: [row.get(name) for row in rows] for name in names}
 
 
+def rows_sha256(rows: Sequence[Row]) -> str:
+    """Return the hash of rows that `StoredSplit.sha256` has of the same rows."""
+    return _table(rows)[1]
+
+
 def _table(rows: Sequence[Row]) -> tuple[pa.Table, str]:
     """Return rows as a table, and the sha256 of its stream."""
     import pyarrow as pa

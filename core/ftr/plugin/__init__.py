@@ -23,7 +23,7 @@ from ftr.errors import ConfigError, DataError, ModelError
 from ftr.plugin.head import Head
 from ftr.plugin.model import Model
 from ftr.plugin.tasks import task
-from ftr.registry.protocols import EncodeSettings, Feature, Prediction, Row, State
+from ftr.registry.protocols import EncodeSettings, Feature, Outcome, Prediction, Row, State
 from ftr.registry.schema import Column, RowSchema
 from ftr.registry.specs import DatasetSpec, HeadSpec, MetricSpec, ModelSpec, TaskSpec, hookimpl
 
@@ -45,6 +45,7 @@ __all__ = [
     "ModelError",
     "ModelSpec",
     "Options",
+    "Outcome",
     "Prediction",
     "Row",
     "RowSchema",

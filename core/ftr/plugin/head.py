@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ftr.registry.protocols import Outcome
 from ftr.registry.schema import Column, RowSchema
 
 if TYPE_CHECKING:
@@ -22,12 +23,13 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "combine": ("reduce",),
     "vote": ("reduce", "decode", "predict"),
     "row_losses": ("loss",),
+    "outcomes": ("predict", "compare"),
     "baselines": (),
     "as_given": (),
     "remarks": (),
 }
 """The optional abilities, with the methods whose defaults their own defaults go with."""
-DEFAULTS = ("combine", "vote", "row_losses")
+DEFAULTS = ("combine", "vote", "row_losses", "outcomes")
 PROBLEMS = {
     "label": "single_label_classification",
     "labels": "multi_label_classification",
@@ -291,6 +293,25 @@ class Head:
             for one, weight in zip(logits, weights, strict=True)
         ]
         return _output(torch.log(torch.stack(votes).sum(dim=0) / sum(weights)))
+
+    def outcomes(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]
+    ) -> list[Outcome]:
+        """Return the predicted and the true class of each row by name, with the `score` of the
+        prediction as its confidence.
+        """
+        found = []
+        for row, prediction in zip(rows, predictions, strict=True):
+            predicted, true = self.compare(row, prediction)
+            found.append(
+                Outcome(
+                    predicted=labels[predicted],
+                    expected=labels[true],
+                    error=float(predicted != true),
+                    confidence=prediction.get("score"),
+                )
+            )
+        return found
 
     def provides(self, ability: Ability) -> bool:
         """Whether the head has an optional ability: it overrides the method, or the default fits.

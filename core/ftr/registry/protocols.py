@@ -162,7 +162,27 @@ class Head(Protocol):
         ...
 
 
-Ability = Literal["combine", "vote", "row_losses", "baselines", "as_given", "remarks"]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """A prediction beside what is true, as a person reads both.
+
+    `confidence` is the probability that the prediction is right, 0 to 1; None where the head has
+    none. `error` is 0 for a right one: for a class 0 or 1, for an answer 1 - F1, for a number the
+    absolute difference, for a set of labels the share of labels that are wrong.
+    """
+
+    predicted: str
+    expected: str
+    error: float
+    confidence: float | None = None
+
+    @property
+    def right(self) -> bool:
+        """Whether nothing is wrong with the prediction."""
+        return self.error == 0
+
+
+Ability = Literal["combine", "vote", "row_losses", "baselines", "as_given", "remarks", "outcomes"]
 
 
 class Abilities(Head, Protocol):
@@ -218,6 +238,15 @@ class Abilities(Head, Protocol):
         self, rows: Sequence[Row], metrics: Sequence[str], labels: Sequence[str]
     ) -> list[str]:
         """Return a line for each thing to know about scoring `rows` by the named `metrics`."""
+        ...
+
+    def outcomes(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]
+    ) -> list[Outcome]:
+        """Return each prediction beside what is true of its row.
+
+        Reports, comparisons and abstaining need it.
+        """
         ...
 
 

@@ -25,6 +25,7 @@ from ftr.train.scoring import Scorer, remarks
 if TYPE_CHECKING:
     from ftr.data.prepare import PreparedRows
     from ftr.registry.protocols import Head, Prediction, Row
+    from ftr.runs.directory import RunDirectory
 
 
 READING = ("dataset", "data")
@@ -68,9 +69,7 @@ def evaluate(
         directory.check_links()
     known = registry or recorded_registry(record)
     predictor = load(model_folder(directory.path), registry=known)
-    config, other = _config(_reading(record), settings, known, directory.record)
-    with refused_rows_kept(directory.path.parent):
-        rows = _rows(config, known, predictor.head, predictor.card.labels if other else None)
+    rows, other = rows_of(directory, settings, known, predictor.head, predictor.card.labels)
     if record.get("several") == "folds" and not other:
         _leave_out_folds(rows, directory.path, split)
     name = split or next(
@@ -104,6 +103,24 @@ def evaluate(
         notes=rows.notes,
         state=predictor.card.state,
     )
+
+
+def rows_of(
+    directory: RunDirectory,
+    settings: Sequence[str],
+    registry: Registry,
+    head: Head,
+    labels: Sequence[str],
+) -> tuple[PreparedRows, bool]:
+    """Return the rows of a run, read again, or those of other data that `settings` name, and
+    whether they do.
+
+    Other rows are read with the `labels` of the model.
+    """
+    record = directory.read()
+    config, other = _config(_reading(record), settings, registry, directory.record)
+    with refused_rows_kept(directory.path.parent):
+        return _rows(config, registry, head, labels if other else None), other
 
 
 def _reading(record: dict[str, Any]) -> dict[str, Any]:

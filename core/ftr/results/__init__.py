@@ -1,0 +1,1 @@
+"""What finished runs say: comparison, report, plan and reproduction."""
