@@ -23,6 +23,7 @@ from ftr.errors import ConfigError, DataError, ModelError
 from ftr.plugin.head import Head
 from ftr.plugin.model import Model
 from ftr.plugin.tasks import task
+from ftr.registry.additive import additive
 from ftr.registry.protocols import EncodeSettings, Feature, Outcome, Prediction, Row, State
 from ftr.registry.schema import Column, RowSchema
 from ftr.registry.specs import DatasetSpec, HeadSpec, MetricSpec, ModelSpec, TaskSpec, hookimpl
@@ -51,6 +52,7 @@ __all__ = [
     "RowSchema",
     "State",
     "TaskSpec",
+    "additive",
     "hookimpl",
     "pad",
     "task",

@@ -21,10 +21,11 @@ from ftr.model.adapters import settings_of
 from ftr.model.folder import ModelCard, read_card, write_card
 from ftr.model.pretrained import Pretrained
 from ftr.registry.isolation import is_training
-from ftr.registry.protocols import Head, Prediction, State
+from ftr.registry.protocols import Head, Prediction, Row, State
 from ftr.train.checkpoint import link_files
 from ftr.train.hardware import Numerics
 from ftr.train.inference import EncodedSplit, Engine, prepare_model
+from ftr.train.intervals import Losses
 from ftr.train.scoring import Scorer, Scores
 
 Weights = dict[str, Tensor]
@@ -209,21 +210,34 @@ def _random_kept() -> Iterator[None]:
             np.random.set_state(arrays)
 
 
+@dataclass(frozen=True, slots=True)
+class ScoredSplit:
+    """The predictions of a model for a split, their scores, the state they were made with, and the
+    losses where their mean is scored.
+    """
+
+    rows: list[Row]
+    predictions: list[Prediction]
+    scores: Scores
+    state: State
+    losses: Losses | None = None
+
+
 def score_split(
     engine: Engine,
     split: EncodedSplit,
     scorer: Scorer,
     state: State | None = None,
     targets: EncodedSplit | None = None,
-) -> tuple[list[Prediction], Scores, State]:
-    """Return predictions, scores and state of an encoded split; without `state` the head tunes it
-    on these rows.
+) -> ScoredSplit:
+    """Score an encoded split; without `state` the head tunes it on these rows.
 
     `targets` are the rows encoded for the loss, where that is scored.
     """
     rows, predictions, used = engine.predict(split, state)
-    loss = None if targets is None else engine.loss(targets)
-    return predictions, scorer.score(engine.head, rows, predictions, engine.labels, loss), used
+    losses = None if targets is None else engine.losses(targets)
+    scores = scorer.score(engine.head, rows, predictions, engine.labels, losses)
+    return ScoredSplit(rows, predictions, scores, used, losses)
 
 
 def average_checkpoints(
@@ -252,7 +266,7 @@ def average_checkpoints(
 
     def score(tried: Weights) -> float:
         engine.model.load_state_dict(tried)
-        return float(score_split(engine, split, scorer, targets=targets)[1][scorer.primary])
+        return float(score_split(engine, split, scorer, targets=targets).scores[scorer.primary])
 
     soup = greedy_soup(weights(), score, scorer)
     engine.model.load_state_dict(soup.weights)
