@@ -11,6 +11,7 @@ from ftr.plugin import (
     EncodeSettings,
     Feature,
     Head,
+    Outcome,
     Prediction,
     Row,
     RowSchema,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ftr_plugins.extractive_qa.spans import Answer, WindowRecord
 
 THRESHOLD = "no_answer_threshold"
+NO_ANSWER = "(no answer)"
 
 
 class ExtractiveQAHead(Head):
@@ -286,6 +288,26 @@ class ExtractiveQAHead(Head):
                 for row in rows
             ],
         }
+
+    def outcomes(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]
+    ) -> list[Outcome]:
+        """Return the answer beside the reference answers, and 1 - F1 of the best of them.
+
+        The confidence is the `score`: the share of the answer, or of no answer, among the best
+        spans and no answer.
+        """
+        from ftr_plugins.extractive_qa.text import best_scores
+
+        return [
+            Outcome(
+                predicted=one["answer"] or NO_ANSWER,
+                expected=" | ".join(dict.fromkeys(_texts(row))) or NO_ANSWER,
+                error=1 - best_scores(_texts(row), one["answer"])[1],
+                confidence=one.get("score"),
+            )
+            for row, one in zip(rows, predictions, strict=True)
+        ]
 
     def _best(self, row: Row, records: Sequence[WindowRecord]) -> Answer:
         from ftr_plugins.extractive_qa.spans import merge

@@ -4,11 +4,12 @@ from which it applies.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftr.plugin import Column, Head, Prediction, Row, State
+from ftr.plugin import Column, Head, Outcome, Prediction, Row, State
 from ftr_plugins.columns import TEXT, TEXT_PAIR
 from ftr_plugins.multi_label.options import MultiLabelOptions
 from ftr_plugins.multi_label.thresholds import (
@@ -150,6 +151,28 @@ class MultiLabelHead(Head):
         if self.options.threshold is None:
             line += f", and thresholds calibrated on these rows are {DEFAULT} for them"
         return [line]
+
+    def outcomes(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]
+    ) -> list[Outcome]:
+        """Return the predicted and the true set of labels, and the share of labels that are wrong.
+
+        The confidence is the probability that the whole set is right, if labels are independent:
+        the product over the labels of p where it applies, of 1 - p elsewhere.
+        """
+        found = []
+        for row, one in zip(rows, predictions, strict=True):
+            given, true = set(one["label_ids"]), set(label_ids(row))
+            each = [p if n in given else 1 - p for n, p in enumerate(one["probabilities"].values())]
+            found.append(
+                Outcome(
+                    predicted=", ".join(one["labels"]) or "(no label)",
+                    expected=", ".join(labels[n] for n in sorted(true)) or "(no label)",
+                    error=len(given ^ true) / len(labels),
+                    confidence=math.prod(each),
+                )
+            )
+        return found
 
     def baselines(
         self, train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Sequence[str]
