@@ -59,7 +59,6 @@ class Facts:
 class Picture:
     """An SVG element, with what it shows in words."""
 
-    kind: ClassVar[str] = "picture"
     title: str
     svg: str
 
@@ -97,7 +96,18 @@ class Note:
     warning: bool = False
 
 
-Block = Table | Facts | Picture | Pictures | Examples | Note
+Simple = Table | Facts | Pictures | Examples | Note
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """Blocks beside each other where there is room."""
+
+    kind: ClassVar[str] = "beside"
+    blocks: Sequence[Simple]
+
+
+Block = Simple | Beside
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +116,14 @@ class Section:
 
     title: str
     blocks: Sequence[Block]
+
+    @property
+    def simple(self) -> list[Simple]:
+        """Its blocks, those beside each other one after the other."""
+        found: list[Simple] = []
+        for block in self.blocks:
+            found += block.blocks if isinstance(block, Beside) else [block]
+        return found
 
     @property
     def anchor(self) -> str:
@@ -141,7 +159,7 @@ class Report:
                 "section": section.title,
                 "tables": [
                     {"header": list(block.header), "rows": [list(row) for row in block.rows]}
-                    for block in section.blocks
+                    for block in section.simple
                     if isinstance(block, Table)
                 ],
             }

@@ -194,13 +194,13 @@ def dots(
     *,
     digits: int = 3,
 ) -> Picture:
-    """Return a point for each row (name, value, low, high), with a line from low to high; the last
-    row is that of the model.
+    """Return a point for each row (name, value, low, high), with a line from low to high; the
+    first row is on top, in the colour of the model.
     """
     with drawing(title, height=70 + 30 * len(rows)) as canvas:
         axes = canvas.axes
         for place, (_, value, low, high) in enumerate(reversed(rows)):
-            colour = ACCENT if place == 0 else MUTED
+            colour = ACCENT if place == len(rows) - 1 else MUTED
             if low is not None and high is not None:
                 axes.plot([low, high], [place, place], color=colour, linewidth=2.2)
             axes.plot(value, place, "o", color=colour, markersize=7)

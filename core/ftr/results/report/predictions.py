@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from ftr.data.answers import answers_column, texts_and_starts
 from ftr.registry.protocols import Outcome, Row
 from ftr.results.report import pictures
 from ftr.results.report.blocks import (
+    Beside,
     Block,
     Example,
     Examples,
     Note,
     Pictures,
     Section,
+    Simple,
     Table,
     one_line,
     readable,
@@ -37,7 +40,7 @@ def classes(source: Source) -> Section:
     except MissingError as missing:
         blocks.append(Note(text=f"No confusion picture: {missing}."))
     table = _per_class(source)
-    if table is None and not any(isinstance(block, Pictures) for block in blocks):
+    if table is None and not any(not isinstance(block, Note) for block in blocks):
         raise MissingError(
             str(next((one.text for one in blocks if isinstance(one, Note)), "there are no classes"))
         )
@@ -47,29 +50,17 @@ def classes(source: Source) -> Section:
 
 
 def _confusion(source: Source) -> list[Block]:
-    pairs = Counter((one.expected, one.predicted) for one in source.outcomes)
     if source.target == "answers":
-        pairs = Counter(_answered(one) for one in source.outcomes)
-        if not any(true == UNANSWERABLE for true, _ in pairs):
-            raise MissingError("every question has an answer")
-        labels: list[str] = [ANSWERABLE, UNANSWERABLE]
-        columns = [RIGHT, WRONG, NONE]
-        rows = [(true, *(f"{pairs[true, found]:,}" for found in columns)) for true in labels]
-        caption = "Questions with and without an answer: what was predicted"
-        return [Table(header=("", *columns), rows=rows, caption=caption)]
+        return [_answerable(source)]
     if source.target != "label":
         raise MissingError("a row has not one class")
+    pairs = Counter((one.expected, one.predicted) for one in source.outcomes)
     labels = [label for label in source.rows.labels if any(label in pair for pair in pairs)]
     wrong = Counter({pair: count for pair, count in pairs.items() if pair[0] != pair[1]})
     shown = _most_confused(labels, wrong)
     counts = [[pairs[true, found] for found in shown] for true in shown]
-    split, blocks = source.rows.split, list[Block]()
-    title = f"Confusion of the {split} rows, true classes in rows"
-    blocks.append(Pictures(pictures=[pictures.confusion(title, counts, shown)]))
-    if len(shown) < len(labels):
-        blocks.append(
-            Note(text=f"The {len(shown)} of {len(labels)} classes that are most often confused.")
-        )
+    title = f"Confusion of the {source.rows.split} rows, true classes in rows"
+    beside: list[Simple] = [Pictures(pictures=[pictures.confusion(title, counts, shown)])]
     if wrong:
         total = Counter(true for true, _ in pairs.elements())
         rows = [
@@ -77,19 +68,34 @@ def _confusion(source: Source) -> list[Block]:
             for (true, found), count in wrong.most_common(10)
         ]
         header = ("true", "predicted", "rows", "of the true class")
-        blocks.append(Table(header=header, rows=rows, names=2, caption="Most frequent mistakes"))
+        beside.append(Table(header=header, rows=rows, names=2, caption="Most frequent mistakes"))
+    blocks: list[Block] = [Beside(blocks=beside)]
+    if len(shown) < len(labels):
+        text = f"The {len(shown)} of {len(labels)} classes that are most often confused."
+        blocks.append(Note(text=text))
     return blocks
 
 
-ANSWERABLE, UNANSWERABLE = "has an answer", "has no answer"
-RIGHT, WRONG, NONE = "right", "wrong or partly right answer", "no answer"
-
-
-def _answered(one: Outcome) -> tuple[str, str]:
-    true = ANSWERABLE if one.expected else UNANSWERABLE
-    if not one.predicted and one.expected:
-        return true, NONE
-    return true, RIGHT if one.right else WRONG
+def _answerable(source: Source) -> Table:
+    """Return what was predicted of questions with and without an answer."""
+    column = answers_column(source.rows.head.schema)
+    if column is None:
+        raise MissingError("there is no column of answers")
+    counts: Counter[tuple[bool, str]] = Counter()
+    triples = zip(source.rows.rows, source.rows.predictions, source.outcomes, strict=True)
+    for row, prediction, outcome in triples:
+        found = "right" if outcome.right else "partly right" if outcome.error < 1 else "wrong"
+        if prediction.get("answer") == "":
+            found = "no answer"
+        counts[bool(list(texts_and_starts(row.get(column.name)))), found] += 1
+    columns = ("right", "partly right", "wrong", "no answer")
+    names = {True: "has an answer", False: "has no answer"}
+    rows = [
+        (name, *(f"{counts[answerable, found]:,}" for found in columns))
+        for answerable, name in names.items()
+    ]
+    header = ("the question", *(f"predicted: {found}" for found in columns))
+    return Table(header=header, rows=rows, caption="Questions with and without an answer")
 
 
 def _most_confused(labels: Sequence[str], wrong: Counter[tuple[str, str]]) -> list[str]:
@@ -134,23 +140,6 @@ def _per_class(source: Source) -> Table | None:
     ]
     header = ("class", "rows", *(name.removesuffix("_per_class") for name in found))
     return Table(header=header, rows=rows, caption=f"Each class of {split}")
-
-
-def sure(source: Source) -> tuple[list[float], list[bool]]:
-    """Return the confidence of each prediction, and whether it is right.
-
-    Raises `MissingError` where there are no confidences, or no two different ones.
-    """
-    outcomes = source.outcomes
-    known = [(one.confidence, one.right) for one in outcomes if one.confidence is not None]
-    if not known:
-        raise MissingError("the head gives no probability that a prediction is right")
-    if len({confidence for confidence, _ in known}) == 1:
-        raise MissingError(
-            f"all {len(known)} predictions have the same confidence, {known[0][0]:.4g}: it tells "
-            "none from another"
-        )
-    return [float(confidence) for confidence, _ in known], [right for _, right in known]
 
 
 def errors(source: Source) -> Section:

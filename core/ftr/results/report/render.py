@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 
 from ftr.results.report.blocks import (
-    Block,
     Examples,
     Facts,
     Note,
     Pictures,
     Report,
+    Simple,
     Table,
     one_line,
 )
@@ -51,7 +51,7 @@ def markdown(report: Report) -> str:
         )
     for section in report.sections:
         lines += [f"## {escaped(section.title)}", ""]
-        for block in section.blocks:
+        for block in section.simple:
             lines += [*_block(block), ""]
     if report.missing:
         lines += ["## Not in this report", ""]
@@ -67,7 +67,7 @@ def escaped(text: object) -> str:
     return _LINK.sub(r"\\\g<0>", _SPECIAL.sub(r"\\\g<0>", plain))
 
 
-def _block(block: Block) -> Iterator[str]:
+def _block(block: Simple) -> Iterator[str]:
     if isinstance(block, Table):
         if block.caption:
             yield from (f"**{escaped(block.caption)}**", "")

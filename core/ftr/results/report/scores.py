@@ -89,7 +89,7 @@ def _drawn(record: Record, columns: Sequence[Column], digits: int) -> Picture | 
     """Return the score that ranks, of the model and of what it is compared to."""
     primary, heldout = str(record.get("primary")), record.get("heldout")
     rows = list[tuple[str, float, float | None, float | None]]()
-    for name, found, around in reversed(columns):
+    for name, found, around in columns:
         value, between = found.get(primary), around.get(primary) or {}
         if name.startswith(f"{heldout}, ") and _finite(value):
             rows.append((name.partition(", ")[2], value, between.get("low"), between.get("high")))
@@ -194,13 +194,13 @@ def members(source: Source) -> Section:
         blocks.append(Table(header=header, rows=rows, caption=f"{split}: over all members"))
     split = next(reversed(summary))
     digits = decimals(one["mean"] for one in summary[split].values())
-    drawn = [
+    drawn: list[tuple[str, float, float | None, float | None]] = [
         (_member_name(one), one["scores"][split][primary], None, None)
         for one in record["members"]
         if _finite(one["scores"].get(split, {}).get(primary))
     ]
     mean, sd = summary[split][primary]["mean"], summary[split][primary]["sd"]
-    drawn.append(("mean ± sd", mean, mean - (sd or 0), mean + (sd or 0)))
+    drawn.insert(0, ("mean ± sd", mean, mean - (sd or 0), mean + (sd or 0)))
     title = f"{split} {primary} of each member"
     if len(drawn) <= 30:
         x = f"{split} {primary}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ftr.data.answers import settle_answers
+from ftr.data.answers import settle_answers, texts_and_starts
 from ftr.data.read import load_rows
 from ftr.data.rows import Row, blank_as_none
 from ftr.errors import RequestError
 from ftr.registry.schema import Column
-from ftr.results.report.blocks import Block, Note, Section, Table, one_line
+from ftr.results.report.blocks import Note, Section, Table, one_line
 from ftr.results.report.source import Source
 from ftr.runs.record import recorded_registry
 
@@ -53,28 +53,28 @@ class Measure:
 
 def slices(source: Source) -> Section:
     """Return the score of each slice, with its rows and its interval."""
-    measure, whole = _measure(source), len(source.outcomes)
-    blocks: list[Block] = []
-    skipped: list[str] = []
+    measure = _measure(source)
     overall = interval(measure.values, _groups(source))
+    rows = [("all rows", "", f"{len(measure.values):,}", *_shown(overall), "")]
+    skipped: list[str] = []
     for name, keys in _slicings(source).items():
-        counts = Counter(keys)
-        if len(counts) < 2:
-            skipped.append(f"{name} (all rows: {one_line(next(iter(counts), EMPTY), 60)})")
+        ordered = _order(keys)
+        if len(ordered) < 2:
+            skipped.append(f"{name} ({one_line(ordered[0], 60)})")
             continue
-        rows = [_row(source, measure, keys, key, overall[0]) for key in dict.fromkeys(_order(keys))]
-        blocks.append(Table(header=(name, "rows", measure.name, INTERVAL, ""), rows=rows))
-    every = Table(
-        header=("", "rows", measure.name, INTERVAL),
-        rows=[("all rows", f"{whole:,}", *_shown(overall))],
-    )
+        for place, key in enumerate(ordered):
+            first = name if place == 0 else ""
+            rows.append((first, *_row(source, measure, keys, key, overall[0])))
+    header = ("slices by", "", "rows", measure.name, INTERVAL, "")
     note = (
         f"Slices under {FEW} rows are marked: their scores say little. `below` or `above` marks an "
         "interval that leaves out the score of all rows; of twenty slices one does so by chance."
     )
     if skipped:
-        note += f" Not shown, because all rows are in one slice: {', '.join(skipped)}."
-    return Section(title="Scores by slices", blocks=[every, *blocks, Note(text=note)])
+        note += f" All rows are alike by {', '.join(skipped)}."
+    return Section(
+        title="Scores by slices", blocks=[Table(header=header, rows=rows, names=2), Note(text=note)]
+    )
 
 
 def _measure(source: Source) -> Measure:
@@ -92,7 +92,7 @@ def _measure(source: Source) -> Measure:
 
 def _row(
     source: Source, measure: Measure, keys: Sequence[Hashable], key: Hashable, overall: float
-) -> tuple[str, ...]:
+) -> tuple[str, str, str, str, str]:
     chosen = np.array([one == key for one in keys])
     groups = _groups(source)
     found = interval(measure.values[chosen], None if groups is None else groups[chosen])
@@ -175,8 +175,9 @@ def _slicings(source: Source) -> dict[str, list[Any]]:
     if source.target == "label":
         found["true class"] = [one.expected for one in source.outcomes]
     if source.target == "answers":
-        column = next(column.name for column in schema.columns if column.type == "answers")
-        found["answerable"] = ["yes" if _texts(row.get(column)) else "no" for row in rows]
+        name = next(column.name for column in schema.columns if column.type == "answers")
+        answered = [bool(list(texts_and_starts(row.get(name)))) for row in rows]
+        found["answerable"] = ["yes" if one else "no" for one in answered]
     texts = [
         column.name
         for column in schema.columns
@@ -184,6 +185,8 @@ def _slicings(source: Source) -> dict[str, list[Any]]:
     ]
     for name in texts:
         cells = [_text(row.get(name)) for row in rows]
+        if not any(cells):
+            continue
         found[f"characters of `{name}`"] = by_quantile([len(text) for text in cells])
         found[f"script of `{name}`"] = [script(text) for text in cells]
         if name == "question":
@@ -195,11 +198,6 @@ def _text(cell: object) -> str:
     if isinstance(cell, list):
         return " ".join(map(str, cell))
     return "" if cell is None else str(cell)
-
-
-def _texts(cell: object) -> Sequence[Any]:
-    found = cell.get("text") if isinstance(cell, Mapping) else cell
-    return found if isinstance(found, Sequence) else ()
 
 
 def by_quantile(numbers: Sequence[float]) -> list[Ranked]:
