@@ -102,15 +102,19 @@ def _add_run(
     split: str | None,
 ) -> None:
     source = Source(directory=directory, record=record, slices=slices)
+    done = record["status"] == "done"
     try:
-        source.held = held_out(directory.path, split)
+        if done:
+            source.held = held_out(directory.path, split)
+        else:
+            source.unread = "the run is not done, and only then its predictions are complete"
     except FtrError as error:
-        if split is not None and isinstance(error, RequestError) and record["status"] == "done":
+        if split is not None and split not in record.get("data", {}).get("splits", {}):
             raise
         source.unread = str(error).rstrip(".")
     except DAMAGED as error:
         source.unread = f"`{directory.record}` is damaged ({in_one_line(error)})"
-    if source.unread and record["status"] == "done":
+    if source.unread and done:
         report.warnings.append(
             "The rows cannot be set beside their predictions, so the parts on single predictions "
             f"are left out: {mask(source.unread)}."
