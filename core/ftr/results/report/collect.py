@@ -105,7 +105,7 @@ def _add_run(
     done = record["status"] == "done"
     try:
         if done:
-            source.held = held_out(directory.path, split)
+            source.held = held_out(directory.path, split or record.get("heldout"))
         else:
             source.unread = "the run is not done, and only then its predictions are complete"
     except FtrError as error:
