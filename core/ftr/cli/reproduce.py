@@ -91,7 +91,16 @@ def _grouped(names: list[str]) -> list[str]:
 def _section(title: str, facts: list[Fact]) -> Iterator[str]:
     if facts:
         yield title
-        yield from (f"  {fact.line() if fact.equal is not None else fact.name}" for fact in facts)
+        yield from (f"  {_unknown(fact) if fact.equal is None else fact.line()}" for fact in facts)
+
+
+def _unknown(fact: Fact) -> str:
+    from ftr.results.facts import shown
+
+    if not isinstance(fact.now, dict):
+        return fact.name
+    values = ", ".join(f"{key}={shown(value)}" for key, value in fact.now.items())
+    return f"{fact.name}, now {values}"
 
 
 def _results(found: Reproduction) -> Iterator[str]:

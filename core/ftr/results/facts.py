@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ftr.config.resolve import flattened
+
 Record = Mapping[str, Any]
 RESULTS = ("scores", "untrained", "baselines", "summary", "best", "steps")
 """Keys of a record that a training computes and that are compared, number by number."""
 MACHINE = ("machine", "processor", "instructions", "gpus")
 """What makes machines of one type: torch computes with the same kernels on them."""
-PLACES = ("output", "data.cache", "compute", "plugins", "tracker")
-"""Settings, or groups of them, that do not change what is computed."""
+PLACES = ("dataset", "model", "output", "data.cache", "plugins", "tracker")
+"""Settings, or groups of them, that say where things are. Data and weights have hashes."""
 ABSENT = "not there"
 
 
@@ -67,7 +69,7 @@ def facts(recorded: Record, now: Record) -> list[Fact]:
     """
     found = [
         *_data(recorded, now),
-        *_settings(_leaves(recorded["config"]), _leaves(now["config"])),
+        *_settings(flattened(recorded["config"]), flattened(now["config"])),
         *_base(recorded.get("model_source") or {}, now.get("model_source") or {}),
         _fact("ftr", recorded.get("ftr"), now.get("ftr")),
         *_source(recorded, now),
@@ -118,7 +120,7 @@ def _settings(recorded: Record, now: Record) -> Iterator[Fact]:
     """Yield settings that differ, and in one fact those that the record does not have."""
     unsaid = {}
     for key in dict.fromkeys([*recorded, *now]):
-        if key.split(".")[0] in PLACES or key in PLACES or key.endswith(("dataset.name", ".cache")):
+        if key in PLACES or key.startswith("compute."):
             continue
         if key not in recorded:
             unsaid[key] = now[key]
@@ -128,18 +130,6 @@ def _settings(recorded: Record, now: Record) -> Iterator[Fact]:
             yield Fact(f"`{key}`", recorded[key], now.get(key, ABSENT), chosen, not chosen)
     if unsaid:
         yield Fact("settings that the record does not have", None, unsaid, None)
-
-
-def _leaves(values: Record, group: str = "") -> dict[str, Any]:
-    """Return a nested configuration by dotted keys."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        key = f"{group}{name}".replace(".options.", ".")
-        if isinstance(value, Mapping):
-            found |= _leaves(value, f"{key}.")
-        else:
-            found[key] = value
-    return found
 
 
 def _base(recorded: Record, now: Record) -> Iterator[Fact]:
