@@ -83,7 +83,6 @@ def _size(path: Path) -> int:
 def lines(found: Mapping[str, Any], directory: RunDirectory) -> Iterator[str]:
     """Yield what `details` found as text."""
     record = found["record"]
-    config = record["config"]
     yield f"{found['path']}: {found['status']}"
     yield from _indented(table([("", ""), *_facts(found, directory)]))
     chosen = [(key, one) for key, one in found["settings"].items() if key not in SPOKEN_OF]
