@@ -247,7 +247,12 @@ def flat(config: RunConfig) -> dict[str, object]:
     """Return every value by its dotted key, as in JSON. `resolve` makes an equal configuration of
     them.
     """
-    return dict(_flat(config.model_dump(mode="json")))
+    return flattened(config.model_dump(mode="json"))
+
+
+def flattened(dumped: Mapping[str, Any]) -> dict[str, object]:
+    """Return every value of a configuration in a record by its dotted key, as `flat` does."""
+    return dict(_flat(dumped))
 
 
 def _task(given: Layer, registry: Registry) -> Registered | None:
