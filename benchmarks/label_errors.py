@@ -12,9 +12,8 @@ import json
 import random
 from pathlib import Path
 
-from ftr.results.label_errors import METHODS, suspicious_labels
-
 import ftr
+from ftr.results.label_errors import METHODS, suspicious_labels
 from throughput import HERE, machine
 
 NAMES = ("negative", "positive")

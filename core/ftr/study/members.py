@@ -151,7 +151,8 @@ def _alone(config: RunConfig, number: int, varied: dict[str, int], count: int) -
         "seed": varied.get("seed", config.seed),
         # Once is enough for the same rows.
         "baselines": config.baselines and (number == 0 or "fold" in varied),
-        # The parent is mirrored with its members.
+        # The parent is tracked and mirrored with its members.
+        "tracker": (),
         "compute": config.compute.model_copy(update={"storage": None}),
     }
     if config.ensemble == "soup":
