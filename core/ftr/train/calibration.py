@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ftr.registry.protocols import Outcome, Prediction
+from ftr.registry.protocols import (
+    CALIBRATION,
+    Head,
+    Outcome,
+    Prediction,
+    Row,
+    State,
+    provides,
+)
 
 Floats = NDArray[np.float64]
 
@@ -131,17 +139,20 @@ class Calibration:
 
 
 def measure(outcomes: Sequence[Outcome], predictions: Sequence[Prediction]) -> Calibration | None:
-    """Return the measures of predictions; None where there are none, or no confidences."""
-    sure = [one.confidence for one in outcomes if one.confidence is not None]
-    if not sure or len(sure) != len(outcomes):
+    """Return the measures of predictions; None where there are none, or where not all have a
+    confidence that is a probability.
+    """
+    known = [one.confidence for one in outcomes]
+    sure = [one for one in known if one is not None and 0 <= one <= 1]
+    if not sure or len(sure) != len(known):
         return None
     hits = [one.right for one in outcomes]
     table = class_probabilities(predictions)
-    if table is None:
+    names = [] if table is None else list(predictions[0]["probabilities"])
+    if table is None or not {one.expected for one in outcomes} <= set(names):
         squares, logs = brier(sure, hits), negative_log_likelihood(sure, hits)
     else:
-        names = {name: number for number, name in enumerate(predictions[0]["probabilities"])}
-        true = [names[one.expected] for one in outcomes]
+        true = [names.index(one.expected) for one in outcomes]
         squares = brier_of_classes(table, true)
         logs = _mean_log(table[np.arange(len(true)), true])
     return Calibration(
@@ -152,6 +163,41 @@ def measure(outcomes: Sequence[Outcome], predictions: Sequence[Prediction]) -> C
         brier=squares or 0.0,
         nll=logs or 0.0,
     )
+
+
+def before_and_after(
+    head: Head,
+    rows: Sequence[Row],
+    records: Sequence[Sequence[Any]],
+    predictions: Sequence[Prediction],
+    state: State,
+    labels: Sequence[str],
+) -> dict[str, dict[str, float]] | None:
+    """Return the measures of `predictions` (`after`), and those without the calibration in `state`
+    (`before`), for the record; None where nothing is calibrated.
+    """
+    if CALIBRATION not in state or not provides(head, "outcomes"):
+        return None
+    plain = {key: value for key, value in state.items() if key != CALIBRATION}
+    without = [
+        head.decode(row, each, plain, labels) for row, each in zip(rows, records, strict=True)
+    ]
+    found = {
+        name: measure(head.outcomes(rows, each, labels), each)
+        for name, each in (("before", without), ("after", predictions))
+    }
+    return {name: asdict(one) for name, one in found.items() if one is not None} or None
+
+
+def calibration_line(split: str, found: Mapping[str, Mapping[str, float]]) -> str:
+    """Return a line on a split of a record's `calibration`."""
+    shown = [
+        f"{name.upper() if name != 'brier' else 'Brier'} "
+        + " → ".join(f"{found[side][name]:.4f}" for side in ("before", "after") if side in found)
+        for name in ("ece", "brier", "nll")
+    ]
+    fitted = ", fitted on these rows" if split == "validation" else ""
+    return f"calibration on {split}{fitted}: {', '.join(shown)}"
 
 
 def class_probabilities(predictions: Sequence[Prediction]) -> Floats | None:

@@ -137,13 +137,14 @@ class TokenClassificationHead(Head):
             "references": [[labels[number] for number in row["tags"]] for row in rows],
         }
 
+    def confidence(self, prediction: Prediction) -> float | None:
+        """Return the `score` of the sentence."""
+        return prediction.get("score")
+
     def outcomes(
         self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]
     ) -> list[Outcome]:
-        """Return the entities, predicted and true, and 1 - F1 of those of the sentence.
-
-        The confidence is the `score` of the sentence.
-        """
+        """Return the entities, predicted and true, and 1 - F1 of those of the sentence."""
         found = []
         for row, one in zip(rows, predictions, strict=True):
             given, true = entities(one["tags"]), entities([labels[tag] for tag in row["tags"]])
@@ -153,7 +154,7 @@ class TokenClassificationHead(Head):
                     predicted=_in_words(given, row["tokens"]),
                     expected=_in_words(true, row["tokens"]),
                     error=1 - common / (len(given) + len(true)) if given or true else 0.0,
-                    confidence=one.get("score"),
+                    confidence=self.confidence(one),
                 )
             )
         return found
