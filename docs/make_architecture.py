@@ -16,6 +16,7 @@ PACKAGES = (
     "runs",
     "study",
     "results",
+    "results/report",
     "cli",
 )
 """In the order of their layers: a package imports only those before it."""
