@@ -146,7 +146,7 @@ class Engine:
     ) -> dict[int, Any]:
         """Return what `ask` gives for each feature of a split."""
         lengths, device, size = split.lengths, self.model.device.type, self.eval_batch_size
-        pending = deque(self.batches(lengths)[rank::world])
+        pending = deque(evaluation_batches(lengths, size, device)[rank::world])
         found: dict[int, Any] = {}
         while pending:
             batch, *rest = self.limit.cut(pending.popleft(), lengths)
@@ -170,12 +170,6 @@ class Engine:
             torch.distributed.all_gather_object(parts, found)
             found = {feature: record for part in parts for feature, record in part.items()}
         return found
-
-    def batches(self, lengths: Indices) -> list[Indices]:
-        """Return the batches in which features of these lengths are predicted."""
-        if isinstance(self.eval_batch_size, int):
-            return by_length(lengths, self.eval_batch_size, 1 << 62)
-        return by_length(lengths, ROWS_PER_BATCH, TOKENS_PER_BATCH[self.model.device.type])
 
     def decode(
         self, rows: Sequence[Row], records: Sequence[Sequence[Any]], state: State
@@ -220,6 +214,15 @@ class Engine:
         with evaluating(model), torch.inference_mode(), autocast(model.device.type, self.precision):
             outputs: ModelOutput = model(**inputs)
         return outputs
+
+
+def evaluation_batches(lengths: Indices, size: int | str, device: str) -> list[Indices]:
+    """Return the batches in which features of these lengths are predicted; `size` is
+    `train.eval_batch_size`.
+    """
+    if isinstance(size, int):
+        return by_length(lengths, size, 1 << 62)
+    return by_length(lengths, ROWS_PER_BATCH, TOKENS_PER_BATCH[device])
 
 
 def combiner(head: Head) -> Abilities:

@@ -91,6 +91,8 @@ def estimate(
     torch.set_num_threads(before)
     ladder = top_of_ladder(config.train, numerics.device)
     steps = steps_of(config, prepared, registry, Shard(0, world), ladder.rows, ladder.tokens)
+    if numerics.attention in ("cpu", "eager"):
+        model.set_attn_implementation("eager")
     saved = activations(model, steps)
     if numerics.precision != "fp32":
         saved = int(saved * BF16_ACTIVATIONS)
@@ -184,7 +186,7 @@ def _kept(model: nn.Module, inputs: Mapping[str, Tensor]) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         outputs = model(**given)
-    total = sum(storage.nbytes() for storage in kept.values())
+    total: int = sum(storage.nbytes() for storage in kept.values())
     del outputs
     return total
 

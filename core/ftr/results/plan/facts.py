@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +12,14 @@ import numpy as np
 from ftr.config.schema import RunConfig
 from ftr.data.encode import TOKENS, UNKNOWN, StoredSplit, unknown_note
 from ftr.data.rows import HELD_OUT
-from ftr.registry.registry import Registry
+from ftr.model.components import make_head
+from ftr.registry.protocols import provides
+from ftr.registry.registry import Registry, plugin_errors
 from ftr.runs.prepare import Prepared, to_stderr, with_baselines
 
 DUPLICATES = "duplicates"
+SOME = 400
+"""Rows of a split whose baselines are timed."""
 
 
 def data_facts(prepared: Prepared) -> dict[str, dict[str, Any]]:
@@ -65,8 +71,6 @@ def warnings_of(prepared: Prepared) -> list[str]:
     """Return what speaks against this training: a model that does not know the language, and rows
     that training and held-out splits share.
     """
-    from collections import Counter
-
     found = [
         note
         for name, split in prepared.splits.items()
@@ -95,12 +99,6 @@ def baseline_seconds(config: RunConfig, prepared: Prepared, registry: Registry) 
     """Return how long the baselines of a run will take, by those of a few of its rows; 0.0 where
     it computes none.
     """
-    import time
-
-    from ftr.model.components import make_head
-    from ftr.registry.protocols import provides
-    from ftr.registry.registry import plugin_errors
-
     held_out = [name for name in HELD_OUT if name in prepared.splits]
     head = make_head(registry, config.head)
     if not config.baselines or not held_out or not provides(head, "baselines"):
@@ -120,7 +118,3 @@ def baseline_seconds(config: RunConfig, prepared: Prepared, registry: Registry) 
             seconds.append(time.monotonic() - began)
     share = sum(map(len, rows.values())) / sum(map(len, some.values()))
     return max(seconds[0] - seconds[1], 0.0) + seconds[1] * share
-
-
-SOME = 400
-"""Rows of a split whose baselines are timed."""

@@ -22,7 +22,7 @@ from ftr.train.batches import BatchPlan, Indices, Shard
 from ftr.train.checkpoint import Evaluation
 from ftr.train.costs import Tensors, memory_now, peak_since, tensors_of
 from ftr.train.hardware import Shape
-from ftr.train.inference import EncodedSplit, Engine
+from ftr.train.inference import EncodedSplit, Engine, evaluation_batches
 from ftr.train.progress import Meter
 from ftr.train.session import Session, SessionSpec
 from ftr.train.steps import Steps
@@ -248,10 +248,11 @@ def _evaluated(session: Session, engine: Engine, split: EncodedSplit) -> tuple[F
     np.maximum.at(longest, owners, lengths)
     chosen = sorted(spread(longest.tolist(), ROWS))
     members = np.flatnonzero(np.isin(owners, chosen)).astype(np.int64)
-    whole = engine.batches(lengths)
+    size, device = engine.eval_batch_size, engine.model.device.type
+    whole = evaluation_batches(lengths, size, device)
     sizes = [len(batch) * int(lengths[batch].max()) for batch in whole]
     batches = [whole[index] for index in spread(sizes, 3)]
-    own = [members[batch] for batch in engine.batches(lengths[members])]
+    own = [members[batch] for batch in evaluation_batches(lengths[members], size, device)]
     found: dict[int, Any] = {}
     engine.reduce_batch(split.features, own[-1])  # warms up
     times: list[float] = []
