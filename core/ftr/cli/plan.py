@@ -104,10 +104,8 @@ def _details(name: str, facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"{name}: {facts['rows']} rows in {facts['features']} windows"
     for what in ("rejected", "duplicates"):
         if facts[what]:
-            shown = ", ".join(
-                f"{cause.replace('_', ' ')}: {n}" for cause, n in facts[counts].items()
-            )
-            yield f"{name}: {what}: {shown}"
+            each = (f"{key.replace('_', ' ')}: {count}" for key, count in facts[what].items())
+            yield f"{name}: {what}: {', '.join(each)}"
     if facts["labels"]:
         ordered = sorted(facts["labels"].items(), key=lambda item: -item[1])
         shown = ", ".join(f"{label} {share:.1%}" for label, share in ordered[:_MOST_LABELS])
@@ -134,7 +132,7 @@ def _training(found: Mapping[str, Any]) -> Iterator[str]:
     numerics = training["numerics"]
     yield (
         f"training {found['model']['trains_line']}: {training['steps']} steps, "
-        f"{training['validations']} validations, {numerics['precision']}, {numerics['threads']} "
+        f"{training['validations']} validation{'' if training['validations'] == 1 else 's'}, {numerics['precision']}, {numerics['threads']} "
         f"thread{'' if numerics['threads'] == 1 else 's'}"
     )
     if training["members"] > 1:
