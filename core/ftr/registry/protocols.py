@@ -24,6 +24,10 @@ Row = Mapping[str, Any]
 Feature = dict[str, Any]
 Prediction = dict[str, Any]
 State = dict[str, Any]
+CALIBRATION = "calibration"
+"""The part of a head's state that makes probabilities of its scores: without it, predictions are
+the same and their confidences are those of the model.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +187,9 @@ class Outcome:
         return self.error == 0
 
 
-Ability = Literal["combine", "vote", "row_losses", "baselines", "as_given", "remarks", "outcomes"]
+Ability = Literal[
+    "combine", "vote", "row_losses", "baselines", "as_given", "remarks", "confidence", "outcomes"
+]
 
 
 class Abilities(Head, Protocol):
@@ -241,12 +247,19 @@ class Abilities(Head, Protocol):
         """Return a line for each thing to know about scoring `rows` by the named `metrics`."""
         ...
 
+    def confidence(self, prediction: Prediction) -> float | None:
+        """Return the probability, 0 to 1, that a prediction is right; None: it has none.
+
+        `ftr predict --abstain-below` needs it.
+        """
+        ...
+
     def outcomes(
         self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]
     ) -> list[Outcome]:
         """Return each prediction beside what is true of its row.
 
-        Reports, comparisons and abstaining need it.
+        Reports and comparisons need it.
         """
         ...
 

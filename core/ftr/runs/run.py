@@ -23,7 +23,16 @@ from ftr.config.schema import RunConfig
 from ftr.errors import ConfigError, DataError, FtrError, PluginError, RequestError, RunError
 from ftr.paths import expanded
 from ftr.registry.registry import Registry
-from ftr.runs.directory import ERROR_LOG, LOCK, REJECTED, RunDirectory, hold, write_rejected
+from ftr.runs.directory import (
+    ERROR_LOG,
+    LOCK,
+    REJECTED,
+    RunDirectory,
+    hold,
+    weights_of,
+    write_rejected,
+)
+from ftr.runs.environment import environment
 from ftr.runs.launch import Outcome, launch
 from ftr.runs.prepare import (
     Prepared,
@@ -34,7 +43,7 @@ from ftr.runs.prepare import (
     to_stderr,
     with_baselines,
 )
-from ftr.runs.record import beginning, check_reach, package_versions, provenance
+from ftr.runs.record import beginning, check_reach, package_versions, plugins_of, provenance
 from ftr.runs.report import model_card
 from ftr.runs.trackers import check_trackers, followed
 from ftr.runs.tracking import HELD
@@ -169,6 +178,7 @@ class Job(ABC, Generic[Result]):
             "origins": dict(origins),
             "components": provenance(self.config, self.registry),
             "packages": package_versions(),
+            "environment": environment(plugins_of(self.config, self.registry)),
         }
 
     def session(self) -> contextlib.AbstractContextManager[object]:
@@ -426,6 +436,7 @@ def close(directory: RunDirectory, record: dict[str, Any]) -> RunResult:
     if "several" not in record:
         closed["resumed"] = attempts(directory.path)[1:]
     closed.pop("error", None)
+    closed = with_base(closed)
     if "baseline_seconds" in closed:
         closed["timings"] = {**closed["timings"], "baselines": closed.pop("baseline_seconds")}
     # All before `done`, and before the checkpoints go: a power cut must not leave a run that is
@@ -437,6 +448,21 @@ def close(directory: RunDirectory, record: dict[str, Any]) -> RunResult:
     # Of an attempt that failed before.
     (directory.path / ERROR_LOG).unlink(missing_ok=True)
     return result_of(directory, closed)
+
+
+def with_base(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record whose `model_source` has the sha256 of the weights that the training began
+    with, where those are files of a folder.
+
+    Called after a training: a large model takes seconds.
+    """
+    known = record.get("model_source") or {}
+    folder = Path(str(known.get("source", "")))
+    if "sha256" in known or "weights" in known or not folder.is_dir():
+        return record
+    with contextlib.suppress(OSError):
+        return {**record, "model_source": {**known, "weights": weights_of(folder)}}
+    return record
 
 
 def check_same_data(record: dict[str, Any], prepared: Prepared) -> None:
