@@ -79,7 +79,7 @@ def track_report(path: Path, record: Mapping[str, Any]) -> None:
     names = record["config"].get("tracker")
     if not names:
         return
-    from ftr.results.report import write_report
+    from ftr.results.report.write import write_report
     from ftr.runs.trackers import has_all, sync
 
     try:
