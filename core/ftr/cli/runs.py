@@ -66,6 +66,8 @@ def execute(args: argparse.Namespace) -> Answer:
     if asked:
         return _act(asked[0], [*([args.of] if args.of else []), *getattr(args, asked[0])])
     given = USUAL if args.of is None else args.of
+    if not given.strip():
+        raise RequestError("the name is empty: give a run, or a folder of run directories.")
     folder = expanded(given, "folder")
     if args.of is not None and not _is_folder_of_runs(folder) and named(given) is not None:
         return _show(given)
