@@ -6,7 +6,18 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parent.parent / "core" / "ftr"
 PAGE = Path(__file__).with_name("architecture.md")
-PACKAGES = ("registry", "config", "data", "model", "train", "cluster", "runs", "study", "results", "cli")
+PACKAGES = (
+    "registry",
+    "config",
+    "data",
+    "model",
+    "train",
+    "cluster",
+    "runs",
+    "study",
+    "results",
+    "cli",
+)
 """In the order of their layers: a package imports only those before it."""
 APART = ("testing", "_template")
 INTRODUCTION = """\

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ftr.config.resolve import flattened
+from ftr.config.resolve import flat
 from ftr.results.listing import DAMAGED, row_of, status_of
 from ftr.runs.directory import BEST, RunDirectory
 from ftr.runs.prepare import shown_path
@@ -51,7 +51,7 @@ def chosen_settings(record: Record) -> dict[str, dict[str, Any]]:
     component, by key.
     """
     origins = record.get("origins") or {}
-    found = {**flattened(record["config"]), **(record.get("space") or {})}
+    found = {**flat(record["config"]), **(record.get("space") or {})}
     chosen = {
         key: {"value": value, "origin": origins[key]}
         for key, value in found.items()

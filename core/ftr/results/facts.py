@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ftr.config.resolve import flattened
+from ftr.config.resolve import flat
 
 Record = Mapping[str, Any]
 RESULTS = ("scores", "untrained", "baselines", "summary", "best", "steps")
@@ -69,7 +69,7 @@ def facts(recorded: Record, now: Record) -> list[Fact]:
     """
     found = [
         *_data(recorded, now),
-        *_settings(flattened(recorded["config"]), flattened(now["config"])),
+        *_settings(flat(recorded["config"]), flat(now["config"])),
         *_base(recorded.get("model_source") or {}, now.get("model_source") or {}),
         _fact("ftr", recorded.get("ftr"), now.get("ftr")),
         *_source(recorded, now),

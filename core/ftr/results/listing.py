@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from ftr.config.resolve import flattened
+from ftr.config.resolve import flat
 from ftr.errors import RequestError, did_you_mean
 from ftr.results.keeping import tags_of
 from ftr.runs.directory import RunDirectory, all_runs, is_held
@@ -70,7 +70,7 @@ def row_of(directory: RunDirectory) -> Row:
             "dataset": config["dataset"]["name"],
             "created": time.strftime("%Y-%m-%d %H:%M", time.localtime(record["created"])),
             "seconds": record.get("seconds"),
-            "settings": flattened(config),
+            "settings": flat(config),
             "mode": [record.get("primary"), record.get("mode")],
             **(_sweep_result if isinstance(directory, SweepDirectory) else _run_result)(record),
         }

@@ -45,6 +45,8 @@ from ftr.runs.prepare import (
 )
 from ftr.runs.record import beginning, check_reach, package_versions, plugins_of, provenance
 from ftr.runs.report import model_card
+from ftr.runs.trackers import check_trackers, followed
+from ftr.runs.tracking import HELD
 from ftr.terminal import quiet_libraries
 from ftr.train.checkpoint import ATTEMPTS, CHECKPOINTS, attempts, last_step, remove_checkpoints
 
@@ -94,6 +96,7 @@ class Job(ABC, Generic[Result]):
         """
         check_writable(expanded(self.config.output, "`output`:"))
         checked_storage(self.config.compute.storage)
+        check_trackers(self.config.tracker, self.registry)
         self.record = self.opening(origins)
         with self.session():
             failure: PluginError | None = None
@@ -120,6 +123,7 @@ class Job(ABC, Generic[Result]):
         Raises `DataError` when the data changed since.
         """
         self.directory = directory
+        check_trackers(self.config.tracker, self.registry)
         with self.session():
             with traceback_logged(directory, self.say):
                 self.prepared = self.read_data()
@@ -131,16 +135,17 @@ class Job(ABC, Generic[Result]):
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
         """Keep the traceback of what fails within, write how it ended, and mirror the directory in
-        any case.
+        any case; trackers follow it from here to its end.
         """
-        try:
-            with traceback_logged(self.directory, self.say):
-                yield
-        except BaseException as error:
-            self.fail(error)
-            raise
-        finally:
-            self.mirror()
+        with followed(self.directory.path, self.config, self.say):
+            try:
+                with traceback_logged(self.directory, self.say):
+                    yield
+            except BaseException as error:
+                self.fail(error)
+                raise
+            finally:
+                self.mirror()
 
     def fail(self, error: BaseException) -> None:
         """Write into the record how the work ended, and print how to resume it where that is of
@@ -196,7 +201,9 @@ class Job(ABC, Generic[Result]):
         """Bring the mirror of the directory in `compute.storage`, if it has one, up to date."""
         if self.config.compute.storage:
             Storage.of(self.config.compute.storage).mirror(
-                self.directory.path, self.directory.path.name, exclude=(LOCK, f"{MEMBERS}/*/{LOCK}")
+                self.directory.path,
+                self.directory.path.name,
+                exclude=(LOCK, HELD, f"{MEMBERS}/*/{LOCK}"),
             )
 
     @abstractmethod
