@@ -364,6 +364,7 @@ def test_tags_are_kept_in_the_directory_and_not_in_the_record(book: Path, capsys
         ("--tag", "paper"): "`--tagged NAME` lists",
         ("--tag", "2026", "x"): "several runs",
         ("--tag", "nothing", "x"): "is not a run directory",
+        ("20261102-000000", "--sync"): "was not tracked",
     }.items():
         code, _, err = call(capsys, "runs", *words)
         assert code == 2 and says in err and len(err.splitlines()) == 1, err

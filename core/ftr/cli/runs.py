@@ -4,7 +4,6 @@ import argparse
 import os
 import shutil
 import sys
-from importlib import import_module
 from pathlib import Path
 
 from ftr.cli.main import Answer
@@ -54,7 +53,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tag", nargs="*", metavar="WORD", help="RUN NAME…: add tags to a run")
     parser.add_argument("--untag", nargs="*", metavar="WORD", help="RUN NAME…: remove tags")
     parser.add_argument(
-        "--sync", nargs="*", metavar="RUN", help="send to its trackers what they do not have"
+        "--sync",
+        nargs="*",
+        metavar="WORD",
+        help="RUN: send to its trackers what they do not have; names of other trackers may follow",
     )
 
 
@@ -86,7 +88,9 @@ def _act(action: str, words: list[str]) -> Answer:
     path = keeping.found(words[0])
     about = {"id": path.name, "path": shown_path(path)}
     if action == "sync":
-        sent = import_module("ftr.runs.trackers").sync(path)
+        from ftr.runs.trackers import sync
+
+        sent = sync(path, trackers=words[1:])
         return Answer({**about, "trackers": sent}, f"{path.name}: sent to {', '.join(sent)}")
     tags = keeping.tag(path, words[1:], remove=action == "untag")
     return Answer({**about, "tags": tags}, f"{path.name}: {', '.join(tags) or 'no tags'}")
