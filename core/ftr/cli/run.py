@@ -41,9 +41,11 @@ def run_answer(result: RunResult) -> Answer:
     record = result.record
     track_report(result.path, record)
     shown = shown_path(result.path)
+    about = {"id": result.path.name, "path": shown, "status": record["status"]}
     if "several" in record:
         model = f"{shown}/model" if has_model(record) else None
         data = {
+            **about,
             "run": shown,
             "model": model,
             "scores": result.scores,
@@ -65,6 +67,7 @@ def run_answer(result: RunResult) -> Answer:
     ]
     return Answer(
         {
+            **about,
             "run": shown,
             "model": f"{shown}/model",
             "scores": result.scores,
