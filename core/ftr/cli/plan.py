@@ -132,8 +132,8 @@ def _training(found: Mapping[str, Any]) -> Iterator[str]:
     numerics = training["numerics"]
     yield (
         f"training {found['model']['trains_line']}: {training['steps']} steps, "
-        f"{training['validations']} validation{'' if training['validations'] == 1 else 's'}, {numerics['precision']}, {numerics['threads']} "
-        f"thread{'' if numerics['threads'] == 1 else 's'}"
+        f"{_count(training['validations'], 'validation')}, {numerics['precision']}, "
+        f"{_count(numerics['threads'], 'thread')}"
     )
     if training["members"] > 1:
         yield f"models to train: {training['members']}"
@@ -189,3 +189,7 @@ def _disk(disk: Mapping[str, Any]) -> str:
         f"disk: up to {size(disk['peak'])}, of which {size(disk['left'])} stay (encoded rows in "
         f"the cache: {size(disk['cache'])}); {size(disk['free'])} are free"
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
