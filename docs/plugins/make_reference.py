@@ -149,6 +149,15 @@ EXAMPLES = {
             search_space={"learning_rate": "loguniform(5e-5,5e-4)"},
         )
         """,
+    "additive": """
+        def right(predictions, references):
+            equal = [one == true for one, true in zip(predictions, references)]
+            return {"right": equal, "rows": [1] * len(equal)}
+
+        @additive(right, lambda sums: sums["right"] / sums["rows"], perfect=1.0)
+        def share_right(predictions, references):
+            return sum(right(predictions, references)["right"]) / len(references)
+        """,
     "hookimpl": """
         @hookimpl
         def ftr_models() -> list[ModelSpec]:
