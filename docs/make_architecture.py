@@ -17,6 +17,7 @@ PACKAGES = (
     "study",
     "results",
     "results/report",
+    "results/plan",
     "cli",
 )
 """In the order of their layers: a package imports only those before it."""

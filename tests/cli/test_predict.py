@@ -209,7 +209,7 @@ def test_runs_are_listed_with_their_result_and_a_damaged_one_as_such(
     (folder / "3-done").symlink_to(classifier.path)
     code, out, _ = call(capsys, "runs", folder, "--json")
     listed = json.loads(out)
-    assert code == 0 and [(one["run"], one["status"]) for one in listed] == [
+    assert code == 0 and [(one["id"], one["status"]) for one in listed] == [
         ("1-broken", "unreadable"),
         ("2-failed", "failed"),
         ("3-done", "done"),

@@ -36,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "settings",
         nargs="*",
         metavar="key=value",
-        help="other places: dataset=, model=, output=, data.cache=, compute.*",
+        help="other places: dataset=, model=, output=, data.cache=, compute.*, tracker=",
     )
     parser.add_argument(
         "--check",

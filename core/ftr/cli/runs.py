@@ -4,7 +4,6 @@ import argparse
 import os
 import shutil
 import sys
-from importlib import import_module
 from pathlib import Path
 
 from ftr.cli.main import Answer
@@ -54,7 +53,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tag", nargs="*", metavar="WORD", help="RUN NAME…: add tags to a run")
     parser.add_argument("--untag", nargs="*", metavar="WORD", help="RUN NAME…: remove tags")
     parser.add_argument(
-        "--sync", nargs="*", metavar="RUN", help="send to its trackers what they do not have"
+        "--sync",
+        nargs="*",
+        metavar="WORD",
+        help="RUN: send to its trackers what they do not have; names of other trackers may follow",
     )
 
 
@@ -66,6 +68,8 @@ def execute(args: argparse.Namespace) -> Answer:
     if asked:
         return _act(asked[0], [*([args.of] if args.of else []), *getattr(args, asked[0])])
     given = USUAL if args.of is None else args.of
+    if not given.strip():
+        raise RequestError("the name is empty: give a run, or a folder of run directories.")
     folder = expanded(given, "folder")
     if args.of is not None and not _is_folder_of_runs(folder) and named(given) is not None:
         return _show(given)
@@ -84,7 +88,9 @@ def _act(action: str, words: list[str]) -> Answer:
     path = keeping.found(words[0])
     about = {"id": path.name, "path": shown_path(path)}
     if action == "sync":
-        sent = import_module("ftr.runs.trackers").sync(path)
+        from ftr.runs.trackers import sync
+
+        sent = sync(path, trackers=words[1:])
         return Answer({**about, "trackers": sent}, f"{path.name}: sent to {', '.join(sent)}")
     tags = keeping.tag(path, words[1:], remove=action == "untag")
     return Answer({**about, "tags": tags}, f"{path.name}: {', '.join(tags) or 'no tags'}")

@@ -122,7 +122,9 @@ def _runs_inside(path: Path) -> list[Path]:
     return [
         entry
         for entry in path.iterdir()
-        if entry.name not in PARTS and any((entry / name).is_file() for name in RECORDS)
+        if entry.name not in PARTS
+        and not entry.is_symlink()  # which is removed, and not what it leads to
+        and any((entry / name).is_file() for name in RECORDS)
     ]
 
 

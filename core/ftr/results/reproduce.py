@@ -38,7 +38,7 @@ from ftr.terminal import is_secret
 from ftr.train.progress import INTERRUPT
 
 OWN_WEIGHTS = "weights.npy"
-MOVABLE = ("dataset", "model", "data.cache", "output", "compute")
+MOVABLE = ("dataset", "model", "data.cache", "output", "compute", "tracker")
 """Keys, or groups of them, that may differ: where things are, not what is computed."""
 Status = Literal["equal", "differs"]
 
@@ -99,7 +99,8 @@ def reproduce(
     number of threads, and compare the records; with `check` compare only what it depends on.
 
     `settings` may name other places (`dataset=`, `model=`, `output=`, `data.cache=`, `compute.*`);
-    the directory is made under `output`, default `runs`. Raises `DataError` and `ModelError` where
+    the directory is made under `output`, default `runs`, and only `tracker=` sends it to a tracker.
+    Raises `DataError` and `ModelError` where
     data or weights to begin with are missing or changed, `RequestError` for a run that cannot be
     repeated, and what a training raises.
     """
@@ -216,7 +217,7 @@ def _config(
     }
     others = {key: setting for key, setting in asked.items() if key not in moved}
     check_settings(others, config, registry)
-    values = {**flat(config), "output": "runs", **moved}
+    values = {**flat(config), "output": "runs", "tracker": [], **moved}
     numerics = record.get("numerics") or {}
     if config.train.precision == "auto" and numerics.get("device") == _device():
         values["train.precision"] = numerics["precision"]
