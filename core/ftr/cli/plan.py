@@ -131,9 +131,9 @@ def _training(found: Mapping[str, Any]) -> Iterator[str]:
     training, sweep = found["training"], found["sweep"]
     numerics = training["numerics"]
     yield (
-        f"training {found['model']['trains_line']}: {training['steps']} steps, "
-        f"{training['validations']} validation{'' if training['validations'] == 1 else 's'}, {numerics['precision']}, {numerics['threads']} "
-        f"thread{'' if numerics['threads'] == 1 else 's'}"
+        f"training {found['model']['trains_line']}: {_several(training['steps'], 'step')}, "
+        f"{_several(training['validations'], 'validation')}, {numerics['precision']}, "
+        f"{_several(numerics['threads'], 'thread')}"
     )
     if training["members"] > 1:
         yield f"models to train: {training['members']}"
@@ -148,6 +148,10 @@ def _training(found: Mapping[str, Any]) -> Iterator[str]:
             f"{sweep['scheduler']}` saves is not counted"
         )
         yield from sweep["notes"]
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _memory(found: Mapping[str, Any]) -> str:
