@@ -131,9 +131,9 @@ def _training(found: Mapping[str, Any]) -> Iterator[str]:
     training, sweep = found["training"], found["sweep"]
     numerics = training["numerics"]
     yield (
-        f"training {found['model']['trains_line']}: {_several(training['steps'], 'step')}, "
-        f"{_several(training['validations'], 'validation')}, {numerics['precision']}, "
-        f"{_several(numerics['threads'], 'thread')}"
+        f"training {found['model']['trains_line']}: {_count(training['steps'], 'step')}, "
+        f"{_count(training['validations'], 'validation')}, {numerics['precision']}, "
+        f"{_count(numerics['threads'], 'thread')}"
     )
     if training["members"] > 1:
         yield f"models to train: {training['members']}"
@@ -148,10 +148,6 @@ def _training(found: Mapping[str, Any]) -> Iterator[str]:
             f"{sweep['scheduler']}` saves is not counted"
         )
         yield from sweep["notes"]
-
-
-def _several(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _memory(found: Mapping[str, Any]) -> str:
@@ -193,3 +189,7 @@ def _disk(disk: Mapping[str, Any]) -> str:
         f"disk: up to {size(disk['peak'])}, of which {size(disk['left'])} stay (encoded rows in "
         f"the cache: {size(disk['cache'])}); {size(disk['free'])} are free"
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -356,8 +356,12 @@ class Pretrained:
         return positions(self.settings) if self.base is None else self.base.max_length()
 
     def describe(self) -> dict[str, Any]:
-        """Return the source, revision and whether remote code was allowed."""
-        return {"source": self.source, **self.options.model_dump()}
+        """Return the source, revision and whether remote code was allowed; of a model of the Hub
+        that was read also the `commit` that the revision stood for.
+        """
+        commit = getattr(self.__dict__.get("settings"), "_commit_hash", None)
+        found = {"source": self.source, **self.options.model_dump()}
+        return {**found, "commit": commit} if commit else found
 
     def _common(self) -> dict[str, Any]:
         options = self.options

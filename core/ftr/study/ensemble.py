@@ -100,7 +100,7 @@ class Built:
     """An ensemble that was built: the model, the members in it, and what it scores.
 
     `left_out` has for each member that would have made a soup worse the cause, `tried` the score
-    with it.
+    with it, `calibration` by split what it does to confidences.
     """
 
     engine: Engine
@@ -109,6 +109,7 @@ class Built:
     state: State
     left_out: dict[int, str]
     tried: dict[int, float]
+    calibration: dict[str, Any]
 
 
 def build_ensemble(
@@ -156,14 +157,16 @@ def build_ensemble(
         write_ensemble(folder / MODEL, folders, [dict(one.about) for one in members], votes)
         engine = load_engine(member_folders(folder / MODEL), head, card, numerics(), votes)
     scores: dict[str, Any] = {}
+    calibration: dict[str, Any] = {}
     for name, split in splits.items():
-        predictions, scores[name], state = score_split(
-            engine, split, scorer, state, losses.get(name)
-        )
-        lines = as_given(engine.head, split.rows, predictions, card.cleaner)
+        found = score_split(engine, split, scorer, state, losses.get(name))
+        scores[name], state = found.scores, found.state
+        if found.calibration is not None:
+            calibration[name] = found.calibration
+        lines = as_given(engine.head, split.rows, found.predictions, card.cleaner)
         atomic.write_lines(folder / PREDICTIONS / f"{name}.jsonl", lines)
     write_card(folder / MODEL, replace(card, state=state or {}))
-    return Built(engine, members, scores, state or {}, left_out, tried)
+    return Built(engine, members, scores, state or {}, left_out, tried, calibration)
 
 
 def check_ensemble(asked: str | None, config: RunConfig, registry: Registry) -> None:
@@ -432,6 +435,7 @@ def _record(
         "mode": scorer.mode,
         "scores": built.scores,
         "state": built.state,
+        **({"calibration": built.calibration} if built.calibration else {}),
         "weights": weights_of(folder / MODEL),
         "numerics": asdict(numerics()),
         "parameters": sum(p.numel() for model in models for p in model.parameters()),

@@ -27,6 +27,7 @@ from ftr.runs.launch import connected
 from ftr.runs.prepare import Prepared, split_lines, to_stderr
 from ftr.runs.record import from_parent, remember
 from ftr.runs.run import Job, Say, Settings, finish_run, merged
+from ftr.runs.trackers import check_asked
 from ftr.study.analysis import importance, write_expected, write_importance
 from ftr.study.directory import SweepDirectory
 from ftr.study.ensemble import add_ensemble, check_ensemble
@@ -87,6 +88,7 @@ def sweep(
     with one_training(), INTERRUPT.listening():
         known = registry or registry_for(asked)
         speak = say or to_stderr
+        check_asked(asked, known)
         resolved = resolve_sweep(settings_with_task(asked, known, speak), known)
         check_kept(resolved)
         check_ensemble(resolved.sweep.ensemble, resolved.base.config, known)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from ftr.model.folder import ModelCard, read_card, write_card
 from ftr.model.pretrained import Pretrained
 from ftr.registry.isolation import is_training
 from ftr.registry.protocols import Head, Prediction, State
+from ftr.train.calibration import before_and_after
 from ftr.train.checkpoint import link_files
 from ftr.train.hardware import Numerics
 from ftr.train.inference import EncodedSplit, Engine, prepare_model
@@ -209,21 +210,34 @@ def _random_kept() -> Iterator[None]:
             np.random.set_state(arrays)
 
 
+class Scored(NamedTuple):
+    """Predictions of a split, their scores, the state they were made with, and what calibration
+    does to their confidences: see `ftr.train.calibration.before_and_after`.
+    """
+
+    predictions: list[Prediction]
+    scores: Scores
+    state: State
+    calibration: dict[str, dict[str, float]] | None
+
+
 def score_split(
     engine: Engine,
     split: EncodedSplit,
     scorer: Scorer,
     state: State | None = None,
     targets: EncodedSplit | None = None,
-) -> tuple[list[Prediction], Scores, State]:
-    """Return predictions, scores and state of an encoded split; without `state` the head tunes it
-    on these rows.
+) -> Scored:
+    """Score an encoded split; without `state` the head tunes it on these rows.
 
     `targets` are the rows encoded for the loss, where that is scored.
     """
-    rows, predictions, used = engine.predict(split, state)
+    rows, records, predictions, used = engine.predict(split, state)
     loss = None if targets is None else engine.loss(targets)
-    return predictions, scorer.score(engine.head, rows, predictions, engine.labels, loss), used
+    scores = scorer.score(engine.head, rows, predictions, engine.labels, loss)
+    labels = engine.labels
+    calibration = before_and_after(engine.head, rows, records, predictions, used, labels)
+    return Scored(predictions, scores, used, calibration)
 
 
 def average_checkpoints(
@@ -252,7 +266,7 @@ def average_checkpoints(
 
     def score(tried: Weights) -> float:
         engine.model.load_state_dict(tried)
-        return float(score_split(engine, split, scorer, targets=targets)[1][scorer.primary])
+        return float(score_split(engine, split, scorer, targets=targets).scores[scorer.primary])
 
     soup = greedy_soup(weights(), score, scorer)
     engine.model.load_state_dict(soup.weights)

@@ -10,7 +10,7 @@ import json
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -61,6 +61,17 @@ class EncodedSplit:
         return np.asarray(self.features.data.column("row"), dtype=np.int64)
 
 
+class Answers(NamedTuple):
+    """The rows of a split, what `head.reduce` kept of the features of each, its prediction, and the
+    state that these were made with.
+    """
+
+    rows: list[Row]
+    records: list[list[Any]]
+    predictions: list[Prediction]
+    state: State
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
     """A model with what its predictions need: head, tokenizer, label names, number format and batch
@@ -94,14 +105,12 @@ class Engine:
         rank: int = 0,
         world: int = 1,
         tick: Callable[[int], None] | None = None,
-    ) -> tuple[list[Row], list[Prediction], State]:
-        """Return rows, predictions and state of a split; without `state` the head tunes it on these
-        rows.
-        """
+    ) -> Answers:
+        """Return the predictions of a split; without `state` the head tunes it on these rows."""
         rows = split.rows.to_list()
         records = self.records(split, rank, world, tick)
         used = self.head.calibrate(rows, records, self.labels) if state is None else state
-        return rows, self.decode(rows, records, used), used
+        return Answers(rows, records, self.decode(rows, records, used), used)
 
     def records(
         self,

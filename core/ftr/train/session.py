@@ -23,6 +23,7 @@ from ftr.registry.protocols import Prediction, State
 from ftr.registry.registry import Registry, get_registry, plugin_errors
 from ftr.terminal import quiet_libraries
 from ftr.train.batches import BatchPlan, Shard, Weighting, weight_examples
+from ftr.train.calibration import before_and_after, calibration_line
 from ftr.train.checkpoint import (
     METRICS,
     BestCheckpoint,
@@ -120,6 +121,7 @@ class Session:
         self.meter = Meter(steps=0, epochs=self.config.epochs)
         self.timings: dict[str, float] = {}
         self.untrained: Scores | None = None
+        self.calibration: dict[str, Any] = {}
         self.weighting = Weighting()
         self.interrupt = current_interrupt()
         self.stopping = EarlyStopping(self.config.train.early_stopping_patience)
@@ -229,15 +231,18 @@ class Session:
         """The split that results are reported on: test, else validation."""
         return next((name for name in ("test", "validation") if name in self.splits), None)
 
-    def predict(self, split: str, state: State | None) -> tuple[list[Prediction], Scores, State]:
+    def predict(
+        self, split: str, state: State | None, *, final: bool = False
+    ) -> tuple[list[Prediction], Scores, State]:
         """Run the model over a split; returns predictions, scores and the state used.
 
-        With `state` None the head tunes it on this split.
+        With `state` None the head tunes it on this split. With `final` the measures of its
+        `calibration` are noted.
         """
         began = time.monotonic()
         data, head = self.splits[split], self.engine.head
         total = len(data.features)
-        rows, predictions, used = self.engine.predict(
+        rows, records, predictions, used = self.engine.predict(
             data,
             state,
             self.rank,
@@ -246,6 +251,11 @@ class Session:
         )
         scores = self.scorer.score(head, rows, predictions, self.card.labels, self._loss(split))
         self.line.clear()
+        if final:
+            found = before_and_after(head, rows, records, predictions, used, self.card.labels)
+            if found is not None:
+                self.calibration[split] = found
+                self.line.log(calibration_line(split, found))
         self.timings["evaluate"] = self.timings.get("evaluate", 0.0) + time.monotonic() - began
         return as_given(head, rows, predictions, self.card.cleaner), scores, used
 
@@ -455,6 +465,7 @@ class Session:
             "best": best.record,
             "last": self.best_checkpoint.last.record,
             "state": best.state,
+            **({"calibration": self.calibration} if self.calibration else {}),
             "weights": best.files,
             "steps": self.meter.step,
             "examples_per_second": self.meter.rate,
@@ -478,7 +489,7 @@ class Session:
         for split in HELD_OUT:
             if split in self.splits:
                 state = None if split == "validation" else best.state
-                predictions, scores[split], best.state = self.predict(split, state)
+                predictions, scores[split], best.state = self.predict(split, state, final=True)
                 place = {"split": split, "step": best.step, "epoch": best.epoch}
                 self.record({"kind": "final", **place, **scores[split]})
                 if self.rank == 0:

@@ -34,9 +34,11 @@ Seconds = dict[str, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What the process that plans learned before the model: seconds of its imports and of reading
-    the data, and the memory it held after the imports (`base`, of which `shared` are pages of libraries), at most while it read (`reading`),
-    and after that (`read`); `baselines` is the seconds of the baselines.
+    """What the process that plans learned before the model.
+
+    Seconds of its imports, of reading the data, and of the baselines; the memory it held after the
+    imports (`base`, of which `shared` are pages of libraries), at most while it read (`reading`),
+    and after that (`read`).
     """
 
     imports: float
