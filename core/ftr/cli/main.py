@@ -32,6 +32,7 @@ from ftr.terminal import mask, show
 COMMANDS = {
     "run": "fine-tune a model: one training, one run directory",
     "sweep": "search learning rate, batch size, epochs or any other key over many trials",
+    "plan": "tell what a run or a sweep will cost, and what its data is like, without training",
     "resume": "resume an interrupted run or sweep",
     "submit": "run a command on a Ray cluster and follow it",
     "evaluate": "score a finished run on its own held-out rows or on other data",

@@ -46,7 +46,7 @@ def execute(args: argparse.Namespace) -> Answer:
         f"{one.name}: {one.value}{f' ({one.detail})' if one.detail else ''}"
         for one in report.headlines
     ]
-    lines += [f"not in it: {name}: {why}" for name, why in report.missing.items()]
+    lines += [f"not in it: {name}: {why}" for name, why in report.absent().items()]
     paths = {"html": shown_path(written.html), "markdown": shown_path(written.markdown)}
     lines += ["", f"page:     {paths['html']}", f"Markdown: {paths['markdown']}"]
     data = {

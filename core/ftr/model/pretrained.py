@@ -193,6 +193,21 @@ class Pretrained:
                 check_padding(model, tokenizer, self._described())
         return model
 
+    def skeleton(self, auto_class: type[Any], **config: Any) -> PreTrainedModel:
+        """Return `auto_class` of the checkpoint's config on the `meta` device: shapes without
+        weights.
+        """
+        import torch
+
+        self.check_kind(auto_class)
+        settings = self._settings(**config)
+        forget_kernels(settings)
+        make = getattr(auto_class, "from_config", auto_class)
+        with torch.device("meta"):
+            model: PreTrainedModel = make(settings)
+        model.new_weights, model.head_note = frozenset(), None
+        return model
+
     def check_kind(self, auto_class: type[Any]) -> None:
         """Raise `ModelError` where transformers has no `auto_class` of the checkpoint's kind; no
         weights are read.

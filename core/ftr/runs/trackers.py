@@ -24,7 +24,7 @@ from ftr.registry.specs import TrackerSpec
 from ftr.runs.directory import RECORD, SWEEP, RunDirectory, named
 from ftr.runs.prepare import shown_path
 from ftr.runs.record import recorded_registry
-from ftr.runs.tracking import LOG
+from ftr.runs.tracking import LOG, STATE, read_lines
 from ftr.terminal import known_secrets
 
 Say = Callable[[str], None]
@@ -140,6 +140,12 @@ def _kept(path: Path) -> str:
         "The work goes on, and its records are kept: send them with `ftr runs "
         f"{shown_path(path)} --sync` (traceback, if any: `{LOG}` in the run's directory)"
     )
+
+
+def has_all(path: Path, names: Sequence[str]) -> bool:
+    """Whether each of the trackers has a run to its end, but for files that came later."""
+    last = {line["tracker"]: line["sent"] for line in read_lines(path / STATE) if not line["run"]}
+    return all(last.get(name, {}).get("status") for name in names)
 
 
 def sync(given: str | Path, output: str = "runs", trackers: Sequence[str] = ()) -> list[str]:

@@ -104,7 +104,7 @@ class Files:
         record: Record = self._read(self.path / (SWEEP if sweep else RECORD), _record)
         if not record:
             return []
-        events = self._read(self.path / "journal.jsonl", _lines) if sweep else []
+        events = self._read(self.path / "journal.jsonl", read_lines) if sweep else []
         if sweep and self.storage:
             self._fetch_trials()
         live = is_held(self.path)
@@ -188,7 +188,7 @@ def _record(path: Path) -> Record:
     return {}
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the objects of a JSONL file, without a line that a crash tore."""
     found = []
     for line in path.read_bytes().splitlines() if path.is_file() else ():
@@ -208,7 +208,7 @@ def _searched(record: Record) -> dict[str, object]:
 
 def _points(path: Path) -> list[tuple[str, Point]]:
     found = []
-    for line in _lines(path):
+    for line in read_lines(path):
         curve = line.get("kind")
         if curve in CURVES and "step" in line:
             left_out = _PLACE if curve == "train" else _PLACE | {"epoch"}
@@ -280,7 +280,7 @@ class Sender:
         self.waits: dict[str, float] = {}
         """Seconds between two attempts, by tracker that failed."""
         self.due: dict[str, float] = {}
-        for line in _lines(self.state):
+        for line in read_lines(self.state):
             with contextlib.suppress(KeyError, TypeError):  # of another version
                 self.sent[line["tracker"], line["run"]] = Sent(**line["sent"])
 

@@ -126,7 +126,7 @@ class Engine:
         called with the number of features done. Where memory runs out, `limit` makes the batches
         smaller for good.
         """
-        found = self._each(split, self._reduce, rank, world, tick)
+        found = self._each(split, self.reduce_batch, rank, world, tick)
         grouped: list[list[Any]] = [[] for _ in range(len(split.rows))]
         for feature, owner in enumerate(split.owners.tolist()):
             grouped[owner].append(found[feature])
@@ -155,11 +155,7 @@ class Engine:
     ) -> dict[int, Any]:
         """Return what `ask` gives for each feature of a split."""
         lengths, device, size = split.lengths, self.model.device.type, self.eval_batch_size
-        if isinstance(size, int):
-            batches = by_length(lengths, size, 1 << 62)
-        else:
-            batches = by_length(lengths, ROWS_PER_BATCH, TOKENS_PER_BATCH[device])
-        pending = deque(batches[rank::world])
+        pending = deque(evaluation_batches(lengths, size, device)[rank::world])
         found: dict[int, Any] = {}
         while pending:
             batch, *rest = self.limit.cut(pending.popleft(), lengths)
@@ -205,7 +201,8 @@ class Engine:
         outputs = [self._ask(model, inputs) for model in (self.model, *self.others)]
         return items, inputs, self._joined(outputs)
 
-    def _reduce(self, features: Dataset, batch: Indices) -> list[Any]:
+    def reduce_batch(self, features: Dataset, batch: Indices) -> list[Any]:
+        """Run the model over a batch of features, and return what `head.reduce` kept of each."""
         items, _, outputs = self._run(features, batch)
         return self.head.reduce(outputs, items)
 
@@ -226,6 +223,15 @@ class Engine:
         with evaluating(model), torch.inference_mode(), autocast(model.device.type, self.precision):
             outputs: ModelOutput = model(**inputs)
         return outputs
+
+
+def evaluation_batches(lengths: Indices, size: int | str, device: str) -> list[Indices]:
+    """Return the batches in which features of these lengths are predicted; `size` is
+    `train.eval_batch_size`.
+    """
+    if isinstance(size, int):
+        return by_length(lengths, size, 1 << 62)
+    return by_length(lengths, ROWS_PER_BATCH, TOKENS_PER_BATCH[device])
 
 
 def combiner(head: Head) -> Abilities:

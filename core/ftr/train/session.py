@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -36,6 +34,7 @@ from ftr.train.checkpoint import (
     evaluations,
 )
 from ftr.train.checkpoint_manager import CheckpointManager
+from ftr.train.costs import Forecast, peak_memory, tensors_of
 from ftr.train.hardware import (
     Memory,
     Numerics,
@@ -298,6 +297,11 @@ class Session:
         if options.ema is not None:
             averages = ExponentialMovingAverage(engine.model, options.ema)
         self._log_plan()
+        forecast = Forecast(
+            config, tensors_of(engine.model, config), self.meter, self.line.log, self._evaluation()
+        )
+        if self.line.enabled:
+            forecast.begin(self.folder)
         trainer = StepTrainer(
             model=engine.model,
             args=training_arguments(
@@ -318,6 +322,7 @@ class Session:
             manual_sync=options.unfreeze is not None,
             averages=averages,
             rates=layerwise_rates(self.trains.parts, config),
+            forecast=forecast if self.line.enabled else None,
         )
         if self.spec.free and self.stopping.stopped:
             # A trial that resumes with other settings starts to count again.
@@ -328,6 +333,15 @@ class Session:
                 "FSDP and DeepSpeed shard the optimizer's state, which ftr does not restore yet"
             )
         return trainer
+
+    def _evaluation(self) -> float | None:
+        """Return the seconds that a validation will take, by those of the untrained model."""
+        if "validation" not in self.splits:
+            return 0.0
+        if self.heldout is None or self.untrained is None or self.checkpoints.found is not None:
+            return None
+        features = {name: len(self.splits[name].features) for name in ("validation", self.heldout)}
+        return self.timings["evaluate"] * features["validation"] / max(features[self.heldout], 1)
 
     def _steps(self) -> Steps:
         """Return the optimizer steps of the training rows; sets the `weighting`."""
@@ -545,9 +559,3 @@ def score_loop(spec: dict[str, Any]) -> Outcome:
 
 def _numbers(scores: Scores) -> dict[str, float]:
     return {key: value for key, value in scores.items() if isinstance(value, int | float)}
-
-
-def peak_memory() -> int:
-    """Return the most memory this process held, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -152,6 +152,13 @@ class Report:
     missing: dict[str, str] = field(default_factory=dict)
     footer: str = ""
 
+    def absent(self) -> dict[str, str]:
+        """Return `missing`, with the names of all parts that have the same reason in one."""
+        reasons: dict[str, list[str]] = {}
+        for name, why in self.missing.items():
+            reasons.setdefault(why, []).append(name)
+        return {", ".join(names): why for why, names in reasons.items()}
+
     def tables(self) -> list[dict[str, Any]]:
         """Return the numbers of each section, as plain data."""
         return [

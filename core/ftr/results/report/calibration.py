@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ftr.errors import RequestError
 from ftr.results.calibration import (
     BINS,
     area_under_risk_coverage,
@@ -11,9 +12,23 @@ from ftr.results.calibration import (
     reliability,
     risk_coverage,
 )
+from ftr.results.label_errors import suspicious_labels
 from ftr.results.report import pictures
-from ftr.results.report.blocks import Beside, Block, Note, Pictures, Section, Table
-from ftr.results.report.source import MissingError, Source
+from ftr.results.report.blocks import (
+    Beside,
+    Block,
+    Note,
+    Pictures,
+    Section,
+    Table,
+    one_line,
+    readable,
+)
+from ftr.results.report.source import MissingError, Record, Source, first_of
+
+LABELS = 30
+"""Labels in doubt that are shown."""
+TEXT = 160
 
 
 def _confidences(source: Source) -> tuple[list[float], list[bool], list[float]]:
@@ -70,6 +85,7 @@ def calibration(source: Source) -> Section:
             caption=f"Bins ({BINS} of equal width, empty ones left out)",
             folded=True,
         ),
+        *_fitted(source.record, split),
         Note(
             text="ECE (Guo et al. 2017): mean distance of confidence and share right over the "
             "bins. Brier score: mean square of the distance of probability and truth"
@@ -128,11 +144,59 @@ def _mean(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
+def _fitted(record: Record, split: str) -> list[Block]:
+    """Return the measures before and after `head.calibrate`, where the run used it."""
+    found = (record.get("calibration") or {}).get(split)
+    if not found:
+        return [
+            Note(
+                text="The confidences are the model's own: `head.calibrate=temperature` fits them."
+            )
+        ]
+    rows = [
+        (name, *(f"{found[side][key]:.4f}" for side in ("before", "after") if side in found))
+        for key, name in (("ece", "ECE"), ("brier", "Brier score"), ("nll", "log likelihood, neg."))
+    ]
+    sides = [side for side in ("before", "after") if side in found]
+    caption = "Before and after `head.calibrate`" + (
+        ", fitted on these rows" if split == "validation" else ""
+    )
+    return [Table(header=("", *sides), rows=rows, caption=caption)]
+
+
 def suspicious(source: Source) -> Section:
     """Return the rows whose label the models that were not trained on them doubt most."""
-    if source.record.get("several") != "folds":
+    try:
+        found = suspicious_labels(source.directory.path)
+    except RequestError as error:
+        if source.record.get("several") == "folds":
+            raise MissingError(str(error).rstrip(".")) from error
         raise MissingError(
             "only a run with `cv.folds` predicts every training row by a model that has not seen "
             "it: `ftr run … cv.folds=5`"
+        ) from None
+    title = "Suspicious labels"
+    if not found:
+        text = "No other class is more probable than the given one for any row."
+        return Section(title=title, blocks=[Note(text=text)])
+    shown, more = first_of(found, LABELS)
+    columns = source.rows.head.schema.columns
+    texts = [column.name for column in columns if column.type in ("text", "tokens")]
+    rows = [
+        (
+            one_line(one.id, 40),
+            one.given,
+            one.suggested,
+            " · ".join(readable(one.row[name], TEXT) for name in texts if one.row.get(name)),
+            f"{one.probability:.3f}",
         )
-    raise MissingError("TODO")
+        for one in shown
+    ]
+    header = ("row", "given", "more probable", "text", "probability")
+    note = (
+        "Each row is judged by the member that was not trained on it (Northcutt et al. 2021); the "
+        "most suspicious comes first. Look at a row before its label is changed."
+        + (f" {more} more are not shown." if more else "")
+    )
+    blocks: list[Block] = [Table(header=header, rows=rows, names=4), Note(text=note)]
+    return Section(title=title, blocks=blocks)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ftr.errors import FtrError, RequestError, in_one_line
+from ftr.errors import FtrError, in_one_line
 from ftr.registry.discovery import own_version
 from ftr.results.report import calibration, data, predictions, scores, slices, sweep, training
-from ftr.results.report.blocks import Report, Section
+from ftr.results.report.blocks import Note, Report, Section
+from ftr.results.report.slices import ColumnError
 from ftr.results.report.source import DAMAGED, MissingError, Record, Source, day
 from ftr.results.report.sweep import SweepSource
 from ftr.runs.directory import RunDirectory, is_held
@@ -88,6 +89,17 @@ def _of_sweep(directory: SweepDirectory, slices: Sequence[str], split: str | Non
     report.headlines += _figures(sweep.headlines, source)
     best = RunDirectory(directory.best)
     if best.record.is_file():
+        report.sections.append(
+            Section(
+                title="The best run",
+                blocks=[
+                    Note(
+                        text=f"All that follows is about trial {record.get('winner')}, the best on "
+                        "validation rows, which is the run in `best/`."
+                    )
+                ],
+            )
+        )
         _add_run(report, best, masked(best.read()), slices, split)
     else:
         report.missing["the best run"] = "the sweep has none yet: no trial finished with a score"
@@ -102,15 +114,19 @@ def _add_run(
     split: str | None,
 ) -> None:
     source = Source(directory=directory, record=record, slices=slices)
+    done = record["status"] == "done"
     try:
-        source.held = held_out(directory.path, split)
+        if done:
+            source.held = held_out(directory.path, split or record.get("heldout"))
+        else:
+            source.unread = "the run is not done, and only then its predictions are complete"
     except FtrError as error:
-        if split is not None and isinstance(error, RequestError) and record["status"] == "done":
+        if split is not None and split not in record.get("data", {}).get("splits", {}):
             raise
         source.unread = str(error).rstrip(".")
     except DAMAGED as error:
         source.unread = f"`{directory.record}` is damaged ({in_one_line(error)})"
-    if source.unread and record["status"] == "done":
+    if source.unread and done:
         report.warnings.append(
             "The rows cannot be set beside their predictions, so the parts on single predictions "
             f"are left out: {mask(source.unread)}."
@@ -134,7 +150,7 @@ def _add(report: Report, parts: Mapping[str, Callable[[Any], Section]], source: 
             report.sections.append(build(source))
         except MissingError as missing:
             report.missing[name] = mask(str(missing))
-        except RequestError:
+        except ColumnError:
             raise
         except FtrError as error:
             report.missing[name] = mask(str(error))

@@ -180,6 +180,7 @@ def line(
                 marked[2], marked[:2], xytext=(0, 9), textcoords="offset points", ha="center"
             )
         axes.margins(y=0.14)
+        axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
         axes.grid(axis="y")
         axes.set(xlabel=one_line(x), ylabel=one_line(y))
         if len(curves) > 1:

@@ -35,15 +35,13 @@ TEXT = 700
 def classes(source: Source) -> Section:
     """Return which class is taken for which, and the scores of each."""
     blocks: list[Block] = []
+    table = _per_class(source)
     try:
         blocks += _confusion(source)
     except MissingError as missing:
+        if table is None:
+            raise
         blocks.append(Note(text=f"No confusion picture: {missing}."))
-    table = _per_class(source)
-    if table is None and not any(not isinstance(block, Note) for block in blocks):
-        raise MissingError(
-            str(next((one.text for one in blocks if isinstance(one, Note)), "there are no classes"))
-        )
     if table is not None:
         blocks.append(table)
     return Section(title="Classes", blocks=blocks)
@@ -179,10 +177,22 @@ def _example(source: Source, row: Row, outcome: Outcome) -> Example:
         if not column.target and row.get(column.name) not in (None, ""):
             value = row[column.name]
             text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-            cells[column.name] = readable(text, TEXT)
+            cells[column.name] = readable(excerpt(text, outcome), TEXT + 60)
     cells["predicted"] = readable(outcome.predicted, TEXT) or "(none)"
     cells["true"] = readable(outcome.expected, TEXT) or "(none)"
     how = "" if outcome.confidence is None else f"confidence {outcome.confidence:.3f} · "
     if source.target in ("answers", "number", "labels"):
         how += f"error {number(outcome.error)} · "
     return Example(title=f"{how}{one_line(row['id'], 80)}", cells=cells)
+
+
+def excerpt(text: str, outcome: Outcome) -> str:
+    """Return a text, of a long one the part around the answer that is true or was predicted."""
+    if len(text) <= TEXT:
+        return text
+    found = [text.find(one) for one in (*outcome.expected.split(" | "), outcome.predicted)]
+    place = next((one for one in found if one >= 0), 0)
+    start = max(min(place - TEXT // 3, len(text) - TEXT), 0)
+    end = start + TEXT
+    cut = f"{text[start:end]}{'…' if end < len(text) else ''} ({len(text):,} characters)"
+    return f"…{cut}" if start else cut

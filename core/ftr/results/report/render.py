@@ -55,7 +55,7 @@ def markdown(report: Report) -> str:
             lines += [*_block(block), ""]
     if report.missing:
         lines += ["## Not in this report", ""]
-        lines += [f"- {escaped(name)}: {escaped(why)}" for name, why in report.missing.items()]
+        lines += [f"- {escaped(name)}: {escaped(why)}" for name, why in report.absent().items()]
         lines.append("")
     lines += [escaped(report.footer), ""]
     return "\n".join(lines)
@@ -75,7 +75,7 @@ def _block(block: Simple) -> Iterator[str]:
     elif isinstance(block, Facts):
         yield from (f"- {escaped(name)}: {escaped(text)}" for name, text in block.facts.items())
     elif isinstance(block, Pictures):
-        yield from (f"*Picture in `report.html`: {escaped(one.title)}*" for one in block.pictures)
+        yield f"In the page: {escaped('; '.join(one.title for one in block.pictures))}"
     elif isinstance(block, Examples):
         for one in block.examples:
             yield f"- **{escaped(one.title)}**"

@@ -40,6 +40,10 @@ OTHER, EMPTY = "other values", "(empty)"
 Floats = npt.NDArray[np.float64]
 
 
+class ColumnError(RequestError):
+    """A column to slice by that the data does not have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measure:
     """What is compared between slices: its name, a value for each row, and whether more is
@@ -171,7 +175,7 @@ def _slicings(source: Source) -> dict[str, list[Any]]:
     found, held = dict[str, list[Any]](), source.rows
     rows, schema = held.rows, held.head.schema
     for name in source.slices:
-        found[f"`{one_line(name, 60)}`"] = by_value(column_cells(source, name))
+        found[one_line(name, 60)] = by_value(column_cells(source, name))
     if source.target == "label":
         found["true class"] = [one.expected for one in source.outcomes]
     if source.target == "answers":
@@ -187,8 +191,8 @@ def _slicings(source: Source) -> dict[str, list[Any]]:
         cells = [_text(row.get(name)) for row in rows]
         if not any(cells):
             continue
-        found[f"characters of `{name}`"] = by_quantile([len(text) for text in cells])
-        found[f"script of `{name}`"] = [script(text) for text in cells]
+        found[f"characters of {name}"] = by_quantile([len(text) for text in cells])
+        found[f"script of {name}"] = [script(text) for text in cells]
         if name == "question":
             found["question word"] = [question_word(text) for text in cells]
     return found
@@ -266,7 +270,7 @@ def column_cells(source: Source, name: str) -> list[object]:
     """Return the cell of each held-out row in any column of the data, those included that the task
     does not use.
 
-    Raises `RequestError` for a column that the data does not have.
+    Raises `ColumnError` for a column that the data does not have.
     """
     held = source.rows
     canonical = {column.name for column in held.head.schema.columns} | {"id"}
@@ -290,7 +294,7 @@ def column_cells(source: Source, name: str) -> list[object]:
         of_task = ", ".join(f"`{column}`" for column in sorted(canonical))
         renamed = next((own for own, other in loaded.columns.items() if other == name), None)
         hint = f" This column is `{renamed}` here: `--slice {renamed}`." if renamed else ""
-        raise RequestError(
+        raise ColumnError(
             f"`--slice {name}`: the data has no such column besides those of the task "
             f"({of_task}).{hint}"
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 from ftr.config.space import LISTS, Dimension, read_dimension
 from ftr.results.report import pictures
-from ftr.results.report.blocks import Block, Facts, Headline, Note, Pictures, Section, Table
+from ftr.results.report.blocks import Beside, Block, Facts, Headline, Note, Pictures, Section, Table
 from ftr.results.report.source import (
     MissingError,
     Record,
@@ -81,14 +81,16 @@ def leaderboard(source: SweepSource) -> Section:
     }
     entries, more = first_of(source.entries, SHOWN)
     digits = decimals(entry.value for entry in entries)
-    header = ("rank", "trial", *source.space, primary, "sd", "epoch", "time", "status")
+    repeated = any(entry.std is not None for entry in entries)
+    sd = ("sd",) if repeated else ()
+    header = ("rank", "trial", *source.space, primary, *sd, "epoch", "time", "status")
     rows = [
         (
             str(entry.rank or "-"),
             str(entry.trial),
             *(_value(entry.values.get(key)) for key in source.space),
             number(entry.value, digits),
-            number(entry.std, digits),
+            *((number(entry.std, digits),) if repeated else ()),
             "-" if entry.best_epoch is None else f"{entry.best_epoch:g}",
             duration(entry.seconds),
             f"{entry.status}: {entry.cause}"
@@ -133,8 +135,12 @@ def parameters(source: SweepSource) -> Section:
     return Section(
         title="Importance of parameters",
         blocks=[
-            Pictures(pictures=[picture]),
-            Table(header=("parameter", "share"), rows=rows, folded=True, caption="Shares"),
+            Beside(
+                blocks=[
+                    Pictures(pictures=[picture]),
+                    Table(header=("parameter", "share"), rows=rows),
+                ]
+            ),
             Note(text="PED-ANOVA (Watanabe et al. 2023); docs/sweeps.md says how to read it."),
         ],
     )
@@ -155,8 +161,12 @@ def expected(source: SweepSource) -> Section:
     return Section(
         title="Expected best",
         blocks=[
-            Pictures(pictures=[pictures.expected(title, values, curve, primary)]),
-            Table(header=("configurations", f"expected best {primary}"), rows=rows),
+            Beside(
+                blocks=[
+                    Pictures(pictures=[pictures.expected(title, values, curve, primary)]),
+                    Table(header=("configurations", f"expected best {primary}"), rows=rows),
+                ]
+            ),
             Note(text="It holds for trials drawn alike (Tang et al. 2020): `searcher=random`."),
         ],
     )
@@ -189,7 +199,7 @@ def trials(source: SweepSource) -> Section:
     blocks: list[Block] = [Pictures(pictures=[pictures.parallel(title, axes, best=0)])]
     blocks.append(
         Note(
-            text="Each line is a configuration, darker where its score is better; on the last "
+            text="Each line is a configuration, stronger where its score is better; on the last "
             "axis better is higher." + (f" {more} worse ones are left out." if more else "")
         )
     )

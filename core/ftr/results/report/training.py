@@ -138,7 +138,7 @@ def curve(source: Source) -> Section:
         held = _points(source, "validation", "loss")
         curves = {"training": losses, **({"validation": held} if held else {})}
         drawn.append(pictures.line("Loss over the epochs", curves, "epoch", "loss"))
-    if scores:
+    if len(scores) > 1:
         best = record.get("best")
         marked = None
         if isinstance(best, Mapping) and math.isfinite(float(best["value"])):
@@ -147,7 +147,7 @@ def curve(source: Source) -> Section:
         drawn.append(
             pictures.line(title, {primary: scores}, "epoch", f"validation {primary}", marked=marked)
         )
-    blocks: list[Block] = [Pictures(pictures=drawn), *_evaluations(source)]
+    blocks: list[Block] = [*([Pictures(pictures=drawn)] if drawn else []), *_evaluations(source)]
     if "several" in record:
         blocks.insert(0, Note(text=f"The curves are those of member {record['best_member']}."))
     if record.get("stopped_early"):
@@ -191,7 +191,11 @@ def _evaluations(source: Source) -> list[Block]:
         for event in found
     ]
     header = ("epoch", "step", *names, "trained for")
-    return [Table(header=header, rows=rows, caption="Evaluations on validation rows", folded=True)]
+    return [
+        Table(
+            header=header, rows=rows, caption="Evaluations on validation rows", folded=len(rows) > 1
+        )
+    ]
 
 
 TIMES = {
