@@ -413,7 +413,7 @@ def test_trials_whose_directories_are_in_a_storage_are_followed_there(
     assert set(seen) == {sweep.path.name, *names}
     for name, trial in zip(names, sweep.state.trials.values(), strict=True):
         own = [(one.step, one.value) for one in trial.results]
-        assert close(seen[name].curves["validation/accuracy"], own)  # type: ignore[arg-type]
+        assert close(seen[name].curves["validation/accuracy"], own)
         assert seen[name].steps("train/loss") and seen[name].status == "done"
 
 
