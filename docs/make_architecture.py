@@ -16,6 +16,8 @@ PACKAGES = (
     "runs",
     "study",
     "results",
+    "results/report",
+    "results/plan",
     "cli",
 )
 """In the order of their layers: a package imports only those before it."""

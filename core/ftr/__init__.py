@@ -6,7 +6,15 @@ when first used, so that `import ftr` stays cheap.
 
 from typing import TYPE_CHECKING
 
-from ftr.registry.specs import DatasetSpec, HeadSpec, MetricSpec, ModelSpec, TaskSpec, hookimpl
+from ftr.registry.specs import (
+    DatasetSpec,
+    HeadSpec,
+    MetricSpec,
+    ModelSpec,
+    TaskSpec,
+    TrackerSpec,
+    hookimpl,
+)
 
 if TYPE_CHECKING:
     from ftr.runs.predictor import load
@@ -22,6 +30,7 @@ __all__ = [
     "MetricSpec",
     "ModelSpec",
     "TaskSpec",
+    "TrackerSpec",
     "__version__",
     "hookimpl",
     "load",

@@ -5,7 +5,10 @@ A process that reads settings remembers their secrets, so that a record with mas
 letters is masked by its key alone: it might be part of other words.
 """
 
+import contextlib
+import importlib
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -155,6 +158,10 @@ def quiet_libraries() -> None:
     import datasets
     import transformers
 
+    if os.environ.get("WANDB_MODE") == "offline":
+        # Its import prints that, to stdout, where answers alone belong.
+        with contextlib.redirect_stdout(sys.stderr):
+            importlib.import_module("transformers.integrations.integration_utils")
     datasets.disable_progress_bars()
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()

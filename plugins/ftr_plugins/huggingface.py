@@ -1,9 +1,12 @@
-"""Plugin `huggingface`: pretrained models with known-good settings.
+"""Plugin `huggingface`: pretrained models with known-good settings, and experiment trackers.
 
 Any other hub id or directory works unregistered.
 """
 
 import ftr
+from ftr_plugins.trackers import ftr_trackers
+
+__all__ = ["ftr_models", "ftr_trackers"]
 
 OPTIONS = "ftr.config.schema:PretrainedOptions"
 

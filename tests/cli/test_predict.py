@@ -209,7 +209,7 @@ def test_runs_are_listed_with_their_result_and_a_damaged_one_as_such(
     (folder / "3-done").symlink_to(classifier.path)
     code, out, _ = call(capsys, "runs", folder, "--json")
     listed = json.loads(out)
-    assert code == 0 and [(one["run"], one["status"]) for one in listed] == [
+    assert code == 0 and [(one["id"], one["status"]) for one in listed] == [
         ("1-broken", "unreadable"),
         ("2-failed", "failed"),
         ("3-done", "done"),
@@ -241,3 +241,63 @@ def test_a_file_that_the_user_named_is_written_behind_links_and_keeps_its_mode(
     assert (tmp_path / "there").stat().st_mode & 0o777 == 0o600
     code, out, err = call(capsys, command, classifier.path, *given, option, "/dev/null")
     assert code == 0 and Path("/dev/null").is_char_device() and "predictions in" not in out, err
+
+
+def test_below_a_confidence_the_model_abstains_and_keeps_its_best_guess(
+    classifier: RunResult, texts: Path, capsys: Capture
+) -> None:
+    plain = records(call(capsys, "predict", classifier.path, texts)[1])
+    sure = sorted(one["score"] for one in plain if "score" in one)
+    between = (sure[0] + sure[1]) / 2
+    code, out, err = call(capsys, "predict", classifier.path, texts, "--abstain-below", between)
+    assert code == 0 and "abstained from 1 of 2 rows" in err
+    assert "not calibrated: `head.calibrate=temperature`" in err
+    for one, known in zip(records(out), plain, strict=True):
+        if "error" in known:
+            assert one == known
+        elif known["score"] > between:
+            assert one == {**known, "confidence": known["score"], "abstained": False}
+        else:
+            guess = {key: value for key, value in known.items() if key != "id"}
+            assert one == {
+                "id": known["id"],
+                **dict.fromkeys(guess),
+                "confidence": known["score"],
+                "abstained": True,
+                "best_guess": guess,
+            }
+    rows = [{"id": "a", "text": "a good film"}, {"id": "c", "text": "boring , poor"}]
+    found = ftr.load(classifier.path).predict(rows, abstain_below=between)
+    assert found == [one for one in records(out) if "error" not in one]
+
+
+def test_the_number_that_was_abstained_from_is_in_the_answer(
+    classifier: RunResult, texts: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    words = ("predict", classifier.path, texts, "--json", "--abstain-below")
+    found = json.loads(call(capsys, *words, 1)[1])
+    assert [one.get("abstained") for one in found] == [True, None, True]
+    assert not any(
+        one["abstained"] for one in json.loads(call(capsys, *words, 0)[1]) if "abstained" in one
+    )
+    code, out, _ = call(capsys, *words, 1, "--output", tmp_path / "p.jsonl")
+    assert code == 0 and json.loads(out)["abstained"] == 2
+
+
+@pytest.mark.parametrize("below", ["1.5", "-0.1", "nan", "80"])
+def test_a_confidence_that_is_no_probability_is_refused(
+    below: str, classifier: RunResult, texts: Path, capsys: Capture
+) -> None:
+    code, out, err = call(capsys, "predict", classifier.path, texts, f"--abstain-below={below}")
+    assert code == 2 and not out and "`--abstain-below`" in err and "0 to 1" in err
+
+
+def test_answers_in_the_form_of_squad_cannot_be_abstained_from(
+    reader: RunResult, questions: Path, capsys: Capture
+) -> None:
+    words = ("predict", reader.path, questions, "--abstain-below", 0.5)
+    code, out, err = call(capsys, *words, "--format", "squad")
+    assert code == 2 and not out and "`--abstain-below`" in err
+    found = records(call(capsys, *words)[1])
+    assert {one["abstained"] for one in found if "abstained" in one} <= {True, False}
+    assert all(one["answer"] is None for one in found if one.get("abstained"))

@@ -25,7 +25,7 @@ from ftr.registry.registry import Registry
         ),
         ("trainer.push_to_hub", "cannot be set: a run uploads nothing"),
         ("trainer.hub_token", "cannot be set: a run uploads nothing"),
-        ("trainer.report_to", "experiment trackers are not supported yet, only `none`"),
+        ("trainer.report_to", "use `tracker`, ftr's own key for it"),
         (
             "trainer.dataloader_num_workers",
             "cannot be set: encoded rows are read from memory-mapped files",

@@ -16,6 +16,7 @@ import pytest
 
 import ftr
 from ftr.cli.main import main
+from ftr.errors import RequestError
 from ftr.runs.evaluate import evaluate
 from trainings import CLASSES, lines, review
 
@@ -238,6 +239,9 @@ def test_numbers_are_learned_scored_and_averaged_by_an_ensemble(
         for n in range(2)
     ]
     assert whole == pytest.approx(np.mean(each, axis=0).tolist(), abs=1e-5)
+    with pytest.raises(RequestError, match=r"head `regression` gives no confidence.*abstain"):
+        ftr.load(path).predict(asked, abstain_below=0.5)
+    assert main(["predict", str(path), str(data), "--abstain-below", "0.5"]) == 2
     member = json.loads((path / "members" / "0" / "run.json").read_text())
     assert not member.get("baselines") or member["baselines"]["mean"]["test"]["spearman"] == 0.0
 
@@ -277,6 +281,9 @@ def test_words_are_tagged_whole_sentences_and_all(
     (one,) = ftr.load(path).predict([{"tokens": ["the", "old", "river"]}])
     assert one["tags"] == ["O", "O", "B-LOC"]
     assert [(found["type"], found["text"]) for found in one["entities"]] == [("LOC", "river")]
+    (unsure,) = ftr.load(path).predict([{"tokens": ["the", "old", "river"]}], abstain_below=1.0)
+    assert unsure["abstained"] and unsure["tags"] is unsure["entities"] is None
+    assert unsure["best_guess"]["tags"] == one["tags"]
 
 
 @pytest.mark.parametrize(("task", "rows"), [("similarity", pairs(40)), ("ner", sentences(40))])

@@ -174,7 +174,7 @@ def test_a_run_of_several_is_one_line_among_the_runs(
 ) -> None:
     assert main(["runs", str(bagging.path.parent), "--json"]) == 0
     (line,) = json.loads(capsys.readouterr().out)
-    assert line["run"] == bagging.path.name and "(ensemble)" in line["result"]
+    assert line["id"] == bagging.path.name and "(ensemble)" in line["result"]
 
 
 def test_the_threshold_of_folds_is_tuned_on_what_members_did_not_train_on(

@@ -7,6 +7,7 @@ none.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -357,6 +358,17 @@ class SumsModels(Healthy):
         combined = super().combine(outputs)
         combined["logits"] = sum(one["logits"] for one in outputs)
         return combined
+
+
+class ForgetsAnOutcome(Healthy):
+    def outcomes(self, rows, predictions, labels):
+        return super().outcomes(rows, predictions, labels)[1:]
+
+
+class SureBeyondMeasure(Healthy):
+    def outcomes(self, rows, predictions, labels):
+        found = super().outcomes(rows, predictions, labels)
+        return [replace(one, confidence=1.5) for one in found]
 
 
 class HalvesRowLosses(Healthy):

@@ -244,8 +244,16 @@ FAULTS = {
         "test_combining_equal_models_changes_nothing",
         r"three times one output.*\n.*records differ",
     ),
+    "ForgetsAnOutcome": (
+        "test_outcomes_tell_right_predictions_from_wrong_ones",
+        r"an `Outcome` for every row.*\n.*for \d+ rows: \d+",
+    ),
+    "SureBeyondMeasure": (
+        "test_outcomes_tell_right_predictions_from_wrong_ones",
+        r"is a probability, or None\n",
+    ),
 }
-METHODS = PROMISES["head"] + ("row_losses", "combine", "vote", "baselines")
+METHODS = PROMISES["head"] + ("row_losses", "combine", "vote", "baselines", "outcomes")
 HEALTHY = {"Healthy": (REVIEWS, LABELS), "HealthyReader": (QUESTIONS, ())}
 LACKS = {
     (

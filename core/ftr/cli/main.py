@@ -32,10 +32,13 @@ from ftr.terminal import mask, show
 COMMANDS = {
     "run": "fine-tune a model: one training, one run directory",
     "sweep": "search learning rate, batch size, epochs or any other key over many trials",
+    "plan": "tell what a run or a sweep will cost, and what its data is like, without training",
     "resume": "resume an interrupted run or sweep",
     "submit": "run a command on a Ray cluster and follow it",
     "evaluate": "score a finished run on its own held-out rows or on other data",
     "predict": "label or answer the rows of a file or of stdin",
+    "reproduce": "run a finished run again, and compare it with its record",
+    "report": "write what a run or sweep is worth as an HTML page and as Markdown",
     "runs": "list runs and sweeps",
     "list": "list the registered tasks, datasets, models, heads and metrics",
     "show": "print the resolved configuration and the origin of each value",

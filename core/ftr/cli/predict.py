@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +51,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="jsonl",
         help="squad: one object {id: answer}, the format of the SQuAD script",
     )
+    parser.add_argument(
+        "--abstain-below",
+        type=float,
+        metavar="CONFIDENCE",
+        help="abstain from rows with a lower confidence, 0 to 1: their predictions are null, and "
+        "what they would be is `best_guess`. Train with head.calibrate=temperature for confidences "
+        "that hold",
+    )
     parser.add_argument("--output", metavar="FILE", help="write to FILE instead of stdout")
 
 
@@ -62,7 +71,18 @@ def execute(args: argparse.Namespace) -> Answer:
     given = reading_options(settings)
     if args.input == "-" and sys.stdin is None:
         raise RequestError("there is no input: stdin is closed. Give a file, or rows on stdin.")
+    if args.abstain_below is not None and args.format == "squad":
+        raise RequestError(
+            '`--format squad` cannot tell an abstained answer from "no answer": leave '
+            "`--abstain-below` or the format out."
+        )
     predictor = load(_model(args.run))
+    predictor.check_abstain(args.abstain_below)
+    if args.abstain_below is not None and not predictor.calibrated:
+        show(
+            "confidences are those of the model, not calibrated: `head.calibrate=temperature` fits "
+            "them when a model is trained"
+        )
     schema = predictor.head.schema
     values = {key.removeprefix("dataset."): setting.value for key, setting in given.items()}
     options = checked_options("dataset", args.input, file_options(schema), values, given)
@@ -77,7 +97,13 @@ def execute(args: argparse.Namespace) -> Answer:
             f"{len(rows.rejected)} of {len(rows.rejected) + len(rows.rows)} rows are unusable; "
             "each has an `error` line"
         )
-    answer = _answer(predictor, rows, args)
+    counts: Counter[bool] = Counter()
+    answer = _answer(predictor, rows, args, counts)
+    if args.abstain_below is not None:
+        show(
+            f"abstained from {counts[True]} of {counts.total()} rows, with a confidence below "
+            f"{args.abstain_below:g}"
+        )
     unknown = unknown_note("input", predictor.tokens)
     if unknown is not None:
         show(unknown)
@@ -85,7 +111,10 @@ def execute(args: argparse.Namespace) -> Answer:
     return answer if rows.rows else replace(answer, exit_code=RequestError.exit_code)
 
 
-def _answer(predictor: Predictor, rows: Unlabelled, args: argparse.Namespace) -> Answer:
+def _answer(
+    predictor: Predictor, rows: Unlabelled, args: argparse.Namespace, counts: Counter[bool]
+) -> Answer:
+    below = args.abstain_below
     if args.format == "squad":
         answers = _squad(predictor, rows)
         text, what = json.dumps(answers, ensure_ascii=False), f"{len(answers)} answers"
@@ -93,16 +122,18 @@ def _answer(predictor: Predictor, rows: Unlabelled, args: argparse.Namespace) ->
             return Answer(answers, text)
         text += "\n"
     elif args.output:
-        text = atomic.json_lines(_records(predictor, rows))
+        text = atomic.json_lines(_records(predictor, rows, below, counts))
         what = f"{len(rows.rows)} predictions"
     elif args.json:
-        return Answer(list(_records(predictor, rows)), "")
+        return Answer(list(_records(predictor, rows, below, counts)), "")
     else:
-        for record in _records(predictor, rows):
+        for record in _records(predictor, rows, below, counts):
             terminal.answer(json.dumps(record, ensure_ascii=False))
         return Answer(None, "")
     is_file = atomic.write_output(Path(args.output), text)
     data = {"output": args.output, "predictions": len(rows.rows), "errors": len(rows.rejected)}
+    if below is not None:
+        data["abstained"] = counts[True]
     return Answer(data, f"{what} in {args.output}" if is_file else "")
 
 
@@ -118,11 +149,16 @@ def _squad(predictor: Predictor, rows: Unlabelled) -> dict[str, Any]:
     return answers
 
 
-def _records(predictor: Predictor, rows: Unlabelled) -> Iterator[dict[str, Any]]:
-    for item in rows.in_order(predictor.stream(rows.rows)):
+def _records(
+    predictor: Predictor, rows: Unlabelled, below: float | None, counts: Counter[bool]
+) -> Iterator[dict[str, Any]]:
+    """Yield the lines in order; `counts` has for how many the model did and did not abstain."""
+    for item in rows.in_order(predictor.stream(rows.rows, abstain_below=below)):
         if isinstance(item, Rejected):
             yield {"id": harmless(item.row.get("id")), "error": item.cause, "place": item.place}
         else:
+            if below is not None:
+                counts[item["abstained"]] += 1
             yield item
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ftr.cli.main import Answer
-from ftr.terminal import masked
+from ftr.errors import FtrError
+from ftr.terminal import masked, show
 
 if TYPE_CHECKING:
     from ftr.runs.run import RunResult
@@ -36,10 +39,13 @@ def run_answer(result: RunResult) -> Answer:
     from ftr.runs.report import has_model, score_table, several_lines
 
     record = result.record
+    track_report(result.path, record)
     shown = shown_path(result.path)
+    about = {"id": result.path.name, "path": shown, "status": record["status"]}
     if "several" in record:
         model = f"{shown}/model" if has_model(record) else None
         data = {
+            **about,
             "run": shown,
             "model": model,
             "scores": result.scores,
@@ -61,6 +67,7 @@ def run_answer(result: RunResult) -> Answer:
     ]
     return Answer(
         {
+            **about,
             "run": shown,
             "model": f"{shown}/model",
             "scores": result.scores,
@@ -68,3 +75,19 @@ def run_answer(result: RunResult) -> Answer:
         },
         "\n".join(lines),
     )
+
+
+def track_report(path: Path, record: Mapping[str, Any]) -> None:
+    """Write the report of a tracked run, and send it to the trackers that have all else."""
+    names = record["config"].get("tracker")
+    if not names:
+        return
+    from ftr.results.report.write import write_report
+    from ftr.runs.trackers import has_all, sync
+
+    try:
+        write_report(path)
+        if has_all(path, names):
+            sync(path)
+    except FtrError as error:
+        show(f"the report is not at the trackers: {error}")

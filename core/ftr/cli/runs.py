@@ -1,105 +1,147 @@
-"""`ftr runs`: list runs and sweeps."""
+"""`ftr runs`: the lab book. List runs and sweeps, show one, tag and remove them."""
 
 import argparse
-import time
+import os
+import shutil
+import sys
 from pathlib import Path
-from typing import Any
 
 from ftr.cli.main import Answer
 from ftr.errors import RequestError, did_you_mean
 from ftr.paths import expanded
-from ftr.runs.directory import all_runs, is_held
-from ftr.runs.report import decimals, number, several_result, table
-from ftr.study.directory import SweepDirectory, all_sweeps
+from ftr.results import keeping
+from ftr.results.details import details, lines
+from ftr.results.listing import COLUMNS, matching, ordered, rows_of, shown
+from ftr.runs.directory import RECORD, SWEEP, named
+from ftr.runs.prepare import shown_path
+from ftr.study.directory import open_directory
 
-Record = dict[str, Any]
-COLUMNS = ("run", "status", "task", "model", "dataset", "result", "created")
 USUAL = "runs"
-DAMAGED = (
-    RequestError,
-    LookupError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    ArithmeticError,
-    OSError,
-)
-"""Errors of reading a damaged record, which must not hide the other runs."""
+NAMES = ("task", "dataset", "model", "status")
+ACTIONS = {"rm": "RUN", "tag": "RUN NAME", "untag": "RUN NAME", "sync": "RUN"}
+"""Options that do something with runs, and the words that each needs."""
+LISTED = ("id", "path", "status", "scores", "intervals", *COLUMNS[2:], "seconds", "error")
+"""What `--json` answers of each run in a list."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the folder."""
-    parser.add_argument("folder", nargs="?", help=f"folder of run directories (default: {USUAL})")
+    """Add the folder or run, filters, and what to do."""
+    parser.epilog = (
+        "RUN is a run directory or sweep, its name under runs/, or the start of its name."
+    )
+    parser.add_argument(
+        "of",
+        nargs="?",
+        metavar="RUN|FOLDER",
+        help=f"show all of one run or sweep, or list another folder (default: {USUAL})",
+    )
+    for name in NAMES:
+        parser.add_argument(f"--{name}", help=f"list those of this {name}; a pattern may have `*`")
+    parser.add_argument("--tagged", metavar="NAME", help="list those with this tag")
+    parser.add_argument(
+        "--where",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help="list those for which a score or setting is so: 'accuracy>0.8', epochs=3; repeatable",
+    )
+    parser.add_argument(
+        "--sort", metavar="KEY", help="sort by a score (best first), a setting or a column"
+    )
+    parser.add_argument("--reverse", action="store_true", help="list in the opposite order")
+    parser.add_argument("--rm", nargs="*", metavar="RUN", help="remove runs and sweeps, unasked")
+    parser.add_argument("--tag", nargs="*", metavar="WORD", help="RUN NAME…: add tags to a run")
+    parser.add_argument("--untag", nargs="*", metavar="WORD", help="RUN NAME…: remove tags")
+    parser.add_argument(
+        "--sync",
+        nargs="*",
+        metavar="WORD",
+        help="RUN: send to its trackers what they do not have; names of other trackers may follow",
+    )
 
 
 def execute(args: argparse.Namespace) -> Answer:
-    """List runs and sweeps, oldest first.
+    """List, show or change runs."""
+    asked = [name for name in ACTIONS if getattr(args, name) is not None]
+    if len(asked) > 1:
+        raise RequestError(f"`--{asked[0]}` and `--{asked[1]}`: give one of them at a time.")
+    if asked:
+        return _act(asked[0], [*([args.of] if args.of else []), *getattr(args, asked[0])])
+    given = USUAL if args.of is None else args.of
+    if not given.strip():
+        raise RequestError("the name is empty: give a run, or a folder of run directories.")
+    folder = expanded(given, "folder")
+    if args.of is not None and not _is_folder_of_runs(folder) and named(given) is not None:
+        return _show(given)
+    if args.of is not None:
+        _check_folder(given, folder)
+    return _list(args, given, folder)
 
-    A `stopped` one was killed; it can be resumed like an `interrupted` one. One whose record cannot
-    be read is `unreadable`.
-    """
-    folder = expanded(USUAL if args.folder is None else args.folder, "folder")
-    if args.folder is not None:
-        _check_folder(args.folder, folder)
-    rows = [_row(entry) for entry in (*all_runs(folder), *all_sweeps(folder))]
-    rows.sort(key=lambda row: str(row["run"]))
+
+def _act(action: str, words: list[str]) -> Answer:
+    if len(words) < len(ACTIONS[action].split()):
+        hint = " `--tagged NAME` lists the runs with a tag." if action == "tag" else ""
+        raise RequestError(f"`--{action}` needs {ACTIONS[action]}.{hint}")
+    if action == "rm":
+        removed = [shown_path(path) for path in keeping.remove(words)]
+        return Answer({"removed": removed}, "\n".join(f"removed {path}" for path in removed))
+    path = keeping.found(words[0])
+    about = {"id": path.name, "path": shown_path(path)}
+    if action == "sync":
+        from ftr.runs.trackers import sync
+
+        sent = sync(path, trackers=words[1:])
+        return Answer({**about, "trackers": sent}, f"{path.name}: sent to {', '.join(sent)}")
+    tags = keeping.tag(path, words[1:], remove=action == "untag")
+    return Answer({**about, "tags": tags}, f"{path.name}: {', '.join(tags) or 'no tags'}")
+
+
+def _show(given: str) -> Answer:
+    directory = open_directory(given)
+    found = details(directory)
+    return Answer(found, "\n".join(lines(found, directory)))
+
+
+def _list(args: argparse.Namespace, given: str, folder: Path) -> Answer:
+    rows = rows_of(folder)
     if not rows:
-        return Answer([], f"no runs or sweeps under `{args.folder or USUAL}`")
-    header = (*COLUMNS[:-1], "trained")
-    lines = table([header, *([row[key] for key in COLUMNS] for row in rows)])
-    return Answer(rows, "\n".join(lines))
+        return Answer([], f"no runs or sweeps under `{given}`")
+    names = {name: getattr(args, name) for name in NAMES}
+    found = matching(rows, names, args.where, args.tagged)
+    if args.sort is not None:
+        found = ordered(found, args.sort, reverse=args.reverse)
+    elif args.reverse:
+        found.reverse()
+    data = [{key: row[key] for key in LISTED if key in row} for row in found]
+    if not found:
+        return Answer(data, f"none of {len(rows)} runs and sweeps under `{given}` is so")
+    scores = {name for row in found for name in row["scores"] if isinstance(name, str)}
+    columns = [key for key in (args.sort, *map(_key, args.where)) if key in scores]
+    return Answer(data, "\n".join(shown(found, columns, _width())))
+
+
+def _key(condition: str) -> str:
+    return condition.translate(str.maketrans("><=", "   ")).split()[0] if condition else ""
+
+
+def _width() -> int | None:
+    """Return the columns of the terminal; None where the output is not for one."""
+    if sys.stdout is not None and (sys.stdout.isatty() or "COLUMNS" in os.environ):
+        return shutil.get_terminal_size().columns
+    return None
+
+
+def _is_folder_of_runs(folder: Path) -> bool:
+    return folder.is_dir() and not any((folder / name).is_file() for name in (RECORD, SWEEP))
 
 
 def _check_folder(given: str, folder: Path) -> None:
-    if not given.strip():
-        raise RequestError("the folder name is empty: give a folder of run directories.")
     if folder.is_dir():
         return
     problem = "is a file" if folder.exists() else "does not exist"
     beside = sorted(entry.name for entry in folder.parent.glob("*") if entry.is_dir())
+    near = did_you_mean(folder.name, beside)
     raise RequestError(
-        f"the folder `{given}` {problem}.{did_you_mean(folder.name, beside)} Give a folder of run "
-        "directories."
+        f"the folder `{given}` {problem}.{near} No run has this name either: give a run, or a "
+        "folder of run directories."
     )
-
-
-def _row(directory: Any) -> Record:
-    """Return the row of a `RunDirectory` or `SweepDirectory`."""
-    row = dict.fromkeys(COLUMNS, "-") | {"run": directory.path.name, "scores": {}}
-    try:
-        record = directory.read()
-        config = record["config"]
-        stopped = record["status"] == "running" and not is_held(directory.path)
-        found = {
-            **row,
-            "status": "stopped" if stopped else record["status"],
-            "task": config["task"] or config["head"]["name"],
-            "model": config["model"]["name"],
-            "dataset": config["dataset"]["name"],
-            "created": time.strftime("%Y-%m-%d %H:%M", time.localtime(record["created"])),
-            **(_sweep_result if isinstance(directory, SweepDirectory) else _run_result)(record),
-        }
-        if not all(isinstance(found[key], str) for key in COLUMNS):
-            raise TypeError("a name is not a string")
-    except DAMAGED as error:
-        return {**row, "status": "unreadable", "error": str(error)}
-    return found
-
-
-def _sweep_result(record: Record) -> Record:
-    value, primary = (record.get("best") or {}).get("value"), record["primary"]
-    if value is None:
-        return {}
-    result = f"best validation {primary} {number(value, decimals([value]))}"
-    return {"result": result, "scores": {primary: value}}
-
-
-def _run_result(record: Record) -> Record:
-    primary, heldout = record.get("primary", ""), record.get("heldout")
-    scores = record.get("scores", {}).get(heldout, {})
-    if "several" in record and "summary" in record:
-        return {"result": several_result(record), "scores": scores}
-    if not scores:
-        return {}
-    score = number(scores.get(primary), decimals(scores.values()))
-    return {"result": f"{heldout} {primary} {score}", "scores": scores}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ftr.cli.main import Answer
+from ftr.cli.run import track_report
 from ftr.runs.report import table
 from ftr.terminal import masked
 
@@ -54,6 +55,7 @@ def sweep_answer(result: SweepResult) -> Answer:
     from ftr.study.trials import rank
 
     record, shown = result.record, shown_path(result.path)
+    track_report(result.path, record)
     entries = rank(result.state.trials.values(), record["mode"])
     counts = [f"{count} {status}" for status, count in record["counts"].items() if count]
     lines = ["", *_places(entries[:SHOWN], record["primary"]), ""]

@@ -221,8 +221,10 @@ def _environment(
     registry: Registry, staged: Collection[Path], settings: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
     """Return the `runtime_env` of Ray in which the plugins of this process load."""
+    # Where it is `offline`, transformers prints that when it is imported.
+    quiet = {"WANDB_MODE": ""} if os.environ.get("WANDB_MODE") else {}
     environment = {
-        "env_vars": {**(settings or {}), **ship.environment(registry)},
+        "env_vars": {**(settings or {}), **ship.environment(registry), **quiet},
         "worker_process_setup_hook": HOOK,
     }
     return {**environment, "py_modules": [str(path) for path in staged]} if staged else environment

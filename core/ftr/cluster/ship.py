@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -33,6 +34,7 @@ from ftr.registry.discovery import CONTRACTS, OWN
 from ftr.registry.plugin_files import SENT, VARIABLE
 from ftr.registry.registry import NOTICES_PRINTED, Registry, own_packages
 from ftr.registry.trust import CHECKED
+from ftr.terminal import mask
 
 LIMIT = 100 * 2**20
 """Largest size in bytes of a distribution that is sent to nodes that lack it."""
@@ -199,6 +201,24 @@ class ClusterCommand:
             else:
                 _copy(source, folder / relative)
             yield f"sends {source} ({_size(source) / 1e6:.1f} MB)"
+
+
+_TRACKERS = ("MLFLOW_", "WANDB_", "TRACKIO_", "TENSORBOARD_LOGGING_DIR")
+"""How the variables begin that configure trackers."""
+_SECRET = re.compile(r"KEY|TOKEN|PASSWORD|SECRET|CREDENTIAL", re.IGNORECASE)
+
+
+def tracker_environment(words: Sequence[str], report: Callable[[str], None]) -> dict[str, str]:
+    """Return the environment variables of trackers for a command that names some; `report` says
+    which are not sent because they hold a secret: Ray shows the environment of a job.
+    """
+    if "tracker" not in _settings(list(filter(_is_setting, words))):
+        return {}
+    own = {name: one for name, one in os.environ.items() if name.startswith(_TRACKERS)}
+    kept = {name for name, one in own.items() if _SECRET.search(name) or mask(one) != one}
+    for name in sorted(kept):
+        report(f"`{name}` is not sent, for it is a secret: set it in the environment of the head")
+    return {name: one for name, one in own.items() if name not in kept}
 
 
 def plugin_files_of(words: Sequence[str]) -> list[str]:

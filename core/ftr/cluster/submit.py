@@ -314,7 +314,11 @@ def submit(
         ship.stage_files(registry, folder)
         for plugin in registry.files:
             report(f"sends {plugin.distribution} {plugin.version}, a plugin")
-        environment = {**ship.environment(registry, silent=False), "PYTHONUNBUFFERED": "1"}
+        environment = {
+            **ship.tracker_environment(words, report),
+            **ship.environment(registry, silent=False),
+            "PYTHONUNBUFFERED": "1",
+        }
         server.submit(f"{PYTHON} -m ftr {notes['ftr_command']}", name, folder, environment, notes)
     return Job(server, name, command.output, here)
 

@@ -71,6 +71,7 @@ _OTHERS = {
     "batch_size": "bs",
     "epochs": "num_epochs max_epochs",
     "metrics": "metric",
+    "tracker": "trackers log_with logger",
     "data.max_length": "max_seq_length",
     "data.stride": "doc_stride",
     "compute.workers": "num_workers",

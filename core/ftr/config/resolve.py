@@ -243,11 +243,12 @@ def _about(key: str) -> Iterator[None]:
         raise
 
 
-def flat(config: RunConfig) -> dict[str, object]:
-    """Return every value by its dotted key, as in JSON. `resolve` makes an equal configuration of
-    them.
+def flat(config: RunConfig | Mapping[str, Any]) -> dict[str, object]:
+    """Return every value of a configuration, or of one in a record, by its dotted key, as in JSON.
+    `resolve` makes an equal configuration of them.
     """
-    return dict(_flat(config.model_dump(mode="json")))
+    dumped = config.model_dump(mode="json") if isinstance(config, RunConfig) else config
+    return dict(_flat(dumped))
 
 
 def _task(given: Layer, registry: Registry) -> Registered | None:
@@ -350,7 +351,8 @@ def _resolve_settings(settings: Layer, registry: Registry, task: Registered | No
     if task is None:
         values.pop("task", None)
     config = validated(RunConfig, values, settings)
-    _check_metrics(config, settings, registry)
+    _check_names("metric", "metrics", config.metrics, settings, registry)
+    _check_names("tracker", "tracker", config.tracker, settings, registry)
     check_texts(config.data, schema, config.head.name)
     return Resolved(
         config, {key: _origin(key, settings, config, registry) for key in flat(config)}, schema
@@ -389,13 +391,15 @@ def _nested(settings: Layer) -> dict[str, Any]:
     return nested
 
 
-def _check_metrics(config: RunConfig, settings: Layer, registry: Registry) -> None:
-    with _about("metrics"):
-        for at, name in enumerate(config.metrics):
-            registry.find("metric", name)
-            if name in config.metrics[:at]:
+def _check_names(
+    kind: Kind, key: str, names: Sequence[str], settings: Layer, registry: Registry
+) -> None:
+    with _about(key):
+        for at, name in enumerate(names):
+            registry.find(kind, name)
+            if name in names[:at]:
                 raise ConfigError(
-                    f"`metrics` ({settings['metrics'].origin}) holds `{name}` twice: keep one."
+                    f"`{key}` ({settings[key].origin}) holds `{name}` twice: keep one."
                 )
 
 

@@ -444,6 +444,9 @@ class RunConfig(Section):
     """Where the training runs."""
     output: Name = "runs"
     """Folder for run directories."""
+    tracker: Annotated[tuple[Name, ...], BeforeValidator(_names_or_none)] = ()
+    """Experiment trackers that get every run, such as `mlflow,tensorboard`; each is configured by
+    its own environment variables."""
     plugins: Annotated[tuple[Name, ...], BeforeValidator(comma_list)] = ()
     """Plugins of one Python file each; in a configuration file, paths are relative to that file.
     `--plugin FILE` adds to them."""

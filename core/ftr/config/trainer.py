@@ -44,6 +44,7 @@ _OWN = {
     "seed": "seed",
     "seed data.seed": "data_seed",
     "compute.gpus": "use_cpu",
+    "tracker": "report_to",
 }
 OWN_KEYS = invert(_OWN)
 """Fields of `TrainingArguments` that ftr has keys for, with these keys."""
@@ -79,7 +80,7 @@ _REASONS = {
         "push_to_hub hub_token hub_private_repo hub_model_id hub_strategy hub_always_push "
         "hub_revision"
     ),
-    "no experiment tracker is supported; `metrics.jsonl` has every logged number": (
+    "`tracker` sends a run to experiment trackers, under the name of its directory": (
         "run_name project trackio_space_id trackio_bucket_id trackio_static_space_id"
     ),
 }
@@ -92,7 +93,7 @@ _PASSED = """
     max_steps lr_scheduler_kwargs optim_args optim_target_modules adam_beta1 adam_beta2
     adam_epsilon tf32 torch_compile torch_compile_backend torch_compile_mode use_liger_kernel
     liger_kernel_config use_cache neftune_noise_alpha logging_first_step log_level
-    log_level_replica log_on_each_node disable_tqdm report_to eval_delay full_determinism
+    log_level_replica log_on_each_node disable_tqdm eval_delay full_determinism
     accelerator_config parallelism_config ddp_find_unused_parameters ddp_bucket_cap_mb
     ddp_broadcast_buffers ddp_static_graph fsdp fsdp_config deepspeed debug
 """
@@ -141,11 +142,6 @@ def _not_allowed(field: str, setting: Setting) -> str | None:
         return f": use {own}, ftr's own key for it."
     if field in SET_BY_FTR:
         return f" cannot be set: {SET_BY_FTR[field]}. Leave it out."
-    if field == "report_to" and setting.value not in (None, "none", [], ["none"], ()):
-        return (
-            f" is {shown(setting.value)}: experiment trackers are not supported yet, only `none`; "
-            "`metrics.jsonl` of the run has every logged number. Leave it out."
-        )
     return None
 
 

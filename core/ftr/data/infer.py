@@ -198,7 +198,7 @@ def first_part(
         return first_rows(path, ROWS)
     if form not in ("text", "tsv", "conll") and not (large and form in ("csv", "jsonl")):
         return None
-    text = _first_text(path, options)
+    text = first_text(path, options)
     if text is None:
         return None
     words = next((task.schema for task in tasks if task.goal == "tags"), None)
@@ -234,7 +234,7 @@ def _any_schema(tasks: Sequence[Task]) -> RowSchema:
     return RowSchema(columns=(*own, more))
 
 
-def _first_text(path: Path, options: FileOptions) -> str | None:
+def first_text(path: Path, options: FileOptions) -> str | None:
     """Return the first lines of a text file, packed with gzip or not; None where they cannot be
     read.
     """

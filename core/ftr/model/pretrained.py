@@ -193,6 +193,21 @@ class Pretrained:
                 check_padding(model, tokenizer, self._described())
         return model
 
+    def skeleton(self, auto_class: type[Any], **config: Any) -> PreTrainedModel:
+        """Return `auto_class` of the checkpoint's config on the `meta` device: shapes without
+        weights.
+        """
+        import torch
+
+        self.check_kind(auto_class)
+        settings = self._settings(**config)
+        forget_kernels(settings)
+        make = getattr(auto_class, "from_config", auto_class)
+        with torch.device("meta"):
+            model: PreTrainedModel = make(settings)
+        model.new_weights, model.head_note = frozenset(), None
+        return model
+
     def check_kind(self, auto_class: type[Any]) -> None:
         """Raise `ModelError` where transformers has no `auto_class` of the checkpoint's kind; no
         weights are read.
@@ -341,8 +356,12 @@ class Pretrained:
         return positions(self.settings) if self.base is None else self.base.max_length()
 
     def describe(self) -> dict[str, Any]:
-        """Return the source, revision and whether remote code was allowed."""
-        return {"source": self.source, **self.options.model_dump()}
+        """Return the source, revision and whether remote code was allowed; of a model of the Hub
+        that was read also the `commit` that the revision stood for.
+        """
+        commit = getattr(self.__dict__.get("settings"), "_commit_hash", None)
+        found = {"source": self.source, **self.options.model_dump()}
+        return {**found, "commit": commit} if commit else found
 
     def _common(self) -> dict[str, Any]:
         options = self.options

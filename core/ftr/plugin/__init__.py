@@ -24,9 +24,26 @@ from ftr.plugin.head import Head
 from ftr.plugin.model import Model
 from ftr.plugin.tasks import task
 from ftr.registry.additive import additive
-from ftr.registry.protocols import EncodeSettings, Feature, Outcome, Prediction, Row, State
+from ftr.registry.protocols import (
+    EncodeSettings,
+    Feature,
+    Outcome,
+    Point,
+    Prediction,
+    Row,
+    State,
+    TrackedRun,
+)
 from ftr.registry.schema import Column, RowSchema
-from ftr.registry.specs import DatasetSpec, HeadSpec, MetricSpec, ModelSpec, TaskSpec, hookimpl
+from ftr.registry.specs import (
+    DatasetSpec,
+    HeadSpec,
+    MetricSpec,
+    ModelSpec,
+    TaskSpec,
+    TrackerSpec,
+    hookimpl,
+)
 
 if TYPE_CHECKING:
     from ftr.plugin.options import Options
@@ -47,11 +64,14 @@ __all__ = [
     "ModelSpec",
     "Options",
     "Outcome",
+    "Point",
     "Prediction",
     "Row",
     "RowSchema",
     "State",
     "TaskSpec",
+    "TrackedRun",
+    "TrackerSpec",
     "additive",
     "hookimpl",
     "pad",

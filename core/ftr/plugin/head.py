@@ -23,13 +23,14 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "combine": ("reduce",),
     "vote": ("reduce", "decode", "predict"),
     "row_losses": ("loss",),
+    "confidence": ("predict",),
     "outcomes": ("predict", "compare"),
     "baselines": (),
     "as_given": (),
     "remarks": (),
 }
 """The optional abilities, with the methods whose defaults their own defaults go with."""
-DEFAULTS = ("combine", "vote", "row_losses", "outcomes")
+DEFAULTS = ("combine", "vote", "row_losses", "confidence", "outcomes")
 PROBLEMS = {
     "label": "single_label_classification",
     "labels": "multi_label_classification",
@@ -294,12 +295,14 @@ class Head:
         ]
         return _output(torch.log(torch.stack(votes).sum(dim=0) / sum(weights)))
 
+    def confidence(self, prediction: Prediction) -> float | None:
+        """Return the `score` of the predicted class."""
+        return prediction.get("score")
+
     def outcomes(
         self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]
     ) -> list[Outcome]:
-        """Return the predicted and the true class of each row by name, with the `score` of the
-        prediction as its confidence.
-        """
+        """Return the predicted and the true class of each row by name."""
         found = []
         for row, prediction in zip(rows, predictions, strict=True):
             predicted, true = self.compare(row, prediction)
@@ -308,7 +311,7 @@ class Head:
                     predicted=labels[predicted],
                     expected=labels[true],
                     error=float(predicted != true),
-                    confidence=prediction.get("score"),
+                    confidence=self.confidence(prediction),
                 )
             )
         return found

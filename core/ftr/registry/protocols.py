@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeGuard
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ Row = Mapping[str, Any]
 Feature = dict[str, Any]
 Prediction = dict[str, Any]
 State = dict[str, Any]
+CALIBRATION = "calibration"
+"""The part of a head's state that makes probabilities of its scores: without it, predictions are
+the same and their confidences are those of the model.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +187,9 @@ class Outcome:
         return self.error == 0
 
 
-Ability = Literal["combine", "vote", "row_losses", "baselines", "as_given", "remarks", "outcomes"]
+Ability = Literal[
+    "combine", "vote", "row_losses", "baselines", "as_given", "remarks", "confidence", "outcomes"
+]
 
 
 class Abilities(Head, Protocol):
@@ -240,12 +247,19 @@ class Abilities(Head, Protocol):
         """Return a line for each thing to know about scoring `rows` by the named `metrics`."""
         ...
 
+    def confidence(self, prediction: Prediction) -> float | None:
+        """Return the probability, 0 to 1, that a prediction is right; None: it has none.
+
+        `ftr predict --abstain-below` needs it.
+        """
+        ...
+
     def outcomes(
         self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]
     ) -> list[Outcome]:
         """Return each prediction beside what is true of its row.
 
-        Reports, comparisons and abstaining need it.
+        Reports and comparisons need it.
         """
         ...
 
@@ -271,4 +285,64 @@ class Metric(Protocol):
 
         A score with a value for each class is a list in id order.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackedRun:
+    """A run, sweep, trial or member as a tracker sees it.
+
+    `name` is the name of its directory; that of a trial or member begins with that of its `parent`
+    (`20260301-101500-qa-1f3a-trial-0003`). `folder` is the directory of the run or sweep itself,
+    `created` in seconds since 1970. `config` has all settings by dotted key, secrets masked.
+    `known` is the tracker's `id` for this run where an earlier process opened it, and `parent_id`
+    that for its parent.
+    """
+
+    name: str
+    kind: Literal["run", "sweep", "trial", "member"]
+    folder: Path
+    created: float
+    config: Mapping[str, object]
+    tags: tuple[str, ...] = ()
+    parent: str | None = None
+    parent_id: str | None = None
+    known: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Scores at an optimizer step, at a `time` in seconds since 1970."""
+
+    step: int
+    time: float
+    scores: Mapping[str, float]
+
+
+class Tracker(Protocol):
+    """The target of a `TrackerSpec`, called with a `TrackedRun`, gives this: the run at the
+    tracker, new or that with the id `known`.
+
+    Trackers run in a process of their own, one call at a time, and may raise anything: the training
+    goes on, and what was not sent is sent later. `id` finds the run again. With `resend` true a
+    tracker that is opened again gets all points from the first on, for it keeps none twice.
+    """
+
+    id: str
+    resend: bool
+
+    def log(self, points: Sequence[Point]) -> None:
+        """Store points in their order; return when they are safe."""
+        ...
+
+    def summarize(self, scores: Mapping[str, float], tags: Sequence[str]) -> None:
+        """Store the final scores and all tags, in place of those stored before."""
+        ...
+
+    def attach(self, path: Path) -> None:
+        """Store a file with the run, in place of one of that name."""
+        ...
+
+    def finish(self, status: str) -> None:
+        """Close the run: `done`, `failed`, `interrupted` or `stopped`. It may be opened again."""
         ...

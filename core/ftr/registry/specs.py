@@ -1,4 +1,4 @@
-"""Specs, frozen records of strings that a plugin registers, and the five hooks that return them.
+"""Specs, frozen records of strings that a plugin registers, and the six hooks that return them.
 
 They import nothing and pickle.
 """
@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import pluggy
 
-Kind = Literal["dataset", "model", "head", "metric", "task"]
+Kind = Literal["dataset", "model", "head", "metric", "task", "tracker"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -157,13 +157,27 @@ class TaskSpec:
         object.__setattr__(self, "search_space", FrozenMapping(self.search_space))
 
 
-AnySpec = DatasetSpec | ModelSpec | HeadSpec | MetricSpec | TaskSpec
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackerSpec(ComponentSpec):
+    """An experiment tracker, for `tracker=NAME`. It takes no options: trackers have environment
+    variables of their own.
+
+    `needs` is the module that must be there to import, and `install` what `pip install` takes for
+    it; a run with this tracker is refused without it, before any data is read.
+    """
+
+    needs: str = ""
+    install: str = ""
+
+
+AnySpec = DatasetSpec | ModelSpec | HeadSpec | MetricSpec | TaskSpec | TrackerSpec
 SPEC_TYPES: Mapping[Kind, type[AnySpec]] = {
     "dataset": DatasetSpec,
     "model": ModelSpec,
     "head": HeadSpec,
     "metric": MetricSpec,
     "task": TaskSpec,
+    "tracker": TrackerSpec,
 }
 
 
@@ -233,7 +247,7 @@ _RULES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     *((name, _is_word, "a component's name") for name in ("dataset", "model", "head")),
     ("metrics", lambda value: bool(value) and _are_names(value), "a tuple of metric names"),
     *((name, _is_count, "a whole number above 0") for name in ("parameters", "max_length")),
-    *((name, _is_text, "a string") for name in ("languages", "license")),
+    *((name, _is_text, "a string") for name in ("languages", "license", "needs", "install")),
 )
 """Each field of a spec: whether a value is legal, and what it must be."""
 
@@ -294,3 +308,8 @@ def ftr_metrics() -> Iterable[MetricSpec]:  # type: ignore[empty-body]
 @hookspec
 def ftr_tasks() -> Iterable[TaskSpec]:  # type: ignore[empty-body]
     """Return the tasks this plugin adds."""
+
+
+@hookspec
+def ftr_trackers() -> Iterable[TrackerSpec]:  # type: ignore[empty-body]
+    """Return the experiment trackers this plugin adds."""

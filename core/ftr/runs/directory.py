@@ -253,7 +253,7 @@ def all_runs(output: Path) -> list[RunDirectory]:
 
 def named(given: str | Path, output: str = "runs") -> Path | None:
     """Return the directory of a run or sweep, given that directory or its name, or the start of its
-    name, under `output`; None when there is none.
+    name, under `output` or behind another folder (`elsewhere/2026`); None when there is none.
 
     Raises `RequestError` naming the matches when there is more than one.
     """
@@ -265,15 +265,18 @@ def named(given: str | Path, output: str = "runs") -> Path | None:
     path, folder = expanded(given, "run"), expanded(output)
     if any((path / record).is_file() for record in (RECORD, SWEEP)):
         return path
+    start = str(given)
+    if path.name != start and not path.exists():
+        folder, start = path.parent, path.name
     found = sorted(file for record in (RECORD, SWEEP) for file in folder.glob(f"*/{record}"))
-    matches = [file for file in found if file.parent.name == str(given)]
-    matches = matches or [file for file in found if file.parent.name.startswith(str(given))]
+    matches = [file for file in found if file.parent.name == start]
+    matches = matches or [file for file in found if file.parent.name.startswith(start)]
     if len(matches) < 2:
         return matches[0].parent if matches else None
     kinds = " and ".join(sorted({"runs" if file.name == RECORD else "sweeps" for file in matches}))
     known = ", ".join(f"`{file.parent}`" for file in matches[-5:])
     raise RequestError(
-        f"`{given}` is the start of several {kinds}. {kinds.capitalize()} under `{output}`: "
+        f"`{given}` is the start of several {kinds}. {kinds.capitalize()} under `{folder}`: "
         f"{known}. Give more of the name."
     )
 

@@ -186,16 +186,20 @@ def quiet_worker() -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
-def worker_resources(compute: ComputeConfig, cpus: float | None = None) -> dict[str, float]:
+def worker_resources(
+    compute: ComputeConfig, cpus: float | None = None, have: Mapping[str, float] | None = None
+) -> dict[str, float]:
     """Return what each process of a training sets aside: of a run's workers, and of a sweep's
-    trials.
+    trials. `have` is what the cluster has in all, None: that of the connected one.
 
     Without `compute.cpus` it is `cpus`, or its share of all cores; without `compute.gpus` a GPU
     where there is one for each.
     """
-    import ray
+    if have is None:
+        import ray
 
-    have, processes = ray.cluster_resources(), compute.workers or 1
+        have = ray.cluster_resources()
+    processes = compute.workers or 1
     gpus = compute.gpus if compute.gpus is not None else float(have.get("GPU", 0.0) >= processes)
     memory = {"memory": compute.memory * 1e9} if compute.memory else {}
     each = compute.cpus or cpus or max(have.get("CPU", 0.0) // processes, 1.0)

@@ -19,7 +19,7 @@ from ftr.model.components import make_head
 from ftr.model.folder import FTR_JSON, ModelCard, read_card, write_card
 from ftr.paths import expanded
 from ftr.registry.isolation import ProcessLock, loading
-from ftr.registry.protocols import EncodeSettings
+from ftr.registry.protocols import CALIBRATION, EncodeSettings, provides
 from ftr.registry.registry import Registry, registry_for_record
 from ftr.runs.directory import RECORD, RunDirectory
 
@@ -131,24 +131,58 @@ class Predictor:
             targets=False,
         )
 
-    def predict(self, rows: Iterable[str | Mapping[str, Any]]) -> list[Prediction]:
+    def predict(
+        self, rows: Iterable[str | Mapping[str, Any]], *, abstain_below: float | None = None
+    ) -> list[Prediction]:
         """Return one prediction a row, in order.
 
-        A row is a mapping of the head's columns, or a text where one is enough.
+        A row is a mapping of the head's columns, or a text where one is enough. With
+        `abstain_below`, 0 to 1, every prediction has its `confidence`, and those of a lower one are
+        `abstained`: see `abstained`.
 
-        Raises `DataError` naming the first row that cannot be used.
+        Raises `DataError` naming the first row that cannot be used, and what `check_abstain`
+        raises.
         """
-        return list(self.stream(self._checked(rows)))
+        self.check_abstain(abstain_below)
+        return list(self.stream(self._checked(rows), abstain_below=abstain_below))
 
-    def stream(self, rows: Iterable[Row], *, restore: bool = True) -> Iterator[Prediction]:
+    def stream(
+        self, rows: Iterable[Row], *, restore: bool = True, abstain_below: float | None = None
+    ) -> Iterator[Prediction]:
         """Yield a prediction for each of `rows`, which are cleaned and pass the head's check, a
         bounded number at a time.
 
         With `restore`, positions in a prediction are those in the given text, else those in the
-        cleaned text.
+        cleaned text. `abstain_below` is that of `predict`.
         """
         for chunk in _chunks(rows):
-            yield from self._answer(chunk, restore)
+            for prediction in self._answer(chunk, restore):
+                if abstain_below is None or not provides(self.head, "confidence"):
+                    yield prediction
+                else:
+                    yield abstained(
+                        prediction, self.head.confidence(prediction) or 0.0, abstain_below
+                    )
+
+    def check_abstain(self, below: float | None) -> None:
+        """Raise `RequestError` for a confidence that is none, or that the head does not give."""
+        if below is None:
+            return
+        if not 0 <= below <= 1:
+            raise RequestError(
+                f"`abstain_below` (`--abstain-below`) is {below}: a confidence is a probability, "
+                "0 to 1."
+            )
+        if not provides(self.head, "confidence"):
+            raise RequestError(
+                f"head `{self.card.head}` gives no confidence, so it cannot abstain: leave "
+                "`abstain_below` (`--abstain-below`) out."
+            )
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether confidences were fitted on validation rows (`head.calibrate`)."""
+        return CALIBRATION in self.card.state
 
     def calibrate(self, rows: Sequence[Row]) -> State:
         """Choose the head's state (a threshold) on `rows`, which have their targets, and use it
@@ -209,6 +243,19 @@ class Predictor:
             if cause is not None:
                 raise DataError(f"row {number}: {cause}. Columns needed: {', '.join(needed)}.")
             yield row
+
+
+def abstained(prediction: Prediction, confidence: float, below: float) -> Prediction:
+    """Return a prediction with its `confidence`, and with `abstained`: whether that is less than
+    `below`.
+
+    Then all it predicts is None, and what it would be is `best_guess`.
+    """
+    about = {"confidence": confidence, "abstained": confidence < below}
+    if not about["abstained"]:
+        return {**prediction, **about}
+    guess = {key: value for key, value in prediction.items() if key not in ("id", "confidence")}
+    return {"id": prediction["id"], **dict.fromkeys(guess), **about, "best_guess": guess}
 
 
 def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -54,7 +54,9 @@ def shown_path(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """Encoded splits and what was learned while making them."""
+    """Encoded splits and what was learned while making them; `encoding` is the seconds it took to
+    encode them.
+    """
 
     splits: dict[str, StoredSplit]
     labels: tuple[str, ...]
@@ -64,6 +66,7 @@ class Prepared:
     rejected: list[Rejected]
     sources: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
+    encoding: float = 0.0
 
 
 def prepare(config: RunConfig, registry: Registry) -> Prepared:
@@ -98,7 +101,9 @@ def _prepared(config: RunConfig, registry: Registry) -> Prepared:
             f"encoded rows go to `{folder}`, for `{OWN_CACHE}` cannot be written; `data.cache` or "
             "`FTR_CACHE` names another folder"
         )
+    began = time.monotonic()
     splits = encode_splits(config, registry, head, model, settings, rows.splits)
+    encoding = time.monotonic() - began
     for name, split in splits.items():
         notes += [
             f"{name}: {note}: {count} of {split.feature_count}"
@@ -116,6 +121,7 @@ def _prepared(config: RunConfig, registry: Registry) -> Prepared:
         rejected=rows.rejected,
         sources=[asdict(source) for source in loaded.sources],
         notes=notes,
+        encoding=encoding,
     )
 
 

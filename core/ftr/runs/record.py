@@ -27,7 +27,7 @@ REACHING = (
     "data.cache",
 )
 """Settings that run code or reach beyond the run directory, as fields of `trainer.*` may too."""
-FROM_PARENT = ("ftr", "command", "origins", "components", "packages")
+FROM_PARENT = ("ftr", "command", "origins", "components", "packages", "environment")
 PACKAGES = (
     "torch",
     "transformers",
@@ -59,6 +59,25 @@ def from_parent(record: Mapping[str, Any]) -> dict[str, Any]:
     return {key: record[key] for key in FROM_PARENT if key in record}
 
 
+def resumed_with(record: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the field `resumed_with` of a record that is resumed: for each attempt under other
+    code or packages than the first, what these are.
+
+    `now` is the record that would begin now.
+    """
+    before = [one.get("environment") or {} for one in (record, now)]
+    known, found = ({**(env.get("source") or {})} for env in before)
+    versions = record.get("packages") or {}
+    changed = {name: digest for name, digest in found.items() if known.get(name, digest) != digest}
+    changed |= {
+        name: version
+        for name, version in now["packages"].items()
+        if versions.get(name, version) != version
+    }
+    attempts = [*record.get("resumed_with", ()), *([changed] if changed else [])]
+    return {"resumed_with": attempts} if attempts else {}
+
+
 def package_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages a result depends on."""
     found = {"python": platform.python_version()}
@@ -75,22 +94,31 @@ def provenance(config: RunConfig, registry: Registry) -> dict[str, Any]:
 
     One-file plugins are listed too, with their hash: a sweep may use their other components.
     """
-    used: list[tuple[Kind, str]] = [
-        ("dataset", config.dataset.name),
-        ("model", config.model.name),
-        ("head", config.head.name),
-        *(("metric", name) for name in config.metrics),
-    ]
-    if config.task is not None:
-        used.append(("task", config.task))
     found: dict[str, Any] = {}
-    for kind, name in used:
+    for kind, name in _used(config):
         found[f"{kind}:{name}"] = {"registered": False}
         if registry.has(kind, name):
             entry = registry.find(kind, name)
             target = getattr(entry.spec, "target", None)
             found[f"{kind}:{name}"] = {**_plugin(entry.plugin), "target": target}
     return found | {f"plugin:{plugin.name}": _plugin(plugin) for plugin in registry.files}
+
+
+def plugins_of(config: RunConfig, registry: Registry) -> list[PluginRecord]:
+    """Return the plugins that the components of a configuration come from."""
+    used = [registry.find(*one).plugin for one in _used(config) if registry.has(*one)]
+    return list({plugin.name: plugin for plugin in used}.values())
+
+
+def _used(config: RunConfig) -> list[tuple[Kind, str]]:
+    """Return kind and name of each component of a configuration."""
+    used: list[tuple[Kind, str]] = [
+        ("dataset", config.dataset.name),
+        ("model", config.model.name),
+        ("head", config.head.name),
+        *(("metric", name) for name in config.metrics),
+    ]
+    return used if config.task is None else [*used, ("task", config.task)]
 
 
 def _plugin(plugin: PluginRecord) -> dict[str, Any]:
@@ -149,9 +177,11 @@ def remember(
     )
 
 
-def check_reach(values: Mapping[str, object], given: Collection[str], place: Path) -> None:
+def check_reach(
+    values: Mapping[str, object], given: Collection[str], place: Path, command: str = "resume"
+) -> None:
     """Refuse settings of a record that run code or reach beyond it, unless this user chose them
-    before or `given` has their keys.
+    before or `given` has their keys. `command` is the one that takes them.
 
     Raises `RequestError` naming each with the option that allows it.
     """
@@ -166,8 +196,8 @@ def check_reach(values: Mapping[str, object], given: Collection[str], place: Pat
         words = " ".join(f"{key}={value}" for key, value in untrusted.items())
         raise RequestError(
             f"`{place}` sets {', '.join(f'`{key}`' for key in untrusted)}, which reaches beyond "
-            "the run and which you never trained with. If that is what you want, repeat it: `ftr "
-            f"resume {place.parent} {words}`."
+            "the run and which you never trained with. If that is what you want, repeat it: "
+            f"`ftr {command} {place.parent} {words}`."
         )
 
 

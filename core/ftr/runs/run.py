@@ -23,7 +23,16 @@ from ftr.config.schema import RunConfig
 from ftr.errors import ConfigError, DataError, FtrError, PluginError, RequestError, RunError
 from ftr.paths import expanded
 from ftr.registry.registry import Registry
-from ftr.runs.directory import ERROR_LOG, LOCK, REJECTED, RunDirectory, hold, write_rejected
+from ftr.runs.directory import (
+    ERROR_LOG,
+    LOCK,
+    REJECTED,
+    RunDirectory,
+    hold,
+    weights_of,
+    write_rejected,
+)
+from ftr.runs.environment import environment
 from ftr.runs.launch import Outcome, launch
 from ftr.runs.prepare import (
     Prepared,
@@ -34,8 +43,17 @@ from ftr.runs.prepare import (
     to_stderr,
     with_baselines,
 )
-from ftr.runs.record import beginning, check_reach, package_versions, provenance
+from ftr.runs.record import (
+    beginning,
+    check_reach,
+    package_versions,
+    plugins_of,
+    provenance,
+    resumed_with,
+)
 from ftr.runs.report import model_card
+from ftr.runs.trackers import check_trackers, followed
+from ftr.runs.tracking import HELD
 from ftr.terminal import quiet_libraries
 from ftr.train.checkpoint import ATTEMPTS, CHECKPOINTS, attempts, last_step, remove_checkpoints
 
@@ -85,6 +103,7 @@ class Job(ABC, Generic[Result]):
         """
         check_writable(expanded(self.config.output, "`output`:"))
         checked_storage(self.config.compute.storage)
+        check_trackers(self.config.tracker, self.registry)
         self.record = self.opening(origins)
         with self.session():
             failure: PluginError | None = None
@@ -111,10 +130,15 @@ class Job(ABC, Generic[Result]):
         Raises `DataError` when the data changed since.
         """
         self.directory = directory
+        check_trackers(self.config.tracker, self.registry)
         with self.session():
             with traceback_logged(directory, self.say):
                 self.prepared = self.read_data()
-            self.record = {**self.data_facts(), **reopened(record)}
+            self.record = {
+                **self.data_facts(),
+                **reopened(record),
+                **resumed_with(record, self.opening({})),
+            }
             self.check_data()
             with self.attempt():
                 return self.work()
@@ -122,16 +146,17 @@ class Job(ABC, Generic[Result]):
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
         """Keep the traceback of what fails within, write how it ended, and mirror the directory in
-        any case.
+        any case; trackers follow it from here to its end.
         """
-        try:
-            with traceback_logged(self.directory, self.say):
-                yield
-        except BaseException as error:
-            self.fail(error)
-            raise
-        finally:
-            self.mirror()
+        with followed(self.directory.path, self.config, self.say):
+            try:
+                with traceback_logged(self.directory, self.say):
+                    yield
+            except BaseException as error:
+                self.fail(error)
+                raise
+            finally:
+                self.mirror()
 
     def fail(self, error: BaseException) -> None:
         """Write into the record how the work ended, and print how to resume it where that is of
@@ -164,6 +189,7 @@ class Job(ABC, Generic[Result]):
             "origins": dict(origins),
             "components": provenance(self.config, self.registry),
             "packages": package_versions(),
+            "environment": environment(plugins_of(self.config, self.registry)),
         }
 
     def session(self) -> contextlib.AbstractContextManager[object]:
@@ -186,7 +212,9 @@ class Job(ABC, Generic[Result]):
         """Bring the mirror of the directory in `compute.storage`, if it has one, up to date."""
         if self.config.compute.storage:
             Storage.of(self.config.compute.storage).mirror(
-                self.directory.path, self.directory.path.name, exclude=(LOCK, f"{MEMBERS}/*/{LOCK}")
+                self.directory.path,
+                self.directory.path.name,
+                exclude=(LOCK, HELD, f"{MEMBERS}/*/{LOCK}"),
             )
 
     @abstractmethod
@@ -420,6 +448,7 @@ def close(directory: RunDirectory, record: dict[str, Any]) -> RunResult:
     if "several" not in record:
         closed["resumed"] = attempts(directory.path)[1:]
     closed.pop("error", None)
+    closed = with_base(closed)
     if "baseline_seconds" in closed:
         closed["timings"] = {**closed["timings"], "baselines": closed.pop("baseline_seconds")}
     # All before `done`, and before the checkpoints go: a power cut must not leave a run that is
@@ -431,6 +460,21 @@ def close(directory: RunDirectory, record: dict[str, Any]) -> RunResult:
     # Of an attempt that failed before.
     (directory.path / ERROR_LOG).unlink(missing_ok=True)
     return result_of(directory, closed)
+
+
+def with_base(record: dict[str, Any]) -> dict[str, Any]:
+    """Return a record whose `model_source` has the sha256 of the weights that the training began
+    with, where those are files of a folder.
+
+    Called after a training: a large model takes seconds.
+    """
+    known = record.get("model_source") or {}
+    folder = Path(str(known.get("source", "")))
+    if "sha256" in known or "weights" in known or not folder.is_dir():
+        return record
+    with contextlib.suppress(OSError):
+        return {**record, "model_source": {**known, "weights": weights_of(folder)}}
+    return record
 
 
 def check_same_data(record: dict[str, Any], prepared: Prepared) -> None:

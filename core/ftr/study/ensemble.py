@@ -101,7 +101,7 @@ class Built:
     """An ensemble that was built: the model, the members in it, and what it scores.
 
     `left_out` has for each member that would have made a soup worse the cause, `tried` the score
-    with it.
+    with it, `calibration` by split what it does to confidences.
     """
 
     engine: Engine
@@ -111,6 +111,7 @@ class Built:
     state: State
     left_out: dict[int, str]
     tried: dict[int, float]
+    calibration: dict[str, Any]
 
 
 def build_ensemble(
@@ -158,16 +159,19 @@ def build_ensemble(
         write_ensemble(folder / MODEL, folders, [dict(one.about) for one in members], votes)
         engine = load_engine(member_folders(folder / MODEL), head, card, numerics(), votes)
     scores, intervals = dict[str, Any](), dict[str, Intervals]()
+    calibration: dict[str, Any] = {}
     for name, split in splits.items():
         found = score_split(engine, split, scorer, state, losses.get(name))
         scores[name], state = found.scores, found.state
         intervals[name] = scorer.intervals(
             head, found.rows, found.predictions, engine.labels, found.scores, found.losses
         )
+        if found.calibration is not None:
+            calibration[name] = found.calibration
         lines = as_given(engine.head, split.rows, found.predictions, card.cleaner)
         atomic.write_lines(folder / PREDICTIONS / f"{name}.jsonl", lines)
     write_card(folder / MODEL, replace(card, state=state or {}))
-    return Built(engine, members, scores, intervals, state or {}, left_out, tried)
+    return Built(engine, members, scores, intervals, state or {}, left_out, tried, calibration)
 
 
 def check_ensemble(asked: str | None, config: RunConfig, registry: Registry) -> None:
@@ -437,6 +441,7 @@ def _record(
         "scores": built.scores,
         **interval_facts(built.intervals),
         "state": built.state,
+        **({"calibration": built.calibration} if built.calibration else {}),
         "weights": weights_of(folder / MODEL),
         "numerics": asdict(numerics()),
         "parameters": sum(p.numel() for model in models for p in model.parameters()),

@@ -23,6 +23,7 @@ from ftr.runs.report import decimals
 from ftr.runs.report import number as as_number
 from ftr.runs.run import MEMBERS, Say
 from ftr.study.ensemble import MODEL, PREDICTIONS, Finished, Method, build_ensemble, held_out
+from ftr.train.calibration import calibration_line
 from ftr.train.checkpoint import link_files
 from ftr.train.hardware import describe_hardware
 from ftr.train.intervals import Intervals, Units, interval_facts, mean_intervals
@@ -152,7 +153,8 @@ def _alone(config: RunConfig, number: int, varied: dict[str, int], count: int) -
         "seed": varied.get("seed", config.seed),
         # Once is enough for the same rows.
         "baselines": config.baselines and (number == 0 or "fold" in varied),
-        # The parent is mirrored with its members.
+        # The parent is tracked and mirrored with its members.
+        "tracker": (),
         "compute": config.compute.model_copy(update={"storage": None}),
     }
     if config.ensemble == "soup":
@@ -277,11 +279,16 @@ class Combined:
                     if (source := self.ranked[0].directory.path / name).is_dir():
                         link_files(source, folder / name)
                 combined["state"] = dict(self.best["state"])
+                combined["calibration"] = self.best.get("calibration")
             if self.plan.joined is None:
                 combined |= self._intervals()
             self.move_in(folder)
         if not self.plan.same_rows:
             self._write_out_of_fold()
+        for split, found in (combined.get("calibration") or {}).items():
+            self.say(calibration_line(split, found))
+        if not combined.get("calibration"):
+            combined.pop("calibration", None)
         return {**self._facts(), "best_member": self.ranked[0].number, **combined}
 
     def _ensemble(self, method: Method, folder: Path) -> dict[str, Any]:
@@ -312,6 +319,7 @@ class Combined:
             "scores": built.scores or self._means,
             **(interval_facts(built.intervals) if built.scores else self._intervals()),
             "state": built.state,
+            "calibration": built.calibration,
             "ensemble": about,
         }
 

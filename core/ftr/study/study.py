@@ -43,6 +43,7 @@ from ftr.runs.run import (
     prepare_and_report,
     reopened,
 )
+from ftr.runs.trackers import check_asked
 from ftr.study.boosting import Array, ending_of, reweighted, right_rows, vote, write_weights
 from ftr.study.members import (
     Combined,
@@ -84,6 +85,7 @@ def run(
     with one_training(), INTERRUPT.listening():
         known = registry or registry_for(asked)
         speak = say or to_stderr
+        check_asked(asked, known)
         resolved = resolve(settings_with_task(asked, known, speak), known)
         remember(resolved.config, known)
         return run_job(resolved.config, known, speak).start(resolved.origins)

@@ -22,6 +22,7 @@ from ftr.model.folder import ModelCard, read_card, write_card
 from ftr.model.pretrained import Pretrained
 from ftr.registry.isolation import is_training
 from ftr.registry.protocols import Head, Prediction, Row, State
+from ftr.train.calibration import before_and_after
 from ftr.train.checkpoint import link_files
 from ftr.train.hardware import Numerics
 from ftr.train.inference import EncodedSplit, Engine, prepare_model
@@ -212,7 +213,8 @@ def _random_kept() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class ScoredSplit:
-    """The predictions of a model for a split, their scores, the state they were made with, and the
+    """The predictions of a model for a split, their scores, the state they were made with, what
+    calibration does to their confidences (see `ftr.train.calibration.before_and_after`), and the
     losses where their mean is scored.
     """
 
@@ -220,6 +222,7 @@ class ScoredSplit:
     predictions: list[Prediction]
     scores: Scores
     state: State
+    calibration: dict[str, dict[str, float]] | None
     losses: Losses | None = None
 
 
@@ -234,10 +237,12 @@ def score_split(
 
     `targets` are the rows encoded for the loss, where that is scored.
     """
-    rows, predictions, used = engine.predict(split, state)
+    rows, records, predictions, used = engine.predict(split, state)
     losses = None if targets is None else engine.losses(targets)
-    scores = scorer.score(engine.head, rows, predictions, engine.labels, losses)
-    return ScoredSplit(rows, predictions, scores, used, losses)
+    labels = engine.labels
+    scores = scorer.score(engine.head, rows, predictions, labels, losses)
+    calibration = before_and_after(engine.head, rows, records, predictions, used, labels)
+    return ScoredSplit(rows, predictions, scores, used, calibration, losses)
 
 
 def average_checkpoints(

@@ -10,7 +10,7 @@ import json
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -62,6 +62,17 @@ class EncodedSplit:
         return np.asarray(self.features.data.column("row"), dtype=np.int64)
 
 
+class Answers(NamedTuple):
+    """The rows of a split, what `head.reduce` kept of the features of each, its prediction, and the
+    state that these were made with.
+    """
+
+    rows: list[Row]
+    records: list[list[Any]]
+    predictions: list[Prediction]
+    state: State
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
     """A model with what its predictions need: head, tokenizer, label names, number format and batch
@@ -95,14 +106,12 @@ class Engine:
         rank: int = 0,
         world: int = 1,
         tick: Callable[[int], None] | None = None,
-    ) -> tuple[list[Row], list[Prediction], State]:
-        """Return rows, predictions and state of a split; without `state` the head tunes it on these
-        rows.
-        """
+    ) -> Answers:
+        """Return the predictions of a split; without `state` the head tunes it on these rows."""
         rows = split.rows.to_list()
         records = self.records(split, rank, world, tick)
         used = self.head.calibrate(rows, records, self.labels) if state is None else state
-        return rows, self.decode(rows, records, used), used
+        return Answers(rows, records, self.decode(rows, records, used), used)
 
     def records(
         self,
@@ -118,7 +127,7 @@ class Engine:
         called with the number of features done. Where memory runs out, `limit` makes the batches
         smaller for good.
         """
-        found = self._each(split, self._reduce, rank, world, tick)
+        found = self._each(split, self.reduce_batch, rank, world, tick)
         grouped: list[list[Any]] = [[] for _ in range(len(split.rows))]
         for feature, owner in enumerate(split.owners.tolist()):
             grouped[owner].append(found[feature])
@@ -153,11 +162,7 @@ class Engine:
     ) -> dict[int, Any]:
         """Return what `ask` gives for each feature of a split."""
         lengths, device, size = split.lengths, self.model.device.type, self.eval_batch_size
-        if isinstance(size, int):
-            batches = by_length(lengths, size, 1 << 62)
-        else:
-            batches = by_length(lengths, ROWS_PER_BATCH, TOKENS_PER_BATCH[device])
-        pending = deque(batches[rank::world])
+        pending = deque(evaluation_batches(lengths, size, device)[rank::world])
         found: dict[int, Any] = {}
         while pending:
             batch, *rest = self.limit.cut(pending.popleft(), lengths)
@@ -203,7 +208,8 @@ class Engine:
         outputs = [self._ask(model, inputs) for model in (self.model, *self.others)]
         return items, inputs, self._joined(outputs)
 
-    def _reduce(self, features: Dataset, batch: Indices) -> list[Any]:
+    def reduce_batch(self, features: Dataset, batch: Indices) -> list[Any]:
+        """Run the model over a batch of features, and return what `head.reduce` kept of each."""
         items, _, outputs = self._run(features, batch)
         return self.head.reduce(outputs, items)
 
@@ -224,6 +230,15 @@ class Engine:
         with evaluating(model), torch.inference_mode(), autocast(model.device.type, self.precision):
             outputs: ModelOutput = model(**inputs)
         return outputs
+
+
+def evaluation_batches(lengths: Indices, size: int | str, device: str) -> list[Indices]:
+    """Return the batches in which features of these lengths are predicted; `size` is
+    `train.eval_batch_size`.
+    """
+    if isinstance(size, int):
+        return by_length(lengths, size, 1 << 62)
+    return by_length(lengths, ROWS_PER_BATCH, TOKENS_PER_BATCH[device])
 
 
 def combiner(head: Head) -> Abilities:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +23,7 @@ from ftr.registry.protocols import Prediction, State
 from ftr.registry.registry import Registry, get_registry, plugin_errors
 from ftr.terminal import quiet_libraries
 from ftr.train.batches import BatchPlan, Shard, Weighting, weight_examples
+from ftr.train.calibration import before_and_after, calibration_line
 from ftr.train.checkpoint import (
     METRICS,
     BestCheckpoint,
@@ -35,6 +34,7 @@ from ftr.train.checkpoint import (
     evaluations,
 )
 from ftr.train.checkpoint_manager import CheckpointManager
+from ftr.train.costs import Forecast, peak_memory, tensors_of
 from ftr.train.hardware import (
     Memory,
     Numerics,
@@ -122,6 +122,7 @@ class Session:
         self.meter = Meter(steps=0, epochs=self.config.epochs)
         self.timings: dict[str, float] = {}
         self.untrained: Scores | None = None
+        self.calibration: dict[str, Any] = {}
         self.intervals: dict[str, Intervals] = {}
         self.weighting = Weighting()
         self.interrupt = current_interrupt()
@@ -237,12 +238,13 @@ class Session:
     ) -> tuple[list[Prediction], Scores, State]:
         """Run the model over a split; returns predictions, scores and the state used.
 
-        With `state` None the head tunes it on this split. With `final` the scores get intervals.
+        With `state` None the head tunes it on this split. With `final` the scores get intervals,
+        and the measures of its `calibration` are noted.
         """
         began = time.monotonic()
         data, head = self.splits[split], self.engine.head
         total = len(data.features)
-        rows, predictions, used = self.engine.predict(
+        rows, records, predictions, used = self.engine.predict(
             data,
             state,
             self.rank,
@@ -252,9 +254,15 @@ class Session:
         labels, losses = self.card.labels, self._losses(split)
         scores = self.scorer.score(head, rows, predictions, labels, losses)
         if final and self.rank == 0:
-            found = self.scorer.intervals(head, rows, predictions, labels, scores, losses)
-            self.intervals[split] = found
+            self.intervals[split] = self.scorer.intervals(
+                head, rows, predictions, labels, scores, losses
+            )
         self.line.clear()
+        if final:
+            found = before_and_after(head, rows, records, predictions, used, labels)
+            if found is not None:
+                self.calibration[split] = found
+                self.line.log(calibration_line(split, found))
         self.timings["evaluate"] = self.timings.get("evaluate", 0.0) + time.monotonic() - began
         return as_given(head, rows, predictions, self.card.cleaner), scores, used
 
@@ -296,6 +304,11 @@ class Session:
         if options.ema is not None:
             averages = ExponentialMovingAverage(engine.model, options.ema)
         self._log_plan()
+        forecast = Forecast(
+            config, tensors_of(engine.model, config), self.meter, self.line.log, self._evaluation()
+        )
+        if self.line.enabled:
+            forecast.begin(self.folder)
         trainer = StepTrainer(
             model=engine.model,
             args=training_arguments(
@@ -316,6 +329,7 @@ class Session:
             manual_sync=options.unfreeze is not None,
             averages=averages,
             rates=layerwise_rates(self.trains.parts, config),
+            forecast=forecast if self.line.enabled else None,
         )
         if self.spec.free and self.stopping.stopped:
             # A trial that resumes with other settings starts to count again.
@@ -326,6 +340,15 @@ class Session:
                 "FSDP and DeepSpeed shard the optimizer's state, which ftr does not restore yet"
             )
         return trainer
+
+    def _evaluation(self) -> float | None:
+        """Return the seconds that a validation will take, by those of the untrained model."""
+        if "validation" not in self.splits:
+            return 0.0
+        if self.heldout is None or self.untrained is None or self.checkpoints.found is not None:
+            return None
+        features = {name: len(self.splits[name].features) for name in ("validation", self.heldout)}
+        return self.timings["evaluate"] * features["validation"] / max(features[self.heldout], 1)
 
     def _steps(self) -> Steps:
         """Return the optimizer steps of the training rows; sets the `weighting`."""
@@ -450,6 +473,7 @@ class Session:
             "best": best.record,
             "last": self.best_checkpoint.last.record,
             "state": best.state,
+            **({"calibration": self.calibration} if self.calibration else {}),
             "weights": best.files,
             "steps": self.meter.step,
             "examples_per_second": self.meter.rate,
@@ -543,9 +567,3 @@ def score_loop(spec: dict[str, Any]) -> Outcome:
 
 def _numbers(scores: Scores) -> dict[str, float]:
     return {key: value for key, value in scores.items() if isinstance(value, int | float)}
-
-
-def peak_memory() -> int:
-    """Return the most memory this process held, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

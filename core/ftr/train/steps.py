@@ -185,6 +185,13 @@ class Steps(Dataset[list[MicroBatch]]):
         rows = self.share.of(batch)
         return self.cut(rows) if len(rows) else [self._micro(batch[:1], 0)]
 
+    def shapes(self, batch: Indices) -> list[Shape]:
+        """Return the shapes of this worker's passes over a batch, without reading its rows."""
+        rows, lengths = self.share.of(batch), self.plan.lengths
+        rows = rows if len(rows) else batch[:1]
+        parts = micro_batches(rows, lengths, self.limit, self.token_limit)
+        return [(len(part), int(lengths[part].max())) for part in parts]
+
     def cut(self, rows: Indices) -> list[MicroBatch]:
         """Return the passes for `rows` within the present limits."""
         return [

@@ -24,7 +24,8 @@ from ftr.model.parameters import TrainableParts
 from ftr.model.transformers_private import TrainerHooks
 from ftr.train.batches import MicroBatch
 from ftr.train.checkpoint_manager import TRAINER, CheckpointManager
-from ftr.train.hardware import Ladder, outside_of_passes
+from ftr.train.costs import Forecast
+from ftr.train.hardware import Ladder, Shape, outside_of_passes
 from ftr.train.optim import SCHEDULE_FREE, ExponentialMovingAverage, LayerwiseRates
 from ftr.train.progress import Interrupt, Meter, ProgressLine
 from ftr.train.steps import Accumulator, Objective, StepLoader, Steps
@@ -69,6 +70,8 @@ class StepCallback(TrainerCallback):  # type: ignore[misc]  # transformers is no
         """Count the step, update the averages, and save within an epoch."""
         trainer = self.trainer
         trainer.meter.add(*trainer.meter.pending)
+        if trainer.forecast is not None:
+            trainer.forecast.step(trainer.shapes, trainer.steps)
         trainer.line.update(trainer.meter.line())
         if trainer.averages is not None:
             trainer.averages.update()
@@ -145,11 +148,13 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
         manual_sync: bool = False,
         averages: ExponentialMovingAverage | None = None,
         rates: LayerwiseRates | None = None,
+        forecast: Forecast | None = None,
     ) -> None:
         """`evaluate` returns the scores to log, and may set a `pending_report` for `report`.
 
         `record` gets each log entry. `objective`, `ladder` and `manual_sync` go to `Accumulator`;
-        `averages` replace the weights in `evaluate`; `rates` gives each layer its learning rate.
+        `averages` replace the weights in `evaluate`; `rates` gives each layer its learning rate;
+        `forecast` prints what the training will cost.
         """
         super().__init__(
             model=model,
@@ -163,6 +168,9 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
         self.steps, self.score, self.meter, self.line = steps, evaluate, meter, line
         self.checkpoints, self.interrupt, self.report = checkpoints, interrupt, report
         self.record, self.trains, self.averages, self.rates = record, trains, averages, rates
+        self.forecast = forecast
+        self.shapes: list[Shape] = []
+        """The passes of the last step."""
         checkpoints.averages = averages
         self.stopped = False
         self.pending_report: dict[str, Any] | None = None
@@ -236,6 +244,7 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
         # The other workers have as many examples of the same batch.
         examples = sum(micro.examples for micro in inputs) * self.accelerator.num_processes
         self.meter.pending = examples, value
+        self.shapes = [(max(micro.examples, 1), micro.longest) for micro in inputs]
         return loss
 
     def evaluate(

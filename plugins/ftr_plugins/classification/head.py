@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ftr.plugin import Column, EncodeSettings, Head, ModelError, Prediction, Row, State
+from ftr.registry.protocols import CALIBRATION
 from ftr_plugins.classification.options import SequenceClassificationOptions
 from ftr_plugins.columns import TEXT, TEXT_PAIR
+from ftr_plugins.temperature import NO_ROWS, TEMPERATURE, fit_temperature, scaled
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -99,11 +101,30 @@ class SequenceClassificationHead(Head):
         self, row: Row, records: Sequence[Any], state: State, labels: Sequence[str]
     ) -> Prediction:
         """Return `id`, the most probable `label`, its `label_id` and `score`, and the
-        `probabilities` of all; several windows are averaged.
+        `probabilities` of all; several windows are averaged, then scaled by the temperature of
+        `head.calibrate`.
         """
         from ftr_plugins.classification.windows import averaged
 
-        return super().decode(row, [averaged(records)], state, labels)
+        return super().decode(row, [scaled(averaged(records), state)], state, labels)
+
+    def calibrate(
+        self, rows: Sequence[Row], records: Sequence[Sequence[Any]], labels: Sequence[str]
+    ) -> State:
+        """Return the temperature that fits these rows; `{}` without `head.calibrate`."""
+        import numpy as np
+
+        from ftr_plugins.classification.windows import averaged
+
+        if self.options.calibrate is None or not rows:
+            return {}
+        table = np.stack([averaged(each) for each in records])
+        fitted = fit_temperature(table, [int(row["label"]) for row in rows])
+        return {CALIBRATION: {TEMPERATURE: fitted}}
+
+    def uncalibrated(self, rows: Sequence[Row]) -> str | None:
+        """Say that nothing is fitted, where `head.calibrate` asks for it."""
+        return None if self.options.calibrate is None else NO_ROWS
 
     def vote(self, outputs: Sequence[ModelOutput], weights: Sequence[float]) -> ModelOutput:
         """Return logits whose softmax is each class's share of the votes."""

@@ -1,8 +1,15 @@
 """Options of the sequence-classification head."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from ftr.plugin import Options
+
+CALIBRATE = (
+    "`temperature`: fit probabilities on the validation rows, so that of the predictions with a "
+    "confidence of 0.8 about 80 % are right; null: those of the model."
+)
 
 
 class SequenceClassificationOptions(Options):
@@ -16,3 +23,4 @@ class SequenceClassificationOptions(Options):
         description="Read texts longer than `data.max_length` in windows that share `data.stride` "
         "tokens; the prediction is the mean of the windows' log-probabilities.",
     )
+    calibrate: Literal["temperature"] | None = Field(None, description=CALIBRATE)

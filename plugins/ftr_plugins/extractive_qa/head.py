@@ -11,12 +11,15 @@ from ftr.plugin import (
     EncodeSettings,
     Feature,
     Head,
+    Outcome,
     Prediction,
     Row,
     RowSchema,
     State,
 )
+from ftr.registry.protocols import CALIBRATION
 from ftr_plugins.extractive_qa.options import ExtractiveQAOptions
+from ftr_plugins.temperature import NO_ROWS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from ftr_plugins.extractive_qa.spans import Answer, WindowRecord
 
 THRESHOLD = "no_answer_threshold"
+NO_ANSWER = "(no answer)"
 
 
 class ExtractiveQAHead(Head):
@@ -160,14 +164,15 @@ class ExtractiveQAHead(Head):
         `answer` is the text, "" for none; `start` and `end` its characters [start, end) in the
         context, None for none; `score` its probability among the best spans and no answer;
         `no_answer_score` the null score less the best span's (None when there is no span);
-        `best_answer` the best span, whatever the threshold made of it.
+        `best_answer` the best span, whatever the threshold made of it. With `head.calibrate` there
+        is also its `confidence`, the probability that the answer is right.
         """
         best = self._best(row, records)
         threshold = (
             state.get(THRESHOLD) if self.options.threshold is None else self.options.threshold
         )
         none = best["diff"] is None or (threshold is not None and best["diff"] > threshold)
-        return {
+        prediction: Prediction = {
             "id": row["id"],
             "answer": "" if none else best["text"],
             "score": best["null_probability"] if none else best["probability"],
@@ -176,6 +181,11 @@ class ExtractiveQAHead(Head):
             "no_answer_score": best["diff"],
             "best_answer": best["text"],
         }
+        if CALIBRATION in state:
+            from ftr_plugins.extractive_qa.confidence import confidence
+
+            prediction["confidence"] = confidence(prediction, state[CALIBRATION])
+        return prediction
 
     def as_given(
         self, prediction: Prediction, text: str, before: Callable[[int, int], tuple[int, int]]
@@ -197,7 +207,21 @@ class ExtractiveQAHead(Head):
     def calibrate(
         self, rows: Sequence[Row], records: Sequence[Sequence[WindowRecord]], labels: Sequence[str]
     ) -> State:
-        """Return the no-answer threshold with the best F1; `{}` when every row has an answer."""
+        """Return the no-answer threshold with the best F1, unless every row has an answer; with
+        `head.calibrate` also the weights of the `confidence`, fitted on answers that get F1 = 1.
+        """
+        state = self._threshold(rows, records)
+        if self.options.calibrate is None or not rows:
+            return state
+        from ftr_plugins.extractive_qa.confidence import fit
+
+        predictions = [
+            self.decode(row, each, state, labels) for row, each in zip(rows, records, strict=True)
+        ]
+        right = [one.right for one in self.outcomes(rows, predictions, labels)]
+        return {**state, CALIBRATION: fit(predictions, right)}
+
+    def _threshold(self, rows: Sequence[Row], records: Sequence[Sequence[WindowRecord]]) -> State:
         from ftr_plugins.extractive_qa.threshold import best_threshold
 
         if self.options.threshold is not None:
@@ -220,14 +244,16 @@ class ExtractiveQAHead(Head):
 
     def uncalibrated(self, rows: Sequence[Row]) -> str | None:
         """Say that the model will always answer, where some of `rows` have no answer and no
-        threshold is given.
+        threshold is given, and that `head.calibrate` has nothing to fit.
         """
+        unfitted = None if self.options.calibrate is None else NO_ROWS
         if self.options.threshold is not None or all(_texts(row) for row in rows):
-            return None
-        return (
+            return unfitted
+        line = (
             "no validation rows: no no-answer threshold is tuned, and the model gives every "
             "question an answer. `head.threshold=0` lets it give none where no answer scores best"
         )
+        return line if unfitted is None else f"{line}; {unfitted}"
 
     def remarks(
         self, rows: Sequence[Row], metrics: Sequence[str], labels: Sequence[str]
@@ -286,6 +312,29 @@ class ExtractiveQAHead(Head):
                 for row in rows
             ],
         }
+
+    def confidence(self, prediction: Prediction) -> float | None:
+        """Return the `confidence` that `head.calibrate` fitted, else the `score`: the share of the
+        answer, or of no answer, among the best spans and no answer.
+        """
+        score: float | None = prediction.get("confidence", prediction.get("score"))
+        return score
+
+    def outcomes(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]
+    ) -> list[Outcome]:
+        """Return the answer beside the reference answers, and 1 - F1 of the best of them."""
+        from ftr_plugins.extractive_qa.text import best_scores
+
+        return [
+            Outcome(
+                predicted=one["answer"] or NO_ANSWER,
+                expected=" | ".join(dict.fromkeys(_texts(row))) or NO_ANSWER,
+                error=1 - best_scores(_texts(row), one["answer"])[1],
+                confidence=self.confidence(one),
+            )
+            for row, one in zip(rows, predictions, strict=True)
+        ]
 
     def _best(self, row: Row, records: Sequence[WindowRecord]) -> Answer:
         from ftr_plugins.extractive_qa.spans import merge

@@ -1,5 +1,7 @@
 """The options of the `extractive-qa` head."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from ftr.plugin import Options
@@ -24,4 +26,9 @@ class ExtractiveQAOptions(Options):
         allow_inf_nan=False,
         description="Answer with nothing when the no-answer score is above this. Not given: tuned "
         "on the validation split when it holds questions without an answer.",
+    )
+    calibrate: Literal["temperature"] | None = Field(
+        default=None,
+        description="`temperature`: predictions get a `confidence`, the probability that the "
+        "answer is right, fitted on the validation rows; null: the `score` alone.",
     )

@@ -4,11 +4,13 @@ from which it applies.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ftr.plugin import Column, Head, Prediction, Row, State
+from ftr.plugin import Column, Head, Outcome, Prediction, Row, State
+from ftr.registry.protocols import CALIBRATION
 from ftr_plugins.columns import TEXT, TEXT_PAIR
 from ftr_plugins.multi_label.options import MultiLabelOptions
 from ftr_plugins.multi_label.thresholds import (
@@ -17,6 +19,12 @@ from ftr_plugins.multi_label.thresholds import (
     best_threshold,
     label_ids,
     prediction,
+)
+from ftr_plugins.temperature import (
+    NO_ROWS,
+    TEMPERATURE,
+    fit_temperature_of_labels,
+    scaled_labels,
 )
 
 if TYPE_CHECKING:
@@ -82,12 +90,18 @@ class MultiLabelHead(Head):
     def predict(
         self, row: Row, output: NDArray[np.float32], labels: Sequence[str], state: State
     ) -> Prediction:
-        """Return the `labels` that apply, their `label_ids`, and the `probabilities` of all."""
+        """Return the `labels` that apply, their `label_ids`, and the `probabilities` of all.
+
+        Calibrated thresholds are of the probabilities before `head.calibrate` scales them, so that
+        it changes no label. `head.threshold` is one of the probabilities that are shown.
+        """
+        shown = scaled_labels(output, state)
         fixed = self.options.threshold
         calibrated = state.get(THRESHOLDS, {}) if fixed is None else {}
         default = DEFAULT if fixed is None else fixed
+        thresholds = [calibrated.get(label, default) for label in labels]
         return prediction(
-            applying(output, [calibrated.get(label, default) for label in labels]), output, labels
+            applying(shown if fixed is not None else output, thresholds), shown, labels
         )
 
     def compare(self, row: Row, prediction: Prediction) -> tuple[list[int], list[int]]:
@@ -115,28 +129,36 @@ class MultiLabelHead(Head):
         records: Sequence[Sequence[NDArray[np.float32]]],
         labels: Sequence[str],
     ) -> State:
-        """Return the threshold of each label with the best F1 on these rows, by name; `{}` where
-        `head.threshold` fixes one.
+        """Return the threshold of each label with the best F1 on these rows, by name, unless
+        `head.threshold` fixes one; and with `head.calibrate` one temperature for all labels.
         """
-        if self.options.threshold is not None or not rows:
+        if not rows:
             return {}
         table = np.array([probabilities for (probabilities,) in records], dtype=np.float64)
         applies = np.array([[n in label_ids(row) for n in range(len(labels))] for row in rows])
-        return {
-            THRESHOLDS: {
+        state: State = {}
+        if self.options.threshold is None:
+            state[THRESHOLDS] = {
                 label: best_threshold(*columns)
                 for label, *columns in zip(labels, table.T, applies.T, strict=True)
             }
-        }
+        if self.options.calibrate is not None:
+            fitted = fit_temperature_of_labels(table, applies)
+            state[CALIBRATION] = {TEMPERATURE: fitted}
+        return state
 
     def uncalibrated(self, rows: Sequence[Row]) -> str | None:
-        """Say that every label applies from one half, where no threshold is given."""
+        """Say that every label applies from one half, where no threshold is given, and that
+        `head.calibrate` has nothing to fit.
+        """
+        unfitted = None if self.options.calibrate is None else NO_ROWS
         if self.options.threshold is not None:
-            return None
-        return (
+            return unfitted
+        line = (
             "no validation rows: no thresholds are calibrated, and a label applies from a "
             "probability of 0.5. `head.threshold` sets another"
         )
+        return line if unfitted is None else f"{line}; {unfitted}"
 
     def remarks(
         self, rows: Sequence[Row], metrics: Sequence[str], labels: Sequence[str]
@@ -150,6 +172,30 @@ class MultiLabelHead(Head):
         if self.options.threshold is None:
             line += f", and thresholds calibrated on these rows are {DEFAULT} for them"
         return [line]
+
+    def confidence(self, prediction: Prediction) -> float:
+        """Return the probability that the whole set is right, if labels are independent: the
+        product over the labels of p where it applies, of 1 - p elsewhere.
+        """
+        given, each = prediction["label_ids"], prediction["probabilities"].values()
+        return float(math.prod(p if number in given else 1 - p for number, p in enumerate(each)))
+
+    def outcomes(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]
+    ) -> list[Outcome]:
+        """Return the sets of labels, predicted and true, and the share of labels that are wrong."""
+        found = []
+        for row, one in zip(rows, predictions, strict=True):
+            given, true = set(one["label_ids"]), set(label_ids(row))
+            found.append(
+                Outcome(
+                    predicted=", ".join(one["labels"]) or "(no label)",
+                    expected=", ".join(labels[n] for n in sorted(true)) or "(no label)",
+                    error=len(given ^ true) / len(labels),
+                    confidence=self.confidence(one),
+                )
+            )
+        return found
 
     def baselines(
         self, train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Sequence[str]

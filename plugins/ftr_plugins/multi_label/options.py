@@ -1,8 +1,11 @@
 """Options of the multi-label-classification head."""
 
+from typing import Literal
+
 from pydantic import Field
 
 from ftr.plugin import Options
+from ftr_plugins.classification.options import CALIBRATE
 
 
 class MultiLabelOptions(Options):
@@ -15,3 +18,4 @@ class MultiLabelOptions(Options):
         description="Probability from which a label applies; null: calibrated for each label on "
         "the validation rows.",
     )
+    calibrate: Literal["temperature"] | None = Field(None, description=CALIBRATE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ftr.plugin import Column, Head, Prediction, Row, State
+from ftr.plugin import Column, Head, Outcome, Prediction, Row, State
 from ftr_plugins.columns import TEXT, TEXT_PAIR
 
 if TYPE_CHECKING:
@@ -63,6 +63,19 @@ class RegressionHead(Head):
     def compare(self, row: Row, prediction: Prediction) -> tuple[float, float]:
         """Return the numbers, predicted and true."""
         return prediction["score"], row["score"]
+
+    def outcomes(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]
+    ) -> list[Outcome]:
+        """Return the numbers with four digits, and their absolute difference; no confidence."""
+        return [
+            Outcome(
+                predicted=f"{one['score']:.4g}",
+                expected=f"{row['score']:.4g}",
+                error=abs(one["score"] - row["score"]),
+            )
+            for row, one in zip(rows, predictions, strict=True)
+        ]
 
     def baselines(
         self, train: Sequence[Row], heldout: Mapping[str, Sequence[Row]], labels: Sequence[str]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ftr.plugin import Column, EncodeSettings, Feature, Head, Prediction, Row, State
-from ftr_plugins.token_classification.entities import OUTSIDE, check_tags, entities, is_tag
+from ftr.plugin import Column, EncodeSettings, Feature, Head, Outcome, Prediction, Row, State
+from ftr_plugins.token_classification.entities import (
+    OUTSIDE,
+    Entity,
+    check_tags,
+    entities,
+    is_tag,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,11 +102,12 @@ class TokenClassificationHead(Head):
     def decode(
         self, row: Row, records: Sequence[WindowRecord], state: State, labels: Sequence[str]
     ) -> Prediction:
-        """Return `id`, a tag for every word, and the `entities` they spell out.
+        """Return `id`, a tag for every word, the `entities` they spell out, and a `score`.
 
         An entity has its `type`, its words [`start`, `end`) by their index in the sentence, its
-        `text`, and as `score` the probability of its least certain word. A word of which the
-        tokenizer leaves nothing is outside of all entities.
+        `text`, and as `score` the probability of its least certain word. The `score` of the
+        sentence is the product over its words: the probability that all tags are right, if words
+        are independent. A word of which the tokenizer leaves nothing is outside of all entities.
         """
         words: Sequence[str] = row["tokens"]
         tags, scores = [OUTSIDE] * len(words), [1.0] * len(words)
@@ -118,7 +126,7 @@ class TokenClassificationHead(Head):
             }
             for entity in entities(tags)
         ]
-        return {"id": row["id"], "tags": tags, "entities": found}
+        return {"id": row["id"], "tags": tags, "entities": found, "score": math.prod(scores)}
 
     def score_inputs(
         self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]
@@ -128,3 +136,30 @@ class TokenClassificationHead(Head):
             "predictions": [prediction["tags"] for prediction in predictions],
             "references": [[labels[number] for number in row["tags"]] for row in rows],
         }
+
+    def confidence(self, prediction: Prediction) -> float | None:
+        """Return the `score` of the sentence."""
+        return prediction.get("score")
+
+    def outcomes(
+        self, rows: Sequence[Row], predictions: Sequence[Prediction], labels: Sequence[str]
+    ) -> list[Outcome]:
+        """Return the entities, predicted and true, and 1 - F1 of those of the sentence."""
+        found = []
+        for row, one in zip(rows, predictions, strict=True):
+            given, true = entities(one["tags"]), entities([labels[tag] for tag in row["tags"]])
+            common = 2 * len(set(given) & set(true))
+            found.append(
+                Outcome(
+                    predicted=_in_words(given, row["tokens"]),
+                    expected=_in_words(true, row["tokens"]),
+                    error=1 - common / (len(given) + len(true)) if given or true else 0.0,
+                    confidence=self.confidence(one),
+                )
+            )
+        return found
+
+
+def _in_words(found: Sequence[Entity], words: Sequence[str]) -> str:
+    named = (f"{' '.join(words[one.start : one.end])} ({one.type})" for one in found)
+    return ", ".join(named) or "(no entity)"

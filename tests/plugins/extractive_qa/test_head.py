@@ -327,3 +327,22 @@ def test_the_head_imports_nothing_heavy() -> None:
         ).stdout.strip()
         == "[]"
     )
+
+
+def test_outcomes_are_answers_beside_all_that_is_right() -> None:
+    row: Row = {
+        "id": "a",
+        "context": CONTEXT,
+        "question": "who built it ?",
+        "answers": {"text": ["two brothers", "by two brothers"], "answer_start": [48, 45]},
+    }
+    unanswerable: Row = {**row, "id": "b", "answers": {"text": [], "answer_start": []}}
+    given = {"id": "a", "answer": "brothers", "score": 0.25}
+    nothing = {"id": "b", "answer": "", "score": 0.75}
+    part, right, wrong = ExtractiveQAHead().outcomes(
+        [row, unanswerable, unanswerable], [given, nothing, {**given, "id": "b"}], ()
+    )
+    assert (part.predicted, part.expected) == ("brothers", "two brothers | by two brothers")
+    assert part.error == pytest.approx(1 / 3) and part.confidence == 0.25
+    assert right.right and right.predicted == right.expected == "(no answer)"
+    assert wrong.error == 1.0 and wrong.expected == "(no answer)"

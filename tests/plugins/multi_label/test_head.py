@@ -66,6 +66,20 @@ def test_each_label_has_a_threshold_of_its_own_and_one_without_rows_keeps_a_half
     assert head.uncalibrated(rows) is not None
 
 
+def test_the_outcome_of_a_set_counts_wrong_labels_and_is_as_sure_as_all_of_them() -> None:
+    labels, head = ("insult", "threat"), MultiLabelHead(MultiLabelOptions(threshold=0.5))
+    rows: list[dict[str, Any]] = [{"id": "a", "labels": [0, 1]}, {"id": "b", "labels": []}]
+    records = [[np.array([0.75, 0.25])], [np.array([0.5, 0.125])]]
+    predictions = [
+        head.decode(row, kept, {}, labels) for row, kept in zip(rows, records, strict=True)
+    ]
+    half, wrong = head.outcomes(rows, predictions, labels)
+    assert (half.predicted, half.expected, half.error) == ("insult", "insult, threat", 0.5)
+    assert half.confidence == 0.75 * 0.75
+    assert (wrong.expected, wrong.error) == ("(no label)", 0.5)
+    assert wrong.confidence == 0.5 * 0.875
+
+
 def test_a_given_threshold_is_not_calibrated_and_is_used_whatever_was() -> None:
     head = MultiLabelHead(MultiLabelOptions(threshold=0.25))
     rows = [{"id": "a", "text": "x", "labels": [0]}]

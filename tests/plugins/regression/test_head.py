@@ -34,6 +34,13 @@ def test_what_makes_no_sense_for_numbers_is_not_there() -> None:
     assert not provides(head, "vote") and not provides(head, "row_losses")
 
 
+def test_the_outcome_of_a_number_is_its_distance_without_a_confidence() -> None:
+    rows = [{"id": "a", "text": "x", "score": 2.0}]
+    (outcome,) = RegressionHead().outcomes(rows, [{"id": "a", "score": 2.75}], ())
+    assert (outcome.predicted, outcome.expected) == ("2.75", "2")
+    assert outcome.error == 0.75 and not outcome.right and outcome.confidence is None
+
+
 def test_the_baseline_is_the_mean_of_the_training_rows() -> None:
     train = [{"id": str(n), "text": "x", "score": float(n)} for n in range(4)]
     found = RegressionHead().baselines(

@@ -88,6 +88,22 @@ def test_a_word_the_tokenizer_drops_is_counted_and_outside() -> None:
     ]
 
 
+def test_the_outcome_of_a_sentence_is_that_of_its_entities() -> None:
+    words, head = ["Anna", "Berg", "met", "Ida"], TokenClassificationHead()
+    row = {"id": "x", "tokens": words, "tags": [0, 1, 2, 0]}
+    tags = [LABELS.index(tag) for tag in ("B-PER", "I-PER", "O", "O")]
+    record = WindowRecord(range(4), np.array(tags), np.array([0.5, 0.5, 1.0, 0.5]))
+    prediction = head.decode(row, [record], {}, LABELS)
+    (outcome,) = head.outcomes([row], [prediction], LABELS)
+    assert outcome.predicted == "Anna Berg (PER)"
+    assert outcome.expected == "Anna Berg (PER), Ida (PER)"
+    assert outcome.error == pytest.approx(1 / 3) and not outcome.right
+    assert outcome.confidence == prediction["score"] == 0.125
+    nothing = {"id": "y", "tokens": ["so"], "tags": [2]}
+    (right,) = head.outcomes([nothing], [{"id": "y", "tags": ["O"], "score": 0.9}], LABELS)
+    assert right.right and right.predicted == right.expected == "(no entity)"
+
+
 def test_a_length_without_room_for_a_word_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"`data\.max_length` = 2 leaves no room"):
         encoded(["a"], settings=EncodeSettings(max_length=2, stride=0))

@@ -20,7 +20,7 @@ from ftr.testing.subjects import HeadSubject
 
 class AnswerChecks(Conformance):
     """What must hold of `reduce`, `decode`, `calibrate`, `uncalibrated`, `score_inputs` and, where
-    there are any, `combine` and `baselines`.
+    there are any, `combine`, `baselines` and `outcomes`.
     """
 
     def test_records_are_small_and_cross_processes(self, ftr_head: HeadSubject) -> None:
@@ -243,6 +243,42 @@ class AnswerChecks(Conformance):
                 head.score_inputs(rows, by_split["test"], labels)
         change = ftr_head.advice("baselines", "seed what is drawn")
         require(found == again, promise, "a second call gave others", change)
+
+    def test_outcomes_tell_right_predictions_from_wrong_ones(self, ftr_head: HeadSubject) -> None:
+        head, rows, labels = ftr_head.head, ftr_head.rows, ftr_head.labels
+        if not provides(head, "outcomes"):
+            pytest.skip(
+                "it does not say what is right: override `outcomes` for reports and abstaining; "
+                "the default is only for the default `predict` and `compare`"
+            )
+        promise = f"`outcomes` of {ftr_head} returns an `Outcome` for every row, in order"
+        change = ftr_head.advice("outcomes", "return what is predicted and what is true, as text")
+        predictions = ftr_head.decode(ftr_head.grouped(ftr_head.model), {})
+        with must_work(promise, change):
+            found = head.outcomes(rows, predictions, labels)
+            texts = [text for one in found for text in (one.predicted, one.expected)]
+            errors = [float(one.error) for one in found]
+            sure = [float(one.confidence) for one in found if one.confidence is not None]
+        require(
+            len(found) == len(rows) and all(isinstance(text, str) for text in texts),
+            promise,
+            f"for {len(rows)} rows: {len(found)}",
+            change,
+        )
+        wrong = [number for number in sure if not 0 <= number <= 1]
+        require(
+            not wrong,
+            f"the confidence of `outcomes` of {ftr_head} is a probability, or None",
+            f"it is {wrong[:1]}",
+            ftr_head.advice("outcomes", "return None where there is no probability"),
+        )
+        wrong = [number for number in errors if not number >= 0]
+        require(
+            not wrong,
+            f"the error of `outcomes` of {ftr_head} is 0 for a right prediction, else above",
+            f"it is {wrong[:1]}",
+            ftr_head.advice("outcomes", "return a distance"),
+        )
 
 
 def _tensors(value: Any) -> Iterator[Any]:

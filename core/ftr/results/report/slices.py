@@ -1,0 +1,310 @@
+"""Scores by slices of the held-out rows: by length, label, script, question word, any column."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ftr.data.answers import settle_answers, texts_and_starts
+from ftr.data.read import load_rows
+from ftr.data.rows import Row, blank_as_none
+from ftr.errors import RequestError
+from ftr.registry.schema import Column
+from ftr.results.report.blocks import Note, Section, Table, one_line
+from ftr.results.report.source import Source
+from ftr.runs.record import recorded_registry
+
+FEW = 30
+"""Rows; a slice with fewer is marked: its interval is wider than most differences."""
+PARTS = 4
+MOST = 12
+"""Values of a column that are slices of their own; the others are one together."""
+RESAMPLES = 2000
+INTERVAL = "95 % interval"
+LEVEL = 0.95
+SCRIPT_LETTERS = 2000
+JAPANESE = ("Hiragana", "Katakana")
+QUESTION_WORDS = ("who", "whom", "whose", "what", "which", "when", "where", "why", "how")
+EXTRA = "ftr_slice"
+"""Canonical name of a column that only a report reads."""
+OTHER, EMPTY = "other values", "(empty)"
+
+Floats = npt.NDArray[np.float64]
+
+
+class ColumnError(RequestError):
+    """A column to slice by that the data does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What is compared between slices: its name, a value for each row, and whether more is
+    better.
+    """
+
+    name: str
+    values: Floats
+    higher: bool = True
+
+
+def slices(source: Source) -> Section:
+    """Return the score of each slice, with its rows and its interval."""
+    measure = _measure(source)
+    overall = interval(measure.values, _groups(source))
+    rows = [("all rows", "", f"{len(measure.values):,}", *_shown(overall), "")]
+    skipped: list[str] = []
+    for name, keys in _slicings(source).items():
+        ordered = _order(keys)
+        if len(ordered) < 2:
+            skipped.append(f"{name} ({one_line(ordered[0], 60)})")
+            continue
+        for place, key in enumerate(ordered):
+            first = name if place == 0 else ""
+            rows.append((first, *_row(source, measure, keys, key, overall[0])))
+    header = ("slices by", "", "rows", measure.name, INTERVAL, "")
+    note = (
+        f"Slices under {FEW} rows are marked: their scores say little. `below` or `above` marks an "
+        "interval that leaves out the score of all rows; of twenty slices one does so by chance."
+    )
+    if skipped:
+        note += f" All rows are alike by {', '.join(skipped)}."
+    return Section(
+        title="Scores by slices", blocks=[Table(header=header, rows=rows, names=2), Note(text=note)]
+    )
+
+
+def _measure(source: Source) -> Measure:
+    outcomes = source.outcomes
+    error = np.array([one.error for one in outcomes])
+    if source.target == "number":
+        return Measure("mean absolute error", error, higher=False)
+    if source.target == "answers":
+        return Measure("F1", 1 - error)
+    if source.target == "labels":
+        name = "mean of 1 - error"
+        return Measure(name, 1 - error)
+    return Measure("share right", (error == 0).astype(float))
+
+
+def _row(
+    source: Source, measure: Measure, keys: Sequence[Hashable], key: Hashable, overall: float
+) -> tuple[str, str, str, str, str]:
+    chosen = np.array([one == key for one in keys])
+    groups = _groups(source)
+    found = interval(measure.values[chosen], None if groups is None else groups[chosen])
+    count = int(chosen.sum())
+    mark = ""
+    if count < FEW:
+        mark = "few rows"
+    elif found[2] < overall:
+        mark = "below"
+    elif found[1] > overall:
+        mark = "above"
+    return (one_line(key, 60), f"{count:,}", *_shown(found), mark)
+
+
+def _shown(found: tuple[float, float, float]) -> tuple[str, str]:
+    value, low, high = found
+    return f"{value:.3f}", f"{low:.3f} to {high:.3f}"
+
+
+def _groups(source: Source) -> npt.NDArray[np.int64] | None:
+    """Return the number of the group of each row, None where rows are on their own."""
+    column = source.rows.head.schema.group
+    cells = [str(row.get(column)) for row in source.rows.rows] if column else []
+    if len(set(cells)) < 2:
+        return None
+    return np.unique(cells, return_inverse=True)[1]
+
+
+def interval(
+    values: Floats, groups: npt.NDArray[np.int64] | None = None
+) -> tuple[float, float, float]:
+    """Return the mean of `values`, and the ends of its 95 % interval.
+
+    For values of 0 and 1 it is Wilson's (1927), which holds for few rows and for a share of 1.
+    Otherwise, and where rows come in groups, it is the percentile bootstrap over groups, seeded.
+    """
+    mean = float(values.mean())
+    count = len(values)
+    members = np.arange(count) if groups is None else np.unique(groups, return_inverse=True)[1]
+    if groups is None and set(np.unique(values)) <= {0.0, 1.0}:
+        z = 1.959964
+        middle = (mean + z * z / (2 * count)) / (1 + z * z / count)
+        half = z / (1 + z * z / count)
+        half *= float(np.sqrt(mean * (1 - mean) / count + z * z / (4 * count * count)))
+        return mean, max(middle - half, 0.0), min(middle + half, 1.0)
+    sums, sizes = np.bincount(members, values), np.bincount(members)
+    drawn = np.random.default_rng(0).multinomial(
+        len(sums), np.full(len(sums), 1 / len(sums)), size=RESAMPLES
+    )
+    means = (drawn @ sums) / (drawn @ sizes)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return mean, float(low), float(high)
+
+
+def _order(keys: Sequence[Hashable]) -> list[Any]:
+    """Return the slices in their own order where they have one, else the largest first."""
+    counts = Counter(keys)
+    if ranked := [key for key in counts if isinstance(key, Ranked)]:
+        return sorted(ranked, key=lambda key: key.place)
+    return sorted(counts, key=lambda key: (key in (OTHER, EMPTY), -counts[key], str(key)))
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A slice of numbers, by its place among the others."""
+
+    place: int
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _slicings(source: Source) -> dict[str, list[Any]]:
+    """Return the slice of each row, by what it is sliced by."""
+    found, held = dict[str, list[Any]](), source.rows
+    rows, schema = held.rows, held.head.schema
+    for name in source.slices:
+        found[one_line(name, 60)] = by_value(column_cells(source, name))
+    if source.target == "label":
+        found["true class"] = [one.expected for one in source.outcomes]
+    if source.target == "answers":
+        name = next(column.name for column in schema.columns if column.type == "answers")
+        answered = [bool(list(texts_and_starts(row.get(name)))) for row in rows]
+        found["answerable"] = ["yes" if one else "no" for one in answered]
+    texts = [
+        column.name
+        for column in schema.columns
+        if column.type in ("text", "tokens") and not column.target and column.name != "title"
+    ]
+    for name in texts:
+        cells = [_text(row.get(name)) for row in rows]
+        if not any(cells):
+            continue
+        found[f"characters of {name}"] = by_quantile([len(text) for text in cells])
+        found[f"script of {name}"] = [script(text) for text in cells]
+        if name == "question":
+            found["question word"] = [question_word(text) for text in cells]
+    return found
+
+
+def _text(cell: object) -> str:
+    if isinstance(cell, list):
+        return " ".join(map(str, cell))
+    return "" if cell is None else str(cell)
+
+
+def by_quantile(numbers: Sequence[float]) -> list[Ranked]:
+    """Return for each number which quarter it is in; equal numbers are in the same one."""
+    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, PARTS + 1)[1:-1], method="lower"))
+    places = np.searchsorted(edges, numbers)
+    inside: dict[int, tuple[float, float]] = {}
+    for place, number in zip(places.tolist(), numbers, strict=True):
+        low, high = inside.get(place, (number, number))
+        inside[place] = min(low, number), max(high, number)
+    names = {
+        place: Ranked(place, f"{low:,g} to {high:,g}" if low != high else f"{low:,g}")
+        for place, (low, high) in inside.items()
+    }
+    return [names[place] for place in places.tolist()]
+
+
+def by_value(cells: Sequence[object]) -> list[Any]:
+    """Return the slice of each cell: a quarter for numbers with many values, else the value."""
+    filled = [cell for cell in cells if cell not in (None, "")]
+    numbers = [_number(cell) for cell in filled]
+    if len(set(numbers)) > MOST and None not in numbers and len(filled) == len(cells):
+        return list(by_quantile([number for number in numbers if number is not None]))
+    names = [EMPTY if cell in (None, "") else one_line(cell, 60) for cell in cells]
+    counts = Counter(names)
+    kept = {name for name, _ in counts.most_common(MOST if len(counts) > MOST + 1 else MOST + 1)}
+    other = f"{OTHER} ({len(counts) - len(kept)})"
+    return [name if name in kept else other for name in names]
+
+
+def _number(cell: object) -> float | None:
+    try:
+        found = float(str(cell))
+    except ValueError:
+        return None
+    return found if np.isfinite(found) else None
+
+
+@cache
+def _script_of(letter: str) -> str:
+    first = unicodedata.name(letter, "").partition(" ")[0].capitalize()
+    return "Han" if first == "Cjk" else first
+
+
+def script(text: str) -> str:
+    """Return the script of most letters, by their Unicode names: a rough guess of the language."""
+    counts = Counter(_script_of(letter) for letter in text[:SCRIPT_LETTERS] if letter.isalpha())
+    if any(counts[name] for name in JAPANESE):
+        return "Japanese"
+    return counts.most_common(1)[0][0] if counts else "no letters"
+
+
+def question_word(text: str) -> str:
+    """Return the first English question word of a question."""
+    words = re.findall(r"[a-z]+", text.casefold())
+    place = next((place for place, word in enumerate(words) if word in QUESTION_WORDS), None)
+    if place is None:
+        return "none of these"
+    if words[place] == "how" and words[place + 1 : place + 2] in (["many"], ["much"], ["long"]):
+        return f"how {words[place + 1]}"
+    found: str = words[place]
+    return "who" if found in ("whom", "whose") else found
+
+
+def column_cells(source: Source, name: str) -> list[object]:
+    """Return the cell of each held-out row in any column of the data, those included that the task
+    does not use.
+
+    Raises `ColumnError` for a column that the data does not have.
+    """
+    held = source.rows
+    canonical = {column.name for column in held.head.schema.columns} | {"id"}
+    if name in canonical:
+        return [row.get(name) for row in held.rows]
+    schema = held.head.schema
+    extra = Column(name=EXTRA, type="value", aliases=(name,), required=False)
+    record = source.record["config"]["dataset"]
+    wider = replace(schema, columns=(*schema.columns, extra))
+    registry = recorded_registry(source.record)
+    loaded = load_rows(record["name"], record["options"], registry, wider)
+    known: dict[str, dict[str, object]] = {}
+    for split, rows in loaded.splits.items():
+        settled, _, _ = settle_answers(rows, schema)
+        known[split] = {
+            _id(row, f"{split}-{number}"): row[EXTRA]
+            for number, row in enumerate(settled.rows, start=1)
+            if EXTRA in row
+        }
+    if not any(known.values()):
+        of_task = ", ".join(f"`{column}`" for column in sorted(canonical))
+        renamed = next((own for own, other in loaded.columns.items() if other == name), None)
+        hint = f" This column is `{renamed}` here: `--slice {renamed}`." if renamed else ""
+        raise ColumnError(
+            f"`--slice {name}`: the data has no such column besides those of the task "
+            f"({of_task}).{hint}"
+        )
+    own = known.get(held.split) if held.split in known else known.get("train")
+    if source.record["config"].get("cv", {}).get("folds") and held.split == "validation":
+        own = known.get("train")
+    cells = own or {}
+    return [cells.get(str(row["id"])) for row in held.rows]
+
+
+def _id(row: Row, made: str) -> str:
+    given = blank_as_none(row.get("id"))
+    return made if given is None else str(given)
