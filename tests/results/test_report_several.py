@@ -50,7 +50,10 @@ def sweep_of(folder: Path, best: Path | None, values: list[float]) -> Path:
         )
         directory.journal.append("end", trial=number, status="done", cause=None)
     record: dict[str, Any] = {
-        "status": "done", "created": 1.0, "primary": "accuracy", "mode": "max",
+        "status": "done",
+        "created": 1.0,
+        "primary": "accuracy",
+        "mode": "max",
         "config": {
             "task": "sentiment",
             "head": {"name": "h"},
