@@ -105,7 +105,7 @@ def test_data_that_changed_or_is_missing_is_refused_with_both_hashes(
     assert code == 2 and str(data) in answer["error"] and before in answer["error"]
     code, answer, _ = call(capsys, run.path, f"dataset={moved}", f"output={tmp_path / 'again'}")
     assert (code, answer["status"]) == (0, "equal")
-    assert [one["name"] for one in answer["facts"] if one["equal"] is False] == []
+    assert not [one for one in answer["facts"] if one["explains"] and one["equal"] is False]
     with moved.open("a", encoding="utf-8") as stream:
         stream.write("a good film,good\n")
     shutil.copy(moved, data)
@@ -205,6 +205,14 @@ REFUSED: dict[str, tuple[Change, str]] = {
         lambda record: record["config"]["trainer"].update(hub_token="***"),
         "holds no secrets",
     ),
+    "damaged data": (lambda record: record.update(data={"sources": [1]}), "is damaged"),
+    "damaged machine": (lambda record: record.update(hardware=[1]), "is damaged"),
+    "plugin file": (
+        lambda record: record["components"].update(
+            {"plugin:x": {"plugin": "x", "origin": "/nowhere/x.py", "sha256": "0" * 64}}
+        ),
+        "the plugin file `/nowhere/x.py`",
+    ),
     "code": (
         lambda record: record["config"]["model"]["options"].update(trust_remote_code=True),
         "model.trust_remote_code=true",
@@ -223,6 +231,29 @@ def test_what_cannot_be_repeated_is_refused_in_one_line(
     change, says = REFUSED[name]
     code, answer, err = call(capsys, changed(classifier, tmp_path, change))
     assert code == 2 and says in answer["error"] and len(err.splitlines()) == 1, answer
+
+
+def test_a_run_that_was_resumed_under_other_packages_says_so(
+    tiny_bert: Path, reviews: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    import ftr
+
+    run = train({**REVIEWS, "epochs": 1}, dataset=reviews, model=tiny_bert, output=tmp_path)
+
+    def interrupted(record: dict[str, Any]) -> None:
+        record["status"] = "interrupted"
+        record["packages"]["torch"] = "1.0"
+        record["environment"]["source"]["ftr"] = "0" * 64
+
+    copy = changed(run, tmp_path / "copy", interrupted)
+    code, answer, _ = call(capsys, copy, "--check")
+    assert code == 3
+    ftr.resume(copy, say=lambda line: None)
+    (other,) = record_at(copy)["resumed_with"]
+    assert set(other) == {"torch", "ftr"} and other["torch"].startswith("2.")
+    code, answer, _ = call(capsys, copy, "--check")
+    names = [one["name"] for one in answer["facts"] if one["equal"] is False]
+    assert code == 3 and "code or packages when it was resumed" in names
 
 
 def test_settings_other_than_places_are_refused(classifier: RunResult, capsys: Capture) -> None:

@@ -57,7 +57,7 @@ def shown(value: object) -> str:
         return ", ".join(f"{key} {shown(item)}" for key, item in value.items()) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(map(shown, value)) or "none"
-    text = str(value)
+    text = " ".join(str(value).split())
     hashed = len(text) in (40, 64) and set(text) <= set("0123456789abcdef")
     return f"{text[:12]}…" if hashed else text
 
@@ -76,6 +76,7 @@ def facts(recorded: Record, now: Record) -> list[Fact]:
         *_plugins(recorded, now),
         *_each("package", recorded.get("packages"), now.get("packages")),
         *_machine(recorded, now),
+        *_resumed(recorded),
         *_environment(recorded.get("environment") or {}, now.get("environment") or {}),
     ]
     return sorted(found, key=lambda fact: not fact.explains)
@@ -180,6 +181,12 @@ def _machine(recorded: Record, now: Record) -> Iterator[Fact]:
     then, later = ((one.get("memory") or {}).get("micro_batch") for one in (recorded, now))
     if then and later:
         yield _fact("passes", then, later)
+
+
+def _resumed(recorded: Record) -> Iterator[Fact]:
+    """Yield what an attempt of the recorded training had that the first one had not."""
+    for attempt in recorded.get("resumed_with", ()):
+        yield Fact("code or packages when it was resumed", attempt, "one attempt", False)
 
 
 def _environment(recorded: Record, now: Record) -> Iterator[Fact]:

@@ -16,7 +16,7 @@ from ftr.config.keys import RENAMED
 from ftr.config.parse import Layer, read_settings
 from ftr.config.resolve import flat, recorded_config, resolve
 from ftr.config.schema import RunConfig
-from ftr.errors import DataError, ModelError, RequestError
+from ftr.errors import DataError, ModelError, RequestError, in_one_line
 from ftr.registry.isolation import one_training
 from ftr.registry.registry import Registry
 from ftr.results.facts import (
@@ -28,7 +28,7 @@ from ftr.results.facts import (
     plain,
     same_machine,
 )
-from ftr.runs.directory import RunDirectory, run_or_winner, weights_of
+from ftr.runs.directory import RunDirectory, check_types, run_or_winner, weights_of
 from ftr.runs.prepare import to_stderr
 from ftr.runs.record import check_reach, recorded_registry, remember
 from ftr.runs.run import MEMBERS, Job, Run, RunResult, Say, finish_run, with_base
@@ -40,6 +40,8 @@ from ftr.train.progress import INTERRUPT
 OWN_WEIGHTS = "weights.npy"
 MOVABLE = ("dataset", "model", "data.cache", "output", "compute", "tracker")
 """Keys, or groups of them, that may differ: where things are, not what is computed."""
+MAPPINGS = ("hardware", "numerics", "model_source", "environment", "packages", "memory")
+"""Keys of a record whose values are mappings."""
 Status = Literal["equal", "differs"]
 
 
@@ -107,16 +109,19 @@ def reproduce(
     speak, asked = say or to_stderr, read_settings(settings)
     original = run_or_winner(given)
     recorded = _present_names(original.read())
+    check_types(original.record, recorded, dict.fromkeys(MAPPINGS, dict))
     _check_repeatable(original, recorded, check)
     known = registry or recorded_registry(recorded)
-    _check_files(recorded, asked, known)
+    with _readable(original):
+        _check_files(recorded, asked, known)
     config = _config(original, recorded, asked, known)
     check_reach(flat(config), asked, original.record, "reproduce")
     with one_training(), INTERRUPT.listening(), _threads(recorded):
         remember(config, known)
         now = _now(config, known)
-        found = facts(recorded, now)
-        _check_data(recorded, now)
+        with _readable(original):
+            _check_data(recorded, now)
+            found = facts(recorded, now)
         if check:
             return Reproduction(original=original, facts=found)
         for fact in found:
@@ -171,6 +176,17 @@ def _trainings(
         if directory.record.is_file():
             found[f"{member['path']}/"] = (directory, directory.read())
     return found
+
+
+@contextlib.contextmanager
+def _readable(original: RunDirectory) -> Iterator[None]:
+    """Raise `RequestError` where the record is not in the form of one."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise RequestError(
+            f"`{original.record}` is damaged: {in_one_line(error)}. Restore the file."
+        ) from error
 
 
 def _check_repeatable(original: RunDirectory, record: Mapping[str, Any], check: bool) -> None:

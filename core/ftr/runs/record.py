@@ -59,6 +59,25 @@ def from_parent(record: Mapping[str, Any]) -> dict[str, Any]:
     return {key: record[key] for key in FROM_PARENT if key in record}
 
 
+def resumed_with(record: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the field `resumed_with` of a record that is resumed: for each attempt under other
+    code or packages than the first, what these are.
+
+    `now` is the record that would begin now.
+    """
+    before = [one.get("environment") or {} for one in (record, now)]
+    known, found = ({**(env.get("source") or {})} for env in before)
+    versions = record.get("packages") or {}
+    changed = {name: digest for name, digest in found.items() if known.get(name, digest) != digest}
+    changed |= {
+        name: version
+        for name, version in now["packages"].items()
+        if versions.get(name, version) != version
+    }
+    attempts = [*record.get("resumed_with", ()), *([changed] if changed else [])]
+    return {"resumed_with": attempts} if attempts else {}
+
+
 def package_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages a result depends on."""
     found = {"python": platform.python_version()}

@@ -43,7 +43,14 @@ from ftr.runs.prepare import (
     to_stderr,
     with_baselines,
 )
-from ftr.runs.record import beginning, check_reach, package_versions, plugins_of, provenance
+from ftr.runs.record import (
+    beginning,
+    check_reach,
+    package_versions,
+    plugins_of,
+    provenance,
+    resumed_with,
+)
 from ftr.runs.report import model_card
 from ftr.runs.trackers import check_trackers, followed
 from ftr.runs.tracking import HELD
@@ -127,7 +134,11 @@ class Job(ABC, Generic[Result]):
         with self.session():
             with traceback_logged(directory, self.say):
                 self.prepared = self.read_data()
-            self.record = {**self.data_facts(), **reopened(record)}
+            self.record = {
+                **self.data_facts(),
+                **reopened(record),
+                **resumed_with(record, self.opening({})),
+            }
             self.check_data()
             with self.attempt():
                 return self.work()
@@ -359,7 +370,8 @@ def finish_run(
     with traceback_logged(directory, say):
         record = with_baselines(record, config, prepared, say)
         outcome = score_loop({**session_spec(directory, config, prepared), "ranked": ranked})
-    scored = {key: outcome[key] for key in ("scores", "untrained", "state", "heldout")}
+    new = ("scores", "intervals", "interval", "untrained", "state", "heldout")
+    scored = {key: outcome[key] for key in new}
     return close(directory, {**outcome, **record, **scored})
 
 
