@@ -3,8 +3,9 @@
     python benchmarks/plan.py [--only NAME] [--rows SHARE]
 
 Each case is planned, then run, one after the other in processes of their own, with one cache. The
-measured memory is the peak over time of what the process and all below it hold (PSS, which counts
-shared pages once), the disk that of the output folder, the seconds those of the whole command.
+measured memory of a process is the largest peak (VmHWM) of any, that of all is the peak over time
+of what the process and all below it hold (PSS, which counts shared pages once, every half second),
+the disk is that of the output folder, the seconds are those of the whole command.
 Needs an otherwise idle machine for the seconds; takes about twelve minutes on two cores.
 """
 
@@ -64,30 +65,35 @@ class Watch:
     process: int
     folder: Path
     memory: int = 0
+    largest: int = 0
     disk: int = 0
     done: threading.Event = field(default_factory=threading.Event)
 
     def __call__(self) -> None:
         """Look until `done`."""
         while not self.done.wait(0.5):
-            self.memory = max(self.memory, held(self.process))
+            held, largest = memory_of(self.process)
+            self.memory, self.largest = max(self.memory, held), max(self.largest, largest)
             self.disk = max(self.disk, folder_bytes(self.folder))
 
 
-def held(process: int) -> int:
-    """Return the PSS of a process and of those below it."""
+def memory_of(process: int) -> tuple[int, int]:
+    """Return the PSS of a process and of those below it, and the largest peak of any so far."""
     try:
         top = psutil.Process(process)
         family = [top, *top.children(recursive=True)]
     except psutil.Error:
-        return 0
-    total = 0
+        return 0, 0
+    total = largest = 0
     for one in family:
         try:
             total += one.memory_full_info().pss
+            status = Path(f"/proc/{one.pid}/status").read_text(encoding="utf-8")
         except (psutil.Error, OSError):
             continue
-    return total
+        found = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+        largest = max([largest, *(int(kilobytes) * 1024 for kilobytes in found)])
+    return total, largest
 
 
 def folder_bytes(folder: Path) -> int:
@@ -142,8 +148,10 @@ def measure(case: Case, data: Path, share: float, extra: list[str]) -> list[str]
         _, seconds, watch = command([case.kind, *words], folder, output)
         left = folder_bytes(output)
     print(f"{case.name}: planned in {planning:.0f} s, {json.dumps(planned['seconds'])}", flush=True)
+    memory, peak = planned["memory"], watch.largest
     return [
-        row(case.name, "memory, GB", planned["memory"]["total"] / 1e9, watch.memory / 1e9),
+        row(case.name, "a process, GB", max(memory["each"], memory["driver"]) / 1e9, peak / 1e9),
+        row("", "all, GB", memory["total"] / 1e9, watch.memory / 1e9),
         row("", "seconds", planned["seconds"]["total"], seconds),
         row("", "disk, most, MB", planned["disk"]["peak"] / 1e6, max(watch.disk, left) / 1e6),
         row("", "disk, left, MB", planned["disk"]["left"] / 1e6, left / 1e6),

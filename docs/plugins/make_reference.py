@@ -149,6 +149,32 @@ EXAMPLES = {
             search_space={"learning_rate": "loguniform(5e-5,5e-4)"},
         )
         """,
+    "additive": """
+        def right(predictions, references):
+            equal = [one == true for one, true in zip(predictions, references)]
+            return {"right": equal, "rows": [1] * len(equal)}
+
+        @additive(right, lambda sums: sums["right"] / sums["rows"], perfect=1.0)
+        def share_right(predictions, references):
+            return sum(right(predictions, references)["right"]) / len(references)
+        """,
+    "TrackerSpec": """
+        TrackerSpec(
+            name="notes",
+            target="ftr_notes:Notes",
+            needs="notes_client",
+            install="notes-client>=2",
+            summary="runs in a book of notes",
+        )
+        """,
+    "Point": 'Point(step=10, time=1772360100.0, scores={"train/loss": 0.52})',
+    "TrackedRun": """
+        class Notes:
+            resend = False
+
+            def __init__(self, run: TrackedRun) -> None:
+                self.id = run.known or run.name
+        """,
     "hookimpl": """
         @hookimpl
         def ftr_models() -> list[ModelSpec]:
@@ -175,7 +201,7 @@ IMPORTS = {
     "Field(": "from pydantic import Field",
     "map(eq": "from operator import eq",
 }
-PROTOCOLS = ("Dataset", "Model", "Head", "Abilities", "Metric")
+PROTOCOLS = ("Dataset", "Model", "Head", "Abilities", "Metric", "Tracker")
 
 
 def page() -> str:

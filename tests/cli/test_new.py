@@ -18,7 +18,7 @@ import pytest
 from authors import imports
 from ftr.cli import new as scaffold
 from ftr.cli.main import main
-from ftr.registry.specs import KINDS, Kind
+from ftr.registry.specs import Kind
 
 PROJECT = Path(__file__).resolve().parents[2]
 # The longest name there may be, and one that is no word of Python.
@@ -356,7 +356,7 @@ def test_every_kind_passes_its_conformance_tests(
     made: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
     """The task's run in `tests/outsiders`, where it is installed by pip."""
-    folders = [str(made / f"ftr-{NAMES[kind]}") for kind in KINDS if kind != "task"]
+    folders = [str(made / f"ftr-{NAMES[kind]}") for kind in scaffold.LAYERS if kind != "task"]
     words = ["--import-mode=importlib", "-p", "no:cacheprovider", "-q", "-rA", *folders]
     result = program(
         "pytest", *words, environment={**environment, "HF_HUB_OFFLINE": "1"}, folder=tmp_path

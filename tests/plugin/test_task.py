@@ -1,4 +1,4 @@
-"""`@task`, and specs whose targets are objects: the same specs as those of the five hooks."""
+"""`@task`, and specs whose targets are objects: the same specs as those of the hooks."""
 
 from __future__ import annotations
 

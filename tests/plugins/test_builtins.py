@@ -28,7 +28,7 @@ def test_the_target_of_every_built_in_component_imports_and_can_be_called(
         target(None)
     elif kind == "metric":
         assert is_metric_function(target)
-    else:
+    elif kind != "tracker":  # a run at a tracker is tried by the conformance kit
         assert callable(target().load)
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from ftr.registry.registry import get_registry
@@ -13,6 +15,7 @@ from ftr.testing import (
     MetricConformance,
     ModelConformance,
     TaskConformance,
+    TrackerConformance,
 )
 from ftr.testing.contract import Conformance
 from ftr.testing.subjects import TaskSubject
@@ -302,6 +305,38 @@ class TestSquad(DatasetConformance):
 
 class TestSquadV2(DatasetConformance):
     name, head = "squad-v2", "extractive-qa"
+
+
+class TrackerInAFolder(TrackerConformance):
+    @pytest.fixture(autouse=True)
+    def _folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip(self.name)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+        monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+        monkeypatch.setenv("WANDB_MODE", "offline")
+
+
+class TestTensorBoard(TrackerInAFolder):
+    name = "tensorboard"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+class TestMLflow(TrackerInAFolder):
+    name = "mlflow"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+class TestWandB(TrackerInAFolder):
+    name = "wandb"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+class TestTrackio(TrackerInAFolder):
+    name = "trackio"
 
 
 def test_every_built_in_component_is_under_the_checks_or_a_reason_is_written_here() -> None:

@@ -132,7 +132,7 @@ def test_a_run_is_followed_while_it_trains_and_a_tracker_that_is_down_gets_it_la
     )
     warnings = [line for line in said if "tracker" in line]
     assert len(warnings) == 1 and "`mlflow` cannot be reached" in warnings[0], said
-    assert f"ftr runs {run.path} --sync" in warnings[0]
+    assert f"{run.path.name} --sync" in warnings[0]
     kept = "".join(
         path.read_text(encoding="utf-8", errors="replace")
         for path in run.path.iterdir()
@@ -355,31 +355,66 @@ class Broken(Notes):
 
 
 def test_a_plugin_adds_a_tracker_and_a_broken_one_breaks_nothing(
-    tiny_bert: Path, reviews: Path, tmp_path: Path
+    tiny_bert: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plugin = tmp_path / "my_trackers.py"
     plugin.write_text(PLUGIN.replace("{module}", "my_trackers"), encoding="utf-8")
-    said: list[str] = []
-    run = ftr.run(
-        {
-            **REVIEWS,
-            "epochs": 2,
-            "plugins": [str(plugin)],
-            "tracker": "broken,notes",
-            "dataset": str(reviews),
-            "model": str(tiny_bert),
-            "output": str(tmp_path / "runs"),
-        },
-        say=said.append,
-    )
-    told = [line for line in said if "tracker" in line]
+    asked = {
+        **REVIEWS,
+        "epochs": 2,
+        "tracker": "broken,notes",
+        "dataset": reviews,
+        "model": tiny_bert,
+        "output": tmp_path / "runs",
+    }
+    assert main(["run", "--json", "--plugin", str(plugin), *words(asked)]) == 0
+    out, err = capsys.readouterr()
+    scores = json.loads(out)["scores"]
+    told = [line for line in err.splitlines() if "tracker" in line]
     assert len(told) == 1 and "`broken` cannot be reached: SystemExit: no such luck" in told[0]
-    notes: list[Any] = [*lines(run.path / "notes.jsonl")]
+    (run,) = (tmp_path / "runs").glob("*")
+    notes: list[Any] = [*lines(run / "notes.jsonl")]
     assert notes[0] == ["open", 0] and notes[-1] == ["finish", "done"]
     steps = [step for kind, what in notes if kind == "log" for step in what]
     assert steps == [1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10, 10]
-    assert ["summary", run.scores["accuracy"]] in notes
-    assert "no such luck" in (run.path / "tracking.log").read_text(encoding="utf-8")
+    assert ["summary", scores["accuracy"]] in notes
+    assert "no such luck" in (run / "tracking.log").read_text(encoding="utf-8")
+    (run / "report.html").write_text("a report", encoding="utf-8")
+    sync(run, trackers=["notes"])
+    notes = [*lines(run / "notes.jsonl")]
+    assert notes[-3:] == [["open", 0], ["attach", "report.html"], ["finish", "done"]]
+
+
+@pytest.mark.slow
+def test_the_command_attaches_a_report(tiny_bert: Path, reviews: Path, places: Path) -> None:
+    asked = {**REVIEWS, "epochs": 1, "dataset": reviews, "model": tiny_bert, "output": places}
+    assert main(["run", *words(asked, tracker="mlflow")]) == 0
+    (report,) = places.glob("mlruns/**/report.html")
+    assert "<html" in report.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_trials_whose_directories_are_in_a_storage_are_followed_there(
+    tiny_bert: Path, reviews: Path, places: Path
+) -> None:
+    asked = {
+        **TINY,
+        "trials": 2,
+        "learning_rate": "loguniform(3e-4,1e-2)",
+        "dataset": str(reviews),
+        "model": str(tiny_bert),
+        "output": str(places / "runs"),
+        "compute.storage": str(places / "storage"),
+        "tracker": "tensorboard",
+    }
+    sweep = ftr.sweep(asked, say=lambda line: None)
+    seen = tracked.tensorboard(places / "logs")
+    names = [f"{sweep.path.name}/trial-{number:04d}" for number in range(2)]
+    assert set(seen) == {sweep.path.name, *names}
+    for name, trial in zip(names, sweep.state.trials.values(), strict=True):
+        own = [(one.step, one.value) for one in trial.results]
+        assert close(seen[name].curves["validation/accuracy"], own)
+        assert seen[name].steps("train/loss") and seen[name].status == "done"
 
 
 @pytest.mark.parametrize("tracker", ALL)

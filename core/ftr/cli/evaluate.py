@@ -11,7 +11,7 @@ from typing import Any
 from ftr.cli.main import Answer
 from ftr.errors import ConfigError
 from ftr.runs.evaluate import evaluate
-from ftr.runs.report import table
+from ftr.runs.report import INTERVAL, decimals, interval_lines, number, table
 from ftr.terminal import quiet_libraries, show
 
 
@@ -66,19 +66,23 @@ def execute(args: argparse.Namespace) -> Answer:
         show(note)
     if result.rejected:
         show(f"{result.split}: {result.rejected} rows rejected")
-    keys = ("split", "rows", "rejected", "state", "scores")
+    keys = ("split", "rows", "rejected", "state", "scores", "intervals", "interval")
     lines = [
         f"{result.split}: {result.rows} rows",
-        *table([("score", "value"), *_flat(result.scores)]),
+        *table([("score", "value", INTERVAL), *_flat(result.scores, result.intervals)]),
+        *interval_lines(result.interval, result.split),
         *(f"{key}: {value}" for key, value in result.state.items()),
     ]
     return Answer({key: getattr(result, key) for key in keys}, "\n".join(lines))
 
 
-def _flat(scores: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield scores with all digits, nested ones by dotted name."""
+def _flat(scores: dict[str, Any], intervals: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield scores with all digits, nested ones by dotted name, and their intervals."""
     for key, value in scores.items():
+        found = intervals.get(key)
         if isinstance(value, dict):
-            yield from ((f"{key}.{name}", text) for name, text in _flat(value))
+            for name, text, interval in _flat(value, found or {}):
+                yield f"{key}.{name}", text, interval
         else:
-            yield key, json.dumps(value)
+            digits = decimals([value, *(found or {}).values()])
+            yield key, json.dumps(value), number(found, digits) if found else ""

@@ -131,7 +131,7 @@ def _training(found: Mapping[str, Any]) -> Iterator[str]:
     training, sweep = found["training"], found["sweep"]
     numerics = training["numerics"]
     yield (
-        f"training {found['model']['trains_line']}: {training['steps']} steps, "
+        f"training {found['model']['trains_line']}: {_count(training['steps'], 'step')}, "
         f"{_count(training['validations'], 'validation')}, {numerics['precision']}, "
         f"{_count(numerics['threads'], 'thread')}"
     )

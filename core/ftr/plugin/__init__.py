@@ -23,6 +23,7 @@ from ftr.errors import ConfigError, DataError, ModelError
 from ftr.plugin.head import Head
 from ftr.plugin.model import Model
 from ftr.plugin.tasks import task
+from ftr.registry.additive import additive
 from ftr.registry.protocols import (
     EncodeSettings,
     Feature,
@@ -71,6 +72,7 @@ __all__ = [
     "TaskSpec",
     "TrackedRun",
     "TrackerSpec",
+    "additive",
     "hookimpl",
     "pad",
     "task",

@@ -20,6 +20,7 @@ from ftr.registry.registry import Registry
 from ftr.runs.directory import RECORD, refused_rows_kept, run_or_winner
 from ftr.runs.predictor import Predictor, load, model_folder
 from ftr.runs.record import recorded_registry
+from ftr.train.intervals import interval_facts
 from ftr.train.scoring import Scorer, remarks
 
 if TYPE_CHECKING:
@@ -35,11 +36,16 @@ CLEANING = ("data.clean", "data.stop_words")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Scores of a model on one split, its predictions, and notes on the data."""
+    """Scores of a model on one split with their intervals, its predictions, and notes on the data.
+
+    `interval` says how the intervals were found.
+    """
 
     split: str
     rows: int
     scores: dict[str, Any]
+    intervals: dict[str, Any]
+    interval: dict[str, Any]
     predictions: list[Prediction]
     rejected: int
     notes: list[str]
@@ -88,9 +94,10 @@ def evaluate(
         predictor.head, {name: chosen}, predictor.card.metrics, predictor.card.labels
     )
     rows.notes += [note for note in [unknown_note(name, predictor.tokens)] if note]
-    scores = Scorer.of(known, predictor.card.metrics).score(
-        predictor.head, chosen, answers, predictor.card.labels
-    )
+    scorer = Scorer.of(known, predictor.card.metrics)
+    scored = (predictor.head, chosen, answers, predictor.card.labels)
+    scores = scorer.score(*scored)
+    facts = interval_facts({name: scorer.intervals(*scored, scores)})
     answers = as_given(predictor.head, chosen, answers, predictor.cleaner)
     if predictions is not None:
         atomic.write_output(predictions, atomic.json_lines(answers))
@@ -98,6 +105,8 @@ def evaluate(
         split=name,
         rows=len(chosen),
         scores=scores,
+        intervals=facts["intervals"][name],
+        interval=facts["interval"],
         predictions=answers,
         rejected=sum(item.split == name for item in rows.rejected),
         notes=rows.notes,

@@ -37,6 +37,9 @@ from ftr.train.batches import check_weighting, weighting_notes
 from ftr.train.optim import check_splits
 from ftr.train.scoring import Scorer, remarks
 
+Baselines = dict[str, dict[str, dict[str, Any]]]
+"""Scores, or their intervals, by name of the baseline and by split."""
+
 
 def to_stderr(line: str) -> None:
     """Print a line for a person, at once."""
@@ -180,8 +183,8 @@ def encode_splits(
 def with_baselines(
     record: dict[str, Any], config: RunConfig, prepared: Prepared, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Return the record of a run with `baselines` (name -> split -> scores) and `baseline_seconds`,
-    and print them.
+    """Return the record of a run with `baselines` (name -> split -> scores), `baseline_intervals`
+    and `baseline_seconds`, and print the scores.
 
     The record is unchanged if it has them, with `baselines=false`, if the head has none, and if no
     split is held out. If a baseline fails, a note reports it and the run continues.
@@ -199,7 +202,7 @@ def with_baselines(
             scorer = Scorer.of(registry, config.metrics)
             with warnings.catch_warnings(record=True) as warned:
                 warnings.simplefilter("always")
-                scores = _scored(head, scorer, prepared, splits)
+                scores, intervals = _scored(head, scorer, prepared, splits)
     except Exception as error:
         note = f"no baselines: {in_one_line(error)}"
         say(note)
@@ -219,19 +222,22 @@ def with_baselines(
         **record,
         "notes": [*record.get("notes", ()), *notes],
         "baselines": scores,
+        "baseline_intervals": intervals,
         "baseline_seconds": seconds,
     }
 
 
 def _scored(
     head: Abilities, scorer: Scorer, prepared: Prepared, splits: list[str]
-) -> dict[str, dict[str, dict[str, Any]]]:
+) -> tuple[Baselines, Baselines]:
+    """Return the scores of baselines, and their intervals, by name and split."""
     rows = {split: prepared.splits[split].open()[0].to_list() for split in ("train", *splits)}
     found = head.baselines(rows["train"], {split: rows[split] for split in splits}, prepared.labels)
-    return {
-        name: {
-            split: scorer.score(head, rows[split], predictions, prepared.labels)
-            for split, predictions in by_split.items()
-        }
-        for name, by_split in found.items()
-    }
+    scores: Baselines = {name: {} for name in found}
+    intervals: Baselines = {name: {} for name in found}
+    for name, by_split in found.items():
+        for split, predictions in by_split.items():
+            scored = (head, rows[split], predictions, prepared.labels)
+            values = scores[name][split] = scorer.score(*scored)
+            intervals[name][split] = scorer.intervals(*scored, values).scores
+    return scores, intervals

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+INTERVAL = "95 % interval"
 MAX_WIDTH = 80
 """Columns of a terminal; a wider score table gets a header of two lines."""
 OTHER_AVERAGES = ("_macro", "_micro", "_weighted")
@@ -58,9 +59,14 @@ def decimals(values: Iterable[Any]) -> int:
 
 
 def number(value: Any, digits: int = 4) -> str:
-    """Return a score as text: an integer as it is, any other number with `digits` decimals."""
+    """Return a score as text: an integer as it is, any other number, and the ends of an interval,
+    with `digits` decimals.
+    """
     if value is None:
         return "-"
+    if isinstance(value, Mapping):
+        low, high = (number(value[end], digits) for end in ("low", "high"))
+        return f"{low} to {high}" if value["low"] < 0 else f"{low}–{high}"
     return str(value) if isinstance(value, int) else f"{value:.{digits}f}"
 
 
@@ -78,23 +84,25 @@ def score_table(record: Record, as_markdown: bool = False) -> list[str]:
         columns[f"{heldout}, untrained"] = record["untrained"]
     if heldout:
         columns[f"{heldout}, trained"] = scores[heldout]
+        if found := record.get("intervals", {}).get(heldout):
+            columns[f"{heldout}, {INTERVAL}"] = found
     if heldout == "test" and "validation" in scores:
         columns["validation, trained"] = scores["validation"]
     if not columns:
         return ["no validation or test rows: nothing was scored"]
-    rows = _rows(columns)
+    rows, about = _rows(columns), interval_lines(record.get("interval"), heldout)
     if as_markdown:
-        return markdown(rows)
+        return [*markdown(rows), *(line for one in about for line in ("", one))]
     lines = table(rows, numbers=True)
     if len(lines[0]) <= MAX_WIDTH:
-        return lines
+        return [*lines, *about]
     # Name each split once, above the first of its columns.
     splits, _, kinds = zip(*(cell.partition(", ") for cell in rows[0]), strict=True)
     above = [
         "" if column and split == splits[column - 1] else split
         for column, split in enumerate(splits)
     ]
-    return table([above, kinds, *rows[1:]], numbers=True)
+    return [*table([above, kinds, *rows[1:]], numbers=True), *about]
 
 
 def members_table(record: Record, as_markdown: bool = False) -> list[str]:
@@ -102,6 +110,7 @@ def members_table(record: Record, as_markdown: bool = False) -> list[str]:
     members, the best member and the joined model.
     """
     best, lines = record["best_member"], list[str]()
+    intervals = record.get("intervals", {})
     member = next(one for one in record["members"] if one["path"].endswith(f"/{best}"))
     for split, summary in reversed(record["summary"].items()):
         columns = {
@@ -109,16 +118,37 @@ def members_table(record: Record, as_markdown: bool = False) -> list[str]:
                 name: one["mean"] for name, one in summary.items()
             },
             "sd": {name: one["sd"] for name, one in summary.items()},
+            **({} if record["joined"] else {INTERVAL: intervals.get(split, {})}),
             f"member {best}": member["scores"].get(split, {}),
         }
         if record["joined"] and split in record["scores"]:
             columns[JOINED[record["joined"]]] = record["scores"][split]
+            columns[INTERVAL] = intervals.get(split, {})
         for name, scores in record.get("baselines", {}).items():
             if split in scores:
                 columns[name] = scores[split]
-        rows = _rows(columns, split)
-        lines += ["", *(markdown(rows) if as_markdown else table(rows, numbers=True))]
+        rows = _rows({name: column for name, column in columns.items() if column}, split)
+        spread = f"sd: between the {len(record['members'])} {KINDS[record['several']]}; "
+        about = interval_lines(record.get("interval"), split, spread)
+        if as_markdown:
+            lines += ["", *markdown(rows), *(line for one in about for line in ("", one))]
+        else:
+            lines += ["", *table(rows, numbers=True), *about]
     return lines[1:]
+
+
+def interval_lines(about: Record | None, split: str | None, spread: str = "") -> list[str]:
+    """Return how the intervals of a split were found, from `interval` of a record, with what to
+    know about them; `spread` says what the column `sd` is. Nothing for a record without.
+    """
+    if not about or split not in about["units"]:
+        return []
+    units = f"{about['units'][split]:,} {about['unit']}"
+    if about["unit"] != "rows":
+        units = f"{about['units'][split]:,} groups of rows ({about['unit']})"
+    line = f"{INTERVAL}: {about['resamples']:,} bootstrap resamples of {units}"
+    lines = [f"{spread}{line}"]
+    return [*lines, *(f"note: {note}" for note in about["notes"] if note.startswith(f"{split}:"))]
 
 
 def _rows(columns: Mapping[str, Record], corner: str = "") -> list[list[str]]:
@@ -327,6 +357,7 @@ def _ensemble_card(record: Record) -> str:
     columns: dict[str, Record] = {}
     for split in reversed(record["scores"]):
         columns[f"{split}, ensemble"] = record["scores"][split]
+        columns[f"{split}, {INTERVAL}"] = record.get("intervals", {}).get(split, {})
         columns[f"{split}, trial {alone['trial']}"] = alone["scores"].get(split, {})
     files = PLAIN if about["method"] == "weights" else MEMBERS.rstrip(".")
     return _card(

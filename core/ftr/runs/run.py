@@ -370,7 +370,8 @@ def finish_run(
     with traceback_logged(directory, say):
         record = with_baselines(record, config, prepared, say)
         outcome = score_loop({**session_spec(directory, config, prepared), "ranked": ranked})
-    scored = {key: outcome[key] for key in ("scores", "untrained", "state", "heldout")}
+    new = ("scores", "intervals", "interval", "untrained", "state", "heldout")
+    scored = {key: outcome[key] for key in new}
     return close(directory, {**outcome, **record, **scored})
 
 

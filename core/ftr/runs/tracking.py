@@ -33,7 +33,7 @@ from ftr.train.checkpoint import CHECKPOINTS, METRICS
 STATE, LOG, HELD = "tracking.jsonl", "tracking.log", ".tracking.lock"
 FETCHED = "tracking"
 """Folder of a sweep with the records and curves of trials whose directories are elsewhere."""
-REPORT = "report.html"
+REPORT, TAGS = "report.html", "tags.json"
 INTERVAL, SHARE = 2.0, 10
 """Seconds between two passes, at least; a pass takes at most one part in `SHARE` of the time."""
 FIRST_RETRY, LAST_RETRY = 15.0, 300.0
@@ -131,7 +131,7 @@ class Files:
             number = int(name)
             if kind == "trial" and number == record.get("winner"):
                 own |= self._read(self.path / BEST / RECORD, _record)
-                own["tags"] = [*own.get("tags", ()), "winner"]
+                own["winner"] = True
             if kind == "trial" and number in ended:
                 own["status"] = ended[number]
             if own.get("config"):
@@ -140,13 +140,17 @@ class Files:
     def _found(self, key: str, folder: Path, kind: Kind, record: Record, *, live: bool) -> Found:
         name = self.path.name
         config = {**flat(record["config"]), **_searched(record)}
+        tags = [
+            *self._read(folder / TAGS, _tags),
+            *(["winner"] if kind == "trial" and record.get("winner") else []),
+        ]
         run = TrackedRun(
             name=f"{name}-{key}" if key else name,
             kind=kind,
             folder=self.path,
             created=float(record["created"]),
             config=masked(config),
-            tags=tuple(map(str, record.get("tags") or ())),
+            tags=tuple(tags),
             parent=name if key else None,
         )
         status = record["status"]
@@ -186,6 +190,13 @@ def _record(path: Path) -> Record:
         if isinstance(found, dict):
             return found
     return {}
+
+
+def _tags(path: Path) -> list[str]:
+    with contextlib.suppress(OSError, ValueError):
+        found = atomic.read_json(path)
+        return [tag for tag in found if isinstance(tag, str)] if isinstance(found, list) else []
+    return []
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ from ftr.study.directory import SweepDirectory
 from ftr.study.trials import Entry
 from ftr.terminal import quiet_libraries
 from ftr.train.hardware import Numerics, choose_numerics
+from ftr.train.intervals import Intervals, interval_facts
 from ftr.train.scoring import Scorer
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class Built:
     engine: Engine
     members: Sequence[Finished]
     scores: dict[str, Any]
+    intervals: dict[str, Intervals]
     state: State
     left_out: dict[int, str]
     tried: dict[int, float]
@@ -156,17 +158,20 @@ def build_ensemble(
     else:
         write_ensemble(folder / MODEL, folders, [dict(one.about) for one in members], votes)
         engine = load_engine(member_folders(folder / MODEL), head, card, numerics(), votes)
-    scores: dict[str, Any] = {}
+    scores, intervals = dict[str, Any](), dict[str, Intervals]()
     calibration: dict[str, Any] = {}
     for name, split in splits.items():
         found = score_split(engine, split, scorer, state, losses.get(name))
         scores[name], state = found.scores, found.state
+        intervals[name] = scorer.intervals(
+            head, found.rows, found.predictions, engine.labels, found.scores, found.losses
+        )
         if found.calibration is not None:
             calibration[name] = found.calibration
         lines = as_given(engine.head, split.rows, found.predictions, card.cleaner)
         atomic.write_lines(folder / PREDICTIONS / f"{name}.jsonl", lines)
     write_card(folder / MODEL, replace(card, state=state or {}))
-    return Built(engine, members, scores, state or {}, left_out, tried, calibration)
+    return Built(engine, members, scores, intervals, state or {}, left_out, tried, calibration)
 
 
 def check_ensemble(asked: str | None, config: RunConfig, registry: Registry) -> None:
@@ -434,6 +439,7 @@ def _record(
         "primary": scorer.primary,
         "mode": scorer.mode,
         "scores": built.scores,
+        **interval_facts(built.intervals),
         "state": built.state,
         **({"calibration": built.calibration} if built.calibration else {}),
         "weights": weights_of(folder / MODEL),

@@ -17,6 +17,7 @@ from ftr.errors import ConfigError
 from ftr.registry.protocols import Head, State, provides
 from ftr.registry.registry import Registry
 from ftr.runs.directory import RunDirectory
+from ftr.runs.heldout import read_predictions
 from ftr.runs.prepare import Prepared
 from ftr.runs.report import decimals
 from ftr.runs.report import number as as_number
@@ -25,6 +26,7 @@ from ftr.study.ensemble import MODEL, PREDICTIONS, Finished, Method, build_ensem
 from ftr.train.calibration import calibration_line
 from ftr.train.checkpoint import link_files
 from ftr.train.hardware import describe_hardware
+from ftr.train.intervals import Intervals, Units, interval_facts, mean_intervals
 from ftr.train.scoring import Scorer
 
 Kind = Literal["seeds", "folds", "bagging", "soup", "boosting"]
@@ -278,6 +280,8 @@ class Combined:
                         link_files(source, folder / name)
                 combined["state"] = dict(self.best["state"])
                 combined["calibration"] = self.best.get("calibration")
+            if self.plan.joined is None:
+                combined |= self._intervals()
             self.move_in(folder)
         if not self.plan.same_rows:
             self._write_out_of_fold()
@@ -313,10 +317,28 @@ class Combined:
             about["left_out"] = {str(number): value for number, value in built.tried.items()}
         return {
             "scores": built.scores or self._means,
+            **(interval_facts(built.intervals) if built.scores else self._intervals()),
             "state": built.state,
             "calibration": built.calibration,
             "ensemble": about,
         }
+
+    def _intervals(self) -> dict[str, Any]:
+        """Return what the record says of the intervals of the mean scores: over rows, while the
+        members stay what they are.
+        """
+        found: dict[str, Intervals] = {}
+        for split, means in self._means.items():
+            scored, units = [], []
+            for member, run, record in zip(self.members, self.runs, self.records, strict=True):
+                rows = self.rows(member.config).splits[split].open()[0].to_list()
+                predictions = read_predictions(run.directory, split, rows)
+                given = self.scorer.contributions(run.head, rows, predictions, run.card.labels)
+                scored.append((record["scores"][split], given))
+                units.append(Units.of(rows, run.head.schema))
+            same = self.plan.same_rows or split == "test"
+            found[split] = mean_intervals(means, scored, units, same_rows=same)
+        return interval_facts(found)
 
     def _state_out_of_fold(self) -> State | None:
         """Return the state tuned on all training rows, each as the member that did not train on it

@@ -44,7 +44,8 @@ from ftr.study.search import (
 from ftr.study.table import LiveTable
 from ftr.study.trials import Entry, SweepState, Trial, rank, replay, winner, write_leaderboard
 from ftr.terminal import known_secrets, masked, unmasked
-from ftr.train.progress import INTERRUPT
+from ftr.train.costs import disk_free, size
+from ftr.train.progress import INTERRUPT, clock
 
 if TYPE_CHECKING:
     from ftr.study.trial import Shared
@@ -116,6 +117,8 @@ class Sweep(Job[SweepResult]):
 
     directory: SweepDirectory
     trials: Trials
+    several: int
+    """Trials at a time."""
 
     def __init__(self, resolved: ResolvedSweep, registry: Registry, say: Say) -> None:
         super().__init__(resolved.base.config, registry, say)
@@ -138,6 +141,7 @@ class Sweep(Job[SweepResult]):
         compute, most = self.config.compute, self.sweep.max_concurrent
         with connected(compute, self.registry, self.say, TUNE_SETTINGS):
             resources, several = room(compute, most, "trial", self.say)
+            self.several = several
             nested = compute.workers > 0
             self.trials = Trials(
                 # The workers of a trial reserve their own resources; a byte stands for the trial.
@@ -343,6 +347,31 @@ class Sweep(Job[SweepResult]):
         if run.record.is_file() and (record := run.read())["status"] == "running":
             ending = {"status": trial.status, "finished": time.time(), "cause": trial.cause}
             run.write({**record, **ending})
+        if trial.status == "done" and self.board is not None and not self.board.table.note:
+            self._forecast(run, trial, self.board.table)
+
+    def _forecast(self, run: RunDirectory, trial: Trial, table: LiveTable) -> None:
+        """Print, once the first trial is done, what the sweep will take if all are like it."""
+        record = run.read() if run.record.is_file() else {}
+        if "peak_memory_bytes" not in record:  # it ran on a node that shares no folder
+            return
+        limit, each = self.resolved.trial_limit, trial.worked(time.time())
+        budget, grid = self.sweep.time_budget, grid_size(self.resolved.space)
+        most = min(limit, grid or limit) if limit else None
+        model = sum(one.stat().st_size for one in run.model.glob("*"))
+        parts = [f"a trial took {clock(each)} and {self.several} run at a time"]
+        if most is not None:
+            trials = most * self.sweep.repeats
+            seconds = -(-trials // self.several) * each
+            parts.append(f"{trials} such trials take {clock(min(seconds, budget or seconds))}")
+            parts.append(f"their models {size(trials * model)} of disk")
+        else:
+            parts.append(f"each leaves a model of {size(model)}")
+        parts.append(f"{size(disk_free(self.directory.path))} are free")
+        workers = max(self.config.compute.workers, 1) * self.several
+        memory = size(workers * record["peak_memory_bytes"])
+        table.note = f"time and disk, at most: {', '.join(parts)}; memory of trials: {memory}"
+        table.event(table.note)
 
     def _stop_running(self, board: Board, ending: Ending) -> None:
         """Close trials that were under way when the budget ended the sweep."""

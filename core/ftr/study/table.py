@@ -50,6 +50,8 @@ class LiveTable:
         )
         self._state: SweepState | None = None
         self._next = 0.0
+        self.note = ""
+        """A line below the table."""
 
     @property
     def live(self) -> bool:
@@ -84,9 +86,9 @@ class LiveTable:
 
     def _draw(self, state: SweepState) -> None:
         width, height = self.console.size
-        self._live.update(
-            sweep_table(state, self.primary, self.mode, width, height - 1), refresh=True
-        )
+        below = [_line(self.note)] if self.note else []
+        table = sweep_table(state, self.primary, self.mode, width, height - 1 - len(below))
+        self._live.update(Group(table, *below), refresh=True)
 
 
 def sweep_table(state: SweepState, primary: str, mode: str, width: int, height: int) -> Group:

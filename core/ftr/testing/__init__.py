@@ -24,6 +24,7 @@ from ftr.testing.conformance import (
     MetricConformance,
     ModelConformance,
     TaskConformance,
+    TrackerConformance,
 )
 from ftr.testing.fixtures import (
     ftr_components,
@@ -46,6 +47,7 @@ __all__ = [
     "MetricConformance",
     "ModelConformance",
     "TaskConformance",
+    "TrackerConformance",
     "ftr_components",
     "ftr_dataset",
     "ftr_family",

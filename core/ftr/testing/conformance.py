@@ -15,6 +15,7 @@ from ftr.testing.checks.metric import MetricChecks
 from ftr.testing.checks.model import ModelChecks
 from ftr.testing.checks.plugin import PluginChecks
 from ftr.testing.checks.saving import SavingChecks
+from ftr.testing.checks.tracker import TrackerChecks
 from ftr.testing.checks.training import TrainingChecks
 
 
@@ -78,3 +79,11 @@ class TaskConformance(PluginChecks, DatasetChecks, HeadChecks, MetricChecks, Tra
     kind: ClassVar[Kind] = "task"
     settings: ClassVar[Mapping[str, Any]] = {}
     model: ClassVar[str | None] = "bert"
+
+
+class TrackerConformance(PluginChecks, TrackerChecks):
+    """Checks of an experiment tracker. Set `name`; its environment variables should let it work
+    here, without a server.
+    """
+
+    kind: ClassVar[Kind] = "tracker"

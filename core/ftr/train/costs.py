@@ -87,6 +87,13 @@ def memory_now() -> int:
     return _status("VmRSS") or peak_memory()
 
 
+def memory_shared() -> int:
+    """Return the bytes of memory of this process that are pages of files, such as code of
+    libraries, which others of its kind share; 0 where that is not known.
+    """
+    return _status("RssFile") or 0
+
+
 def peak_memory() -> int:
     """Return the most memory this process held, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -130,16 +137,15 @@ class Tensors:
         """The bytes of a checkpoint, without its link to the best weights."""
         return self.saved + self.optimizer + self.averages
 
-    def disk(self, config: RunConfig, checkpoints: bool) -> tuple[int, int]:
-        """Return the most bytes a training has on the disk, and those it leaves.
+    def disk(self, checkpoints: int, validations: int) -> int:
+        """Return the most bytes a training has on the disk, with so many checkpoints at a time.
 
-        A checkpoint is written before the oldest is removed, and each may hold on to weights that
-        were the best when it was written.
+        A checkpoint holds on to the weights that were the best when it was written, and new best
+        weights are written before the old ones are removed; there are at most as many as
+        validations.
         """
-        if not checkpoints:
-            return 2 * self.saved, self.saved
-        kept = config.train.save_total_limit + 1
-        return (2 + kept) * self.saved + kept * self.checkpoint, self.saved
+        versions = max(min(validations, checkpoints + 2), 1)
+        return versions * self.saved + checkpoints * self.checkpoint
 
 
 def tensors_of(model: nn.Module, config: RunConfig) -> Tensors:
@@ -168,14 +174,15 @@ def optimizer_bytes(name: str) -> float:
     return 2.0 if "8bit" in name else 8.0
 
 
-def writes_checkpoints(config: RunConfig, seconds: float, steps: int) -> bool:
-    """Whether a training of so many seconds and steps writes checkpoints within it."""
+def checkpoints_at_once(config: RunConfig, seconds: float, steps: int) -> int:
+    """Return how many checkpoints a training of so many seconds and steps has on the disk: a new
+    one is written before the oldest is removed.
+    """
     from ftr.train.checkpoint_manager import SECONDS_BETWEEN
 
     every = config.train.save_steps
-    if every == "auto":
-        return seconds >= SECONDS_BETWEEN
-    return 0 < every < steps
+    written = seconds / SECONDS_BETWEEN if every == "auto" else steps // every if every else 0
+    return int(min(written, config.train.save_total_limit + 1))
 
 
 def validations(config: RunConfig, steps: int) -> int:
@@ -213,9 +220,12 @@ class Forecast:
         """Print what the disk needs."""
         self._began = self.meter.step, self.meter.seconds
         self._peak, self._held = peak_memory(), memory_now()
-        most, left = self.tensors.disk(self.config, self.config.train.save_steps != 0)
+        steps = self.meter.steps
+        most = self.tensors.disk(
+            checkpoints_at_once(self.config, math.inf, steps), validations(self.config, steps)
+        )
         free = disk_free(output)
-        line = f"disk: the model is {size(left)}; up to {size(most)} with checkpoints"
+        line = f"disk: the model is {size(self.tensors.saved)}; up to {size(most)} with checkpoints"
         more = "free" if most <= free else "free, which may not suffice"
         self.log(f"{line}, {size(free)} {more}")
 

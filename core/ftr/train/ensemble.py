@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +21,12 @@ from ftr.model.adapters import settings_of
 from ftr.model.folder import ModelCard, read_card, write_card
 from ftr.model.pretrained import Pretrained
 from ftr.registry.isolation import is_training
-from ftr.registry.protocols import Head, Prediction, State
+from ftr.registry.protocols import Head, Prediction, Row, State
 from ftr.train.calibration import before_and_after
 from ftr.train.checkpoint import link_files
 from ftr.train.hardware import Numerics
 from ftr.train.inference import EncodedSplit, Engine, prepare_model
+from ftr.train.intervals import Losses
 from ftr.train.scoring import Scorer, Scores
 
 Weights = dict[str, Tensor]
@@ -210,15 +211,19 @@ def _random_kept() -> Iterator[None]:
             np.random.set_state(arrays)
 
 
-class Scored(NamedTuple):
-    """Predictions of a split, their scores, the state they were made with, and what calibration
-    does to their confidences: see `ftr.train.calibration.before_and_after`.
+@dataclass(frozen=True, slots=True)
+class ScoredSplit:
+    """The predictions of a model for a split, their scores, the state they were made with, what
+    calibration does to their confidences (see `ftr.train.calibration.before_and_after`), and the
+    losses where their mean is scored.
     """
 
+    rows: list[Row]
     predictions: list[Prediction]
     scores: Scores
     state: State
     calibration: dict[str, dict[str, float]] | None
+    losses: Losses | None = None
 
 
 def score_split(
@@ -227,17 +232,17 @@ def score_split(
     scorer: Scorer,
     state: State | None = None,
     targets: EncodedSplit | None = None,
-) -> Scored:
+) -> ScoredSplit:
     """Score an encoded split; without `state` the head tunes it on these rows.
 
     `targets` are the rows encoded for the loss, where that is scored.
     """
     rows, records, predictions, used = engine.predict(split, state)
-    loss = None if targets is None else engine.loss(targets)
-    scores = scorer.score(engine.head, rows, predictions, engine.labels, loss)
+    losses = None if targets is None else engine.losses(targets)
     labels = engine.labels
+    scores = scorer.score(engine.head, rows, predictions, labels, losses)
     calibration = before_and_after(engine.head, rows, records, predictions, used, labels)
-    return Scored(predictions, scores, used, calibration)
+    return ScoredSplit(rows, predictions, scores, used, calibration, losses)
 
 
 def average_checkpoints(

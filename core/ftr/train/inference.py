@@ -35,6 +35,7 @@ from ftr.train.hardware import (
     is_out_of_memory,
     numerics_for,
 )
+from ftr.train.intervals import Losses
 from ftr.train.steps import feature_rows, lacks, mean_loss, row_losses, terms
 
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 65536, "mps": 16384}
@@ -133,17 +134,23 @@ class Engine:
         return grouped
 
     def loss(self, split: EncodedSplit, rank: int = 0, world: int = 1) -> float:
-        """Return the mean loss of a split that was encoded with targets: no label smoothing, all
-        examples weigh the same.
+        """Return the mean loss of a split: see `losses`."""
+        total, weight = self.losses(split, rank, world).sum(axis=0)
+        return float(total / weight)
+
+    def losses(self, split: EncodedSplit, rank: int = 0, world: int = 1) -> Losses:
+        """Return for each row of a split that was encoded with targets its loss times its weight in
+        the mean, and its weight; no label smoothing, all examples weigh the same.
 
         The mean is over examples (the windows of a question are one each); of a head without
         `row_losses` it is over the terms of each batch's own mean. Raises `PluginError` when head
         and model give no loss.
         """
-        found = self._each(split, self._losses, rank, world).values()
-        return float(
-            sum(loss * weight for loss, weight in found) / sum(weight for _, weight in found)
-        )
+        rows = np.zeros((len(split.rows), 2))
+        owners = split.owners
+        for feature, (loss, weight) in self._each(split, self._losses, rank, world).items():
+            rows[owners[feature]] += (loss * weight, weight)
+        return rows
 
     def _each(
         self,

@@ -7,12 +7,15 @@ import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from pathlib import Path
 from types import FunctionType
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ftr.data.rows import HELD_OUT
 from ftr.errors import FtrError, PluginError, ScoreError, did_you_mean
@@ -21,6 +24,15 @@ from ftr.registry.isolation import captured_prints
 from ftr.registry.protocols import Head, Prediction, Row, provides
 from ftr.registry.registry import Registry
 from ftr.registry.targets import call_metric, make_metric
+from ftr.train.intervals import (
+    Contributions,
+    Intervals,
+    Losses,
+    Units,
+    contributions,
+    intervals,
+    numbers,
+)
 
 Scores = dict[str, Any]
 Metric = Any
@@ -34,8 +46,8 @@ class Scorer:
     """The metrics of a task, and the score a training is compared by, `primary`, with its `mode`.
 
     `primary` is the main score of the first metric, unless it was `asked` for by name. With `loss`
-    it is the loss, which no metric computes: `score` gets it as an argument. `owners` names the
-    plugin of each metric.
+    it is the mean loss, which no metric computes: `score` gets the losses of the rows. `owners`
+    names the plugin of each metric.
     """
 
     modules: Mapping[str, Metric]
@@ -79,10 +91,10 @@ class Scorer:
         rows: Sequence[Row],
         predictions: Sequence[Prediction],
         labels: Sequence[str],
-        loss: float | None = None,
+        losses: Losses | None = None,
     ) -> Scores:
-        """Return all scores of `predictions`, and the `loss` where it is known; those a metric
-        gives per class are keyed by label name.
+        """Return all scores of `predictions`, and the mean of `losses` where they are known; those
+        a metric gives per class are keyed by label name.
 
         Raises `ScoreError` when the score that was asked for is not among them or no number,
         `PluginError` when a metric fails.
@@ -92,8 +104,9 @@ class Scorer:
         for name in self.modules:
             for key, value in self._compute(name, inputs, labels).items():
                 scores[key] = _named(value, labels)
-        if loss is not None:
-            scores[LOSS] = loss
+        if losses is not None:
+            total, weight = losses.sum(axis=0)
+            scores[LOSS] = float(total / weight)
         numbers = [
             key
             for key, value in scores.items()
@@ -120,6 +133,65 @@ class Scorer:
             )
         return scores
 
+    def contributions(
+        self,
+        head: Head,
+        rows: Sequence[Row],
+        predictions: Sequence[Prediction],
+        labels: Sequence[str],
+    ) -> Contributions:
+        """Return what rows add to the sums that the scores of additive metrics are functions of."""
+        return self._contributions(head.score_inputs(rows, predictions, labels), labels, len(rows))
+
+    def _contributions(
+        self, inputs: Mapping[str, Sequence[Any]], labels: Sequence[str], rows: int
+    ) -> Contributions:
+        with captured_prints("stdout"):
+            return contributions(self.modules, self.keys, inputs, labels, rows)
+
+    def intervals(
+        self,
+        head: Head,
+        rows: Sequence[Row],
+        predictions: Sequence[Prediction],
+        labels: Sequence[str],
+        scores: Scores,
+        losses: Losses | None = None,
+    ) -> Intervals:
+        """Return the intervals of the `scores` of `predictions`: see `ftr.train.intervals`.
+
+        `losses` are those whose mean is the loss among the scores. A metric that fails on a
+        resample, or takes too long, is a note.
+        """
+        inputs = head.score_inputs(rows, predictions, labels)
+        given = self._contributions(inputs, labels, len(rows))
+        if losses is not None:
+            given = given.with_mean(LOSS, losses)
+
+        def on(name: str) -> Callable[[NDArray[np.int64]], Scores]:
+            def call(places: NDArray[np.int64]) -> Scores:
+                taken = {
+                    key: [values[place] for place in places.tolist()]
+                    for key, values in inputs.items()
+                }
+                found = self._compute(name, taken, labels)
+                return {key: _named(value, labels) for key, value in found.items()}
+
+            return call
+
+        others = {
+            name: on(name)
+            for name in self.modules
+            if name not in given.metrics and self._gives_numbers(name, inputs, labels)
+        }
+        return intervals(scores, given, others, Units.of(rows, head.schema))
+
+    def _gives_numbers(
+        self, name: str, inputs: Mapping[str, Sequence[Any]], labels: Sequence[str]
+    ) -> bool:
+        found = self._compute(name, inputs, labels)
+        return bool(numbers({key: _named(value, labels) for key, value in found.items()}))
+
     def better(self, new: float, old: float | None) -> bool:
         """Whether `new` beats `old` in the direction of the primary metric; anything beats None,
         nothing beats with NaN.
@@ -128,7 +200,9 @@ class Scorer:
             return False
         return old is None or (new > old if self.mode == "max" else new < old)
 
-    def _compute(self, name: str, inputs: dict[str, list[Any]], labels: Sequence[str]) -> Scores:
+    def _compute(
+        self, name: str, inputs: Mapping[str, Sequence[Any]], labels: Sequence[str]
+    ) -> Scores:
         try:
             with captured_prints("stdout"):
                 return compute(self.keys[name], self.modules[name], inputs, labels)

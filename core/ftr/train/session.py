@@ -45,6 +45,7 @@ from ftr.train.hardware import (
     numerics_for,
 )
 from ftr.train.inference import EncodedSplit, build_engine, freeze_garbage_collector, open_split
+from ftr.train.intervals import Intervals, Losses, interval_facts
 from ftr.train.optim import (
     ExponentialMovingAverage,
     check_requests,
@@ -122,6 +123,7 @@ class Session:
         self.timings: dict[str, float] = {}
         self.untrained: Scores | None = None
         self.calibration: dict[str, Any] = {}
+        self.intervals: dict[str, Intervals] = {}
         self.weighting = Weighting()
         self.interrupt = current_interrupt()
         self.stopping = EarlyStopping(self.config.train.early_stopping_patience)
@@ -236,8 +238,8 @@ class Session:
     ) -> tuple[list[Prediction], Scores, State]:
         """Run the model over a split; returns predictions, scores and the state used.
 
-        With `state` None the head tunes it on this split. With `final` the measures of its
-        `calibration` are noted.
+        With `state` None the head tunes it on this split. With `final` the scores get intervals,
+        and the measures of its `calibration` are noted.
         """
         began = time.monotonic()
         data, head = self.splits[split], self.engine.head
@@ -249,18 +251,23 @@ class Session:
             self.world,
             lambda done: self.line.update(f"evaluating {split}: {done * self.world}/{total}"),
         )
-        scores = self.scorer.score(head, rows, predictions, self.card.labels, self._loss(split))
+        labels, losses = self.card.labels, self._losses(split)
+        scores = self.scorer.score(head, rows, predictions, labels, losses)
+        if final and self.rank == 0:
+            self.intervals[split] = self.scorer.intervals(
+                head, rows, predictions, labels, scores, losses
+            )
         self.line.clear()
         if final:
-            found = before_and_after(head, rows, records, predictions, used, self.card.labels)
+            found = before_and_after(head, rows, records, predictions, used, labels)
             if found is not None:
                 self.calibration[split] = found
                 self.line.log(calibration_line(split, found))
         self.timings["evaluate"] = self.timings.get("evaluate", 0.0) + time.monotonic() - began
         return as_given(head, rows, predictions, self.card.cleaner), scores, used
 
-    def _loss(self, split: str) -> float | None:
-        """Return the mean loss of a split where it is the primary score."""
+    def _losses(self, split: str) -> Losses | None:
+        """Return the losses of a split where their mean is the primary score."""
         if not self.scorer.loss:
             return None
         if split not in self.targets:
@@ -269,7 +276,7 @@ class Session:
                 self.registry, self.config, engine.head, engine.tokenizer, self.card, rows
             )
             self.targets[split] = open_split(stored, keep=False)
-        return self.engine.loss(self.targets[split], self.rank, self.world)
+        return self.engine.losses(self.targets[split], self.rank, self.world)
 
     def score_untrained(self) -> None:
         """Score the model as it is before training on the held-out split."""
@@ -462,6 +469,7 @@ class Session:
             "mode": self.scorer.mode,
             "untrained": self.untrained,
             "scores": scores,
+            **(interval_facts(self.intervals) if final else {}),
             "best": best.record,
             "last": self.best_checkpoint.last.record,
             "state": best.state,

@@ -3,35 +3,56 @@
 Predictions and references are tables of 0 and 1, (rows, labels), as in scikit-learn.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ftr.plugin import additive
 from ftr_plugins.classification.metrics import ratio
 
+Table = Sequence[Sequence[int]]
 
-def multi_label(
-    predictions: Sequence[Sequence[int]], references: Sequence[Sequence[int]]
-) -> dict[str, float | list[float]]:
+
+def _counts(predictions: Table, references: Table) -> dict[str, NDArray[np.bool_]]:
+    """Return for each row and label whether the label is given, applies, and both; and whether all
+    are right.
+    """
+    given, true = np.asarray(predictions, dtype=bool), np.asarray(references, dtype=bool)
+    return {
+        "right": given & true,
+        "found": given,
+        "wanted": true,
+        "exact": (given == true).all(axis=1),
+        "rows": np.ones(len(given), dtype=bool),
+    }
+
+
+def _scores(sums: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float64]]:
+    right, given = sums["right"], sums["found"] + sums["wanted"]
+    each = ratio(2 * right, given)
+    return {
+        "micro_f1": ratio(2 * right.sum(axis=-1), given.sum(axis=-1)),
+        "macro_f1": each.mean(axis=-1),
+        "f1_per_label": each,
+        "exact_match": sums["exact"] / sums["rows"],
+    }
+
+
+@additive(_counts, _scores, perfect=1.0)
+def multi_label(predictions: Table, references: Table) -> dict[str, float | list[float]]:
     """Return `micro_f1` (all labels together), `macro_f1` (the mean over the labels),
     `f1_per_label` and `exact_match` (the share of rows with just the right set), 0 to 1.
 
     The F1 of a label that neither references nor predictions have is 0.0, and counts in the mean:
     scikit-learn's `f1_score` with its default `zero_division`.
     """
-    given, true = np.asarray(predictions, dtype=bool), np.asarray(references, dtype=bool)
-    right, found, wanted = ((given & true).sum(axis=0), given.sum(axis=0), true.sum(axis=0))
-    each = ratio(2 * right, found + wanted)
-    micro = ratio(
-        2 * right.sum(keepdims=True), found.sum(keepdims=True) + wanted.sum(keepdims=True)
-    )
-    return {
-        "micro_f1": float(micro[0]),
-        "macro_f1": float(each.mean()),
-        "f1_per_label": each.tolist(),
-        "exact_match": float((given == true).all(axis=1).mean()),
+    sums = {
+        name: np.asarray(column.sum(axis=0))
+        for name, column in _counts(predictions, references).items()
     }
+    return {name: value.tolist() for name, value in _scores(sums).items()}
 
 
 def average_precision(

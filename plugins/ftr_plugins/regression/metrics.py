@@ -1,13 +1,41 @@
 """The metrics of `regression`: correlations and mean errors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ftr.plugin import additive
+
 Numbers = Sequence[float] | NDArray[np.float64]
+Sums = Mapping[str, NDArray[Any]]
 
 
+def _moments(predictions: Numbers, references: Numbers) -> dict[str, NDArray[np.float64]]:
+    """Return the products that covariance and variances are sums of, of deviations from the mean of
+    all rows: without it the squares of large numbers swallow what differs.
+    """
+    left, right = _centred(predictions), _centred(references)
+    products = {"xx": left * left, "yy": right * right, "xy": left * right}
+    return {"x": left, "y": right, **products, "rows": np.ones(len(left))}
+
+
+def _pearson(sums: Sums) -> NDArray[np.float64]:
+    """Return NaN where numbers are all equal, up to rounding."""
+    x, y, rows = sums["x"], sums["y"], sums["rows"]
+    left, right = sums["xx"] - x * x / rows, sums["yy"] - y * y / rows
+    varies = (left > 1e-12 * sums["xx"]) & (right > 1e-12 * sums["yy"])
+    norm = np.sqrt(np.where(varies, left * right, np.nan))
+    return np.clip((sums["xy"] - x * y / rows) / norm, -1.0, 1.0)
+
+
+def _errors(predictions: Numbers, references: Numbers) -> dict[str, NDArray[np.float64]]:
+    error = np.abs(np.asarray(predictions, dtype=np.float64) - np.asarray(references))
+    return {"error": error, "square": error**2, "rows": np.ones(len(error))}
+
+
+@additive(_moments, _pearson)
 def pearson(predictions: Numbers, references: Numbers) -> float:
     """Return Pearson's correlation, -1 to 1.
 
@@ -32,11 +60,13 @@ def spearman(predictions: Numbers, references: Numbers) -> float:
     return pearson(ranks(predictions), ranks(references))
 
 
+@additive(_errors, lambda sums: sums["error"] / sums["rows"])
 def mae(predictions: Numbers, references: Numbers) -> float:
     """Return the mean absolute error."""
     return float(np.abs(np.asarray(predictions) - np.asarray(references)).mean())
 
 
+@additive(_errors, lambda sums: sums["square"] / sums["rows"])
 def mse(predictions: Numbers, references: Numbers) -> float:
     """Return the mean squared error."""
     return float(((np.asarray(predictions) - np.asarray(references)) ** 2).mean())

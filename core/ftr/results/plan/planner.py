@@ -37,7 +37,15 @@ from ftr.results.plan.training import (
 from ftr.results.plan.trials import Room, sweep_costs
 from ftr.runs.prepare import Prepared, prepare, to_stderr
 from ftr.terminal import quiet_libraries
-from ftr.train.costs import disk_free, memory_free, memory_here, memory_now, peak_since, size
+from ftr.train.costs import (
+    disk_free,
+    memory_free,
+    memory_here,
+    memory_now,
+    memory_shared,
+    peak_since,
+    size,
+)
 
 Kind = Literal["run", "sweep"]
 
@@ -135,7 +143,7 @@ class Planning:
         import ftr.train.session  # noqa: F401
 
         del ray
-        imports, base = clock.lap(), memory_now()
+        imports, base, shared = clock.lap(), memory_now(), memory_shared()
         check_readable(config, registry, available - base)
         clock.lap()
         peak_since(reset=True)
@@ -150,6 +158,7 @@ class Planning:
             imports=imports,
             seconds=seconds,
             base=base,
+            shared=shared,
             reading=peak_since(),
             read=memory_now(),
             baselines=float(self.baselines.get("baseline_seconds", 0.0)),
@@ -226,7 +235,12 @@ class Planning:
         training: Training = costs["training"]
         memory, disk = dict(costs["memory"]), dict(costs["disk"])
         cluster = self.config.compute.address is not None
-        memory["total"] = memory["processes"] * memory["each"] + memory["driver"] + memory["ray"]
+        memory["shared"] = self.start.shared if memory["driver"] else 0
+        memory["total"] = (
+            memory["processes"] * (memory["each"] - memory["shared"])
+            + memory["driver"]
+            + memory["ray"]
+        )
         memory |= {"available": self.available, "free": memory_free()}
         memory["parts"] = {"process": self.start.base, **asdict(training.probe.tensors)}
         memory["gpu"] = training.probe.gpu
@@ -306,7 +320,8 @@ def memory_arithmetic(memory: Mapping[str, Any]) -> str:
     if not memory["driver"]:
         return f"{size(each)} ({sums})"
     return (
-        f"{size(memory['total'])} ({memory['processes']} processes of {size(each)}: {sums}; driver "
+        f"{size(memory['total'])} ({memory['processes']} processes of {size(each)}: {sums}; less "
+        f"{size(memory['shared'])} of libraries that each shares with the others; driver "
         f"{size(memory['driver'])}, Ray {size(memory['ray'])})"
     )
 

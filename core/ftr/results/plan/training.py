@@ -17,7 +17,7 @@ from ftr.results.plan.fit import Fit
 from ftr.results.plan.probe import Probe, probe
 from ftr.runs.prepare import Prepared
 from ftr.train.batches import Shard
-from ftr.train.costs import validations, writes_checkpoints
+from ftr.train.costs import checkpoints_at_once, validations
 from ftr.train.hardware import Shape
 from ftr.train.optim import step_count
 
@@ -34,14 +34,17 @@ Seconds = dict[str, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What the process that plans learned before the model: seconds of its imports and of reading
-    the data, and the memory it held after the imports (`base`), at most while it read (`reading`),
-    and after that (`read`); `baselines` is the seconds of the baselines.
+    """What the process that plans learned before the model.
+
+    Seconds of its imports, of reading the data, and of the baselines; the memory it held after the
+    imports (`base`, of which `shared` are pages of libraries), at most while it read (`reading`),
+    and after that (`read`).
     """
 
     imports: float
     seconds: float
     base: int
+    shared: int
     reading: int
     read: int
     baselines: float = 0.0
@@ -148,7 +151,7 @@ class Training:
     def _checkpoint_seconds(self, training: float) -> float:
         from ftr.train.checkpoint_manager import SECONDS_BETWEEN, SHARE
 
-        if not writes_checkpoints(self.config, training, self.steps):
+        if not checkpoints_at_once(self.config, training, self.steps):
             return 0.0
         tensors, every = self.probe.tensors, self.config.train.save_steps
         each = self.probe.save * tensors.checkpoint / max(tensors.saved, 1)
@@ -169,8 +172,8 @@ class Training:
         """The most bytes its directory has, and those that stay."""
         parts = self.training
         seconds = parts["train"] + parts["validate"]
-        checkpoints = writes_checkpoints(self.config, seconds, self.steps)
-        most, _ = self.probe.tensors.disk(self.config, checkpoints)
+        checkpoints = checkpoints_at_once(self.config, seconds, self.steps)
+        most = self.probe.tensors.disk(checkpoints, self.validations)
         more = self.probe.model_bytes - self.probe.tensors.saved
         rows = sum(self.prepared.splits[one].row_count for one in self.prepared.splits)
         predictions = PREDICTION_BYTES * (rows - self.prepared.splits["train"].row_count)

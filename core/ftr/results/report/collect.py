@@ -140,8 +140,8 @@ def _add_run(
 def _figures(builder: Callable[[Any], list[Any]], source: Any) -> list[Any]:
     try:
         return builder(source)
-    except DAMAGED:
-        return []  # the part on scores says what is damaged
+    except (FtrError, *DAMAGED):
+        return []  # a part further down says what is damaged
 
 
 def _add(report: Report, parts: Mapping[str, Callable[[Any], Section]], source: Any) -> None:

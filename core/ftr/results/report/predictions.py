@@ -48,16 +48,23 @@ def classes(source: Source) -> Section:
 
 
 def _confusion(source: Source) -> list[Block]:
-    if source.target == "answers":
-        return [_answerable(source)]
-    if source.target != "label":
-        raise MissingError("a row has not one class")
-    pairs = Counter((one.expected, one.predicted) for one in source.outcomes)
-    labels = [label for label in source.rows.labels if any(label in pair for pair in pairs)]
+    split, matrix = _split(source), _recorded_matrix(source)
+    if source.held is not None or not matrix:
+        if source.target == "answers":
+            return [_answerable(source)]
+        if source.target != "label":
+            raise MissingError("a row has not one class")
+        pairs = Counter((one.expected, one.predicted) for one in source.outcomes)
+        labels = [label for label in source.rows.labels if any(label in pair for pair in pairs)]
+    else:
+        pairs = Counter(
+            {(true, found): count for true, row in matrix.items() for found, count in row.items()}
+        )
+        labels = list(matrix)
     wrong = Counter({pair: count for pair, count in pairs.items() if pair[0] != pair[1]})
     shown = _most_confused(labels, wrong)
     counts = [[pairs[true, found] for found in shown] for true in shown]
-    title = f"Confusion of the {source.rows.split} rows, true classes in rows"
+    title = f"Confusion of the {split} rows, true classes in rows"
     beside: list[Simple] = [Pictures(pictures=[pictures.confusion(title, counts, shown)])]
     if wrong:
         total = Counter(true for true, _ in pairs.elements())
@@ -72,6 +79,16 @@ def _confusion(source: Source) -> list[Block]:
         text = f"The {len(shown)} of {len(labels)} classes that are most often confused."
         blocks.append(Note(text=text))
     return blocks
+
+
+def _split(source: Source) -> str:
+    return source.held.split if source.held else str(source.record.get("heldout"))
+
+
+def _recorded_matrix(source: Source) -> Mapping[str, Mapping[str, int]]:
+    scores = (source.record.get("scores") or {}).get(_split(source)) or {}
+    found = scores.get("confusion_matrix")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _answerable(source: Source) -> Table:
@@ -110,7 +127,7 @@ def _most_confused(labels: Sequence[str], wrong: Counter[tuple[str, str]]) -> li
 def _per_class(source: Source) -> Table | None:
     """Return the scores that have a value for each class, with the rows of each."""
     record = source.record
-    split = source.held.split if source.held else record.get("heldout")
+    split = _split(source)
     scores = (record.get("scores") or {}).get(split) or {}
     around = (record.get("intervals") or {}).get(split) or {}
     found = {

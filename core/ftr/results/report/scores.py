@@ -7,7 +7,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 from ftr.results.report import pictures
-from ftr.results.report.blocks import Block, Headline, Note, Picture, Pictures, Section, Table
+from ftr.results.report.blocks import (
+    Beside,
+    Block,
+    Headline,
+    Note,
+    Picture,
+    Pictures,
+    Section,
+    Simple,
+    Table,
+)
 from ftr.results.report.source import MissingError, Record, Source, duration
 from ftr.runs.report import JOINED, KINDS, OTHER_AVERAGES, decimals, number
 
@@ -95,7 +105,8 @@ def _drawn(record: Record, columns: Sequence[Column], digits: int) -> Picture | 
             rows.append((name.partition(", ")[2], value, between.get("low"), between.get("high")))
     if not rows:
         return None
-    return pictures.dots(f"{heldout} {primary}", rows, f"{heldout} {primary}", digits=digits)
+    title = f"{heldout} {primary}, beside what is compared to it"
+    return pictures.dots(title, rows, f"{heldout} {primary}", digits=digits)
 
 
 def _finite(value: Any) -> TypeGuard[float]:
@@ -176,7 +187,7 @@ def members(source: Source) -> Section:
     if "summary" not in record:
         raise MissingError("not all members are done")
     primary, summary = record["primary"], record["summary"]
-    blocks: list[Block] = []
+    beside: list[Simple] = []
     for split, by_score in reversed(summary.items()):
         digits = decimals(one["mean"] for name, one in by_score.items() if name != "loss")
         joined = record["scores"].get(split, {}) if record.get("joined") else {}
@@ -191,7 +202,8 @@ def members(source: Source) -> Section:
             for name, one in by_score.items()
             if not name.endswith(OTHER_AVERAGES)
         ]
-        blocks.append(Table(header=header, rows=rows, caption=f"{split}: over all members"))
+        beside.append(Table(header=header, rows=rows, caption=f"{split}: over all members"))
+    blocks: list[Block] = [Beside(blocks=beside)]
     split = next(reversed(summary))
     digits = decimals(one["mean"] for one in summary[split].values())
     drawn: list[tuple[str, float, float | None, float | None]] = [

@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ftr.config.resolve import flat
-from ftr.config.schema import RunConfig
 from ftr.results.report import pictures
 from ftr.results.report.blocks import Block, Facts, Note, Pictures, Section, Table
 from ftr.results.report.source import (
@@ -98,16 +96,24 @@ def _machine(record: Record) -> dict[str, str]:
 
 def _settings(record: Record) -> list[Block]:
     """Return the settings that somebody chose: the task, a file or the command line."""
-    config, origins = RunConfig.model_validate(record["config"]), record.get("origins", {})
     rows = [
-        (key, value_text(value), str(origins[key]))
-        for key, value in flat(config).items()
-        if key in origins and not str(origins[key]).startswith(DEFAULTS) and key not in NOT_SHOWN
+        (key, value_text(_value(record["config"], key)), str(origin))
+        for key, origin in record.get("origins", {}).items()
+        if not str(origin).startswith(DEFAULTS) and key not in NOT_SHOWN
     ]
     if not rows:
         return [Note(text="All settings have their built-in defaults.")]
     caption = "Settings that are not the built-in default"
     return [Table(header=("setting", "value", "set by"), rows=rows, names=3, caption=caption)]
+
+
+def _value(config: Record, key: str) -> object:
+    """Return the value of a dotted key in the configuration of a record, of any version."""
+    found: Any = config
+    for part in key.split("."):
+        options = found.get("options") or {}
+        found = options[part] if part in options else found.get(part)
+    return found
 
 
 def _sources(record: Record) -> list[Block]:
@@ -134,7 +140,7 @@ def curve(source: Source) -> Section:
     if not losses and not scores:
         raise MissingError("`metrics.jsonl` has no loss and no evaluation: the run took no step")
     drawn = []
-    if losses:
+    if len(losses) > 1:
         held = _points(source, "validation", "loss")
         curves = {"training": losses, **({"validation": held} if held else {})}
         drawn.append(pictures.line("Loss over the epochs", curves, "epoch", "loss"))

@@ -7,13 +7,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 
+from ftr.registry.additive import additive_rule
 from ftr.registry.targets import make_metric
 from ftr.testing.contract import Conformance, broken, must_work, require
 from ftr.testing.offline import no_network
 from ftr.testing.subjects import MetricSubject
 from ftr.testing.subjects.metric import Examples
+from ftr.train.intervals import contributions
 
 HUB_MODULES = ("evaluate_modules", "datasets_modules", "transformers_modules")
 """Where the libraries keep code that they fetched from the hub."""
@@ -109,6 +112,34 @@ class MetricChecks(Conformance):
                 "a later call with the same predictions",
                 f"let {metric.where} keep nothing from call to call, and draw no random numbers",
             )
+
+    def test_its_sums_give_the_same_scores(self, ftr_metrics: list[MetricSubject]) -> None:
+        """Checks a metric declared with `@additive` on subsets, each a resample of the rows."""
+        for metric in [one for one in ftr_metrics if additive_rule(one.metric)]:
+            promise = f"{metric} gives the scores of the sums that `@additive` declares"
+            change = f"look at `per_row` and `from_sums` of `@additive` above {metric.where}"
+            for examples in (metric.perfect, metric.worse):
+                inputs = {name: list(values) for name, values in examples.items()}
+                rows = len(inputs["references"])
+                names = {"metric": metric.key}
+                given = contributions({"metric": metric.metric}, names, inputs, metric.labels, rows)
+                if given.problems:
+                    broken(promise, given.problems["metric"], change)
+                for picked in ([*range(rows)], [*range(1, rows), rows - 1, rows - 1], [0] * rows):
+                    some = {name: [cells[one] for one in picked] for name, cells in inputs.items()}
+                    sums = np.stack([given.table[picked].sum(axis=0, dtype=np.float64)] * 2)
+                    scores = metric.scores(some)
+                    for (name, *rest), values in given.scores(sums).items():
+                        value = scores.get(name)
+                        if rest or not isinstance(value, float) or not np.isfinite(values[0]):
+                            continue
+                        require(
+                            math.isclose(value, values[0], rel_tol=1e-6, abs_tol=1e-9),
+                            promise,
+                            f"`{name}` is {value:.6g}, and of the sums {values[0]:.6g}, on rows "
+                            f"{picked}",
+                            change,
+                        )
 
     def test_its_scores_can_be_written_down(self, ftr_metrics: list[MetricSubject]) -> None:
         for metric in ftr_metrics:

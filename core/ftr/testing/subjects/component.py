@@ -73,8 +73,10 @@ class Component:
 
     @property
     def is_function(self) -> bool:
-        """Whether it is a dataset, or a metric that is a function: there is no object to make."""
-        return self.kind == "dataset" or is_metric_function(self.target)
+        """Whether it is a dataset, a metric that is a function, or a tracker, which is a run: there
+        is no object to make.
+        """
+        return self.kind in ("dataset", "tracker") or is_metric_function(self.target)
 
     @cached_property
     def options_model(self) -> type[BaseModel] | None:
