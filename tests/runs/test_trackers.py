@@ -22,6 +22,7 @@ from clusters import Size, ray_cluster
 from forks import Fork
 from ftr.cli.main import main
 from ftr.errors import ConfigError, RequestError, RunError, UnknownComponentError
+from ftr.runs.directory import hold
 from ftr.runs.trackers import sync
 from interruptions import Start, logged, resumed, wait_for, words
 from networks import free_port
@@ -452,3 +453,14 @@ def test_a_tracker_that_nobody_has_is_named_with_those_there_are() -> None:
 def test_only_a_tracked_run_is_synced(classifier: RunResult) -> None:
     with pytest.raises(RequestError, match="was not tracked: its `tracker` is empty"):
         sync(classifier.path)
+
+
+def test_a_damaged_record_and_a_run_at_work_are_not_synced(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(RequestError, match=r"run.json` cannot be read"):
+        sync(tmp_path)
+    record = {"config": {"tracker": ["tensorboard"], "compute": {"storage": None}}}
+    (tmp_path / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    (tmp_path / ".tracking.lock").touch()
+    with hold(tmp_path), pytest.raises(RequestError, match="sends its records itself"):
+        sync(tmp_path)
