@@ -88,6 +88,7 @@ def status_of(directory: RunDirectory, record: Mapping[str, Any]) -> str:
 
 
 def _sweep_result(record: Mapping[str, Any]) -> Row:
+    """Return the best validation score, of a sweep and of a trial."""
     value, primary = (record.get("best") or {}).get("value"), record["primary"]
     if value is None:
         return {}
@@ -105,7 +106,7 @@ def _run_result(record: Mapping[str, Any]) -> Row:
         result = f"{heldout} {primary} {number(scores.get(primary), decimals(scores.values()))}"
         result += _interval(intervals.get(primary), scores)
     else:
-        return {}
+        return _sweep_result(record) if "trial" in record else {}
     return {"result": result, "scores": scores, "intervals": intervals}
 
 
