@@ -141,24 +141,24 @@ def alarms(case: Case, rows: int, repetitions: int, seed: int) -> float:
     for _ in range(repetitions):
         inputs, title = case.draw(generator, rows)
         others, _ = case.draw(generator, rows)
-        # The rows that differ have the same reference: of one draw sorted by it like the other.
+        # Rows with the same reference stand in for each other.
         order = [
-            sorted(range(rows), key=lambda row, one=one: str(one["references"][row]))
+            np.argsort([str(gold) for gold in one["references"]], kind="stable").tolist()
             for one in (inputs, others)
         ]
         second = list(inputs["predictions"])
-        for place, other in zip(*order, strict=True):
-            same = inputs["references"][place] == others["references"][other]
+        for place, twin in zip(*order, strict=True):
+            same = inputs["references"][place] == others["references"][twin]
             if same and generator.random() < 0.5:
-                second[place] = others["predictions"][other]
+                second[place] = others["predictions"][twin]
         units = Units("rows", rows)
         if title is not None:
             units = Units("title", int(title.max()) + 1, title)
-        sides = [
+        first, other = (
             contributions({name: case.metric}, {name: name}, one, labels, rows)
             for one in (inputs, {**inputs, "predictions": second})
-        ]
-        p = differences(*sides, units)[case.path].p
+        )
+        p = differences(first, other, units)[case.path].p
         found += p is not None and p < 0.05
     return found / repetitions
 
