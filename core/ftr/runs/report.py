@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import wrap
 from typing import Any
 
 INTERVAL = "95 % interval"
@@ -92,7 +93,7 @@ def score_table(record: Record, as_markdown: bool = False) -> list[str]:
         return ["no validation or test rows: nothing was scored"]
     rows, about = _rows(columns), interval_lines(record.get("interval"), heldout)
     if as_markdown:
-        return [*markdown(rows), *(line for one in about for line in ("", one))]
+        return [*markdown(rows), *([""] if about else []), *about]
     lines = table(rows, numbers=True)
     if len(lines[0]) <= MAX_WIDTH:
         return [*lines, *about]
@@ -131,7 +132,7 @@ def members_table(record: Record, as_markdown: bool = False) -> list[str]:
         spread = f"sd: between the {len(record['members'])} {KINDS[record['several']]}; "
         about = interval_lines(record.get("interval"), split, spread)
         if as_markdown:
-            lines += ["", *markdown(rows), *(line for one in about for line in ("", one))]
+            lines += ["", *markdown(rows), *([""] if about else []), *about]
         else:
             lines += ["", *table(rows, numbers=True), *about]
     return lines[1:]
@@ -146,9 +147,9 @@ def interval_lines(about: Record | None, split: str | None, spread: str = "") ->
     units = f"{about['units'][split]:,} {about['unit']}"
     if about["unit"] != "rows":
         units = f"{about['units'][split]:,} groups of rows ({about['unit']})"
-    line = f"{INTERVAL}: {about['resamples']:,} bootstrap resamples of {units}"
-    lines = [f"{spread}{line}"]
-    return [*lines, *(f"note: {note}" for note in about["notes"] if note.startswith(f"{split}:"))]
+    line = f"{spread}{INTERVAL}: {about['resamples']:,} bootstrap resamples of {units}"
+    notes = [f"note: {note}" for note in about["notes"] if note.startswith(f"{split}:")]
+    return [part for one in (line, *notes) for part in wrap(one, MAX_WIDTH, subsequent_indent="  ")]
 
 
 def _rows(columns: Mapping[str, Record], corner: str = "") -> list[list[str]]:
