@@ -96,10 +96,10 @@ def _columns(record: Record) -> list[Column]:
 
 
 def with_interval(value: Any, around: Any, digits: int) -> str:
-    """Return a score with the ends of its interval, where it has one."""
+    """Return a score with the ends of its interval, where it has one: a digit less for those."""
     if not isinstance(around, Mapping) or not {"low", "high"} <= around.keys():
         return number(value, digits)
-    return f"{number(value, digits)} ({number(around, digits)})"
+    return f"{number(value, digits)} ({number(around, digits - 1)})"
 
 
 def _drawn(record: Record, columns: Sequence[Column], digits: int) -> Picture | None:
