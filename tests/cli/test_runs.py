@@ -312,6 +312,8 @@ def test_the_list_fits_the_terminal_and_shows_intervals(
         _, out, _ = call(capsys, "runs")
         assert max(map(len, out.splitlines())) <= columns and len(out.splitlines()) == 7
         assert "20261102-000001-qa-0004" in out
+        _, out, _ = call(capsys, "runs", "--sort", "f1", "--task", "sentiment")
+        assert out.splitlines()[0].split()[-1] == "f1" and out.splitlines()[1].endswith("0.5000")
 
 
 def test_all_of_one_run_by_the_start_of_its_name(

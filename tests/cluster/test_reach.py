@@ -66,17 +66,19 @@ def test_a_setting_that_reaches_far_must_be_chosen_by_this_user(tmp_path: Path) 
             "compute.storage": "s3://team",
             "model.revision": "abc",
             "model": "x/y",
+            "tracker": "mlflow,wandb",
         },
         registry,
     ).config
     values = flat(config)
     with pytest.raises(
         RequestError,
-        match=r"sets `model.revision`, `compute.storage`.*`ftr resume .* model.revision=abc "
-        r"compute.storage=s3://team`",
+        match=r"sets `model.revision`, `compute.storage`, `tracker`.*`ftr resume .* "
+        r"model.revision=abc compute.storage=s3://team tracker=mlflow,wandb`",
     ):
         check_reach(values, (), place)
-    check_reach(values, ("model.revision", "compute.storage"), place)
+    check_reach(values, ("model.revision", "compute.storage", "tracker"), place)
+    check_reach({"tracker": []}, (), place)
     remember(config, registry)
     trust._of_process.clear()
     check_reach(values, (), place)

@@ -440,3 +440,19 @@ class TestClusterCommand:
         assert f"config={sources['../search.yaml']}" in command_there.words
         assert f"dataset.train={sources['../reviews.csv']}" in command_there.words
         assert f"model=choice({sources['../tiny']},ck)" in command_there.words
+
+
+def test_variables_of_trackers_are_sent_and_secrets_among_them_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [one for one in os.environ if one.startswith(("MLFLOW_", "WANDB_", "TRACKIO_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "films")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ann:word1word1@host:5000")
+    monkeypatch.setenv("WANDB_API_KEY", "geheim99geheim")
+    said: list[str] = []
+    words = ["run", "task=sentiment", "tracker=mlflow"]
+    assert ship.tracker_environment(words, said.append) == {"MLFLOW_EXPERIMENT_NAME": "films"}
+    assert [line.split("`")[1] for line in said] == ["MLFLOW_TRACKING_URI", "WANDB_API_KEY"]
+    assert not any("word1" in line or "geheim" in line for line in said)
+    assert ship.tracker_environment(words[:2], said.append) == {} and len(said) == 2

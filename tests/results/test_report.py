@@ -79,7 +79,10 @@ def test_a_report_has_the_numbers_of_the_record_and_of_the_rows(
     assert set(report.missing) == {"members and spread", "suspicious labels"}
     assert report.headlines[0].value == f"{scores['accuracy']:.4f}"
     shown = {row[0]: row[1] for row in tables(report, "Scores")[0].rows}
-    assert shown["accuracy"].startswith(f"{scores['accuracy']:.4f}")
+    ends = weak.record["intervals"]["test"]["accuracy"]
+    between = f"{ends['low']:.4f}–{ends['high']:.4f}"
+    assert shown["accuracy"] == f"{scores['accuracy']:.4f} ({between})"
+    assert report.headlines[0].detail == f"95 % interval {between}"
     assert shown["f1"].startswith(f"{scores['f1']:.4f}")
     wrong = [one for one in held_out(weak.path).outcomes or () if not one.right]
     mistakes, each = (table.rows for table in tables(report, "Classes"))
@@ -91,6 +94,8 @@ def test_a_report_has_the_numbers_of_the_record_and_of_the_rows(
     assert wrong
     every = tables(report, "Scores by slices")[0].rows[0]
     assert every[2:4] == ("24", f"{scores['accuracy']:.3f}")
+    low, high = map(float, every[4].split(" to "))
+    assert (low, high) == pytest.approx((ends["low"], ends["high"]), abs=0.06)
     by_class = [row for row in tables(report, "Scores by slices")[0].rows if row[1] in CLASSES]
     recall = {name: f"{value:.3f}" for name, value in scores["recall_per_class"].items()}
     assert {row[1]: row[3] for row in by_class} == recall
@@ -205,7 +210,8 @@ def test_an_older_record_without_intervals_is_shown_and_a_damaged_one_named(
     copied: Callable[..., Path],
 ) -> None:
     shown = collect(copied(intervals=None, interval=None))
-    assert "[" not in tables(shown, "Scores")[0].rows[0][1]
+    assert "(" not in tables(shown, "Scores")[0].rows[0][1]
+    assert shown.headlines[0].detail == "no interval"
     damaged = collect(copied(timings=["never"], notes=7, best={"epoch": "x"}))
     assert "damaged" in damaged.missing["cost"]
     assert "damaged" in damaged.missing["data"]

@@ -297,6 +297,11 @@ def test_the_best_run_of_a_sweep_is_reproduced_also_if_its_sweep_stopped_it(
         },
         say=lambda line: None,
     )
+    assert main(["runs", str(found.path)]) == 0
+    shown = capsys.readouterr().out
+    assert "the best is 0" in shown and "searcher" in shown and "grace_period" not in shown
+    assert main(["runs", str(found.path / "trials"), "--sort", "f1", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 3
     code, answer, _ = call(capsys, found.path, f"output={tmp_path / 'again'}")
     assert (code, answer["status"]) == (0, "equal"), answer
     assert answer["weights"] == {"model.safetensors": True}

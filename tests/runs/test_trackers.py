@@ -22,6 +22,7 @@ from clusters import Size, ray_cluster
 from forks import Fork
 from ftr.cli.main import main
 from ftr.errors import ConfigError, RequestError, RunError, UnknownComponentError
+from ftr.runs.directory import hold
 from ftr.runs.trackers import sync
 from interruptions import Start, logged, resumed, wait_for, words
 from networks import free_port
@@ -317,6 +318,7 @@ def test_a_server_has_a_sweep_on_two_nodes_as_one_parent_with_all_trials_and_sco
 
 PLUGIN = """
 import json
+import os
 import ftr
 
 @ftr.hookimpl
@@ -350,13 +352,18 @@ class Notes:
 
 class Broken(Notes):
     def __init__(self, run):
-        raise SystemExit("no such luck")
+        raise SystemExit("no such luck with " + os.environ["WANDB_API_KEY"])
 """
 
 
 def test_a_plugin_adds_a_tracker_and_a_broken_one_breaks_nothing(
-    tiny_bert: Path, reviews: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_bert: Path,
+    reviews: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "geheim88geheim")
     plugin = tmp_path / "my_trackers.py"
     plugin.write_text(PLUGIN.replace("{module}", "my_trackers"), encoding="utf-8")
     asked = {
@@ -371,14 +378,18 @@ def test_a_plugin_adds_a_tracker_and_a_broken_one_breaks_nothing(
     out, err = capsys.readouterr()
     scores = json.loads(out)["scores"]
     told = [line for line in err.splitlines() if "tracker" in line]
-    assert len(told) == 1 and "`broken` cannot be reached: SystemExit: no such luck" in told[0]
+    assert (
+        len(told) == 1
+        and "`broken` cannot be reached: SystemExit: no such luck with ***" in told[0]
+    )
     (run,) = (tmp_path / "runs").glob("*")
     notes: list[Any] = [*lines(run / "notes.jsonl")]
     assert notes[0] == ["open", 0] and notes[-1] == ["finish", "done"]
     steps = [step for kind, what in notes if kind == "log" for step in what]
     assert steps == [1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10, 10]
     assert ["summary", scores["accuracy"]] in notes
-    assert "no such luck" in (run / "tracking.log").read_text(encoding="utf-8")
+    log = (run / "tracking.log").read_text(encoding="utf-8")
+    assert "no such luck" in log and "geheim88" not in log + err
     (run / "report.html").write_text("a report", encoding="utf-8")
     sync(run, trackers=["notes"])
     notes = [*lines(run / "notes.jsonl")]
@@ -442,3 +453,14 @@ def test_a_tracker_that_nobody_has_is_named_with_those_there_are() -> None:
 def test_only_a_tracked_run_is_synced(classifier: RunResult) -> None:
     with pytest.raises(RequestError, match="was not tracked: its `tracker` is empty"):
         sync(classifier.path)
+
+
+def test_a_damaged_record_and_a_run_at_work_are_not_synced(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(RequestError, match=r"run.json` cannot be read"):
+        sync(tmp_path)
+    record = {"config": {"tracker": ["tensorboard"], "compute": {"storage": None}}}
+    (tmp_path / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    (tmp_path / ".tracking.lock").touch()
+    with hold(tmp_path), pytest.raises(RequestError, match="sends its records itself"):
+        sync(tmp_path)

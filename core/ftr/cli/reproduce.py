@@ -18,10 +18,10 @@ SHOWN = 12
 """Differences that are printed; `--json` has all."""
 
 GROUPS = {
-    "file": "files of data",
-    "rows": "splits of rows",
-    "plugin": "plugins",
-    "package": "packages",
+    "file": ("file of data", "files of data"),
+    "rows": ("split of rows", "splits of rows"),
+    "plugin": ("plugin", "plugins"),
+    "package": ("package", "packages"),
 }
 """First words of facts that are counted, and what they are called together."""
 
@@ -81,10 +81,10 @@ def _listed(names: list[str]) -> str:
 def _grouped(names: list[str]) -> list[str]:
     """Return names with those of files, rows, plugins and packages counted."""
     found = []
-    for first, several in GROUPS.items():
+    for first, words in GROUPS.items():
         count = sum(name.split()[0] == first for name in names)
         if count:
-            found.append(f"{count} {several}")
+            found.append(f"{count} {words[count > 1]}")
     return [*found, *(name for name in names if name.split()[0] not in GROUPS)]
 
 
@@ -119,7 +119,7 @@ def _results(found: Reproduction) -> Iterator[str]:
     if changed:
         yield f"weights: {_listed(changed)} differ{machine}"
     elif found.weights:
-        yield f"weights: equal, bit for bit ({len(found.weights)} files)"
+        yield f"weights: equal, bit for bit (files: {len(found.weights)})"
     yield f"run:     {shown_path(result.path)}"
     if found.status == "equal":
         yield f"reproduces {shown_path(found.original.path)}"

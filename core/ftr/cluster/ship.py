@@ -208,14 +208,20 @@ _TRACKERS = ("MLFLOW_", "WANDB_", "TRACKIO_", "TENSORBOARD_LOGGING_DIR")
 _SECRET = re.compile(r"KEY|TOKEN|PASSWORD|SECRET|CREDENTIAL", re.IGNORECASE)
 
 
+def tracker_variables() -> tuple[dict[str, str], dict[str, str]]:
+    """Return the environment variables of trackers, and those of them that hold a secret."""
+    own = {name: one for name, one in os.environ.items() if name.startswith(_TRACKERS)}
+    secret = {name for name, one in own.items() if _SECRET.search(name) or mask(one) != one}
+    return own, {name: own[name] for name in secret}
+
+
 def tracker_environment(words: Sequence[str], report: Callable[[str], None]) -> dict[str, str]:
     """Return the environment variables of trackers for a command that names some; `report` says
     which are not sent because they hold a secret: Ray shows the environment of a job.
     """
     if "tracker" not in _settings(list(filter(_is_setting, words))):
         return {}
-    own = {name: one for name, one in os.environ.items() if name.startswith(_TRACKERS)}
-    kept = {name for name, one in own.items() if _SECRET.search(name) or mask(one) != one}
+    own, kept = tracker_variables()
     for name in sorted(kept):
         report(f"`{name}` is not sent, for it is a secret: set it in the environment of the head")
     return {name: one for name, one in own.items() if name not in kept}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ftr.config.resolve import flat
+from ftr.config.schema import SweepConfig
 from ftr.results.listing import DAMAGED, row_of, status_of
 from ftr.runs.directory import BEST, RunDirectory
 from ftr.runs.prepare import shown_path
@@ -57,11 +58,11 @@ def chosen_settings(record: Record) -> dict[str, dict[str, Any]]:
         for key, value in found.items()
         if key in origins and not str(origins[key]).startswith(("built-in default", "default of"))
     }
-    # A sweep has keys of its own, which have no origins.
+    own = record.get("sweep")  # of a sweep its own keys, without origins; of a trial a name
     return chosen | {
         key: {"value": value, "origin": "sweep"}
-        for key, value in (record.get("sweep") or {}).items()
-        if isinstance(record.get("sweep"), Mapping) and value is not None
+        for key, value in (own.items() if isinstance(own, Mapping) else ())
+        if key not in SweepConfig.model_fields or value != SweepConfig.model_fields[key].default
     }
 
 
@@ -136,7 +137,8 @@ def _facts(found: Mapping[str, Any], directory: RunDirectory) -> Iterator[tuple[
         done = [one.get("status") for one in record.get("members", ())]
         yield "members", f"{done.count('done')} of {len(done)} are done"
     if "counts" in record:
-        yield "trials", ", ".join(f"{count} {kind}" for kind, count in record["counts"].items())
+        counts = [f"{count} {kind}" for kind, count in record["counts"].items()]
+        yield "trials", ", ".join([*counts, f"the best is {record.get('winner')}"])
     if record.get("stopped_because"):
         yield "ended", f"because {record['stopped_because']}"
     yield from _machine(record)

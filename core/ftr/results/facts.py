@@ -197,7 +197,7 @@ def _environment(recorded: Record, now: Record) -> Iterator[Fact]:
     yield from _each("variable", recorded.get("variables"), now.get("variables"))
     outside = {"commit": "no repository"}
     git = recorded.get("git") or outside, now.get("git") or outside
-    yield from _each("git, working folder:", git[0], git[1], explains=False)
+    yield from _each("git", git[0], git[1], explains=False)
     inside = recorded.get("container") or "none", now.get("container") or "none"
     yield _fact("container", inside[0], inside[1], explains=False)
     known, found = _versions(recorded), _versions(now)

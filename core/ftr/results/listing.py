@@ -88,6 +88,7 @@ def status_of(directory: RunDirectory, record: Mapping[str, Any]) -> str:
 
 
 def _sweep_result(record: Mapping[str, Any]) -> Row:
+    """Return the best validation score, of a sweep and of a trial."""
     value, primary = (record.get("best") or {}).get("value"), record["primary"]
     if value is None:
         return {}
@@ -105,7 +106,7 @@ def _run_result(record: Mapping[str, Any]) -> Row:
         result = f"{heldout} {primary} {number(scores.get(primary), decimals(scores.values()))}"
         result += _interval(intervals.get(primary), scores)
     else:
-        return {}
+        return _sweep_result(record) if "trial" in record else {}
     return {"result": result, "scores": scores, "intervals": intervals}
 
 
@@ -213,13 +214,15 @@ def shown(rows: Sequence[Row], scores: Iterable[str] = (), width: int | None = N
 
     A narrow table leaves columns out.
     """
-    columns = [*COLUMNS[:6], *dict.fromkeys(scores), *COLUMNS[6:]]
+    asked = list(dict.fromkeys(scores))
+    columns = [*COLUMNS[:6], *asked, *COLUMNS[6:]]
+    order = (*FIRST_LEFT_OUT, *(["result"] if asked else []))
     while True:
         header = ["trained" if column == "created" else column for column in columns]
         lines = table([header, *([_cell(row, column) for column in columns] for row in rows)])
         if width is None or max(map(len, lines)) <= width:
             return lines
-        left = next((column for column in FIRST_LEFT_OUT if column in columns), None)
+        left = next((column for column in order if column in columns), None)
         if left is None:
             return [line if len(line) <= width else f"{line[: width - 1]}…" for line in lines]
         columns.remove(left)

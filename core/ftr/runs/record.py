@@ -25,6 +25,7 @@ REACHING = (
     "compute.address",
     "compute.storage",
     "data.cache",
+    "tracker",
 )
 """Settings that run code or reach beyond the run directory, as fields of `trainer.*` may too."""
 FROM_PARENT = ("ftr", "command", "origins", "components", "packages", "environment")
@@ -186,7 +187,7 @@ def check_reach(
     Raises `RequestError` naming each with the option that allows it.
     """
     untrusted = {
-        key: str(value).lower() if isinstance(value, bool) else str(value)
+        key: _word(value)
         for key, value in values.items()
         if key not in given
         and _reaches(key, value)
@@ -204,4 +205,11 @@ def check_reach(
 def _reaches(key: str, value: object) -> bool:
     # Numbers of `trainer.*` do not; a switch, a name, a path or a mapping may.
     own = key.startswith("trainer.") and (value is True or not isinstance(value, int | float))
-    return (own or key in REACHING) and value not in (None, False, "")
+    return (own or key in REACHING) and value not in (None, False, "", [])
+
+
+def _word(value: object) -> str:
+    """Return a value as a command line takes it."""
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)

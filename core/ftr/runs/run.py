@@ -148,15 +148,16 @@ class Job(ABC, Generic[Result]):
         """Keep the traceback of what fails within, write how it ended, and mirror the directory in
         any case; trackers follow it from here to its end.
         """
-        with followed(self.directory.path, self.config, self.say):
-            try:
-                with traceback_logged(self.directory, self.say):
-                    yield
-            except BaseException as error:
-                self.fail(error)
-                raise
-            finally:
-                self.mirror()
+        try:
+            with followed(self.directory.path, self.config, self.say):
+                try:
+                    with traceback_logged(self.directory, self.say):
+                        yield
+                except BaseException as error:
+                    self.fail(error)
+                    raise
+        finally:
+            self.mirror()
 
     def fail(self, error: BaseException) -> None:
         """Write into the record how the work ended, and print how to resume it where that is of

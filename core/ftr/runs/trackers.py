@@ -21,10 +21,10 @@ from ftr.config.values import comma_list
 from ftr.errors import ConfigError, RequestError, RunError
 from ftr.registry.registry import Registry
 from ftr.registry.specs import TrackerSpec
-from ftr.runs.directory import RECORD, SWEEP, RunDirectory, named
+from ftr.runs.directory import RECORD, SWEEP, RunDirectory, is_held, named
 from ftr.runs.prepare import shown_path
 from ftr.runs.record import recorded_registry
-from ftr.runs.tracking import LOG, STATE, read_lines
+from ftr.runs.tracking import HELD, LOG, STATE, read_lines
 from ftr.terminal import known_secrets
 
 Say = Callable[[str], None]
@@ -153,14 +153,21 @@ def sync(given: str | Path, output: str = "runs", trackers: Sequence[str] = ()) 
     return their names.
 
     `trackers` are others than those that the run names. Raises `RequestError` where there is no
-    such run, or it has no trackers, `ConfigError` where a package is missing, and `RunError` naming
-    each tracker that failed.
+    such run, it has no trackers or is at work, `ConfigError` where a package is missing, and
+    `RunError` naming each tracker that failed.
     """
     path = named(given, output)
     if path is None:
         path = RunDirectory.open(given, output).path  # says what there is
-    record = read_json(path / (SWEEP if (path / SWEEP).is_file() else RECORD))
-    names = tuple(trackers) or tuple(record["config"].get("tracker", ()))
+    file = path / (SWEEP if (path / SWEEP).is_file() else RECORD)
+    try:
+        record = read_json(file)
+        names = tuple(trackers) or tuple(record["config"].get("tracker", ()))
+        storage = record["config"]["compute"]["storage"]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise RequestError(f"`{file}` cannot be read: {error}. Restore the file.") from error
+    if is_held(path) and (path / HELD).exists():
+        raise RequestError(f"`{path}` is at work and sends its records itself: wait for its end.")
     if not names:
         raise RequestError(
             f"`{path}` was not tracked: its `tracker` is empty. Train with `tracker=…`, or name "
@@ -172,7 +179,7 @@ def sync(given: str | Path, output: str = "runs", trackers: Sequence[str] = ()) 
     def tell(message: dict[str, Any]) -> None:
         failed[message.get("tracker", "")] = message.get("trouble", "")
 
-    ended = Follower(path, names, record["config"]["compute"]["storage"], tell).end(None)
+    ended = Follower(path, names, storage, tell).end(None)
     if failed or not ended:
         causes = "; ".join(
             f"`{name}`: {cause}" if name else cause for name, cause in failed.items()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from ftr import atomic
+from ftr.cluster.ship import tracker_variables
 from ftr.cluster.storage import Storage
 from ftr.config.resolve import flat
 from ftr.errors import FtrError, in_one_line
@@ -399,6 +400,8 @@ def main(path: Path, names: Sequence[str], commands: TextIO, tell: Tell) -> None
     """
     given = json.loads(commands.readline())
     remember("", given["secrets"])
+    for variable, secret in tracker_variables()[1].items():
+        remember(f"{variable}.token", secret)
     ended = threading.Event()
 
     def listen() -> None:

@@ -81,7 +81,6 @@ def calibration(source: Source) -> Section:
         Table(
             header=("mean confidence", "share right", "rows"),
             rows=[(f"{one:.3f}", f"{share:.3f}", f"{count:,}") for one, share, count in bins],
-            names=0,
             caption=f"Bins ({BINS} of equal width, empty ones left out)",
             folded=True,
         ),
@@ -129,7 +128,7 @@ def abstaining(source: Source) -> Section:
             Beside(
                 blocks=[
                     Pictures(pictures=[picture]),
-                    Table(header=header, rows=rows, names=0),
+                    Table(header=header, rows=rows),
                 ]
             ),
             Note(

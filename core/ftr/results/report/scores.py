@@ -19,7 +19,15 @@ from ftr.results.report.blocks import (
     Table,
 )
 from ftr.results.report.source import MissingError, Record, Source, duration
-from ftr.runs.report import JOINED, KINDS, OTHER_AVERAGES, decimals, number
+from ftr.runs.report import (
+    INTERVAL,
+    JOINED,
+    KINDS,
+    OTHER_AVERAGES,
+    decimals,
+    interval_lines,
+    number,
+)
 
 Column = tuple[str, Record, Record]
 """A name, scores, and their intervals (`{}` where there are none)."""
@@ -57,7 +65,7 @@ def scores(source: Source) -> Section:
     drawn = _drawn(record, columns, digits)
     if drawn is not None:
         blocks.insert(0, Pictures(pictures=[drawn]))
-    blocks.append(_interval_note(record))
+    blocks += _interval_notes(record)
     return Section(title="Scores", blocks=blocks)
 
 
@@ -91,8 +99,7 @@ def with_interval(value: Any, around: Any, digits: int) -> str:
     """Return a score with the ends of its interval, where it has one."""
     if not isinstance(around, Mapping) or not {"low", "high"} <= around.keys():
         return number(value, digits)
-    low, high = number(around["low"], digits), number(around["high"], digits)
-    return f"{number(value, digits)} [{low}, {high}]"
+    return f"{number(value, digits)} ({number(around, digits)})"
 
 
 def _drawn(record: Record, columns: Sequence[Column], digits: int) -> Picture | None:
@@ -113,20 +120,25 @@ def _finite(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _interval_note(record: Record) -> Note:
+def _interval_notes(record: Record) -> list[Block]:
+    """Return how the intervals were found, and what to know about them."""
     about = record.get("interval")
     if not about:
-        return Note(
-            text="This run has no intervals of its scores: it was made by an ftr that did not "
-            "compute them. `ftr evaluate` prints them.",
-            warning=True,
-        )
-    units = ", ".join(f"{count:,} in {split}" for split, count in about.get("units", {}).items())
-    return Note(
-        text=f"In brackets: {about.get('level', 0.95):.0%} intervals, {about.get('method')}, "
-        f"over {about.get('unit')} ({units}). They say how far the score would move with other "
-        "held-out rows of the same kind; not how far with another seed."
-    )
+        return [
+            Note(
+                text="This run has no intervals of its scores: it was made by an ftr that did not "
+                "compute them. `ftr evaluate` prints them.",
+                warning=True,
+            )
+        ]
+    lines = [line for split in about["units"] for line in interval_lines(about, split)]
+    return [
+        Note(
+            text="In brackets: how far a score would move with other held-out rows of the same "
+            "kind; not how far with another seed."
+        ),
+        *(Note(text=line) for line in dict.fromkeys(lines)),
+    ]
 
 
 def headlines(source: Source) -> list[Headline]:
@@ -139,7 +151,7 @@ def headlines(source: Source) -> list[Headline]:
         digits = decimals(first.values())
         between = around.get(primary) or {}
         detail = (
-            f"95 % interval {number(between['low'], digits)} to {number(between['high'], digits)}"
+            f"{INTERVAL} {number(between, digits)}"
             if {"low", "high"} <= between.keys()
             else "no interval"
         )

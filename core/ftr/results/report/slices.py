@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections import Counter
@@ -21,15 +22,14 @@ from ftr.registry.schema import Column
 from ftr.results.report.blocks import Note, Section, Table, one_line
 from ftr.results.report.source import Source
 from ftr.runs.record import recorded_registry
+from ftr.runs.report import INTERVAL
+from ftr.train.intervals import Contributions, Part, Units, all_right, intervals
 
 FEW = 30
 """Rows; a slice with fewer is marked: its interval is wider than most differences."""
 PARTS = 4
 MOST = 12
 """Values of a column that are slices of their own; the others are one together."""
-RESAMPLES = 2000
-INTERVAL = "95 % interval"
-LEVEL = 0.95
 SCRIPT_LETTERS = 2000
 JAPANESE = ("Hiragana", "Katakana")
 QUESTION_WORDS = ("who", "whom", "whose", "what", "which", "when", "where", "why", "how")
@@ -38,6 +38,9 @@ EXTRA = "ftr_slice"
 OTHER, EMPTY = "other values", "(empty)"
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+Ends = tuple[float, float, float]
+"""A mean, and the ends of its interval."""
 
 
 class ColumnError(RequestError):
@@ -46,19 +49,21 @@ class ColumnError(RequestError):
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """What is compared between slices: its name, a value for each row, and whether more is
-    better.
+    """What is compared between slices: its name, a value for each row, whether more is better, and
+    whether the values are 0 and 1.
     """
 
     name: str
     values: Floats
     higher: bool = True
+    shares: bool = False
 
 
 def slices(source: Source) -> Section:
     """Return the score of each slice, with its rows and its interval."""
     measure = _measure(source)
-    overall = interval(measure.values, _groups(source))
+    units = Units.of(source.rows.rows, source.rows.head.schema)
+    overall = interval(measure, units, np.arange(len(measure.values)))
     rows = [("all rows", "", f"{len(measure.values):,}", *_shown(overall), "")]
     skipped: list[str] = []
     for name, keys in _slicings(source).items():
@@ -68,7 +73,7 @@ def slices(source: Source) -> Section:
             continue
         for place, key in enumerate(ordered):
             first = name if place == 0 else ""
-            rows.append((first, *_row(source, measure, keys, key, overall[0])))
+            rows.append((first, *_row(measure, units, keys, key, overall[0])))
     header = ("slices by", "", "rows", measure.name, INTERVAL, "")
     note = (
         f"Slices under {FEW} rows are marked: their scores say little. `below` or `above` marks an "
@@ -91,64 +96,47 @@ def _measure(source: Source) -> Measure:
     if source.target == "labels":
         name = "mean of 1 - error"
         return Measure(name, 1 - error)
-    return Measure("share right", (error == 0).astype(float))
+    return Measure("share right", (error == 0).astype(float), shares=True)
 
 
 def _row(
-    source: Source, measure: Measure, keys: Sequence[Hashable], key: Hashable, overall: float
+    measure: Measure, units: Units, keys: Sequence[Hashable], key: Hashable, overall: float
 ) -> tuple[str, str, str, str, str]:
-    chosen = np.array([one == key for one in keys])
-    groups = _groups(source)
-    found = interval(measure.values[chosen], None if groups is None else groups[chosen])
-    count = int(chosen.sum())
+    rows = np.flatnonzero([one == key for one in keys])
+    found = interval(measure, units, rows)
     mark = ""
-    if count < FEW:
+    if len(rows) < FEW:
         mark = "few rows"
     elif found[2] < overall:
         mark = "below"
     elif found[1] > overall:
         mark = "above"
-    return (one_line(key, 60), f"{count:,}", *_shown(found), mark)
+    return (one_line(key, 60), f"{len(rows):,}", *_shown(found), mark)
 
 
-def _shown(found: tuple[float, float, float]) -> tuple[str, str]:
+def _shown(found: Ends) -> tuple[str, str]:
     value, low, high = found
-    return f"{value:.3f}", f"{low:.3f} to {high:.3f}"
+    return f"{value:.3f}", "-" if math.isnan(low) else f"{low:.3f} to {high:.3f}"
 
 
-def _groups(source: Source) -> npt.NDArray[np.int64] | None:
-    """Return the number of the group of each row, None where rows are on their own."""
-    column = source.rows.head.schema.group
-    cells = [str(row.get(column)) for row in source.rows.rows] if column else []
-    if len(set(cells)) < 2:
-        return None
-    return np.unique(cells, return_inverse=True)[1]
-
-
-def interval(
-    values: Floats, groups: npt.NDArray[np.int64] | None = None
-) -> tuple[float, float, float]:
-    """Return the mean of `values`, and the ends of its 95 % interval.
-
-    For values of 0 and 1 it is Wilson's (1927), which holds for few rows and for a share of 1.
-    Otherwise, and where rows come in groups, it is the percentile bootstrap over groups, seeded.
+def interval(measure: Measure, units: Units, rows: Integers) -> Ends:
+    """Return the mean of the measure over `rows`, and the ends of its interval; NaN where it has
+    none: of one row or one group, or where nothing varies.
     """
+    values = measure.values[rows]
+    of_row = None if units.of_row is None else np.unique(units.of_row[rows], return_inverse=True)[1]
+    count = len(rows) if of_row is None else int(of_row.max()) + 1
     mean = float(values.mean())
-    count = len(values)
-    members = np.arange(count) if groups is None else np.unique(groups, return_inverse=True)[1]
-    if groups is None and set(np.unique(values)) <= {0.0, 1.0}:
-        z = 1.959964
-        middle = (mean + z * z / (2 * count)) / (1 + z * z / count)
-        half = z / (1 + z * z / count)
-        half *= float(np.sqrt(mean * (1 - mean) / count + z * z / (4 * count * count)))
-        return mean, max(middle - half, 0.0), min(middle + half, 1.0)
-    sums, sizes = np.bincount(members, values), np.bincount(members)
-    drawn = np.random.default_rng(0).multinomial(
-        len(sums), np.full(len(sums), 1 / len(sums)), size=RESAMPLES
+    if measure.shares and count > 1 and not values.any():
+        # As of rows that are all right: what is wrong is their complement.
+        return mean, 0.0, 1 - all_right(1.0, count)["low"]
+    part = Part(
+        lambda sums: {("mean",): sums[..., 0] / sums[..., 1]}, 1.0 if measure.higher else None
     )
-    means = (drawn @ sums) / (drawn @ sizes)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return mean, float(low), float(high)
+    given = Contributions(np.stack([values, np.ones(len(rows))], axis=1), {"mean": part})
+    found = intervals({"mean": mean}, given, {}, Units(units.name, count, of_row)).scores
+    ends = found.get("mean", {"low": math.nan, "high": math.nan})
+    return mean, ends["low"], ends["high"]
 
 
 def _order(keys: Sequence[Hashable]) -> list[Any]:
