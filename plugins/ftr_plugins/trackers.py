@@ -123,7 +123,9 @@ class TensorBoard:
         if start:
             begun = data.SessionStartInfo(start_time_secs=self.run.created)
             for key, value in self.run.config.items():
-                if isinstance(value, int | float):
+                if isinstance(value, bool):
+                    begun.hparams[key].bool_value = value
+                elif isinstance(value, int | float):
                     begun.hparams[key].number_value = value
                 else:
                     begun.hparams[key].string_value = _texts({key: value})[key]
