@@ -273,7 +273,7 @@ class WandB:
         tags = tuple(tag[:64] for tag in run.tags)
         self.wandb: Any = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or PROJECT,
-            id=re.sub(r"[/\\#?%:]", "-", run.name),
+            id=run.known or re.sub(r"[/\\#?%:]", "-", run.name),
             name=run.name,
             group=run.parent or run.name,
             job_type=run.kind,
@@ -324,7 +324,7 @@ class Trackio:
     resend = False
 
     def __init__(self, run: TrackedRun) -> None:
-        self.run, self.id = run, run.name
+        self.run, self.id = run, run.known or run.name
 
     def log(self, points: Sequence[Point]) -> None:
         """Log points at their steps."""
@@ -354,7 +354,7 @@ class Trackio:
         init: Callable[..., Any] = trackio.init
         opened = init(
             project=os.environ.get("TRACKIO_PROJECT") or PROJECT,
-            name=self.run.name,
+            name=self.id,
             group=self.run.parent or self.run.name,
             config=_texts(self.run.config),
             resume="allow",
