@@ -1,6 +1,6 @@
 """ftr: a task, a dataset and a pretrained model become a fine-tuned checkpoint.
 
-Plugins import from `ftr.plugin`. `run`, `sweep`, `resume` and `load` are imported
+Plugins import from `ftr.plugin`. `run`, `sweep`, `resume`, `compare` and `load` are imported
 when first used, so that `import ftr` stays cheap.
 """
 
@@ -17,6 +17,7 @@ from ftr.registry.specs import (
 )
 
 if TYPE_CHECKING:
+    from ftr.results.compare import compare
     from ftr.runs.predictor import load
     from ftr.study.resume import resume
     from ftr.study.study import run
@@ -32,6 +33,7 @@ __all__ = [
     "TaskSpec",
     "TrackerSpec",
     "__version__",
+    "compare",
     "hookimpl",
     "load",
     "resume",
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "compare": "ftr.results.compare",
     "run": "ftr.study.study",
     "sweep": "ftr.study.sweep",
     "resume": "ftr.study.resume",

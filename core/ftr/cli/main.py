@@ -36,6 +36,7 @@ COMMANDS = {
     "resume": "resume an interrupted run or sweep",
     "submit": "run a command on a Ray cluster and follow it",
     "evaluate": "score a finished run on its own held-out rows or on other data",
+    "compare": "compare runs on the same rows: differences, intervals, changed rows",
     "predict": "label or answer the rows of a file or of stdin",
     "reproduce": "run a finished run again, and compare it with its record",
     "report": "write what a run or sweep is worth as an HTML page and as Markdown",
@@ -73,7 +74,7 @@ examples:
   ftr predict runs/ID reviews.csv
 
 Every command takes --json and --plugin FILE (a one-file plugin); `ftr COMMAND --help` shows more.
-Exit codes: 0 done, 1 failed, 2 wrong request, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong request, 3 worse (`ftr compare`), 130 interrupted.
 """
 
 

@@ -36,7 +36,7 @@ SECONDS = 5.0
 """The longest that a metric which is not additive is called for, per split."""
 FEWEST_RESAMPLES = 200
 """Fewer give no ends of a 95 % interval: five resamples lie beyond each end."""
-FEW_UNITS = 10
+FEW_UNITS, FEW_OF_A_CLASS = 10, 10
 CELLS = 1_000_000
 """Draws held at once: their counts stay in the cache of the processor."""
 
@@ -387,7 +387,7 @@ def _add_sums(
     whole, perfect = given.scores(sample.total), given.perfect()
     left_out = given.scores(sample.total - sample.distinct)
     alone = given.scores(sample.distinct)
-    disagree = []
+    disagree, support = [], dict[str, int]()
     for path, value in values.items():
         if path not in drawn:
             continue
@@ -401,6 +401,17 @@ def _add_sums(
         else:
             ends = bca(value, drawn[path], influence, sample.counts)
         result.add(path, ends)
+        if len(path) > 1:
+            matters = (np.nan_to_num(influence) != 0) | (alone[path] > 0)
+            support[path[1]] = max(support.get(path[1], 0), int(sample.counts[matters].sum()))
+    few = {name: count for name, count in support.items() if 0 < count < FEW_OF_A_CLASS}
+    if few and given.metrics:
+        shown = ", ".join(f"`{name}` ({count})" for name, count in list(few.items())[:5])
+        more = f" and {len(few) - 5} more" if len(few) > 5 else ""
+        result.notes.append(
+            f"few {result.units.name} decide the scores of {shown}{more}: their intervals, and "
+            "those of means over classes, may be too narrow"
+        )
     if disagree:
         result.notes.append(f"no intervals: the sums over rows give {', '.join(sorted(disagree))}")
 
@@ -504,46 +515,41 @@ def bca(
     """Return the bias-corrected and accelerated interval (Efron 1987) of a score.
 
     `drawn` are the scores of the resamples, `influence` how much the score falls without each
-    distinct unit, and `counts` how many units are like it. In place of the normal quantile stands
-    that of Student's t, as in the expanded percentile interval of Hesterberg (2015), with the
-    degrees of freedom of the variance of the influence: 2n / (kurtosis - 1), which is far below n
-    where few units decide a score. Without `influence` the acceleration is a sixth of the skewness
-    of `drawn`, and the degrees of freedom are n - 1. None where nothing varies, or too few
-    resamples have the score.
+    distinct unit, and `counts` how many units are like it; without `influence` the acceleration is
+    a sixth of the skewness of `drawn`. In place of the normal quantile stands that of Student's t
+    times sqrt(n / (n - 1)), as in the expanded percentile interval of Hesterberg (2015): resamples
+    of n units vary less than samples do. None where nothing varies, or too few resamples have the
+    score.
     """
     found, size = drawn[np.isfinite(drawn)], float(np.sum(counts))
     if len(found) < FEWEST_RESAMPLES or not np.isfinite(value) or np.ptp(found) == 0:
         return None
-    below = (np.mean(found < value) + np.mean(found <= value)) / 2
-    bias = float(ndtri(np.clip(below, 1 / len(found), 1 - 1 / len(found))))
-    acceleration, freedom = _shape(found, influence, counts)
-    reach = float(stdtrit(np.clip(freedom, 2, size - 1 if size > 2 else 2), (1 + level) / 2))
+    under = float(np.mean(found < value) + np.mean(found <= value)) / 2
+    bias = float(ndtri(np.clip(under, 1 / len(found), 1 - 1 / len(found))))
+    curve = _acceleration(found, influence, counts)
+    reach = float(stdtrit(size - 1, (1 + level) / 2)) * np.sqrt(size / (size - 1))
     shares = [
-        ndtr(bias + z / (1 - acceleration * z) if acceleration * z < 1 else np.inf * z)
+        ndtr(bias + z / (1 - curve * z) if curve * z < 1 else np.inf * z)
         for z in (bias - reach, bias + reach)
     ]
-    low, high = np.quantile(found, np.clip(shares, 0, 1))
+    # Of many equal scores, as those that count rows are, half lie below and half above.
+    values, times = np.unique(found, return_counts=True)
+    below = (np.cumsum(times) - times / 2) / len(found)
+    low, high = np.interp(shares, below, values)
     return {"low": float(min(low, value)), "high": float(max(high, value))}
 
 
-def _shape(drawn: Floats, influence: Floats | None, counts: NDArray[Any]) -> tuple[float, float]:
-    """Return the acceleration, and the degrees of freedom."""
-    size = float(np.sum(counts))
+def _acceleration(drawn: Floats, influence: Floats | None, counts: NDArray[Any]) -> float:
     if influence is None:
-        centred = drawn - drawn.mean()
-        return float((centred**3).mean() / (centred**2).mean() ** 1.5 / 6), size - 1
-    known = np.isfinite(influence)
-    weights, moved = counts[known].astype(np.float64), influence[known]
+        moved, weights = drawn, np.ones(len(drawn))
+        factor = np.sqrt(len(drawn)) / 6
+    else:
+        known = np.isfinite(influence)
+        moved, weights, factor = influence[known], counts[known].astype(np.float64), 1 / 6
     moved = moved - weights @ moved / weights.sum()
     squares = moved * moved
     second = float(weights @ squares)
-    if not second > 0:
-        return 0.0, size - 1
-    kurtosis = weights.sum() * float(weights @ (squares * squares)) / second**2
-    return (
-        float(weights @ (squares * moved)) / (6 * second**1.5),
-        2 * size / max(kurtosis - 1, 2 / size),
-    )
+    return float(factor * (weights @ (squares * moved)) / second**1.5) if second > 0 else 0.0
 
 
 def all_right(value: float, rows: int, level: float = LEVEL) -> Interval:

@@ -26,6 +26,7 @@ from ftr.registry.registry import Registry
 from ftr.registry.targets import call_metric, make_metric
 from ftr.train.intervals import (
     Contributions,
+    Inputs,
     Intervals,
     Losses,
     Units,
@@ -58,6 +59,8 @@ class Scorer:
     loss: bool = False
     keys: Mapping[str, str] = field(default_factory=dict)
     """The name of the single number that a metric function gives, by metric."""
+    modes: Mapping[str, str] = field(default_factory=dict)
+    """Which way the scores of each metric are better: `max` or `min`."""
 
     @classmethod
     def of(
@@ -78,6 +81,7 @@ class Scorer:
         return cls(
             modules={name: make_metric(registry, name) for name in names},
             keys={name: spec.key or spec.name for name, spec in specs.items()},
+            modes={name: spec.mode for name, spec in specs.items()},
             owners={name: registry.find("metric", name).plugin.described for name in names},
             primary=primary,
             mode=mode,
@@ -102,7 +106,7 @@ class Scorer:
         inputs = head.score_inputs(rows, predictions, labels)
         scores: Scores = {}
         for name in self.modules:
-            for key, value in self._compute(name, inputs, labels).items():
+            for key, value in self.compute(name, inputs, labels).items():
                 scores[key] = _named(value, labels)
         if losses is not None:
             total, weight = losses.sum(axis=0)
@@ -143,9 +147,7 @@ class Scorer:
         """Return what rows add to the sums that the scores of additive metrics are functions of."""
         return self._contributions(head.score_inputs(rows, predictions, labels), labels, len(rows))
 
-    def _contributions(
-        self, inputs: Mapping[str, Sequence[Any]], labels: Sequence[str], rows: int
-    ) -> Contributions:
+    def _contributions(self, inputs: Inputs, labels: Sequence[str], rows: int) -> Contributions:
         with captured_prints("stdout"):
             return contributions(self.modules, self.keys, inputs, labels, rows)
 
@@ -174,7 +176,7 @@ class Scorer:
                     key: [values[place] for place in places.tolist()]
                     for key, values in inputs.items()
                 }
-                found = self._compute(name, taken, labels)
+                found = self.compute(name, taken, labels)
                 return {key: _named(value, labels) for key, value in found.items()}
 
             return call
@@ -182,14 +184,13 @@ class Scorer:
         others = {
             name: on(name)
             for name in self.modules
-            if name not in given.metrics and self._gives_numbers(name, inputs, labels)
+            if name not in given.metrics and self.gives_numbers(name, inputs, labels)
         }
         return intervals(scores, given, others, Units.of(rows, head.schema))
 
-    def _gives_numbers(
-        self, name: str, inputs: Mapping[str, Sequence[Any]], labels: Sequence[str]
-    ) -> bool:
-        found = self._compute(name, inputs, labels)
+    def gives_numbers(self, name: str, inputs: Inputs, labels: Sequence[str]) -> bool:
+        """Whether a metric gives numbers, alone or for each class, and not only tables."""
+        found = self.compute(name, inputs, labels)
         return bool(numbers({key: _named(value, labels) for key, value in found.items()}))
 
     def better(self, new: float, old: float | None) -> bool:
@@ -200,9 +201,11 @@ class Scorer:
             return False
         return old is None or (new > old if self.mode == "max" else new < old)
 
-    def _compute(
-        self, name: str, inputs: Mapping[str, Sequence[Any]], labels: Sequence[str]
-    ) -> Scores:
+    def compute(self, name: str, inputs: Inputs, labels: Sequence[str]) -> Scores:
+        """Return the scores of one metric, by the names it gives them.
+
+        `inputs` are those of `Head.score_inputs`. Raises `PluginError` when it fails.
+        """
         try:
             with captured_prints("stdout"):
                 return compute(self.keys[name], self.modules[name], inputs, labels)
