@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 from ftr.results.paired import called_differences, differences, holm, mcnemar
 from ftr.train.intervals import Contributions, Units, contributions
@@ -40,7 +39,9 @@ def test_accuracy_is_tested_by_the_exact_binomial_test() -> None:
     right = [np.equal(side, references) for side in (one, two)]
     alone = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
     assert difference.test == "McNemar"
-    assert difference.p == pytest.approx(binomtest(alone[0], sum(alone)).pvalue)
+    assert difference.exact == pytest.approx(binomtest(alone[0], sum(alone)).pvalue)
+    given_outcome = binom.pmf(alone[0], sum(alone), 0.5)
+    assert difference.p == pytest.approx(difference.exact - given_outcome)
     assert difference.value == pytest.approx((alone[0] - alone[1]) / 300)
     assert difference.interval is not None
     # The standard error of paired shares (Agresti 2002, section 10.1).
@@ -70,13 +71,7 @@ def test_a_large_difference_is_significant_and_equal_models_are_not() -> None:
     found = differences(given(one, references), given(two, references), units)
     assert all(each.p is not None and each.p < 0.01 for each in found.values())
     same = differences(given(one, references), given(one, references), units)
-    assert {(each.value, each.p, each.interval) for each in map(_plain, same.values())} == {
-        (0.0, 1.0, None)
-    }
-
-
-def _plain(one: Any) -> Any:
-    return one
+    assert all((each.value, each.p, each.interval) == (0.0, 1.0, None) for each in same.values())
 
 
 def test_both_ways_of_resampling_agree() -> None:
@@ -107,7 +102,9 @@ def test_both_ways_of_resampling_agree() -> None:
 
 def test_without_a_row_that_changed_there_is_no_evidence() -> None:
     right = np.array([True, False, True])
-    assert mcnemar(right, right) == 1.0
+    assert mcnemar(right, right) == (1.0, 1.0)
+    half = np.array([False, True, True])
+    assert mcnemar(right, half) == (1.0, 1.0)
 
 
 def test_holm_multiplies_the_smallest_and_never_falls() -> None:
