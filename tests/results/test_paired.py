@@ -90,7 +90,7 @@ def test_both_ways_of_resampling_agree() -> None:
 
     units = Units("rows", 200)
     exact = differences(given(one, references), given(two, references), units)["accuracy",]
-    found, reached = called_differences(called, units, seconds=30)
+    found, reached = called_differences(called, units, seconds=600)
     assert reached == "2,000 resamples and 4,999 permutations"
     other = found["accuracy",]
     assert exact.interval is not None
@@ -120,10 +120,10 @@ def test_holm_multiplies_the_smallest_and_never_falls() -> None:
 def test_equal_models_differ_at_the_five_percent_level_no_more_often_than_that() -> None:
     """A small version of benchmarks/coverage.py."""
     alarms = {"accuracy": 0, "f1": 0}
-    for seed in range(150):
+    for seed in range(60):
         one, two, references = models(200, 0.8, 0.8, seed)
         found = differences(given(one, references), given(two, references), Units("rows", 200))
         for name in alarms:
             p = found[name,].p
             alarms[name] += p is not None and p < 0.05
-    assert all(count <= 18 for count in alarms.values()), alarms  # 12 %; 5 % are expected
+    assert all(count <= 9 for count in alarms.values()), alarms  # 15 %; 5 % are expected
