@@ -4,12 +4,14 @@ rows.
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ftr.cli.main import main
 from ftr.errors import ConfigError, DataError, RequestError
 from ftr.runs.evaluate import evaluate
 from squad_rules import evaluate_v2
@@ -36,6 +38,19 @@ def test_a_run_evaluated_again_has_the_scores_of_its_record_to_the_last_digit(
         one["id"] for one in lines(run.path / "predictions" / "test.jsonl")
     ]
     assert evaluate(run.path, split="validation").scores == run.record["scores"]["validation"]
+
+
+def test_intervals_are_those_of_the_record(
+    classifier: RunResult, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = evaluate(classifier.path, split="test")
+    assert found.intervals == classifier.record["intervals"]["test"]
+    assert found.interval["units"] == {"test": found.rows}
+    capsys.readouterr()
+    assert main(["evaluate", str(classifier.path), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["intervals"]["accuracy"] == found.intervals["accuracy"]
+    assert answer["interval"]["resamples"] == 2000
 
 
 def test_the_scores_are_those_of_the_published_rules_on_the_same_predictions(

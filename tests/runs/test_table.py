@@ -60,3 +60,34 @@ def test_baselines_of_the_reported_split_alone_are_shown() -> None:
     assert score_table({"heldout": None, "untrained": None, "scores": {}}) == [
         "no validation or test rows: nothing was scored"
     ]
+
+
+def test_an_interval_stands_beside_the_score_and_says_what_was_drawn() -> None:
+    ends = {"accuracy": {"low": 0.87, "high": 0.925}, "f1": {"low": -0.1, "high": 0.2}}
+    about = {
+        "resamples": 2000,
+        "unit": "title",
+        "units": {"test": 48},
+        "notes": ["test: few rows", "validation: other rows"],
+    }
+    lines = score_table(record(intervals={"test": ends}, interval=about))
+    assert "95 % interval" in lines[1]
+    assert lines[2].split()[3] == "0.8700–0.9250"
+    assert "-0.1000 to 0.2000" in lines[3]
+    assert lines[4:] == [
+        "95 % interval: 2,000 bootstrap resamples of 48 groups of rows (title)",
+        "note: test: few rows",
+    ]
+
+
+def test_percentages_have_two_decimals_in_intervals_too() -> None:
+    scores = {"f1": 71.25}
+    shown = score_table(
+        {
+            "heldout": "test",
+            "untrained": None,
+            "scores": {"test": scores},
+            "intervals": {"test": {"f1": {"low": 0.5, "high": 80.125}}},
+        }
+    )
+    assert shown[1].split()[-1] == "0.50–80.12"

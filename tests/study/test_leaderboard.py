@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from ftr.cli.sweep import noise_lines
 from ftr.errors import RunError
-from ftr.study.trials import Result, Status, Trial, rank, winner, write_leaderboard
+from ftr.study.trials import Result, Status, Trial, rank, runner_up, winner, write_leaderboard
 
 
 def trial(
@@ -46,6 +47,26 @@ def order(*trials: Trial, mode: str = "max") -> list[int]:
         shuffled = random.Random(seed).sample(trials, len(trials))
         assert [entry.trial for entry in rank(shuffled, mode)] == found
     return found
+
+
+@pytest.mark.parametrize(("second", "mode", "noise"), [(0.88, "max", True), (0.80, "max", False)])
+def test_a_runner_up_within_the_interval_of_the_winner_is_within_noise(
+    second: float, mode: str, noise: bool
+) -> None:
+    entries = rank([trial(0, second), trial(1, 0.9), trial(2, 0.5)], mode)
+    record = {
+        "scores": {"validation": {"f1": 0.9}},
+        "intervals": {"validation": {"f1": {"low": 0.85, "high": 0.93}}},
+    }
+    found = runner_up(entries, "f1", mode, record)
+    assert found is not None
+    assert (found["trial"], found["within_noise"], found["paired"]) == (0, noise, False)
+    assert found["behind"] == pytest.approx(0.9 - second)
+    assert (noise_lines(found, "f1") == []) is not noise
+    assert max(map(len, ["", *noise_lines(found, "f1")])) <= 80
+    # One trial, and a record of an earlier release.
+    assert runner_up(entries[:1], "f1", mode, record) is None
+    assert runner_up(entries, "f1", mode, {}) is None
 
 
 def test_the_best_evaluation_counts_and_not_the_last() -> None:

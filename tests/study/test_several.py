@@ -16,7 +16,7 @@ import ftr
 from ftr.cli.main import main
 from ftr.errors import DataError, ModelError
 from ftr.runs.evaluate import evaluate
-from ftr.runs.report import several_lines
+from ftr.runs.report import members_table, several_lines
 from ftr_plugins.extractive_qa.threshold import best_threshold
 from trainings import QUESTIONS, REVIEWS, Settings, golds, lines, train
 
@@ -82,6 +82,24 @@ def test_mean_and_deviation_are_those_of_the_members(seeds: RunResult) -> None:
         "n": 2,
     }
     assert seeds.scores["accuracy"] == pytest.approx(statistics.fmean(values))
+
+
+def test_intervals_of_the_mean_are_over_rows_and_stand_beside_the_spread(
+    seeds: RunResult,
+) -> None:
+    record = seeds.record
+    ends, summary = record["intervals"]["test"]["accuracy"], record["summary"]["test"]["accuracy"]
+    assert ends["low"] <= summary["mean"] <= ends["high"]
+    assert ends["low"] < ends["high"]
+    assert record["interval"]["units"]["test"] == record["data"]["splits"]["test"]["row_count"]
+    lines = members_table(record)
+    assert any("sd: between the 2 seeds; 95 % interval" in line for line in lines)
+
+
+def test_an_ensemble_has_intervals_of_its_own(bagging: RunResult) -> None:
+    for split, scores in bagging.record["scores"].items():
+        ends = bagging.record["intervals"][split]["accuracy"]
+        assert ends["low"] <= scores["accuracy"] <= ends["high"]
 
 
 def test_a_member_is_the_run_that_its_seed_gives_alone(

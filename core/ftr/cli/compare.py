@@ -95,7 +95,7 @@ def _lines(found: Comparison, most: int) -> list[str]:
         lines += ["", *_table(found, one, letter)]
     several = len(found.against)
     tests = {score.test for one in found.against for score in one.differences.values()}
-    about = f"{INTERVAL}: paired bootstrap; p: exact McNemar test (*), else permutation test"
+    about = f"{INTERVAL}: paired bootstrap; p: McNemar test (*, mid-p), else permutation test"
     if "McNemar" not in tests:
         about = f"{INTERVAL}: paired bootstrap; p: permutation test"
     if several > 1:

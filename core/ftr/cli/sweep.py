@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
 
 from ftr.cli.main import Answer
 from ftr.cli.run import track_report
-from ftr.runs.report import table
+from ftr.runs.report import MAX_WIDTH, decimals, number, table
 from ftr.terminal import masked
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def sweep_answer(result: SweepResult) -> Answer:
     from ftr.runs.directory import RunDirectory
     from ftr.runs.prepare import shown_path
     from ftr.runs.report import ensemble_lines, score_table
-    from ftr.study.trials import rank
+    from ftr.study.trials import rank, runner_up
 
     record, shown = result.record, shown_path(result.path)
     track_report(result.path, record)
@@ -60,12 +61,14 @@ def sweep_answer(result: SweepResult) -> Answer:
     counts = [f"{count} {status}" for status, count in record["counts"].items() if count]
     lines = ["", *_places(entries[:SHOWN], record["primary"]), ""]
     lines.append(f"{', '.join(counts)}; ended because {result.ending.detail}")
-    best, scores = None, None
+    best, scores, second = None, None, None
     if result.best is None:
         lines.append(f"no trial has a score: the causes are in {shown}/leaderboard.csv")
     else:
         winner, best = RunDirectory(result.best).read(), f"{shown}/best"
         scores = winner["scores"]
+        second = runner_up(entries, record["primary"], record["mode"], winner)
+        lines += noise_lines(second, record["primary"])
         lines += [
             "",
             *score_table(winner),
@@ -83,9 +86,24 @@ def sweep_answer(result: SweepResult) -> Answer:
         "stopped_by": result.ending.reason,
         "leaderboard": [{key: getattr(entry, key) for key in PLACE} for entry in entries],
         "scores": scores,
+        "runner_up": second,
         "record": masked(record),
     }
     return Answer(data, "\n".join(lines), 0 if best else 1)
+
+
+def noise_lines(second: Mapping[str, Any] | None, primary: str) -> list[str]:
+    """Return what there is to say where the runner-up is within noise of the winner."""
+    if second is None or not second["within_noise"]:
+        return []
+    digits = decimals([second["behind"], second["reach"]])
+    line = (
+        f"within noise of the runner-up: trial {second['trial']} is "
+        f"{number(second['behind'], digits)} behind by validation {primary}, and the 95 % interval "
+        f"of the winner reaches {number(second['reach'], digits)} that way (rows "
+        "are not paired)"
+    )
+    return wrap(line, MAX_WIDTH, subsequent_indent="  ")
 
 
 def _places(entries: Sequence[Entry], primary: str) -> list[str]:

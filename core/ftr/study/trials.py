@@ -276,6 +276,34 @@ def winner(entries: Sequence[Entry]) -> Entry | None:
     return next((entry for entry in entries if entry.value is not None and entry.finished), None)
 
 
+def runner_up(
+    entries: Sequence[Entry], primary: str, mode: str, record: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Return how far the runner-up is behind the winner, whose `record` has the interval of its
+    validation score, and whether that is `within_noise`: the interval of the winner reaches to the
+    runner-up. None without a runner-up or an interval.
+
+    Both scored the same rows, but trials keep no predictions: what the two have in common is not
+    taken into account, so this may call a difference noise that a paired comparison would find.
+    """
+    best = winner(entries)
+    others = [entry for entry in entries if entry.value is not None and entry is not best]
+    interval = record.get("intervals", {}).get("validation", {}).get(primary)
+    score = record.get("scores", {}).get("validation", {}).get(primary)
+    if best is None or best.value is None or not others or interval is None or score is None:
+        return None
+    second = others[0]
+    behind = abs(best.value - (second.value or 0.0))
+    reach = score - interval["low"] if mode == "max" else interval["high"] - score
+    return {
+        "trial": second.trial,
+        "behind": behind,
+        "reach": reach,
+        "within_noise": behind <= reach,
+        "paired": False,
+    }
+
+
 def write_leaderboard(folder: Path, entries: Sequence[Entry], primary: str) -> None:
     """Write `leaderboard.csv` (RFC 4180, a column for each swept key) and `leaderboard.json` into
     `folder`.
