@@ -15,7 +15,7 @@ import trainings
 from browser import Page
 from ftr.errors import DataError
 from ftr.results.report import pictures, slices
-from ftr.results.report.blocks import Report, Table
+from ftr.results.report.blocks import Note, Report, Table
 from ftr.results.report.collect import collect
 from ftr.results.report.write import write_report
 from ftr.study.directory import SweepDirectory
@@ -89,6 +89,8 @@ def test_a_sweep_has_its_ranking_its_trials_and_the_report_of_the_best_run(
     rows = tables(report, "Leaderboard")[0].rows
     assert [row[1] for row in rows] == [str(number) for number in reversed(range(len(RATES)))]
     assert [row[4] for row in rows] == [f"{value:.4f}" for value in sorted(values, reverse=True)]
+    noise = [one.text for one in report.sections[0].simple if isinstance(one, Note) and one.warning]
+    assert len(noise) == 1 and "trial 7 is 0.0500 behind" in noise[0]
     best = {row[0]: row[1] for row in tables(report, "Expected best")[0].rows}
     assert best["1"] == f"{np.mean(values):.4f}" and best["9"] == f"{max(values):.4f}"
     assert report.headlines[0].value == f"{max(values):.4f}"

@@ -19,10 +19,11 @@ from ftr.results.report.source import (
     first_of,
     value_text,
 )
-from ftr.runs.report import decimals, number
+from ftr.runs.directory import RunDirectory
+from ftr.runs.report import INTERVAL, decimals, number
 from ftr.study.analysis import FEWEST_TRIALS, expected_best, importance
 from ftr.study.directory import SweepDirectory
-from ftr.study.trials import Entry, SweepState, rank, replay
+from ftr.study.trials import Entry, SweepState, rank, replay, runner_up
 
 SHOWN = 25
 MOST_AXES = 8
@@ -105,14 +106,28 @@ def leaderboard(source: SweepSource) -> Section:
     ]
     if more:
         blocks.append(Note(text=f"{more} more configurations are in `leaderboard.csv`."))
-    blocks += _noise(record)
+    blocks += _noise(source)
     return Section(title="Leaderboard", blocks=blocks)
 
 
-def _noise(record: Record) -> list[Block]:
-    """Return what the sweep says of the winner and the runner-up, if it does."""
-    text = record.get("within_noise")
-    return [Note(text=str(text), warning=True)] if isinstance(text, str) else []
+def _noise(source: SweepSource) -> list[Block]:
+    """Return the warning where the runner-up is within noise of the winner."""
+    best = RunDirectory(source.directory.best)
+    if not best.record.is_file():
+        return []
+    record = source.record
+    second = runner_up(source.entries, record["primary"], record["mode"], best.read())
+    if second is None or not second["within_noise"]:
+        return []
+    digits = decimals([second["behind"], second["reach"]])
+    return [
+        Note(
+            text=f"Within noise of the runner-up: trial {second['trial']} is "
+            f"{number(second['behind'], digits)} behind, and the {INTERVAL} of the winner's "
+            f"validation {record['primary']} reaches {number(second['reach'], digits)} that way.",
+            warning=True,
+        )
+    ]
 
 
 def _value(value: object) -> str:
