@@ -123,7 +123,9 @@ class TensorBoard:
         if start:
             begun = data.SessionStartInfo(start_time_secs=self.run.created)
             for key, value in self.run.config.items():
-                if isinstance(value, int | float):
+                if isinstance(value, bool):
+                    begun.hparams[key].bool_value = value
+                elif isinstance(value, int | float):
                     begun.hparams[key].number_value = value
                 else:
                     begun.hparams[key].string_value = _texts({key: value})[key]
@@ -273,7 +275,7 @@ class WandB:
         tags = tuple(tag[:64] for tag in run.tags)
         self.wandb: Any = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or PROJECT,
-            id=re.sub(r"[/\\#?%:]", "-", run.name),
+            id=run.known or re.sub(r"[/\\#?%:]", "-", run.name),
             name=run.name,
             group=run.parent or run.name,
             job_type=run.kind,
@@ -324,7 +326,7 @@ class Trackio:
     resend = False
 
     def __init__(self, run: TrackedRun) -> None:
-        self.run, self.id = run, run.name
+        self.run, self.id = run, run.known or run.name
 
     def log(self, points: Sequence[Point]) -> None:
         """Log points at their steps."""
@@ -354,7 +356,7 @@ class Trackio:
         init: Callable[..., Any] = trackio.init
         opened = init(
             project=os.environ.get("TRACKIO_PROJECT") or PROJECT,
-            name=self.run.name,
+            name=self.id,
             group=self.run.parent or self.run.name,
             config=_texts(self.run.config),
             resume="allow",

@@ -251,7 +251,7 @@ def test_below_a_confidence_the_model_abstains_and_keeps_its_best_guess(
     between = (sure[0] + sure[1]) / 2
     code, out, err = call(capsys, "predict", classifier.path, texts, "--abstain-below", between)
     assert code == 0 and "abstained from 1 of 2 rows" in err
-    assert "not calibrated: `head.calibrate=temperature`" in err
+    assert "not calibrated: train with `head.calibrate=temperature`" in err
     for one, known in zip(records(out), plain, strict=True):
         if "error" in known:
             assert one == known

@@ -81,7 +81,8 @@ def test_a_report_has_the_numbers_of_the_record_and_of_the_rows(
     shown = {row[0]: row[1] for row in tables(report, "Scores")[0].rows}
     ends = weak.record["intervals"]["test"]["accuracy"]
     between = f"{ends['low']:.4f}–{ends['high']:.4f}"
-    assert shown["accuracy"] == f"{scores['accuracy']:.4f} ({between})"
+    rounded = f"{ends['low']:.3f}–{ends['high']:.3f}"
+    assert shown["accuracy"] == f"{scores['accuracy']:.4f} ({rounded})"
     assert report.headlines[0].detail == f"95 % interval {between}"
     assert shown["f1"].startswith(f"{scores['f1']:.4f}")
     wrong = [one for one in held_out(weak.path).outcomes or () if not one.right]

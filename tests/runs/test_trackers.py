@@ -24,6 +24,7 @@ from ftr.cli.main import main
 from ftr.errors import ConfigError, RequestError, RunError, UnknownComponentError
 from ftr.runs.directory import hold
 from ftr.runs.trackers import sync
+from ftr.study.resume import resume
 from interruptions import Start, logged, resumed, wait_for, words
 from networks import free_port
 from sweeps import TINY, hidden
@@ -204,6 +205,44 @@ def test_a_run_that_was_killed_goes_on_at_its_trackers_without_a_step_twice(
         assert seen.steps("train/loss") == list(range(1, 301)), (name, sent)
         assert seen.steps("validation/f1") == list(range(5, 301, 5)), name
         assert seen.status in ("FINISHED", "done"), name
+
+
+@pytest.mark.slow
+def test_a_sweep_that_was_killed_goes_on_as_one_parent_and_each_trial_as_one_child(
+    start: Start, tiny_bert: Path, reviews: Path, places: Path
+) -> None:
+    asked = {
+        **TINY,
+        "searcher": "random",
+        "scheduler": "fifo",
+        "trials": 3,
+        "learning_rate": "loguniform(3e-4,1e-2)",
+        "epochs": 12,
+        "max_concurrent": 1,
+        "train.logging_steps": 1,
+        "dataset": reviews,
+        "model": tiny_bert,
+        "output": places / "runs",
+        "tracker": "mlflow",
+    }
+    process = start("sweep", *words(asked))
+    ended = '"event": "end"'
+    journals = (places / "runs").glob
+    wait_for(lambda: any(ended in one.read_text() for one in journals("*/journal.jsonl")), process)
+    (sweep,) = (places / "runs").glob("*")
+    wait_for((sweep / "tracking.jsonl").is_file, process)
+    process.kill()
+    process.wait()
+    resume(sweep, say=lambda line: None)
+    seen = tracked.mlflow_database(places / "mlflow.db")  # fails where a name is there twice
+    names = [f"{sweep.name}-trial-{number:04d}" for number in range(3)]
+    assert set(seen) == {sweep.name, *names}
+    for name in names:
+        assert seen[name].parent == sweep.name and seen[name].status == "FINISHED"
+        assert seen[name].steps("train/loss") == list(range(1, 61))
+        assert seen[name].steps("validation/f1") == list(range(5, 61, 5))
+    assert seen[sweep.name].steps("trial/best") == [1, 2, 3]
+    assert sum("ftr.tag.winner" in one.tags for one in seen.values()) == 1
 
 
 @pytest.mark.slow

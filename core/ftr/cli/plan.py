@@ -156,7 +156,8 @@ def _memory(found: Mapping[str, Any]) -> str:
 
     memory = found["memory"]
     free = memory["free"]
-    line = f"memory: about {memory_arithmetic(memory)}; there is {size(memory['available'])}"
+    there = "the largest node offers" if found["address"] else "there is"
+    line = f"memory: about {memory_arithmetic(memory)}; {there} {size(memory['available'])}"
     if memory["gpu"]:
         line += f"; GPU: {size(memory['gpu'])}"
     tight = free is not None and free < memory["total"] and not found["address"]

@@ -79,10 +79,9 @@ def execute(args: argparse.Namespace) -> Answer:
     predictor = load(_model(args.run))
     predictor.check_abstain(args.abstain_below)
     if args.abstain_below is not None and not predictor.calibrated:
-        show(
-            "confidences are those of the model, not calibrated: `head.calibrate=temperature` fits "
-            "them when a model is trained"
-        )
+        fits = hasattr(getattr(predictor.head, "options", None), "calibrate")
+        hint = ": train with `head.calibrate=temperature` to fit them" if fits else ""
+        show(f"confidences are those of the model, not calibrated{hint}")
     schema = predictor.head.schema
     values = {key.removeprefix("dataset."): setting.value for key, setting in given.items()}
     options = checked_options("dataset", args.input, file_options(schema), values, given)

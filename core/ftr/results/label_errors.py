@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,56 +40,17 @@ def self_confidence(probabilities: Floats, given: Ids) -> Floats:
     """Return the probability of the given class of each row, (rows,): the less, the worse.
 
     `probabilities` has the shape (rows, classes) and `given` (rows,). Self-confidence in Northcutt
-    et al. 2021, "Confident Learning", section 3.2.
+    et al. 2021, "Confident Learning", section 3.2. It found at least as many flipped labels as the
+    normalized margin and the confident joint of that paper (`benchmarks/label_errors.py`).
     """
     found: Floats = probabilities[np.arange(len(given)), given]
     return found
-
-
-def normalized_margin(probabilities: Floats, given: Ids) -> Floats:
-    """Return (1 + p of the given class - the greatest p of another) / 2 of each row, (rows,).
-
-    The normalized margin in Northcutt et al. 2021, section 3.2, moved into 0 to 1.
-    """
-    others = probabilities.copy()
-    others[np.arange(len(given)), given] = -np.inf
-    margin: Floats = (1 + self_confidence(probabilities, given) - others.max(axis=1)) / 2
-    return margin
-
-
-def confident_learning(probabilities: Floats, given: Ids) -> Floats:
-    """Return the self-confidence of each row, halved, and raised by one half unless the row is in
-    an off-diagonal cell of the confident joint: those come first.
-
-    Northcutt et al. 2021, section 3.1, equation 2: the threshold of a class is the mean probability
-    of that class over the rows that are given it, and a row counts for the most probable class of
-    those that reach their threshold.
-    """
-    classes = probabilities.shape[1]
-    thresholds = np.array(
-        [
-            probabilities[given == number, number].mean() if (given == number).any() else np.inf
-            for number in range(classes)
-        ]
-    )
-    above = np.where(probabilities >= thresholds, probabilities, -1.0)
-    off = (above.max(axis=1) >= 0) & (above.argmax(axis=1) != given)
-    return np.asarray((self_confidence(probabilities, given) + ~off) / 2)
-
-
-METHODS: dict[str, Callable[[Floats, Ids], Floats]] = {
-    "self-confidence": self_confidence,
-    "normalized-margin": normalized_margin,
-    "confident-learning": confident_learning,
-}
-"""What ranks labels by name, the one used unless another is asked for first."""
 
 
 def suspicious_labels(
     run: str | Path,
     *,
     limit: int = 200,
-    method: str = next(iter(METHODS)),
     registry: Registry | None = None,
 ) -> list[SuspiciousLabel]:
     """Return the labels of a cross-validation (`cv.folds`) that are most probably wrong, the most
@@ -112,7 +73,7 @@ def suspicious_labels(
             "probabilities of all: suspicious labels need both."
         )
     given = np.array([row[column] for row in found.rows], dtype=np.int64)
-    best, scores = probabilities.argmax(axis=1), METHODS[method](probabilities, given)
+    best, scores = probabilities.argmax(axis=1), self_confidence(probabilities, given)
     order = np.argsort(scores, kind="stable")
     ranked = [number for number in order if best[number] != given[number]]
     return [

@@ -134,7 +134,11 @@ def members_table(record: Record, as_markdown: bool = False) -> list[str]:
         if as_markdown:
             lines += ["", *markdown(rows), *([""] if about else []), *about]
         else:
-            lines += ["", *table(rows, numbers=True), *about]
+            shown = table(rows, numbers=True)
+            if len(shown[0]) > MAX_WIDTH:
+                above, _, below = zip(*(cell.rpartition(" ") for cell in rows[0]), strict=True)
+                shown = table([above, below, *rows[1:]], numbers=True)
+            lines += ["", *shown, *about]
     return lines[1:]
 
 

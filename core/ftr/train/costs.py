@@ -182,7 +182,7 @@ def checkpoints_at_once(config: RunConfig, seconds: float, steps: int) -> int:
 
     every = config.train.save_steps
     written = seconds / SECONDS_BETWEEN if every == "auto" else steps // every if every else 0
-    return int(min(written, config.train.save_total_limit + 1))
+    return int(min(written, steps, config.train.save_total_limit + 1))
 
 
 def validations(config: RunConfig, steps: int) -> int:

@@ -297,3 +297,20 @@ def test_baselines_are_scored_on_request(tiny_bert: Path, tmp_path: Path) -> Non
     assert set(found["baselines"]) == {"majority", "tf-idf"}
     assert 0 <= found["baselines"]["majority"]["test"]["accuracy"] <= 1
     assert planned(settings, steps=False)["baselines"] == {}
+
+
+@pytest.mark.slow
+def test_a_cluster_is_asked_for_its_nodes(tiny_bert: Path, tmp_path: Path) -> None:
+    from clusters import Size, ray_cluster
+
+    data = write_reviews(tmp_path / "reviews.csv", 60, broken=0)
+    settings = words(tiny_bert, data, tmp_path / "runs", learning_rate="loguniform(1e-4,1e-2)")
+    with ray_cluster(Size(cpus=1, memory_gb=0.2), Size(cpus=3, memory_gb=0.3)) as cluster:
+        asked = [*settings, "trials=8", f"compute.address={cluster.address}"]
+        with pytest.raises(DoesNotFitError, match="the largest node offers 300 MB") as refused:
+            planned(asked, steps=False)
+
+    found = refused.value.plan
+    assert found["sweep"]["at_once"] == 4
+    assert found["memory"]["processes"] == 4
+    assert not (tmp_path / "runs").exists()

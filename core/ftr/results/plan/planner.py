@@ -164,6 +164,7 @@ class Planning:
             baselines=float(self.baselines.get("baseline_seconds", 0.0)),
         )
         self._trainings: dict[str, Training] = {}
+        self._room: Room | None = None
 
     def training(self, config: RunConfig, prepared: Prepared, threads: int | None) -> Training:
         """Return the training of a configuration; those that differ in their steps alone, or in
@@ -177,8 +178,10 @@ class Planning:
         return self._trainings[key].like(config)
 
     def room(self) -> Room:
-        """Return where trials and workers run."""
-        return Room.of(self.config.compute, self.registry, self.available, self.say)
+        """Return where trials and workers run, which is looked at once."""
+        if self._room is None:
+            self._room = Room.of(self.config.compute, self.registry, self.available, self.say)
+        return self._room
 
     def run_costs(self) -> dict[str, Any]:
         """Return the cost of a run, or of one of several members."""
@@ -241,7 +244,8 @@ class Planning:
             + memory["driver"]
             + memory["ray"]
         )
-        memory |= {"available": self.available, "free": memory_free()}
+        largest = int(self.room().largest) if cluster else self.available
+        memory |= {"available": largest, "free": memory_free()}
         memory["parts"] = {"process": self.start.base, **asdict(training.probe.tensors)}
         memory["gpu"] = training.probe.gpu
         disk["cache"] = encoded_bytes(self.prepared)
@@ -278,16 +282,14 @@ class Planning:
         memory, disk = found["memory"], found["disk"]
         problems = []
         arithmetic = memory_arithmetic(memory)
-        if cluster:
-            largest = self.room().largest
-            if memory["each"] > largest:
-                problems.append(
-                    f"memory: a process of the training needs about {arithmetic}, and the largest "
-                    f"node has {size(largest)}"
-                )
-        elif memory["total"] > self.available:
+        if cluster and memory["each"] > memory["available"]:
             problems.append(
-                f"memory: it needs about {arithmetic}, and there is {size(self.available)}"
+                f"memory: a process of the training needs about {size(memory['each'])}, and the "
+                f"largest node offers {size(memory['available'])} (in all {arithmetic})"
+            )
+        elif not cluster and memory["total"] > memory["available"]:
+            problems.append(
+                f"memory: it needs about {arithmetic}, and there is {size(memory['available'])}"
             )
         gpu = _gpu_memory()
         if memory["gpu"] and gpu and memory["gpu"] > gpu:

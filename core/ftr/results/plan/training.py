@@ -23,8 +23,8 @@ from ftr.train.optim import step_count
 
 ALL_REDUCE = 4e8
 """Bytes of gradients a second that workers on one machine sum by gloo."""
-RAY_BYTES = 450_000_000
-"""Memory of Ray's own processes on one machine: raylet, GCS, agents (ray 2.60)."""
+RAY_BYTES = 600_000_000
+"""Memory of Ray's own processes on one machine: raylet, GCS, agents, idle workers (ray 2.60)."""
 RAY_SECONDS = 5.0
 """Seconds to start and stop Ray on this machine."""
 PREDICTION_BYTES = 300

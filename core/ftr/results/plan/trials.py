@@ -60,7 +60,8 @@ class Room:
         import torch
 
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        here = {"CPU": float(cores or 1), "memory": float(memory)}
+        # Ray offers what is not set aside for its object store.
+        here = {"CPU": float(cores or 1), "memory": 0.7 * memory}
         if gpus := torch.cuda.device_count():
             here["GPU"] = float(gpus)
         return cls(compute, Capacity([Kind("node", here, 1, 1)]), here)

@@ -25,7 +25,6 @@ from ftr.runs.report import (
     KINDS,
     OTHER_AVERAGES,
     decimals,
-    interval_lines,
     number,
 )
 
@@ -96,10 +95,10 @@ def _columns(record: Record) -> list[Column]:
 
 
 def with_interval(value: Any, around: Any, digits: int) -> str:
-    """Return a score with the ends of its interval, where it has one."""
+    """Return a score with the ends of its interval, where it has one: a digit less for those."""
     if not isinstance(around, Mapping) or not {"low", "high"} <= around.keys():
         return number(value, digits)
-    return f"{number(value, digits)} ({number(around, digits)})"
+    return f"{number(value, digits)} ({number(around, digits - 1)})"
 
 
 def _drawn(record: Record, columns: Sequence[Column], digits: int) -> Picture | None:
@@ -131,13 +130,15 @@ def _interval_notes(record: Record) -> list[Block]:
                 warning=True,
             )
         ]
-    lines = [line for split in about["units"] for line in interval_lines(about, split)]
+    unit = "rows" if about["unit"] == "rows" else f"groups of rows ({about['unit']})"
+    drawn = ", ".join(f"{count:,} of {split}" for split, count in about["units"].items())
     return [
         Note(
-            text="In brackets: how far a score would move with other held-out rows of the same "
-            "kind; not how far with another seed."
+            text=f"In brackets: {INTERVAL}s, {about['method']}, {about['resamples']:,} resamples "
+            f"of {unit} ({drawn}). They say how far a score would move with other held-out rows of "
+            "the same kind; not how far with another seed."
         ),
-        *(Note(text=line) for line in dict.fromkeys(lines)),
+        *(Note(text=str(line)) for line in about["notes"]),
     ]
 
 

@@ -144,7 +144,9 @@ def _order(keys: Sequence[Hashable]) -> list[Any]:
     counts = Counter(keys)
     if ranked := [key for key in counts if isinstance(key, Ranked)]:
         return sorted(ranked, key=lambda key: key.place)
-    return sorted(counts, key=lambda key: (key in (OTHER, EMPTY), -counts[key], str(key)))
+    return sorted(
+        counts, key=lambda key: (str(key).startswith((OTHER, EMPTY)), -counts[key], str(key))
+    )
 
 
 @dataclass(frozen=True, slots=True)
