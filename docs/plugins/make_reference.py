@@ -154,6 +154,7 @@ EXAMPLES = {
             equal = [one == true for one, true in zip(predictions, references)]
             return {"right": equal, "rows": [1] * len(equal)}
 
+
         @additive(right, lambda sums: sums["right"] / sums["rows"], perfect=1.0)
         def share_right(predictions, references):
             return sum(right(predictions, references)["right"]) / len(references)
