@@ -15,7 +15,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ftr.config.resolve import flat
+from ftr.config.schema import RunConfig
+from ftr.errors import ConfigError
+from ftr.train.checkpoint import Checkpoint
 from ftr.train.checkpoint_manager import (
+    CheckpointManager,
     NotSerializable,
     SaveInterval,
     Tensors,
@@ -140,3 +145,27 @@ def test_a_checkpoint_is_due_by_time_and_cost(monkeypatch: pytest.MonkeyPatch) -
     assert interval.due(3)
     interval.saved(3, 3.0)
     assert (interval.writing, interval.longest) == (6.0, 3.0)
+
+
+def test_a_checkpoint_older_than_a_key_resumes_and_one_of_other_values_does_not(
+    tmp_path: Path,
+) -> None:
+    parts = {name: {"name": "x"} for name in ("dataset", "model", "head")}
+    config = RunConfig.model_validate({"metrics": ["accuracy"], **parts})
+    values: dict[str, object] = json.loads(json.dumps(flat(config)))
+
+    def check(old: dict[str, object]) -> None:
+        manager = CheckpointManager(tmp_path, config, {}, 0, 1, print)
+        manager._check(Checkpoint(tmp_path, 1, {"config": old, "world": 1, "data": {}}))
+
+    check(values)
+    check({key: value for key, value in values.items() if key not in ("tracker", "train.ema")})
+    with pytest.raises(ConfigError, match=r"`epochs` was 4\.0, is 3\.0"):
+        check({**values, "epochs": 4.0})
+    with pytest.raises(ConfigError, match=r"`train\.gone` was 1, is not set"):
+        check({**values, "train.gone": 1})
+    longer = config.model_copy(update={"epochs": 5.0})
+    manager = CheckpointManager(tmp_path, longer, {}, 0, 1, print)
+    known = {key: value for key, value in values.items() if key != "epochs"}
+    with pytest.raises(ConfigError, match="`epochs` was not set"):
+        manager._check(Checkpoint(tmp_path, 1, {"config": known, "world": 1, "data": {}}))

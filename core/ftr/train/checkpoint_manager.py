@@ -310,7 +310,9 @@ class CheckpointManager:
             {key: value for key, value in values.items() if key not in self.changeable}
             for values in (found.state["config"], new)
         )
-        other = differences(old, new)
+        # A key that is newer than the checkpoint has its default.
+        newer = {key for key in new.keys() - old.keys() if new[key] in (_DEFAULTS.get(key), False)}
+        other = differences(old, {key: new[key] for key in new if key not in newer})
         if found.state["world"] != self.world:
             other.append(f"the number of processes was {found.state['world']}, is {self.world}")
         if other:
@@ -324,6 +326,19 @@ class CheckpointManager:
                     f"the {split} rows are not those that checkpoint `{found.path}` was trained "
                     "on: start another run."
                 )
+
+
+_PLACEHOLDER = {"name": "-"}
+_DEFAULTS = json.loads(
+    json.dumps(
+        flat(
+            RunConfig.model_validate(
+                {"metrics": ["-"], **dict.fromkeys(("dataset", "model", "head"), _PLACEHOLDER)}
+            )
+        )
+    )
+)
+"""The built-in default of every key that has one."""
 
 
 def _stateful(trainer: Trainer) -> dict[str, Any]:
