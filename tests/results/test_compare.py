@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ import pytest
 import ftr
 from ftr.cli.main import main
 from ftr.errors import ConfigError, RequestError
+from ftr.results.compare import _matched
+from ftr.runs.heldout import held_out
 from trainings import lines
 
 if TYPE_CHECKING:
@@ -74,11 +77,8 @@ def test_a_constant_prediction_is_scored(classifier: RunResult, tmp_path: Path) 
     label = classifier.record["labels"][0]
     other = changed(classifier, tmp_path / "other.jsonl", label, rows=10_000)
     (one,) = ftr.compare(classifier.path, other).against
-    assert one.differences["accuracy"].second == pytest.approx(
-        classifier.record["baselines"]["majority"]["test"]["accuracy"]
-        if "baselines" in classifier.record
-        else one.differences["accuracy"].second
-    )
+    true = [each["expected"] for each in _expected(classifier)]
+    assert one.differences["accuracy"].second == pytest.approx(true.count(label) / len(true))
 
 
 def test_answers_are_compared_too(reader: RunResult, tmp_path: Path) -> None:
@@ -150,14 +150,19 @@ def test_lost_predictions_are_refused(classifier: RunResult, tmp_path: Path) -> 
         ftr.compare(classifier.path, copy)
 
 
-def test_ids_that_repeat_are_taken_in_order(classifier: RunResult, tmp_path: Path) -> None:
-    from ftr.results.compare import _keys
-    from ftr.runs.heldout import held_out
-
+def test_rows_that_repeat_are_taken_in_order(classifier: RunResult) -> None:
     found = held_out(classifier.path)
-    keys = _keys(found, texts=True)
-    assert len(set(keys)) == len(found.rows)
-    assert found.rows
+    one, *others = found.rows
+    changed_text = {**one, "text": "another text under the same id"}
+    base = replace(found, rows=[one, one, changed_text, *others])
+    assert _matched("x", base, base) == list(range(len(base.rows)))
+    turned = replace(found, rows=[changed_text, one, *others, one])
+    assert _matched("x", turned, base) == [
+        1,
+        len(turned.rows) - 1,
+        0,
+        *range(2, len(turned.rows) - 1),
+    ]
 
 
 def test_a_worse_run_fails_the_build(
@@ -193,8 +198,6 @@ def test_a_worse_run_fails_the_build(
 
 
 def _expected(run: RunResult) -> list[dict[str, Any]]:
-    from ftr.runs.heldout import held_out
-
     found = held_out(run.path)
     return [
         {"id": row["id"], "expected": found.labels[int(str(row["label"]))]} for row in found.rows
