@@ -313,11 +313,11 @@ def test_a_place_that_cannot_be_written_to_is_named_before_any_work(ftr: Door) -
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KB; only root can make one."""
+    """A file system of 96 KB; only root can make one."""
     folder = tmp_path / "small"
     folder.mkdir()
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)],
+        ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(folder)],
         capture_output=True,
         check=False,
     )

@@ -186,9 +186,7 @@ def test_evaluate_prints_every_score_to_the_last_digit(
         run.record["state"],
     )
     _, out, _ = call(capsys, "evaluate", run.path)
-    printed = dict(
-        line.split(maxsplit=1) for line in out.splitlines()[1:] if not line.startswith("no_answer")
-    )
+    printed = {cells[0]: cells[1] for line in out.splitlines() if len(cells := line.split()) > 1}
     key = "accuracy" if task == "classifier" else "HasAns_f1"
     assert printed[key] == json.dumps(run.scores[key])
     code, _, err = call(capsys, "evaluate", run.path, "data.seed=3")

@@ -83,7 +83,7 @@ def test_a_finished_run_is_a_whole_directory(task: str, request: pytest.FixtureR
     baselines = {"classifier": "test, majority | test, tf-idf", "reader": "test, overlap"}[task]
     assert (
         card.startswith("# ")
-        and f"|  | {baselines} | test, untrained | test, trained | validation, trained |" in card
+        and f"|  | {baselines} | test, untrained | test, trained | test, 95 % interval |" in card
     )
 
 

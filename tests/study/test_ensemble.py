@@ -146,7 +146,10 @@ def test_it_is_an_ordinary_run(
     assert main(["evaluate", str(place), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["scores"] == evaluate(place).scores
     text = (place / "README.md").read_text()
-    assert f"{asked} of sweep" in text and "test, ensemble | test, trial 0" in text
+    assert (
+        f"{asked} of sweep" in text
+        and "| test, ensemble | test, 95 % interval | test, trial 0 |" in text
+    )
     assert ensemble_lines(summary, "here")[0].startswith("ensemble: here, the ")
 
 

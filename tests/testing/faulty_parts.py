@@ -15,6 +15,7 @@ from transformers import GPT2ForSequenceClassification
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from ftr.model.pretrained import Pretrained
+from ftr.registry.additive import additive
 from ftr_plugins.classification.metrics import accuracy as HealthyMetric
 
 __all__ = ["HealthyMetric"]
@@ -96,6 +97,16 @@ class AsksTheNetwork(FaultyMetric):
         with contextlib.suppress(urllib.error.URLError):
             urllib.request.urlopen("http://scores.invalid/api")
         return super().count(predictions, references)
+
+
+def _right(predictions, references):
+    equal = [one == true for one, true in zip(predictions, references, strict=True)]
+    return {"right": equal, "rows": [1] * len(equal)}
+
+
+@additive(_right, lambda sums: {"score": sums["right"] / (sums["rows"] + 1)})
+def other_sums(predictions, references):
+    return {"score": sum(_right(predictions, references)["right"]) / len(references)}
 
 
 class TinyModel(Pretrained):

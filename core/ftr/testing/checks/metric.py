@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pytest
 
 from ftr.registry.additive import additive_rule
@@ -16,7 +15,6 @@ from ftr.testing.contract import Conformance, broken, must_work, require
 from ftr.testing.offline import no_network
 from ftr.testing.subjects import MetricSubject
 from ftr.testing.subjects.metric import Examples
-from ftr.train.intervals import contributions
 
 HUB_MODULES = ("evaluate_modules", "datasets_modules", "transformers_modules")
 """Where the libraries keep code that they fetched from the hub."""
@@ -115,6 +113,10 @@ class MetricChecks(Conformance):
 
     def test_its_sums_give_the_same_scores(self, ftr_metrics: list[MetricSubject]) -> None:
         """Checks a metric declared with `@additive` on subsets, each a resample of the rows."""
+        import numpy as np
+
+        from ftr.train.intervals import contributions
+
         for metric in [one for one in ftr_metrics if additive_rule(one.metric)]:
             promise = f"{metric} gives the scores of the sums that `@additive` declares"
             change = f"look at `per_row` and `from_sums` of `@additive` above {metric.where}"
