@@ -21,7 +21,7 @@ from ftr.runs.directory import run_or_winner
 from ftr.runs.heldout import HeldOut, held_out
 from ftr.train.intervals import SECONDS, Integers, Units
 
-IGNORED = ("output", "name", "tags", "tracker", "compute.", "data.cache")
+IGNORED = ("output", "name", "tags", "baselines", "tracker", "compute.", "data.cache")
 """Settings that do not change a model."""
 LEVEL = 0.05
 
