@@ -15,7 +15,9 @@ import pytest
 import ftr
 from ftr.cli.main import main
 from ftr.errors import DataError, ModelError
+from ftr.results.report.write import write_report
 from ftr.runs.evaluate import evaluate
+from ftr.runs.heldout import held_out
 from ftr.runs.report import members_table, several_lines
 from ftr_plugins.extractive_qa.threshold import best_threshold
 from trainings import QUESTIONS, REVIEWS, Settings, golds, lines, train
@@ -111,6 +113,28 @@ def test_a_member_is_the_run_that_its_seed_gives_alone(
     ours, theirs = weights(alone.model), weights(member / "model")
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     assert alone.record["scores"] == seeds.record["members"][1]["scores"]
+
+
+def test_rows_and_predictions_of_each_kind_of_run_belong_together(
+    seeds: RunResult, bagging: RunResult, folds: RunResult, tmp_path: Path
+) -> None:
+    best = held_out(seeds.path)
+    assert best.run.path == seeds.path / "members" / str(seeds.record["best_member"])
+    assert best.scores == best.record["scores"]["test"]
+    assert held_out(bagging.path).scores == bagging.record["scores"]["test"]
+    out_of_fold = held_out(folds.path, "validation")
+    assert len(out_of_fold.rows) == sum(
+        one["data"]["splits"]["validation"]["row_count"]
+        for one in (
+            json.loads((folds.path / member["path"] / "run.json").read_text())
+            for member in folds.record["members"]
+        )
+    )
+    for run in (seeds, bagging):
+        written = write_report(run.path, tmp_path / run.path.name)
+        assert not {"classes", "most confident errors", "scores by slices"} & {
+            *written.report.missing
+        }
 
 
 def test_seeds_alone_leave_the_model_of_the_best_member(seeds: RunResult) -> None:

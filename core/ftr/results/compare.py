@@ -18,7 +18,7 @@ from ftr.registry.protocols import Head, Outcome, Prediction, Row, provides
 from ftr.registry.registry import Registry
 from ftr.results.paired import Difference, called_differences, differences, holm
 from ftr.runs.directory import run_or_winner
-from ftr.runs.heldout import HeldOut, held_out
+from ftr.runs.heldout import HeldOut, best_member, held_out
 from ftr.train.intervals import SECONDS, Integers, Units
 
 IGNORED = ("output", "name", "tags", "baselines", "tracker", "compute.", "data.cache")
@@ -187,10 +187,8 @@ def _held_out(
     """
     directory = run_or_winner(given)
     record = directory.read()
-    best = record.get("best_member")
-    if best is None or record.get("joined") or record.get("several") == "folds":
-        return held_out(directory.path, split, registry=registry), None
-    return held_out(directory.path / "members" / str(best), split, registry=registry), record
+    found = held_out(directory.path, split, registry=registry)
+    return found, None if best_member(directory, record) is None else record
 
 
 def _side(given: str, found: HeldOut, several: Mapping[str, Any] | None, base: HeldOut) -> Side:

@@ -19,6 +19,7 @@ from ftr.registry.registry import Registry
 from ftr.runs.directory import RunDirectory, run_or_winner
 from ftr.runs.evaluate import rows_of
 from ftr.runs.record import recorded_registry
+from ftr.runs.run import MEMBERS
 from ftr.train.scoring import LOSS, Scorer, Scores
 
 if TYPE_CHECKING:
@@ -67,8 +68,9 @@ def held_out(
 
     `split` is `test`, else `validation`, where it is not given. The validation rows of a
     cross-validation are those of all its folds, each predicted by the member that was not trained
-    on it. Raises `RequestError` for a run that is not done or has no such predictions, `DataError`
-    where the data is not what the run was scored on.
+    on it; a run of several without an ensemble stands for its best member. Raises `RequestError`
+    for a run that is not done or has no such predictions, `DataError` where the data is not what
+    the run was scored on.
     """
     directory = run_or_winner(run)
     record = directory.read()
@@ -77,6 +79,9 @@ def held_out(
             f"run `{directory.path}` is `{record['status']}`: it has no scores of a finished run "
             f"yet. `ftr resume {directory.path}` completes it."
         )
+    member = best_member(directory, record)
+    if member is not None:
+        return held_out(member, split, registry=registry)
     name = split or _scored_split(directory, record)
     if record.get("several") == "folds" and name == "validation":
         return _out_of_fold(directory, record, registry)
@@ -104,6 +109,16 @@ def held_out(
     )
     _check_scores(found, config.data.clean)
     return found
+
+
+def best_member(directory: RunDirectory, record: Mapping[str, Any]) -> Path | None:
+    """Return the directory of the member whose model a run of several has; None: it is one
+    training, has an ensemble, or is a cross-validation.
+    """
+    best = record.get("best_member")
+    if best is None or record.get("joined") or record.get("several") == "folds":
+        return None
+    return directory.path / MEMBERS / str(best)
 
 
 def read_predictions(directory: RunDirectory, split: str, rows: Sequence[Row]) -> list[Prediction]:

@@ -131,6 +131,11 @@ def _add_run(
             "The rows cannot be set beside their predictions, so the parts on single predictions "
             f"are left out: {mask(source.unread)}."
         )
+    if source.held is not None and source.held.run.path != directory.path:
+        report.warnings.append(
+            f"Parts on single predictions are about member {record['best_member']}, the best on "
+            "validation rows, whose model is that of the run."
+        )
     if slices and source.held is None:
         report.missing["slices asked for"] = source.unread
     report.headlines += _figures(scores.headlines, source)
