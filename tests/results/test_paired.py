@@ -9,16 +9,22 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom, binomtest
 
-from ftr.results.paired import called_differences, differences, holm, mcnemar
-from ftr.train.intervals import Contributions, Units, contributions
+from ftr.results.paired import called_differences, differences, holm, mcnemar, permutation_p
+from ftr.train.intervals import Contributions, Units, contributions_of_several
 from ftr_plugins.classification import metrics
+from ftr_plugins.regression.metrics import mae, pearson
+from ftr_plugins.token_classification.metrics import entity_f1
 
 METRICS = {name: getattr(metrics, name) for name in ("accuracy", "f1", "macro_recall")}
 
 
-def given(predictions: Sequence[int], references: Sequence[int]) -> Contributions:
-    inputs = {"predictions": predictions, "references": references}
-    return contributions(METRICS, {name: name for name in METRICS}, inputs, "abc", len(references))
+def pair(
+    one: Sequence[int], two: Sequence[int], references: Sequence[int], labels: str = "abc"
+) -> list[Contributions]:
+    inputs = [{"predictions": each, "references": references} for each in (one, two)]
+    return contributions_of_several(
+        METRICS, {name: name for name in METRICS}, inputs, labels, len(references)
+    )
 
 
 def models(rows: int, first: float, second: float, seed: int = 0) -> tuple[list[int], ...]:
@@ -34,7 +40,7 @@ def models(rows: int, first: float, second: float, seed: int = 0) -> tuple[list[
 
 def test_accuracy_is_tested_by_the_exact_binomial_test() -> None:
     one, two, references = models(300, 0.85, 0.80)
-    found = differences(given(one, references), given(two, references), Units("rows", 300))
+    found = differences(*pair(one, two, references), Units("rows", 300))
     difference = found["accuracy",]
     right = [np.equal(side, references) for side in (one, two)]
     alone = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
@@ -53,7 +59,7 @@ def test_accuracy_is_tested_by_the_exact_binomial_test() -> None:
 def test_other_scores_are_tested_by_permutation_also_where_they_equal_the_accuracy() -> None:
     one, two, _ = models(300, 0.9, 0.7)
     balanced = [0, 1, 2] * 100
-    found = differences(given(one, balanced), given(two, balanced), Units("rows", 300))
+    found = differences(*pair(one, two, balanced), Units("rows", 300))
     assert found["f1",].test == found["macro_recall",].test == "permutation"
     assert found["macro_recall",].first == pytest.approx(found["accuracy",].first)
 
@@ -61,16 +67,16 @@ def test_other_scores_are_tested_by_permutation_also_where_they_equal_the_accura
 def test_rows_of_a_group_are_exchanged_together() -> None:
     one, two, references = models(300, 0.9, 0.8)
     titles = Units("title", 30, np.repeat(np.arange(30), 10))
-    found = differences(given(one, references), given(two, references), titles)
+    found = differences(*pair(one, two, references), titles)
     assert found["accuracy",].test == "permutation"
 
 
 def test_a_large_difference_is_significant_and_equal_models_are_not() -> None:
     one, two, references = models(500, 0.9, 0.75)
     units = Units("rows", 500)
-    found = differences(given(one, references), given(two, references), units)
+    found = differences(*pair(one, two, references), units)
     assert all(each.p is not None and each.p < 0.01 for each in found.values())
-    same = differences(given(one, references), given(one, references), units)
+    same = differences(*pair(one, one, references), units)
     assert all((each.value, each.p, each.interval) == (0.0, 1.0, None) for each in same.values())
 
 
@@ -89,7 +95,7 @@ def test_both_ways_of_resampling_agree() -> None:
         return {"accuracy": float(first)}, {"accuracy": float(second)}
 
     units = Units("rows", 200)
-    exact = differences(given(one, references), given(two, references), units)["accuracy",]
+    exact = differences(*pair(one, two, references), units)["accuracy",]
     found, reached = called_differences(called, units, seconds=600)
     assert reached == "2,000 resamples and 4,999 permutations"
     other = found["accuracy",]
@@ -122,8 +128,65 @@ def test_equal_models_differ_at_the_five_percent_level_no_more_often_than_that()
     alarms = {"accuracy": 0, "f1": 0}
     for seed in range(60):
         one, two, references = models(200, 0.8, 0.8, seed)
-        found = differences(given(one, references), given(two, references), Units("rows", 200))
+        found = differences(*pair(one, two, references), Units("rows", 200))
         for name in alarms:
             p = found[name,].p
             alarms[name] += p is not None and p < 0.05
     assert all(count <= 9 for count in alarms.values()), alarms  # 15 %; 5 % are expected
+
+
+def test_a_class_that_one_model_alone_predicts_changes_no_p_value() -> None:
+    one, two, references = models(300, 0.9, 0.8)
+    rows = Units("rows", 300)
+    known = differences(*pair(one, two, references), rows)
+    stray = [3, *two[1:]]
+    found = differences(*pair(one, stray, references, "abcd"), rows)
+    p = found["macro_recall",].p
+    assert p is not None and p == pytest.approx(known["macro_recall",].p, abs=0.02)
+    turned = differences(*pair(stray, one, references, "abcd"), rows)
+    assert turned["macro_recall",].p == pytest.approx(p, abs=0.02)
+    apart = [pair(each, each, references)[0] for each in (one, two)]
+    with pytest.raises(ValueError, match="contributions_of_several"):
+        differences(*apart, rows)
+
+
+def test_an_entity_type_that_one_model_alone_finds_changes_no_p_value() -> None:
+    generator = np.random.default_rng(1)
+    gold = [["B-PER" if odd else "B-LOC"] for odd in generator.integers(2, size=200)]
+
+    def found(share: float, stray: bool) -> list[list[str]]:
+        some = [["O"] if generator.random() < share else tags for tags in gold]
+        return [["B-MISC"] if stray and not place else tags for place, tags in enumerate(some)]
+
+    one, two = found(0.02, False), found(0.15, True)
+    inputs = [{"predictions": each, "references": gold} for each in (one, two)]
+    metric = {"entity_f1": entity_f1}
+    tables = contributions_of_several(metric, {"entity_f1": "entity_f1"}, inputs, "", 200)
+    assert differences(*tables, Units("rows", 200))["entity_f1",].p == pytest.approx(1 / 5000)
+
+
+@pytest.mark.parametrize("factor", [0.01, 1.0, 100.0])
+def test_the_scale_of_predictions_changes_no_p_value_of_a_correlation(factor: float) -> None:
+    generator = np.random.default_rng(2)
+    true = generator.normal(size=200)
+    one, two = (true + noise * generator.normal(size=200) for noise in (0.5, 0.8))
+    inputs = [{"predictions": each, "references": true} for each in (one, two * factor)]
+    tables = contributions_of_several({"pearson": pearson}, {"pearson": "pearson"}, inputs, "", 200)
+    found = differences(*tables, Units("rows", 200))["pearson",]
+    assert found.first == pytest.approx(pearson(one, true)) and found.p is not None
+    assert found.p < 0.01
+
+
+def test_a_large_scale_of_a_score_changes_no_p_value() -> None:
+    true = np.arange(8) * 1e6
+    error = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.0, 0.0])
+    inputs = [{"predictions": true + each, "references": true} for each in (error, error * 0)]
+    tables = contributions_of_several({"mae": mae}, {"mae": "mae"}, inputs, "", 8)
+    found = differences(*tables, Units("rows", 8))["mae",]
+    assert found.p == pytest.approx(2 / 64, abs=0.01)
+
+
+def test_what_is_not_defined_has_no_p_value() -> None:
+    nan = float("nan")
+    assert permutation_p(nan, 1.0, np.ones(5000)) is None
+    assert permutation_p(1.0, 2.0, np.full(5000, nan)) is None

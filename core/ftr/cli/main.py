@@ -41,7 +41,7 @@ COMMANDS = {
     "reproduce": "run a finished run again, and compare it with its record",
     "report": "write what a run or sweep is worth as an HTML page and as Markdown",
     "runs": "list runs and sweeps",
-    "list": "list the registered tasks, datasets, models, heads and metrics",
+    "list": "list the registered tasks, datasets, models, heads, metrics and trackers",
     "show": "print the resolved configuration and the origin of each value",
     "schema": "print the configuration as JSON Schema",
     "plugins": "list the installed plugins and their errors",
@@ -74,7 +74,8 @@ examples:
   ftr predict runs/ID reviews.csv
 
 Every command takes --json and --plugin FILE (a one-file plugin); `ftr COMMAND --help` shows more.
-Exit codes: 0 done, 1 failed, 2 wrong request, 3 worse (`ftr compare`), 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong request, 3 worse (`ftr compare`) or different
+(`ftr reproduce`), 130 interrupted.
 """
 
 

@@ -16,7 +16,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Take the words of a run or a sweep."""
     parser.epilog = (
         "a search expression or a key of sweeps alone (trials, time_budget, …) means a sweep; "
-        "`run` or `sweep` as the first word decides it. Exit code 2: it does not fit."
+        "`run` or `sweep` as the first word decides it. Exit code 2: the request is "
+        "wrong, or it does not fit."
     )
     parser.add_argument(
         "settings",

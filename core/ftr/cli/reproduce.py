@@ -28,7 +28,10 @@ GROUPS = {
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Take the run, and places."""
-    parser.epilog = "Exit code 0: equal; 3: it differs; 2: data or weights to begin with changed."
+    parser.epilog = (
+        "Exit codes: 0 equal, 3 it differs, 2 it cannot be repeated (data or weights missing or "
+        "changed, or a run without a result), 1 failed, 130 interrupted."
+    )
     parser.add_argument(
         "run", help="a run directory, its name under runs/, or a sweep, which means its best run"
     )
@@ -36,7 +39,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "settings",
         nargs="*",
         metavar="key=value",
-        help="other places: dataset=, model=, output=, data.cache=, compute.*, tracker=",
+        help="other places: dataset=, dataset.*, model=, model.*, output=, data.cache=, compute.*, "
+        "tracker=",
     )
     parser.add_argument(
         "--check",

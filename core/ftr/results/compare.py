@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from ftr.config.resolve import flat, recorded_config
 from ftr.errors import ConfigError, RequestError, did_you_mean
@@ -19,7 +20,8 @@ from ftr.registry.registry import Registry
 from ftr.results.paired import Difference, called_differences, differences, holm
 from ftr.runs.directory import run_or_winner
 from ftr.runs.heldout import HeldOut, best_member, held_out
-from ftr.train.intervals import SECONDS, Integers, Units
+from ftr.train.intervals import SECONDS, Integers, Units, numbers
+from ftr.train.intervals import Path as ScorePath
 
 IGNORED = ("output", "name", "tags", "baselines", "tracker", "compute.", "data.cache")
 """Settings that do not change a model."""
@@ -98,12 +100,18 @@ class Comparison:
         self, score: str, found: Difference, p: float | None, margin: float | None
     ) -> str | None:
         sign = 1 if self.modes.get(score, "max") == "max" else -1
+        if not np.isfinite(found.value):
+            return f"not comparable ({found.first:g} and {found.second:g})"
         if margin is None:
             if p is None:
                 return f"not tested, and {found.value:+.4g}" if sign * found.value < 0 else None
             worse = sign * found.value < 0 and p < LEVEL
             return f"{abs(found.value):.4g} worse (p = {p:.2g})" if worse else None
-        ends = found.interval or {"low": found.value, "high": found.value}
+        ends = found.interval
+        if ends is None and found.value == 0 and found.p == 1:
+            return None  # the same in every resample
+        if ends is None:
+            return f"{found.value:+.4g}, without an interval that shows the margin"
         reach = -ends["low"] if sign > 0 else ends["high"]
         return f"up to {reach:.4g} worse (margin {margin:g})" if reach > margin else None
 
@@ -384,19 +392,36 @@ def _differences(
 ) -> tuple[dict[str, Difference], list[str]]:
     """Return the differences of all scores that are single numbers, and notes."""
     scorer, head, labels, rows = base.scorer, base.head, base.labels, base.rows
-    given = [scorer.contributions(head, rows, one.predictions, labels) for one in (first, second)]
+    models = [first.predictions, second.predictions]
+    given = scorer.contributions_of_several(head, rows, models, labels)
+    known = [numbers(scorer.score(head, rows, predictions, labels)) for predictions in models]
     notes = [
         f"`@additive` of metric `{name}` fails, so it is called: {problem}"
         for name, problem in given[0].problems.items()
     ]
-    found = differences(given[0], given[1], units) if given[0].metrics else {}
-    inputs = [head.score_inputs(rows, one.predictions, labels) for one in (first, second)]
+    found, other_sums = dict[ScorePath, Difference](), list[str]()
+    if given[0].metrics:
+        found, other_sums = _as_scored(differences(given[0], given[1], units), known)
+    if other_sums:
+        notes.append(f"not compared: the sums over rows give another {', '.join(other_sums)}")
+    each = [head.score_inputs(rows, predictions, labels) for predictions in models]
     for name in scorer.modules:
-        if name in given[0].metrics or not scorer.gives_numbers(name, inputs[0], labels):
+        if name in given[0].metrics or not scorer.gives_numbers(name, each[0], labels):
             continue
+        inputs: list[Mapping[str, Sequence[Any]]] = [*each]
+        ranked = [_ranked(one) for one in inputs]
+        if all(
+            _alike(scorer.compute(name, one, labels), scorer.compute(name, two, labels))
+            for one, two in zip(inputs, ranked, strict=True)
+        ):
+            # Exchanged predictions must be of one scale where the score has none (Spearman).
+            inputs = ranked
 
         def called(
-            places: Integers, swap: NDArray[np.bool_] | None, name: str = name
+            places: Integers,
+            swap: NDArray[np.bool_] | None,
+            name: str = name,
+            inputs: Sequence[Mapping[str, Sequence[Any]]] = tuple(inputs),
         ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
             picked, sides = places.tolist(), list[dict[str, list[Any]]]()
             turned = [False] * len(picked) if swap is None else swap.tolist()
@@ -416,12 +441,43 @@ def _differences(
         more, reached = called_differences(called, units)
         found |= {path: one for path, one in more.items() if path not in found}
         notes.append(f"metric `{name}`: {reached} in {SECONDS:g} s")
-    order = [
-        name
-        for name, value in scorer.score(head, rows, first.predictions, labels).items()
-        if isinstance(value, float) and (name,) in found
-    ]
-    return {name: found[name,] for name in order}, notes
+    return {path[0]: found[path] for path in known[0] if len(path) == 1 and path in found}, notes
+
+
+def _as_scored(
+    found: Mapping[ScorePath, Difference], known: Sequence[Mapping[ScorePath, float]]
+) -> tuple[dict[ScorePath, Difference], list[str]]:
+    """Return the differences of sums that give the scores which the metrics give, and the names of
+    other scores. What no sum gives, such as the correlation of a constant, has no test.
+    """
+    agreeing, others = dict[ScorePath, Difference](), list[str]()
+    for path, one in found.items():
+        if any(path not in scores for scores in known):
+            continue
+        first, second = (scores[path] for scores in known)
+        sums, scores = np.array([one.first, one.second]), np.array([first, second])
+        if np.isfinite(sums).all() and not np.allclose(sums, scores, rtol=1e-6, atol=1e-9):
+            others.append(f"`{'.'.join(path)}`")
+        elif np.isfinite(sums).all():
+            agreeing[path] = one
+        else:
+            agreeing[path] = Difference(first, second, None, None, "none")
+    return agreeing, others
+
+
+def _ranked(inputs: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
+    """Return inputs of a metric with the ranks of the predictions, where these are numbers."""
+    predictions = inputs.get("predictions", ())
+    if not all(isinstance(one, float) for one in predictions):
+        return inputs
+    return {**inputs, "predictions": rankdata(predictions).tolist()}
+
+
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    first, second = numbers(one), numbers(other)
+    return first.keys() == second.keys() and all(
+        np.isclose(first[path], second[path]) for path in first
+    )
 
 
 def _outcomes(head: Head, base: HeldOut, side: Side) -> list[Outcome] | None:

@@ -60,8 +60,12 @@ def differences(
 
     The test is McNemar's (binomial, mid-p) for shares of rows that are right, where rows are drawn
     alone, and for other scores a permutation test: the predictions of each unit are exchanged
-    between the models or not, and p = (1 + as large) / (1 + permutations).
+    between the models or not, and p = (1 + as large) / (1 + permutations). The tables of both have
+    the same columns: see `ftr.train.intervals.contributions_of_several`. Raises `ValueError` for
+    tables that were made apart.
     """
+    if first.metrics is not second.metrics:
+        raise ValueError("the tables may have other columns: use `contributions_of_several`")
     width = first.table.shape[1]
     table = np.concatenate([first.table, second.table], axis=1)
     sample = Sample.of(units.totals(table))
@@ -82,10 +86,10 @@ def differences(
         ends = bca(one - other, moved, (one - other) - without, sample.counts)
         right = None if alone is None else _right(path, alone, (one, other), both, table)
         if right is not None:
-            p, exact = mcnemar(*right)
-            found[path] = Difference(one, other, ends, p, "McNemar", exact)
+            mid, exact = mcnemar(*right)
+            found[path] = Difference(one, other, ends, mid, "McNemar", exact)
         else:
-            p = permutation_p(one - other, swapped)
+            p = permutation_p(one, other, swapped)
             found[path] = Difference(one, other, ends, p, "permutation")
     return found
 
@@ -148,12 +152,16 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[float,
     return min(1.0, mid), min(1.0, exact)
 
 
-def permutation_p(value: float, exchanged: Floats) -> float:
-    """Return the share of permutations with at least as large a difference, the given one among
-    them.
+def permutation_p(first: float, second: float, exchanged: Floats) -> float | None:
+    """Return the share of permutations with at least as large a difference of the scores `first`
+    and `second`, the given one among them; None where it is not defined.
     """
-    known = exchanged[np.isfinite(exchanged)]
-    return float(1 + (np.abs(known) >= abs(value) - 1e-12).sum()) / (1 + len(known))
+    known, value = exchanged[np.isfinite(exchanged)], abs(first - second)
+    if not np.isfinite(value) or len(known) < FEWEST_RESAMPLES:
+        return None
+    # Sums in another order differ in their last digits.
+    least = value - 1e-12 - 1e-9 * max(abs(first), abs(second))
+    return float(1 + (np.abs(known) >= least).sum()) / (1 + len(known))
 
 
 def called_differences(
@@ -181,7 +189,7 @@ def called_differences(
         one, other = (scores[path] for scores in whole)
         ends = bca(one - other, np.asarray(drawn.get(path, [])), None, np.ones(units.count))
         many = np.asarray(swapped.get(path, []))
-        p = permutation_p(one - other, many) if len(many) >= FEWEST_RESAMPLES else None
+        p = permutation_p(one, other, many)
         found[path] = Difference(one, other, ends, p, "permutation")
     reached = f"{resamples:,} resamples and {permutations:,} permutations"
     return found, reached

@@ -251,7 +251,7 @@ def abstained(prediction: Prediction, confidence: float, below: float) -> Predic
 
     Then all it predicts is None, and what it would be is `best_guess`.
     """
-    about = {"confidence": confidence, "abstained": confidence < below}
+    about = {"confidence": confidence, "abstained": not confidence >= below}
     if not about["abstained"]:
         return {**prediction, **about}
     guess = {key: value for key, value in prediction.items() if key not in ("id", "confidence")}

@@ -204,7 +204,20 @@ def contributions(
 
     `keys` names the single number that a metric gives.
     """
-    tables: list[NDArray[Any]] = [np.zeros((rows, 0), dtype=np.bool_)]
+    return contributions_of_several(metrics, keys, [inputs], labels, rows)[0]
+
+
+def contributions_of_several(
+    metrics: Mapping[str, Any],
+    keys: Mapping[str, str],
+    inputs: Sequence[Inputs],
+    labels: Sequence[str],
+    rows: int,
+) -> list[Contributions]:
+    """Return the contributions of several models on the same rows; a column is the same sum in all
+    tables, 0 for a model without it, such as one that never predicts a class.
+    """
+    tables: list[list[NDArray[Any]]] = [[np.zeros((rows, 0), dtype=np.bool_)] for _ in inputs]
     layouts: dict[Any, Layout] = {}
     parts, problems = dict[str, Part](), dict[str, str]()
     for name, metric in metrics.items():
@@ -213,20 +226,21 @@ def contributions(
             continue
         if rule.per_row not in layouts:
             try:
-                columns = _columns(rule, inputs, labels, rows)
+                each = _united([_columns(rule, one, labels, rows) for one in inputs])
             except Exception as error:
                 problems[name] = in_one_line(error)
                 continue
             layouts[rule.per_row] = layout = {}
-            for key, column in columns.items():
-                start = sum(table.shape[1] for table in tables)
-                tables.append(column.reshape(rows, -1))
-                layout[key] = (slice(start, start + tables[-1].shape[1]), column.ndim > 1)
+            for key, column in each[0].items():
+                start = sum(table.shape[1] for table in tables[0])
+                for own, columns in zip(tables, each, strict=True):
+                    own.append(columns[key].reshape(rows, -1))
+                layout[key] = (slice(start, start + tables[0][-1].shape[1]), column.ndim > 1)
         parts[name] = Part(
             _scores_of(rule, layouts[rule.per_row], keys[name], labels), rule.perfect
         )
-    table = np.concatenate(tables, axis=1)
-    twice = np.stack([table.sum(axis=0, dtype=np.float64)] * 2)
+    joined = [np.concatenate(own, axis=1) for own in tables]
+    twice = np.stack([joined[0].sum(axis=0, dtype=np.float64)] * 2)
     for name, part in list(parts.items()):
         try:
             with np.errstate(divide="ignore", invalid="ignore"):
@@ -234,7 +248,27 @@ def contributions(
         except Exception as error:
             problems[name] = in_one_line(error)
             del parts[name]
-    return Contributions(table, parts, problems)
+    return [Contributions(table, parts, problems) for table in joined]
+
+
+def _united(each: Sequence[dict[str, NDArray[Any]]]) -> list[dict[str, NDArray[Any]]]:
+    """Return the columns of several models with the same names and widths, zeros where a model has
+    none. Raises `ValueError` for a column that is (rows,) for one and (rows, n) for another.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for columns in each:
+        for key, column in columns.items():
+            known = shapes.setdefault(key, column.shape)
+            if len(known) != column.ndim:
+                raise ValueError(f"`{key}` has the shapes {known} and {column.shape}")
+            shapes[key] = max(known, column.shape)
+
+    def padded(column: NDArray[Any] | None, shape: tuple[int, ...]) -> NDArray[Any]:
+        if column is None:
+            return np.zeros(shape)
+        return np.pad(column, [(0, n - own) for n, own in zip(shape, column.shape, strict=True)])
+
+    return [{key: padded(one.get(key), shape) for key, shape in shapes.items()} for one in each]
 
 
 def _columns(

@@ -30,7 +30,7 @@ from ftr.train.intervals import (
     Intervals,
     Losses,
     Units,
-    contributions,
+    contributions_of_several,
     intervals,
     numbers,
 )
@@ -145,11 +145,24 @@ class Scorer:
         labels: Sequence[str],
     ) -> Contributions:
         """Return what rows add to the sums that the scores of additive metrics are functions of."""
-        return self._contributions(head.score_inputs(rows, predictions, labels), labels, len(rows))
+        return self.contributions_of_several(head, rows, [predictions], labels)[0]
 
-    def _contributions(self, inputs: Inputs, labels: Sequence[str], rows: int) -> Contributions:
+    def contributions_of_several(
+        self,
+        head: Head,
+        rows: Sequence[Row],
+        models: Sequence[Sequence[Prediction]],
+        labels: Sequence[str],
+    ) -> list[Contributions]:
+        """Return the contributions of the predictions of several models, with the same columns."""
+        inputs = [head.score_inputs(rows, predictions, labels) for predictions in models]
+        return self._contributions(inputs, labels, len(rows))
+
+    def _contributions(
+        self, inputs: Sequence[Mapping[str, Sequence[Any]]], labels: Sequence[str], rows: int
+    ) -> list[Contributions]:
         with captured_prints("stdout"):
-            return contributions(self.modules, self.keys, inputs, labels, rows)
+            return contributions_of_several(self.modules, self.keys, inputs, labels, rows)
 
     def intervals(
         self,
@@ -166,7 +179,7 @@ class Scorer:
         resample, or takes too long, is a note.
         """
         inputs = head.score_inputs(rows, predictions, labels)
-        given = self._contributions(inputs, labels, len(rows))
+        (given,) = self._contributions([inputs], labels, len(rows))
         if losses is not None:
             given = given.with_mean(LOSS, losses)
 

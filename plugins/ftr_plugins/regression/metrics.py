@@ -14,9 +14,10 @@ Sums = Mapping[str, NDArray[Any]]
 
 def _moments(predictions: Numbers, references: Numbers) -> dict[str, NDArray[np.float64]]:
     """Return the products that covariance and variances are sums of, of deviations from the mean of
-    all rows: without it the squares of large numbers swallow what differs.
+    all rows in standard deviations: without it the squares of large numbers swallow what differs,
+    and predictions of two models could not be exchanged.
     """
-    left, right = _centred(predictions), _centred(references)
+    left, right = (_standardized(values) for values in (predictions, references))
     products = {"xx": left * left, "yy": right * right, "xy": left * right}
     return {"x": left, "y": right, **products, "rows": np.ones(len(left))}
 
@@ -82,6 +83,13 @@ def ranks(values: Numbers) -> NDArray[np.float64]:
     last = np.cumsum(counts)
     shared: NDArray[np.float64] = (last - (counts - 1) / 2)[place]
     return shared
+
+
+def _standardized(values: Numbers) -> NDArray[np.float64]:
+    """Return the deviations from the mean in standard deviations; zeros where all are equal."""
+    centred = _centred(values)
+    spread = float(np.sqrt(np.mean(centred * centred)))
+    return centred / spread if spread > 0 else centred
 
 
 def _centred(values: Numbers) -> NDArray[np.float64]:

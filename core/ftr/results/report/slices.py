@@ -275,11 +275,10 @@ def column_cells(source: Source, name: str) -> list[object]:
     known: dict[str, dict[str, object]] = {}
     for split, rows in loaded.splits.items():
         settled, _, _ = settle_answers(rows, schema)
-        known[split] = {
-            _id(row, f"{split}-{number}"): row[EXTRA]
-            for number, row in enumerate(settled.rows, start=1)
-            if EXTRA in row
-        }
+        known[split] = {}
+        for number, row in enumerate(settled.rows, start=1):
+            if EXTRA in row:  # of rows with one id the first is used
+                known[split].setdefault(_id(row, f"{split}-{number}"), row[EXTRA])
     if not any(known.values()):
         of_task = ", ".join(f"`{column}`" for column in sorted(canonical))
         renamed = next((own for own, other in loaded.columns.items() if other == name), None)
@@ -288,9 +287,10 @@ def column_cells(source: Source, name: str) -> list[object]:
             f"`--slice {name}`: the data has no such column besides those of the task "
             f"({of_task}).{hint}"
         )
-    own = known.get(held.split) if held.split in known else known.get("train")
-    if source.record["config"].get("cv", {}).get("folds") and held.split == "validation":
-        own = known.get("train")
+    # A made split is of the training rows, though the data may have an unlabelled one of its name.
+    origin = str(source.record["data"]["splits"].get(held.split, {}).get("from", ""))
+    made = "of the training rows)" in origin or "(fold " in origin
+    own = known.get("train" if made or held.split not in known else held.split)
     cells = own or {}
     return [cells.get(str(row["id"])) for row in held.rows]
 
