@@ -20,11 +20,12 @@ METRICS = {name: getattr(metrics, name) for name in ("accuracy", "f1", "macro_re
 
 def pair(
     one: Sequence[int], two: Sequence[int], references: Sequence[int], labels: str = "abc"
-) -> list[Contributions]:
+) -> tuple[Contributions, Contributions]:
     inputs = [{"predictions": each, "references": references} for each in (one, two)]
-    return contributions_of_several(
+    one_side, other_side = contributions_of_several(
         METRICS, {name: name for name in METRICS}, inputs, labels, len(references)
     )
+    return one_side, other_side
 
 
 def models(rows: int, first: float, second: float, seed: int = 0) -> tuple[list[int], ...]:
@@ -147,7 +148,7 @@ def test_a_class_that_one_model_alone_predicts_changes_no_p_value() -> None:
     assert turned["macro_recall",].p == pytest.approx(p, abs=0.02)
     apart = [pair(each, each, references)[0] for each in (one, two)]
     with pytest.raises(ValueError, match="contributions_of_several"):
-        differences(*apart, rows)
+        differences(apart[0], apart[1], rows)
 
 
 def test_an_entity_type_that_one_model_alone_finds_changes_no_p_value() -> None:
@@ -162,7 +163,9 @@ def test_an_entity_type_that_one_model_alone_finds_changes_no_p_value() -> None:
     inputs = [{"predictions": each, "references": gold} for each in (one, two)]
     metric = {"entity_f1": entity_f1}
     tables = contributions_of_several(metric, {"entity_f1": "entity_f1"}, inputs, "", 200)
-    assert differences(*tables, Units("rows", 200))["entity_f1",].p == pytest.approx(1 / 5000)
+    assert differences(tables[0], tables[1], Units("rows", 200))["entity_f1",].p == pytest.approx(
+        1 / 5000
+    )
 
 
 @pytest.mark.parametrize("factor", [0.01, 1.0, 100.0])
@@ -170,9 +173,11 @@ def test_the_scale_of_predictions_changes_no_p_value_of_a_correlation(factor: fl
     generator = np.random.default_rng(2)
     true = generator.normal(size=200)
     one, two = (true + noise * generator.normal(size=200) for noise in (0.5, 0.8))
-    inputs = [{"predictions": each, "references": true} for each in (one, two * factor)]
+    inputs = [
+        {"predictions": each.tolist(), "references": true.tolist()} for each in (one, two * factor)
+    ]
     tables = contributions_of_several({"pearson": pearson}, {"pearson": "pearson"}, inputs, "", 200)
-    found = differences(*tables, Units("rows", 200))["pearson",]
+    found = differences(tables[0], tables[1], Units("rows", 200))["pearson",]
     assert found.first == pytest.approx(pearson(one, true)) and found.p is not None
     assert found.p < 0.01
 
@@ -180,9 +185,12 @@ def test_the_scale_of_predictions_changes_no_p_value_of_a_correlation(factor: fl
 def test_a_large_scale_of_a_score_changes_no_p_value() -> None:
     true = np.arange(8) * 1e6
     error = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.0, 0.0])
-    inputs = [{"predictions": true + each, "references": true} for each in (error, error * 0)]
+    inputs = [
+        {"predictions": (true + each).tolist(), "references": true.tolist()}
+        for each in (error, error * 0)
+    ]
     tables = contributions_of_several({"mae": mae}, {"mae": "mae"}, inputs, "", 8)
-    found = differences(*tables, Units("rows", 8))["mae",]
+    found = differences(tables[0], tables[1], Units("rows", 8))["mae",]
     assert found.p == pytest.approx(2 / 64, abs=0.01)
 
 

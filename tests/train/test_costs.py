@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ftr.config.parse import registry_for
@@ -106,3 +109,10 @@ def test_a_short_run_prints_no_time(
     train(REVIEWS, model=tiny_bert, dataset=reviews, output=tmp_path, epochs=1)
 
     assert not [line for line in capfd.readouterr().err.splitlines() if line.startswith("time: ")]
+
+
+def test_the_peak_is_that_of_the_process_and_not_of_its_parent() -> None:
+    large = np.ones(100_000_000)
+    code = "from ftr.train.costs import peak_memory; print(peak_memory())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 1e7 < int(done.stdout) < 0.75 * large.nbytes

@@ -96,6 +96,9 @@ def memory_shared() -> int:
 
 def peak_memory() -> int:
     """Return the most memory this process held, in bytes."""
+    # `ru_maxrss` counts what a process held before `exec` too, such as a large parent's memory.
+    if known := _status("VmHWM"):
+        return known
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
@@ -104,7 +107,7 @@ def peak_since(reset: bool = False) -> int:
     """Return the most memory this process held since the last `reset`, in bytes; without Linux,
     since it began.
     """
-    peak = _status("VmHWM") or peak_memory()
+    peak = peak_memory()
     if reset:
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
