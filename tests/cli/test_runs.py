@@ -304,6 +304,7 @@ def test_a_score_to_minimize_is_sorted_from_the_lowest(
 def test_the_list_fits_the_terminal_and_shows_intervals(
     book: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     _, out, _ = call(capsys, "runs", "--sort", "f1", "--task", "sentiment")
     assert "test accuracy 0.5000 [0.4500, 0.5500]" in out and "trained" in out
     assert out.splitlines()[0].split()[6] == "f1"

@@ -22,6 +22,8 @@ from clusters import Size, ray_cluster
 from forks import Fork
 from ftr.cli.main import main
 from ftr.errors import ConfigError, RequestError, RunError, UnknownComponentError
+from ftr.registry import plugin_files
+from ftr.registry.registry import get_registry
 from ftr.runs.directory import hold
 from ftr.runs.trackers import sync
 from ftr.study.resume import resume
@@ -395,6 +397,16 @@ class Broken(Notes):
 """
 
 
+@pytest.fixture
+def unloaded() -> Iterator[None]:
+    """Unload the plugin files of a test: later tests of this process do not know them."""
+    before = plugin_files.given()
+    yield
+    plugin_files.forget(before)
+    get_registry.cache_clear()
+
+
+@pytest.mark.usefixtures("unloaded")
 def test_a_plugin_adds_a_tracker_and_a_broken_one_breaks_nothing(
     tiny_bert: Path,
     reviews: Path,
