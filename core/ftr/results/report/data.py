@@ -59,7 +59,7 @@ def rows(source: Source) -> Section:
         shown, more = first_of(notes, 30)
         blocks.append(
             Table(
-                header=("what was said while the data was read",),
+                header=("note on reading the data",),
                 rows=[(str(note),) for note in [*shown, *([f"and {more} more"] if more else [])]],
                 folded=True,
                 caption=f"Notes ({len(notes)})",
