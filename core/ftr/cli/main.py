@@ -40,6 +40,7 @@ COMMANDS = {
     "predict": "label or answer the rows of a file or of stdin",
     "reproduce": "run a finished run again, and compare it with its record",
     "report": "write what a run or sweep is worth as an HTML page and as Markdown",
+    "push": "send a model to the Hugging Face Hub, with its card",
     "runs": "list runs and sweeps",
     "list": "list the registered tasks, datasets, models, heads, metrics and trackers",
     "show": "print the resolved configuration and the origin of each value",

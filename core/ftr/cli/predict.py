@@ -21,6 +21,7 @@ from ftr.data.encode import unknown_note
 from ftr.data.read import read_unlabelled
 from ftr.data.rows import Rejected, Unlabelled, harmless
 from ftr.errors import ConfigError, ModelError, RequestError
+from ftr.model.hub import is_hub
 from ftr.runs.directory import SWEEP, run_or_winner
 from ftr.runs.predictor import Predictor, load, model_folder
 from ftr.terminal import quiet_libraries, show
@@ -31,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run",
         help="a run directory, its name under runs/, a sweep, which means its best run, or a model "
-        "directory written by ftr",
+        "directory written by ftr, or hub:owner/name",
     )
     parser.add_argument(
         "input",
@@ -166,7 +167,7 @@ def _model(given: str) -> Path:
         if given.strip():
             return model_folder(given)
     except ModelError:
-        if Path(given).exists() and not (Path(given) / SWEEP).is_file():
+        if is_hub(given) or (Path(given).exists() and not (Path(given) / SWEEP).is_file()):
             raise
     return model_folder(run_or_winner(given).path)
 
