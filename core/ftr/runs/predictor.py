@@ -63,15 +63,28 @@ def model_folder(path: str | Path) -> Path:
     )
 
 
+BACKENDS = ("torch",)
+"""What computes the answers of a model."""
+
+
 def load(
-    path: str | Path, *, registry: Registry | None = None, precision: str = "fp32"
+    path: str | Path,
+    *,
+    registry: Registry | None = None,
+    precision: str = "fp32",
+    backend: str = "torch",
 ) -> Predictor:
     """Load a trained model.
 
     `path` is a run directory or a model directory. `precision` is fp32 (what plain transformers
-    computes), bf16, fp16 or auto. Threads may call it: one loads at a time. Raises `ModelError`,
-    and `RequestError` for a missing plugin file.
+    computes), bf16, fp16 or auto. `backend` is one of `BACKENDS`. Threads may call it: one loads at
+    a time. Raises `ModelError`, and `RequestError` for a missing plugin file or a backend that is
+    none.
     """
+    if backend not in BACKENDS:
+        raise RequestError(
+            f"`backend` (`--backend`) is `{backend}`: it is one of {', '.join(BACKENDS)}."
+        )
     folder = model_folder(path)
     with loading():
         if folder.name == "model":
@@ -221,6 +234,18 @@ class Predictor:
             Dataset.from_dict({"index": list(range(len(rows)))}), Dataset.from_dict(columns)
         )
 
+    def check(self, raw: Mapping[str, Any], number: int) -> tuple[Row, str | None]:
+        """Return the row that predictions are made of, cleaned, and why it cannot be used (None: it
+        can).
+
+        `raw` has the head's columns; without an `id` it gets the `number` of the row, from 0.
+        """
+        schema = self.head.schema
+        row, cause = check_row({"id": str(number), **raw}, schema, str(number), labelled=False)
+        if cause is None:
+            row, cause = self.cleaner.row(row, schema)
+        return row, cause or self.head.check(row)
+
     def _checked(self, rows: Iterable[str | Mapping[str, Any]]) -> Iterator[Row]:
         schema = self.head.schema
         needed = [
@@ -235,11 +260,7 @@ class Predictor:
                     f"{', '.join(f'`{name}`' for name in needed)}."
                 )
             columns = {needed[0]: given} if isinstance(given, str) else given
-            raw = {"id": str(number), **columns}
-            row, cause = check_row(raw, schema, str(number), labelled=False)
-            if cause is None:
-                row, cause = self.cleaner.row(row, schema)
-            cause = cause or self.head.check(row)
+            row, cause = self.check(columns, number)
             if cause is not None:
                 raise DataError(f"row {number}: {cause}. Columns needed: {', '.join(needed)}.")
             yield row
