@@ -64,15 +64,21 @@ def model_folder(path: str | Path) -> Path:
 
 
 def load(
-    path: str | Path, *, registry: Registry | None = None, precision: str = "fp32"
+    path: str | Path,
+    *,
+    registry: Registry | None = None,
+    precision: str = "fp32",
+    backend: str = "torch",
 ) -> Predictor:
     """Load a trained model.
 
     `path` is a run directory or a model directory. `precision` is fp32 (what plain transformers
-    computes), bf16, fp16 or auto. Threads may call it: one loads at a time. Raises `ModelError`,
-    and `RequestError` for a missing plugin file.
+    computes), bf16, fp16 or auto; `backend` is torch. Threads may call
+    it: one loads at a time. Raises `ModelError`, and `RequestError` for a missing plugin file.
     """
     folder = model_folder(path)
+    if backend != "torch":
+        raise ModelError(f"`{folder}` has no model for `backend={backend}`: use `torch`.")
     with loading():
         if folder.name == "model":
             RunDirectory(folder.parent).check_weights(missing=False)
@@ -130,6 +136,17 @@ class Predictor:
             labels=self.card.labels,
             targets=False,
         )
+
+    def check(self, raw: Mapping[str, Any], number: int) -> tuple[Row, str | None]:
+        """Return a row as `stream` takes it, cleaned, and why it cannot be used, or None.
+
+        `raw` has the columns of the head by their names; `number` is the `id` of a row without one.
+        """
+        schema = self.head.schema
+        row, cause = check_row(raw, schema, str(number), labelled=False)
+        if cause is None:
+            row, cause = self.cleaner.row(row, schema)
+        return row, cause or self.head.check(row)
 
     def predict(
         self, rows: Iterable[str | Mapping[str, Any]], *, abstain_below: float | None = None
@@ -209,6 +226,7 @@ class Predictor:
 
     def _encode(self, rows: Sequence[Row]) -> EncodedSplit:
         import numpy as np
+        import pyarrow as pa
         from datasets import Dataset
 
         from ftr.train.inference import EncodedSplit
@@ -217,9 +235,10 @@ class Predictor:
         columns.pop("notes", None)
         ids = np.fromiter(chain.from_iterable(columns["input_ids"]), np.int64)
         self.tokens += count_unknown(ids, self.engine.tokenizer)
-        return EncodedSplit(
-            Dataset.from_dict({"index": list(range(len(rows)))}), Dataset.from_dict(columns)
-        )
+        # Without one, `datasets` hashes both: that takes longer than a row takes the model.
+        name = {"fingerprint": "predicted"}
+        numbers = pa.table({"index": list(range(len(rows)))})
+        return EncodedSplit(Dataset(numbers, **name), Dataset(pa.table(columns), **name))
 
     def _checked(self, rows: Iterable[str | Mapping[str, Any]]) -> Iterator[Row]:
         schema = self.head.schema
@@ -235,11 +254,7 @@ class Predictor:
                     f"{', '.join(f'`{name}`' for name in needed)}."
                 )
             columns = {needed[0]: given} if isinstance(given, str) else given
-            raw = {"id": str(number), **columns}
-            row, cause = check_row(raw, schema, str(number), labelled=False)
-            if cause is None:
-                row, cause = self.cleaner.row(row, schema)
-            cause = cause or self.head.check(row)
+            row, cause = self.check(columns, number)
             if cause is not None:
                 raise DataError(f"row {number}: {cause}. Columns needed: {', '.join(needed)}.")
             yield row
