@@ -36,6 +36,7 @@ LIMITS = {
     "--batch-rows": ("batch_rows", "N", "rows of one call of the model (default: 64)"),
     "--batch-tokens": ("batch_tokens", "N", "tokens of one call, about (default: 8192)"),
 }
+LOCALHOST = "127.0.0.1"
 COMPUTE = ("address", "cpus", "gpus", "memory", "resources")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -54,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--local", action="store_true", help="one process without Ray, for a laptop or a container"
     )
     parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
+        "--host", help=f"address to listen on (default: {LOCALHOST}; 0.0.0.0 with --write)"
     )
     parser.add_argument("--port", type=int, default=8000, help="0: any free one (default: 8000)")
     parser.add_argument(
@@ -221,7 +222,7 @@ def _settings(args: argparse.Namespace, limits: Limits) -> Settings:
     from ftr.serving.server import Address, Settings
 
     return Settings(
-        address=Address(host=args.host, port=args.port, no_token=args.no_token),
+        address=Address(host=args.host or LOCALHOST, port=args.port, no_token=args.no_token),
         limits=limits,
         drain=args.drain,
         access_log=not args.no_access_log,
@@ -276,13 +277,16 @@ def _on_ray(
         scaling = replace(scaling, largest=largest)
         deployer = Deployer(limits, scaling, backend=args.backend, precision=args.precision)
         deployer.start()
-        yield deployer.load
+        try:
+            yield deployer.load
+        finally:
+            deployer.stop()
 
 
 def _write(
     args: argparse.Namespace, models: Mapping[str, Path], limits: Limits, scaling: Scaling
 ) -> Answer:
-    """Write `serve.yaml`. Paths are those of the pods, so a run need not be here."""
+    """Write `serve.yaml`, for nodes that have the models under the same paths."""
     import yaml
 
     from ftr.serving.replicas import serve_config
@@ -295,7 +299,7 @@ def _write(
         args.precision,
         token=not args.no_token,
         log_texts=args.log_texts,
-        host=args.host,
+        host=args.host or "0.0.0.0",  # noqa: S104 - callers come from outside of the pod
         port=args.port,
     )
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)

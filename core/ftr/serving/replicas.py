@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ class Scaling:
             "max_ongoing_requests": 2 * limits.batch_rows,
             "ray_actor_options": actor,
             "graceful_shutdown_timeout_s": limits.seconds,
-            "logging_config": LOGGING,
+            "logging_config": dict(LOGGING),
         }
         if self.smallest == self.largest:
             return {**found, "num_replicas": self.smallest}
@@ -143,7 +144,17 @@ class Deployer:
         """Start Ray Serve without its own HTTP proxies: this process has the interface."""
         from ray import serve
 
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
         serve.start(proxy_location="Disabled", logging_config=LOGGING)
+
+    def stop(self) -> None:
+        """Stop Ray Serve too, unless it has applications of others: a later one may want its
+        proxies.
+        """
+        from ray import serve
+
+        if not serve.status().applications:
+            serve.shutdown()
 
     async def load(self, name: str, run: str) -> Replicas:
         """Deploy a run. Raises `ModelError`, and `RunError` when no replica comes up."""
@@ -175,7 +186,7 @@ class ServeArguments(BaseModel):
     """Path of the run or of its model directory, by the name of the model."""
     backend: str = "torch"
     precision: str = "fp32"
-    limits: dict[str, float] = Field(default_factory=dict)
+    limits: Limits = Limits()
     token: bool = True
     """Whether callers send the token in `FTR_SERVE_TOKEN`, an environment variable of the pods."""
     access_log: bool = True
@@ -186,29 +197,19 @@ def build(args: ServeArguments) -> Any:
     """Return the application for Ray Serve: the HTTP interface and a deployment for each model."""
     from ray import serve
 
-    limits = limits_of(args.limits)
     models = []
     for name, folder in args.models.items():
-        made, given = deployment(name, folder, limits, args.backend, args.precision)
+        made, given = deployment(name, folder, args.limits, args.backend, args.precision)
         models.append(made.bind(*given))
 
     def interface() -> Any:
-        return _interface(args, limits)
+        return _interface(args)
 
     http = serve.deployment(serve.ingress(interface)()).options(name=HTTP)
     return http.bind(*models)
 
 
-def limits_of(given: Mapping[str, float]) -> Limits:
-    """Return limits from plain numbers. Raises `RequestError` for an unknown one."""
-    for name in given:
-        if name not in Limits.names():
-            raise RequestError(f"`limits.{name}` is unknown: {', '.join(Limits.names())}.")
-    whole = {name: value if name == "seconds" else int(value) for name, value in given.items()}
-    return Limits(**whole)  # type: ignore[arg-type]  # ints where ints belong
-
-
-def _interface(args: ServeArguments, limits: Limits) -> Any:
+def _interface(args: ServeArguments) -> Any:
     from ftr.serving.server import TOKEN
 
     token = os.environ.get(TOKEN) or None
@@ -218,7 +219,7 @@ def _interface(args: ServeArguments, limits: Limits) -> Any:
             "below `args` where a gateway checks callers."
         )
     service = Service(
-        limits,
+        args.limits,
         token=token if args.token else None,
         log=show if args.access_log or args.log_texts else None,
         log_texts=args.log_texts,
@@ -254,7 +255,7 @@ def serve_config(
         models={name: str(folder) for name, folder in models.items()},
         backend=backend,
         precision=precision,
-        limits=asdict(limits),
+        limits=limits,
         token=token,
         log_texts=log_texts,
     )
@@ -262,7 +263,7 @@ def serve_config(
     return {
         "proxy_location": "EveryNode",
         "http_options": {"host": host, "port": port},
-        "logging_config": LOGGING,
+        "logging_config": dict(LOGGING),
         "applications": [
             {
                 "name": "ftr",
