@@ -63,6 +63,10 @@ def model_folder(path: str | Path) -> Path:
     )
 
 
+BACKENDS = ("torch",)
+"""What computes the answers of a model."""
+
+
 def load(
     path: str | Path,
     *,
@@ -76,6 +80,10 @@ def load(
     computes), bf16, fp16 or auto; `backend` is torch. Threads may call
     it: one loads at a time. Raises `ModelError`, and `RequestError` for a missing plugin file.
     """
+    if backend not in BACKENDS:
+        raise RequestError(
+            f"`backend` (`--backend`) is `{backend}`: it is one of {', '.join(BACKENDS)}."
+        )
     folder = model_folder(path)
     if backend != "torch":
         raise ModelError(f"`{folder}` has no model for `backend={backend}`: use `torch`.")
@@ -239,6 +247,18 @@ class Predictor:
         name = {"fingerprint": "predicted"}
         numbers = pa.table({"index": list(range(len(rows)))})
         return EncodedSplit(Dataset(numbers, **name), Dataset(pa.table(columns), **name))
+
+    def check(self, raw: Mapping[str, Any], number: int) -> tuple[Row, str | None]:
+        """Return the row that predictions are made of, cleaned, and why it cannot be used (None: it
+        can).
+
+        `raw` has the head's columns; without an `id` it gets the `number` of the row, from 0.
+        """
+        schema = self.head.schema
+        row, cause = check_row({"id": str(number), **raw}, schema, str(number), labelled=False)
+        if cause is None:
+            row, cause = self.cleaner.row(row, schema)
+        return row, cause or self.head.check(row)
 
     def _checked(self, rows: Iterable[str | Mapping[str, Any]]) -> Iterator[Row]:
         schema = self.head.schema
