@@ -153,6 +153,17 @@ class Predictor:
             targets=False,
         )
 
+    def check(self, raw: Mapping[str, Any], number: int) -> tuple[Row, str | None]:
+        """Return a row as `stream` takes it, cleaned, and why it cannot be used, or None.
+
+        `raw` has the columns of the head by their names; `number` is the `id` of a row without one.
+        """
+        schema = self.head.schema
+        row, cause = check_row(raw, schema, str(number), labelled=False)
+        if cause is None:
+            row, cause = self.cleaner.row(row, schema)
+        return row, cause or self.head.check(row)
+
     def predict(
         self,
         rows: Rows,
