@@ -281,8 +281,7 @@ def hub_in_this_process(cache: str) -> Iterator[Hub]:
 
     It has read `HF_ENDPOINT` and its like when it was imported.
     """
-    from huggingface_hub import constants
-    from huggingface_hub import close_session
+    from huggingface_hub import close_session, constants
 
     with serving() as hub, pytest.MonkeyPatch.context() as patch:
         patch.setenv("HF_TOKEN", TOKEN)

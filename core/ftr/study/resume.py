@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,14 @@ from ftr.config.schema import RunConfig, SweepConfig
 from ftr.config.space import read_dimension
 from ftr.config.sweep import ResolvedSweep, recorded_sweep
 from ftr.errors import ConfigError, FtrError, RequestError
+from ftr.registry import trust
 from ftr.registry.isolation import one_training
 from ftr.registry.registry import Registry
 from ftr.runs.card import has_cards, write_cards
 from ftr.runs.directory import RunDirectory, hold
 from ftr.runs.prepare import shown_path, to_stderr
 from ftr.runs.record import check_reach, package_versions, recorded_registry, remember
-from ftr.runs.run import Job, RunResult, Say, result_of
+from ftr.runs.run import Job, RunResult, Say, Settings, merged, result_of
 from ftr.study.directory import SweepDirectory, open_directory
 from ftr.study.study import run_job
 from ftr.study.sweep import Sweep, SweepResult, searched_values
@@ -33,29 +33,34 @@ BUDGET = ("trials", "time_budget", "max_total_epochs", "min_gain", "max_concurre
 
 
 def resume(
-    given: str | Path,
-    settings: Mapping[str, object] | Sequence[str] = (),
+    run: str | Path,
+    settings: Settings = None,
     *,
     registry: Registry | None = None,
     say: Say | None = None,
+    **keys: object,
 ) -> RunResult | SweepResult:
-    """Resume the run or sweep in a directory; the result is that of one that nothing disturbed.
+    """Resume the run or sweep in a directory, or a sweep in a storage (`s3://bucket/folder/NAME`);
+    the result is that of one that nothing disturbed.
 
     A run resumes from its last checkpoint, and one that is done is returned as it is. Of a sweep,
     trials that ended are never run again. `settings`, if given, must be those it began with; a
     sweep may be given another budget (`trials=40`, `time_budget=3h`). Raises `ConfigError` naming
     each setting that differs, `DataError` when the data changed since, and `RequestError` when
     another process works on it or there is none.
+
+        ftr.resume("runs/ID")
+        ftr.resume("runs/SWEEP", trials=40)
     """
-    speak = say or to_stderr
-    directory = open_directory(given)
+    speak, given = say or to_stderr, merged(settings, keys)
+    directory = open_directory(_fetched(str(run)) if "://" in str(run) else run)
     directory.check_links()
     check_format(directory.path / CHECKPOINTS)
     with one_training(), INTERRUPT.listening(), hold(directory.path):
         atomic.clear_leftovers(directory.path, held=True)
         record = directory.read()
         known = registry or recorded_registry(record)
-        asked = read_settings(settings)
+        asked = read_settings(given)
         job: Job[RunResult] | Job[SweepResult]
         if isinstance(directory, SweepDirectory):
             job = _sweep(directory, record, asked, known, speak)
@@ -68,6 +73,16 @@ def resume(
         for line in _other_versions(record):
             speak(line)
         return job.resume(directory, record)
+
+
+def _fetched(uri: str) -> Path:
+    """Fetch a sweep from its storage into `runs`. The storage is named by the caller, so it need
+    not be named a second time.
+    """
+    from ftr.study.remote import fetch_sweep
+
+    trust.remember([trust.setting("compute.storage", uri.rstrip("/").rpartition("/")[0])])
+    return fetch_sweep(uri, Path("runs"))
 
 
 def _run_config(
