@@ -19,6 +19,7 @@ from ftr.errors import ModelError, RequestError
 from ftr.export.hub import is_local, pack
 from ftr.runs.run import RunResult
 from hubserver import TOKEN, Hub, hub_in_this_process, serving
+from joined import join, noise, same, sweep_of
 from trainings import REVIEWS, train
 
 # `huggingface_hub` 2.4 uploads in a way that its own HTTP library deprecates.
@@ -74,6 +75,22 @@ def test_a_push_sends_the_model_alone_and_it_predicts_from_the_hub(
     assert main(["predict", str(run), str(reviews)]) == 0
     assert capsys.readouterr().out == there and there.count("label") > 50
     assert ftr.load("hub:me/reviews@main").predict(["a great film"])
+
+
+def test_an_ensemble_is_pushed_whole_and_a_sweep_stands_for_its_best_run(
+    hub: Hub, reader: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    join(sweep_of(reader, tmp_path / "sweep", [same, noise(0.2, 1)]), "top2")
+    files = pushed(capsys, tmp_path / "sweep" / "ensemble", "me/both")["files"]
+    assert {"ensemble.json", "members/0/model.safetensors", "members/1/config.json"} <= set(files)
+    assert "usage.py" not in files
+    card = hub.repositories["me/both"].files()["README.md"].decode()
+    assert "library_name: ftr" in card and "2 models that answer as one" in card
+    asking = [{"question": "who built the mill ?", "context": "two brothers built it ."}]
+    found = ftr.load("hub:me/both").predict(asking)
+    assert found == ftr.load(tmp_path / "sweep" / "ensemble").predict(asking)
+    (tmp_path / "sweep" / "sweep.json").write_text("{}", encoding="utf-8")
+    assert "usage.py" in pushed(capsys, tmp_path / "sweep", "me/best")["files"]
 
 
 def test_nothing_changed_means_nothing_committed_and_what_went_is_removed(

@@ -207,3 +207,23 @@ def test_a_model_of_best_member_has_its_own_scores_and_one_of_adapters_says_so(
     (expected,) = ftr.load(adapted.path).predict(["a great film"])
     (one,) = names["classifier"](["a great film"])
     assert one["score"] == pytest.approx(expected["score"], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_the_code_of_several_labels_and_of_a_number_answers_as_ftr_does(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    tiny = {"epochs": 1, "data.limit": 60, "baselines": False, "model": tiny_bert}
+    row = {"text": "A cat sits.", "text_pair": "A dog runs."}
+    for task in ("topics", "similarity"):
+        run = train({"task": task, "train.precision": "fp32"}, output=tmp_path, **tiny)
+        plain, _ = code_in((run.model / "README.md").read_text("utf-8"))
+        names: dict[str, Any] = {}
+        exec(plain.replace(PLACE, str(run.model)), names)
+        (expected,) = ftr.load(run.path).predict([row])
+        found = names["classifier"](row)
+        if task == "similarity":
+            assert found["score"] == pytest.approx(expected["score"], abs=1e-5)
+        else:
+            scores = {one["label"]: one["score"] for one in found}
+            assert scores == pytest.approx(expected["probabilities"], abs=1e-5)
