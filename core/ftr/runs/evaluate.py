@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
-from ftr.config.parse import parse_words
+from ftr.config.parse import read_settings
 from ftr.config.resolve import flat, recorded_config, resolve
 from ftr.config.schema import RunConfig
 from ftr.data.clean import as_given
@@ -20,6 +20,7 @@ from ftr.registry.registry import Registry
 from ftr.runs.directory import RECORD, refused_rows_kept, run_or_winner
 from ftr.runs.predictor import Predictor, load, model_folder
 from ftr.runs.record import recorded_registry
+from ftr.runs.run import Settings, merged
 from ftr.train.intervals import interval_facts
 from ftr.train.scoring import Scorer, remarks
 
@@ -54,28 +55,38 @@ class Evaluation:
 
 def evaluate(
     run: str | Path,
-    settings: Sequence[str] = (),
+    settings: Settings = None,
     *,
     split: str | None = None,
-    predictions: Path | None = None,
+    predictions: str | Path | None = None,
     calibrate: bool = False,
     save_state: bool = False,
     registry: Registry | None = None,
+    **keys: object,
 ) -> Evaluation:
-    """Score the model of `run` with its own metrics and state (threshold).
+    """Score the model of `run` with its own metrics and state (threshold), as `ftr evaluate` does.
 
     Without settings the rows are those that the run held out. `dataset=...` scores all rows of
     other data, with the model's own label map. `predictions` is a file to write. With `calibrate`
     the state is first chosen on the validation rows of that data, and `save_state` saves it in the
-    model. Raises `DataError`, `ConfigError`, `ModelError`.
+    model. Settings are given as to `ftr.run`. Raises `DataError`, `ConfigError`, `ModelError`.
+
+        ftr.evaluate("runs/ID").scores["accuracy"]
+        ftr.evaluate("runs/ID", "reviews.csv", predictions="scored.jsonl")
     """
+    asked = merged(settings, keys)
+    if save_state and not calibrate:
+        raise ConfigError(
+            "`save_state` (`--save-state`) needs `calibrate` (`--calibrate`): it saves the "
+            "calibrated threshold."
+        )
     directory = run_or_winner(run)
     record = directory.read()
     if save_state:
         directory.check_links()
     known = registry or recorded_registry(record)
     predictor = load(model_folder(directory.path), registry=known)
-    rows, other = rows_of(directory, settings, known, predictor.head, predictor.card.labels)
+    rows, other = rows_of(directory, asked, known, predictor.head, predictor.card.labels)
     if record.get("several") == "folds" and not other:
         _leave_out_folds(rows, directory.path, split)
     name = split or next(
@@ -100,7 +111,7 @@ def evaluate(
     facts = interval_facts({name: scorer.intervals(*scored, scores)})
     answers = as_given(predictor.head, chosen, answers, predictor.cleaner)
     if predictions is not None:
-        atomic.write_output(predictions, atomic.json_lines(answers))
+        atomic.write_output(Path(predictions), atomic.json_lines(answers))
     return Evaluation(
         split=name,
         rows=len(chosen),
@@ -116,7 +127,7 @@ def evaluate(
 
 def rows_of(
     directory: RunDirectory,
-    settings: Sequence[str],
+    settings: Mapping[str, object] | Sequence[str],
     registry: Registry,
     head: Head,
     labels: Sequence[str],
@@ -161,10 +172,13 @@ def _leave_out_folds(rows: PreparedRows, run: Path, split: str | None) -> None:
 
 
 def _config(
-    record: dict[str, Any], settings: Sequence[str], registry: Registry, file: Path
+    record: dict[str, Any],
+    settings: Mapping[str, object] | Sequence[str],
+    registry: Registry,
+    file: Path,
 ) -> tuple[RunConfig, bool]:
     """Return the run's configuration with `settings` on top, and whether they name other data."""
-    asked = {key: setting.value for key, setting in parse_words(settings).items()}
+    asked = {key: setting.value for key, setting in read_settings(settings).items()}
     other = any(key.partition(".")[0] == "dataset" for key in asked)
     for key in asked:
         if key.partition(".")[0] not in READING:
