@@ -1,7 +1,7 @@
 """ftr: a task, a dataset and a pretrained model become a fine-tuned checkpoint.
 
-Plugins import from `ftr.plugin`. `run`, `sweep`, `resume`, `compare` and `load` are imported
-when first used, so that `import ftr` stays cheap.
+Plugins import from `ftr.plugin`. The functions of the commands and `load` are imported when first
+used, so that `import ftr` stays cheap.
 """
 
 from typing import TYPE_CHECKING
@@ -18,7 +18,12 @@ from ftr.registry.specs import (
 
 if TYPE_CHECKING:
     from ftr.results.compare import compare
-    from ftr.runs.predictor import load
+    from ftr.results.plan.planner import plan
+    from ftr.results.report.write import write_report as report
+    from ftr.results.reproduce import reproduce
+    from ftr.runs.evaluate import evaluate
+    from ftr.runs.predicted import PredictionRecord
+    from ftr.runs.predictor import Predictor, load
     from ftr.study.resume import resume
     from ftr.study.study import run
     from ftr.study.sweep import sweep
@@ -30,23 +35,35 @@ __all__ = [
     "HeadSpec",
     "MetricSpec",
     "ModelSpec",
+    "PredictionRecord",
+    "Predictor",
     "TaskSpec",
     "TrackerSpec",
     "__version__",
     "compare",
+    "evaluate",
     "hookimpl",
     "load",
+    "plan",
+    "report",
+    "reproduce",
     "resume",
     "run",
     "sweep",
 ]
 
 _LAZY = {
-    "compare": "ftr.results.compare",
-    "run": "ftr.study.study",
-    "sweep": "ftr.study.sweep",
-    "resume": "ftr.study.resume",
-    "load": "ftr.runs.predictor",
+    "PredictionRecord": "ftr.runs.predicted:PredictionRecord",
+    "Predictor": "ftr.runs.predictor:Predictor",
+    "compare": "ftr.results.compare:compare",
+    "evaluate": "ftr.runs.evaluate:evaluate",
+    "load": "ftr.runs.predictor:load",
+    "plan": "ftr.results.plan.planner:plan",
+    "report": "ftr.results.report.write:write_report",
+    "reproduce": "ftr.results.reproduce:reproduce",
+    "resume": "ftr.study.resume:resume",
+    "run": "ftr.study.study:run",
+    "sweep": "ftr.study.sweep:sweep",
 }
 
 
@@ -61,7 +78,8 @@ def __getattr__(name: str) -> object:
         from ftr.registry.isolation import loading
 
         with loading():
-            return getattr(import_module(_LAZY[name]), name)
+            module, _, attribute = _LAZY[name].partition(":")
+            return getattr(import_module(module), attribute)
     raise AttributeError(f"module `ftr` has no attribute `{name}`")
 
 

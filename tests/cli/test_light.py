@@ -51,3 +51,26 @@ def test_what_commands_start_with_loads_nothing_that_trains() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
     )
     assert (result.returncode, result.stdout) == (0, "[]\n"), result.stderr
+
+
+def test_the_package_names_its_functions_and_loads_no_heavy_module_for_them() -> None:
+    script = f"""
+import sys, ftr
+listed = dir(ftr)
+assert all(name in listed for name in ftr.__all__)
+functions = [ftr.evaluate, ftr.compare, ftr.resume, ftr.load, ftr.run, ftr.sweep]
+assert all(callable(one) and one.__doc__ for one in functions)
+print(sorted(set({HEAVY[:4]!r}) & set(sys.modules)))
+"""
+    result = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys, ftr; print(len(sys.modules) < {MOST_MODULES}); exec({script!r})",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (0, "True\n[]\n"), result.stderr

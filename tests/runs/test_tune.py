@@ -70,4 +70,4 @@ def test_keeping_a_threshold_that_was_not_chosen_is_refused(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["evaluate", "any", "--save-state"]) == 2
-    assert "`--save-state` needs `--calibrate`" in capsys.readouterr().err
+    assert "(`--save-state`) needs `calibrate`" in capsys.readouterr().err

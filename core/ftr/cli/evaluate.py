@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ftr.cli.main import Answer
-from ftr.errors import ConfigError
 from ftr.runs.evaluate import evaluate
 from ftr.runs.report import INTERVAL, decimals, interval_lines, number, table
 from ftr.terminal import quiet_libraries, show
@@ -57,8 +56,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Answer:
     """Return every score."""
-    if args.save_state and not args.calibrate:
-        raise ConfigError("`--save-state` needs `--calibrate`: it saves the calibrated threshold.")
     quiet_libraries()
     result = evaluate(
         args.run,

@@ -35,31 +35,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     for name, what in (("memory", "memory"), ("disk", "free disk space")):
         parser.add_argument(
-            f"--{name}", type=_gigabytes, metavar="GB", help=f"plan for a machine with this {what}"
+            f"--{name}", type=float, metavar="GB", help=f"plan for a machine with this {what}"
         )
-
-
-def _gigabytes(text: str) -> int:
-    found = int(float(text) * 1e9)
-    if found <= 0:
-        raise ValueError(text)
-    return found
 
 
 def execute(args: argparse.Namespace) -> Answer:
     """Plan, and answer with data, memory, seconds and disk."""
     began = time.monotonic()
-    from ftr.results.plan.planner import Asked, DoesNotFitError, plan
+    from ftr.results.plan.planner import DoesNotFitError, plan
 
-    asked = Asked(
-        steps=not args.no_steps,
-        baselines=args.baselines,
-        memory=args.memory,
-        disk=args.disk,
-        began=began,
-    )
     try:
-        found = plan(args.settings, asked)
+        found = plan(
+            args.settings,
+            steps=not args.no_steps,
+            baselines=args.baselines,
+            memory=args.memory,
+            disk=args.disk,
+            began=began,
+        )
     except DoesNotFitError as error:
         show(f"ftr: error: {error}")
         answer = {**error.plan, "error": str(error), "exit_code": error.exit_code}

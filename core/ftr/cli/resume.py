@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from ftr.cli.main import Answer
 from ftr.cli.run import run_answer
@@ -30,12 +29,5 @@ def execute(args: argparse.Namespace) -> Answer:
     from ftr.study.resume import resume
     from ftr.study.sweep import SweepResult
 
-    if "://" in args.run:
-        from ftr.registry import trust
-        from ftr.study.remote import fetch_sweep
-
-        # The storage is named on this command line, so it need not be named a second time.
-        trust.remember([trust.setting("compute.storage", args.run.rstrip("/").rpartition("/")[0])])
-        args.run = str(fetch_sweep(args.run, Path("runs")))
     result = resume(args.run, args.settings)
     return sweep_answer(result) if isinstance(result, SweepResult) else run_answer(result)

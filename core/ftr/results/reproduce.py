@@ -6,7 +6,7 @@ A sweep stands for its best run. A run of several is repeated as a whole.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +32,17 @@ from ftr.results.facts import (
 from ftr.runs.directory import RunDirectory, check_types, run_or_winner
 from ftr.runs.prepare import to_stderr
 from ftr.runs.record import check_reach, recorded_registry, remember
-from ftr.runs.run import MEMBERS, Job, Run, RunResult, Say, finish_run, with_base
+from ftr.runs.run import (
+    MEMBERS,
+    Job,
+    Run,
+    RunResult,
+    Say,
+    Settings,
+    finish_run,
+    merged,
+    with_base,
+)
 from ftr.study.resume import check_settings
 from ftr.study.study import run_job
 from ftr.terminal import is_secret
@@ -91,12 +101,13 @@ class Reproduction:
 
 
 def reproduce(
-    given: str | Path,
-    settings: Mapping[str, object] | Sequence[str] = (),
+    run: str | Path,
+    settings: Settings = None,
     *,
     check: bool = False,
     registry: Registry | None = None,
     say: Say | None = None,
+    **keys: object,
 ) -> Reproduction:
     """Train a finished run again in a new directory, with the recorded configuration, precision and
     number of threads, and compare the records; with `check` compare only what it depends on.
@@ -106,9 +117,11 @@ def reproduce(
     Raises `DataError` and `ModelError` where
     data or weights to begin with are missing or changed, `RequestError` for a run that cannot be
     repeated, and what a training raises.
+
+        ftr.reproduce("runs/ID").status == "equal"
     """
-    speak, asked = say or to_stderr, read_settings(settings)
-    original = run_or_winner(given)
+    speak, asked = say or to_stderr, read_settings(merged(settings, keys))
+    original = run_or_winner(run)
     recorded = _present_names(original.read())
     check_types(original.record, recorded, dict.fromkeys(MAPPINGS, dict))
     _check_repeatable(original, recorded, check)

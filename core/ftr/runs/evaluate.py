@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
-from ftr.config.parse import parse_words
+from ftr.config.parse import read_settings
 from ftr.config.resolve import flat, recorded_config, resolve
 from ftr.config.schema import RunConfig
 from ftr.data.clean import as_given
@@ -20,6 +20,7 @@ from ftr.registry.registry import Registry
 from ftr.runs.directory import RECORD, refused_rows_kept, run_or_winner
 from ftr.runs.predictor import Predictor, load, model_folder
 from ftr.runs.record import recorded_registry
+from ftr.runs.run import Settings, merged
 from ftr.train.intervals import interval_facts
 from ftr.train.scoring import Scorer, remarks
 
@@ -55,29 +56,40 @@ class Evaluation:
 
 def evaluate(
     run: str | Path,
-    settings: Sequence[str] = (),
+    settings: Settings = None,
     *,
     split: str | None = None,
-    predictions: Path | None = None,
+    predictions: str | Path | None = None,
     calibrate: bool = False,
     save_state: bool = False,
     backend: str = "torch",
     registry: Registry | None = None,
+    **keys: object,
 ) -> Evaluation:
-    """Score the model of `run` with its own metrics and state (threshold).
+    """Score the model of `run` with its own metrics and state (threshold), as `ftr evaluate` does.
 
     Without settings the rows are those that the run held out. `dataset=...` scores all rows of
     other data, with the model's own label map. `predictions` is a file to write. With `calibrate`
     the state is first chosen on the validation rows of that data, and `save_state` saves it in the
-    model. `backend` is that of `ftr.load`. Raises `DataError`, `ConfigError`, `ModelError`.
+    model. Settings are given as to `ftr.run`, `backend` as to `ftr.load`. Raises `DataError`,
+    `ConfigError`, `ModelError`.
+
+        ftr.evaluate("runs/ID").scores["accuracy"]
+        ftr.evaluate("runs/ID", "reviews.csv", predictions="scored.jsonl")
     """
+    asked = merged(settings, keys)
+    if save_state and not calibrate:
+        raise ConfigError(
+            "`save_state` (`--save-state`) needs `calibrate` (`--calibrate`): it saves the "
+            "calibrated threshold."
+        )
     directory = run_or_winner(run)
     record = directory.read()
     if save_state:
         directory.check_links()
     known = registry or recorded_registry(record)
     predictor = load(model_folder(directory.path), registry=known, backend=backend)
-    rows, other = rows_of(directory, settings, known, predictor.head, predictor.card.labels)
+    rows, other = rows_of(directory, asked, known, predictor.head, predictor.card.labels)
     if record.get("several") == "folds" and not other:
         _leave_out_folds(rows, directory.path, split)
     name = split or next(
@@ -102,7 +114,7 @@ def evaluate(
     facts = interval_facts({name: scorer.intervals(*scored, scores)})
     answers = as_given(predictor.head, chosen, answers, predictor.cleaner)
     if predictions is not None:
-        atomic.write_output(predictions, atomic.json_lines(answers))
+        atomic.write_output(Path(predictions), atomic.json_lines(answers))
     return Evaluation(
         split=name,
         rows=len(chosen),
@@ -118,7 +130,7 @@ def evaluate(
 
 def rows_of(
     directory: RunDirectory,
-    settings: Sequence[str],
+    settings: Mapping[str, object] | Sequence[str],
     registry: Registry,
     head: Head,
     labels: Sequence[str],
@@ -186,7 +198,10 @@ def _leave_out_folds(rows: PreparedRows, run: Path, split: str | None) -> None:
 
 
 def _config(
-    record: dict[str, Any], settings: Sequence[str], registry: Registry, file: Path
+    record: dict[str, Any],
+    settings: Mapping[str, object] | Sequence[str],
+    registry: Registry,
+    file: Path,
 ) -> tuple[RunConfig, bool]:
     """Return the run's configuration with `settings` on top, and whether they name other data."""
     asked = _asked(settings)
@@ -208,8 +223,8 @@ def _config(
     return resolve({**base, **asked}, registry).config, other
 
 
-def _asked(settings: Sequence[str]) -> dict[str, Any]:
-    asked = {key: setting.value for key, setting in parse_words(settings).items()}
+def _asked(settings: Mapping[str, object] | Sequence[str]) -> dict[str, Any]:
+    asked = {key: setting.value for key, setting in read_settings(settings).items()}
     for key in asked:
         if key.partition(".")[0] not in READING:
             raise ConfigError(

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from ftr.config.schema import Component, TrainConfig
 from ftr.data.clean import as_given
 from ftr.data.columns import check_row
 from ftr.data.encode import count_unknown, head_columns
+from ftr.data.rows import blank_as_none
 from ftr.errors import DataError, ModelError, RequestError
 from ftr.model.components import make_head
 from ftr.model.folder import FTR_JSON, ModelCard, read_card, write_card
@@ -22,10 +23,25 @@ from ftr.registry.isolation import ProcessLock, loading
 from ftr.registry.protocols import CALIBRATION, EncodeSettings, provides
 from ftr.registry.registry import Registry, registry_for_record
 from ftr.runs.directory import RECORD, RunDirectory
+from ftr.runs.predicted import (
+    PredictionRecord,
+    check_top_k,
+    most_probable,
+    plain_cells,
+    rows_in,
+)
 
 if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+    from pandas import DataFrame, Series
+    from pyarrow import Table
+
     from ftr.registry.protocols import Prediction, Row, State
     from ftr.train.inference import EncodedSplit
+
+    Rows: TypeAlias = (
+        Iterable[str | Mapping[str, Any]] | DataFrame | Series | Dataset | IterableDataset | Table
+    )
 
 
 CHUNK = 2048
@@ -179,37 +195,61 @@ class Predictor:
         return row, cause or self.head.check(row)
 
     def predict(
-        self, rows: Iterable[str | Mapping[str, Any]], *, abstain_below: float | None = None
-    ) -> list[Prediction]:
-        """Return one prediction a row, in order.
+        self,
+        rows: Rows,
+        *,
+        abstain_below: float | None = None,
+        top_k: int | None = None,
+        errors: Literal["raise", "record"] = "raise",
+    ) -> list[PredictionRecord]:
+        """Return one prediction a row, in order: a dict whose keys are attributes too.
 
-        A row is a mapping of the head's columns, or a text where one is enough. With
+        `rows` is an iterable of mappings of the head's columns, or of texts where one is enough; a
+        `DataFrame` or `Series` of pandas; a `datasets.Dataset`; a `pyarrow.Table`. With
         `abstain_below`, 0 to 1, every prediction has its `confidence`, and those of a lower one are
-        `abstained`: see `abstained`.
+        `abstained`: see `abstained`. `top_k` keeps the most probable of its `probabilities`.
 
-        Raises `DataError` naming the first row that cannot be used, and what `check_abstain`
-        raises.
+        A row that cannot be used raises `DataError`, which names the first; with `errors="record"`
+        its record has `id` and `error` instead. Raises `RequestError` for a single text or mapping,
+        and for what the head cannot give.
         """
+        if errors not in ("raise", "record"):
+            raise RequestError(f"`errors` is {errors!r}: it is `raise` or `record`.")
         self.check_abstain(abstain_below)
-        return list(self.stream(self._checked(rows), abstain_below=abstain_below))
+        check_top_k(top_k, self.card.head, self.card.labels)
+        failed: dict[int, Prediction] | None = {} if errors == "record" else None
+        usable = self._checked(rows_in(rows), failed)
+        found = iter(list(self.stream(usable, abstain_below=abstain_below, top_k=top_k)))
+        if not failed:
+            return list(map(PredictionRecord, found))
+        answers: list[PredictionRecord] = []
+        for number in sorted(failed):
+            answers += map(PredictionRecord, islice(found, number - len(answers)))
+            answers.append(PredictionRecord(failed[number]))
+        return [*answers, *map(PredictionRecord, found)]
 
     def stream(
-        self, rows: Iterable[Row], *, restore: bool = True, abstain_below: float | None = None
+        self,
+        rows: Iterable[Row],
+        *,
+        restore: bool = True,
+        abstain_below: float | None = None,
+        top_k: int | None = None,
     ) -> Iterator[Prediction]:
         """Yield a prediction for each of `rows`, which are cleaned and pass the head's check, a
         bounded number at a time.
 
         With `restore`, positions in a prediction are those in the given text, else those in the
-        cleaned text. `abstain_below` is that of `predict`.
+        cleaned text. `abstain_below` and `top_k` are those of `predict`.
         """
         for chunk in _chunks(rows):
             for prediction in self._answer(chunk, restore):
-                if abstain_below is None or not provides(self.head, "confidence"):
-                    yield prediction
-                else:
-                    yield abstained(
-                        prediction, self.head.confidence(prediction) or 0.0, abstain_below
-                    )
+                shown = prediction
+                if top_k is not None:
+                    shown = most_probable(prediction, top_k, self.card.head)
+                if abstain_below is not None and provides(self.head, "confidence"):
+                    shown = abstained(shown, self.head.confidence(prediction) or 0.0, abstain_below)
+                yield shown
 
     def check_abstain(self, below: float | None) -> None:
         """Raise `RequestError` for a confidence that is none, or that the head does not give."""
@@ -270,24 +310,33 @@ class Predictor:
         numbers = pa.table({"index": list(range(len(rows)))})
         return EncodedSplit(Dataset(numbers, **name), Dataset(pa.table(columns), **name))
 
-    def _checked(self, rows: Iterable[str | Mapping[str, Any]]) -> Iterator[Row]:
-        schema = self.head.schema
-        needed = [
-            column.name
-            for column in schema.columns
-            if column.required and column.type in ("text", "tokens")
-        ]
+    def _checked(self, rows: Iterable[Any], failed: dict[int, Prediction] | None) -> Iterator[Row]:
+        """Yield the rows that can be used; `failed` gets records of the others by their number, and
+        where it is None the first raises `DataError`.
+        """
+        columns = self.head.schema.columns
+        needed = [one.name for one in columns if one.required and one.type in ("text", "tokens")]
         for number, given in enumerate(rows):
             if isinstance(given, str) and len(needed) != 1:
                 raise DataError(
                     f"a plain text is not enough for head `{self.card.head}`: give a mapping with "
                     f"{', '.join(f'`{name}`' for name in needed)}."
                 )
-            columns = {needed[0]: given} if isinstance(given, str) else given
-            row, cause = self.check(columns, number)
-            if cause is not None:
-                raise DataError(f"row {number}: {cause}. Columns needed: {', '.join(needed)}.")
-            yield row
+            raw = {needed[0]: given} if isinstance(given, str) else blank_as_none(given)
+            cells = plain_cells(raw or {}) if isinstance(raw, Mapping | None) else {}
+            row, cause = self.check(cells, number)
+            if not isinstance(raw, Mapping | None):
+                cause = f"`{type(given).__name__}` is neither a text nor a mapping of columns"
+            if cause is None:
+                yield row
+            elif failed is not None:
+                failed[number] = {"id": row["id"], "error": cause}
+            else:
+                lacks = cells and not all(name in cells for name in needed)
+                there = f"; given: {', '.join(cells)}" if lacks else ""
+                raise DataError(
+                    f"row {number}: {cause}. Columns needed: {', '.join(needed)}{there}."
+                )
 
 
 def abstained(prediction: Prediction, confidence: float, below: float) -> Prediction:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,14 @@ from ftr.config.schema import RunConfig, SweepConfig
 from ftr.config.space import read_dimension
 from ftr.config.sweep import ResolvedSweep, recorded_sweep
 from ftr.errors import ConfigError, FtrError, RequestError
+from ftr.registry import trust
 from ftr.registry.isolation import one_training
 from ftr.registry.registry import Registry
+from ftr.runs.card import has_cards, write_cards
 from ftr.runs.directory import RunDirectory, hold
 from ftr.runs.prepare import shown_path, to_stderr
 from ftr.runs.record import check_reach, package_versions, recorded_registry, remember
-from ftr.runs.report import model_card
-from ftr.runs.run import Job, RunResult, Say, result_of
+from ftr.runs.run import Job, RunResult, Say, Settings, merged, result_of
 from ftr.study.directory import SweepDirectory, open_directory
 from ftr.study.study import run_job
 from ftr.study.sweep import Sweep, SweepResult, searched_values
@@ -33,29 +33,34 @@ BUDGET = ("trials", "time_budget", "max_total_epochs", "min_gain", "max_concurre
 
 
 def resume(
-    given: str | Path,
-    settings: Mapping[str, object] | Sequence[str] = (),
+    run: str | Path,
+    settings: Settings = None,
     *,
     registry: Registry | None = None,
     say: Say | None = None,
+    **keys: object,
 ) -> RunResult | SweepResult:
-    """Resume the run or sweep in a directory; the result is that of one that nothing disturbed.
+    """Resume the run or sweep in a directory, or a sweep in a storage (`s3://bucket/folder/NAME`);
+    the result is that of one that nothing disturbed.
 
     A run resumes from its last checkpoint, and one that is done is returned as it is. Of a sweep,
     trials that ended are never run again. `settings`, if given, must be those it began with; a
     sweep may be given another budget (`trials=40`, `time_budget=3h`). Raises `ConfigError` naming
     each setting that differs, `DataError` when the data changed since, and `RequestError` when
     another process works on it or there is none.
+
+        ftr.resume("runs/ID")
+        ftr.resume("runs/SWEEP", trials=40)
     """
-    speak = say or to_stderr
-    directory = open_directory(given)
+    speak, given = say or to_stderr, merged(settings, keys)
+    directory = open_directory(_fetched(str(run)) if "://" in str(run) else run)
     directory.check_links()
     check_format(directory.path / CHECKPOINTS)
     with one_training(), INTERRUPT.listening(), hold(directory.path):
         atomic.clear_leftovers(directory.path, held=True)
         record = directory.read()
         known = registry or recorded_registry(record)
-        asked = read_settings(settings)
+        asked = read_settings(given)
         job: Job[RunResult] | Job[SweepResult]
         if isinstance(directory, SweepDirectory):
             job = _sweep(directory, record, asked, known, speak)
@@ -63,11 +68,21 @@ def resume(
             check_renamed(record, directory.record)
             config = _run_config(directory, record, asked, known)
             if config is None:
-                return _finished(directory, record, speak)
+                return _finished(directory, record, known, speak)
             job = run_job(config, known, speak)
         for line in _other_versions(record):
             speak(line)
         return job.resume(directory, record)
+
+
+def _fetched(uri: str) -> Path:
+    """Fetch a sweep from its storage into `runs`. The storage is named by the caller, so it need
+    not be named a second time.
+    """
+    from ftr.study.remote import fetch_sweep
+
+    trust.remember([trust.setting("compute.storage", uri.rstrip("/").rpartition("/")[0])])
+    return fetch_sweep(uri, Path("runs"))
 
 
 def _run_config(
@@ -148,13 +163,15 @@ def _with_budget(resolved: ResolvedSweep, record: dict[str, Any], asked: Layer) 
     return replace(resolved, sweep=validated(SweepConfig, {**record["sweep"], **changed}, asked))
 
 
-def _finished(directory: RunDirectory, record: dict[str, Any], say: Say) -> RunResult:
+def _finished(
+    directory: RunDirectory, record: dict[str, Any], registry: Registry, say: Say
+) -> RunResult:
     """Return the result of a run that is done, complete."""
     directory.check_weights()
     say(f"`{directory.path}` is done: there is nothing to resume")
     # A crash may have come between the record and these.
-    if not (directory.path / "README.md").is_file():
-        atomic.write_text(directory.path / "README.md", model_card(record))
+    if not has_cards(directory.path):
+        write_cards(directory.path, record, registry)
     remove_checkpoints(directory.path)
     return result_of(directory, record)
 

@@ -284,7 +284,7 @@ class RunOfSeveral(Job[RunResult]):
         }
         closed["timings"] = {**closed["timings"], "total": self.seconds}
         closed["weights"] = weights_of(self.directory.model)
-        return close(self.directory, closed)
+        return close(self.directory, closed, self.registry)
 
     def progress(self) -> str:
         """Return how many members are done."""

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ftr.errors import DataError
-from ftr.results.plan.planner import Asked, DoesNotFitError, kind_of, plan
+from ftr.results.plan.planner import DoesNotFitError, kind_of, plan
 from trainings import REVIEWS, write_reviews
 
 SENTENCES = (
@@ -34,7 +34,7 @@ def words(model: Path | str, data: Path, output: Path, **more: object) -> list[s
 
 
 def planned(settings: list[str], **asked: Any) -> dict[str, Any]:
-    return plan(settings, Asked(**asked), say=lambda line: None)
+    return plan(settings, say=lambda line: None, **asked)
 
 
 def process(*arguments: str) -> dict[str, Any]:
@@ -212,7 +212,7 @@ def test_too_little_memory_is_refused_with_the_arithmetic(tiny_bert: Path, tmp_p
     data = write_reviews(tmp_path / "reviews.csv", 60, broken=0)
 
     with pytest.raises(DoesNotFitError) as refused:
-        planned(words(tiny_bert, data, tmp_path / "runs"), steps=False, memory=200_000_000)
+        planned(words(tiny_bert, data, tmp_path / "runs"), steps=False, memory=0.2)
 
     message = str(refused.value)
     assert refused.value.exit_code == 2
@@ -226,7 +226,7 @@ def test_too_little_disk_is_refused_with_the_arithmetic(tiny_bert: Path, tmp_pat
     data = write_reviews(tmp_path / "reviews.csv", 60, broken=0)
 
     with pytest.raises(DoesNotFitError, match=r"disk: `output=.*needs up to .* 1 kB are free"):
-        planned(words(tiny_bert, data, tmp_path / "runs"), steps=False, disk=1000)
+        planned(words(tiny_bert, data, tmp_path / "runs"), steps=False, disk=1e-6)
 
 
 def test_a_file_larger_than_the_memory_is_not_opened(tiny_bert: Path, tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_a_file_larger_than_the_memory_is_not_opened(tiny_bert: Path, tmp_path: 
         stream.truncate(3_000_000_000)  # has no blocks on the disk
 
     with pytest.raises(DataError, match=r"huge.csv`: the file has 3.00 GB, more than the 2.00 GB"):
-        planned(words(tiny_bert, data, tmp_path / "runs"), memory=2_000_000_000)
+        planned(words(tiny_bert, data, tmp_path / "runs"), memory=2)
 
 
 def test_a_large_file_is_judged_by_a_sample(tiny_bert: Path, tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_a_large_file_is_judged_by_a_sample(tiny_bert: Path, tmp_path: Path) -> 
             stream.write(content)
 
     with pytest.raises(DataError) as refused:
-        planned(words(tiny_bert, data, tmp_path / "runs"), memory=900_000_000)
+        planned(words(tiny_bert, data, tmp_path / "runs"), memory=0.9)
 
     message = str(refused.value)
     assert "a sample of" in message and "for each byte" in message

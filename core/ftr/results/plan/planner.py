@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -36,6 +37,7 @@ from ftr.results.plan.training import (
 )
 from ftr.results.plan.trials import Room, sweep_costs
 from ftr.runs.prepare import Prepared, prepare, to_stderr
+from ftr.runs.run import Say, Settings, merged
 from ftr.terminal import quiet_libraries
 from ftr.train.costs import (
     disk_free,
@@ -72,14 +74,16 @@ class DoesNotFitError(RequestError):
         self.plan = plan
 
 
-def kind_of(words: Sequence[str]) -> tuple[Kind, list[str]]:
-    """Return what words ask for, and the words without `run` or `sweep` at their head.
+def kind_of(
+    settings: Sequence[str] | Mapping[str, object],
+) -> tuple[Kind, Sequence[str] | Mapping[str, object]]:
+    """Return what settings ask for, and words without `run` or `sweep` at their head.
 
     Without either it is a sweep where a value is an expression, or a key is one of a sweep alone.
     """
-    if words and words[0] in ("run", "sweep"):
-        return ("run" if words[0] == "run" else "sweep"), list(words[1:])
-    return ("sweep" if _is_sweep(read_settings(words)) else "run"), list(words)
+    if isinstance(settings, Sequence) and settings and settings[0] in ("run", "sweep"):
+        return ("run" if settings[0] == "run" else "sweep"), list(settings[1:])
+    return ("sweep" if _is_sweep(read_settings(settings)) else "run"), settings
 
 
 def _is_sweep(given: Layer) -> bool:
@@ -90,19 +94,54 @@ def _is_sweep(given: Layer) -> bool:
 
 
 def plan(
-    words: Sequence[str],
-    asked: Asked | None = None,
+    settings: Settings = None,
     *,
+    kind: Kind | None = None,
+    steps: bool = True,
+    baselines: bool = False,
+    memory: float | None = None,
+    disk: float | None = None,
+    began: float | None = None,
     registry: Registry | None = None,
-    say: Callable[[str], None] | None = None,
+    say: Say | None = None,
+    **keys: object,
 ) -> dict[str, Any]:
-    """Return what the run or sweep of these words will cost, as plain values.
+    """Return what a run or a sweep will cost, as plain values: those of `ftr plan --json`.
 
-    Raises `DoesNotFitError` where memory or disk do not suffice, and what the run or sweep would
-    for a wrong request.
+    Settings are given as to `ftr.run`; `kind` (`run` or `sweep`) is found from them. With `steps`
+    some are timed, else all is arithmetic; `baselines` are scored on the data (the setting of a run
+    of that name is given as `{"baselines": False}`). `memory` and `disk` are those of another
+    machine, in GB; `began` is when (`time.monotonic`) the program began to import what it needs.
+    Raises `DoesNotFitError`, whose `plan` has all that was found, where memory or disk do not
+    suffice, and what the run or sweep would for a wrong request.
+
+        ftr.plan(task="sentiment", dataset="reviews.csv")["seconds"]["total"]
     """
-    asked, speak = asked or Asked(), say or to_stderr
-    kind, settings = kind_of(words)
+    asked = Asked(
+        steps=steps,
+        baselines=baselines,
+        memory=_bytes("memory", memory),
+        disk=_bytes("disk", disk),
+        began=began,
+    )
+    speak = say or to_stderr
+    found, given = kind_of(merged(settings, keys))
+    return _plan(kind or found, given, asked, registry, speak)
+
+
+def _bytes(name: str, gigabytes: float | None) -> int | None:
+    if gigabytes is not None and not 0 < gigabytes < math.inf:
+        raise RequestError(f"`{name}` (`--{name}`) is {gigabytes}: give GB, a number above 0.")
+    return None if gigabytes is None else int(gigabytes * 1e9)
+
+
+def _plan(
+    kind: Kind,
+    settings: Sequence[str] | Mapping[str, object],
+    asked: Asked,
+    registry: Registry | None,
+    speak: Say,
+) -> dict[str, Any]:
     available = asked.memory or memory_here()
     check_sizes(read_settings(settings), available)
     with one_training():

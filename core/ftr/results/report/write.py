@@ -37,6 +37,8 @@ def write_report(
 
     `slices` names columns of the data to show scores by; `split` the held-out split to look at.
     Raises `RequestError` for what is no run, `RunError` when the files cannot be written.
+
+        ftr.report("runs/ID", slices=["topic"]).html
     """
     report = collect(run, slices, split)
     folder = open_directory(run).path if output is None else expanded(output, "`--output`:")
