@@ -184,9 +184,7 @@ def predict_on_workers(
         _check_room(compute, each)
         files = None if compute.address is None else _shipped(folder)
         model = Model(folder=str(folder), files=files, precision=precision, backend=backend)
-        environment = {
-            name: one for name, one in os.environ.items() if name.startswith(OF_SOURCES)
-        }
+        environment = {name: one for name, one in os.environ.items() if name.startswith(OF_SOURCES)}
         reading = {"inputs": inputs, "schema": schema, "environment": ray.put(environment)}
         working = {"model": model, "options": options, "threads": max(int(each["CPU"]), 1)}
         try:

@@ -187,9 +187,7 @@ def shards_of(
     return [
         Shard(
             source,
-            Job(
-                folder / name, "parquet", {**identity, "input": dict(given)}, Layout(top_k)
-            ),
+            Job(folder / name, "parquet", {**identity, "input": dict(given)}, Layout(top_k)),
             done=(folder / name).is_file(),
         )
         for name, source, given in zip(names, sources, inputs, strict=True)
