@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from ftr import atomic
-from ftr.atomic import read_json
+from ftr.atomic import read_json, sha256
 from ftr.config.resolve import check_fields
 from ftr.data.clean import Cleaner
 from ftr.errors import ModelError, RunError
@@ -319,3 +319,14 @@ def read_card(folder: Path) -> ModelCard:
         raise ModelError(
             f"`{path}` is damaged ({error}): train again, or restore the file."
         ) from error
+
+
+def weights_of(model: Path) -> dict[str, str]:
+    """Return the sha256 of each weight file in a model directory, members included, by its relative
+    path.
+    """
+    return {
+        path.relative_to(model).as_posix(): sha256(path)
+        for path in sorted(model.rglob("*.safetensors"))
+        if path.is_file()
+    }

@@ -83,6 +83,10 @@ def model_folder(path: str | Path) -> Path:
     )
 
 
+BACKENDS = ("torch", "onnx")
+"""What computes the answers of a model."""
+
+
 def load(
     path: str | Path,
     *,
@@ -93,17 +97,28 @@ def load(
     """Load a trained model.
 
     `path` is a run directory, a model directory, or `hub:owner/name`. `precision` is fp32 (what
-    plain transformers computes), bf16, fp16 or auto; `backend` is torch. Threads may call
-    it: one loads at a time. Raises `ModelError`, and `RequestError` for a missing plugin file.
+    plain transformers computes), bf16, fp16 or auto; `backend` is torch or onnx, which is what
+    `ftr export RUN onnx` made, in its own precision. Threads may call it: one loads at a time.
+    Raises `ModelError`, and `RequestError` for a missing plugin file or package.
     """
+    if backend not in BACKENDS:
+        raise RequestError(
+            f"`backend` (`--backend`) is `{backend}`: it is one of {', '.join(BACKENDS)}."
+        )
+    if backend != "torch" and precision not in ("fp32", "auto"):
+        raise RequestError(
+            f"`precision` (`--precision`) is `{precision}`, which `backend={backend}` does not "
+            "have: the precision is chosen by `ftr export`."
+        )
     folder = model_folder(path)
-    if backend != "torch":
-        raise ModelError(f"`{folder}` has no model for `backend={backend}`: use `torch`.")
     with loading():
         if folder.name == "model":
             RunDirectory(folder.parent).check_weights(missing=False)
         return Predictor(
-            folder, registry or registry_for_record(read_card(folder).plugins), precision
+            folder,
+            registry or registry_for_record(read_card(folder).plugins),
+            precision,
+            backend,
         )
 
 
@@ -114,12 +129,23 @@ class Predictor:
     Threads may share one: it answers one chunk of rows at a time.
     """
 
-    def __init__(self, folder: Path, registry: Registry, precision: str = "fp32") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        registry: Registry,
+        precision: str = "fp32",
+        backend: str = "torch",
+    ) -> None:
         """Load the checkpoint, or the members of the ensemble, in `folder`."""
         import datasets  # noqa: F401 (needed at the first answer, which several threads may ask for)
 
         from ftr.model.pretrained import Pretrained
-        from ftr.train.ensemble import load_engine, member_folders, member_votes
+        from ftr.train.ensemble import (
+            load_engine,
+            load_exported,
+            member_folders,
+            member_votes,
+        )
         from ftr.train.hardware import choose_numerics
 
         # A tokenizer stores how it truncates and pads, and a head may store anything.
@@ -146,7 +172,11 @@ class Predictor:
                 f"`{folder / FTR_JSON}` has {len(self.card.labels)} labels, more than its weights "
                 "can have."
             )
-        self.engine = load_engine(folders, self.head, self.card, numerics, member_votes(folder))
+        votes = member_votes(folder)
+        if backend == "onnx":
+            self.engine = load_exported(folder, folders, self.head, self.card, votes)
+        else:
+            self.engine = load_engine(folders, self.head, self.card, numerics, votes)
         self.cleaner = self.card.cleaner
         self.tokens: Counter[str] = Counter()
         """The tokens encoded so far: see `ftr.data.encode`."""
