@@ -21,6 +21,7 @@ from ftr.config.parse import Setting, parse_words
 from ftr.config.resolve import flat, recorded_config
 from ftr.config.schema import RunConfig
 from ftr.errors import ConfigError, DataError, FtrError, PluginError, RequestError, RunError
+from ftr.model.folder import weights_of
 from ftr.paths import expanded
 from ftr.registry.registry import Registry
 from ftr.runs.card import write_cards
@@ -30,7 +31,6 @@ from ftr.runs.directory import (
     REJECTED,
     RunDirectory,
     hold,
-    weights_of,
     write_rejected,
 )
 from ftr.runs.environment import environment

@@ -18,12 +18,12 @@ from ftr.data.rows import HELD_OUT
 from ftr.errors import ConfigError, FtrError, PluginError
 from ftr.model.adapters import settings_of
 from ftr.model.components import encode_targets, make_head
-from ftr.model.folder import FTR_JSON, ModelCard, read_card, save_model, write_card
+from ftr.model.folder import FTR_JSON, ModelCard, read_card, save_model, weights_of, write_card
 from ftr.model.pretrained import Pretrained
 from ftr.registry.protocols import EncodeSettings, Head, Row, State
 from ftr.registry.registry import Registry
 from ftr.runs.card import write_cards
-from ftr.runs.directory import RunDirectory, weights_of
+from ftr.runs.directory import RunDirectory
 from ftr.runs.prepare import Prepared, prepare
 from ftr.runs.record import FROM_PARENT
 from ftr.runs.run import Say, check_same_data
