@@ -12,23 +12,26 @@ import pytest
 
 import ftr
 from ftr.cli.main import main
-from ftr.errors import ModelError, RequestError
-from ftr.runs.evaluate import evaluate
-from ftr.testing.alike import difference
-
-pytest.importorskip("onnxruntime", reason="needs ftr[onnx]")
-pytest.importorskip("onnxscript", reason="needs ftr[onnx]")
-
-import torch
-
 from ftr.config.resolve import resolve
+from ftr.errors import ModelError, RequestError
 from ftr.export import onnx as exporting
 from ftr.export.onnx import export_onnx
+from ftr.model.components import make_head
+from ftr.model.folder import ModelCard, save_model
 from ftr.model.onnx import OnnxModel, saturates
-from trainings import REVIEWS, train
+from ftr.model.pretrained import Pretrained
+from ftr.registry.registry import get_registry
+from ftr.runs.evaluate import evaluate
+from ftr.testing.alike import difference
+from ftr.testing.tiny import Family, tiny_checkpoint
+from trainings import CLASSES, REVIEWS, train
 
 if TYPE_CHECKING:
     from ftr.runs.run import RunResult
+
+
+pytest.importorskip("onnxruntime", reason="needs ftr[onnx]")
+pytest.importorskip("onnxscript", reason="needs ftr[onnx]")
 
 
 def copied(run: Path, to: Path) -> Path:
@@ -254,7 +257,7 @@ def test_adapters_are_merged(tiny_bert: Path, reviews: Path, tmp_path: Path) -> 
     assert difference(mine, theirs) is None
 
 
-HEADS = {
+HEADS: dict[Family, tuple[str, str]] = {
     "gpt2": ("sentiment", "reviews"),
     "modernbert": ("qa", "questions"),
     "deberta-v2": ("sentiment", "reviews"),
@@ -287,15 +290,14 @@ def untrained(family: Family, task: str, folder: Path) -> Path:
     labels = tuple(CLASSES) if task == "sentiment" else ()
     source = Pretrained(config.model.name)
     model = head.build(source, labels, 0)
-    with torch.no_grad():
-        for weights in model.parameters():
-            weights.mul_(4)  # so that masks and positions show in the outputs
+    for weights in model.parameters():
+        weights.data.mul_(4)  # so that masks and positions show in the outputs
     card = ModelCard(
         head=config.head.name,
         head_options=config.head.options,
         metrics=tuple(config.metrics),
         labels=labels,
-        max_length=48,
+        max_length=128,
         stride=12,
     )
     save_model(folder / "saved", model, source.tokenizer(), card)

@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from ftr.errors import ModelError
+from ftr.model.onnx import OnnxModel, saturates
 
 onnx = pytest.importorskip("onnx", reason="needs ftr[onnx]")
 pytest.importorskip("onnxruntime", reason="needs ftr[onnx]")
-
-from ftr.model.onnx import OnnxModel, saturates
 
 NUMBERS = np.arange(4, dtype=np.float32)
 
