@@ -1,13 +1,16 @@
 """The smallest heads that have a schema, and the calls every test of the reader makes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ftr.config.schema import DataConfig
+from ftr.data.columns import check_row
 from ftr.data.prepare import PreparedRows, prepare_rows
 from ftr.data.read import load_rows
 from ftr.data.rows import Loaded
+from ftr.data.stream import Reader, Source
 from ftr.registry.protocols import Head, Row
 from ftr.registry.registry import Registry
 from ftr.registry.schema import RowSchema
@@ -53,3 +56,38 @@ def texts(prepared: PreparedRows, split: str = "train") -> list[Any]:
 def causes(prepared: PreparedRows) -> Mapping[str, str]:
     """Return place -> cause of the rejected rows."""
     return {item.place: item.cause for item in prepared.rejected}
+
+
+@dataclass
+class Unlabelled:
+    """Rows to predict: the usable ones, and of each other its place, cause and what precedes it."""
+
+    rows: list[Row] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    rejected: list[tuple[str, str, int]] = field(default_factory=list)
+    ids: list[object] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def unlabelled(
+    path: Path | str,
+    schema: RowSchema = TEXT,
+    check: Callable[[Row], str | None] | None = None,
+    stdin: Any = None,
+    **options: object,
+) -> Unlabelled:
+    """Read rows to predict, and check them."""
+    source = Source.open(path, stdin)
+    reader = Reader.of(source, schema, options)
+    found = Unlabelled(notes=reader.notes)
+    for line in reader.rows():
+        row, cause = check_row(line.row, schema, "", labelled=False)
+        cause = line.cause or cause or (check(row) if check else None)
+        found.ids.append(line.row["id"] if line.cause else row["id"])
+        if cause is None:
+            found.rows.append(row)
+            found.places.append(line.place)
+        else:
+            found.rejected.append((line.place, cause, len(found.rows)))
+    source.close()
+    return found

@@ -10,11 +10,10 @@ import pytest
 from ftr.config.schema import DataConfig
 from ftr.data.answers import check_answers
 from ftr.data.prepare import PreparedRows, prepare_rows
-from ftr.data.read import read_unlabelled
 from ftr.data.rows import RejectedRowsError
 from ftr.errors import DataError
 from ftr.runs.directory import refused_rows_kept
-from readers import ALL, QA, causes, head_of, load, prepare
+from readers import ALL, QA, causes, head_of, load, prepare, unlabelled
 
 CONTEXT = "Ada met Bo in Rome."
 BO = {"text": ["Bo"], "answer_start": [8]}
@@ -79,7 +78,7 @@ def test_nested_questions_are_read_from_jsonl_and_parquet(tmp_path: Path) -> Non
     parquet.write_table(pa.Table.from_pylist([PARAGRAPH]), tmp_path / "c.parquet")
     for name in ("a.jsonl", "b.jsonl", "c.parquet"):
         assert answers(prepare(tmp_path / name, QA)) == [BO]
-        assert [row["id"] for row in read_unlabelled(tmp_path / name, QA).rows] == ["q"]
+        assert [row["id"] for row in unlabelled(tmp_path / name, QA).rows] == ["q"]
 
 
 def test_two_sets_in_one_document_are_not_mixed(tmp_path: Path) -> None:

@@ -9,11 +9,10 @@ import pytest
 
 from ftr.config.schema import DataConfig
 from ftr.data.columns import check_cell
-from ftr.data.read import read_unlabelled
 from ftr.errors import DataError
 from ftr.registry.protocols import Row
 from ftr.registry.schema import Column, RowSchema
-from readers import causes, load, prepare
+from readers import causes, load, prepare, unlabelled
 
 TOKENS = Column(name="tokens", type="tokens", aliases=("words",))
 TAGS = Column(name="tags", type="labels", aliases=("ner_tags",))
@@ -154,18 +153,15 @@ def test_a_held_out_split_of_minus_one_has_no_numbers(tmp_path: Path) -> None:
 
 def test_rows_to_predict_come_without_what_is_learned(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("tokens\nin Rome\n", encoding="utf-8")
-    assert read_unlabelled(tmp_path / "a.csv", TAGGED).rows == [
+    assert unlabelled(tmp_path / "a.csv", TAGGED).rows == [
         {"id": "predict-1", "tokens": ["in", "Rome"]}
     ]
     (tmp_path / "b.csv").write_text("text,score\nx,?\n", encoding="utf-8")
-    assert read_unlabelled(tmp_path / "b.csv", RATED).rows == [{"id": "predict-1", "text": "x"}]
+    assert unlabelled(tmp_path / "b.csv", RATED).rows == [{"id": "predict-1", "text": "x"}]
     given = RowSchema(
         columns=(Column(name="text"), Column(name="score", type="number", given=True))
     )
-    assert (
-        read_unlabelled(tmp_path / "b.csv", given).rejected[0].cause
-        == "score is not a finite number"
-    )
+    assert unlabelled(tmp_path / "b.csv", given).rejected[0][1] == "score is not a finite number"
 
 
 def test_a_plain_text_of_tokens_takes_its_tags_from_the_file_beside_it(tmp_path: Path) -> None:

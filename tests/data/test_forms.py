@@ -13,11 +13,10 @@ import pytest
 from ftr.config.values import label_name
 from ftr.data.labels import ClassIds, label_key, label_names
 from ftr.data.prepare import prepare_rows
-from ftr.data.read import read_unlabelled
 from ftr.data.rows import RejectedRowsError
 from ftr.errors import DataError
 from ftr.runs.directory import refused_rows_kept
-from readers import ALL, TEXT, causes, head_of, load, prepare, texts
+from readers import ALL, TEXT, causes, head_of, load, prepare, texts, unlabelled
 
 ROWS = "".join(f"text {n},{n % 2}\n" for n in range(12))
 
@@ -142,11 +141,10 @@ def test_bad_rows_to_predict_keep_their_place(tmp_path: Path) -> None:
     path.write_bytes(
         b'{"text": "a"}\n{"text": \n{"text": "\xff"}\n{"text": "\\ud83d"}\n{"text": "e"}\n3\n'
     )
-    rows = read_unlabelled(path, TEXT)
-    found = [
-        item if isinstance(item, str) else item.cause
-        for item in rows.in_order([str(row["text"]) for row in rows.rows])
-    ]
+    rows = unlabelled(path, TEXT)
+    found = [str(row["text"]) for row in rows.rows]
+    for _, cause, after in reversed(rows.rejected):
+        found.insert(after, cause)
     assert (
         found[0] == "a"
         and found[1] == "not valid JSON"

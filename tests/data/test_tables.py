@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ftr.data.read import read_unlabelled
 from ftr.errors import ConfigError, DataError
-from readers import QA, TEXT, causes, load, prepare, texts
+from readers import QA, TEXT, causes, load, prepare, texts, unlabelled
 
 
 def write(path: Path, content: str, encoding: str = "utf-8") -> Path:
@@ -260,7 +259,7 @@ def test_a_quote_that_never_closes_is_named_with_the_line_it_opens_on(tmp_path: 
     ):
         load(path)
     with pytest.raises(DataError, match=r"the quote that opens on line 8 is never closed"):
-        read_unlabelled(path, TEXT)
+        unlabelled(path, TEXT)
 
 
 def test_long_cells_are_read_in_threads_and_the_limit_of_csv_stays(tmp_path: Path) -> None:

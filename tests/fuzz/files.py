@@ -24,13 +24,14 @@ from typing import Any
 from ftr.config.schema import DataConfig
 from ftr.data.infer import infer, tasks_of
 from ftr.data.prepare import prepare_rows
-from ftr.data.read import load_rows, read_unlabelled
+from ftr.data.read import load_rows
 from ftr.errors import RequestError
 from ftr.registry.registry import Registry, get_registry
 from ftr_plugins.classification.head import SequenceClassificationHead
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
 from ftr_plugins.multi_label.head import MultiLabelHead
 from ftr_plugins.token_classification.head import TokenClassificationHead
+from readers import unlabelled
 
 HEADS: tuple[Any, ...] = (
     SequenceClassificationHead(),
@@ -126,9 +127,9 @@ def check(name: str, content: bytes, folder: Path) -> str:
             seen.append("refused")
         assert all(PLACE.fullmatch(item.place) and item.cause for item in rejected)
         try:
-            rows = read_unlabelled(path, head.schema, check=head.check)
-            assert all(PLACE.fullmatch(item.place) and item.cause for item in rows.rejected)
-            assert len(list(rows.in_order(rows.rows))) == len(rows) + len(rows.rejected)
+            rows = unlabelled(path, head.schema, check=head.check)
+            assert all(PLACE.fullmatch(place) and cause for place, cause, _ in rows.rejected)
+            assert len(rows.ids) == len(rows.rows) + len(rows.rejected)
         except RequestError as error:
             _said(error)
     path.unlink()

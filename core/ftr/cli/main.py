@@ -42,6 +42,7 @@ COMMANDS = {
     "serve": "answer predictions over HTTP: one process, or replicas of Ray Serve",
     "reproduce": "run a finished run again, and compare it with its record",
     "report": "write what a run or sweep is worth as an HTML page and as Markdown",
+    "push": "send a model to the Hugging Face Hub, with its card",
     "runs": "list runs and sweeps",
     "list": "list the registered tasks, datasets, models, heads, metrics and trackers",
     "show": "print the resolved configuration and the origin of each value",

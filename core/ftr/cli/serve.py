@@ -274,7 +274,7 @@ def _on_ray(
         need = (scaling.cpus, scaling.gpus, scaling.memory_gb, scaling.resources)
         fitting = check_capacity(0, *need) // len(models)
         largest = scaling.largest or max(scaling.smallest, fitting)
-        scaling = replace(scaling, largest=largest)
+        scaling = replace(scaling, largest=largest, overlap=compute.address is None)
         deployer = Deployer(limits, scaling, backend=args.backend, precision=args.precision)
         deployer.start()
         try:

@@ -10,7 +10,7 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -22,7 +22,7 @@ from ftr.data.answers import (
     passage_column,
     texts_and_starts,
 )
-from ftr.data.rows import PREDICT, Rejected, Row, Rows, Unlabelled
+from ftr.data.rows import Rejected, Row, Rows
 from ftr.registry.protocols import Head, Prediction, provides
 from ftr.registry.schema import RowSchema
 
@@ -374,22 +374,6 @@ def clean_split(
         else:
             good.add(cleaned, place)
     return good, rejected, dict(counts)
-
-
-def clean_unlabelled(rows: Unlabelled, schema: RowSchema, cleaner: Cleaner) -> Unlabelled:
-    """Return rows to predict with cleaned texts; those of which nothing is left are rejected."""
-    cleaned = Unlabelled(notes=rows.notes)
-    for item in rows.in_order(rows.placed()):
-        if isinstance(item, Rejected):
-            cleaned.rejected.append(replace(item, after=len(cleaned)))
-            continue
-        row, place = item
-        new, cause = cleaner.row(row, schema)
-        if cause:
-            cleaned.rejected.append(Rejected(place, PREDICT, cause, row, len(cleaned)))
-        else:
-            cleaned.add(new, place)
-    return cleaned
 
 
 def as_given(

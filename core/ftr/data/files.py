@@ -5,22 +5,26 @@ import codecs
 import gzip
 import io
 import lzma
+import shutil
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
-from ftr.atomic import sha256
+from ftr.atomic import sha256, writing
 from ftr.config.schema import EXCEL, PACKED
 from ftr.data.rows import SourceFile
-from ftr.errors import ConfigError, DataError, did_you_mean
+from ftr.errors import ConfigError, DataError, did_you_mean, in_one_line
 from ftr.paths import no_file
 
 _GZIP, _BZIP2, _XZ, _ZIP = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"PK\x03\x04"
-_UNPACKERS: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
-    _GZIP: ("gzip", gzip.decompress),
-    _BZIP2: ("bzip2", bz2.decompress),
-    _XZ: ("xz", lzma.decompress),
+_UNPACKERS: dict[bytes, tuple[str, Callable[[bytes], bytes], Callable[[Any], Any]]] = {
+    _GZIP: ("gzip", gzip.decompress, lambda stream: gzip.GzipFile(fileobj=stream)),
+    _BZIP2: ("bzip2", bz2.decompress, bz2.BZ2File),
+    _XZ: ("xz", lzma.decompress, lzma.LZMAFile),
 }
 _UNPACK_ERRORS = (EOFError, OSError, ValueError, RuntimeError, zlib.error, lzma.LZMAError)
 _EXCEL = "an Excel file: save it as CSV (UTF-8), and give that"
@@ -36,25 +40,189 @@ _BINARY_MARKS = {
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def read_bytes(path: Path) -> tuple[bytes, SourceFile, str]:
-    """Return the unpacked content of `path`, its record, and, for a zip archive, the name of the
-    file in it. Raises `DataError`.
-    """
+def open_file(path: Path) -> BinaryIO:
+    """Open a file for reading. Raises `DataError` where there is none, or it cannot be read."""
     if kind := no_file(path):
         raise DataError(
             f"`{path}` is {kind}, not a file: write the rows to one, or pipe them to `ftr predict "
             "RUN -`"
         )
     try:
-        packed = path.read_bytes()
+        return path.open("rb")
     except FileNotFoundError:
         raise DataError(f"file `{path}` does not exist.{_near_files(path)}") from None
     except OSError as error:
-        raise DataError(f"file `{path}` cannot be read: {error.strerror or error}") from None
+        raise _cannot_read(path, error) from None
+
+
+def _cannot_read(path: Path, error: Exception) -> DataError:
+    cause = getattr(error, "strerror", None) or in_one_line(error)
+    return DataError(f"file `{path}` cannot be read: {cause}")
+
+
+def empty(path: Path) -> DataError:
+    """Return the error of a file without content."""
+    return DataError(f"file `{path}` is empty")
+
+
+def read_bytes(path: Path) -> tuple[bytes, SourceFile, str]:
+    """Return the unpacked content of `path`, its record, and, for a zip archive, the name of the
+    file in it. Raises `DataError`.
+    """
+    with open_file(path) as stream:
+        try:
+            packed = stream.read()
+        except OSError as error:
+            raise _cannot_read(path, error) from None
     content, inner = _unpacked(packed, path)
     if not content.strip():
-        raise DataError(f"file `{path}` is empty")
+        raise empty(path)
     return content, SourceFile(str(path), sha256(packed), len(packed)), inner
+
+
+class ByteStream(io.RawIOBase):
+    """The bytes of `stream`, an open file of any library; `position` is the number read so far."""
+
+    def __init__(self, stream: Any, explain: Callable[[Exception], Exception]) -> None:
+        """An error of reading is raised as `explain` returns it."""
+        self._stream, self._explain = stream, explain
+        self.position = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer; less is read only at the end."""
+        view, filled = memoryview(buffer).cast("B"), 0
+        try:
+            while filled < len(view) and (chunk := self._stream.read(len(view) - filled)):
+                view[filled : filled + len(chunk)] = chunk
+                filled += len(chunk)
+                self.position += len(chunk)
+        except DataError:
+            raise
+        except Exception as error:  # each file system raises what its own library raises
+            raise self._explain(error) from None
+        return filled
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """An open file that is read in pieces: its unpacked content, and the name of the file in a zip
+    archive. `raw` counts the bytes read of `size`, None if that is unknown.
+    """
+
+    stream: BinaryIO
+    inner: str
+    raw: ByteStream
+    size: int | None
+    source: Any = None
+    """The open file itself, where it is not packed."""
+
+    def random_access(self) -> Any:
+        """Return the content as a file that can be read at any place; a temporary copy if need
+        be. Raises `RunError` where the disk refuses that.
+        """
+        if self.source is not None and self.source.seekable():
+            self.source.seek(0)
+            return self.source
+        return _copied(self.stream)
+
+
+def _copied(stream: Any) -> Any:
+    with writing(Path(tempfile.gettempdir()), "Free space, or set another folder with `TMPDIR`."):
+        copy = tempfile.TemporaryFile()  # noqa: SIM115 (it goes when it is closed)
+        shutil.copyfileobj(stream, copy, _BLOCK)
+        copy.seek(0)
+    return copy
+
+
+_BLOCK = 1 << 20
+"""Bytes that are read at a time."""
+_SNIFFED = 512
+
+
+def unpacked_stream(source: Any, path: Path, size: int | None) -> Unpacked:
+    """Return the content of the open file `source`, which has `size` bytes on disk.
+
+    Raises `DataError`, also while the content is read.
+    """
+    if path.suffix.lower() in EXCEL:
+        raise DataError(f"file `{path}` is {_EXCEL}")
+    raw = ByteStream(source, lambda error: _cannot_read(path, error))
+    packed = io.BufferedReader(raw, _BLOCK)
+    start = packed.peek(_SNIFFED)
+    if start.startswith(_ZIP):
+        file = Unpacked(packed, "", raw, size, source).random_access()
+        return _member_stream(file, path)
+    mark = _packing(start)
+    if mark is None:
+        _refuse_tar(start, path)
+        return Unpacked(packed, "", raw, size, source)
+    kind, _, opened = _UNPACKERS[mark]
+    content = ByteStream(opened(packed), lambda error: _damaged(path, kind, content, raw, error))
+    stream = io.BufferedReader(content, _BLOCK)
+    _refuse_tar(stream.peek(_SNIFFED), path)
+    return Unpacked(stream, "", raw, size)
+
+
+def _damaged(
+    path: Path, kind: str, content: ByteStream, raw: ByteStream, error: Exception
+) -> DataError:
+    return _broken_pack(path, kind, raw.position, content.position, error)
+
+
+def _broken_pack(
+    path: Path, kind: str, packed: int, content: int | None, error: Exception
+) -> DataError:
+    size = ""
+    if content is not None:
+        size = f": {packed} bytes hold {content} bytes of content before it breaks off"
+    return DataError(
+        f"file `{path}` is a damaged or truncated {kind} file{size} ({error}). Fetch or pack it "
+        "again"
+    )
+
+
+def _member_stream(file: Any, path: Path) -> Unpacked:
+    try:
+        archive = zipfile.ZipFile(file)
+        inner = _only_name(archive, path)
+        member, size = archive.open(inner), archive.getinfo(inner).file_size
+    except (*_UNPACK_ERRORS, zipfile.BadZipFile) as error:
+        raise _broken_zip(path, error) from None
+    raw = ByteStream(member, lambda error: _broken_zip(path, error))
+    return Unpacked(io.BufferedReader(raw, _BLOCK), inner, raw, size)
+
+
+def decoded(start: bytes, stream: BinaryIO, path: Path, encoding: str) -> Iterator[str]:
+    """Yield the text of a file in pieces, of `start` and of what follows it, as `decode` does by
+    row.
+
+    What `start` tells holds for all: raises `DataError` with byte and line.
+    """
+    name = _codec(encoding)
+    escaped = name == "utf-8" and b"\0" not in start
+    decoder = codecs.getincrementaldecoder("utf-8-sig" if name == "utf-8" else name)(
+        "surrogateescape" if escaped else "strict"
+    )
+    block, offset, lines, first = start, 0, 1, True
+    while True:
+        waiting = len(decoder.getstate()[0])
+        try:
+            text = decoder.decode(block, final=not block)
+        except UnicodeError as error:
+            place = error.start - waiting if isinstance(error, UnicodeDecodeError) else 0
+            line = lines + block.count(b"\n", 0, max(place, 0))
+            raise _undecodable(path, encoding, offset + place, line, block) from None
+        if text:
+            yield text.removeprefix("\ufeff") if first else text
+            first = False
+        offset, lines = offset + len(block), lines + block.count(b"\n")
+        if not block:
+            return
+        block = stream.read(_BLOCK)
 
 
 def decode(content: bytes, path: Path, encoding: str, *, by_row: bool = False) -> str:
@@ -64,14 +232,7 @@ def decode(content: bytes, path: Path, encoding: str, *, by_row: bool = False) -
 
     Raises `DataError` with byte and line, `ConfigError` for an unknown encoding.
     """
-    try:
-        name = codecs.lookup(encoding).name
-        "".encode(name)
-    except (LookupError, ValueError):
-        raise ConfigError(
-            f"`dataset.encoding={encoding}` is not an encoding of Python; examples: utf-8, "
-            "cp1252, utf-16"
-        ) from None
+    name = _codec(encoding)
     escaped = by_row and name == "utf-8" and b"\0" not in content
     try:
         return content.decode(
@@ -80,10 +241,26 @@ def decode(content: bytes, path: Path, encoding: str, *, by_row: bool = False) -
     except UnicodeError as error:
         offset = error.start if isinstance(error, UnicodeDecodeError) else 0
         line = content.count(b"\n", 0, offset) + 1
-        raise DataError(
-            f"file `{path}` is not {encoding}: byte {offset}, on line {line}, cannot be decoded. "
-            f"{_decoding_hint(content)}"
+        raise _undecodable(path, encoding, offset, line, content) from None
+
+
+def _undecodable(path: Path, encoding: str, offset: int, line: int, content: bytes) -> DataError:
+    return DataError(
+        f"file `{path}` is not {encoding}: byte {offset}, on line {line}, cannot be decoded. "
+        f"{_decoding_hint(content)}"
+    )
+
+
+def _codec(encoding: str) -> str:
+    try:
+        name = codecs.lookup(encoding).name
+        "".encode(name)
+    except (LookupError, ValueError):
+        raise ConfigError(
+            f"`dataset.encoding={encoding}` is not an encoding of Python; examples: utf-8, "
+            "cp1252, utf-16"
         ) from None
+    return name
 
 
 def read_lines(path: Path, encoding: str) -> tuple[list[str], SourceFile]:
@@ -95,6 +272,20 @@ def read_lines(path: Path, encoding: str) -> tuple[list[str], SourceFile]:
 def lines_of(text: str) -> list[str]:
     r"""Return the lines, without `\n` or `\r\n`; a last line end begins no line."""
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+
+
+def split_lines(pieces: Iterable[str], *, universal: bool = False) -> Iterator[str]:
+    r"""Yield the lines of a text in pieces, with their ends: `\n`, and `\r` too if `universal`."""
+    newline, rest = "" if universal else "\n", []
+    for piece in pieces:
+        rest.append(piece)
+        if "\n" in piece or (universal and "\r" in piece):
+            lines = io.StringIO("".join(rest), newline=newline).readlines()
+            # A `\r` at the end may be half of a `\r\n`.
+            rest = [] if lines[-1].endswith("\n") else [lines.pop()]
+            yield from lines
+    if last := "".join(rest):
+        yield from io.StringIO(last, newline=newline)
 
 
 def bare_name(path: Path) -> str:
@@ -127,52 +318,63 @@ def _unpacked(packed: bytes, path: Path) -> tuple[bytes, str]:
         raise DataError(f"file `{path}` is {_EXCEL}")
     if packed.startswith(_ZIP):
         return _only_member(packed, path)
-    mark = next((mark for mark in _UNPACKERS if packed.startswith(mark)), None)
-    if mark == _BZIP2 and packed[4:10] != b"1AY&SY":  # a text may begin with `BZh`
-        mark = None
+    mark = _packing(packed)
     if mark is not None:
-        kind, unpack = _UNPACKERS[mark]
+        kind, unpack, _ = _UNPACKERS[mark]
         try:
             packed = unpack(packed)
         except _UNPACK_ERRORS as error:
-            size = ""
-            if mark == _GZIP:
-                size = (
-                    f": {len(packed)} bytes hold {_unpacked_size(packed)} bytes of content before "
-                    "it breaks off"
-                )
-            raise DataError(
-                f"file `{path}` is a damaged or truncated {kind} file{size} ({error}). Fetch or "
-                "pack it again"
-            ) from None
-    if packed[257:262] == b"ustar":
-        raise DataError(f"file `{path}` is a tar archive: unpack it, and give the folder")
+            content = _unpacked_size(packed) if mark == _GZIP else None
+            raise _broken_pack(path, kind, len(packed), content, error) from None
+    _refuse_tar(packed, path)
     return packed, ""
 
 
+def _packing(start: bytes) -> bytes | None:
+    """Return the mark of the packing of a file that begins so."""
+    mark = next((mark for mark in _UNPACKERS if start.startswith(mark)), None)
+    # A text may begin with `BZh`.
+    return None if mark == _BZIP2 and start[4:10] != b"1AY&SY" else mark
+
+
+def _refuse_tar(start: bytes, path: Path) -> None:
+    if start[257:262] == b"ustar":
+        raise DataError(f"file `{path}` is a tar archive: unpack it, and give the folder")
+
+
 def _only_member(packed: bytes, path: Path) -> tuple[bytes, str]:
-    """Return the one file in a zip archive, and its name; files that macOS adds do not count."""
+    """Return the one file in a zip archive, and its name."""
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-            names = [name for name in archive.namelist() if not name.endswith("/")]
-            if any(name in _SPREADSHEETS for name in names):
-                raise DataError(f"file `{path}` is {_EXCEL}")
-            own = [
-                name
-                for name in names
-                if not name.startswith("__MACOSX/") and not Path(name).name.startswith(".")
-            ]
-            if len(own) != 1:
-                raise DataError(
-                    f"file `{path}` is a zip archive of {len(own)} files: unpack it, and give the "
-                    "folder or one of the files"
-                )
-            return archive.read(own[0]), own[0]
+            name = _only_name(archive, path)
+            return archive.read(name), name
     except (*_UNPACK_ERRORS, zipfile.BadZipFile) as error:
+        raise _broken_zip(path, error) from None
+
+
+def _only_name(archive: zipfile.ZipFile, path: Path) -> str:
+    """Return the name of the one file in a zip archive; files that macOS adds do not count."""
+    names = [name for name in archive.namelist() if not name.endswith("/")]
+    if any(name in _SPREADSHEETS for name in names):
+        raise DataError(f"file `{path}` is {_EXCEL}")
+    own = [
+        name
+        for name in names
+        if not name.startswith("__MACOSX/") and not Path(name).name.startswith(".")
+    ]
+    if len(own) != 1:
         raise DataError(
-            f"file `{path}` is a zip archive that cannot be read ({error}). Unpack it, or fetch it "
-            "again"
-        ) from None
+            f"file `{path}` is a zip archive of {len(own)} files: unpack it, and give the "
+            "folder or one of the files"
+        )
+    return own[0]
+
+
+def _broken_zip(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"file `{path}` is a zip archive that cannot be read ({error}). Unpack it, or fetch it "
+        "again"
+    )
 
 
 def _unpacked_size(packed: bytes) -> int:

@@ -10,14 +10,13 @@ from pathlib import Path
 from ftr.config.components import FILES, column_choices, flag_choices
 from ftr.config.schema import SUFFIXES, FileOptions, Format
 from ftr.data.columns import ID
+from ftr.data.delimited import guess_delimiter, read_delimited
 from ftr.data.files import bare_name, decode, read_bytes
 from ftr.data.rows import PREDICT, SPLITS, SourceFile, Table
 from ftr.data.squad import unnested
 from ftr.data.tables import (
-    guess_delimiter,
     is_saved,
     read_arrow,
-    read_delimited,
     read_json,
     read_jsonl,
     read_parquet,
@@ -79,24 +78,37 @@ def read_table(
 ) -> tuple[Table, list[SourceFile]]:
     """Return the file's table and the record of each file read for it. Raises `DataError`."""
     content, source, inner = read_bytes(path)
+    table, more = table_of(content, inner, path, split, options, schema)
+    return table, [source, *more]
+
+
+def table_of(
+    content: bytes, inner: str, path: Path, split: str, options: FileOptions, schema: RowSchema
+) -> tuple[Table, list[SourceFile]]:
+    """Return the table in the unpacked content of a file (see `read_bytes`), and the record of
+    each further file read for it. Raises `DataError`.
+    """
     form = options.format if options.format != "auto" else format_of(path, inner)
     if form in ("parquet", "arrow"):
         read = read_parquet if form == "parquet" else read_arrow
-        return unnested(read(content, path), split), [source]
+        return unnested(read(content, path), split), []
     text = decode(content, path, options.encoding, by_row=split == PREDICT)
     if form == "text":
-        unsaid = options.format == "auto" and options.labels_file in (None, "none")
-        if unsaid and _has_header(text, schema):
-            form = "csv"
-        elif words_column(schema) and looks_conll(text):
-            form = "conll"
-        else:
-            table, more = labelled_text(text, path, split, options, schema)
-            return table, [source, *more]
+        form = text_form(text, options, schema)
+    if form == "text":
+        return labelled_text(text, path, split, options, schema)
     table = parse(text, path.name, split, options, schema, form)
     if not table.records and not table.rejected:
         raise DataError(f"file `{path}` holds no rows")
-    return table, [source]
+    return table, []
+
+
+def text_form(text: str, options: FileOptions, schema: RowSchema) -> Format:
+    """Return the format of a `.txt` file whose text begins so."""
+    unsaid = options.format == "auto" and options.labels_file in (None, "none")
+    if unsaid and _has_header(text, schema):
+        return "csv"
+    return "conll" if words_column(schema) and looks_conll(text) else "text"
 
 
 def parse(
@@ -107,16 +119,22 @@ def parse(
         return read_json(text, name, split)
     if form == "jsonl":
         return read_jsonl(text, name, split)
-    if form == "tsv" and looks_conll(text):
-        if words_column(schema) and options.format == "auto":
-            form = "conll"
-        else:
-            fix = ": give `dataset.format=conll`" if words_column(schema) else ""
-            raise DataError(f"file `{name}` has {CONLL}{fix}")
+    if form == "tsv":
+        form = tabs_form(text, name, options, schema)
     if form == "conll":
         return read_conll(text, name, split, options, schema)
     known = known_names(schema, options)
     return read_delimited(text, name, split, options, known, tabs=form == "tsv")
+
+
+def tabs_form(text: str, name: str, options: FileOptions, schema: RowSchema) -> Format:
+    """Return whether a TSV file whose text begins so is one, or CoNLL. Raises `DataError`."""
+    if not looks_conll(text):
+        return "tsv"
+    if words_column(schema) and options.format == "auto":
+        return "conll"
+    fix = ": give `dataset.format=conll`" if words_column(schema) else ""
+    raise DataError(f"file `{name}` has {CONLL}{fix}")
 
 
 def format_of(path: Path, inner: str = "") -> Format:

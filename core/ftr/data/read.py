@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from ftr.atomic import sha256
 from ftr.config.components import (
@@ -17,28 +15,23 @@ from ftr.config.components import (
 )
 from ftr.config.parse import validated
 from ftr.config.schema import HUB, FileOptions, HubOptions
-from ftr.data.columns import check_row, has_column, map_columns, rename, set_aside
+from ftr.data.columns import has_column, map_columns, rename, set_aside
 from ftr.data.labels import label_key
-from ftr.data.layout import Source, find_files, parse, read_source, read_table
+from ftr.data.layout import Source, find_files, read_source
 from ftr.data.multilabel import LabelSets, check_tags
 from ftr.data.registered import load_registered
 from ftr.data.rows import (
-    PREDICT,
     SPLITS,
     Loaded,
-    Rejected,
-    Row,
     Rows,
     SourceFile,
     Table,
-    Unlabelled,
     blank_as_none,
 )
 from ftr.data.squad import unnested
-from ftr.data.tables import is_saved, name_classes, read_saved
-from ftr.data.text_files import MAPPING, named_classes, text_columns, text_table
+from ftr.data.tables import name_classes
+from ftr.data.text_files import MAPPING, named_classes
 from ftr.errors import DataError
-from ftr.paths import expanded
 from ftr.registry.schema import RowSchema
 
 if TYPE_CHECKING:
@@ -324,80 +317,3 @@ def _fingerprint(table: Table, name: str) -> SourceFile:
         for record in [table.columns, *table.records]
     ).encode(errors="backslashreplace")
     return SourceFile(name, sha256(content), len(content))
-
-
-STDIN = "-"
-
-
-def read_unlabelled(
-    source: str | Path,
-    schema: RowSchema,
-    options: FileOptions | Mapping[str, object] | None = None,
-    stdin: TextIO | None = None,
-    check: Callable[[Row], str | None] | None = None,
-) -> Unlabelled:
-    """Return the usable rows of a file, or of standard input for `-`, and those left out.
-
-    Standard input is JSONL, or one text a line where a row needs just one text. `check` returns why
-    a row cannot be used (see `Head.check`). Raises `DataError`.
-    """
-    if not isinstance(options, FileOptions):
-        options = file_options(schema).model_validate(dict(options or {}))
-    if str(source) == STDIN:
-        name = "standard input"
-        table = _read_stdin(_text(stdin or sys.stdin), schema, options)
-    else:
-        path = expanded(source, "file")
-        name = f"`{path.name}`"
-        alone = options.model_copy(update={"labels_file": "none"})
-        table, _ = read_saved(path) if is_saved(path) else read_table(path, PREDICT, alone, schema)
-    given = column_choices(options, schema)
-    mapping = map_columns(table, schema, given, name, labelled=False) if table.records else {}
-    LabelSets(schema, options).divide(table, mapping, name)
-    raw = Unlabelled(rename(table, mapping), table.places, list(table.rejected), table.notes)
-    result = Unlabelled(notes=table.notes)
-    seen: dict[object, Row] = {}
-    for number, item in enumerate(raw.in_order(zip(raw.rows, raw.places, strict=True)), start=1):
-        if isinstance(item, Rejected):
-            row = {**item.row, "id": item.row.get("id") or f"{PREDICT}-{number}"}
-            result.rejected.append(replace(item, row=row, after=len(result)))
-            continue
-        row, cause = check_row(item[0], schema, f"{PREDICT}-{number}", labelled=False)
-        # A file with a row for each answer asks the same question again: every row gets its line.
-        cause = (
-            cause
-            or ("duplicate id" if seen.get(row["id"], row) != row else None)
-            or (check(row) if check else None)
-        )
-        if cause:
-            result.rejected.append(
-                Rejected(item[1], PREDICT, cause, {**item[0], "id": row["id"]}, len(result))
-            )
-            continue
-        seen[row["id"]] = row
-        result.rows.append(row)
-        result.places.append(item[1])
-    return result
-
-
-def _text(stream: TextIO) -> str:
-    """Return all of a stream; bytes that are not UTF-8 are left to the check of their row."""
-    buffer = getattr(stream, "buffer", None)
-    return stream.read() if buffer is None else buffer.read().decode("utf-8-sig", "surrogateescape")
-
-
-def _read_stdin(text: str, schema: RowSchema, options: FileOptions) -> Table:
-    if not text.strip():
-        raise DataError("standard input is empty")
-    form = options.format
-    if form == "auto" and text.lstrip().startswith(("{", "[{")):
-        form = "json" if text.lstrip().startswith("[") else "jsonl"
-    if form not in ("auto", "text", "parquet", "arrow"):
-        return parse(text, "stdin", PREDICT, options, schema, form)
-    texts = text_columns(schema)
-    if len(texts) != 1:
-        names = ", ".join(f"`{name}`" for name in texts)
-        raise DataError(
-            f"standard input is plain text, but a row needs {names}: give one JSON object a line"
-        )
-    return text_table(text, "stdin", texts[0])

@@ -100,23 +100,6 @@ class Rows:
 
 
 @dataclass(slots=True)
-class Unlabelled(Rows):
-    """Usable rows to predict, the rejected ones, and notes on what was guessed."""
-
-    rejected: list[Rejected] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def in_order(self, items: Iterable[T]) -> Iterator[T | Rejected]:
-        """Yield `items`, one for each usable row, and the rejected rows, in the order of input."""
-        waiting = self.rejected[::-1]
-        for number, item in enumerate(items):
-            while waiting and waiting[-1].after <= number:
-                yield waiting.pop()
-            yield item
-        yield from reversed(waiting)
-
-
-@dataclass(slots=True)
 class Loaded:
     """Splits as they were read, unchecked; `origins` names the file or dataset behind each."""
 

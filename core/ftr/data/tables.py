@@ -1,73 +1,28 @@
-"""Tables: CSV and TSV, JSON and JSONL, Parquet and Arrow."""
+"""Tables: JSON and JSONL, Parquet and Arrow."""
 
 from __future__ import annotations
 
-import csv
 import io
 import json
-import re
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ftr.atomic import sha256
-from ftr.config.schema import FileOptions, Quoting
-from ftr.data.files import lines_of
+from ftr.data.files import split_lines
 from ftr.data.rows import PREDICT, Rejected, SourceFile, Table
 from ftr.data.squad import is_squad, nest_questions, read_nested, read_squad
 from ftr.errors import DataError
-from ftr.registry.isolation import ProcessLock
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-Line = tuple[int, list[str]]
-
-_DELIMITERS = (",", "\t", ";", "|")
 _FEW = 20
 _WIDE = 0x2E80
 """The letters from here on are of scripts that mostly have no spaces."""
-_SEP_LINE = re.compile(r"\"?sep=([^\r\n\"])\"?\r?\n", re.IGNORECASE)
-_CSV_LIMIT = ProcessLock()
-
-
-def read_delimited(
-    text: str, name: str, split: str, options: FileOptions, known: frozenset[str], *, tabs: bool
-) -> Table:
-    """Return the table in `text`; a row with one of the names `known`, in lower case, is a header.
-
-    Rows of another width are rejected. Raises `DataError` for quotes that do not close.
-    """
-    sep = _SEP_LINE.match(text)  # Excel writes `sep=;` above the header
-    text = text[sep.end() :] if sep else text
-    delimiter = options.delimiter or (sep and sep[1]) or ("\t" if tabs else guess_delimiter(text))
-    guessed_quoting = options.quoting == "auto" and delimiter == "\t"
-    quoting = _tab_quoting(text) if guessed_quoting else options.quoting
-    lines = _lines(text, name, delimiter, quoting, first=2 if sep else 1)
-    rows = [(number, cells) for number, cells in lines if any(cell.strip() for cell in cells)]
-    if not rows:
-        raise DataError(f"file `{name}` holds no rows")
-    header = _is_header(rows, known) if options.header == "auto" else options.header
-    table = _filled(rows, name, split, header=header)
-    table.guessed_header = header and options.header == "auto"
-    if len(lines) > len(rows):
-        table.notes.append(f"{name}: {len(lines) - len(rows)} blank lines skipped")
-    if options.delimiter is None and not tabs and delimiter != ",":
-        how = "from its `sep=` line" if sep else "guessed (otherwise: `dataset.delimiter=`)"
-        table.notes.append(f"{name}: delimiter {delimiter!r} {how}")
-    if guessed_quoting and '"' in text:
-        how, other = ("text", "standard") if quoting == "none" else ("quoting cells", "none")
-        table.notes.append(f"{name}: quotes taken as {how} (otherwise: `dataset.quoting={other}`)")
-    if not header:
-        how = " (guessed; otherwise: `dataset.header=true`)" if options.header == "auto" else ""
-        table.notes.append(f"{name}: no header row{how}")
-    return table
 
 
 def few_values(values: Sequence[object]) -> bool:
@@ -96,130 +51,10 @@ def reject(table: Table, place: str, split: str, cause: str, row: Mapping[str, o
     table.rejected.append(Rejected(place, split, cause, row, len(table.records)))
 
 
-def _filled(rows: list[Line], name: str, split: str, *, header: bool) -> Table:
-    top = rows[0][1]
-    width = len(top) if header else Counter(len(cells) for _, cells in rows).most_common(1)[0][0]
-    columns = [cell.strip() for cell in top] if header else [str(n) for n in range(width)]
-    table = Table(columns, header=header)
-    for number, cells in rows[1:] if header else rows:
-        if len(cells) == width and not (header and cells == top):
-            table.records.append(list(cells))
-            table.places.append(f"{name}:{number}")
-        else:
-            # Files that were joined have the header of each.
-            cause = "repeats the header" if cells == top and header else "wrong number of cells"
-            reject(table, f"{name}:{number}", split, cause, {"cells": cells, "expected": width})
-    return table
-
-
-@contextmanager
-def _any_cell_size() -> Iterator[None]:
-    """Lift the limit of `csv`, which belongs to the whole process, until the block ends."""
-    with _CSV_LIMIT:
-        limit = csv.field_size_limit(sys.maxsize)
-        try:
-            yield
-        finally:
-            csv.field_size_limit(limit)
-
-
-def _lines(text: str, name: str, delimiter: str, quoting: Quoting, first: int = 1) -> list[Line]:
-    """Return the cells of each row, with the number of the line that it begins on."""
-    if quoting == "none":
-        return [(n, line.split(delimiter)) for n, line in enumerate(lines_of(text), start=first)]
-    rows: list[Line] = []
-    number = first
-    # newline="" leaves line ends inside cells alone and splits at \n, \r and \r\n only: U+0085 is
-    # text.
-    source = io.StringIO(text, newline="")
-    try:
-        with _any_cell_size():
-            reader = csv.reader(source, delimiter=delimiter, strict=quoting != "lenient")
-            for cells in reader:
-                rows.append((number, cells))
-                number = first + reader.line_num
-    except csv.Error as error:
-        why = str(error)
-        if "end of data" in why:
-            opened = first + _unclosed(text, number - first, delimiter)
-            why = f"the quote that opens on line {opened} is never closed"
-        raise DataError(
-            f"file `{name}`, row beginning on line {number}: {why}. A quote inside a quoted cell "
-            "must be doubled; if quotes are plain text give `dataset.quoting=none`, to read on "
-            "regardless `dataset.quoting=lenient`"
-        ) from None
-    return rows
-
-
-def _unclosed(text: str, row: int, delimiter: str) -> int:
-    """Return the index of the line, in the row from line `row`, whose quote never closes."""
-    rest = "".join(io.StringIO(text, newline="").readlines()[row:])
-    cells = re.finditer(rf'(?:\A|(?<=[{re.escape(delimiter)}\r\n]))"[^"]*+(?:""[^"]*+)*+("?)', rest)
-    opened = next((cell.start() for cell in cells if not cell[1]), 0)
-    return row + len(io.StringIO(rest[:opened] + '"', newline="").readlines()) - 1
-
-
-def guess_delimiter(text: str) -> str:
-    """Return the delimiter that gives most of the first rows one width above 1, else the comma."""
-    best, most = ",", 0.5
-    for delimiter in _DELIMITERS:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        try:
-            with _any_cell_size():
-                rows = [len(cells) for cells in islice(reader, 50) if cells]
-        except csv.Error:
-            continue
-        width, count = Counter(rows).most_common(1)[0] if rows else (0, 0)
-        if width > 1 and count / len(rows) > most:
-            best, most = delimiter, count / len(rows)
-    return best
-
-
-def _tab_quoting(text: str) -> Quoting:
-    """TSV quotes nothing (GLUE has lone quotes), unless all cells with a quote are well quoted."""
-    if '"' not in text:
-        return "none"
-    bare = [cells for _, cells in _lines(text, "", "\t", "none")]
-    cells = [cell for line in bare for cell in line if '"' in cell]
-    if len({len(line) for line in bare if line != [""]}) == 1:
-        quoted = all(map(_well_quoted, cells)) and any('""' in cell[1:-1] for cell in cells)
-    else:
-        try:
-            lines = _lines(text, "", "\t", "standard")
-        except DataError:
-            return "none"
-        quoted = len({len(line) for _, line in lines if line}) == 1
-    return "standard" if quoted else "none"
-
-
-def _well_quoted(cell: str) -> bool:
-    inner = cell[1:-1]
-    return len(cell) > 1 and cell[0] == cell[-1] == '"' and '"' not in inner.replace('""', "")
-
-
-def _is_header(rows: list[Line], known: frozenset[str]) -> bool:
-    first = rows[0][1]
-    if any(cell.strip().lower() in known for cell in first):
-        return True
-    body = [cells for _, cells in rows[1:1001] if len(cells) == len(first)]
-    for index, cell in enumerate(first):
-        values = [cells[index] for cells in body]
-        if few_values(values) and cell.strip() in {value.strip() for value in values}:
-            return False
-        if values and all(map(_is_number, [cell, *values])):
-            return False
-    return True
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
 INFO, STATE, DICT = "dataset_info.json", "state.json", "dataset_dict.json"
+_ARROW = b"ARROW1"
+_PIECE = 4096
+"""Rows that are read at a time."""
 _UNREADABLE = b"\xff"
 """Replaces a cell that Python has no value for: not text, so rows that need it are rejected."""
 
@@ -228,7 +63,7 @@ def read_parquet(content: bytes, path: Path) -> Table:
     """Return the table of a Parquet file. Raises `DataError`."""
     from pyarrow import parquet
 
-    return _from_arrow(lambda: parquet.read_table(io.BytesIO(content)), path, "Parquet")
+    return _whole(lambda: parquet.read_table(io.BytesIO(content)), path, "Parquet")
 
 
 def first_rows(path: Path, count: int) -> Table:
@@ -240,15 +75,15 @@ def first_rows(path: Path, count: int) -> Table:
         with parquet.ParquetFile(path) as file:
             return pa.Table.from_batches([next(file.iter_batches(count))])
 
-    return _from_arrow(read, path, "Parquet")
+    return _whole(read, path, "Parquet")
 
 
 def read_arrow(content: bytes, path: Path) -> Table:
     """Return the table of an Arrow stream or file. Raises `DataError`."""
     import pyarrow as pa
 
-    opened = pa.ipc.open_file if content.startswith(b"ARROW1") else pa.ipc.open_stream
-    return _from_arrow(lambda: opened(io.BytesIO(content)).read_all(), path, "Arrow")
+    opened = pa.ipc.open_file if content.startswith(_ARROW) else pa.ipc.open_stream
+    return _whole(lambda: opened(io.BytesIO(content)).read_all(), path, "Arrow")
 
 
 def is_saved(folder: Path) -> bool:
@@ -268,9 +103,36 @@ def saved_splits(folder: Path) -> list[str]:
 
 def read_saved(folder: Path) -> tuple[Table, list[SourceFile]]:
     """Return the table of a folder that `Dataset.save_to_disk` wrote. Raises `DataError`."""
+    joined, sources = Table([]), []
+    for path, features in _saved_files(folder):
+        content = path.read_bytes()
+        sources.append(SourceFile(str(path), sha256(content), len(content)))
+        table = read_arrow(content, path)
+        name_classes(table, features)
+        joined.columns, joined.classes = table.columns, table.classes
+        joined.records += table.records
+        joined.places += table.places
+    if not joined.records:
+        raise _no_rows(folder, "folder")
+    return joined, sources
+
+
+def saved_pieces(folder: Path) -> Iterator[Table]:
+    """Yield the table of such a folder in pieces. Raises `DataError`."""
+    empty = True
+    for path, features in _saved_files(folder):
+        with path.open("rb") as file:
+            for table in arrow_pieces(file, path):
+                name_classes(table, features)
+                empty = False
+                yield table
+    if empty:
+        raise _no_rows(folder, "folder")
+
+
+def _saved_files(folder: Path) -> Iterator[tuple[Path, object]]:
     listed = _json(folder / STATE).get("_data_files")
     features = _json(folder / INFO).get("features")
-    joined, sources = Table([]), []
     for item in listed if isinstance(listed, list) else []:
         if not isinstance(item, Mapping):
             continue
@@ -281,16 +143,7 @@ def read_saved(folder: Path) -> tuple[Table, list[SourceFile]]:
                 f"folder `{folder}`: `{STATE}` names the file `{name}`, which is missing. Copy it, "
                 "or save the dataset again"
             )
-        content = path.read_bytes()
-        sources.append(SourceFile(str(path), sha256(content), len(content)))
-        table = read_arrow(content, path)
-        name_classes(table, features)
-        joined.columns, joined.classes = table.columns, table.classes
-        joined.records += table.records
-        joined.places += table.places
-    if not joined.records:
-        raise DataError(f"folder `{folder}` holds no rows")
-    return joined, sources
+        yield path, features
 
 
 def name_classes(table: Table, features: object) -> None:
@@ -327,11 +180,78 @@ def _class_names(feature: object) -> list[str]:
     return [str(name) for name in names] if isinstance(names, list) else []
 
 
-def _from_arrow(read: Callable[[], pa.Table], path: Path, kind: str) -> Table:
+def parquet_pieces(file: Any, path: Path) -> Iterator[Table]:
+    """Yield the table of an open Parquet file in pieces. Raises `DataError`."""
+    from pyarrow import parquet
+
+    return _arrow_pieces(
+        lambda: parquet.ParquetFile(file, pre_buffer=False).iter_batches(_PIECE), path, "Parquet"
+    )
+
+
+def arrow_pieces(file: Any, path: Path) -> Iterator[Table]:
+    """Yield the table of an open Arrow stream or file in pieces. Raises `DataError`."""
+    import pyarrow as pa
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        is_file = file.read(len(_ARROW)) == _ARROW
+        file.seek(0)
+        if not is_file:
+            yield from pa.ipc.open_stream(file)
+            return
+        opened = pa.ipc.open_file(file)
+        yield from (opened.get_batch(number) for number in range(opened.num_record_batches))
+
+    return _arrow_pieces(batches, path, "Arrow")
+
+
+def _arrow_pieces(
+    open_batches: Callable[[], Iterator[pa.RecordBatch]], path: Path, kind: str
+) -> Iterator[Table]:
+    import pyarrow as pa
+
+    batches: list[Iterator[pa.RecordBatch]] = []
+    rest: list[pa.RecordBatch] = []
+    count = 0
+
+    def read() -> pa.Table | None:
+        if not batches:
+            batches.append(open_batches())
+        while not rest:
+            batch = next(batches[0], None)
+            if batch is None:
+                return None
+            rest.extend(batch.slice(at, _PIECE) for at in range(0, batch.num_rows, _PIECE))
+        return pa.Table.from_batches([rest.pop(0)])
+
+    while table := _from_arrow(read, path, kind, count):
+        yield table
+        count += len(table.records)
+    if not count:
+        raise _no_rows(path)
+
+
+def _no_rows(path: Path, what: str = "file") -> DataError:
+    return DataError(f"{what} `{path}` holds no rows")
+
+
+def _whole(read: Callable[[], pa.Table], path: Path, kind: str) -> Table:
+    table = _from_arrow(read, path, kind)
+    if table is None or not table.records:
+        raise _no_rows(path)
+    return table
+
+
+def _from_arrow(
+    read: Callable[[], pa.Table | None], path: Path, kind: str, before: int = 0
+) -> Table | None:
+    """Return the table that is read, behind `before` rows; None: there is none."""
     import pyarrow as pa
 
     try:
         found = read()
+        if found is None:
+            return None
         columns = [_cells(column) for column in found.columns]
     except (
         pa.ArrowException,
@@ -346,12 +266,11 @@ def _from_arrow(read: Callable[[], pa.Table], path: Path, kind: str) -> Table:
         raise DataError(
             f"file `{path}` is not a readable {kind} file: {cause}. Copy or write it again"
         ) from None
-    if not found.num_rows:
-        raise DataError(f"file `{path}` holds no rows")
+    numbers = range(before + 1, before + found.num_rows + 1)
     table = Table(
         [str(name) for name in found.column_names],
         [list(cells) for cells in zip(*columns, strict=True)],
-        [f"{path.name}:{number}" for number in range(1, found.num_rows + 1)],
+        [f"{path.name}:{number}" for number in numbers],
     )
     try:
         stored = json.loads((found.schema.metadata or {}).get(b"huggingface", b"{}"))
@@ -430,18 +349,61 @@ def read_jsonl(text: str, name: str, split: str) -> Table:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        place = f"{name}:{number}"
         try:
-            items.append((place, json.loads(line)))
+            items.append((f"{name}:{number}", json.loads(line)))
         except (ValueError, RecursionError) as error:
             if not items and (document := _squad_document(text)) is not None:
                 return read_squad(document, name, split)
-            if split != PREDICT:
-                raise _broken(name, error, number) from None
-            items.append((place, Rejected(place, split, "not valid JSON", {"line": line[:200]})))
-    if nest_questions([item for _, item in items]):
-        return read_nested(items, split)
-    return _table(items, split)
+            items.append(_invalid(error, line, name, number, split))
+    return _items_table(items, split, nested=nest_questions([item for _, item in items]))
+
+
+def _invalid(
+    error: ValueError | RecursionError, line: str, name: str, number: int, split: str
+) -> tuple[str, object]:
+    if split != PREDICT:
+        raise _broken(name, error, number) from None
+    place = f"{name}:{number}"
+    return place, Rejected(place, split, "not valid JSON", {"line": line[:200]})
+
+
+def jsonl_pieces(start: str, pieces: Iterable[str], name: str) -> Iterator[Table] | None:
+    """Yield the table of JSONL to predict in pieces; `start` is the beginning of the text.
+
+    Returns None for a text that is a JSON document, over several lines or as a list.
+    """
+    first = list(islice((line for line in start.split("\n") if line.strip()), 2))
+    if start.lstrip().startswith("[") or not any(map(_parses, first)):
+        return None
+    items = [item for _, item in _line_items(start.split("\n"), name)]
+    return _jsonl_pieces(pieces, name, nested=nest_questions(items))
+
+
+def _parses(line: str) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _line_items(lines: Iterable[str], name: str) -> Iterator[tuple[str, object]]:
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                yield f"{name}:{number}", json.loads(line)
+            except (ValueError, RecursionError) as error:
+                yield _invalid(error, line.removesuffix("\n"), name, number, PREDICT)
+
+
+def _jsonl_pieces(pieces: Iterable[str], name: str, *, nested: bool) -> Iterator[Table]:
+    items = _line_items(split_lines(pieces), name)
+    while piece := list(islice(items, _PIECE)):
+        yield _items_table(piece, PREDICT, nested=nested)
+
+
+def _items_table(items: list[tuple[str, object]], split: str, *, nested: bool) -> Table:
+    return read_nested(items, split) if nested else _table(items, split)
 
 
 def _squad_document(text: str) -> object:

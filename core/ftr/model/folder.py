@@ -103,8 +103,10 @@ def _check_file(path: Path, folder: Path) -> None:
     if not path.is_file() and not path.is_dir():
         kind = "a broken link" if link else "no regular file"
         raise _refused(folder, f"`{path.name}` is {kind}. Remove it")
-    # A snapshot of the Hub's cache has its files two folders up.
-    hub = [folder.parents[1] / "blobs"] if folder.parent.name == "snapshots" else []
+    # A snapshot of the Hub's cache, of which the folder may be a member or `onnx`, has its files
+    # beside the snapshots.
+    above = [one.parent / "blobs" for one in folder.parents[:3] if one.name == "snapshots"]
+    hub = above[:1]
     target = path.resolve()
     if link and not any(target.is_relative_to(inside) for inside in (folder, *hub)):
         raise _refused(

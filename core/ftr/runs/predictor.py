@@ -18,6 +18,7 @@ from ftr.data.rows import blank_as_none
 from ftr.errors import DataError, ModelError, RequestError
 from ftr.model.components import make_head
 from ftr.model.folder import FTR_JSON, ModelCard, read_card, write_card
+from ftr.model.hub import download, is_hub
 from ftr.paths import expanded
 from ftr.registry.isolation import ProcessLock, loading
 from ftr.registry.protocols import CALIBRATION, EncodeSettings, provides
@@ -49,10 +50,13 @@ CHUNK = 2048
 
 
 def model_folder(path: str | Path) -> Path:
-    """Return the checkpoint directory of a run directory, or the directory itself.
+    """Return the checkpoint directory of a run directory, the directory itself, or the downloaded
+    one of a model of the Hub (`hub:owner/name`).
 
     Raises `ModelError`.
     """
+    if is_hub(path):
+        path = download(str(path))
     given = expanded(path, "run")
     for folder in (given / "model", given):
         if (folder / FTR_JSON).is_file():
@@ -92,10 +96,10 @@ def load(
 ) -> Predictor:
     """Load a trained model.
 
-    `path` is a run directory or a model directory. `precision` is fp32 (what plain transformers
-    computes), bf16, fp16 or auto; `backend` is torch or onnx, which is what `ftr export RUN onnx`
-    made, in its own precision. Threads may call it: one loads at a time. Raises `ModelError`, and
-    `RequestError` for a missing plugin file or package.
+    `path` is a run directory, a model directory, or `hub:owner/name`. `precision` is fp32 (what
+    plain transformers computes), bf16, fp16 or auto; `backend` is torch or onnx, which is what
+    `ftr export RUN onnx` made, in its own precision. Threads may call it: one loads at a time.
+    Raises `ModelError`, and `RequestError` for a missing plugin file or package.
     """
     if backend not in BACKENDS:
         raise RequestError(

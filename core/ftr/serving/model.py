@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +25,11 @@ from ftr.serving.requests import (
 )
 
 WARM = "warm up"
+ROWS_ON_CPU = 8
+"""Rows of similar length that a CPU computes at once: with more, padding costs more than it saves.
+64 sentences of 3 to 40 words took a MiniLM 0.35 s of processor time so, 0.55 s at once, and 0.68 s
+one by one (one thread).
+"""
 
 
 class Backend(Protocol):
@@ -58,6 +63,9 @@ class LocalModel:
     ) -> None:
         """Load and warm up the model in `folder`. Raises `ModelError`."""
         self.predictor: Predictor = load(folder, precision=precision, backend=backend)
+        engine = self.predictor.engine
+        if engine.model.device.type == "cpu":
+            self.predictor.engine = replace(engine, eval_batch_size=ROWS_ON_CPU)
         self.limits = limits
         self.batcher = Batcher(
             self._answer, max_rows=limits.batch_rows, max_tokens=limits.batch_tokens

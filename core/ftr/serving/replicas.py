@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ftr.errors import RequestError, RunError, in_one_line
+from ftr.errors import RequestError, RunError
 from ftr.runs.predictor import model_folder
 from ftr.serving.app import Service
 from ftr.serving.batching import Answered
@@ -23,6 +25,9 @@ from ftr.terminal import quiet_libraries, show
 if TYPE_CHECKING:
     from ftr.serving.model import Backend
 
+START_SECONDS = 600.0
+"""How long replicas may take to come up; an autoscaler may have to add nodes first."""
+TELL_SECONDS = 30.0
 TRIES = 3
 """How often a request is sent to a replica when the replica dies."""
 LOGGING = {"log_level": "WARNING", "enable_access_log": False}
@@ -40,10 +45,17 @@ class Scaling:
     gpus: float = 0.0
     memory_gb: float | None = None
     resources: Mapping[str, float] = field(default_factory=dict)
+    overlap: bool = False
+    """Whether replicas reserve half of their cores: a Ray of this machine alone has nothing but
+    them, and then has room for a model and for the one that replaces it."""
 
     def options(self, limits: Limits) -> dict[str, Any]:
         """Return the options of a deployment, as Ray Serve names them."""
         actor: dict[str, Any] = {"num_cpus": self.cpus, "num_gpus": self.gpus}
+        if self.overlap:
+            # Ray derives the threads of a process from its cores.
+            threads = {"OMP_NUM_THREADS": str(max(1, int(self.cpus)))}
+            actor |= {"num_cpus": self.cpus / 2, "runtime_env": {"env_vars": threads}}
         if self.memory_gb is not None:
             actor["memory"] = int(self.memory_gb * 1e9)
         if self.resources:
@@ -157,24 +169,64 @@ class Deployer:
             serve.shutdown()
 
     async def load(self, name: str, run: str) -> Replicas:
-        """Deploy a run. Raises `ModelError`, and `RunError` when no replica comes up."""
+        """Deploy a run and wait for its replicas.
+
+        Raises `ModelError`, and `RunError` when they do not come up.
+        """
         folder = str(model_folder(run).resolve())
         self.count += 1
         app = f"ftr-{os.getpid()}-{name}-{self.count}"
-        return await asyncio.to_thread(self._deploy, app, name, folder)
-
-    def _deploy(self, app: str, name: str, folder: str) -> Replicas:
-        from ray import serve
-
         made, given = deployment(name, folder, self.limits, self.backend, self.precision)
         bound = made.options(**self.scaling.options(self.limits)).bind(*given)
         try:
-            handle = serve.run(bound, name=app, route_prefix=None)
-            about = handle.about.remote().result(timeout_s=self.limits.seconds)
-        except Exception as error:  # Ray Serve raises a bare `RuntimeError`
-            serve.delete(app)
-            raise RunError(f"no replica of `{folder}` comes up: {in_one_line(error)}") from error
-        return Replicas(handle, about, app)
+            handle = await asyncio.to_thread(_deploy, app, bound)
+            await _until_running(app, name, folder)
+            return Replicas(handle, await handle.about.remote(), app)
+        except BaseException:  # to be stopped too
+            with contextlib.suppress(Exception):
+                await asyncio.to_thread(_delete, app)
+            raise
+
+
+def _deploy(app: str, bound: Any) -> Any:
+    from ray import serve
+
+    target = serve.RunTarget(bound, name=app, route_prefix=None)
+    return serve.run_many([target], wait_for_applications_running=False)[0]
+
+
+def _delete(app: str) -> None:
+    from ray import serve
+
+    serve.delete(app)
+
+
+async def _until_running(app: str, name: str, folder: str) -> None:
+    """Wait until all replicas of an application are up. Raises `RunError` with the reason."""
+    from ray import serve
+
+    loop = asyncio.get_running_loop()
+    began, told = loop.time(), False
+    while True:
+        found = (await asyncio.to_thread(serve.status)).applications[app]
+        if found.status == "RUNNING":
+            return
+        deployed = found.deployments.get(name)
+        message = deployed.message if deployed is not None else found.message
+        if found.status == "DEPLOY_FAILED":
+            errors = re.findall(r"^[\w.]*(?:Error|Exception): .*$", message, re.MULTILINE)
+            reason = " ".join((errors or [message])[-1].split())
+            raise RunError(f"no replica of `{folder}` comes up: {reason}")
+        spent = loop.time() - began
+        if spent > START_SECONDS:
+            raise RunError(
+                f"the replicas of `{folder}` are not up after {START_SECONDS:g} s. A model that "
+                "replaces another needs room beside it: take fewer `--replicas` or `compute.cpus`."
+            )
+        if spent > TELL_SECONDS and not told and message:
+            told = True
+            show(f"`{name}` is not up yet: {' '.join(message.split())}")
+        await asyncio.sleep(0.1)
 
 
 class ServeArguments(BaseModel):

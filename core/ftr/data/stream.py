@@ -1,0 +1,345 @@
+"""Rows to predict, read in pieces: memory does not grow with the file.
+
+How a file is read (format, encoding, delimiter, quoting, header, columns) is decided by its
+beginning, `HEAD` bytes, as `ftr.data.read` decides it by all of a training file.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ftr.config.components import column_choices, file_options
+from ftr.config.schema import FileOptions, Format
+from ftr.data.columns import ID, map_columns, rename
+from ftr.data.delimited import blank_note, dialect, is_blank
+from ftr.data.files import Unpacked, decode, decoded, empty, open_file, split_lines, unpacked_stream
+from ftr.data.layout import format_of, known_names, parse, table_of, tabs_form, text_form
+from ftr.data.multilabel import LabelSets
+from ftr.data.rows import PREDICT, Rejected, Row, Table, blank_as_none
+from ftr.data.squad import nest_questions, read_nested
+from ftr.data.tables import (
+    arrow_pieces,
+    is_saved,
+    jsonl_pieces,
+    parquet_pieces,
+    saved_pieces,
+)
+from ftr.data.text_files import read_conll, text_columns, text_table
+from ftr.errors import DataError
+from ftr.paths import expanded
+from ftr.registry.schema import RowSchema
+
+HEAD = 4 * 2**20
+"""Bytes that decide how a file is read; a smaller file is read at once."""
+PIECE = 4096
+"""Rows that are read at a time."""
+STDIN = "-"
+_WHOLE = ("json", "squad", "conll")
+
+
+@dataclass(slots=True)
+class Source:
+    """Where rows come from: an open file, its path (of which the name counts) and its size in
+    bytes, None if that is unknown. A folder of `datasets.save_to_disk` is not opened.
+    """
+
+    path: Path
+    file: Any = None
+    size: int | None = None
+    is_stdin: bool = False
+    content: Unpacked | None = None
+
+    @classmethod
+    def open(cls, given: str | Path, stdin: Any = None) -> Source:
+        """Open a file, or standard input for `-`. Raises `DataError`, `RequestError`."""
+        if str(given) == STDIN:
+            stream = stdin or sys.stdin
+            binary = getattr(stream, "buffer", None) or io.BytesIO(stream.read().encode())
+            return cls(Path("stdin"), binary, is_stdin=True)
+        path = expanded(given, "file")
+        if is_saved(path):
+            return cls(path)
+        file = open_file(path)
+        return cls(path, file, os.fstat(file.fileno()).st_size or None)
+
+    @property
+    def shown(self) -> str:
+        """Its name in messages."""
+        return "standard input" if self.is_stdin else f"`{self.path.name}`"
+
+    @property
+    def share(self) -> float | None:
+        """The share of its bytes that have been read, 0 to 1; None where that is unknown."""
+        if self.content is None or not self.content.size:
+            return None
+        return min(self.content.raw.position / self.content.size, 1.0)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.file is not None and not self.is_stdin:
+            self.file.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A row of the input: its place, its `cells` under the names of the file, and `row`, those that
+    the head reads under its names, with an `id`; not checked yet.
+
+    `cause` says why it cannot even be read.
+    """
+
+    place: str
+    cells: Mapping[str, object]
+    row: Row
+    cause: str | None = None
+
+
+@dataclass(slots=True)
+class Reader:
+    """Reads the rows of a source once; `notes` has what was guessed or found so far.
+
+    `columns` are those of the file so far, and `id_column` the one that holds ids.
+    """
+
+    source: Source
+    schema: RowSchema
+    options: FileOptions
+    notes: list[str] = field(default_factory=list)
+    columns: list[str] = field(default_factory=list)
+    id_column: str | None = None
+    _mapping: dict[str, int] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        source: Source,
+        schema: RowSchema,
+        options: FileOptions | Mapping[str, object] | None = None,
+    ) -> Reader:
+        """Return the reader of a source with options that are not validated yet."""
+        if not isinstance(options, FileOptions):
+            options = file_options(schema).model_validate(dict(options or {}))
+        return cls(source, schema, options)
+
+    def rows(self) -> Iterator[Incoming]:
+        """Yield the rows in order. Raises `DataError`, before the first or later."""
+        sets = LabelSets(self.schema, self.options)
+        number = 0
+        for table in self._tables():
+            self._add_notes(table.notes)
+            deciding = self._mapping is None
+            if deciding and table.records:
+                self._map(table)
+            _number_copies(table.columns)
+            late = self._align(table)
+            if deciding:
+                late = []
+            cells = [dict(zip(self.columns, record, strict=True)) for record in table.records]
+            sets.divide(table, self._dividing(), self.source.shown)
+            rows = rename(table, self._mapping or {})
+            rejected = table.rejected[::-1]
+            for index, raw in enumerate(rows):
+                while rejected and rejected[-1].after <= index:
+                    number += 1
+                    yield _unreadable(rejected.pop(), number)
+                number += 1
+                row = _with_id(raw, number)
+                yield Incoming(table.places[index], cells[index], row, _late(cells[index], late))
+            for item in reversed(rejected):
+                number += 1
+                yield _unreadable(item, number)
+
+    def _map(self, table: Table) -> None:
+        choices = column_choices(self.options, self.schema)
+        shown = self.source.shown
+        self._mapping = map_columns(table, self.schema, choices, shown, labelled=False)
+        self._add_notes(table.notes)
+        if (index := self._mapping.get(ID.name)) is not None:
+            self.id_column = table.columns[index]
+
+    def _add_notes(self, notes: list[str]) -> None:
+        self.notes += [note for note in notes if note not in self.notes]
+
+    def _dividing(self) -> dict[str, int]:
+        """Return the columns whose cells are divided: those that are predicted do not matter."""
+        targets = {column.name for column in self.schema.columns if column.target}
+        return {name: index for name, index in (self._mapping or {}).items() if name not in targets}
+
+    def _align(self, table: Table) -> list[str]:
+        """Give a table the columns of the tables before it; return those among its new columns that
+        the head would read.
+        """
+        new = [name for name in table.columns if name not in self.columns]
+        self.columns += new
+        if table.columns != self.columns:
+            found = [dict(zip(table.columns, record, strict=True)) for record in table.records]
+            table.records = [[cells.get(name) for name in self.columns] for cells in found]
+            table.columns = list(self.columns)
+        if self._mapping is None:
+            return []
+        read = {
+            name.lower()
+            for column in (*self.schema.columns, ID)
+            if not column.target and column.name not in self._mapping
+            for name in (column.name, *column.aliases)
+        }
+        return [name for name in new if name.lower() in read]
+
+    def _tables(self) -> Iterator[Table]:
+        source, options = self.source, self.options.model_copy(update={"labels_file": "none"})
+        if source.file is None:
+            yield from saved_pieces(source.path)
+            return
+        source.content = content = unpacked_stream(source.file, source.path, source.size)
+        form: Format = options.format
+        if form == "auto" and not source.is_stdin:
+            form = format_of(source.path, content.inner)
+        if form in ("parquet", "arrow") and not source.is_stdin:
+            read = parquet_pieces if form == "parquet" else arrow_pieces
+            yield from _unnested(read(content.random_access(), source.path))
+            return
+        start = content.stream.read(HEAD)
+        if not start.strip() and len(start) < HEAD:
+            raise DataError("standard input is empty") if source.is_stdin else empty(source.path)
+        if len(start) == HEAD:
+            yield from self._text_pieces(start, content, form, options)
+        elif source.is_stdin:
+            text = decode(start, source.path, options.encoding, by_row=True)
+            form = _stdin_form(text, form, self.schema)
+            if form == "text":
+                yield text_table(text, source.path.name, text_columns(self.schema)[0])
+            else:
+                yield parse(text, source.path.name, PREDICT, options, self.schema, form)
+        else:
+            yield table_of(start, content.inner, source.path, PREDICT, options, self.schema)[0]
+
+    def _text_pieces(
+        self, start: bytes, content: Unpacked, form: Format, options: FileOptions
+    ) -> Iterator[Table]:
+        """Yield the table of a text that is larger than its `start`."""
+        name, schema = self.source.path.name, self.schema
+        pieces = decoded(start, content.stream, self.source.path, options.encoding)
+        first = next(pieces)
+        head = first[: first.rfind("\n") + 1] or first
+        everything = _chained(first, pieces)
+        if self.source.is_stdin:
+            form = _stdin_form(head, form, schema)
+        elif form == "text":
+            form = text_form(head, options, schema)
+        if form == "tsv":
+            form = tabs_form(head, name, options, schema)
+        if form == "jsonl":
+            tables = jsonl_pieces(head, everything, name)
+            if tables is not None:
+                yield from tables
+                return
+        if form in (*_WHOLE, "jsonl"):
+            what = "CoNLL" if form == "conll" else "one JSON document"
+            self.notes.append(f"{name}: read as a whole into memory, because it is {what}")
+            text = "".join(everything)
+            if form == "conll":
+                yield read_conll(text, name, PREDICT, options, schema)
+            else:
+                yield parse(text, name, PREDICT, options, schema, form)
+        elif form == "text":
+            yield from _text_lines(everything, name, _text_column(self.source.path, schema))
+        else:
+            yield from self._delimited(head, everything, options, tabs=form == "tsv")
+
+    def _delimited(
+        self, head: str, pieces: Iterator[str], options: FileOptions, *, tabs: bool
+    ) -> Iterator[Table]:
+        name, known = self.source.path.name, known_names(self.schema, options)
+        found, _ = dialect(head, name, PREDICT, options, known, tabs=tabs, whole=False)
+        self.notes += found.notes
+        lines, blank, first = found.lines(pieces), 0, True
+        while group := list(islice(lines, PIECE)):
+            rows = [row for row in group if not is_blank(row)]
+            blank += len(group) - len(rows)
+            if rows:
+                yield found.table(rows, with_header=first)
+                first = False
+        self.notes += blank_note(name, blank)
+
+
+def _chained(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def _number_copies(columns: list[str]) -> None:
+    """Number columns of the same name: `a`, `a_2`."""
+    for index, name in enumerate(columns):
+        number = 1
+        while name in columns[:index]:
+            number += 1
+            columns[index] = f"{name}_{number}"
+
+
+def _with_id(raw: Row, number: int) -> Row:
+    known = blank_as_none(raw.get(ID.name))
+    return raw if known is not None else {**raw, ID.name: f"{PREDICT}-{number}"}
+
+
+def _unreadable(item: Rejected, number: int) -> Incoming:
+    row = {ID.name: item.row.get(ID.name) or f"{PREDICT}-{number}"}
+    return Incoming(item.place, {}, row, item.cause)
+
+
+def _late(cells: Mapping[str, object], late: list[str]) -> str | None:
+    name = next((name for name in late if blank_as_none(cells.get(name)) is not None), None)
+    return None if name is None else f"the first rows have no column `{name}`"
+
+
+def _stdin_form(text: str, form: Format, schema: RowSchema) -> Format:
+    if form == "auto" and text.lstrip().startswith(("{", "[{")):
+        return "json" if text.lstrip().startswith("[") else "jsonl"
+    if form not in ("auto", "text", "parquet", "arrow"):
+        return form
+    texts = text_columns(schema)
+    if len(texts) != 1:
+        names = ", ".join(f"`{name}`" for name in texts)
+        raise DataError(
+            f"standard input is plain text, but a row needs {names}: give one JSON object a line"
+        )
+    return "text"
+
+
+def _text_column(path: Path, schema: RowSchema) -> str:
+    texts = text_columns(schema)
+    if len(texts) != 1:
+        names = ", ".join(f"`{name}`" for name in texts)
+        raise DataError(
+            f"file `{path}` is plain text, but a row needs {names}. Give CSV, JSON or JSONL"
+        )
+    return texts[0]
+
+
+def _text_lines(pieces: Iterator[str], name: str, column: str) -> Iterator[Table]:
+    lines, number = split_lines(pieces), 0
+    while group := list(islice(lines, PIECE)):
+        places = [f"{name}:{number + index}" for index in range(1, len(group) + 1)]
+        texts = [line.removesuffix("\n").removesuffix("\r") for line in group]
+        yield Table([column], [[text] for text in texts], places)
+        number += len(group)
+
+
+def _unnested(tables: Iterator[Table]) -> Iterator[Table]:
+    """Yield tables of questions for those whose rows nest them, as the first one tells."""
+    nested: bool | None = None
+    for table in tables:
+        records = [dict(zip(table.columns, record, strict=True)) for record in table.records]
+        if nested is None:
+            named = bool({"qas", "paragraphs", "data"} & set(table.columns))
+            nested = named and nest_questions(records)
+        if nested:
+            yield read_nested(list(zip(table.places, records, strict=True)), PREDICT)
+        else:
+            yield table

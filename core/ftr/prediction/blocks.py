@@ -1,0 +1,166 @@
+"""Blocks of rows to predict, and the records that answer them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ftr.data.columns import ID
+from ftr.data.rows import blank_as_none, harmless
+from ftr.data.stream import Incoming, Reader
+
+if TYPE_CHECKING:
+    from ftr.registry.protocols import Prediction
+    from ftr.runs.predictor import Predictor
+
+BLOCK = 8192
+"""Rows that are answered and written at a time."""
+BLOCK_TEXT = 2**20
+"""Characters after which a block ends earlier: a block of passages takes long enough."""
+ERROR = ("error", "place")
+"""The columns of a row that cannot be used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """Rows of the input, not checked yet; `number` counts blocks and `first` rows, from 0.
+
+    `columns` are those of the input so far, and `id_column` the one that holds ids. It holds plain
+    values alone, so that another process can answer it.
+    """
+
+    number: int
+    first: int
+    columns: tuple[str, ...]
+    id_column: str | None
+    lines: tuple[Incoming, ...]
+
+    def digest(self) -> str:
+        """Return a hash of all its rows."""
+        found = hashlib.blake2b(digest_size=16)
+        for line in self.lines:
+            found.update(repr((line.place, line.cells, line.cause)).encode(errors="surrogatepass"))
+        return found.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What goes into a record: the input's `columns` (None: all), what `Predictor.stream` takes,
+    and `reserved`, the keys of the predictions (see `prediction_keys`).
+    """
+
+    columns: tuple[str, ...] | None = None
+    top_k: int | None = None
+    abstain_below: float | None = None
+    reserved: tuple[str, ...] = ()
+
+    def kept(self, columns: tuple[str, ...]) -> dict[str, str]:
+        """Return the input's columns that are kept, each with its name in the output."""
+        names = columns if self.columns is None else self.columns
+        taken = {*columns, *self.reserved, *ERROR}
+        found = {}
+        for name in names:
+            found[name] = name
+            if name in self.reserved or name in ERROR:
+                found[name] = _free(f"input_{name}", taken)
+                taken.add(found[name])
+        return found
+
+
+def _free(name: str, taken: set[str]) -> str:
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free
+
+
+def blocks(reader: Reader, size: int = BLOCK) -> Iterator[Block]:
+    """Yield the rows of an input in blocks of at most `size`. Raises what `Reader.rows` raises."""
+    rows, number, first = reader.rows(), 0, 0
+    while lines := tuple(_until_full(islice(rows, size))):
+        yield Block(
+            number=number,
+            first=first,
+            columns=tuple(reader.columns),
+            id_column=reader.id_column,
+            lines=lines,
+        )
+        number, first = number + 1, first + len(lines)
+
+
+def _until_full(rows: Iterator[Incoming]) -> Iterator[Incoming]:
+    text = 0
+    for row in rows:
+        yield row
+        text += sum(len(cell) for cell in row.row.values() if isinstance(cell, (str, list)))
+        if text > BLOCK_TEXT:
+            return
+
+
+def prediction_keys(block: Block, predictor: Predictor, options: Options) -> tuple[str, ...] | None:
+    """Return the keys of a prediction, of the first row of a block that can be used; None: there is
+    none.
+    """
+    for number, line in enumerate(block.lines, start=block.first):
+        row, cause = predictor.check(line.row, number)
+        if line.cause is None and cause is None:
+            [found] = predictor.stream([row], **_asked(options))
+            return (*found, *(() if options.abstain_below is None else ("best_guess",)))
+    return None
+
+
+def _asked(options: Options) -> dict[str, Any]:
+    top_k = {} if options.top_k is None else {"top_k": options.top_k}
+    return {"abstain_below": options.abstain_below, **top_k}
+
+
+def answer(
+    block: Block,
+    predictor: Predictor,
+    options: Options,
+    tick: Callable[[int], None] = lambda done: None,
+) -> list[dict[str, Any]]:
+    """Return a record for each row of a block, in order: the columns of the input that are kept, in
+    their order, then the prediction; `id`, `error` and `place` of a row that cannot be used.
+
+    `tick` is called with the number of rows of the block that are done.
+    """
+    checked = [
+        (line.row, line.cause) if line.cause else predictor.check(line.row, number)
+        for number, line in enumerate(block.lines, start=block.first)
+    ]
+    usable = [row for row, cause in checked if cause is None]
+    predictions = predictor.stream(usable, **_asked(options))
+    kept = options.kept(block.columns)
+    # Where the input's own ids are kept under that name, they stand where they stood.
+    own_id = block.id_column == ID.name and ID.name in kept
+    if own_id:
+        kept[ID.name] = ID.name
+    records = []
+    for line, (row, cause) in zip(block.lines, checked, strict=True):
+        found = next(predictions) if cause is None else _error(row, cause, line.place)
+        record = {name: _plain(line.cells.get(column)) for column, name in kept.items()}
+        if own_id and blank_as_none(record[ID.name]) is not None:
+            found = {key: value for key, value in found.items() if key != ID.name}
+        records.append({**record, **found})
+        tick(len(records))
+    return records
+
+
+def _error(row: Mapping[str, object], cause: str, place: str) -> Prediction:
+    return {ID.name: harmless(row.get(ID.name)), "error": cause, "place": place}
+
+
+def _plain(value: object) -> object:
+    """Return a cell of the input that UTF-8 can hold."""
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return harmless(value)
+        return value
+    return harmless(value) if isinstance(value, (bytes, list, tuple, Mapping)) else value
