@@ -30,6 +30,7 @@ from ftr.prediction.outputs import FORMATS, Layout, format_of
 from ftr.prediction.remote import is_url, open_url
 from ftr.prediction.run import Prediction
 from ftr.runs.directory import SWEEP, run_or_winner
+from ftr.runs.predicted import check_top_k
 from ftr.runs.predictor import Predictor, load, model_folder
 from ftr.terminal import mask, quiet_libraries, show
 from ftr.train.progress import ProgressLine
@@ -151,9 +152,9 @@ def _check(args: argparse.Namespace) -> None:
         return
     output = expanded(args.output, "file")
     if not is_device(output):
+        check_output(output, overwrite=args.overwrite, resume=args.resume)
         if args.format != "squad":
             format_of(output, args.output_format)
-        check_output(output, overwrite=args.overwrite, resume=args.resume)
     elif args.output_format == "parquet":
         raise RequestError(f"`{output}` is no regular file: Parquet needs one.")
 
@@ -162,6 +163,7 @@ def _predict(
     args: argparse.Namespace, given: dict[str, Setting], predictor: Predictor, source: Source
 ) -> Answer:
     predictor.check_abstain(args.abstain_below)
+    check_top_k(args.top_k, predictor.card.head, predictor.card.labels)
     if args.abstain_below is not None and not predictor.calibrated:
         fits = hasattr(getattr(predictor.head, "options", None), "calibrate")
         hint = ": train with `head.calibrate=temperature` to fit them" if fits else ""
