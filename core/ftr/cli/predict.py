@@ -194,9 +194,9 @@ def _check(args: argparse.Namespace) -> None:
         return
     output = expanded(args.output, "file")
     if not is_device(output):
+        check_output(output, overwrite=args.overwrite, resume=args.resume)
         if args.format != "squad":
             format_of(output, args.output_format)
-        check_output(output, overwrite=args.overwrite, resume=args.resume)
     elif args.output_format == "parquet":
         raise RequestError(f"`{output}` is no regular file: Parquet needs one.")
 

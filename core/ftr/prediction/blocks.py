@@ -78,10 +78,13 @@ def _free(name: str, taken: set[str]) -> str:
     return free
 
 
-def blocks(reader: Reader, size: int = BLOCK) -> Iterator[Block]:
-    """Yield the rows of an input in blocks of at most `size`. Raises what `Reader.rows` raises."""
+def blocks(reader: Reader, size: int | None = None) -> Iterator[Block]:
+    """Yield the rows of an input in blocks of at most `size`, by default `BLOCK`.
+
+    Raises what `Reader.rows` raises.
+    """
     rows, number, first = reader.rows(), 0, 0
-    while lines := tuple(_until_full(islice(rows, size))):
+    while lines := tuple(_until_full(islice(rows, size or BLOCK))):
         yield Block(
             number=number,
             first=first,

@@ -208,8 +208,8 @@ def predict(
             f"{len(words)} inputs: give one, or `workers` (`--workers`) for a folder of outputs."
         )
     target = expanded(output, "file")
-    form = format_of(target, output_format)
     check_output(target, overwrite=overwrite, resume=resume)
+    form = format_of(target, output_format)
     with opened(words[0]) as source:
         predictor = request.load(registry)
         request.check(predictor)

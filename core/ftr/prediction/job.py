@@ -35,7 +35,8 @@ def partial_folder(output: Path) -> Path:
 
 def is_device(output: Path) -> bool:
     """Whether an output is there and no regular file, such as a pipe: it is written as it comes."""
-    return output.exists() and not stat.S_ISREG(output.stat().st_mode)
+    mode = output.stat().st_mode if output.exists() else stat.S_IFREG
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def check_output(output: Path, *, overwrite: bool, resume: bool) -> None:
