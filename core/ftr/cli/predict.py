@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run",
         help="a run directory, its name under runs/, a sweep, which means its best run, or a model "
-        "directory written by ftr",
+        "directory written by ftr, or hub:owner/name",
     )
     parser.add_argument(
         "input",

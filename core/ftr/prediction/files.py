@@ -13,6 +13,7 @@ from ftr.config.parse import Setting, read_settings
 from ftr.config.schema import ComputeConfig, FileOptions
 from ftr.data.stream import Reader, Source
 from ftr.errors import ConfigError, ModelError, RequestError
+from ftr.model.hub import is_hub
 from ftr.paths import expanded
 from ftr.prediction.blocks import Options
 from ftr.prediction.job import Job, check_output, input_identity, model_identity, versions
@@ -257,7 +258,7 @@ def checkpoint(given: str | Path) -> Path:
         if str(given).strip():
             return model_folder(given)
     except ModelError:
-        if Path(given).exists() and not (Path(given) / SWEEP).is_file():
+        if is_hub(given) or (Path(given).exists() and not (Path(given) / SWEEP).is_file()):
             raise
     return model_folder(run_or_winner(given).path)
 
