@@ -1,6 +1,6 @@
 """How many of the training labels flipped on purpose are among the most suspicious ones.
 
-A sample of SST-2's training rows, 5 % of whose labels are flipped by seed, goes through a
+The sentences of SST-2's training split, or a sample of them (`--phrases`: of its phrases), 5 % of whose labels are flipped by seed, goes through a
 cross-validation of one epoch with the default model. The trained run is kept in `--output`, and
 used again where it is there.
 
@@ -15,13 +15,14 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import ftr
 from ftr.results.label_errors import self_confidence, suspicious_labels
-from throughput import HERE, machine
+from throughput import HERE, machine, sst2_rows
 
 NAMES = ("negative", "positive")
 TOP = (50, 100, 200)
@@ -61,7 +62,8 @@ def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=HERE.parent.parent / "shared" / "data")
-    parser.add_argument("--rows", type=int, default=3000)
+    parser.add_argument("--rows", type=int, default=6920)
+    parser.add_argument("--phrases", action="store_true", help="phrases instead of sentences")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--share", type=float, default=0.05, help="share of the labels to flip")
     parser.add_argument("--seed", type=int, default=0)
@@ -72,8 +74,10 @@ def arguments() -> argparse.Namespace:
 
 def write_rows(args: argparse.Namespace, rows: Path, flipped: Path) -> None:
     """Write the sample with its flips, and the ids of these."""
-    with gzip.open(args.data / "sst2" / "train.tsv.gz", "rt", encoding="utf-8") as file:
-        known = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    known: list[dict[str, Any]] = list(sst2_rows(args.data, "train"))
+    if args.phrases:
+        with gzip.open(args.data / "sst2" / "train.tsv.gz", "rt", encoding="utf-8") as file:
+            known = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     rng = random.Random(args.seed)
     chosen = rng.sample(range(len(known)), args.rows)
     flips = set(rng.sample(chosen, round(args.share * args.rows)))
@@ -82,7 +86,8 @@ def write_rows(args: argparse.Namespace, rows: Path, flipped: Path) -> None:
         writer.writerow(("id", "text", "label"))
         for number in chosen:
             label = int(known[number]["label"]) ^ (number in flips)
-            writer.writerow((number, known[number]["sentence"].strip(), NAMES[label]))
+            text = known[number].get("text") or known[number]["sentence"]
+            writer.writerow((number, text.strip(), NAMES[label]))
     flipped.write_text(json.dumps(sorted(map(str, flips))), encoding="utf-8")
 
 

@@ -77,9 +77,9 @@ def python_with_pears(folder: Path) -> Path:
     return python
 
 
-def new_python(folder: Path) -> Path:
-    """Make a virtual environment in `folder` that sees all packages of this one; return its
-    Python.
+def new_python(folder: Path, *, own: bool = True) -> Path:
+    """Make a virtual environment in `folder` that sees all packages of this one, ftr itself only
+    if `own`; return its Python.
     """
     subprocess.run(
         [sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True
@@ -88,7 +88,8 @@ def new_python(folder: Path) -> Path:
     asked = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     site = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
     (Path(site) / "all.pth").write_text(
-        "\n".join([sysconfig.get_path("purelib"), *_own_sources()]) + "\n", encoding="utf-8"
+        "\n".join([sysconfig.get_path("purelib"), *(_own_sources() if own else [])]) + "\n",
+        encoding="utf-8",
     )
     return python
 

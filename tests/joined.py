@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftr.model.folder import weights_of
 from ftr.registry.registry import get_registry
-from ftr.runs.directory import weights_of
 from ftr.study.directory import SweepDirectory
 from ftr.study.ensemble import add_ensemble
 from ftr.study.trials import Entry, Result, Trial, rank

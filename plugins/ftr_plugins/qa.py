@@ -18,12 +18,14 @@ def ftr_datasets() -> list[DatasetSpec]:
             name="squad",
             target="ftr_plugins.hub_datasets:Squad",
             columns=columns,
+            hub_id="rajpurkar/squad",
             summary="SQuAD v1.1, every question answerable (hub)",
         ),
         DatasetSpec(
             name="squad-v2",
             target="ftr_plugins.hub_datasets:SquadV2",
             columns=columns,
+            hub_id="rajpurkar/squad_v2",
             summary="SQuAD v2.0, with unanswerable questions (hub)",
         ),
         DatasetSpec(

@@ -23,9 +23,13 @@ def _scores(metric: str) -> tuple[str, ...]:
     )
 
 
-def _dataset(name: str, target: str, summary: str) -> DatasetSpec:
+def _dataset(name: str, target: str, summary: str, hub_id: str = "") -> DatasetSpec:
     return DatasetSpec(
-        name=name, target=f"ftr_plugins.{target}", columns=("id", "text", "label"), summary=summary
+        name=name,
+        target=f"ftr_plugins.{target}",
+        columns=("id", "text", "label"),
+        summary=summary,
+        hub_id=hub_id,
     )
 
 
@@ -33,9 +37,21 @@ def _dataset(name: str, target: str, summary: str) -> DatasetSpec:
 def ftr_datasets() -> list[DatasetSpec]:
     """Return the classification datasets."""
     return [
-        _dataset("imdb", "hub_datasets:Imdb", "film reviews, two classes (hub)"),
-        _dataset("sst2", "hub_datasets:Sst2", "sentences from film reviews, two classes (hub)"),
-        _dataset("tweet-sentiment", "hub_datasets:TweetSentiment", "tweets, three classes (hub)"),
+        _dataset(
+            "imdb", "hub_datasets:Imdb", "film reviews, two classes (hub)", "stanfordnlp/imdb"
+        ),
+        _dataset(
+            "sst2",
+            "hub_datasets:Sst2",
+            "sentences from film reviews, two classes (hub)",
+            "stanfordnlp/sst2",
+        ),
+        _dataset(
+            "tweet-sentiment",
+            "hub_datasets:TweetSentiment",
+            "tweets, three classes (hub)",
+            "mteb/tweet_sentiment_extraction",
+        ),
         _dataset(
             "sentiment-sample",
             "samples:SentimentSample",

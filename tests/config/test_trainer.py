@@ -23,7 +23,10 @@ from ftr.registry.registry import Registry
             "trainer.remove_unused_columns",
             "cannot be set: heads read columns that the model does not",
         ),
-        ("trainer.push_to_hub", "cannot be set: a run uploads nothing"),
+        (
+            "trainer.push_to_hub",
+            "cannot be set: a run uploads nothing; use `ftr push RUN owner/name`",
+        ),
         ("trainer.hub_token", "cannot be set: a run uploads nothing"),
         ("trainer.report_to", "use `tracker`, ftr's own key for it"),
         (

@@ -191,7 +191,7 @@ def test_the_files_hold_every_entry_and_every_swept_value(tmp_path: Path) -> Non
     with (tmp_path / "leaderboard.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert raw.split(b"\r\n")[0].startswith(
-        b"rank,trial,f1,std,learning_rate,model,head.layers,data.lowercase,epochs,best_epoch,trained_epochs"
+        b"rank,trial,f1,std,low,high,learning_rate,model,head.layers,data.lowercase,epochs,best_epoch,trained_epochs"
     )
     assert (
         len(rows) == 2

@@ -188,6 +188,8 @@ def test_a_trial_that_fails_keeps_cause_and_log_and_ends_no_sweep(
 ) -> None:
     assert grid.record["counts"] == {"done": 1, "stopped": 0, "failed": 3}
     places = json.loads((grid.path / "leaderboard.json").read_text())["entries"]
+    best = json.loads((grid.path / "best" / "run.json").read_text())
+    assert places[0]["interval"] == best["intervals"]["validation"]["accuracy"]
     assert [place["rank"] for place in places] == [1, None, None, None]
     for trial in grid.state.trials.values():
         fine, steep = trial.values["model"] == str(tiny_bert), trial.values["learning_rate"] == 1e30

@@ -261,6 +261,16 @@ def test_the_mean_of_models_on_the_same_rows_varies_as_they_do_together() -> Non
     assert apart.units.count == 800
 
 
+def test_a_mean_of_scores_that_are_no_sums_over_rows_has_a_note() -> None:
+    given = contributions(
+        {"accuracy": classification.accuracy}, {"accuracy": "accuracy"}, classes(50), LABELS, 50
+    )
+    scores = {**found({"accuracy": classification.accuracy}, classes(50))[0], "other": 0.5}
+    mean = mean_intervals(scores, [(scores, given)] * 2, [Units("rows", 50)] * 2, same_rows=True)
+    assert mean.found.keys() == {("accuracy",)}
+    assert any("other" in note and "accuracy" not in note for note in mean.notes)
+
+
 def test_the_record_says_how_intervals_were_found() -> None:
     _, result = found({"accuracy": classification.accuracy}, classes(60))
     facts = interval_facts({"test": result})

@@ -46,6 +46,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="write the predictions to FILE, one JSON object per line",
     )
+    parser.add_argument(
+        "--backend",
+        choices=("torch", "onnx"),
+        default="torch",
+        help="onnx: the model that `ftr export RUN onnx` made (default: torch)",
+    )
 
 
 def execute(args: argparse.Namespace) -> Answer:
@@ -58,6 +64,7 @@ def execute(args: argparse.Namespace) -> Answer:
         predictions=args.predictions,
         calibrate=args.calibrate,
         save_state=args.save_state,
+        backend=args.backend,
     )
     for note in result.notes:
         show(note)

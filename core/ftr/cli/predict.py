@@ -16,6 +16,7 @@ from ftr.config.schema import FileOptions
 from ftr.data.encode import unknown_note
 from ftr.data.stream import STDIN, Reader, Source
 from ftr.errors import ConfigError, ModelError, RequestError
+from ftr.model.hub import is_hub
 from ftr.paths import expanded
 from ftr.prediction.blocks import Options
 from ftr.prediction.job import (
@@ -41,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run",
         help="a run directory, its name under runs/, a sweep, which means its best run, or a model "
-        "directory written by ftr",
+        "directory written by ftr, or hub:owner/name",
     )
     parser.add_argument(
         "input",
@@ -296,7 +297,7 @@ def _model(given: str) -> Path:
         if given.strip():
             return model_folder(given)
     except ModelError:
-        if Path(given).exists() and not (Path(given) / SWEEP).is_file():
+        if is_hub(given) or (Path(given).exists() and not (Path(given) / SWEEP).is_file()):
             raise
     return model_folder(run_or_winner(given).path)
 

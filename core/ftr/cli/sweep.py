@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftr.cli.main import Answer
 from ftr.cli.run import track_report
-from ftr.runs.report import MAX_WIDTH, decimals, number, table
+from ftr.runs.report import INTERVAL, MAX_WIDTH, decimals, number, table
 from ftr.terminal import masked
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ftr.study.trials import Entry
 
 SHOWN = 10
-PLACE = ("rank", "trial", "value", "values", "status", "cause")
+PLACE = ("rank", "trial", "value", "interval", "values", "status", "cause")
 """What `--json` answers of each configuration."""
 
 
@@ -108,18 +108,20 @@ def noise_lines(second: Mapping[str, Any] | None, primary: str) -> list[str]:
 
 def _places(entries: Sequence[Entry], primary: str) -> list[str]:
     keys = list(dict.fromkeys(key for entry in entries for key in entry.values))
+    digits = decimals(entry.value for entry in entries)
     rows = [
         (
             str(entry.rank or "-"),
             str(entry.trial),
             *(_short(entry.values.get(key)) for key in keys),
             _short(entry.value),
+            number(entry.interval, digits) if entry.interval else "",
             _short(entry.best_epoch),
             entry.status,
         )
         for entry in entries
     ]
-    return table([("", "trial", *keys, primary, "epoch", "status"), *rows])
+    return table([("", "trial", *keys, primary, INTERVAL, "epoch", "status"), *rows])
 
 
 def _short(value: object) -> str:

@@ -76,7 +76,7 @@ _REASONS = {
         "restore_callback_states_from_checkpoint"
     ),
     "`ftr resume RUN` resumes from the last checkpoint": "resume_from_checkpoint",
-    "a run uploads nothing; use `hf upload NAME RUN/model` when it is done": (
+    "a run uploads nothing; use `ftr push RUN owner/name` when it is done": (
         "push_to_hub hub_token hub_private_repo hub_model_id hub_strategy hub_always_push "
         "hub_revision"
     ),

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from ftr import atomic
-from ftr.atomic import read_json
+from ftr.atomic import read_json, sha256
 from ftr.config.resolve import check_fields
 from ftr.data.clean import Cleaner
 from ftr.errors import ModelError, RunError
@@ -103,8 +103,10 @@ def _check_file(path: Path, folder: Path) -> None:
     if not path.is_file() and not path.is_dir():
         kind = "a broken link" if link else "no regular file"
         raise _refused(folder, f"`{path.name}` is {kind}. Remove it")
-    # A snapshot of the Hub's cache has its files two folders up.
-    hub = [folder.parents[1] / "blobs"] if folder.parent.name == "snapshots" else []
+    # A snapshot of the Hub's cache, of which the folder may be a member or `onnx`, has its files
+    # beside the snapshots.
+    above = [one.parent / "blobs" for one in folder.parents[:3] if one.name == "snapshots"]
+    hub = above[:1]
     target = path.resolve()
     if link and not any(target.is_relative_to(inside) for inside in (folder, *hub)):
         raise _refused(
@@ -317,3 +319,14 @@ def read_card(folder: Path) -> ModelCard:
         raise ModelError(
             f"`{path}` is damaged ({error}): train again, or restore the file."
         ) from error
+
+
+def weights_of(model: Path) -> dict[str, str]:
+    """Return the sha256 of each weight file in a model directory, members included, by its relative
+    path.
+    """
+    return {
+        path.relative_to(model).as_posix(): sha256(path)
+        for path in sorted(model.rglob("*.safetensors"))
+        if path.is_file()
+    }

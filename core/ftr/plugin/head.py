@@ -28,6 +28,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "baselines": (),
     "as_given": (),
     "remarks": (),
+    "usage": (),
 }
 """The optional abilities, with the methods whose defaults their own defaults go with."""
 DEFAULTS = ("combine", "vote", "row_losses", "confidence", "outcomes")

@@ -188,7 +188,15 @@ class Outcome:
 
 
 Ability = Literal[
-    "combine", "vote", "row_losses", "baselines", "as_given", "remarks", "confidence", "outcomes"
+    "combine",
+    "vote",
+    "row_losses",
+    "baselines",
+    "as_given",
+    "remarks",
+    "confidence",
+    "outcomes",
+    "usage",
 ]
 
 
@@ -260,6 +268,14 @@ class Abilities(Head, Protocol):
         """Return each prediction beside what is true of its row.
 
         Reports and comparisons need it.
+        """
+        ...
+
+    def usage(self, tokenizer: PreTrainedTokenizerBase) -> str | None:
+        """Return the text of `usage.py`, a program that answers with the checkpoint beside it by
+        plain transformers, for models that have no pipeline; None: not with this tokenizer.
+
+        It reads its settings from `ftr.json`, and may expect texts that need no `data.clean`.
         """
         ...
 

@@ -94,9 +94,13 @@ class ComponentSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetSpec(ComponentSpec):
-    """A named dataset. `columns` are the canonical columns its splits hold, for `ftr list`."""
+    """A named dataset. `columns` are the canonical columns its splits hold, for `ftr list`.
+
+    `hub_id` is its id on the Hub, for model cards; leave it out where it is not there.
+    """
 
     columns: tuple[str, ...] = ()
+    hub_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,7 +251,10 @@ _RULES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     *((name, _is_word, "a component's name") for name in ("dataset", "model", "head")),
     ("metrics", lambda value: bool(value) and _are_names(value), "a tuple of metric names"),
     *((name, _is_count, "a whole number above 0") for name in ("parameters", "max_length")),
-    *((name, _is_text, "a string") for name in ("languages", "license", "needs", "install")),
+    *(
+        (name, _is_text, "a string")
+        for name in (*("languages", "license"), "hub_id", "needs", "install")
+    ),
 )
 """Each field of a spec: whether a value is legal, and what it must be."""
 

@@ -17,6 +17,7 @@ from ftr.config.parse import Layer, read_settings
 from ftr.config.resolve import flat, recorded_config, resolve
 from ftr.config.schema import RunConfig
 from ftr.errors import DataError, ModelError, RequestError, in_one_line
+from ftr.model.folder import weights_of
 from ftr.registry.isolation import one_training
 from ftr.registry.registry import Registry
 from ftr.results.facts import (
@@ -28,7 +29,7 @@ from ftr.results.facts import (
     plain,
     same_machine,
 )
-from ftr.runs.directory import RunDirectory, check_types, run_or_winner, weights_of
+from ftr.runs.directory import RunDirectory, check_types, run_or_winner
 from ftr.runs.prepare import to_stderr
 from ftr.runs.record import check_reach, recorded_registry, remember
 from ftr.runs.run import (

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from ftr import atomic
-from ftr.atomic import read_json, sha256
+from ftr.atomic import read_json
 from ftr.data.rows import Rejected, RejectedRowsError
 from ftr.errors import ModelError, RequestError, RunError
+from ftr.model.folder import weights_of
 from ftr.paths import expanded
 from ftr.terminal import mask
 
@@ -307,14 +308,3 @@ def check_types(path: Path, record: dict[str, Any], types: dict[str, Any]) -> No
             raise RequestError(
                 f"`{path}` is damaged: `{key}` is {str(record[key])[:60]!r}. Restore the file."
             )
-
-
-def weights_of(model: Path) -> dict[str, str]:
-    """Return the sha256 of each weight file in a model directory, members included, by its relative
-    path.
-    """
-    return {
-        path.relative_to(model).as_posix(): sha256(path)
-        for path in sorted(model.rglob("*.safetensors"))
-        if path.is_file()
-    }

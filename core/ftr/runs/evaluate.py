@@ -26,6 +26,7 @@ from ftr.train.scoring import Scorer, remarks
 
 if TYPE_CHECKING:
     from ftr.data.prepare import PreparedRows
+    from ftr.model.folder import ModelCard
     from ftr.registry.protocols import Head, Prediction, Row
     from ftr.runs.directory import RunDirectory
 
@@ -61,6 +62,7 @@ def evaluate(
     predictions: str | Path | None = None,
     calibrate: bool = False,
     save_state: bool = False,
+    backend: str = "torch",
     registry: Registry | None = None,
     **keys: object,
 ) -> Evaluation:
@@ -69,7 +71,8 @@ def evaluate(
     Without settings the rows are those that the run held out. `dataset=...` scores all rows of
     other data, with the model's own label map. `predictions` is a file to write. With `calibrate`
     the state is first chosen on the validation rows of that data, and `save_state` saves it in the
-    model. Settings are given as to `ftr.run`. Raises `DataError`, `ConfigError`, `ModelError`.
+    model. Settings are given as to `ftr.run`, `backend` as to `ftr.load`. Raises `DataError`,
+    `ConfigError`, `ModelError`.
 
         ftr.evaluate("runs/ID").scores["accuracy"]
         ftr.evaluate("runs/ID", "reviews.csv", predictions="scored.jsonl")
@@ -85,7 +88,7 @@ def evaluate(
     if save_state:
         directory.check_links()
     known = registry or recorded_registry(record)
-    predictor = load(model_folder(directory.path), registry=known)
+    predictor = load(model_folder(directory.path), registry=known, backend=backend)
     rows, other = rows_of(directory, asked, known, predictor.head, predictor.card.labels)
     if record.get("several") == "folds" and not other:
         _leave_out_folds(rows, directory.path, split)
@@ -143,6 +146,29 @@ def rows_of(
         return _rows(config, registry, head, labels if other else None), other
 
 
+def rows_for_card(
+    model: Path, card: ModelCard, settings: Sequence[str], registry: Registry, head: Head
+) -> PreparedRows:
+    """Return the rows of the data that `settings` name, read for a model directory without a run.
+
+    Raises `ConfigError`, `DataError`.
+    """
+    asked = _asked(settings)
+    if not any(key.partition(".")[0] == "dataset" for key in asked):
+        raise ConfigError("`dataset` is missing: give the labelled rows with `dataset=FILE`.")
+    own = {
+        "model": str(model),
+        "metrics": list(card.metrics),
+        "head": card.head,
+        **{f"head.{key}": value for key, value in card.head_options.items()},
+        "data.clean": list(card.clean),
+        "data.stop_words": card.stop_words,
+    }
+    config = resolve({**own, **asked}, registry).config
+    with refused_rows_kept(model.parent):
+        return _rows(config, registry, head, card.labels)
+
+
 def _reading(record: dict[str, Any]) -> dict[str, Any]:
     """Return the record with the `cv.folds` of the training, which `ensemble=folds` does not
     name.
@@ -178,19 +204,9 @@ def _config(
     file: Path,
 ) -> tuple[RunConfig, bool]:
     """Return the run's configuration with `settings` on top, and whether they name other data."""
-    asked = {key: setting.value for key, setting in read_settings(settings).items()}
+    asked = _asked(settings)
     other = any(key.partition(".")[0] == "dataset" for key in asked)
     for key in asked:
-        if key.partition(".")[0] not in READING:
-            raise ConfigError(
-                f"`{key}`: an evaluation can set only `dataset.*` and `data.*`; the rest is the "
-                "run's. Train again to change it."
-            )
-        if key in CLEANING:
-            raise ConfigError(
-                f"`{key}`: the cleaning of texts is part of the model. Leave the key out, or train "
-                "again to change it."
-            )
         if not other and key not in ("data.limit_test", "data.limit_validation"):
             raise ConfigError(
                 f"`{key}` would split the run's own data again and score rows it was trained on: "
@@ -205,6 +221,22 @@ def _config(
         and not (other and key.startswith(("dataset", "data.limit")))
     }
     return resolve({**base, **asked}, registry).config, other
+
+
+def _asked(settings: Mapping[str, object] | Sequence[str]) -> dict[str, Any]:
+    asked = {key: setting.value for key, setting in read_settings(settings).items()}
+    for key in asked:
+        if key.partition(".")[0] not in READING:
+            raise ConfigError(
+                f"`{key}`: an evaluation can set only `dataset.*` and `data.*`; the rest is the "
+                "run's. Train again to change it."
+            )
+        if key in CLEANING:
+            raise ConfigError(
+                f"`{key}`: the cleaning of texts is part of the model. Leave the key out, or train "
+                "again to change it."
+            )
+    return asked
 
 
 def _calibrate(predictor: Predictor, rows: PreparedRows, scored: str, save: bool) -> None:

@@ -18,6 +18,7 @@ from ftr.data.rows import blank_as_none
 from ftr.errors import DataError, ModelError, RequestError
 from ftr.model.components import make_head
 from ftr.model.folder import FTR_JSON, ModelCard, read_card, write_card
+from ftr.model.hub import download, is_hub
 from ftr.paths import expanded
 from ftr.registry.isolation import ProcessLock, loading
 from ftr.registry.protocols import CALIBRATION, EncodeSettings, provides
@@ -49,10 +50,13 @@ CHUNK = 2048
 
 
 def model_folder(path: str | Path) -> Path:
-    """Return the checkpoint directory of a run directory, or the directory itself.
+    """Return the checkpoint directory of a run directory, the directory itself, or the downloaded
+    one of a model of the Hub (`hub:owner/name`).
 
     Raises `ModelError`.
     """
+    if is_hub(path):
+        path = download(str(path))
     given = expanded(path, "run")
     for folder in (given / "model", given):
         if (folder / FTR_JSON).is_file():
@@ -79,6 +83,10 @@ def model_folder(path: str | Path) -> Path:
     )
 
 
+BACKENDS = ("torch", "onnx")
+"""What computes the answers of a model."""
+
+
 def load(
     path: str | Path,
     *,
@@ -88,18 +96,29 @@ def load(
 ) -> Predictor:
     """Load a trained model.
 
-    `path` is a run directory or a model directory. `precision` is fp32 (what plain transformers
-    computes), bf16, fp16 or auto; `backend` is torch. Threads may call
-    it: one loads at a time. Raises `ModelError`, and `RequestError` for a missing plugin file.
+    `path` is a run directory, a model directory, or `hub:owner/name`. `precision` is fp32 (what
+    plain transformers computes), bf16, fp16 or auto; `backend` is torch or onnx, which is what
+    `ftr export RUN onnx` made, in its own precision. Threads may call it: one loads at a time.
+    Raises `ModelError`, and `RequestError` for a missing plugin file or package.
     """
+    if backend not in BACKENDS:
+        raise RequestError(
+            f"`backend` (`--backend`) is `{backend}`: it is one of {', '.join(BACKENDS)}."
+        )
+    if backend != "torch" and precision not in ("fp32", "auto"):
+        raise RequestError(
+            f"`precision` (`--precision`) is `{precision}`, which `backend={backend}` does not "
+            "have: the precision is chosen by `ftr export`."
+        )
     folder = model_folder(path)
-    if backend != "torch":
-        raise ModelError(f"`{folder}` has no model for `backend={backend}`: use `torch`.")
     with loading():
         if folder.name == "model":
             RunDirectory(folder.parent).check_weights(missing=False)
         return Predictor(
-            folder, registry or registry_for_record(read_card(folder).plugins), precision
+            folder,
+            registry or registry_for_record(read_card(folder).plugins),
+            precision,
+            backend,
         )
 
 
@@ -110,12 +129,23 @@ class Predictor:
     Threads may share one: it answers one chunk of rows at a time.
     """
 
-    def __init__(self, folder: Path, registry: Registry, precision: str = "fp32") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        registry: Registry,
+        precision: str = "fp32",
+        backend: str = "torch",
+    ) -> None:
         """Load the checkpoint, or the members of the ensemble, in `folder`."""
         import datasets  # noqa: F401 (needed at the first answer, which several threads may ask for)
 
         from ftr.model.pretrained import Pretrained
-        from ftr.train.ensemble import load_engine, member_folders, member_votes
+        from ftr.train.ensemble import (
+            load_engine,
+            load_exported,
+            member_folders,
+            member_votes,
+        )
         from ftr.train.hardware import choose_numerics
 
         # A tokenizer stores how it truncates and pads, and a head may store anything.
@@ -142,7 +172,11 @@ class Predictor:
                 f"`{folder / FTR_JSON}` has {len(self.card.labels)} labels, more than its weights "
                 "can have."
             )
-        self.engine = load_engine(folders, self.head, self.card, numerics, member_votes(folder))
+        votes = member_votes(folder)
+        if backend == "onnx":
+            self.engine = load_exported(folder, folders, self.head, self.card, votes)
+        else:
+            self.engine = load_engine(folders, self.head, self.card, numerics, votes)
         self.cleaner = self.card.cleaner
         self.tokens: Counter[str] = Counter()
         """The tokens encoded so far: see `ftr.data.encode`."""

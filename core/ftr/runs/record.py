@@ -28,6 +28,7 @@ REACHING = (
     "tracker",
 )
 """Settings that run code or reach beyond the run directory, as fields of `trainer.*` may too."""
+FACTS = ("license", "languages", "hub_id")
 FROM_PARENT = ("ftr", "command", "origins", "components", "packages", "environment")
 PACKAGES = (
     "torch",
@@ -91,7 +92,8 @@ def package_versions() -> dict[str, str]:
 
 
 def provenance(config: RunConfig, registry: Registry) -> dict[str, Any]:
-    """Return for each component its target, and the plugin, distribution and version it came from.
+    """Return for each component its target, and the plugin, distribution and version it came from;
+    of a model and a dataset also what a model card says of them.
 
     One-file plugins are listed too, with their hash: a sweep may use their other components.
     """
@@ -101,7 +103,12 @@ def provenance(config: RunConfig, registry: Registry) -> dict[str, Any]:
         if registry.has(kind, name):
             entry = registry.find(kind, name)
             target = getattr(entry.spec, "target", None)
-            found[f"{kind}:{name}"] = {**_plugin(entry.plugin), "target": target}
+            facts = {fact: getattr(entry.spec, fact, "") for fact in FACTS}
+            found[f"{kind}:{name}"] = {
+                **_plugin(entry.plugin),
+                "target": target,
+                **{fact: text for fact, text in facts.items() if text},
+            }
     return found | {f"plugin:{plugin.name}": _plugin(plugin) for plugin in registry.files}
 
 

@@ -1,10 +1,12 @@
-"""Tables of scores, the summary that a command prints, and model cards."""
+"""Tables of scores, the summary that a command prints, and the README of a run directory."""
 
 from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
@@ -20,11 +22,11 @@ KINDS = {
     "boosting": "rounds",
 }
 JOINED = {"outputs": "ensemble", "weights": "soup", "votes": "vote"}
+
 PLAIN = "`model/` is a plain Hugging Face checkpoint"
-MEMBERS = (
-    "Each folder of `model/members/` is a plain Hugging Face checkpoint; `ftr predict`, "
-    "`ftr evaluate` and `ftr.load` join their outputs."
-)
+JOIN = "`ftr predict`, `ftr evaluate` and `ftr.load` join their outputs"
+MEMBERS = f"Each folder of `model/members/` is a plain Hugging Face checkpoint; {JOIN}."
+REMOTE = "**The checkpoint's own code was run (`model.trust_remote_code=true`).**"
 
 Record = Mapping[str, Any]
 
@@ -91,7 +93,7 @@ def score_table(record: Record, as_markdown: bool = False) -> list[str]:
         columns["validation, trained"] = scores["validation"]
     if not columns:
         return ["no validation or test rows: nothing was scored"]
-    rows, about = _rows(columns), interval_lines(record.get("interval"), heldout)
+    rows, about = score_rows(columns), interval_lines(record.get("interval"), heldout)
     if as_markdown:
         return [*markdown(rows), *([""] if about else []), *about]
     lines = table(rows, numbers=True)
@@ -128,7 +130,7 @@ def members_table(record: Record, as_markdown: bool = False) -> list[str]:
         for name, scores in record.get("baselines", {}).items():
             if split in scores:
                 columns[name] = scores[split]
-        rows = _rows({name: column for name, column in columns.items() if column}, split)
+        rows = score_rows({name: column for name, column in columns.items() if column}, split)
         spread = f"sd: between the {len(record['members'])} {KINDS[record['several']]}; "
         about = interval_lines(record.get("interval"), split, spread)
         if as_markdown:
@@ -156,7 +158,7 @@ def interval_lines(about: Record | None, split: str | None, spread: str = "") ->
     return [part for one in (line, *notes) for part in wrap(one, MAX_WIDTH, subsequent_indent="  ")]
 
 
-def _rows(columns: Mapping[str, Record], corner: str = "") -> list[list[str]]:
+def score_rows(columns: Mapping[str, Record], corner: str = "") -> list[list[str]]:
     """Return a header and one row of cells per score that is a single number.
 
     Other averages of a score are only in `run.json`.
@@ -190,7 +192,7 @@ def ensemble_lines(summary: Record, folder: str) -> list[str]:
         for split in reversed(scores)
     )
     lines = [
-        f"ensemble: {folder}, {_ensemble_method(summary)}",
+        f"ensemble: {folder}, {ensemble_method(summary)}",
         f"          {summary['primary']}: {shown}",
     ]
     if not summary["better"]:
@@ -198,7 +200,8 @@ def ensemble_lines(summary: Record, folder: str) -> list[str]:
     return lines
 
 
-def _ensemble_method(about: Record) -> str:
+def ensemble_method(about: Record) -> str:
+    """Return what an ensemble of a sweep is made of, from `ensemble` of its record."""
     members = about["members"]
     if len(members) == 1:
         return f"the {about['method']} of trial {members[0]} alone"
@@ -208,7 +211,7 @@ def _ensemble_method(about: Record) -> str:
 def several_lines(record: Record, shown: str) -> list[str]:
     """Return what `ftr run` prints about a run with members, in the folder `shown`."""
     seconds, best = record["timings"], f"{shown}/members/{record['best_member']}"
-    lines = ["", *members_table(record), "", _join_method(record)]
+    lines = ["", *members_table(record), "", join_method(record)]
     if record["joined"] and not record["ensemble"]["better"].get("validation", True):
         lines.append("on validation it is no better than its best member alone")
     lines += [
@@ -247,7 +250,7 @@ def has_model(record: Record) -> bool:
     return record["joined"] is not None or record["several"] != "folds"
 
 
-def _join_method(record: Record) -> str:
+def join_method(record: Record) -> str:
     """Return how the model of a run with members was made."""
     count, best, joined = len(record["members"]), record["best_member"], record["joined"]
     if joined == "outputs":
@@ -272,17 +275,44 @@ def _join_method(record: Record) -> str:
     return f"`model/` is that of member {best}, {why}"
 
 
-def model_card(record: Record) -> str:
-    """Return the README of a finished run or of an ensemble. It quotes no text of the data."""
+def run_card(record: Record) -> str:
+    """Return the README of the directory of a finished run or of an ensemble."""
+    about = described(record)
+    lines = [
+        f"# {about.title} with ftr {record['ftr']}",
+        "",
+        *(f"- {fact}" for fact in (*about.facts, *about.costs)),
+        *sections({**about.sections, **about.listed}),
+        "",
+        *about.files,
+    ]
+    if record["config"]["model"]["options"].get("trust_remote_code"):
+        lines += ["", REMOTE]
+    return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """The parts of a card: `costs` and `listed` differ between two runs of the same training."""
+
+    title: str
+    facts: Sequence[str]
+    costs: Sequence[str] = ()
+    sections: Mapping[str, Sequence[str]]
+    listed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    files: Sequence[str]
+
+
+def described(record: Record) -> Described:
+    """Return what there is to say of a finished run or an ensemble."""
     if "several" in record:
-        return _members_card(record)
-    return _ensemble_card(record) if "ensemble" in record else _run_card(record)
+        return _of_members(record)
+    return _of_ensemble(record) if "ensemble" in record else _of_run(record)
 
 
-def _run_card(record: Record) -> str:
-    config, splits = record["config"], record["data"]["splits"]
-    model, lora = config["model"]["name"], config["train"].get("lora") or {}
-    files = PLAIN
+def _of_run(record: Record) -> Described:
+    config, lora = record["config"], record["config"]["train"].get("lora") or {}
+    model, files = plain_name(config["model"]["name"]), PLAIN
     if lora.get("rank") and not lora.get("merge"):
         labels = f", num_labels={len(record['labels'])}" if record["labels"] else ""
         files = (
@@ -290,46 +320,62 @@ def _run_card(record: Record) -> str:
             f'(`from_pretrained("model"{labels})` of a model class of `peft` or transformers loads '
             "both)"
         )
-    counts = [
-        [name, str(one["row_count"]), str(one["feature_count"])] for name, one in splits.items()
-    ]
-    return _card(
-        record,
-        f"{model} fine-tuned",
-        [
+    return Described(
+        title=f"{_task(config)}: {model} fine-tuned",
+        facts=[
+            _components(config),
             f"{_settings(config)}, seed {config['seed']}",
             f"{record['trainable_parameters']:,} of {record['parameters']:,} parameters trained, "
-            f"{record['numerics']['precision']} on {record['numerics']['device']}, "
-            f"{record['workers']} process(es)",
+            f"{record['numerics']['precision']} on {record['numerics']['device']}",
             f"best weights: after epoch {record['best']['epoch']:.2f}",
-            f"{_trained(record)}, {record['examples_per_second']:.1f} examples/s",
         ],
-        {
-            "Data": markdown([["split", "rows", "examples"], *counts]),
-            "Scores": score_table(record, as_markdown=True),
-        },
-        [f"{files}; `run.json` has the whole configuration, versions and hashes of the data."],
+        costs=[
+            f"{_trained(record)}, {record['examples_per_second']:.1f} examples/s, "
+            f"{record['workers']} process(es)"
+        ],
+        sections={"Data": _rows_used(record), "Scores": score_table(record, as_markdown=True)},
+        files=[
+            f"{files}; `run.json` has the whole configuration, versions and hashes of the data."
+        ],
     )
 
 
-def _members_card(record: Record) -> str:
+def _of_members(record: Record) -> Described:
     config, count = record["config"], len(record["members"])
     files = ["Each folder of `members/` is a run: `ftr evaluate` and `ftr predict` take it."]
     if has_model(record):
         files.append(MEMBERS if record["joined"] in ("outputs", "votes") else f"{PLAIN}.")
-    return _card(
-        record,
-        f"{config['model']['name']} fine-tuned {count} times",
-        [
+    return Described(
+        title=f"{_task(config)}: {plain_name(config['model']['name'])} fine-tuned {count} times",
+        facts=[
+            _components(config),
             _settings(config),
-            f"{count} {KINDS[record['several']]}; {_join_method(record)}",
-            _trained(record),
+            f"{count} {KINDS[record['several']]}; {join_method(record)}",
         ],
-        {
-            "Scores": members_table(record, as_markdown=True),
-            "Members": markdown(_member_rows(record)),
-        },
-        files,
+        costs=[_trained(record)],
+        sections={"Scores": members_table(record, as_markdown=True)},
+        listed={"Members": markdown(_member_rows(record))},
+        files=files,
+    )
+
+
+def _of_ensemble(record: Record) -> Described:
+    about, config = record["ensemble"], record["config"]
+    alone, columns = about["alone"], dict[str, Record]()
+    for split in reversed(record["scores"]):
+        columns[f"{split}, ensemble"] = record["scores"][split]
+        columns[f"{split}, {INTERVAL}"] = record.get("intervals", {}).get(split, {})
+        columns[f"{split}, trial {alone['trial']}"] = alone["scores"].get(split, {})
+    files = PLAIN if about["method"] == "weights" else MEMBERS.rstrip(".")
+    return Described(
+        title=f"{_task(config)}: {about['asked']} of sweep `{record['sweep']}`",
+        facts=[
+            _components(config),
+            f"{ensemble_method(about)}; trials are ranked by `{record['primary']}` on validation",
+            *(f"left out: trial {trial}: {cause}" for trial, cause in about["left_out"].items()),
+        ],
+        sections={"Scores": markdown(score_rows(columns))},
+        files=[f"{files}; `run.json` lists its trials and their configurations."],
     )
 
 
@@ -356,50 +402,18 @@ def _member_rows(record: Record) -> list[list[str]]:
     ]
 
 
-def _ensemble_card(record: Record) -> str:
-    about = record["ensemble"]
-    alone = about["alone"]
-    columns: dict[str, Record] = {}
-    for split in reversed(record["scores"]):
-        columns[f"{split}, ensemble"] = record["scores"][split]
-        columns[f"{split}, {INTERVAL}"] = record.get("intervals", {}).get(split, {})
-        columns[f"{split}, trial {alone['trial']}"] = alone["scores"].get(split, {})
-    files = PLAIN if about["method"] == "weights" else MEMBERS.rstrip(".")
-    return _card(
-        record,
-        f"{about['asked']} of sweep `{record['sweep']}`, made",
-        [
-            f"{_ensemble_method(about)}; trials are ranked by `{record['primary']}` on validation",
-            *(f"left out: trial {trial}: {cause}" for trial, cause in about["left_out"].items()),
-        ],
-        {"Scores": markdown(_rows(columns))},
-        [f"{files}; `run.json` lists its trials and their configurations."],
-    )
+def _rows_used(record: Record) -> list[str]:
+    splits = record["data"]["splits"].items()
+    counts = [[name, str(one["row_count"]), str(one["feature_count"])] for name, one in splits]
+    return markdown([["split", "rows", "examples"], *counts])
 
 
-def _card(
-    record: Record,
-    title: str,
-    facts: Sequence[str],
-    sections: Mapping[str, Sequence[str]],
-    files: Sequence[str],
-) -> str:
-    config = record["config"]
-    lines = [
-        f"# {config['task'] or config['head']['name']}: {title} with ftr {record['ftr']}",
-        "",
-        f"- head `{config['head']['name']}`, dataset `{config['dataset']['name']}`",
-        *(f"- {fact}" for fact in facts),
-    ]
-    for heading, body in sections.items():
-        lines += ["", f"## {heading}", "", *body]
-    lines += ["", *files]
-    if config["model"]["options"].get("trust_remote_code"):
-        lines += [
-            "",
-            "**The checkpoint's own code was run (`model.trust_remote_code=true`).**",
-        ]
-    return "\n".join(lines) + "\n"
+def _task(config: Record) -> str:
+    return str(config["task"] or config["head"]["name"])
+
+
+def _components(config: Record) -> str:
+    return f"head `{config['head']['name']}`, dataset `{plain_name(config['dataset']['name'])}`"
 
 
 def _settings(config: Record) -> str:
@@ -412,3 +426,14 @@ def _settings(config: Record) -> str:
 def _trained(record: Record) -> str:
     day = time.strftime("%Y-%m-%d", time.gmtime(record["created"]))
     return f"trained {day} in {record['timings']['train']:.0f} s"
+
+
+def sections(bodies: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of sections of Markdown, by heading."""
+    for heading, body in bodies.items():
+        yield from ("", f"## {heading}", "", *body)
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a component; of a path, which is absolute in a record, its last part."""
+    return Path(name).name if Path(name).is_absolute() else name

@@ -21,15 +21,16 @@ from ftr.config.parse import Setting, parse_words
 from ftr.config.resolve import flat, recorded_config
 from ftr.config.schema import RunConfig
 from ftr.errors import ConfigError, DataError, FtrError, PluginError, RequestError, RunError
+from ftr.model.folder import weights_of
 from ftr.paths import expanded
 from ftr.registry.registry import Registry
+from ftr.runs.card import write_cards
 from ftr.runs.directory import (
     ERROR_LOG,
     LOCK,
     REJECTED,
     RunDirectory,
     hold,
-    weights_of,
     write_rejected,
 )
 from ftr.runs.environment import environment
@@ -51,7 +52,6 @@ from ftr.runs.record import (
     provenance,
     resumed_with,
 )
-from ftr.runs.report import model_card
 from ftr.runs.trackers import check_trackers, followed
 from ftr.runs.tracking import HELD
 from ftr.terminal import quiet_libraries
@@ -272,7 +272,7 @@ class Run(Job[RunResult]):
 
     def close(self, outcome: Outcome) -> RunResult:
         """Take the outcome of the training into the record."""
-        return close(self.directory, {**self.record, **outcome})
+        return close(self.directory, {**self.record, **outcome}, self.registry)
 
     def progress(self) -> str | None:
         """Return the step of the last checkpoint."""
@@ -373,7 +373,7 @@ def finish_run(
         outcome = score_loop({**session_spec(directory, config, prepared), "ranked": ranked})
     new = ("scores", "intervals", "interval", "untrained", "state", "heldout")
     scored = {key: outcome[key] for key in new}
-    return close(directory, {**outcome, **record, **scored})
+    return close(directory, {**outcome, **record, **scored}, registry)
 
 
 def plain(prepared: Prepared | Mapping[str, Any]) -> Mapping[str, Any]:
@@ -435,8 +435,8 @@ def found(prepared: Prepared | Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def close(directory: RunDirectory, record: dict[str, Any]) -> RunResult:
-    """Write the record of a run that is done, its card, and remove what only a resume would
+def close(directory: RunDirectory, record: dict[str, Any], registry: Registry) -> RunResult:
+    """Write the record of a run that is done, its cards, and remove what only a resume would
     need.
     """
     seconds = record["timings"]["total"]
@@ -452,11 +452,11 @@ def close(directory: RunDirectory, record: dict[str, Any]) -> RunResult:
     closed = with_base(closed)
     if "baseline_seconds" in closed:
         closed["timings"] = {**closed["timings"], "baselines": closed.pop("baseline_seconds")}
+    write_cards(directory.path, closed, registry)
     # All before `done`, and before the checkpoints go: a power cut must not leave a run that is
     # done and has no model.
     directory.sync()
     directory.write(closed)
-    atomic.write_text(directory.path / "README.md", model_card(closed))
     remove_checkpoints(directory.path)
     # Of an attempt that failed before.
     (directory.path / ERROR_LOG).unlink(missing_ok=True)

@@ -18,14 +18,14 @@ from ftr.data.rows import HELD_OUT
 from ftr.errors import ConfigError, FtrError, PluginError
 from ftr.model.adapters import settings_of
 from ftr.model.components import encode_targets, make_head
-from ftr.model.folder import FTR_JSON, ModelCard, read_card, save_model, write_card
+from ftr.model.folder import FTR_JSON, ModelCard, read_card, save_model, weights_of, write_card
 from ftr.model.pretrained import Pretrained
 from ftr.registry.protocols import EncodeSettings, Head, Row, State
 from ftr.registry.registry import Registry
-from ftr.runs.directory import RunDirectory, weights_of
+from ftr.runs.card import write_cards
+from ftr.runs.directory import RunDirectory
 from ftr.runs.prepare import Prepared, prepare
 from ftr.runs.record import FROM_PARENT
-from ftr.runs.report import model_card
 from ftr.runs.run import Say, check_same_data
 from ftr.study.directory import SweepDirectory
 from ftr.study.trials import Entry
@@ -372,7 +372,7 @@ def _of_trials(
                 },
             }
             RunDirectory(folder).write(record)
-            atomic.write_text(folder / "README.md", model_card(record))
+            write_cards(folder, record, registry)
     return _summary(record, scorer)
 
 

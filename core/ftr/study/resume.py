@@ -17,10 +17,10 @@ from ftr.errors import ConfigError, FtrError, RequestError
 from ftr.registry import trust
 from ftr.registry.isolation import one_training
 from ftr.registry.registry import Registry
+from ftr.runs.card import has_cards, write_cards
 from ftr.runs.directory import RunDirectory, hold
 from ftr.runs.prepare import shown_path, to_stderr
 from ftr.runs.record import check_reach, package_versions, recorded_registry, remember
-from ftr.runs.report import model_card
 from ftr.runs.run import Job, RunResult, Say, Settings, merged, result_of
 from ftr.study.directory import SweepDirectory, open_directory
 from ftr.study.study import run_job
@@ -68,7 +68,7 @@ def resume(
             check_renamed(record, directory.record)
             config = _run_config(directory, record, asked, known)
             if config is None:
-                return _finished(directory, record, speak)
+                return _finished(directory, record, known, speak)
             job = run_job(config, known, speak)
         for line in _other_versions(record):
             speak(line)
@@ -163,13 +163,15 @@ def _with_budget(resolved: ResolvedSweep, record: dict[str, Any], asked: Layer) 
     return replace(resolved, sweep=validated(SweepConfig, {**record["sweep"], **changed}, asked))
 
 
-def _finished(directory: RunDirectory, record: dict[str, Any], say: Say) -> RunResult:
+def _finished(
+    directory: RunDirectory, record: dict[str, Any], registry: Registry, say: Say
+) -> RunResult:
     """Return the result of a run that is done, complete."""
     directory.check_weights()
     say(f"`{directory.path}` is done: there is nothing to resume")
     # A crash may have come between the record and these.
-    if not (directory.path / "README.md").is_file():
-        atomic.write_text(directory.path / "README.md", model_card(record))
+    if not has_cards(directory.path):
+        write_cards(directory.path, record, registry)
     remove_checkpoints(directory.path)
     return result_of(directory, record)
 

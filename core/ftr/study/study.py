@@ -24,9 +24,10 @@ from ftr.data.encode import data_key
 from ftr.data.infer import settings_with_task
 from ftr.errors import ConfigError, RunError
 from ftr.model.components import make_head
+from ftr.model.folder import weights_of
 from ftr.registry.isolation import one_training
 from ftr.registry.registry import Registry
-from ftr.runs.directory import hold, is_held, weights_of
+from ftr.runs.directory import hold, is_held
 from ftr.runs.launch import Outcome, connected, own_error
 from ftr.runs.prepare import Prepared, prepare, to_stderr
 from ftr.runs.record import beginning, from_parent, remember
@@ -283,7 +284,7 @@ class RunOfSeveral(Job[RunResult]):
         }
         closed["timings"] = {**closed["timings"], "total": self.seconds}
         closed["weights"] = weights_of(self.directory.model)
-        return close(self.directory, closed)
+        return close(self.directory, closed, self.registry)
 
     def progress(self) -> str:
         """Return how many members are done."""

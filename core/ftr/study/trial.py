@@ -85,6 +85,7 @@ class Reports:
         """
         self.last = {key: evaluation[key] for key in ("epoch", "step", "value", "seconds")}
         self.last["scores"] = _numbers(evaluation["scores"])
+        self.last["interval"] = evaluation.get("interval")
         self.keep()
         self.send(self.last)
 
@@ -243,6 +244,7 @@ def evaluations(directory: RunDirectory, score: str) -> list[dict[str, Any]]:
             "value": entry.get(score, math.nan),
             "scores": {key: value for key, value in _numbers(entry).items() if key not in OWN},
             "seconds": entry.get("seconds", 0.0),
+            "interval": entry.get("interval"),
         }
         for entry in checkpoint.evaluations(directory.path)
     ]

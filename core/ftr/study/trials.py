@@ -37,6 +37,7 @@ class Result:
     value: float
     seconds: float
     scores: Mapping[str, float]
+    interval: Mapping[str, float] | None = None
 
 
 @dataclass(slots=True)
@@ -204,6 +205,7 @@ def _result(event: Mapping[str, Any]) -> Result:
         value=math.nan if value is None else float(value),
         seconds=float(event.get("seconds") or 0.0),
         scores={key: score for key, score in scores.items() if isinstance(score, int | float)},
+        interval=event.get("interval"),
     )
 
 
@@ -216,7 +218,8 @@ class Entry:
     of its repeats, `trial`.
 
     `value` is the mean of the best values of the `counted` repeats, `std` their sample standard
-    deviation (None for one), `trained_epochs` and `seconds` what all repeats took together.
+    deviation (None for one), `interval` the 95 % interval of the value of one repeat over the rows
+    (None for more), `trained_epochs` and `seconds` what all repeats took together.
     """
 
     rank: int | None
@@ -230,6 +233,7 @@ class Entry:
     trials: tuple[int, ...]
     best_epoch: float | None
     scores: Mapping[str, float]
+    interval: Mapping[str, float] | None
     trained_epochs: float
     seconds: float
     status: Status
@@ -311,7 +315,6 @@ def write_leaderboard(folder: Path, entries: Sequence[Entry], primary: str) -> N
     Raises `RunError` naming the file when the disk refuses.
     """
     keys = list(dict.fromkeys(key for entry in entries for key in entry.values))
-    first = ("rank", "trial", "value", "std")
     last = (
         "best_epoch",
         "trained_epochs",
@@ -324,9 +327,10 @@ def write_leaderboard(folder: Path, entries: Sequence[Entry], primary: str) -> N
     )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow(["rank", "trial", primary, "std", *keys, *last])
+    writer.writerow(["rank", "trial", primary, "std", "low", "high", *keys, *last])
     for entry in entries:
-        cells = [getattr(entry, name) for name in first]
+        ends = entry.interval or {}
+        cells = [entry.rank, entry.trial, entry.value, entry.std, ends.get("low"), ends.get("high")]
         cells += [entry.values.get(key) for key in keys]
         cells += [getattr(entry, name) for name in last]
         writer.writerow(map(_cell, cells))
@@ -364,6 +368,7 @@ def _entry(position: int, group: Sequence[Trial], counted: Sequence[Trial]) -> E
         trials=tuple(trial.number for trial in group),
         best_epoch=shown.best_epoch,
         scores=shown.scores,
+        interval=shown.best_result.interval if shown.best_result and len(bests) == 1 else None,
         trained_epochs=sum(trial.epoch for trial in group),
         seconds=sum(trial.seconds for trial in group),
         status=shown.status,

@@ -349,8 +349,8 @@ class Board(Callback, Stopper):  # type: ignore[misc]  # ray is not checked
 
     def _evaluation(self, number: int, result: dict[str, Any]) -> None:
         before = self.state.best_value
-        keys = ("epoch", "step", "value", "scores", "seconds")
-        self.write("result", trial=number, **{key: result[key] for key in keys})
+        keys = ("epoch", "step", "value", "scores", "seconds", "interval")
+        self.write("result", trial=number, **{key: result.get(key) for key in keys})
         self.budget.count(number, result["epoch"])
         best = " (best so far)" if self.state.best_value != before else ""
         self.table.event(

@@ -178,13 +178,15 @@ def optimizer_bytes(name: str) -> float:
 
 
 def checkpoints_at_once(config: RunConfig, seconds: float, steps: int) -> int:
-    """Return how many checkpoints a training of so many seconds and steps has on the disk: a new
-    one is written before the oldest is removed.
+    """Return how many checkpoints a training of so many seconds and steps has on the disk at most,
+    if it takes up to a quarter longer: a new one is written before the oldest is removed.
     """
     from ftr.train.checkpoint_manager import SECONDS_BETWEEN
 
     every = config.train.save_steps
-    written = seconds / SECONDS_BETWEEN if every == "auto" else steps // every if every else 0
+    written = (
+        1.25 * seconds / SECONDS_BETWEEN if every == "auto" else steps // every if every else 0
+    )
     return int(min(written, steps, config.train.save_total_limit + 1))
 
 

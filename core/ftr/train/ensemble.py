@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from ftr import atomic
 from ftr.atomic import read_json
 from ftr.errors import ModelError
 from ftr.model.adapters import settings_of
 from ftr.model.folder import ModelCard, read_card, write_card
+from ftr.model.onnx import open_export
 from ftr.model.pretrained import Pretrained
 from ftr.registry.isolation import is_training
 from ftr.registry.protocols import Head, Prediction, Row, State
@@ -179,16 +181,46 @@ def load_engine(
     Raises `ModelError`, `PluginError`.
     """
     sources = [Pretrained(str(folder), complete=True) for folder in folders]
-    with _random_kept():
-        models = [
-            prepare_model(head.build(source, card.labels, 0), numerics).eval() for source in sources
-        ]
+    models = [prepare_model(model, numerics) for model in built_models(sources, head, card)]
     return Engine(
         model=models[0],
         head=head,
         tokenizer=sources[0].tokenizer(),
         labels=card.labels,
         precision=numerics.precision,
+        others=tuple(models[1:]),
+        votes=votes,
+    )
+
+
+def built_models(
+    sources: Sequence[Pretrained], head: Head, card: ModelCard
+) -> list[PreTrainedModel]:
+    """Return trained models as plain transformers has them, in evaluation mode.
+
+    Raises `ModelError`, `PluginError`.
+    """
+    with _random_kept():
+        return [head.build(source, card.labels, 0).eval() for source in sources]
+
+
+def load_exported(
+    folder: Path,
+    members: Sequence[Path],
+    head: Head,
+    card: ModelCard,
+    votes: tuple[float, ...] = (),
+) -> Engine:
+    """Load what `ftr export RUN onnx` made of the `members` of a model directory into one engine.
+
+    Raises `ModelError`, and `RequestError` for packages that are not installed.
+    """
+    models = open_export(folder, len(members))
+    return Engine(
+        model=models[0],
+        head=head,
+        tokenizer=Pretrained(str(members[0]), complete=True).tokenizer(),
+        labels=card.labels,
         others=tuple(models[1:]),
         votes=votes,
     )

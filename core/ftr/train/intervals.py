@@ -535,6 +535,9 @@ def mean_intervals(
             of_units = np.sum(per, axis=0) if same_rows else np.concatenate(per)
             ends = bca(values[path], np.mean(many, axis=0), of_units, np.concatenate(counts))
             result.add(path, ends)
+    if result.units.count > 1 and (missing := values.keys() - drawn.keys()):
+        names = ", ".join(sorted({path[0] for path in missing}))
+        result.notes.append(f"no intervals of the means of {names}: not a sum over rows")
     result.seconds = time.monotonic() - began
     return result
 

@@ -172,11 +172,14 @@ class Scorer:
         labels: Sequence[str],
         scores: Scores,
         losses: Losses | None = None,
+        *,
+        quick: bool = False,
     ) -> Intervals:
         """Return the intervals of the `scores` of `predictions`: see `ftr.train.intervals`.
 
         `losses` are those whose mean is the loss among the scores. A metric that fails on a
-        resample, or takes too long, is a note.
+        resample, or takes too long, is a note. With `quick` only the primary score has one, and
+        only if it is a sum over rows.
         """
         inputs = head.score_inputs(rows, predictions, labels)
         (given,) = self._contributions([inputs], labels, len(rows))
@@ -197,8 +200,10 @@ class Scorer:
         others = {
             name: on(name)
             for name in self.modules
-            if name not in given.metrics and self.gives_numbers(name, inputs, labels)
+            if not quick and name not in given.metrics and self.gives_numbers(name, inputs, labels)
         }
+        if quick:
+            scores = {self.primary: scores[self.primary]}
         return intervals(scores, given, others, Units.of(rows, head.schema))
 
     def gives_numbers(self, name: str, inputs: Inputs, labels: Sequence[str]) -> bool:

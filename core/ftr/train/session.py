@@ -238,8 +238,8 @@ class Session:
     ) -> tuple[list[Prediction], Scores, State]:
         """Run the model over a split; returns predictions, scores and the state used.
 
-        With `state` None the head tunes it on this split. With `final` the scores get intervals,
-        and the measures of its `calibration` are noted.
+        With `state` None the head tunes it on this split. The primary score gets an interval; with
+        `final` all scores do, and the measures of its `calibration` are noted.
         """
         began = time.monotonic()
         data, head = self.splits[split], self.engine.head
@@ -253,9 +253,9 @@ class Session:
         )
         labels, losses = self.card.labels, self._losses(split)
         scores = self.scorer.score(head, rows, predictions, labels, losses)
-        if final and self.rank == 0:
+        if self.rank == 0:
             self.intervals[split] = self.scorer.intervals(
-                head, rows, predictions, labels, scores, losses
+                head, rows, predictions, labels, scores, losses, quick=not final
             )
         self.line.clear()
         if final:
@@ -397,8 +397,15 @@ class Session:
         _, scores, state = self.predict("validation", None)
         step, epoch = self.trainer.state.global_step, self.trainer.state.epoch or 0.0
         value = float(scores[self.scorer.primary])
-        place = {"step": step, "epoch": epoch, "value": value, "seconds": self.meter.seconds}
+        place: dict[str, Any] = {
+            "step": step,
+            "epoch": epoch,
+            "value": value,
+            "seconds": self.meter.seconds,
+        }
         tuned = {"state": state} if state else {}
+        found = self.intervals["validation"].found if self.rank == 0 else {}
+        place["interval"] = found.get((self.scorer.primary,))
         self.record({"kind": "validation", **place, **scores, **tuned})
         best = self.best_checkpoint
         best.last = Evaluation(value, step, epoch, state)
@@ -545,7 +552,13 @@ def reporting_loop(spec: dict[str, Any]) -> Outcome:
 
     def report(evaluation: dict[str, Any]) -> None:
         shown = {key: evaluation[key] for key in ("epoch", "step", "value", "seconds")}
-        train.report({**shown, "scores": _numbers(evaluation["scores"])})
+        train.report(
+            {
+                **shown,
+                "scores": _numbers(evaluation["scores"]),
+                "interval": evaluation["interval"],
+            }
+        )
 
     # Ray Train waits for the report of every worker, and uses the first's.
     return train_loop({**spec, "report_everywhere": True}, report=report)

@@ -64,6 +64,14 @@ def null_token(tokenizer: PreTrainedTokenizerBase) -> NullToken:
     )
 
 
+def has_plain_windows(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the windows of `encode_rows` are those that a call of the tokenizer returns, with the
+    null token in front.
+    """
+    state = tokenizer.backend_tokenizer.post_processor
+    return null_token(tokenizer) == NullToken(0) and not _trims_letters(tokenizer, state)
+
+
 def encode_rows(
     rows: dict[str, list[Any]],
     tokenizer: PreTrainedTokenizerBase,
@@ -221,17 +229,23 @@ def _untrimmed(tokenizer: PreTrainedTokenizerBase) -> Iterator[None]:
     """
     backend = tokenizer.backend_tokenizer
     given = backend.post_processor
-    state: bytes = b"" if given is None else given.__getstate__()
-    if b'"trim_offsets":true' not in state or not _leaves_out(tokenizer, state):
+    if not _trims_letters(tokenizer, given):
         yield
         return
     changed = copy.copy(given)
-    changed.__setstate__(state.replace(b'"trim_offsets":true', b'"trim_offsets":false'))
+    changed.__setstate__(
+        given.__getstate__().replace(b'"trim_offsets":true', b'"trim_offsets":false')
+    )
     backend.post_processor = changed
     try:
         yield
     finally:
         backend.post_processor = given
+
+
+def _trims_letters(tokenizer: PreTrainedTokenizerBase, processor: Any) -> bool:
+    state: bytes = b"" if processor is None else processor.__getstate__()
+    return b'"trim_offsets":true' in state and _leaves_out(tokenizer, state)
 
 
 _leaving_out: MutableMapping[PreTrainedTokenizerBase, tuple[bytes, bool]] = WeakKeyDictionary()

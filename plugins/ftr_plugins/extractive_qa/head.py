@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr.plugin import (
@@ -335,6 +336,16 @@ class ExtractiveQAHead(Head):
             )
             for row, one in zip(rows, predictions, strict=True)
         ]
+
+    def usage(self, tokenizer: PreTrainedTokenizerBase) -> str | None:
+        """Return `ftr_plugins.extractive_qa.usage`, where the first token stands for no answer and
+        the tokenizer's offsets need no correction.
+        """
+        from ftr_plugins.extractive_qa.encode import has_plain_windows
+
+        if not has_plain_windows(tokenizer):
+            return None
+        return Path(__file__).with_name("usage.py").read_text(encoding="utf-8")
 
     def _best(self, row: Row, records: Sequence[WindowRecord]) -> Answer:
         from ftr_plugins.extractive_qa.spans import merge

@@ -83,15 +83,15 @@ def leaderboard(source: SweepSource) -> Section:
     entries, more = first_of(source.entries, SHOWN)
     digits = decimals(entry.value for entry in entries)
     repeated = any(entry.std is not None for entry in entries)
-    sd = ("sd",) if repeated else ()
-    header = ("rank", "trial", *source.space, primary, *sd, "epoch", "time", "status")
+    spread = "sd" if repeated else INTERVAL
+    header = ("rank", "trial", *source.space, primary, spread, "epoch", "time", "status")
     rows = [
         (
             str(entry.rank or "-"),
             str(entry.trial),
             *(_value(entry.values.get(key)) for key in source.space),
             number(entry.value, digits),
-            *((number(entry.std, digits),) if repeated else ()),
+            number(entry.std if repeated else entry.interval, digits),
             "-" if entry.best_epoch is None else f"{entry.best_epoch:g}",
             duration(entry.seconds),
             f"{entry.status}: {entry.cause}"

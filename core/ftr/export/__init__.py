@@ -1,0 +1,1 @@
+"""Finished runs in the forms that other programs read."""

@@ -1,0 +1,1 @@
+"""`ftr serve`: predictions over HTTP, from one process or from replicas of Ray Serve."""
