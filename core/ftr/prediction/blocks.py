@@ -154,6 +154,11 @@ def answer(
     return records
 
 
+def is_error(record: Mapping[str, Any]) -> bool:
+    """Whether a record is that of a row that cannot be used."""
+    return all(name in record for name in ERROR)
+
+
 def _error(row: Mapping[str, object], cause: str, place: str) -> Prediction:
     return {ID.name: harmless(row.get(ID.name)), "error": cause, "place": place}
 
