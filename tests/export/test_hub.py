@@ -165,6 +165,9 @@ def test_a_run_that_is_not_done_and_a_model_without_a_card_are_refused(
     (run / "run.json").write_text(json.dumps({**record, "status": "failed"}), "utf-8")
     assert "is no finished run (status `failed`)" in refused(capsys, run, "me/reviews")
     (run / "run.json").unlink()
+    (run / "model" / "README.md").write_bytes(b"\xff")
+    assert "is not UTF-8" in refused(capsys, run / "model", "me/reviews")
+    (run / "model" / "README.md").unlink()
     assert "has no `README.md`" in refused(capsys, run / "model", "me/reviews")
     with pytest.raises(RequestError, match="nowhere"):
         pack("nowhere", "me/reviews")

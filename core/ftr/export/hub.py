@@ -247,7 +247,10 @@ def _card(folder: Path, record: dict[str, Any] | None, repository: str) -> bytes
     """Return the card in a model directory, or one from the record, for a repository."""
     path = folder / README
     if path.is_file():
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except ValueError as error:
+            raise ModelError(f"`{path}` is not UTF-8: save it again.") from error
     elif record is not None:
         text = model_card(record, folder)
     else:
