@@ -121,7 +121,7 @@ def execute(args: argparse.Namespace) -> Answer:
         settings, args.input = [args.input, *settings], STDIN
     given = reading_options(settings)
     _check(args)
-    folder = _model(args.run)
+    folder = model_of(args.run)
     source = open_url(args.input) if is_url(args.input) else Source.open(args.input)
     try:
         predictor = load(folder, precision=args.precision, backend=args.backend)
@@ -290,7 +290,11 @@ def _squad(args: argparse.Namespace, work: Prediction) -> Answer:
     return Answer(_counts(args, work), counted if is_file else "")
 
 
-def _model(given: str) -> Path:
+def model_of(given: str) -> Path:
+    """Return the model directory of a run, of the best run of a sweep, or the directory itself.
+
+    Raises `RequestError`.
+    """
     try:
         if given.strip():
             return model_folder(given)
