@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
 from ftr.cli.main import Answer
-from ftr.cli.predict import model_of
 from ftr.config.parse import Setting, parse_words, validated
 from ftr.config.schema import ComputeConfig
 from ftr.errors import ConfigError, RequestError
 from ftr.model.folder import read_card
+from ftr.prediction.files import checkpoint
 from ftr.registry.registry import get_registry, registry_for_record
 from ftr.runs.launch import connected
 from ftr.terminal import quiet_libraries, show
@@ -106,7 +106,7 @@ def execute(args: argparse.Namespace) -> Answer:
     if args.replace:
         return _replaced(args, settings, runs)
     quiet_libraries()
-    models = {name: model_of(run) for name, run in _named(runs).items()}
+    models = {name: checkpoint(run) for name, run in _named(runs).items()}
     limits, compute = _limits(args), _compute(settings)
     if args.local and (args.replicas or settings):
         raise RequestError(
@@ -320,5 +320,5 @@ def _replaced(args: argparse.Namespace, settings: Mapping[str, Setting], runs: l
     name, run = _name(runs[0])
     if name and not _NAME.fullmatch(name):
         raise RequestError(f"`{name}` is not the name of a model.")
-    about = server.replace(name or None, str(model_of(run).resolve()), args.port)
+    about = server.replace(name or None, str(checkpoint(run).resolve()), args.port)
     return Answer(about, f"`{about['name']}` answers with {run}")
