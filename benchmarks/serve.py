@@ -133,7 +133,7 @@ def served(run: str, *options: str) -> list[str]:
 
 def load(script: Path, clients: int, seconds: float) -> dict[str, float]:
     """Return what wrk measured: requests a second, milliseconds, and how many failed."""
-    command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds:g}s", "--timeout", "60s"]
+    command = ["wrk", "-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "--timeout", "60s"]
     done = subprocess.run(
         [*command, "-s", str(script), URL], capture_output=True, text=True, check=True
     )

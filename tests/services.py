@@ -16,7 +16,7 @@ def call(url: str, row: object = None, **headers: str) -> tuple[int, Any]:
     body = None if row is None else json.dumps(row).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json", **headers})
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)

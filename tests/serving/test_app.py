@@ -115,6 +115,8 @@ def test_a_row_may_be_a_text_or_have_the_names_that_a_file_may_have(both: TestCl
 
 def test_abstaining_and_the_numbers_of_rows(client: TestClient) -> None:
     rows = ["a good film", {"text": "bad", "id": "mine"}, "boring"]
+    top = client.post("/predict?top_k=2", json=rows).json()
+    assert [len(one["probabilities"]) for one in top] == [2, 2, 2]
     found = client.post("/predict?abstain_below=1", json=rows).json()
     assert [one["id"] for one in found] == ["0", "mine", "2"]
     assert all(one["abstained"] and one["label"] is None and one["best_guess"] for one in found)
@@ -222,6 +224,9 @@ def test_the_type_of_a_body(
         ("/predict?model=reviews&abstain_below=high", 400, "not a number"),
         ("/predict?model=reviews&abstain_below=nan", 422, "0 to 1"),
         ("/predict?model=reviews&abstain_below=7", 422, "0 to 1"),
+        ("/predict?model=reviews&top_k=0", 422, "1 or more"),
+        ("/predict?model=reviews&top_k=all", 400, "not a number"),
+        ("/predict?model=answers&top_k=2", 422, "no probabilities of classes"),
         ("/predict/", 404, "no such path"),
         ("/models", 405, "method"),
         ("/ready", 405, "method"),

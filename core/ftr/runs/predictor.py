@@ -248,12 +248,18 @@ class Predictor:
         """
         for chunk in _chunks(rows):
             for prediction in self._answer(chunk, restore):
-                shown = prediction
-                if top_k is not None:
-                    shown = most_probable(prediction, top_k, self.card.head)
-                if abstain_below is not None and provides(self.head, "confidence"):
-                    shown = abstained(shown, self.head.confidence(prediction) or 0.0, abstain_below)
-                yield shown
+                yield self.shown(prediction, abstain_below, top_k)
+
+    def shown(
+        self, prediction: Prediction, abstain_below: float | None, top_k: int | None
+    ) -> Prediction:
+        """Return a prediction as `predict` gives it with these options."""
+        shown = prediction
+        if top_k is not None:
+            shown = most_probable(prediction, top_k, self.card.head)
+        if abstain_below is not None and provides(self.head, "confidence"):
+            shown = abstained(shown, self.head.confidence(prediction) or 0.0, abstain_below)
+        return shown
 
     def check_abstain(self, below: float | None) -> None:
         """Raise `RequestError` for a confidence that is none, or that the head does not give."""

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from ftr.data.rows import harmless
 from ftr.errors import RequestError
 from ftr.registry.protocols import provides
-from ftr.runs.predictor import Predictor, abstained, load, model_folder
+from ftr.runs.predicted import check_top_k
+from ftr.runs.predictor import Predictor, load, model_folder
 from ftr.serving.batching import Answered, Batcher
 from ftr.serving.requests import (
     Limits,
@@ -81,14 +82,19 @@ class LocalModel:
         """Return one record a row: see `Backend`."""
         try:
             self.predictor.check_abstain(options.abstain_below)
+            check_top_k(options.top_k, self.predictor.card.head, self.predictor.card.labels)
         except RequestError as error:
             raise RefusedError(422, str(error)) from None
         await self._check_tokens(rows)
         numbered = list(enumerate(rows))
         answered = await self.batcher.answer(numbered, [estimated_tokens(row) for row in rows])
-        below = options.abstain_below
-        if below is not None:
-            answered.records = [self._abstained(record, below) for record in answered.records]
+        if options != Options():
+            answered.records = [
+                record
+                if "error" in record
+                else self.predictor.shown(record, options.abstain_below, options.top_k)
+                for record in answered.records
+            ]
         return answered
 
     async def close(self) -> None:
@@ -128,12 +134,6 @@ class LocalModel:
             next(predictions) if cause is None else {"id": harmless(name), "error": harmless(cause)}
             for name, cause in found
         ]
-
-    def _abstained(self, record: dict[str, Any], below: float) -> dict[str, Any]:
-        head = self.predictor.head
-        if "error" in record or not provides(head, "confidence"):
-            return record
-        return abstained(record, head.confidence(record) or 0.0, below)
 
 
 @dataclass(frozen=True, slots=True)

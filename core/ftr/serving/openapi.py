@@ -74,7 +74,10 @@ def _operation(
     row = {"anyOf": rows} if about is None else _row(about)
     answer = {"type": "object"} if about is None else _answer(about)
     record = {"anyOf": [answer, {"$ref": "#/components/schemas/Error"}]}
-    parameters = [_parameter("abstain_below", {"type": "number", "minimum": 0, "maximum": 1})]
+    parameters = [
+        _parameter("abstain_below", {"type": "number", "minimum": 0, "maximum": 1}),
+        _parameter("top_k", {"type": "integer", "minimum": 1}),
+    ]
     if names:
         parameters.append({**_parameter("model", {"enum": names}), "required": True})
     return {

@@ -60,19 +60,23 @@ class Options:
     """What a request asks for besides its rows: the options of `ftr predict` of these names."""
 
     abstain_below: float | None = None
+    top_k: int | None = None
 
 
 def parse_options(query: Mapping[str, str]) -> Options:
     """Return the options of a query string, `model` aside. Raises `RefusedError` (400)."""
+    known = ("model", "abstain_below", "top_k")
     for name in query:
-        if name not in ("model", "abstain_below"):
-            hint = did_you_mean(name, ("model", "abstain_below"))
-            raise RefusedError(400, f"unknown parameter in the query.{hint}")
-    below = query.get("abstain_below")
+        if name not in known:
+            raise RefusedError(400, f"unknown parameter in the query.{did_you_mean(name, known)}")
+    below, most = query.get("abstain_below"), query.get("top_k")
     try:
-        return Options(abstain_below=None if below is None else float(below))
+        return Options(
+            abstain_below=None if below is None else float(below),
+            top_k=None if most is None else int(most),
+        )
     except ValueError:
-        raise RefusedError(400, "`abstain_below` is not a number") from None
+        raise RefusedError(400, "`abstain_below` or `top_k` is not a number") from None
 
 
 def parse_body(content: bytes) -> Any:
