@@ -77,7 +77,16 @@ def unlabelled(
     **options: object,
 ) -> Unlabelled:
     """Read rows to predict, and check them."""
-    source = Source.open(path, stdin)
+    return unlabelled_of(Source.open(path, stdin), schema, check, **options)
+
+
+def unlabelled_of(
+    source: Source,
+    schema: RowSchema = TEXT,
+    check: Callable[[Row], str | None] | None = None,
+    **options: object,
+) -> Unlabelled:
+    """Read and check the rows of a source, and close it."""
     reader = Reader.of(source, schema, options)
     found = Unlabelled(notes=reader.notes)
     for line in reader.rows():

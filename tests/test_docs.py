@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from ftr.cli.main import COMMANDS, load_command
-from ftr.cli.predict import reading_options
 from ftr.config.components import file_options, head_schema
 from ftr.config.keys import KNOWN_KEYS, check_keys
 from ftr.config.parse import GROUPS, parse_words
@@ -22,6 +21,7 @@ from ftr.config.resolve import resolve
 from ftr.config.schema import SWEEP_KEYS, HubOptions
 from ftr.config.sweep import resolve_sweep
 from ftr.data.infer import settings_with_task
+from ftr.prediction.files import reading_settings
 from ftr.registry.discovery import HOOKS, discover
 from ftr.registry.protocols import Dataset, Head, Model
 from ftr.registry.registry import Registry
@@ -170,7 +170,7 @@ def check_command(name: str, words: list[str], registry: Registry) -> None:
 
 
 def check_reading(name: str, words: list[str], registry: Registry) -> None:
-    given = reading_options(words) if name == "predict" else parse_words(words)
+    given = reading_settings(words) if name == "predict" else parse_words(words)
     check_keys(given)
     assert {key.partition(".")[0] for key in given} <= set(READING)
     options = {

@@ -17,6 +17,7 @@ from ftr.registry.specs import (
 )
 
 if TYPE_CHECKING:
+    from ftr.prediction.files import predict
     from ftr.results.compare import compare
     from ftr.results.plan.planner import plan
     from ftr.results.report.write import write_report as report
@@ -45,6 +46,7 @@ __all__ = [
     "hookimpl",
     "load",
     "plan",
+    "predict",
     "report",
     "reproduce",
     "resume",
@@ -59,6 +61,7 @@ _LAZY = {
     "evaluate": "ftr.runs.evaluate:evaluate",
     "load": "ftr.runs.predictor:load",
     "plan": "ftr.results.plan.planner:plan",
+    "predict": "ftr.prediction.files:predict",
     "report": "ftr.results.report.write:write_report",
     "reproduce": "ftr.results.reproduce:reproduce",
     "resume": "ftr.study.resume:resume",

@@ -412,7 +412,7 @@ def test_predict_refuses_what_it_cannot_read(ftr: Door, classifier: "RunResult")
     assert "takes only `dataset.*` settings" in ftr.fails("predict", run, "good.csv", "epochs=3")
     assert "`nowhere` is not a run directory" in ftr.fails("predict", "nowhere", "good.csv")
     assert "cannot write" in ftr.fails(
-        "predict", run, "good.csv", "--output", "good.csv/out", code=MACHINE
+        "predict", run, "good.csv", "--output", "good.csv/out.jsonl", code=MACHINE
     )
     assert not list(ftr.folder.rglob("*.new-*"))
 

@@ -67,14 +67,26 @@ def test_predictions_go_to_a_file(
     classifier: RunResult, texts: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     plain = records(call(capsys, "predict", classifier.path, texts)[1])
-    code, out, _ = call(
-        capsys, "predict", classifier.path, texts, "--output", tmp_path / "out" / "p.jsonl"
-    )
+    target = tmp_path / "out" / "p.jsonl"
+    words = ("predict", classifier.path, texts, "--output", target)
+    code, out, _ = call(capsys, *words, "--columns", "none")
+    assert code == 0 and out.strip().endswith("p.jsonl") and lines(target) == plain
+    code, _, err = call(capsys, *words)
+    assert code == 2 and "exists" in err and "--overwrite" in err and lines(target) == plain
+    code, _, _ = call(capsys, *words, "--overwrite")
+    reviews = ["a good film", " ", "boring , poor"]
+    kept = [{"review": text, **one} for text, one in zip(reviews, plain, strict=True)]
     assert (
         code == 0
-        and out.strip().endswith("p.jsonl")
-        and lines(tmp_path / "out" / "p.jsonl") == plain
+        and lines(target) == kept
+        and list(lines(target)[0])[:3]
+        == [
+            "id",
+            "review",
+            "label",
+        ]
     )
+    assert [path.name for path in target.parent.iterdir()] == ["p.jsonl"]
 
 
 def test_the_columns_of_the_file_can_be_named(
@@ -231,13 +243,14 @@ def test_a_file_that_the_user_named_is_written_behind_links_and_keeps_its_mode(
     command, option = words
     (tmp_path / "there").write_text("old")
     (tmp_path / "there").chmod(0o600)
-    (tmp_path / "link").symlink_to("there")
-    given = [texts] if command == "predict" else []
-    code, _, err = call(capsys, command, classifier.path, *given, option, tmp_path / "link")
+    link = tmp_path / "link.jsonl"
+    link.symlink_to("there")
+    given = [texts, "--overwrite"] if command == "predict" else []
+    code, _, err = call(capsys, command, classifier.path, *given, option, link)
     assert code == 0, err
-    assert (tmp_path / "link").is_symlink() and len(lines(tmp_path / "there")) > 2
+    assert link.is_symlink() and len(lines(tmp_path / "there")) > 2
     assert (tmp_path / "there").stat().st_mode & 0o777 == 0o600
-    code, out, err = call(capsys, command, classifier.path, *given, option, "/dev/null")
+    code, out, err = call(capsys, command, classifier.path, *given[:1], option, "/dev/null")
     assert code == 0 and Path("/dev/null").is_char_device() and "predictions in" not in out, err
 
 

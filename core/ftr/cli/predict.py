@@ -5,34 +5,30 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ftr import atomic, terminal
 from ftr.cli.main import Answer
-from ftr.config.components import checked_options, file_options
-from ftr.config.parse import Setting, parse_words
-from ftr.config.schema import FileOptions
+from ftr.config.schema import ComputeConfig
 from ftr.data.encode import unknown_note
-from ftr.data.stream import STDIN, Reader, Source
-from ftr.errors import ConfigError, ModelError, RequestError
-from ftr.model.hub import is_hub
+from ftr.data.stream import STDIN, Source
+from ftr.errors import RequestError
 from ftr.paths import expanded
-from ftr.prediction.blocks import Options
-from ftr.prediction.job import (
-    Job,
-    check_output,
-    input_identity,
-    is_device,
-    model_identity,
-    versions,
+from ftr.prediction.files import (
+    Predicted,
+    Request,
+    checkpoint,
+    opened,
+    reading_settings,
+    to_file,
 )
-from ftr.prediction.outputs import FORMATS, Layout, format_of
-from ftr.prediction.remote import is_url, open_url
+from ftr.prediction.job import check_output, is_device
+from ftr.prediction.outputs import FORMATS, format_of
+from ftr.prediction.remote import is_url
 from ftr.prediction.run import Prediction
-from ftr.runs.directory import SWEEP, run_or_winner
-from ftr.runs.predictor import Predictor, load, model_folder
-from ftr.terminal import mask, quiet_libraries, show
+from ftr.terminal import quiet_libraries, show
 from ftr.train.progress import ProgressLine
 
 
@@ -111,23 +107,69 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="torch",
         help="onnx: the model that `ftr export RUN onnx` wrote",
     )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that share the rows of any number of files, patterns and folders; "
+        "--output is a folder then, with a Parquet file for each input. With compute.address=… on "
+        "a Ray cluster (default there: one for each GPU, or for each node)",
+    )
 
 
 def execute(args: argparse.Namespace) -> Answer:
     """Predict every row; an unusable row gives a record with its `error`, so no row is missing."""
     quiet_libraries()
-    settings = list(args.settings)
-    if "=" in args.input and not is_url(args.input) and not Path(args.input).exists():
-        settings, args.input = [args.input, *settings], STDIN
-    given = reading_options(settings)
+    inputs, settings = _words([args.input, *args.settings])
+    request = Request(
+        folder=checkpoint(args.run),
+        settings=reading_settings(settings),
+        columns=_columns(args),
+        top_k=args.top_k,
+        abstain_below=args.abstain_below,
+        precision=args.precision,
+        backend=args.backend,
+    )
+    compute = request.compute(args.workers)
+    if compute is not None:
+        return _by_workers(args, inputs, request, compute)
+    if len(inputs) > 1:
+        raise RequestError(
+            f"{len(inputs)} inputs: give one, or `--workers N` for a folder of outputs."
+        )
+    args.input = inputs[0]
     _check(args)
-    folder = _model(args.run)
-    source = open_url(args.input) if is_url(args.input) else Source.open(args.input)
-    try:
-        predictor = load(folder, precision=args.precision, backend=args.backend)
-        return _predict(args, given, predictor, source)
-    finally:
-        source.close()
+    with opened(args.input) as source:
+        return _predict(args, request, source)
+
+
+def _words(words: list[str]) -> tuple[list[str], list[str]]:
+    """Return the inputs among the words of the command, and its settings."""
+    settings = [one for one in words if "=" in one and not is_url(one) and not Path(one).exists()]
+    return [one for one in words if one not in settings] or [STDIN], settings
+
+
+def _by_workers(
+    args: argparse.Namespace, inputs: list[str], request: Request, compute: ComputeConfig
+) -> Answer:
+    from ftr.prediction.cluster import predict_files
+
+    if args.format == "squad" or args.output_format not in (None, "parquet"):
+        raise RequestError("workers write Parquet: leave `--format` and `--output-format` out.")
+    if args.output in (None, STDIN):
+        raise RequestError("workers write a folder of Parquet files: give `--output FOLDER`.")
+    if STDIN in inputs:
+        raise RequestError("workers read files: name some, a pattern or a folder.")
+    found = predict_files(
+        request, inputs, args.output, compute, overwrite=args.overwrite, resume=args.resume
+    )
+    data = {"output": args.output, **asdict(found), "files": list(map(str, found.files))}
+    if request.abstain_below is None:
+        data.pop("abstained")
+    text = f"{found.predictions} predictions in {len(found.files)} files in {args.output}"
+    if found.errors:
+        show(f"{found.errors} rows are unusable; each has an `error` in the output")
+    return Answer(data, text, 0 if found.predictions else RequestError.exit_code)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -152,31 +194,19 @@ def _check(args: argparse.Namespace) -> None:
         return
     output = expanded(args.output, "file")
     if not is_device(output):
+        check_output(output, overwrite=args.overwrite, resume=args.resume)
         if args.format != "squad":
             format_of(output, args.output_format)
-        check_output(output, overwrite=args.overwrite, resume=args.resume)
     elif args.output_format == "parquet":
         raise RequestError(f"`{output}` is no regular file: Parquet needs one.")
 
 
-def _predict(
-    args: argparse.Namespace, given: dict[str, Setting], predictor: Predictor, source: Source
-) -> Answer:
-    predictor.check_abstain(args.abstain_below)
-    if args.abstain_below is not None and not predictor.calibrated:
-        fits = hasattr(getattr(predictor.head, "options", None), "calibrate")
-        hint = ": train with `head.calibrate=temperature` to fit them" if fits else ""
-        show(f"confidences are those of the model, not calibrated{hint}")
-    schema = predictor.head.schema
-    values = {key.removeprefix("dataset."): setting.value for key, setting in given.items()}
-    options = checked_options("dataset", args.input, file_options(schema), values, given)
-    work = Prediction(
-        reader=Reader.of(source, schema, FileOptions.model_validate(options)),
-        predictor=predictor,
-        options=Options(columns=_columns(args), top_k=args.top_k, abstain_below=args.abstain_below),
-        progress=ProgressLine(enabled=args.output not in (None, STDIN) or not sys.stdout.isatty()),
-    )
-    answer = _written(args, work, values)
+def _predict(args: argparse.Namespace, request: Request, source: Source) -> Answer:
+    predictor = request.load()
+    request.check(predictor)
+    progress = ProgressLine(enabled=args.output not in (None, STDIN) or not sys.stdout.isatty())
+    work = request.work(args.input, source, predictor, progress)
+    answer = _written(args, request, work)
     if work.errors:
         show(
             f"{work.errors} of {work.rows} rows are unusable; each has an `error` "
@@ -204,7 +234,7 @@ def _columns(args: argparse.Namespace) -> tuple[str, ...] | None:
     return tuple(name.strip() for name in args.columns.split(",") if name.strip())
 
 
-def _written(args: argparse.Namespace, work: Prediction, values: dict[str, Any]) -> Answer:
+def _written(args: argparse.Namespace, request: Request, work: Prediction) -> Answer:
     """Write all predictions to where they belong."""
     if args.format == "squad":
         return _squad(args, work)
@@ -224,7 +254,9 @@ def _written(args: argparse.Namespace, work: Prediction, values: dict[str, Any])
         with atomic.writing(output), output.open("wb") as stream:
             work.to_stream(args.output_format or FORMATS.get(output.suffix, "jsonl"), stream.write)
         return Answer(_counts(args, work), "")
-    return _to_file(args, work, output, values)
+    form = format_of(output, args.output_format)
+    to_file(request, work, args.input, output, form, resume=args.resume)
+    return Answer(_counts(args, work), f"{work.rows - work.errors} predictions in {args.output}")
 
 
 def _print(content: bytes) -> None:
@@ -232,52 +264,12 @@ def _print(content: bytes) -> None:
     sys.stdout.flush()
 
 
-def _to_file(
-    args: argparse.Namespace, work: Prediction, output: Path, values: dict[str, Any]
-) -> Answer:
-    form = format_of(output, args.output_format)
-    job = Job(output, form, _identity(args, work, form, values), Layout(args.top_k))
-    with job.opened(resume=args.resume):
-        if job.parts:
-            show(f"resumed: {sum(part.rows for part in job.parts):,} rows are there already")
-        try:
-            notes = work.to_file(job)
-        except KeyboardInterrupt:
-            work.progress.clear()
-            show(f"interrupted: go on with `--resume`. `{job.folder}` holds {work.rows:,} rows")
-            raise
-    for note in notes:
-        show(note)
-    return Answer(_counts(args, work), f"{work.rows - work.errors} predictions in {args.output}")
-
-
 def _counts(args: argparse.Namespace, work: Prediction) -> dict[str, Any]:
-    data = {
-        "output": args.output,
-        "predictions": work.rows - work.errors,
-        "errors": work.errors,
-    }
-    return data if args.abstain_below is None else {**data, "abstained": work.abstained}
-
-
-def _identity(
-    args: argparse.Namespace, work: Prediction, form: str, values: dict[str, Any]
-) -> dict[str, Any]:
-    """Return what predictions depend on: `--resume` compares it."""
-    return {
-        "version": versions(),
-        "model": model_identity(work.predictor.folder),
-        "input": input_identity(work.reader.source, mask(args.input)),
-        "options": {
-            **{f"dataset.{name}": str(value) for name, value in values.items()},
-            "--columns": args.columns,
-            "--top-k": args.top_k,
-            "--abstain-below": args.abstain_below,
-            "--precision": args.precision,
-            "--backend": args.backend,
-            "format": form,
-        },
-    }
+    found = asdict(Predicted.of([], [work]))
+    found.pop("files")
+    if args.abstain_below is None:
+        found.pop("abstained")
+    return {"output": args.output, **found}
 
 
 def _squad(args: argparse.Namespace, work: Prediction) -> Answer:
@@ -288,28 +280,3 @@ def _squad(args: argparse.Namespace, work: Prediction) -> Answer:
     is_file = atomic.write_output(expanded(args.output, "file"), text + "\n")
     counted = f"{len(answers)} answers in {args.output}"
     return Answer(_counts(args, work), counted if is_file else "")
-
-
-def _model(given: str) -> Path:
-    try:
-        if given.strip():
-            return model_folder(given)
-    except ModelError:
-        if is_hub(given) or (Path(given).exists() and not (Path(given) / SWEEP).is_file()):
-            raise
-    return model_folder(run_or_winner(given).path)
-
-
-def reading_options(settings: list[str]) -> dict[str, Setting]:
-    """Return the `dataset.*` settings of a command that reads a file.
-
-    Raises `ConfigError` for any other key.
-    """
-    given = parse_words(settings)
-    for key in given:
-        if not key.startswith("dataset."):
-            raise ConfigError(
-                f"`{key}`: `ftr predict` takes only `dataset.*` settings, which say how to read "
-                "the file, such as `dataset.text=review`."
-            )
-    return given

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
 from ftr.cli.main import Answer
-from ftr.cli.predict import _model as find_model
 from ftr.config.parse import Setting, parse_words, validated
 from ftr.config.schema import ComputeConfig
 from ftr.errors import ConfigError, RequestError
 from ftr.model.folder import read_card
+from ftr.prediction.files import checkpoint
 from ftr.registry.registry import get_registry, registry_for_record
 from ftr.runs.launch import connected
 from ftr.terminal import quiet_libraries, show
@@ -36,6 +36,7 @@ LIMITS = {
     "--batch-rows": ("batch_rows", "N", "rows of one call of the model (default: 64)"),
     "--batch-tokens": ("batch_tokens", "N", "tokens of one call, about (default: 8192)"),
 }
+MOST = 1e9
 LOCALHOST = "127.0.0.1"
 COMPUTE = ("address", "cpus", "gpus", "memory", "resources")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -105,7 +106,7 @@ def execute(args: argparse.Namespace) -> Answer:
     if args.replace:
         return _replaced(args, settings, runs)
     quiet_libraries()
-    models = {name: find_model(run) for name, run in _named(runs).items()}
+    models = {name: checkpoint(run) for name, run in _named(runs).items()}
     limits, compute = _limits(args), _compute(settings)
     if args.local and (args.replicas or settings):
         raise RequestError(
@@ -146,10 +147,11 @@ def _named(runs: list[str]) -> dict[str, str]:
         name, run = _name(word)
         path = Path(run).resolve()
         name = name or (path.parent.name if path.name in ("model", "best") else path.name)
-        if not _NAME.fullmatch(name):
+        # The application of `serve.yaml` has a deployment `http`.
+        if not _NAME.fullmatch(name) or name == "http":
             raise RequestError(
-                f"`{name}` cannot be the name of a model: letters, digits, `.`, `_`, `-`. Give "
-                f"another: `NAME={run}`."
+                f"`{name}` cannot be the name of a model: letters, digits, `.`, `_`, `-`, and not "
+                f"`http`. Give another: `NAME={run}`."
             )
         if name in found:
             raise RequestError(f"two models are called `{name}`: name them, `NAME=RUN`.")
@@ -171,10 +173,10 @@ def _limits(args: argparse.Namespace) -> Limits:
     given["seconds"] = args.timeout
     asked = {name: value for name, value in given.items() if value is not None}
     for name, value in asked.items():
-        if not value > 0:
+        if not 0 < value < MOST:
             flag = next((flag for flag, about in LIMITS.items() if about[0] == name), "--timeout")
-            raise RequestError(f"`{flag}` is {value}: give a number above 0.")
-    if not args.drain >= 0:
+            raise RequestError(f"`{flag}` is {value}: give a number above 0, below {MOST:g}.")
+    if not 0 <= args.drain < MOST:
         raise RequestError(f"`--drain` is {args.drain}: give seconds, 0 or more.")
     if not 0 <= args.port < 2**16:
         raise RequestError(f"`--port` is {args.port}: give 0 to 65535.")
@@ -280,7 +282,8 @@ def _on_ray(
         try:
             yield deployer.load
         finally:
-            deployer.stop()
+            if compute.address is not None:  # else it ends with Ray
+                deployer.stop()
 
 
 def _write(
@@ -317,5 +320,5 @@ def _replaced(args: argparse.Namespace, settings: Mapping[str, Setting], runs: l
     name, run = _name(runs[0])
     if name and not _NAME.fullmatch(name):
         raise RequestError(f"`{name}` is not the name of a model.")
-    about = server.replace(name or None, str(find_model(run).resolve()), args.port)
+    about = server.replace(name or None, str(checkpoint(run).resolve()), args.port)
     return Answer(about, f"`{about['name']}` answers with {run}")

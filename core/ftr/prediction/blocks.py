@@ -78,10 +78,13 @@ def _free(name: str, taken: set[str]) -> str:
     return free
 
 
-def blocks(reader: Reader, size: int = BLOCK) -> Iterator[Block]:
-    """Yield the rows of an input in blocks of at most `size`. Raises what `Reader.rows` raises."""
+def blocks(reader: Reader, size: int | None = None) -> Iterator[Block]:
+    """Yield the rows of an input in blocks of at most `size`, by default `BLOCK`.
+
+    Raises what `Reader.rows` raises.
+    """
     rows, number, first = reader.rows(), 0, 0
-    while lines := tuple(_until_full(islice(rows, size))):
+    while lines := tuple(_until_full(islice(rows, size or BLOCK))):
         yield Block(
             number=number,
             first=first,
@@ -149,6 +152,11 @@ def answer(
         records.append({**record, **found})
         tick(len(records))
     return records
+
+
+def is_error(record: Mapping[str, Any]) -> bool:
+    """Whether a record is that of a row that cannot be used."""
+    return all(name in record for name in ERROR)
 
 
 def _error(row: Mapping[str, object], cause: str, place: str) -> Prediction:

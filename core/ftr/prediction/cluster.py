@@ -11,23 +11,30 @@ import contextlib
 import logging
 import os
 import pickle
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
-from ftr.config.schema import ComputeConfig
-from ftr.data.stream import Reader, Source
-from ftr.errors import RunError, in_one_line
-from ftr.prediction.blocks import Block, Options, answer, blocks
+from ftr.config.schema import ComputeConfig, FileOptions
+from ftr.data.columns import ID
+from ftr.data.stream import Reader
+from ftr.errors import ConfigError, DataError, RunError, in_one_line
+from ftr.paths import expanded
+from ftr.prediction.blocks import BLOCK, Options, answer, blocks, is_error, prediction_keys
+from ftr.prediction.files import Predicted, Request, opened
 from ftr.prediction.job import Part, same_input
-from ftr.prediction.shards import Shard
+from ftr.prediction.run import check_columns, unusable
+from ftr.prediction.shards import Shard, check_folder, held, input_files, shards_of
 from ftr.registry import trust
 from ftr.registry.registry import Registry, get_registry
 from ftr.runs.launch import RAY_SETTINGS, connected, own_error, worker_resources
-from ftr.runs.predictor import load
+from ftr.runs.predictor import Predictor, load
+from ftr.terminal import quiet_libraries, show
+from ftr.train.progress import ProgressLine
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,8 +46,6 @@ IN_FLIGHT = 2
 OF_SOURCES = ("AWS_", "AZURE_", "GOOGLE_", "GCS_", "HF_", "FSSPEC_", "S3_")
 """How the environment variables begin that sources of rows ask for."""
 _PACKED = "packed"
-_EVERY = 10.0
-"""Seconds between two lines on how far it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,21 +53,26 @@ class Input:
     """A file to read, how, and the blocks of it that are done."""
 
     source: str
-    options: Mapping[str, object]
+    options: FileOptions
     done: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """The records of a block and the hash of its rows; without any they are the end of a file, with
-    the notes of its reader.
-    """
+    """The records of a block of an input, and the hash of its rows."""
 
     file: int
-    number: int = -1
-    records: Sequence[Mapping[str, Any]] = ()
-    digest: str = ""
-    notes: tuple[str, ...] = ()
+    number: int
+    records: Sequence[Mapping[str, Any]]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class End:
+    """The end of an input, with the notes of its reader."""
+
+    file: int
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,39 +103,46 @@ class Model:
 
 
 def read(
-    _: pa.Table, inputs: Sequence[Input], schema: RowSchema, environment: Any
+    _: pa.Table,
+    inputs: Sequence[Input],
+    schema: RowSchema,
+    options: Options,
+    size: int,
+    environment: Any,
 ) -> Iterator[pa.Table]:
-    """Yield the blocks of all inputs, one to a table, and an end for each file.
+    """Yield the blocks of `size` rows of all inputs with the number of their file, one to a table,
+    and an `End` for each.
 
-    Raises `DataError` for a file that cannot be read, and `RequestError` where blocks that are done
-    had other rows.
+    Raises `DataError` for a file that cannot be read, and `RequestError` for columns that it lacks,
+    and where blocks that are done had other rows.
     """
     import ray
 
     os.environ.update(ray.get(environment))
     for file, one in enumerate(inputs):
-        source = Source.open(one.source)
-        try:
-            reader = Reader.of(source, schema, one.options)
-            for block in blocks(reader):
+        with opened(one.source) as source:
+            reader, notes = Reader.of(source, schema, one.options), []
+            for block in blocks(reader, size):
+                if block.number == 0 and (note := check_columns(block, options, source.shown)):
+                    notes.append(note)
                 if block.number < len(one.done):
                     part = one.done[block.number]
                     same_input(block.first, part, len(block.lines), block.digest())
                 else:
                     yield _packed((file, block))
-            yield _packed((file, tuple(reader.notes)))
-        finally:
-            source.close()
+            yield _packed(End(file=file, notes=(*notes, *reader.notes)))
 
 
 class Worker:
     """Answers blocks; each process of the pool has one, with the model."""
 
-    def __init__(self, model: Model, options: Options, threads: int) -> None:
+    def __init__(self, model: Model, options: Options, size: int, threads: int) -> None:
+        """Load the model."""
         import torch
 
+        quiet_libraries()
         torch.set_num_threads(threads)
-        self.options = options
+        self.options, self.size = options, size
         with model.here() as folder:
             self.predictor = load(
                 folder,
@@ -135,13 +152,19 @@ class Worker:
             )
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """Return the `Answers` of the one block in `table`."""
-        file, given = _unpacked(table)
-        if not isinstance(given, Block):
-            return _packed(Answers(file=file, notes=given))
-        records = answer(given, self.predictor, self.options)
+        """Return the `Answers` of the block in `table`; an `End` stays what it is.
+
+        Raises `DataError` where the first rows of a long file cannot be used.
+        """
+        given = _unpacked(table)
+        if isinstance(given, End):
+            return table
+        file, block = given
+        records = answer(block, self.predictor, self.options)
+        if block.number == 0 and len(records) == self.size and all(map(is_error, records)):
+            raise DataError(unusable(block, self.predictor))
         return _packed(
-            Answers(file=file, number=given.number, records=records, digest=given.digest())
+            Answers(file=file, number=block.number, records=records, digest=block.digest())
         )
 
 
@@ -153,49 +176,117 @@ def _packed(value: object) -> pa.Table:
 
 def _unpacked(table: pa.Table) -> Any:
     (packed,) = table.column(_PACKED)
-    return pickle.loads(packed.as_py())
+    return pickle.loads(packed.as_py())  # noqa: S301 - the processes of this program packed it
 
 
-def predict_on_workers(
-    folder: Path,
+def predict_files(
+    request: Request,
+    words: Sequence[str],
+    output: str | Path,
+    compute: ComputeConfig,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    registry: Registry | None = None,
+) -> Predicted:
+    """Answer the rows of files, patterns and folders, and write a Parquet file for each into the
+    folder `output`.
+
+    `compute.workers` processes, 0: one for each GPU of the cluster, or for each node. Shards that
+    are there are kept with `resume`. Raises what reading raises, `ConfigError` where there is no
+    room for the workers, `RequestError` for a folder that has other files, and `RunError`.
+    """
+    folder = expanded(output, "folder")
+    check_folder(folder, overwrite=overwrite, resume=resume)
+    sources = input_files(words)
+    predictor = request.load(registry)
+    request.check(predictor)
+    schema = predictor.head.schema
+    reading = {source: request.reading(source, schema) for source in sources}
+    options = _options(request, predictor, reading)
+    known = registry or get_registry()
+    del predictor
+    with held(folder):
+        identity = request.identity()
+        shards = shards_of(folder, sources, identity, resume=resume, top_k=request.top_k)
+        left = [shard for shard in shards if not shard.done]
+        inputs = [
+            Input(source=one.source, options=reading[one.source], done=one.parts()) for one in left
+        ]
+        if len(left) < len(shards):
+            show(f"{len(shards) - len(left)} of {len(shards)} files are done already")
+        if left:
+            _run(request, inputs, left, schema, options, compute, known)
+        return Predicted.of([shard.path for shard in shards], [shard.count() for shard in shards])
+
+
+def _options(request: Request, predictor: Predictor, reading: Mapping[str, FileOptions]) -> Options:
+    """Return what goes into a record, with the keys of predictions: those of the first row that can
+    be used.
+    """
+    for source, options in reading.items():
+        with opened(source) as file:
+            first = next(blocks(Reader.of(file, predictor.head.schema, options)), None)
+        keys = first and prediction_keys(first, predictor, request.options())
+        if keys:
+            return replace(request.options(), reserved=keys)
+    return replace(request.options(), reserved=(ID.name,))
+
+
+def _run(
+    request: Request,
     inputs: Sequence[Input],
     shards: Sequence[Shard],
     schema: RowSchema,
     options: Options,
-    *,
     compute: ComputeConfig,
     registry: Registry,
-    say: Callable[[str], None],
-    precision: str = "fp32",
-    backend: str = "torch",
 ) -> None:
-    """Answer the rows of `inputs` with the model in `folder`, and write each into its shard.
-
-    `compute.workers` processes, 0: one for each GPU of the cluster, or for each node; as many
-    resources as `worker_resources` says. Raises what reading raises, `ConfigError` where there is no
-    room for a single worker, and `RunError`.
-    """
+    """Connect, and fill the shards."""
     bases = {trust.BASES: os.environ[trust.BASES]} if trust.BASES in os.environ else {}
-    with connected(compute, registry, say, {**RAY_SETTINGS, **bases}):
+    # Ray prints what its own processes say on stdout, where the answer of the command goes.
+    with (
+        contextlib.redirect_stdout(sys.stderr),
+        connected(compute, registry, show, {**RAY_SETTINGS, **bases}),
+    ):
         import ray
 
         compute = _sized(compute)
         each = worker_resources(compute)
         _check_room(compute, each)
-        files = None if compute.address is None else _shipped(folder)
-        model = Model(folder=str(folder), files=files, precision=precision, backend=backend)
-        environment = {name: one for name, one in os.environ.items() if name.startswith(OF_SOURCES)}
-        reading = {"inputs": inputs, "schema": schema, "environment": ray.put(environment)}
-        working = {"model": model, "options": options, "threads": max(int(each["CPU"]), 1)}
+        model = Model(
+            folder=str(request.folder),
+            files=None if compute.address is None else _shipped(request.folder),
+            precision=request.precision,
+            backend=request.backend,
+        )
+        own = {name: one for name, one in os.environ.items() if name.startswith(OF_SOURCES)}
+        reading = {
+            "inputs": inputs,
+            "schema": schema,
+            "options": options,
+            "size": BLOCK,
+            # Ray shows arguments, but not what a reference is of.
+            "environment": ray.put(own),
+        }
+        threads = max(int(each["CPU"]), 1)
+        working = {"model": model, "options": options, "size": BLOCK, "threads": threads}
+        plural = "" if compute.workers == 1 else "s"
+        show(f"{compute.workers} worker{plural}, each with {_named(each)}")
         try:
-            _collect(_pipeline(reading, working, compute.workers, each), shards, say)
+            _collect(_pipeline(reading, working, compute.workers, each), shards)
         except Exception as error:
-            own = own_error(error)
-            if own is not None:
-                raise own from error
+            if (own_cause := own_error(error)) is not None:
+                raise own_cause from error
             if type(error).__module__.partition(".")[0] != "ray":
                 raise
-            raise RunError(f"the workers failed: {in_one_line(error)}") from error
+            raise RunError(
+                f"the workers failed: {in_one_line(error)}. `--resume` goes on with what is done."
+            ) from error
+
+
+def _named(each: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {amount:g}" for name, amount in each.items())
 
 
 def _sized(compute: ComputeConfig) -> ComputeConfig:
@@ -218,18 +309,15 @@ def _sized(compute: ComputeConfig) -> ComputeConfig:
 def _check_room(compute: ComputeConfig, each: Mapping[str, float]) -> None:
     import ray
 
-    from ftr.errors import ConfigError
-
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     room = sum(
         min(int(have.get(name, 0.0) // amount) for name, amount in each.items() if amount)
         for have in nodes
     )
     if room < compute.workers:
-        wanted = ", ".join(f"{name} {amount:g}" for name, amount in each.items())
         raise ConfigError(
-            f"there is room for {room} of {compute.workers} workers, each with {wanted}: lower "
-            "`--workers` or `compute.cpus`."
+            f"there is room for {room} of {compute.workers} workers, each with {_named(each)}: "
+            "lower `--workers` or `compute.cpus`."
         )
 
 
@@ -249,7 +337,6 @@ def _pipeline(
     """Return the dataset of Ray that reads, answers and keeps the order."""
     import ray
     import ray.data
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
@@ -257,24 +344,22 @@ def _pipeline(
     context.execution_options.preserve_order = True
     # Every table that a stage yields is a block of Ray's own: more would share a worker.
     context.target_max_block_size = 1
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     custom = {name: one for name, one in each.items() if name not in ("CPU", "GPU", "memory")}
     return (
         ray.data.from_items([0])
         .map_batches(
             read,
             fn_kwargs=reading,
-            batch_size=None,
             batch_format="pyarrow",
             compute=ray.data.TaskPoolStrategy(size=1),
-            # The workers may take all cores, and it must run beside them.
+            # The workers may take all cores, and it must run beside them, where the files are.
             num_cpus=0,
-            scheduling_strategy=here,
+            label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},
         )
         .map_batches(
             Worker,
             fn_constructor_kwargs=working,
-            batch_size=None,
+            batch_size=1,
             batch_format="pyarrow",
             # When a node is lost, its workers begin again elsewhere, where others must make room:
             # so that a pool of fixed size would wait for ever.
@@ -292,9 +377,12 @@ def _pipeline(
     )
 
 
-def _collect(dataset: Any, shards: Sequence[Shard], say: Callable[[str], None]) -> None:
-    """Write answers as they come into their shards, of which one is open at a time."""
-    rows, began, said = 0, time.monotonic(), time.monotonic()
+def _collect(dataset: Any, shards: Sequence[Shard]) -> None:
+    """Write answers as they come into their shards, of which one is open at a time.
+
+    Raises `RunError` where they do not come in order.
+    """
+    progress, began, rows = ProgressLine(), time.monotonic(), 0
     arriving = (
         _unpacked(table)
         for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow")
@@ -303,18 +391,18 @@ def _collect(dataset: Any, shards: Sequence[Shard], say: Callable[[str], None]) 
     for file, shard in enumerate(shards):
         with shard.opened():
             for found in arriving:
-                if (found.file, found.number) not in ((file, shard.next), (file, -1)):
-                    raise RunError(
-                        f"block {found.number} of file {found.file} came in the place of block "
-                        f"{shard.next} of file {file}: begin again with `--overwrite`."
-                    )
-                if found.number < 0:
-                    shard.close(found.notes)
+                expected = (file, -1 if isinstance(found, End) else shard.next)
+                if (found.file, getattr(found, "number", -1)) != expected:
+                    raise RunError(f"{found} came in the place of {expected}: this is a fault.")
+                if isinstance(found, End):
+                    shard.finish(found.notes)
                     break
                 shard.add(found.records, found.digest)
                 rows += len(found.records)
-                if time.monotonic() - said > _EVERY:
-                    said = time.monotonic()
-                    say(f"{rows:,} rows, {rows / (said - began):,.0f} a second")
+                speed = rows / (time.monotonic() - began)
+                progress.update(f"{rows:,} rows, {speed:,.0f} rows/s, file {file + 1}")
             else:
                 raise RunError(f"the workers ended before the rows of `{shard.path.name}` did.")
+        progress.clear()
+        for note in shard.notes:
+            show(note)

@@ -16,6 +16,7 @@ from typing import Any
 from ftr import atomic
 from ftr.data.stream import Source
 from ftr.errors import RequestError, RunError
+from ftr.prediction.blocks import is_error
 from ftr.prediction.outputs import Layout, Records, encode, join
 from ftr.registry.discovery import own_version
 from ftr.terminal import masked
@@ -34,7 +35,8 @@ def partial_folder(output: Path) -> Path:
 
 def is_device(output: Path) -> bool:
     """Whether an output is there and no regular file, such as a pipe: it is written as it comes."""
-    return output.exists() and not stat.S_ISREG(output.stat().st_mode)
+    mode = output.stat().st_mode if output.exists() else stat.S_IFREG
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def check_output(output: Path, *, overwrite: bool, resume: bool) -> None:
@@ -117,7 +119,7 @@ class Job:
         if not lines:
             atomic.write_lines(journal, [masked(self.identity)])
             return
-        _compare(lines[0], masked(self.identity), self.folder)
+        compare(lines[0], masked(self.identity), self.folder)
         if len(lines) > 1:
             self.memo = lines[1]
         self.parts = [Part(**line) for line in lines[2:]]
@@ -134,7 +136,7 @@ class Job:
         """Write the records of a block as the next part."""
         part = Part(
             rows=len(records),
-            errors=sum("error" in one and "place" in one for one in records),
+            errors=sum(map(is_error, records)),
             abstained=sum(one.get("abstained") is True for one in records),
             digest=digest,
             columns=[],
@@ -195,7 +197,8 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
         raise RunError(f"`{path}` is damaged ({error}): begin again with `--overwrite`.") from None
 
 
-def _compare(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
+def compare(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> None:
+    """Raise `RequestError` naming what differs between two identities."""
     for group, values in new.items():
         known = old.get(group, {})
         for key in {**known, **values}:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ftr.data.columns import ID
 from ftr.data.stream import Reader
 from ftr.errors import DataError, RequestError
-from ftr.prediction.blocks import Block, Options, answer, blocks, prediction_keys
+from ftr.prediction.blocks import Block, Options, answer, blocks, is_error, prediction_keys
 from ftr.prediction.job import Job, same_input
 from ftr.prediction.outputs import Layout, encode, header
 from ftr.terminal import show
@@ -93,7 +93,7 @@ class Prediction:
         seen: dict[str, bytes] = {}
         for block in self._checked(blocks(self.reader)):
             for record in self._answer(_without_copies(block, self.reader, seen)):
-                if "error" in record and "place" in record:
+                if is_error(record):
                     continue
                 if "answer" not in record:
                     raise RequestError(
@@ -115,7 +115,7 @@ class Prediction:
         keys = prediction_keys(first, self.predictor, self.options)
         second = next(found, None) if keys is None else None
         if second is not None:
-            raise DataError(_unusable(first, self.predictor))
+            raise DataError(unusable(first, self.predictor))
         self._use(keys or (ID.name,))
         yield first
         yield from found
@@ -125,7 +125,9 @@ class Prediction:
 
     def _answer(self, block: Block) -> Records:
         if block.number == 0:
-            self._check_columns(block)
+            note = check_columns(block, self.options, self.reader.source.shown)
+            if note is not None:
+                show(note)
         self._tell()
         before = self.rows
         records = answer(
@@ -133,26 +135,10 @@ class Prediction:
         )
         self._count(
             len(records),
-            sum("error" in one and "place" in one for one in records),
+            sum(map(is_error, records)),
             sum(one.get("abstained") is True for one in records),
         )
         return records
-
-    def _check_columns(self, block: Block) -> None:
-        for name in self.options.columns or ():
-            if name not in block.columns:
-                has = ", ".join(f"`{column}`" for column in block.columns)
-                raise RequestError(
-                    f"`--columns`: {self.reader.source.shown} has no column `{name}`. It has {has}."
-                )
-        renamed = {
-            name: new for name, new in self.options.kept(block.columns).items() if name != new
-        }
-        if block.id_column == ID.name:
-            renamed.pop(ID.name, None)
-        if renamed:
-            names = ", ".join(f"`{name}` is `{new}`" for name, new in renamed.items())
-            show(f"columns of the input with the name of one of the output are renamed: {names}")
 
     def _tell(self) -> None:
         """Print the notes of the reader that are new."""
@@ -182,7 +168,29 @@ class Prediction:
         self.progress.clear()
 
 
-def _unusable(block: Block, predictor: Predictor) -> str:
+def check_columns(block: Block, options: Options, shown: str) -> str | None:
+    """Return a note on columns of the input that are renamed, for those of the output have their
+    names.
+
+    Raises `RequestError` for a column to keep that the input, `shown` in the message, lacks.
+    """
+    for name in options.columns or ():
+        if name not in block.columns:
+            has = ", ".join(f"`{column}`" for column in block.columns)
+            raise RequestError(f"`--columns`: {shown} has no column `{name}`. It has {has}.")
+    renamed = {name: new for name, new in options.kept(block.columns).items() if name != new}
+    if block.id_column == ID.name:
+        renamed.pop(ID.name, None)
+    names = ", ".join(f"`{name}` is `{new}`" for name, new in renamed.items())
+    return (
+        f"columns of the input with the name of one of the output are renamed: {names}"
+        if renamed
+        else None
+    )
+
+
+def unusable(block: Block, predictor: Predictor) -> str:
+    """Return a message for a block of which no row can be used."""
     causes = Counter[str]()
     places: dict[str, str] = {}
     for number, line in enumerate(block.lines, start=block.first):

@@ -19,13 +19,14 @@ from ftr.data.files import bare_name
 from ftr.data.tables import is_saved
 from ftr.errors import DataError, RequestError, RunError
 from ftr.paths import expanded
-from ftr.prediction.job import Job, Part, compare, partial_folder
+from ftr.prediction.files import opened
+from ftr.prediction.job import Job, Part, compare, input_identity, partial_folder
 from ftr.prediction.outputs import Layout, Records
 from ftr.prediction.remote import is_url
 from ftr.terminal import mask, masked
 
-RECORD, _LOCK = "_predictions.json", "_predictions.lock"
-"""Readers of Parquet folders skip names that begin with an underscore."""
+RECORD, _LOCK = "_predictions.json", ".predictions.lock"
+"""Readers of Parquet folders skip names that begin with an underscore or a full stop."""
 
 
 def input_files(words: Sequence[str]) -> list[str]:
@@ -61,17 +62,24 @@ def _named(word: str) -> list[str]:
         return inside
     if path.exists():
         return [str(path)]
-    if matching := sorted(one for one in glob.glob(str(path)) if Path(one).is_file()):
+    # `Path.glob` takes no absolute pattern.
+    if matching := sorted(one for one in glob.glob(str(path)) if Path(one).is_file()):  # noqa: PTH207
         return matching
     raise DataError(f"there is no file `{path}`.")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Numbers of rows: all, those that could not be used, and those abstained from."""
+
+    rows: int
+    errors: int
+    abstained: int
+
+
 @dataclass(slots=True)
 class Shard:
-    """The Parquet file of one input: written block by block, complete under its own name only.
-
-    `rows`, `errors` and `abstained` count its records.
-    """
+    """The Parquet file of one input: written block by block, complete under its own name only."""
 
     source: str
     job: Job
@@ -111,6 +119,19 @@ class Shard:
             with self.job.opened(resume=True):
                 return tuple(self.job.parts)
         return ()
+
+    def count(self) -> Counts:
+        """Return the numbers of its rows, of a file that is complete."""
+        from pyarrow import compute, parquet
+
+        with parquet.ParquetFile(self.path) as file:
+            names = [name for name in ("error", "abstained") if name in file.schema_arrow.names]
+            table = file.read(columns=names)
+            rows = file.metadata.num_rows
+        found = dict(zip(names, table.columns, strict=True))
+        errors = rows - found["error"].null_count
+        abstained = compute.sum(found["abstained"]).as_py() or 0 if "abstained" in found else 0
+        return Counts(rows=rows, errors=errors, abstained=int(abstained))
 
 
 @contextlib.contextmanager
@@ -158,7 +179,6 @@ def shards_of(
     folder: Path,
     sources: Sequence[str],
     identity: Mapping[str, Any],
-    inputs: Sequence[Mapping[str, Any]],
     *,
     resume: bool,
     top_k: int | None = None,
@@ -166,11 +186,15 @@ def shards_of(
     """Return the shard of each source in a held folder, `done` where it is complete, and note in
     the folder what they are; without `resume` what was there is removed.
 
-    `identity` has what all predictions depend on, `inputs` what tells one source from another.
-    Raises `RequestError` where a job that is resumed had others.
+    `identity` has what all predictions depend on. Raises `RequestError` where a job that is resumed
+    had others.
     """
     names = [f"{number:05d}-{_stem(source)}.parquet" for number, source in enumerate(sources)]
-    record = masked({**identity, "inputs": dict(zip(names, inputs, strict=True))})
+    inputs = []
+    for source in sources:
+        with opened(source) as file:
+            inputs.append(input_identity(file, mask(source)))
+    record = masked({**identity, "input": dict(zip(names, inputs, strict=True))})
     if resume and (folder / RECORD).is_file():
         try:
             known = read_json(folder / RECORD)
