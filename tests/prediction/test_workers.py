@@ -17,7 +17,9 @@ import ftr
 import ftr.prediction.cluster
 from clusters import Cluster, Size, ray_cluster
 from ftr.cli.main import main
+from ftr.config.schema import ComputeConfig
 from ftr.errors import ConfigError, DataError, RequestError
+from ftr.prediction.cluster import sized
 from ftr.prediction.files import Request, reading_settings
 from ftr.prediction.shards import Shard, held, input_files, shards_of
 
@@ -242,6 +244,26 @@ def test_workers_are_asked_for_by_their_number_or_a_cluster() -> None:
     only = Request(folder=Path(), settings=reading_settings(["compute.cpus=2"]))
     with pytest.raises(ConfigError, match=r"needs `--workers N` or `compute.address"):
         only.compute(None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "nodes", "workers", "cpus"),
+    [
+        (0, [(4, 0), (4, 0)], 2, 4),
+        (0, [(8, 0), (4, 0)], 3, 4),
+        (0, [(16, 2), (4, 0)], 2, 8),
+        (1, [(1, 0), (1, 0)], 1, 1),
+        (2, [(8, 0), (2, 0)], 2, 4),
+        (9, [(2, 0), (2, 0)], 9, 1),
+    ],
+)
+def test_workers_have_the_most_cores_that_nodes_have_room_for(
+    asked: int, nodes: list[tuple[int, int]], workers: int, cpus: float
+) -> None:
+    found = sized(
+        ComputeConfig(workers=asked), [{"CPU": float(cpu), "GPU": float(gpu)} for cpu, gpu in nodes]
+    )
+    assert (found.workers, found.cpus) == (workers, cpus)
 
 
 def test_a_file_is_predicted_from_python_as_by_the_command(
