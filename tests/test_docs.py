@@ -170,9 +170,10 @@ def check_command(name: str, words: list[str], registry: Registry) -> None:
 
 
 def check_reading(name: str, words: list[str], registry: Registry) -> None:
-    given = reading_settings(words) if name == "predict" else parse_words(words)
+    settings = [word for word in words if "=" in word]
+    given = reading_settings(settings) if name == "predict" else parse_words(words)
     check_keys(given)
-    assert {key.partition(".")[0] for key in given} <= set(READING)
+    assert {key.partition(".")[0] for key in given} <= {*READING, "compute"}
     options = {
         f"dataset.{option}"
         for head in registry.names("head")

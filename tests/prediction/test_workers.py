@@ -5,6 +5,7 @@ where a node is lost; and what is refused before any of them starts.
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -16,13 +17,18 @@ import ftr
 import ftr.prediction.cluster
 from clusters import Cluster, Size, ray_cluster
 from ftr.cli.main import main
+from ftr.config.schema import ComputeConfig
+from ftr.errors import ConfigError, DataError, RequestError
+from ftr.prediction.cluster import sized
+from ftr.prediction.files import Request, reading_settings
+from ftr.prediction.shards import Shard, held, input_files, shards_of
 
 if TYPE_CHECKING:
     from ftr.runs.run import RunResult
 
 WORDS = ["a great and funny film", "boring , poor", "long and sweet", "the", "hated it", "fine"]
 FILES = 3
-ROWS = 1500
+ROWS = 960
 SMALL = 64
 
 
@@ -113,3 +119,162 @@ def killer(cluster: Cluster, output: Path) -> threading.Thread:
     thread = threading.Thread(target=wait_and_kill, daemon=True)
     thread.start()
     return thread
+
+
+@pytest.fixture
+def asked(classifier: RunResult, tmp_path: Path) -> list[str]:
+    """The words of a prediction of two files by two workers."""
+    files = [str(write(tmp_path / f"{name}.csv", 10)) for name in "ab"]
+    output = ["--output", str(tmp_path / "out")]
+    return ["predict", str(classifier.path), *files, *output, "--workers", "2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "cause"),
+    [
+        (["--workers", "0"], "`workers` (`--workers`) is 0: give 1 or more"),
+        (["compute.retries=3"], "`compute.retries`: predictions take `--workers` and"),
+        (["epochs=3"], "`epochs`: `ftr predict` takes only `dataset.*` settings"),
+        (["--format", "squad"], "workers write Parquet: leave `--format`"),
+        (["--output-format", "csv"], "workers write Parquet"),
+        (["--output", "-"], "give `--output FOLDER`"),
+        (["-"], "workers read files: name some, a pattern or a folder"),
+        (["nowhere.csv"], "there is no file `nowhere.csv`"),
+        (["no*where.csv"], "there is no file `no*where.csv`"),
+        (["compute.address=127.0.0.1:1"], "nobody listens at 127.0.0.1:1"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_a_wrong_request_is_refused_before_a_worker_starts(
+    words: list[str], cause: str, asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*asked, *words]) == 2
+    assert cause in capsys.readouterr().err
+
+
+def test_several_files_without_workers_are_refused(
+    asked: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(asked[:-2]) == 2
+    assert "2 inputs: give one, or `--workers N`" in capsys.readouterr().err
+
+
+def test_inputs_are_files_patterns_and_folders_in_order_and_each_once(tmp_path: Path) -> None:
+    for name in ("b.csv", "a.jsonl.gz", "readme.md", "_part.csv", ".hidden.csv", "c.parquet"):
+        (tmp_path / name).touch()
+    (tmp_path / "empty").mkdir()
+    names = [Path(one).name for one in input_files([str(tmp_path)])]
+    assert names == ["a.jsonl.gz", "b.csv", "c.parquet"]
+    pattern = input_files([str(tmp_path / "[bc].*"), "s3://bucket/x.csv"])
+    assert [Path(one).name for one in pattern] == ["b.csv", "c.parquet", "x.csv"]
+    with pytest.raises(DataError, match=r"b.csv` is named twice: its rows would be predicted"):
+        input_files([str(tmp_path / "b.csv"), str(tmp_path)])
+    with pytest.raises(DataError, match=r"has no data files \(known endings: .csv"):
+        input_files([str(tmp_path / "empty")])
+
+
+def fill(shard: Shard, answers: list[dict[str, Any]], *, finish: bool = True) -> None:
+    with shard.opened():
+        shard.add(answers, "digest")
+        if finish:
+            shard.finish(["a note"])
+
+
+def test_a_folder_of_shards_resumes_what_is_not_done_and_names_what_changed(
+    asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, *files = asked[1:4]
+    folder = tmp_path / "out"
+    identity = Request(folder=Path(run) / "model").identity()
+    answers: list[dict[str, Any]] = [
+        {"id": "1", "label": "good", "abstained": True},
+        {"id": "2", "error": "empty text", "place": "a.csv:3"},
+    ]
+    with held(folder):
+        first, second = shards_of(folder, files, identity, resume=False)
+        fill(first, answers)
+        fill(second, answers, finish=False)
+        with pytest.raises(RequestError, match=r"another `ftr predict` is writing"), held(folder):
+            pass
+    counts = first.count()
+    assert (counts.rows, counts.errors, counts.abstained, first.notes) == (2, 1, 1, ["a note"])
+    assert [path.name for path in folder.glob("*.parquet")] == ["00000-a.parquet"]
+    with held(folder):
+        again = shards_of(folder, files, identity, resume=True)
+        assert [one.done for one in again] == [True, False]
+        assert [len(one.parts()) for one in again] == [0, 1]
+
+    assert main(asked) == 2
+    err = capsys.readouterr().err
+    assert "has predictions already (`00000-a.parquet`, `00001-b.parquet.partial`)" in err
+    assert "`--resume`" in err and "`--overwrite`" in err
+    for changed, cause in (
+        (["--top-k", "1"], "the options has changed: `--top-k` was `null`, and is `1`"),
+        (["dataset.text=label"], "`dataset.text` was `null`"),
+    ):
+        assert main([*asked, "--resume", *changed]) == 2
+        assert cause in capsys.readouterr().err
+    write(Path(files[1]), 12)
+    assert main([*asked, "--resume"]) == 2
+    assert "the input has changed: `00001-b.parquet` was" in capsys.readouterr().err
+    assert first.path.is_file()
+
+
+def test_files_that_are_not_of_predictions_are_left_alone(
+    asked: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    mine = tmp_path / "out" / "mine.parquet"
+    mine.write_text("data")
+    for more in ([], ["--overwrite"], ["--resume"]):
+        assert main([*asked, *more]) == 2
+        assert "has files that are not of `ftr predict` (`mine.parquet`)" in capsys.readouterr().err
+    assert mine.read_text() == "data"
+    shutil.rmtree(tmp_path / "out")
+    (tmp_path / "out").write_text("a file")
+    assert main([*asked, "--overwrite"]) == 2
+    assert "is a file: several workers write a folder" in capsys.readouterr().err
+
+
+def test_workers_are_asked_for_by_their_number_or_a_cluster() -> None:
+    request = Request(folder=Path())
+    assert request.compute(None) is None
+    asked = request.compute(3)
+    assert asked is not None and (asked.workers, asked.address) == (3, None)
+    only = Request(folder=Path(), settings=reading_settings(["compute.cpus=2"]))
+    with pytest.raises(ConfigError, match=r"needs `--workers N` or `compute.address"):
+        only.compute(None)
+
+
+@pytest.mark.parametrize(
+    ("asked", "nodes", "workers", "cpus"),
+    [
+        (0, [(4, 0), (4, 0)], 2, 4),
+        (0, [(8, 0), (4, 0)], 3, 4),
+        (0, [(16, 2), (4, 0)], 2, 8),
+        (1, [(1, 0), (1, 0)], 1, 1),
+        (2, [(8, 0), (2, 0)], 2, 4),
+        (9, [(2, 0), (2, 0)], 9, 1),
+    ],
+)
+def test_workers_have_the_most_cores_that_nodes_have_room_for(
+    asked: int, nodes: list[tuple[int, int]], workers: int, cpus: float
+) -> None:
+    found = sized(
+        ComputeConfig(workers=asked), [{"CPU": float(cpu), "GPU": float(gpu)} for cpu, gpu in nodes]
+    )
+    assert (found.workers, found.cpus) == (workers, cpus)
+
+
+def test_a_file_is_predicted_from_python_as_by_the_command(
+    classifier: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path / "a.csv", 30)
+    found = ftr.predict(classifier.path, file, tmp_path / "mine.csv", top_k=1, columns=["id"])
+    words = ["--top-k", "1", "--columns", "id", "--output", str(tmp_path / "other.csv"), "--json"]
+    assert main(["predict", str(classifier.path), str(file), *words]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (tmp_path / "mine.csv").read_text() == (tmp_path / "other.csv").read_text()
+    assert (found.predictions, found.errors) == (answer["predictions"], answer["errors"]) == (29, 1)
+    with pytest.raises(RequestError, match=r"exists: give another `--output`"):
+        ftr.predict(classifier.path, file, tmp_path / "mine.csv")

@@ -251,9 +251,10 @@ def _run(
     ):
         import ray
 
-        compute = _sized(compute)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        compute = sized(compute, nodes)
         each = worker_resources(compute)
-        _check_room(compute, each)
+        _check_room(compute, each, nodes)
         model = Model(
             folder=str(request.folder),
             files=None if compute.address is None else _shipped(request.folder),
@@ -289,27 +290,23 @@ def _named(each: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {amount:g}" for name, amount in each.items())
 
 
-def _sized(compute: ComputeConfig) -> ComputeConfig:
-    """Return `compute` with a number of workers: one for each GPU, else for each node."""
-    import ray
-
-    if compute.workers:
-        return compute
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    gpus = int(sum(one.get("GPU", 0) for one in nodes))
-    if gpus:
-        return compute.model_copy(update={"workers": gpus, "cpus": compute.cpus or 1})
+def sized(compute: ComputeConfig, nodes: Sequence[Mapping[str, float]]) -> ComputeConfig:
+    """Return `compute` with a number of workers, by default one for each GPU of the `nodes`, else
+    one for each node; and with the most cores that so many of them can have.
+    """
     cores = [one["CPU"] for one in nodes if one.get("CPU")]
+    gpus = int(sum(one.get("GPU", 0) for one in nodes))
     # Nodes may differ: a larger one has room for several workers of the smallest one's size.
-    each = compute.cpus or min(cores, default=1.0)
-    workers = max(int(sum(one // each for one in cores)), 1)
-    return compute.model_copy(update={"workers": workers, "cpus": each})
+    least = compute.cpus or min(cores, default=1.0)
+    workers = compute.workers or gpus or max(int(sum(one // least for one in cores)), 1)
+    most = range(int(max(cores, default=1)), 0, -1)
+    share = next((each for each in most if sum(one // each for one in cores) >= workers), 1)
+    return compute.model_copy(update={"workers": workers, "cpus": compute.cpus or share})
 
 
-def _check_room(compute: ComputeConfig, each: Mapping[str, float]) -> None:
-    import ray
-
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+def _check_room(
+    compute: ComputeConfig, each: Mapping[str, float], nodes: Sequence[Mapping[str, float]]
+) -> None:
     room = sum(
         min(int(have.get(name, 0.0) // amount) for name, amount in each.items() if amount)
         for have in nodes

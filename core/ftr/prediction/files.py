@@ -111,11 +111,11 @@ class Request:
                     for key, one in self.settings.items()
                     if key.startswith("dataset.")
                 },
-                "columns": None if self.columns is None else list(self.columns),
-                "top_k": self.top_k,
-                "abstain_below": self.abstain_below,
-                "precision": self.precision,
-                "backend": self.backend,
+                "--columns": None if self.columns is None else list(self.columns),
+                "--top-k": self.top_k,
+                "--abstain-below": self.abstain_below,
+                "--precision": self.precision,
+                "--backend": self.backend,
             },
         }
 

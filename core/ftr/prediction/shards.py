@@ -137,13 +137,16 @@ class Shard:
 @contextlib.contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Hold a folder of shards. Raises `RequestError` where another process writes it."""
-    with atomic.writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with atomic.writing(folder), atomic.locked(folder / _LOCK, seconds=0):
-            yield
-    except TimeoutError:
-        raise RequestError(f"another `ftr predict` is writing `{folder}`: wait for it.") from None
+    with contextlib.ExitStack() as stack:
+        with atomic.writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(atomic.locked(folder / _LOCK, seconds=0))
+            except TimeoutError:
+                raise RequestError(
+                    f"another `ftr predict` is writing `{folder}`: wait for it."
+                ) from None
+        yield
 
 
 def check_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
