@@ -18,6 +18,7 @@ PACKAGES = (
     "results",
     "results/report",
     "results/plan",
+    "serving",
     "cli",
 )
 """In the order of their layers: a package imports only those before it."""

@@ -184,6 +184,11 @@ def test_paths_of_this_machine_are_left_out_or_refused(run: Path, tmp_path: Path
     assert json.loads(bytes(package.files["config.json"])) == labels
     assert json.loads(bytes(package.files["ftr.json"]))["plugins"] == {"my_task.py": "ab"}
     assert len(package.notes) == 2
+    (model / "onnx").mkdir()
+    (model / "onnx" / "model.onnx").symlink_to(run / "run.json")
+    with pytest.raises(ModelError, match=r"`model\.onnx` is a link out of it"):
+        pack(run, "me/reviews")
+    (model / "onnx" / "model.onnx").unlink()
     settings["head_options"]["words"] = str(tmp_path / "words.txt")
     (model / "ftr.json").write_text(json.dumps(settings), "utf-8")
     with pytest.raises(ModelError, match=r"`head_options\.words` in .* a path of this machine"):

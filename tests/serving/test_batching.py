@@ -25,6 +25,8 @@ class Model:
         assert self.may_go_on.wait(20)
         if 13 in rows:
             raise ValueError("13 is unlucky")
+        if 14 in rows:
+            return []
         return [{"twice": 2 * row} for row in rows]
 
 
@@ -128,6 +130,8 @@ def test_a_row_that_fails_fails_its_request_alone() -> None:
         with pytest.raises(ValueError, match="unlucky"):
             await bad
         assert (twice(await good), twice(await also_good)) == ([4], [6])
+        with pytest.raises(ValueError, match="0 records for 1 rows"):
+            await ask(batcher, [14])
         assert twice(await ask(batcher, [7])) == [14]
 
     run(body)

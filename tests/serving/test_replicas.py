@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 import urllib.request
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from clusters import Node, Size, ray_cluster
 from ftr.cli.main import main
 from interruptions import Start
 from networks import free_port
+from pages import PROJECT
 from services import call, until_ready
 
 if TYPE_CHECKING:
@@ -59,6 +61,24 @@ def test_the_configuration_for_kuberay_is_one_that_ray_serve_takes(
         assert model.autoscaling_config["max_replicas"] == 6
         assert model.ray_actor_options.num_cpus == 2
         assert model.ray_actor_options.num_gpus == 0.5
+
+
+def test_the_example_for_kuberay_is_one_that_ray_serve_takes() -> None:
+    from ray.serve.schema import ServeDeploySchema
+
+    from ftr.serving.replicas import Scaling, ServeArguments
+
+    file = PROJECT / "examples" / "serve" / "rayservice.yaml"
+    _, written = yaml.safe_load_all(file.read_text(encoding="utf-8"))
+    config = ServeDeploySchema.model_validate(yaml.safe_load(written["spec"]["serveConfigV2"]))
+    (application,) = config.applications
+    arguments = ServeArguments.model_validate(application.args)
+    http, model = application.deployments
+    assert (http.name, model.name) == ("http", *arguments.models)
+    assert callable(import_module(application.import_path.partition(":")[0]).build)
+    expected = Scaling(largest=4).options(arguments.limits)
+    assert model.max_ongoing_requests == expected["max_ongoing_requests"]
+    assert model.autoscaling_config == expected["autoscaling_config"]
 
 
 @pytest.mark.slow

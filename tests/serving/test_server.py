@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import socket
 import threading
@@ -20,6 +21,9 @@ pytest.importorskip("uvicorn", reason="needs ftr[serve]")
 
 from browser import Browser
 from ftr.cli.main import main
+from ftr.serving.model import Loader
+from ftr.serving.requests import Limits
+from ftr.serving.server import Address, Settings, make_service
 from interruptions import Process, Start, command
 from networks import free_port
 from services import call, until_ready
@@ -31,11 +35,17 @@ PASSAGE = "😀 the mill was built by two brothers . <b>nobody</b> knows more ."
 
 
 @pytest.fixture(scope="module")
-def served(classifier: RunResult, reader: RunResult) -> Iterator[tuple[str, Process]]:
-    """The address of a service with two models, and its process."""
+def served(
+    classifier: RunResult, reader: RunResult, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Process]]:
+    """The address of a service with two models, and its process; one always gives an answer."""
+    answers = tmp_path_factory.mktemp("served") / "answers"
+    shutil.copytree(reader.path / "model", answers)
+    card = json.loads((answers / "ftr.json").read_text())
+    (answers / "ftr.json").write_text(json.dumps({**card, "state": {"no_answer_threshold": 1e9}}))
     port = free_port()
     process = command(
-        *("serve", "--local", f"reviews={classifier.path}", f"answers={reader.path}"),
+        *("serve", "--local", f"reviews={classifier.path}", f"answers={answers}"),
         *("--port", port),
     )
     try:
@@ -118,7 +128,8 @@ def test_a_person_types_a_question_and_sees_the_answer_marked(
         assert browser.do("document.querySelector('#result .passage').textContent") == PASSAGE
         assert browser.do("document.querySelectorAll('#result b').length") == 0
         marked = browser.do("Array.from(document.querySelectorAll('mark')).map(m => m.textContent)")
-        assert marked == ([found["answer"]] if found["answer"] else [])
+        assert marked == [found["answer"]] and found["start"] > 0
+        assert PASSAGE[found["start"] : found["end"]] == found["answer"]
         browser.do(
             "const list = document.getElementById('model'); list.value = 'reviews';"
             "list.dispatchEvent(new Event('change'))"
@@ -176,3 +187,70 @@ def test_a_model_that_does_not_load_ends_it(
     _, err = process.communicate(timeout=120)
     assert process.returncode == 2
     assert "ftr: error:" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["runs/nothing"], "runs/nothing"),
+        (["RUN", "--port", "70000"], "0 to 65535"),
+        (["RUN", "--port", "http"], "invalid int"),
+        (["RUN", "--host", "256.1.1.1"], "cannot listen on 256.1.1.1"),
+        (["RUN", "--replicas", "4-2"], "MIN-MAX"),
+        (["RUN", "--replicas", "0"], "MIN-MAX"),
+        (["RUN", "--local", "--replicas", "2"], "one process"),
+        (["RUN", "--local", "compute.cpus=2"], "one process"),
+        (["RUN", "compute.workers=2"], "`compute.workers`"),
+        (["RUN", "compute.cpus=-1"], "compute.cpus"),
+        (["compute.cpus=1"], "no run to serve"),
+        (["RUN", "--max-rows", "0"], "--max-rows"),
+        (["RUN", "--timeout", "nan"], "--timeout"),
+        (["RUN", "--timeout", "inf"], "--timeout"),
+        (["RUN", "--drain", "-1"], "--drain"),
+        (["a b=RUN"], "cannot be the name of a model"),
+        (["http=RUN"], "cannot be the name of a model"),
+        (["one=RUN", "one=RUN"], "two models are called `one`"),
+        (["RUN", "--replace", "--port", "1"], "no service of yours"),
+        (["RUN", "one=RUN", "--replace"], "takes one run"),
+    ],
+)
+def test_a_wrong_command_is_refused_with_a_reason(
+    words: list[str], reason: str, classifier: RunResult, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [word.replace("RUN", str(classifier.path)) for word in words]
+    assert main(["serve", *given]) == 2
+    assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("host", "no_token", "given", "printed", "asked"),
+    [
+        ("127.0.0.1", False, None, False, False),
+        ("localhost", False, "mine", False, True),
+        ("::1", False, None, False, False),
+        ("0.0.0.0", False, None, True, True),
+        ("::", False, "mine", False, True),
+        ("0.0.0.0", True, "mine", False, False),
+    ],
+)
+def test_a_token_is_made_where_other_machines_can_call(
+    host: str,
+    no_token: bool,
+    given: str | None,
+    printed: bool,
+    asked: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("FTR_SERVE_TOKEN", raising=False)
+    if given is not None:
+        monkeypatch.setenv("FTR_SERVE_TOKEN", given)
+    settings = Settings(address=Address(host=host, no_token=no_token))
+    service = make_service(settings, Loader(Limits(), "torch", "fp32").load)
+    found = re.search(r"token .*: (\S{40,})$", capsys.readouterr().err.strip())
+    assert (found is not None) is printed
+    assert (service.token is not None) is asked
+    if asked:
+        assert service.token == (given if given is not None else found and found[1])
+    assert (service.hosts is None) is (host in ("0.0.0.0", "::"))
+    assert service.admin and service.admin != service.token

@@ -36,6 +36,7 @@ LIMITS = {
     "--batch-rows": ("batch_rows", "N", "rows of one call of the model (default: 64)"),
     "--batch-tokens": ("batch_tokens", "N", "tokens of one call, about (default: 8192)"),
 }
+MOST = 1e9
 LOCALHOST = "127.0.0.1"
 COMPUTE = ("address", "cpus", "gpus", "memory", "resources")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -146,10 +147,11 @@ def _named(runs: list[str]) -> dict[str, str]:
         name, run = _name(word)
         path = Path(run).resolve()
         name = name or (path.parent.name if path.name in ("model", "best") else path.name)
-        if not _NAME.fullmatch(name):
+        # The application of `serve.yaml` has a deployment `http`.
+        if not _NAME.fullmatch(name) or name == "http":
             raise RequestError(
-                f"`{name}` cannot be the name of a model: letters, digits, `.`, `_`, `-`. Give "
-                f"another: `NAME={run}`."
+                f"`{name}` cannot be the name of a model: letters, digits, `.`, `_`, `-`, and not "
+                f"`http`. Give another: `NAME={run}`."
             )
         if name in found:
             raise RequestError(f"two models are called `{name}`: name them, `NAME=RUN`.")
@@ -171,10 +173,10 @@ def _limits(args: argparse.Namespace) -> Limits:
     given["seconds"] = args.timeout
     asked = {name: value for name, value in given.items() if value is not None}
     for name, value in asked.items():
-        if not value > 0:
+        if not 0 < value < MOST:
             flag = next((flag for flag, about in LIMITS.items() if about[0] == name), "--timeout")
-            raise RequestError(f"`{flag}` is {value}: give a number above 0.")
-    if not args.drain >= 0:
+            raise RequestError(f"`{flag}` is {value}: give a number above 0, below {MOST:g}.")
+    if not 0 <= args.drain < MOST:
         raise RequestError(f"`--drain` is {args.drain}: give seconds, 0 or more.")
     if not 0 <= args.port < 2**16:
         raise RequestError(f"`--port` is {args.port}: give 0 to 65535.")
@@ -280,7 +282,8 @@ def _on_ray(
         try:
             yield deployer.load
         finally:
-            deployer.stop()
+            if compute.address is not None:  # else it ends with Ray
+                deployer.stop()
 
 
 def _write(

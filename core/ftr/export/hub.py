@@ -94,9 +94,9 @@ def pack(run: str | Path, repository: str) -> Package:
             "`-`, `_` and `.`."
         )
     folder = _folder(run)
-    check_folder(folder)
-    package = Package(folder=folder, files={})
-    record = _record(folder)
+    package, record = Package(folder=folder, files={}), _record(folder)
+    for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        check_folder(place)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         if not _belongs(PurePosixPath(name)):
@@ -211,7 +211,8 @@ def _explained(repository: str) -> Iterator[None]:
             raise RequestError(
                 f"the Hub refuses `{repository}`: {in_one_line(error).rstrip('.')}."
             ) from error
-        cause = f" ({in_one_line(error.__cause__)})" if error.__cause__ else ""
+        below = error.__cause__
+        cause = f" ({in_one_line(below)})" if below and str(below) not in str(error) else ""
         raise RunError(
             f"`{repository}` could not be pushed: {in_one_line(error).rstrip('.')}{cause}. Push "
             "again: files that are there already are not sent twice."

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -223,10 +224,12 @@ def _trace(model: PreTrainedModel, inputs: dict[str, Tensor], head: str) -> onnx
         with _quiet():
             exported = OnnxExporter().export(model, dict(inputs), OnnxConfig(dynamic_shapes=shapes))
     except Exception as error:  # whatever the model's code, torch or onnxscript met
-        kind = model.config.model_type
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # those above say which step of torch's failed
+            cause = cause.__cause__
         raise ModelError(
-            f"a `{kind}` cannot be exported to ONNX with any batch size and length: "
-            f"{in_one_line(error)[:300]}"
+            f"a `{model.config.model_type}` cannot be exported to ONNX with any batch size and "
+            f"length: {in_one_line(cause)[:300]}"
         ) from error
     program: onnx_ir.Model = exported.program
     # Where each node comes from, with paths of this machine.
@@ -295,7 +298,8 @@ def _quiet() -> Iterator[None]:
     for one in loggers:
         one.setLevel(logging.ERROR)
     try:
-        with captured_prints("stdout", "stderr"):
+        with captured_prints("stdout", "stderr"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
     finally:
         for one, level in zip(loggers, levels, strict=True):

@@ -143,10 +143,12 @@ def _usage(model: Path, registry: Registry) -> str | None:
     Texts that were cleaned need ftr. What the head raises is printed: the model is trained.
     """
     card = read_card(model)
-    head = make_head(registry, Component(name=card.head, options=card.head_options))
-    if card.cleaner or Kind.of(model).members or not provides(head, "usage"):
+    if card.cleaner or Kind.of(model).members:
         return None
     try:
+        head = make_head(registry, Component(name=card.head, options=card.head_options))
+        if not provides(head, "usage"):
+            return None
         return head.usage(Pretrained(str(model)).tokenizer())
     except Exception as error:
         show(f"ftr: head `{card.head}` gives no `{USAGE}`: {in_one_line(error)}")
@@ -156,7 +158,7 @@ def _usage(model: Path, registry: Registry) -> str | None:
 def _purpose(record: Record, kind: Kind) -> Iterator[str]:
     """Yield what the model is: its task, its base and its labels."""
     base, task = _base(record), kind.pipeline or f"head `{kind.card.head}`"
-    source = "a checkpoint of its maker"
+    source = "a checkpoint that is not on the Hub"
     if base is not None:
         revision = f" at revision `{base[1]}`" if base[1] else ""
         source = f"[{base[0]}](https://huggingface.co/{base[0]}){revision}"

@@ -138,6 +138,8 @@ class Batcher:
         began = loop.time()
         try:
             records = await loop.run_in_executor(self._thread, self.function, rows)
+            if len(records) != len(rows):
+                raise ValueError(f"{len(records)} records for {len(rows)} rows")
         except Exception as error:
             if len(parts) > 1:  # one of them is at fault
                 for part in parts:

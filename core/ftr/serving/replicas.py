@@ -30,7 +30,7 @@ START_SECONDS = 600.0
 TELL_SECONDS = 30.0
 TRIES = 3
 """How often a request is sent to a replica when the replica dies."""
-LOGGING = {"log_level": "WARNING", "enable_access_log": False}
+LOGGING = {"log_level": "ERROR", "enable_access_log": False}
 HTTP = "http"
 """The deployment that takes HTTP requests where Ray Serve does that too."""
 

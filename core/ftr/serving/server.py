@@ -97,13 +97,14 @@ def run(
     """
     port = listening.getsockname()[1]
     url = settings.address.url(port)
-    service = _service(settings, load)
+    service = make_service(settings, load)
     with _known(port, {"url": url, "token": service.admin, "models": sorted(names)}):
         asyncio.run(_serve(service, listening, names, settings, url))
     return {"url": url, "models": sorted(names)}
 
 
-def _service(settings: Settings, load: Load) -> Service:
+def make_service(settings: Settings, load: Load) -> Service:
+    """Return a service without models yet, with its tokens; a new one is printed."""
     address = settings.address
     token = os.environ.get(TOKEN) or None
     if token is None and not address.loopback and not address.no_token:

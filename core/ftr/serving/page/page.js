@@ -98,6 +98,7 @@ function showAnswer(row, found) {
   details.open = parts.length === 0;
   details.append(element("summary", "JSON"), element("pre", JSON.stringify(found, null, 2)));
   at("result").replaceChildren(...parts, details);
+  at("result").scrollIntoView({ block: "nearest" });
 }
 
 async function predict() {
