@@ -335,14 +335,14 @@ def test_a_full_disk_leaves_no_half_file_and_can_be_resumed(
 def test_a_killed_job_leaves_its_parts_and_resumes(
     classifier: RunResult, tmp_path: Path, capsys: Capture
 ) -> None:
-    rows = [(f"a good film {number % 97} " * (1 + number % 5), number) for number in range(60_000)]
+    rows = [(f"a good film {number % 97} " * (1 + number % 5), number) for number in range(48_000)]
     data = write_csv(tmp_path / "in.csv", ("text", "number"), rows)
     words = ["predict", classifier.path, data, "--output"]
     target, partial = tmp_path / "out.parquet", tmp_path / "out.parquet.partial"
     command = [sys.executable, "-m", "ftr", *map(str, [*words, target])]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:
         deadline = time.monotonic() + 120
-        while not list(partial.glob("00000[1-9].parquet")) and time.monotonic() < deadline:
+        while not list(partial.glob("*.parquet")) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert call(capsys, *words, target, "--resume")[0] == 2  # it is still running
         job.send_signal(signal.SIGKILL)
@@ -351,4 +351,4 @@ def test_a_killed_job_leaves_its_parts_and_resumes(
     assert code == 0 and "resumed:" in err
     assert call(capsys, *words, tmp_path / "known.parquet")[0] == 0
     assert target.read_bytes() == (tmp_path / "known.parquet").read_bytes()
-    assert [one["number"] for one in read(target)] == [str(n) for n in range(60_000)]
+    assert [one["number"] for one in read(target)] == [str(n) for n in range(48_000)]
