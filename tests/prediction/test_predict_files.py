@@ -243,9 +243,9 @@ def test_what_predictions_depend_on_must_be_the_same_to_resume(
 ) -> None:
     _, half, words = halves
     for more, named in (
-        (("--top-k", 1), "the options has changed: `--top-k` was `null`, and is `1`"),
-        (("dataset.text=key",), "`dataset.text` was `null`"),
-        (("--precision", "bf16"), "`--precision`"),
+        (("--top-k", 1), "`top_k` (options) was `null`, and is now `1`"),
+        (("dataset.text=key",), "`dataset.text` (options) was `null`"),
+        (("--precision", "bf16"), "`precision` (options)"),
     ):
         code, _, err = call(capsys, *words, "--resume", *more)
         assert code == 2 and named in err, err
@@ -254,12 +254,12 @@ def test_what_predictions_depend_on_must_be_the_same_to_resume(
     card = json.loads((model / "ftr.json").read_text(encoding="utf-8"))
     (model / "ftr.json").write_text(json.dumps({**card, "state": {"a": 1}}), encoding="utf-8")
     code, _, err = call(capsys, words[0], model, *words[2:], "--resume")
-    assert code == 2 and "the model has changed: `ftr.json`" in err
+    assert code == 2 and "`ftr.json` (model) was" in err
     content, times = table.read_bytes(), table.stat()
     table.write_bytes(content.replace(b"boring", b"BORING"))
     os.utime(table, ns=(times.st_atime_ns, times.st_mtime_ns))
     code, _, err = call(capsys, *words, "--resume")
-    assert code == 2 and "the input has changed: `edges`" in err
+    assert code == 2 and "`edges` (input) was" in err
     assert (tmp_path / "half.csv.partial").is_dir() and not half.exists()
     code, _, _ = call(capsys, *words, "--overwrite")
     assert code == 0 and b"BORING" in half.read_bytes()
@@ -335,14 +335,14 @@ def test_a_full_disk_leaves_no_half_file_and_can_be_resumed(
 def test_a_killed_job_leaves_its_parts_and_resumes(
     classifier: RunResult, tmp_path: Path, capsys: Capture
 ) -> None:
-    rows = [(f"a good film {number % 97} " * (1 + number % 5), number) for number in range(60_000)]
+    rows = [(f"a good film {number % 97} " * (1 + number % 5), number) for number in range(48_000)]
     data = write_csv(tmp_path / "in.csv", ("text", "number"), rows)
     words = ["predict", classifier.path, data, "--output"]
     target, partial = tmp_path / "out.parquet", tmp_path / "out.parquet.partial"
     command = [sys.executable, "-m", "ftr", *map(str, [*words, target])]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:
         deadline = time.monotonic() + 120
-        while not list(partial.glob("00000[1-9].parquet")) and time.monotonic() < deadline:
+        while not list(partial.glob("*.parquet")) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert call(capsys, *words, target, "--resume")[0] == 2  # it is still running
         job.send_signal(signal.SIGKILL)
@@ -351,4 +351,4 @@ def test_a_killed_job_leaves_its_parts_and_resumes(
     assert code == 0 and "resumed:" in err
     assert call(capsys, *words, tmp_path / "known.parquet")[0] == 0
     assert target.read_bytes() == (tmp_path / "known.parquet").read_bytes()
-    assert [one["number"] for one in read(target)] == [str(n) for n in range(60_000)]
+    assert [one["number"] for one in read(target)] == [str(n) for n in range(48_000)]

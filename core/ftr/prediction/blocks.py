@@ -9,17 +9,15 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ftr.data.columns import ID
-from ftr.data.rows import blank_as_none, harmless
+from ftr.data.rows import blank_as_none, harmless, until_full
 from ftr.data.stream import Incoming, Reader
 
 if TYPE_CHECKING:
     from ftr.registry.protocols import Prediction
     from ftr.runs.predictor import Predictor
 
-BLOCK = 8192
-"""Rows that are answered and written at a time."""
-BLOCK_TEXT = 2**20
-"""Characters after which a block ends earlier: a block of passages takes long enough."""
+BLOCK = 16384
+"""Rows that are answered and written at a time, at most: see `ftr.data.rows.until_full`."""
 ERROR = ("error", "place")
 """The columns of a row that cannot be used."""
 
@@ -84,7 +82,7 @@ def blocks(reader: Reader, size: int | None = None) -> Iterator[Block]:
     Raises what `Reader.rows` raises.
     """
     rows, number, first = reader.rows(), 0, 0
-    while lines := tuple(_until_full(islice(rows, size or BLOCK))):
+    while lines := tuple(until_full(islice(rows, size or BLOCK), lambda line: line.row)):
         yield Block(
             number=number,
             first=first,
@@ -93,15 +91,6 @@ def blocks(reader: Reader, size: int | None = None) -> Iterator[Block]:
             lines=lines,
         )
         number, first = number + 1, first + len(lines)
-
-
-def _until_full(rows: Iterator[Incoming]) -> Iterator[Incoming]:
-    text = 0
-    for row in rows:
-        yield row
-        text += sum(len(cell) for cell in row.row.values() if isinstance(cell, (str, list)))
-        if text > BLOCK_TEXT:
-            return
 
 
 def prediction_keys(block: Block, predictor: Predictor, options: Options) -> tuple[str, ...] | None:

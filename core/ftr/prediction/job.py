@@ -204,8 +204,8 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any], folder: Path) -> Non
         for key in {**known, **values}:
             if known.get(key) != values.get(key):
                 raise RequestError(
-                    f"`--resume`: the {group} has changed: `{key}` was {_short(known.get(key))}, "
-                    f"and is {_short(values.get(key))}. `{folder}` holds predictions of before: "
+                    f"`--resume`: `{key}` ({group}) was {_short(known.get(key))}, and is now "
+                    f"{_short(values.get(key))}. `{folder}` holds predictions of before: "
                     "give what was given then, or begin again with `--overwrite`."
                 )
 

@@ -14,7 +14,7 @@ from ftr.config.schema import Component, TrainConfig
 from ftr.data.clean import as_given
 from ftr.data.columns import check_row
 from ftr.data.encode import count_unknown, head_columns
-from ftr.data.rows import blank_as_none
+from ftr.data.rows import blank_as_none, until_full
 from ftr.errors import DataError, ModelError, RequestError
 from ftr.model.components import make_head
 from ftr.model.folder import FTR_JSON, ModelCard, read_card, write_card
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     )
 
 
-CHUNK = 2048
+CHUNK = 16384
 """Rows that are encoded and answered at a time, which bounds memory."""
 
 
@@ -364,5 +364,5 @@ def abstained(prediction: Prediction, confidence: float, below: float) -> Predic
 
 def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
     remaining = iter(rows)
-    while chunk := list(islice(remaining, CHUNK)):
+    while chunk := list(until_full(islice(remaining, CHUNK), dict)):
         yield chunk
