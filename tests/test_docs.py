@@ -21,7 +21,7 @@ from ftr.config.resolve import resolve
 from ftr.config.schema import SWEEP_KEYS, HubOptions
 from ftr.config.sweep import resolve_sweep
 from ftr.data.infer import settings_with_task
-from ftr.prediction.files import reading_settings
+from ftr.prediction.request import reading_settings
 from ftr.registry.discovery import HOOKS, discover
 from ftr.registry.protocols import Dataset, Head, Model
 from ftr.registry.registry import Registry

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from ftr.runs.run import RunResult
 
 DOCKERFILE = PROJECT / "examples" / "docker" / "Dockerfile"
-KNOWN = {"FROM", "RUN", "WORKDIR", "COPY", "USER", "ENV", "EXPOSE", "HEALTHCHECK", "CMD"}
+KNOWN = {"FROM", "ARG", "RUN", "WORKDIR", "COPY", "USER", "ENV", "EXPOSE", "HEALTHCHECK", "CMD"}
 PIP = """#!{python}
 import subprocess, sys
 words = [one.removesuffix("[serve]") for one in sys.argv[1:] if one != "torch"]
-if "--index-url" not in words:  # torch is here already
+if "torch" not in sys.argv:  # it is here already
     words += ["--no-deps", "--no-index", "--quiet"]
     sys.exit(subprocess.call([{ours!r}, "-m", "pip", "--python", {python!r}, *words]))
 """

@@ -243,9 +243,9 @@ def test_what_predictions_depend_on_must_be_the_same_to_resume(
 ) -> None:
     _, half, words = halves
     for more, named in (
-        (("--top-k", 1), "`top_k` (options) was `null`, and is now `1`"),
+        (("--top-k", 1), "`--top-k` (options) was `null`, and is now `1`"),
         (("dataset.text=key",), "`dataset.text` (options) was `null`"),
-        (("--precision", "bf16"), "`precision` (options)"),
+        (("--precision", "bf16"), "`--precision` (options)"),
     ):
         code, _, err = call(capsys, *words, "--resume", *more)
         assert code == 2 and named in err, err

@@ -20,7 +20,7 @@ from ftr.cli.main import main
 from ftr.config.schema import ComputeConfig
 from ftr.errors import ConfigError, DataError, RequestError
 from ftr.prediction.cluster import sized
-from ftr.prediction.files import Request, reading_settings
+from ftr.prediction.request import Request, reading_settings
 from ftr.prediction.shards import Shard, held, input_files, shards_of
 
 if TYPE_CHECKING:
@@ -209,8 +209,8 @@ def test_a_folder_of_shards_resumes_what_is_not_done_and_names_what_changed(
     assert "has predictions already (`00000-a.parquet`, `00001-b.parquet.partial`)" in err
     assert "`--resume`" in err and "`--overwrite`" in err
     for changed, cause in (
-        (["--top-k", "1"], "the options has changed: `--top-k` was `null`, and is `1`"),
-        (["dataset.text=label"], "`dataset.text` was `null`"),
+        (["--top-k", "1"], "`--top-k` (options) was `null`, and is now `1`"),
+        (["dataset.text=label"], "`dataset.text` (options) was `null`"),
     ):
         assert main([*asked, "--resume", *changed]) == 2
         assert cause in capsys.readouterr().err

@@ -57,7 +57,16 @@ def test_reports_hold_numbers_alone_and_the_last_is_remembered() -> None:
     assert (
         sent
         == [reports.last]
-        == [{"epoch": 1.0, "step": 5, "value": 0.5, "seconds": 2.0, "scores": {"accuracy": 0.5}}]
+        == [
+            {
+                "epoch": 1.0,
+                "step": 5,
+                "value": 0.5,
+                "seconds": 2.0,
+                "scores": {"accuracy": 0.5},
+                "interval": None,
+            }
+        ]
     )
     assert kept == [0], "what must outlive the process is kept before Tune may stop the trial"
 

@@ -122,6 +122,8 @@ def test_a_finished_run_is_that_of_a_whole_training(made: Made, classifier: RunR
     )
     assert seconds.pop("baselines") > 0 and seconds == result["timings"]
     ours, whole = outcome(directory.path), outcome(classifier.path)
+    # The record above is not that of a run, and the card tells of it.
+    assert ours["files"].pop("README.md") != whole["files"].pop("README.md")
     for part in ("files", "predictions", "record"):
         assert ours[part] == whole[part]
     assert {key: ours["record"][key] for key in ("status", "best")} == {

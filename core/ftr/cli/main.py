@@ -39,7 +39,7 @@ COMMANDS = {
     "compare": "compare runs on the same rows: differences, intervals, changed rows",
     "predict": "label or answer the rows of a file or of stdin",
     "export": "export a finished run to ONNX, compared with torch",
-    "serve": "answer predictions over HTTP: one process, or replicas of Ray Serve",
+    "serve": "serve predictions over HTTP: one process, or replicas of Ray Serve",
     "reproduce": "run a finished run again, and compare it with its record",
     "report": "write what a run or sweep is worth as an HTML page and as Markdown",
     "push": "send a model to the Hugging Face Hub, with its card",

@@ -16,17 +16,11 @@ from ftr.data.encode import unknown_note
 from ftr.data.stream import STDIN, Source
 from ftr.errors import RequestError
 from ftr.paths import expanded
-from ftr.prediction.files import (
-    Predicted,
-    Request,
-    checkpoint,
-    opened,
-    reading_settings,
-    to_file,
-)
+from ftr.prediction.files import to_file
 from ftr.prediction.job import check_output, is_device
 from ftr.prediction.outputs import FORMATS, format_of
 from ftr.prediction.remote import is_url
+from ftr.prediction.request import Predicted, Request, checkpoint, opened, reading_settings
 from ftr.prediction.run import Prediction
 from ftr.terminal import quiet_libraries, show
 from ftr.train.progress import ProgressLine
@@ -75,8 +69,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--columns",
         metavar="a,b",
-        help="columns of the input to keep, `all` or `none` (default: all in a file, none on "
-        "stdout)",
+        help="columns of the input to keep, `all` or `none` (default: all with --output, "
+        "else none)",
     )
     parser.add_argument(
         "--output",
@@ -93,7 +87,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on with an output that was interrupted, behind its last whole block",
+        help="resume an interrupted output after its last complete block",
     )
     parser.add_argument(
         "--precision",

@@ -17,7 +17,7 @@ from ftr.config.parse import Setting, parse_words, validated
 from ftr.config.schema import ComputeConfig
 from ftr.errors import ConfigError, RequestError
 from ftr.model.folder import read_card
-from ftr.prediction.files import checkpoint
+from ftr.prediction.request import checkpoint
 from ftr.registry.registry import get_registry, registry_for_record
 from ftr.runs.launch import connected
 from ftr.terminal import quiet_libraries, show
@@ -49,7 +49,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="[NAME=]RUN",
         help="runs, sweeps or model directories, as `ftr predict` takes them; NAME is that of the "
-        "model (default: the name of the directory). Settings: compute.address=, compute.cpus=, "
+        "model (default: the name of the directory; of `model/` and `best/`, that of the one "
+        "above). Settings: compute.address=, compute.cpus=, "
         "compute.gpus=, compute.memory=, compute.resources=, for each replica",
     )
     parser.add_argument(
@@ -62,17 +63,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-token",
         action="store_true",
-        help="let everybody call; else a token is asked for where other machines can reach the "
-        "port. FTR_SERVE_TOKEN sets it",
+        help="let everybody call; else callers send a token where other machines can reach the "
+        "port, or where FTR_SERVE_TOKEN sets one",
     )
     parser.add_argument(
         "--replicas",
         metavar="MIN-MAX",
         default="",
-        help="replicas of each model, by load (default: 1 to the cores of the machine or cluster)",
+        help="replicas of each model as the load changes, or one number (default: 1 to as many as "
+        "fit; with --write 1-4)",
     )
-    parser.add_argument("--backend", choices=("torch", "onnx"), default="torch")
-    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16", "auto"), default="fp32")
+    parser.add_argument(
+        "--backend",
+        choices=("torch", "onnx"),
+        default="torch",
+        help="onnx: the model that `ftr export RUN onnx` wrote",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "bf16", "fp16", "auto"),
+        default="fp32",
+        help="number format (default: fp32)",
+    )
     for flag, (_, metavar, text) in LIMITS.items():
         parser.add_argument(flag, type=int, metavar=metavar, help=text)
     parser.add_argument(
@@ -146,7 +158,8 @@ def _named(runs: list[str]) -> dict[str, str]:
     for word in runs:
         name, run = _name(word)
         path = Path(run).resolve()
-        name = name or (path.parent.name if path.name in ("model", "best") else path.name)
+        above = path.parent.name if path.name in ("model", "best") else ""
+        name = name or above or path.name
         # The application of `serve.yaml` has a deployment `http`.
         if not _NAME.fullmatch(name) or name == "http":
             raise RequestError(
@@ -301,6 +314,7 @@ def _write(
         args.backend,
         args.precision,
         token=not args.no_token,
+        access_log=not args.no_access_log,
         log_texts=args.log_texts,
         host=args.host or "0.0.0.0",  # noqa: S104 - callers come from outside of the pod
         port=args.port,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -41,6 +42,7 @@ HEAD = 4 * 2**20
 PIECE = 4096
 """Rows that are read at a time."""
 STDIN = "-"
+_NAME = re.compile(r"\w[\w .-]{0,40}")
 _WHOLE = ("json", "squad", "conll")
 
 
@@ -212,13 +214,44 @@ class Reader:
             yield from self._text_pieces(start, content, form, options)
         elif source.is_stdin:
             text = decode(start, source.path, options.encoding, by_row=True)
-            form = _stdin_form(text, form, self.schema)
+            form = self._stdin_form(text, form)
             if form == "text":
                 yield text_table(text, source.path.name, text_columns(self.schema)[0])
             else:
                 yield parse(text, source.path.name, PREDICT, options, self.schema, form)
         else:
             yield table_of(start, content.inner, source.path, PREDICT, options, self.schema)[0]
+
+    def _stdin_form(self, text: str, form: Format) -> Format:
+        """Return the format of standard input, by its beginning where none is given."""
+        if form == "auto" and text.lstrip().startswith(("{", "[{")):
+            return "json" if text.lstrip().startswith("[") else "jsonl"
+        if form == "auto" and (found := self._header_form(text)):
+            return found
+        if form not in ("auto", "text", "parquet", "arrow"):
+            return form
+        texts = text_columns(self.schema)
+        if len(texts) != 1:
+            names = ", ".join(f"`{name}`" for name in texts)
+            raise DataError(
+                f"standard input is plain text, but a row needs {names}: give one JSON object a "
+                "line, or a table with a header"
+            )
+        return "text"
+
+    def _header_form(self, text: str) -> Format | None:
+        """Return the format of a table whose first line names columns that the head reads."""
+        first, known = text.split("\n", 1)[0].strip(), known_names(self.schema, self.options)
+        forms: tuple[tuple[Format, str], ...] = (("tsv", "\t"), ("csv", ","))
+        for form, delimiter in forms:
+            cells = [cell.strip().strip('"').lower() for cell in first.split(delimiter)]
+            if len(cells) > 1 and known & set(cells) and all(map(_NAME.fullmatch, cells)):
+                self.notes.append(
+                    f"standard input: read as {form.upper()}, by its first line (otherwise: "
+                    "`dataset.format=text`)"
+                )
+                return form
+        return None
 
     def _text_pieces(
         self, start: bytes, content: Unpacked, form: Format, options: FileOptions
@@ -230,7 +263,7 @@ class Reader:
         head = first[: first.rfind("\n") + 1] or first
         everything = _chained(first, pieces)
         if self.source.is_stdin:
-            form = _stdin_form(head, form, schema)
+            form = self._stdin_form(head, form)
         elif form == "text":
             form = text_form(head, options, schema)
         if form == "tsv":
@@ -296,20 +329,6 @@ def _unreadable(item: Rejected, number: int) -> Incoming:
 def _late(cells: Mapping[str, object], late: list[str]) -> str | None:
     name = next((name for name in late if blank_as_none(cells.get(name)) is not None), None)
     return None if name is None else f"the first rows have no column `{name}`"
-
-
-def _stdin_form(text: str, form: Format, schema: RowSchema) -> Format:
-    if form == "auto" and text.lstrip().startswith(("{", "[{")):
-        return "json" if text.lstrip().startswith("[") else "jsonl"
-    if form not in ("auto", "text", "parquet", "arrow"):
-        return form
-    texts = text_columns(schema)
-    if len(texts) != 1:
-        names = ", ".join(f"`{name}`" for name in texts)
-        raise DataError(
-            f"standard input is plain text, but a row needs {names}: give one JSON object a line"
-        )
-    return "text"
 
 
 def _text_column(path: Path, schema: RowSchema) -> str:

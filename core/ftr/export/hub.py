@@ -128,7 +128,7 @@ def push(
     if get_token() is None:
         raise RequestError(
             "there is no token for the Hub: run `hf auth login`, or set `HF_TOKEN`, with a token "
-            "that may write (https://huggingface.co/settings/tokens)."
+            "that may write, from the settings of your account on the Hub."
         )
     api = HfApi(library_name="ftr")
     with _explained(repository):

@@ -55,7 +55,7 @@ def check_folder(folder: Path) -> None:
     Raises `ModelError` naming the file and the key.
     """
     for path in (*folder.iterdir(), *(folder / "additional_chat_templates").glob("*")):
-        _check_file(path, folder.resolve())
+        check_file(path, folder.resolve())
     if (folder / "config.json").exists() and (folder / "adapter_config.json").exists():
         raise _refused(
             folder,
@@ -96,7 +96,8 @@ def check_size(
         )
 
 
-def _check_file(path: Path, folder: Path) -> None:
+def check_file(path: Path, folder: Path) -> None:
+    """Raise `ModelError` for a file of a model directory that is none, or a link out of it."""
     link = path.is_symlink()
     if path.is_dir() and not link:
         return

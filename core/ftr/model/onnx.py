@@ -22,7 +22,7 @@ from transformers.utils import ModelOutput
 
 from ftr.atomic import read_json, sha256
 from ftr.errors import ModelError, RequestError, in_one_line
-from ftr.model.folder import weights_of
+from ftr.model.folder import check_file, weights_of
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -79,8 +79,7 @@ def read_export(model: Path) -> Export:
             f"`{model}` has no ONNX model: make one with `ftr export {_run(model)} onnx`."
         )
     for file in folder.iterdir():
-        if file.is_symlink() or not file.is_file():
-            raise ModelError(f"`{file}` is no regular file: put the file itself there.")
+        check_file(file, folder)
     try:
         found = read_json(path)
         known = {key: found[key] for key in Export.__dataclass_fields__ if key in found}

@@ -25,8 +25,8 @@ from ftr.data.stream import Reader
 from ftr.errors import ConfigError, DataError, RunError, in_one_line
 from ftr.paths import expanded
 from ftr.prediction.blocks import BLOCK, Options, answer, blocks, is_error, prediction_keys
-from ftr.prediction.files import Predicted, Request, opened
 from ftr.prediction.job import Part, same_input
+from ftr.prediction.request import Predicted, Request, opened
 from ftr.prediction.run import check_columns, unusable
 from ftr.prediction.shards import Shard, check_folder, held, input_files, shards_of
 from ftr.registry import trust

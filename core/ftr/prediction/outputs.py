@@ -35,8 +35,11 @@ _PROBABILITIES = "probabilities"
 
 
 def format_of(output: Path, given: str | None) -> str:
-    """Return the format of an output file: `given`, else by its suffix. Raises `RequestError`."""
-    form = given or FORMATS.get(output.suffix.lower())
+    """Return the format of an output file: `given`, else by its suffix, JSON lines without one.
+
+    Raises `RequestError`.
+    """
+    form = given or (FORMATS.get(output.suffix.lower()) if output.suffix else "jsonl")
     if form is None:
         raise RequestError(
             f"`--output {output}`: the ending `{output.suffix}` tells no format. Known endings: "

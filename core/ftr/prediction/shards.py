@@ -19,10 +19,10 @@ from ftr.data.files import bare_name
 from ftr.data.tables import is_saved
 from ftr.errors import DataError, RequestError, RunError
 from ftr.paths import expanded
-from ftr.prediction.files import opened
 from ftr.prediction.job import Job, Part, compare, input_identity, partial_folder
 from ftr.prediction.outputs import Layout, Records
 from ftr.prediction.remote import is_url
+from ftr.prediction.request import opened
 from ftr.terminal import mask, masked
 
 RECORD, _LOCK = "_predictions.json", ".predictions.lock"

@@ -161,7 +161,7 @@ def _purpose(record: Record, kind: Kind) -> Iterator[str]:
     source = "a checkpoint that is not on the Hub"
     if base is not None:
         revision = f" at revision `{base[1]}`" if base[1] else ""
-        source = f"[{base[0]}](https://huggingface.co/{base[0]}){revision}"
+        source = f"`{base[0]}`{revision}"
     made = "Adapters for" if kind.adapters else "A fine-tuned version of"
     if kind.members:
         made = f"{kind.members} models that answer as one, each a fine-tuned version of"
@@ -250,8 +250,7 @@ def _training(record: Record, about: Described) -> Iterator[str]:
     """Yield how it was trained."""
     yield from about.facts
     name, hub_id = _dataset(record)
-    where = f"[{hub_id}](https://huggingface.co/datasets/{hub_id})" if hub_id else f"`{name}`"
-    yield f"data: {where}"
+    yield f"data: `{hub_id or name}`"
 
 
 def _limits(record: Record, kind: Kind) -> Iterator[str]:

@@ -79,11 +79,13 @@ class Service:
         admin: str | None = None,
         load: Load | None = None,
         hosts: tuple[str, ...] | None = None,
-        log: Callable[[str], None] | None = None,
+        log: Callable[[str], None] = show,
+        access_log: bool = True,
         log_texts: bool = False,
     ) -> None:
         self.limits, self.token, self.admin, self.load = limits, token, admin, load
-        self.hosts, self.log, self.log_texts = hosts, log, log_texts
+        self.hosts, self.log = hosts, log
+        self.access_log, self.log_texts = access_log, log_texts
         self.models: dict[str, Backend] = {}
         self.state: State = "starting"
         self.in_flight = 0
@@ -239,7 +241,7 @@ class Service:
     async def _answer(self, name: str, body: Any, request: Request) -> Response:
         rows = as_rows(body, self.limits)
         options = parse_options(request.query_params)
-        if self.log_texts and self.log is not None:
+        if self.log_texts:
             self.log(dump({"model": name, "rows": rows}).decode())
         with self._model(name) as model:
             answered = await model.answer(rows, options)
@@ -323,7 +325,7 @@ class _Guard:
             trouble = self._trouble(Request(scope))
             await (self.app if trouble is None else refusal(trouble))(scope, receive, sent)
         finally:
-            if self.service.log is not None:
+            if self.service.access_log:
                 spent = 1000 * (time.perf_counter() - began)
                 self.service.log(f"{scope['method']} {self._path(scope)} {status} {spent:.1f} ms")
 

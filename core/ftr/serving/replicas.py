@@ -273,7 +273,7 @@ def _interface(args: ServeArguments) -> Any:
     service = Service(
         args.limits,
         token=token if args.token else None,
-        log=show if args.access_log or args.log_texts else None,
+        access_log=args.access_log,
         log_texts=args.log_texts,
     )
 
@@ -300,6 +300,7 @@ def serve_config(
     host: str,
     port: int,
     token: bool,
+    access_log: bool,
     log_texts: bool,
 ) -> dict[str, Any]:
     """Return `serve.yaml`: what `serve deploy` and the `serveConfigV2` of a RayService take."""
@@ -309,6 +310,7 @@ def serve_config(
         precision=precision,
         limits=limits,
         token=token,
+        access_log=access_log,
         log_texts=log_texts,
     )
     http = {"name": HTTP, "num_replicas": 1, "max_ongoing_requests": limits.waiting + 64}

@@ -116,7 +116,7 @@ def make_service(settings: Settings, load: Load) -> Service:
         admin=secrets.token_urlsafe(32),
         load=load,
         hosts=tuple(dict.fromkeys((*LOOPBACK, address.host))) if address.loopback else None,
-        log=show if settings.access_log or settings.log_texts else None,
+        access_log=settings.access_log,
         log_texts=settings.log_texts,
     )
 
