@@ -216,7 +216,7 @@ def test_a_folder_of_shards_resumes_what_is_not_done_and_names_what_changed(
         assert cause in capsys.readouterr().err
     write(Path(files[1]), 12)
     assert main([*asked, "--resume"]) == 2
-    assert "the input has changed: `00001-b.parquet` was" in capsys.readouterr().err
+    assert "`00001-b.parquet` (input) was" in capsys.readouterr().err
     assert first.path.is_file()
 
 
