@@ -21,7 +21,7 @@ from ftr.config.schema import ComputeConfig
 from ftr.errors import ConfigError, DataError, RequestError
 from ftr.prediction.cluster import sized
 from ftr.prediction.request import Request, reading_settings
-from ftr.prediction.shards import Shard, held, input_files, shards_of
+from ftr.prediction.shards import Shard, check_folder, held, input_files, shards_of
 
 if TYPE_CHECKING:
     from ftr.runs.run import RunResult
@@ -159,6 +159,15 @@ def test_several_files_without_workers_are_refused(
     assert "2 inputs: give one, or `--workers N`" in capsys.readouterr().err
 
 
+def test_a_file_that_is_no_shard_is_never_removed(tmp_path: Path) -> None:
+    (tmp_path / "_predictions.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "00000-a.parquet").touch()
+    check_folder(tmp_path, overwrite=True, resume=False)
+    (tmp_path / "mine.parquet").touch()
+    with pytest.raises(RequestError, match=r"files that are not of `ftr predict`"):
+        check_folder(tmp_path, overwrite=True, resume=False)
+
+
 def test_inputs_are_files_patterns_and_folders_in_order_and_each_once(tmp_path: Path) -> None:
     for name in ("b.csv", "a.jsonl.gz", "readme.md", "_part.csv", ".hidden.csv", "c.parquet"):
         (tmp_path / name).touch()
@@ -167,6 +176,10 @@ def test_inputs_are_files_patterns_and_folders_in_order_and_each_once(tmp_path: 
     assert names == ["a.jsonl.gz", "b.csv", "c.parquet"]
     pattern = input_files([str(tmp_path / "[bc].*"), "s3://bucket/x.csv"])
     assert [Path(one).name for one in pattern] == ["b.csv", "c.parquet", "x.csv"]
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "deep" / "er" / "d.csv").touch()
+    below = input_files([str(tmp_path / "**" / "*.csv")])
+    assert [Path(one).name for one in below] == ["_part.csv", "b.csv", "d.csv"]
     with pytest.raises(DataError, match=r"b.csv` is named twice: its rows would be predicted"):
         input_files([str(tmp_path / "b.csv"), str(tmp_path)])
     with pytest.raises(DataError, match=r"has no data files \(known endings: .csv"):

@@ -393,6 +393,9 @@ def test_a_token_is_asked_for_but_not_by_probes_and_the_page(sentiment: LocalMod
             answer = client.post("/predict", json="a", headers={b"Authorization": wrong.encode()})
             assert answer.status_code == 401
             assert "s3cret" not in answer.text
+        # `Request.url` is made of this header, and would have the path of the probe.
+        fooled = client.post("/predict", json="a", headers={"Host": "x/health?"})
+        assert fooled.status_code in (400, 401)
         right = {"Authorization": "Bearer s3cret-token"}
         assert client.post("/predict", json="a good film", headers=right).status_code == 200
         assert client.get("/openapi.json", headers=right).json()["security"] == [{"token": []}]

@@ -23,7 +23,7 @@ from ftr.data.delimited import blank_note, dialect, is_blank
 from ftr.data.files import Unpacked, decode, decoded, empty, open_file, split_lines, unpacked_stream
 from ftr.data.layout import format_of, known_names, parse, table_of, tabs_form, text_form
 from ftr.data.multilabel import LabelSets
-from ftr.data.rows import PREDICT, Rejected, Row, Table, blank_as_none
+from ftr.data.rows import PREDICT, Rejected, Row, Table, blank_as_none, harmless
 from ftr.data.squad import nest_questions, read_nested
 from ftr.data.tables import (
     arrow_pieces,
@@ -136,6 +136,7 @@ class Reader:
         number = 0
         for table in self._tables():
             self._add_notes(table.notes)
+            table.columns[:] = [str(harmless(name)) for name in table.columns]
             deciding = self._mapping is None
             if deciding and table.records:
                 self._map(table)

@@ -106,10 +106,11 @@ def check_file(path: Path, folder: Path) -> None:
         raise _refused(folder, f"`{path.name}` is {kind}. Remove it")
     # A snapshot of the Hub's cache, of which the folder may be a member or `onnx`, has its files
     # beside the snapshots.
+    folder = folder.absolute()
     above = [one.parent / "blobs" for one in folder.parents[:3] if one.name == "snapshots"]
-    hub = above[:1]
+    allowed = [one.resolve() for one in (folder, *above[:1])]
     target = path.resolve()
-    if link and not any(target.is_relative_to(inside) for inside in (folder, *hub)):
+    if link and not any(target.is_relative_to(inside) for inside in allowed):
         raise _refused(
             folder,
             f"`{path.name}` is a link out of it, to `{target}`. Put the file itself there",

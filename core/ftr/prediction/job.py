@@ -192,7 +192,7 @@ def _whole_lines(path: Path) -> list[dict[str, Any]]:
         return []
     try:
         text = path.read_text(encoding="utf-8")
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        return [json.loads(line) for line in text.split("\n")[:-1]]
     except (OSError, ValueError) as error:
         raise RunError(f"`{path}` is damaged ({error}): begin again with `--overwrite`.") from None
 

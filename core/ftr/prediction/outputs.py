@@ -85,10 +85,22 @@ def encode(records: Records, form: str, columns: Sequence[str]) -> bytes:
         return json_lines(records).encode()
     if form == "parquet":
         return _parquet(records, columns)
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, delimiter=_DELIMITERS[form], lineterminator="\n")
+    text = _Lines()
+    writer = csv.writer(text, delimiter=_DELIMITERS[form], lineterminator="\r\n")
     writer.writerows([_cell(record.get(name)) for name in columns] for record in records)
-    return text.getvalue().encode()
+    return "".join(text.lines).encode()
+
+
+class _Lines:
+    """Takes rows of `csv.writer`, which quotes a lone carriage return only where its line ends have
+    one; here lines end in a line feed.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def write(self, row: str) -> None:
+        self.lines.append(f"{row[:-2]}\n")
 
 
 def header(form: str, columns: Sequence[str]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,7 +64,8 @@ def _named(word: str) -> list[str]:
     if path.exists():
         return [str(path)]
     # `Path.glob` takes no absolute pattern.
-    if matching := sorted(one for one in glob.glob(str(path)) if Path(one).is_file()):  # noqa: PTH207
+    found = glob.glob(str(path), recursive=True)  # noqa: PTH207
+    if matching := sorted(one for one in found if Path(one).is_file()):
         return matching
     raise DataError(f"there is no file `{path}`.")
 
@@ -160,7 +162,7 @@ def check_folder(folder: Path, *, overwrite: bool, resume: bool) -> None:
         return
     names = ", ".join(f"`{path.name}`" for path in there[:3])
     names += f" and {len(there) - 3} more" if len(there) > 3 else ""
-    if not (folder / RECORD).is_file():
+    if not (folder / RECORD).is_file() or not all(map(_is_shard, there)):
         raise RequestError(
             f"`{folder}` has files that are not of `ftr predict` ({names}): give an empty folder."
         )
@@ -176,6 +178,11 @@ def _shards_in(folder: Path) -> list[Path]:
         return []
     endings = (".parquet", partial_folder(Path("x.parquet")).suffix)
     return sorted(path for path in folder.iterdir() if path.suffix in endings)
+
+
+def _is_shard(path: Path) -> bool:
+    """Whether a path has a name that `shards_of` gives."""
+    return re.match(r"\d{5}-", path.name) is not None
 
 
 def shards_of(

@@ -142,7 +142,7 @@ class Service:
         show(f"ftr: error: {type(error).__name__} at {frame.filename}:{frame.lineno}")
 
     async def _page(self, request: Request) -> Response:
-        name, kind = STATIC[request.url.path]
+        name, kind = STATIC[request.scope["path"]]
         return Response((PAGE / name).read_bytes(), media_type=kind)
 
     async def _health(self, request: Request) -> Response:
@@ -344,7 +344,7 @@ class _Guard:
         if service.hosts is not None and _host(request) not in service.hosts:
             names = " or ".join(f"`{name}`" for name in service.hosts)
             return RefusedError(421, f"call this service as {names}")
-        path = request.url.path
+        path = request.scope["path"]  # `request.url` is made of the Host header too
         if service.token is None or path in OPEN or request.method == "PUT":
             return None
         if same(_bearer(request.headers.get("authorization")), service.token):
