@@ -29,6 +29,16 @@ def test_any_text_is_read_back_from_a_table_also_where_a_column_comes_late(
     assert [row["s"] for row in rows] == [odd, "c"] and rows[1][odd] == "late"
 
 
+def test_columns_of_one_name_are_numbered(classifier: RunResult, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,x,x,x\na good film,1,2,3\n", encoding="utf-8")
+    output = tmp_path / "out.csv"
+    words = ["predict", str(classifier.path), str(tmp_path / "a.csv"), "--output", str(output)]
+    assert main(words) == 0
+    with output.open(newline="", encoding="utf-8") as stream:
+        (row,) = csv.DictReader(stream)
+    assert (row["x"], row["x_2"], row["x_3"]) == ("1", "2", "3")
+
+
 def test_names_of_columns_that_are_no_utf_8_are_escaped(
     classifier: RunResult, tmp_path: Path
 ) -> None:

@@ -311,10 +311,11 @@ def _chained(first: str, rest: Iterator[str]) -> Iterator[str]:
 def _number_copies(columns: list[str]) -> None:
     """Number columns of the same name: `a`, `a_2`."""
     for index, name in enumerate(columns):
-        number = 1
-        while name in columns[:index]:
+        free, number = name, 1
+        while free in columns[:index]:
             number += 1
-            columns[index] = f"{name}_{number}"
+            free = f"{name}_{number}"
+        columns[index] = free
 
 
 def _with_id(raw: Row, number: int) -> Row:

@@ -142,7 +142,10 @@ class Service:
         show(f"ftr: error: {type(error).__name__} at {frame.filename}:{frame.lineno}")
 
     async def _page(self, request: Request) -> Response:
-        name, kind = STATIC[request.scope["path"]]
+        found = STATIC.get(request.scope["path"])
+        if found is None:  # a route matches a path with a line feed behind it too
+            raise RefusedError(404, "there is no such path")
+        name, kind = found
         return Response((PAGE / name).read_bytes(), media_type=kind)
 
     async def _health(self, request: Request) -> Response:
