@@ -6,7 +6,7 @@ those of one machine: equal records, and the seconds of both.
 The files repeat the sentences of the sample data with numbers. The nodes are network namespaces of
 this machine (root), else loopback addresses, with one core each: they share its processor, so that
 their rows/s are no measure of scaling. Records are compared column by column; numbers must agree
-within 1e-5. Takes about a minute for 20,000 rows of `minilm` on two cores.
+within 1e-5.
 """
 
 from __future__ import annotations

@@ -24,26 +24,11 @@ from typing import Any
 
 import psutil
 
+from measuring import WORDS
+
 CLIENTS = (1, 16, 64)
 PORT = 8765
 URL = f"http://127.0.0.1:{PORT}/predict"
-WORDS = [
-    "the",
-    "film",
-    "was",
-    "and",
-    "story",
-    "with",
-    "very",
-    "good",
-    "bad",
-    "great",
-    "poor",
-    "long",
-    "short",
-    "funny",
-    "boring",
-]
 
 PLAIN = """
 import sys

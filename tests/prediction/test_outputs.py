@@ -48,3 +48,17 @@ def test_names_of_columns_that_are_no_utf_8_are_escaped(
     assert main(words) == 0
     header = output.read_text(encoding="utf-8").splitlines()[0]
     assert header.startswith("text,caf")
+
+
+def test_the_best_labels_replace_no_column_of_the_input(
+    classifier: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.csv").write_text("text,label_1,score_1\na good film,AAA,0.1\n", encoding="utf-8")
+    output = tmp_path / "out.csv"
+    words = ["predict", str(classifier.path), str(tmp_path / "a.csv"), "--output", str(output)]
+    assert main([*words, "--top-k", "1"]) == 0
+    with output.open(newline="", encoding="utf-8") as stream:
+        (row,) = csv.DictReader(stream)
+    assert (row["input_label_1"], row["input_score_1"]) == ("AAA", "0.1")
+    assert row["label_1"] == row["label"]
+    assert "`label_1` is `input_label_1`" in capsys.readouterr().err

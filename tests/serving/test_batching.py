@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ftr.serving.batching import Answered, Batcher
+from ftr.serving.requests import text_bytes, texts_of
 
 
 class Model:
@@ -149,3 +150,8 @@ def test_a_request_that_is_given_up_is_not_computed() -> None:
         assert model.calls == [[1], [3]]
 
     run(body)
+
+
+def test_numbers_count_as_the_texts_they_become() -> None:
+    row = {"tokens": [1, 22], "context": 4.5}
+    assert text_bytes(row) == 6 and texts_of(row) == ["1", "22", "4.5"]

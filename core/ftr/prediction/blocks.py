@@ -101,7 +101,10 @@ def prediction_keys(block: Block, predictor: Predictor, options: Options) -> tup
         row, cause = predictor.check(line.row, number)
         if line.cause is None and cause is None:
             [found] = predictor.stream([row], **_asked(options))
-            return (*found, *(() if options.abstain_below is None else ("best_guess",)))
+            best = range(1, (options.top_k or 0) + 1)
+            tables = [f"{name}_{rank}" for rank in best for name in ("label", "score")]
+            guess = () if options.abstain_below is None else ("best_guess",)
+            return (*found, *tables, *guess)
     return None
 
 

@@ -390,7 +390,9 @@ def _collect(dataset: Any, shards: Sequence[Shard]) -> None:
             for found in arriving:
                 expected = (file, -1 if isinstance(found, End) else shard.next)
                 if (found.file, getattr(found, "number", -1)) != expected:
-                    raise RunError(f"{found} came in the place of {expected}: this is a fault.")
+                    raise RunError(
+                        f"workers sent blocks out of order, expected {expected}: report this."
+                    )
                 if isinstance(found, End):
                     shard.finish(found.notes)
                     break

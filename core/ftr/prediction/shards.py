@@ -124,6 +124,7 @@ class Shard:
 
     def count(self) -> Counts:
         """Return the numbers of its rows, of a file that is complete."""
+        import pyarrow as pa
         from pyarrow import compute, parquet
 
         with parquet.ParquetFile(self.path) as file:
@@ -132,7 +133,10 @@ class Shard:
             rows = file.metadata.num_rows
         found = dict(zip(names, table.columns, strict=True))
         errors = rows - found["error"].null_count
-        abstained = compute.sum(found["abstained"]).as_py() or 0 if "abstained" in found else 0
+        column = found.get("abstained")
+        # A column of the input may have that name, with texts.
+        own = column is not None and pa.types.is_boolean(column.type)
+        abstained = (compute.sum(column).as_py() or 0) if own else 0
         return Counts(rows=rows, errors=errors, abstained=int(abstained))
 
 

@@ -80,7 +80,12 @@ class Batcher:
         self._arrival.set()
         if self._task is None:
             self._task = asyncio.create_task(self._run())
-        return await request.future
+        try:
+            return await request.future
+        except asyncio.CancelledError:
+            with contextlib.suppress(ValueError):  # it is in a call already
+                self._queue.remove(request)
+            raise
 
     async def alone(self, function: Callable[..., T], *given: Any) -> T:
         """Run another function in the thread, between two calls."""

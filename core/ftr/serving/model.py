@@ -89,12 +89,15 @@ class LocalModel:
         numbered = list(enumerate(rows))
         answered = await self.batcher.answer(numbered, [estimated_tokens(row) for row in rows])
         if options != Options():
-            answered.records = [
-                record
-                if "error" in record
-                else self.predictor.shown(record, options.abstain_below, options.top_k)
-                for record in answered.records
-            ]
+            try:
+                answered.records = [
+                    record
+                    if "error" in record
+                    else self.predictor.shown(record, options.abstain_below, options.top_k)
+                    for record in answered.records
+                ]
+            except RequestError as error:  # a head with labels that gives no probabilities
+                raise RefusedError(422, str(error)) from None
         return answered
 
     async def close(self) -> None:

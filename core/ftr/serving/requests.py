@@ -182,6 +182,8 @@ def text_bytes(given: object) -> int:
     """Return the bytes of the texts in a row: the most tokens that they can have."""
     if isinstance(given, str):
         return len(given.encode("utf-8", "replace"))
+    if isinstance(given, (int, float)):  # read as texts
+        return len(str(given))
     if isinstance(given, Mapping):
         return sum(map(text_bytes, given.values()))
     return sum(map(text_bytes, given)) if isinstance(given, list) else 0
@@ -189,8 +191,8 @@ def text_bytes(given: object) -> int:
 
 def texts_of(given: object) -> list[str]:
     """Return the texts in a row."""
-    if isinstance(given, str):
-        return [given]
+    if isinstance(given, (str, int, float)):
+        return [str(given)]
     if isinstance(given, Mapping):
         return [text for value in given.values() for text in texts_of(value)]
     return [text for item in given for text in texts_of(item)] if isinstance(given, list) else []
