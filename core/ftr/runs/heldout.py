@@ -151,6 +151,7 @@ def _scored_split(directory: RunDirectory, record: Mapping[str, Any]) -> str:
     for name in ("test", "validation"):
         if name in scored:
             return name
+    directory.check_removed()
     raise RequestError(
         f"run `{directory.path}` held out no rows, so it has no predictions and no scores: score "
         f"it on other data with `ftr evaluate {directory.path} dataset=FILE`."
