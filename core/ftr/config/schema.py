@@ -247,6 +247,9 @@ class TrainConfig(Section):
     unfreeze: Count | Literal["all"] | None = None
     """Number of layers frozen by `train.freeze` that start to train at each epoch, highest first;
     `all`: all at once."""
+    cache_outputs: bool = True
+    """With `train.freeze=backbone` and no dropout in the backbone: run it once for each example,
+    and read its outputs from the cache in every epoch and trial."""
     frozen_epochs: Positive = 1.0
     """Epochs before `train.unfreeze` starts."""
     layerwise_decay: Annotated[float, Field(gt=0, le=1), NUMBER] | None = None

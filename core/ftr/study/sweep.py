@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from ftr.study.trial import Shared
     from ftr.study.tune import Board
 
+IMPORTED = ("ftr.study.trial", "ftr.train.session")
+"""What the processes of trials import while the driver reads the data."""
 MOST_AHEAD = 100
 """Trials that wait in a bracket where no number of them is given."""
 
@@ -139,7 +141,7 @@ class Sweep(Job[SweepResult]):
     def session(self) -> Iterator[None]:
         """Connect to Ray. Raises `ConfigError` for what no machine of the cluster has room for."""
         compute, most = self.config.compute, self.sweep.max_concurrent
-        with connected(compute, self.registry, self.say, TUNE_SETTINGS):
+        with connected(compute, self.registry, self.say, TUNE_SETTINGS, IMPORTED):
             resources, several = room(compute, most, "trial", self.say)
             self.several = several
             nested = compute.workers > 0
