@@ -104,11 +104,14 @@ class StoredOutputs:
     def select(self, features: Dataset, rows: Indices | None) -> None:
         """Name the examples of the next pass, in its order: `rows` of `features`."""
         known = self.vectors.get(id(features))
-        if known is None or rows is None:
-            self._chosen = None
-        else:
-            found = torch.from_numpy(np.ascontiguousarray(known[rows]))
-            self._chosen = found.to(self.model.device, self.dtype)
+        self._chosen = None
+        if known is not None and rows is not None:
+            self.choose(known[rows])
+
+    def choose(self, vectors: npt.NDArray[np.float32]) -> None:
+        """Give the vectors of the next pass, in its order."""
+        found = torch.from_numpy(np.ascontiguousarray(vectors))
+        self._chosen = found.to(self.model.device, self.dtype)
 
     def outputs(self, vectors: Tensor) -> ModelOutput:
         """Return what the head reads, from the vectors of a batch, of shape (batch, hidden)."""
@@ -189,22 +192,23 @@ def _probed(engine: Engine, split: EncodedSplit) -> StoredOutputs:
             continue
         dtype = output["pooler_output"].dtype if kind == POOLED else hidden.dtype
         stored = StoredOutputs(model, kind, type(output), dtype)
-        vectors = stored.vector(output).float().cpu().numpy()
-        stored.vectors[id(split.features)] = vectors
-        if _same(engine, stored, split.features, rows, expected):
-            stored.vectors.clear()
+        if _same(engine, stored, output, (split.features, rows), expected):
             return stored
     raise CannotStoreError("the head reads the states of all tokens, which would be large")
 
 
 def _same(
-    engine: Engine, stored: StoredOutputs, features: Dataset, rows: Indices, expected: ModelOutput
+    engine: Engine,
+    stored: StoredOutputs,
+    output: ModelOutput,
+    batch: tuple[Dataset, Indices],
+    expected: ModelOutput,
 ) -> bool:
-    """Whether the model gives the same outputs from what is stored."""
+    """Whether the model gives the `expected` outputs from what is stored of the backbone's."""
     stored.install()
     try:
-        stored.select(features, rows)
-        found = engine.run(features, rows)
+        stored.choose(stored.vector(output).float().cpu().numpy())
+        found = engine.run(*batch)
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError, KeyError):
         return False  # the head asks for what is not there
     finally:
