@@ -20,6 +20,8 @@ NAMES = [
     "ray._private.services:find_node_ids",
     "ray._private.state:state",
     "ray._raylet:GcsClient",
+    "ray.tune.execution.class_cache:DEFAULT_ENV_VARS",
+    "ray.tune.execution.class_cache:ENV_VARS_TO_PROPAGATE",
 ]
 
 

@@ -11,12 +11,12 @@ import socket
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ftr import atomic
-from ftr.cluster import node, ray_private, ship
+from ftr.cluster import node, ray_private, ship, worker
 from ftr.config.schema import ComputeConfig
 from ftr.errors import ConfigError, RunError
 from ftr.paths import writable
@@ -156,12 +156,9 @@ def _answer(address: str) -> dict[str, Any]:
     return {"nodes": alive, "here": ray_private.nodes_here()}
 
 
-WORKER = "ftr.cluster.worker"
-HOOK = f"{WORKER}.quiet_worker"
+HOOK = "ftr.cluster.worker.quiet_worker"
 PRELOADED = "RAY_preload_python_modules"
 """Ray's own setting: the modules that each of its processes imports when it starts."""
-MOST_PRELOADED = 16
-"""Cores up to which processes import ahead of their work: Ray starts as many processes."""
 REPORT_SECONDS = 120.0
 """Time limit for a node to report what is installed; it may have to start a process first."""
 
@@ -171,21 +168,19 @@ def connect(
     registry: Registry,
     report: Callable[[str], None],
     settings: Mapping[str, str] | None = None,
-    imports: Sequence[str] = (),
 ) -> None:
     """Connect to the cluster at `compute.address`; without one, start Ray on this machine.
 
     On a cluster, ftr and the plugins loaded here are compared with those of every node. What a node
     lacks, or has in the same version with other files, is sent and loads in all processes of this
-    driver. `settings` are environment variables for those processes; those of this machine begin to
-    import `imports` when they start. Raises `ConfigError` when nothing answers, the token is wrong
-    or a version differs; `RunError` when Ray does not start.
+    driver. `settings` are environment variables for those processes. Raises `ConfigError` when
+    nothing answers, the token is wrong or a version differs; `RunError` when Ray does not start.
     """
     import ray
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     if compute.address is None:
-        _start_here(registry, imports)
+        _start_here(registry)
         return
     address = probe(compute.address)
     # A job of the job server has an environment; this driver's adds to it.
@@ -252,7 +247,7 @@ def _variables(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _start_here(registry: Registry, imports: Sequence[str] = ()) -> None:
+def _start_here(registry: Registry) -> None:
     import ray
 
     if token_source() is None and "RAY_AUTH_MODE" not in os.environ and not writable("~/.ray"):
@@ -264,12 +259,10 @@ def _start_here(registry: Registry, imports: Sequence[str] = ()) -> None:
             staged = ship.stage_files(registry, Path(folder))
             environment = _environment(registry, staged)
             if not staged:
-                # Ray starts a process per core at once, which serves only what asks for no
-                # environment: it inherits the variables, and imports while this process reads.
-                ahead = imports if (os.cpu_count() or 1) <= MOST_PRELOADED else ()
-                modules = (WORKER, *ahead)
-                variables = {**environment["env_vars"], PRELOADED: ",".join(modules)}
-                stack.enter_context(_variables(variables))
+                # Ray starts a process for each core at once, which serves only what asks for no
+                # environment; it inherits the variables.
+                own = {PRELOADED: worker.__name__}
+                stack.enter_context(_variables({**environment["env_vars"], **own}))
                 environment = {}
             ray.init(
                 # Without it Ray joins any cluster it finds traces of on this machine.

@@ -5,6 +5,8 @@ Written for Ray 2.50 to 2.60; `tests/cluster/test_ray_private.py` fails when a v
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -54,6 +56,22 @@ def living_nodes(address: str, seconds: float) -> list[str]:
     client: Any = import_module("ray._raylet").GcsClient(address=address)
     nodes = client.get_all_node_info(timeout=seconds)
     return [node.hex() for node, info in nodes.items() if info.state == 0]  # `GcsNodeState.ALIVE`
+
+
+@contextlib.contextmanager
+def tune_inherits() -> Iterator[None]:
+    """Let the processes of Tune have the variables of the node that they run on, and no others.
+
+    Tune asks for an environment of its own for every trial, so Ray starts another process for it
+    and never uses those that wait. On a node that this process started, the variables are there.
+    """
+    module: Any = import_module("ray.tune.execution.class_cache")
+    before = module.DEFAULT_ENV_VARS, module.ENV_VARS_TO_PROPAGATE
+    module.DEFAULT_ENV_VARS, module.ENV_VARS_TO_PROPAGATE = {}, set()
+    try:
+        yield
+    finally:
+        module.DEFAULT_ENV_VARS, module.ENV_VARS_TO_PROPAGATE = before
 
 
 def nodes_here() -> list[str]:

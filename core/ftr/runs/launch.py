@@ -116,10 +116,9 @@ def connected(
     registry: Registry,
     say: Callable[[str], None],
     settings: Mapping[str, str] = RAY_SETTINGS,
-    imports: Sequence[str] = (),
 ) -> Iterator[None]:
     """Connect to the cluster, or start Ray here, for as long as the context lasts; use an existing
-    connection. Processes that are started here begin to import `imports` at once.
+    connection.
 
     Afterwards Ctrl-C and SIGTERM have their handlers again: Ray takes SIGTERM when it starts, by
     one that kills its processes at once, and Ctrl-C in `fit`.
@@ -133,7 +132,7 @@ def connected(
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         if owned:
-            connect(compute, registry, say, settings, imports)
+            connect(compute, registry, say, settings)
             if callable(handlers[signal.SIGTERM]):
                 _handle({signal.SIGTERM: handlers[signal.SIGTERM]})
         yield

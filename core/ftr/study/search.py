@@ -224,6 +224,7 @@ TUNE_SETTINGS = {
     "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "60",
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "PL_DISABLE_FORK": "1",  # as Tune sets it for trials, see `tune_inherits`
     # Every trial trains in a new thread, and glibc gives threads heaps of their own, which
     # fragment: a trial process grew by 200 kB with every trial. With two heaps it stays as it is.
     "MALLOC_ARENA_MAX": "2",

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
+from ftr.cluster.ray_private import tune_inherits
 from ftr.cluster.storage import Storage, checked_storage
+from ftr.cluster.worker import imports_ahead
 from ftr.config.parse import registry_for
 from ftr.config.schema import RunConfig
 from ftr.config.space import grid_size
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
     from ftr.study.tune import Board
 
 IMPORTED = ("ftr.study.trial", "ftr.train.session")
-"""What the processes of trials import while the driver reads the data."""
+"""What the first process of a trial imports while the driver reads the data."""
 MOST_AHEAD = 100
 """Trials that wait in a bracket where no number of them is given."""
 
@@ -121,6 +123,8 @@ class Sweep(Job[SweepResult]):
     trials: Trials
     several: int
     """Trials at a time."""
+    imported: Callable[[], bool]
+    """Waits for the process that imports ahead, and returns whether there is one."""
 
     def __init__(self, resolved: ResolvedSweep, registry: Registry, say: Say) -> None:
         super().__init__(resolved.base.config, registry, say)
@@ -141,7 +145,12 @@ class Sweep(Job[SweepResult]):
     def session(self) -> Iterator[None]:
         """Connect to Ray. Raises `ConfigError` for what no machine of the cluster has room for."""
         compute, most = self.config.compute, self.sweep.max_concurrent
-        with connected(compute, self.registry, self.say, TUNE_SETTINGS, IMPORTED):
+        # Of the processes that Ray starts, one for each core, a single trial may get any.
+        alone = most == 1 or (compute.cpus or 1) > 1 or compute.workers > 0
+        with (
+            imports_ahead(() if alone else IMPORTED) as self.imported,
+            connected(compute, self.registry, self.say, TUNE_SETTINGS),
+        ):
             resources, several = room(compute, most, "trial", self.say)
             self.several = several
             nested = compute.workers > 0
@@ -222,12 +231,15 @@ class Sweep(Job[SweepResult]):
             self.remote,
         )
         brackets = self.sweep.scheduler in NEEDS_CHECKPOINTS
-        ahead = (self.resolved.trial_limit or MOST_AHEAD) * self.sweep.repeats
+        most = (self.resolved.trial_limit or MOST_AHEAD) * self.sweep.repeats
         shared = self._shared(checkpoint_always=brackets)
+        ahead = most if brackets else None
+        # Where a process imported ahead, this process started Ray, with the variables of Tune.
+        inherits = tune_inherits() if self.imported() else contextlib.nullcontext()
         try:
-            ending = drive(
-                board, scheduler, shared, self.trials, self.storage, ahead if brackets else None
-            ) or Ending("trials", "nothing is left to try")
+            with inherits:
+                ending = drive(board, scheduler, shared, self.trials, self.storage, ahead)
+            ending = ending or Ending("trials", "nothing is left to try")
             if board.refused:
                 raise ScoreError(board.refused)
             self._stop_running(board, ending)
