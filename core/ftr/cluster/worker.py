@@ -81,6 +81,6 @@ def import_asked() -> None:
                 Path(place, DONE).mkdir()
 
 
-if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+if Path(sys.argv[0]).name == "default_worker.py":  # and not in a program that joined a cluster
     quiet_worker()
     import_asked()
