@@ -252,7 +252,7 @@ def _from_arrow(
         found = read()
         if found is None:
             return None
-        columns = [_cells(column) for column in found.columns]
+        columns = [python_values(column) for column in found.columns]
     except (
         pa.ArrowException,
         OSError,
@@ -271,6 +271,7 @@ def _from_arrow(
         [str(name) for name in found.column_names],
         [list(cells) for cells in zip(*columns, strict=True)],
         [f"{path.name}:{number}" for number in numbers],
+        types=found.schema.types,
     )
     try:
         stored = json.loads((found.schema.metadata or {}).get(b"huggingface", b"{}"))
@@ -281,19 +282,37 @@ def _from_arrow(
     return table
 
 
-def _cells(column: pa.ChunkedArray) -> list[Any]:
+def python_values(column: pa.ChunkedArray) -> list[Any]:
+    """Return the values of a column; a time that Python has no room for is its text."""
+    import pyarrow as pa
+
     try:
-        return list(column.to_pylist())
+        # Python's times end with microseconds: the rest would be dropped without a word.
+        if column.type != pa.time64("ns"):
+            return list(column.to_pylist())
     except (ValueError, OverflowError):
-        return [_cell(scalar) for scalar in column]
+        pass
+    return [_python_value(scalar) for scalar in column]
 
 
-def _cell(scalar: Any) -> Any:
+def _python_value(scalar: Any) -> Any:
+    import pyarrow as pa
+
+    kind = scalar.type
     try:
-        return scalar.as_py()
+        if kind != pa.time64("ns") or not scalar.is_valid or not scalar.value % 1000:
+            return scalar.as_py()
     except UnicodeDecodeError as error:
         return error.object
-    except (ValueError, OverflowError):  # such as a time that `datetime` has no room for
+    except (ValueError, OverflowError):
+        pass
+    if pa.types.is_struct(kind):
+        return {name: _python_value(item) for name, item in scalar.items()}
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return [_python_value(item) for item in scalar.values]
+    try:
+        return scalar.cast(pa.string()).as_py()
+    except pa.ArrowException:
         return _UNREADABLE
 
 

@@ -59,12 +59,13 @@ class Input:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """The records of a block of an input, and the hash of its rows."""
+    """The records of a block of an input, the hash of its rows, and the types of columns."""
 
     file: int
     number: int
     records: Sequence[Mapping[str, Any]]
     digest: str
+    types: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +122,10 @@ def read(
     os.environ.update(ray.get(environment))
     for file, one in enumerate(inputs):
         with opened(one.source) as source:
-            reader, notes = Reader.of(source, schema, one.options), []
+            reader = Reader.of(source, schema, one.options)
+            notes: dict[str, None] = {}
             for block in blocks(reader, size):
-                if block.number == 0 and (note := check_columns(block, options, source.shown)):
-                    notes.append(note)
+                notes.update(dict.fromkeys(check_columns(block, options, source.shown)))
                 if block.number < len(one.done):
                     part = one.done[block.number]
                     same_input(block.first, part, len(block.lines), block.digest())
@@ -164,7 +165,13 @@ class Worker:
         if block.number == 0 and len(records) == self.size and all(map(is_error, records)):
             raise DataError(unusable(block, self.predictor))
         return _packed(
-            Answers(file=file, number=block.number, records=records, digest=block.digest())
+            Answers(
+                file=file,
+                number=block.number,
+                records=records,
+                digest=block.digest(),
+                types=self.options.types(block),
+            )
         )
 
 
@@ -396,7 +403,7 @@ def _collect(dataset: Any, shards: Sequence[Shard]) -> None:
                 if isinstance(found, End):
                     shard.finish(found.notes)
                     break
-                shard.add(found.records, found.digest)
+                shard.add(found.records, found.digest, found.types)
                 rows += len(found.records)
                 speed = rows / (time.monotonic() - began)
                 progress.update(f"{rows:,} rows, {speed:,.0f} rows/s, file {file + 1}")

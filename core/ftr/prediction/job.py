@@ -132,8 +132,10 @@ class Job:
         self.memo = dict(memo)
         self._append(self.memo)
 
-    def add(self, records: Records, digest: str) -> Part:
-        """Write the records of a block as the next part."""
+    def add(self, records: Records, digest: str, types: Mapping[str, Any] | None = None) -> Part:
+        """Write the records of a block as the next part; `types` are Arrow's, of columns that have
+        one.
+        """
         part = Part(
             rows=len(records),
             errors=sum(map(is_error, records)),
@@ -147,7 +149,7 @@ class Job:
             part.columns = list(self.layout.columns)
         with atomic.writing(self.folder, _ADVICE):
             path = self._path(len(self.parts))
-            atomic.replace_file(path, encode(rows, self.form, part.columns))
+            atomic.replace_file(path, encode(rows, self.form, part.columns, types))
             self._append({name: getattr(part, name) for name in Part.__dataclass_fields__})
         self.parts.append(part)
         return part

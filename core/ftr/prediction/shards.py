@@ -106,9 +106,9 @@ class Shard:
                 self.job.remember({"reserved": []})
             yield
 
-    def add(self, records: Records, digest: str) -> None:
+    def add(self, records: Records, digest: str, types: Mapping[str, Any] | None = None) -> None:
         """Write the records of the next block."""
-        self.job.add(records, digest)
+        self.job.add(records, digest, types)
 
     def finish(self, notes: Sequence[str]) -> None:
         """Join the blocks under the name of the shard."""
