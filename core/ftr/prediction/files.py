@@ -7,14 +7,14 @@ from pathlib import Path
 
 from ftr.errors import RequestError
 from ftr.paths import expanded
-from ftr.prediction.job import Job, check_output, input_identity
+from ftr.prediction.job import Job, check_output, input_identity, is_device
 from ftr.prediction.outputs import Layout, format_of
 from ftr.prediction.request import Predicted, Request, checkpoint, opened, reading_settings
 from ftr.prediction.run import Prediction
 from ftr.registry.registry import Registry
 from ftr.runs.run import Settings, merged
 from ftr.terminal import mask, show
-from ftr.train.progress import ProgressLine
+from ftr.train.progress import ProgressLine, current_interrupt
 
 
 def predict(
@@ -57,26 +57,46 @@ def predict(
     )
     words = [str(one) for one in ([input] if isinstance(input, str | Path) else input)]
     compute = request.compute(workers)
-    if compute is not None:
-        from ftr.prediction.cluster import predict_files
+    if compute is None:
+        target = expanded(output, "file")
+        _check_one(words, target, overwrite=overwrite, resume=resume)
+        form = format_of(target, output_format)
+        return _one_file(request, words[0], target, form, resume=resume, registry=registry)
+    from ftr.prediction.cluster import predict_files
 
-        if output_format not in (None, "parquet"):
-            raise RequestError("workers write Parquet: leave `output_format` out.")
-        return predict_files(
-            request, words, output, compute, overwrite=overwrite, resume=resume, registry=registry
-        )
+    if output_format not in (None, "parquet"):
+        raise RequestError("workers write Parquet: leave `output_format` out.")
+    return predict_files(
+        request, words, output, compute, overwrite=overwrite, resume=resume, registry=registry
+    )
+
+
+def _check_one(words: Sequence[str], target: Path, *, overwrite: bool, resume: bool) -> None:
     if len(words) != 1:
         raise RequestError(
             f"{len(words)} inputs: give one, or `workers` (`--workers`) for a folder of outputs."
         )
-    target = expanded(output, "file")
+    if is_device(target):
+        raise RequestError(
+            f"`{target}` is no regular file: give one. `ftr predict --output` writes to pipes."
+        )
     check_output(target, overwrite=overwrite, resume=resume)
-    form = format_of(target, output_format)
-    with opened(words[0]) as source:
+
+
+def _one_file(
+    request: Request,
+    given: str,
+    target: Path,
+    form: str,
+    *,
+    resume: bool,
+    registry: Registry | None,
+) -> Predicted:
+    with opened(given) as source:
         predictor = request.load(registry)
         request.check(predictor)
-        work = request.work(words[0], source, predictor, ProgressLine())
-        to_file(request, work, words[0], target, form, resume=resume)
+        work = request.work(given, source, predictor, ProgressLine())
+        to_file(request, work, given, target, form, resume=resume)
         return Predicted.of([target], [work])
 
 
@@ -90,7 +110,8 @@ def to_file(
         "output": {"format": form},
     }
     job = Job(output, form, identity, Layout(request.top_k))
-    with job.opened(resume=resume):
+    # Ctrl-C and SIGTERM both end it with a word on how to go on.
+    with current_interrupt().listening(), job.opened(resume=resume):
         if job.parts:
             show(f"resumed: {sum(part.rows for part in job.parts):,} rows are there already")
         try:
