@@ -37,11 +37,10 @@ def predict(
 ) -> Predicted:
     """Predict the rows of a file or URL of any size into a file, as `ftr predict` does.
 
-    `settings` say how to read it (`dataset.text`). `columns` of the input are kept, None: all.
-    The format is that of the ending of `output`, or `output_format`. With `workers`, or
-    `compute.address`, `input` may be several files, patterns and folders, and `output` is a folder
-    with a Parquet file for each. Raises `RequestError` where the output exists, `DataError`,
-    `ModelError`, `ConfigError`, `RunError`.
+    `settings` say how to read it (`dataset.text`). `columns` of the input are kept, None: all. The
+    format is that of the ending of `output`, or `output_format`. With `workers` or a cluster,
+    `input` may be several files, patterns and folders, and `output` is a folder with a Parquet file
+    for each. Raises `FtrError`: `RequestError`, for example, where the output exists.
 
         ftr.predict("runs/ID", "reviews.csv", "answers.parquet", abstain_below=0.8)
         ftr.predict("runs/ID", "s3://team/reviews/*.parquet", "answers/", workers=4)
@@ -49,7 +48,7 @@ def predict(
     request = Request(
         folder=checkpoint(str(run)),
         settings=reading_settings(merged(settings, keys)),
-        columns=None if columns is None else tuple(columns),
+        columns=columns if columns is None else tuple(columns),
         top_k=top_k,
         abstain_below=abstain_below,
         precision=precision,
@@ -58,8 +57,7 @@ def predict(
     words = [str(one) for one in ([input] if isinstance(input, str | Path) else input)]
     compute = request.compute(workers)
     if compute is None:
-        target = expanded(output, "file")
-        _check_one(words, target, overwrite=overwrite, resume=resume)
+        target = _checked_output(words, output, overwrite=overwrite, resume=resume)
         form = format_of(target, output_format)
         return _one_file(request, words[0], target, form, resume=resume, registry=registry)
     from ftr.prediction.cluster import predict_files
@@ -71,16 +69,20 @@ def predict(
     )
 
 
-def _check_one(words: Sequence[str], target: Path, *, overwrite: bool, resume: bool) -> None:
+def _checked_output(
+    words: Sequence[str], output: str | Path, *, overwrite: bool, resume: bool
+) -> Path:
     if len(words) != 1:
         raise RequestError(
             f"{len(words)} inputs: give one, or `workers` (`--workers`) for a folder of outputs."
         )
+    target = expanded(output, "file")
     if is_device(target):
         raise RequestError(
             f"`{target}` is no regular file: give one. `ftr predict --output` writes to pipes."
         )
     check_output(target, overwrite=overwrite, resume=resume)
+    return target
 
 
 def _one_file(
