@@ -37,6 +37,8 @@ INT8 = "int8"
 PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.]*$")]
+GraphName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.]*\.onnx$")]
+"""ONNX Runtime reads a file of another ending (`.ort`) in another format, which nothing checks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,7 @@ class Export:
     """
 
     format: Literal[1]
-    graphs: Annotated[tuple[FileName, ...], Field(min_length=1)]
+    graphs: Annotated[tuple[GraphName, ...], Field(min_length=1)]
     inputs: tuple[str, ...]
     files: dict[FileName, str]
     weights: dict[str, str]
@@ -198,7 +200,7 @@ def check_graph(path: Path) -> None:
     import onnx
 
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        model = onnx.load(str(path), format="protobuf", load_external_data=False)
     except Exception as error:  # whatever its reader met
         raise ModelError(f"`{path}` is no ONNX model: {in_one_line(error)[:200]}") from None
     for one in _messages(model):

@@ -26,6 +26,7 @@ from ftr.registry.registry import Registry, registry_for_record
 from ftr.runs.directory import RECORD, RunDirectory
 from ftr.runs.predicted import (
     PredictionRecord,
+    Unusable,
     check_top_k,
     most_probable,
     plain_cells,
@@ -223,7 +224,8 @@ class Predictor:
         check_top_k(top_k, self.card.head, self.card.labels)
         failed: dict[int, Prediction] | None = {} if errors == "record" else None
         usable = self._checked(rows_in(rows), failed)
-        found = iter(list(self.stream(usable, abstain_below=abstain_below, top_k=top_k)))
+        stream = self.stream(usable, abstain_below=abstain_below, top_k=top_k, errors=errors)
+        found = iter(list(stream))
         if not failed:
             return list(map(PredictionRecord, found))
         answers: list[PredictionRecord] = []
@@ -239,16 +241,20 @@ class Predictor:
         restore: bool = True,
         abstain_below: float | None = None,
         top_k: int | None = None,
+        errors: Literal["raise", "record"] = "raise",
     ) -> Iterator[Prediction]:
         """Yield a prediction for each of `rows`, which are cleaned and pass the head's check, a
         bounded number at a time.
 
         With `restore`, positions in a prediction are those in the given text, else those in the
-        cleaned text. `abstain_below` and `top_k` are those of `predict`.
+        cleaned text. `abstain_below`, `top_k` and `errors` are those of `predict`: a row that the
+        head cannot encode raises `DataError`, or is `Unusable`.
         """
         for chunk in _chunks(rows):
-            for prediction in self._answer(chunk, restore):
-                yield self.shown(prediction, abstain_below, top_k)
+            found = self._answer if errors == "raise" else self._answer_or_record
+            for prediction in found(chunk, restore):
+                usable = not isinstance(prediction, Unusable)
+                yield self.shown(prediction, abstain_below, top_k) if usable else prediction
 
     def shown(
         self, prediction: Prediction, abstain_below: float | None, top_k: int | None
@@ -303,6 +309,19 @@ class Predictor:
         with self._lock:
             predictions = self.engine.decode(rows, records, self.card.state)
         return as_given(self.head, rows, predictions, self.cleaner) if restore else predictions
+
+    def _answer_or_record(self, rows: Sequence[Row], restore: bool) -> list[Prediction]:
+        """Return an answer for each row. Where the head refuses some (`DataError`), halves are
+        answered until each of those is alone.
+        """
+        try:
+            return self._answer(rows, restore)
+        except DataError as error:
+            if len(rows) == 1:
+                return [Unusable(id=rows[0]["id"], error=str(error))]
+        half = len(rows) // 2
+        parts = (rows[:half], rows[half:])
+        return [one for part in parts for one in self._answer_or_record(part, restore)]
 
     def _encode(self, rows: Sequence[Row]) -> EncodedSplit:
         import numpy as np
