@@ -140,7 +140,6 @@ class Predictor:
         """Load the checkpoint, or the members of the ensemble, in `folder`."""
         import datasets  # noqa: F401 (needed at the first answer, which several threads may ask for)
 
-        from ftr.model.pretrained import Pretrained
         from ftr.train.ensemble import (
             load_engine,
             load_exported,
@@ -158,21 +157,7 @@ class Predictor:
         )
         numerics = choose_numerics(TrainConfig.model_validate({"precision": precision}))
         folders = member_folders(folder)
-        longest = Pretrained(str(folders[0]), complete=True).max_length()
-        if longest is not None and 0 < longest < self.card.max_length:
-            raise ModelError(
-                f"`max_length` in `{folder / FTR_JSON}` is {self.card.max_length}, and the model "
-                f"takes {longest} tokens."
-            )
-        # Each label has a row of weights; too many would exhaust memory before the weights are
-        # found not to fit.
-        if 8 * len(self.card.labels) > sum(
-            path.stat().st_size for path in folders[0].glob("*.safetensors")
-        ):
-            raise ModelError(
-                f"`{folder / FTR_JSON}` has {len(self.card.labels)} labels, more than its weights "
-                "can have."
-            )
+        _check_card(self.card, folder, folders[0])
         votes = member_votes(folder)
         if backend == "onnx":
             self.engine = load_exported(folder, folders, self.head, self.card, votes)
@@ -366,6 +351,24 @@ class Predictor:
                 raise DataError(
                     f"row {number}: {cause}. Columns needed: {', '.join(needed)}{there}."
                 )
+
+
+def _check_card(card: ModelCard, folder: Path, member: Path) -> None:
+    """Refuse a card of `folder` that asks for more than the model in `member` has."""
+    from ftr.model.pretrained import Pretrained
+
+    longest = Pretrained(str(member), complete=True).max_length()
+    if longest is not None and 0 < longest < card.max_length:
+        raise ModelError(
+            f"`max_length` in `{folder / FTR_JSON}` is {card.max_length}, and the model takes "
+            f"{longest} tokens."
+        )
+    # Each label has a row of weights; too many would exhaust memory before the weights are found
+    # not to fit.
+    if 8 * len(card.labels) > sum(path.stat().st_size for path in member.glob("*.safetensors")):
+        raise ModelError(
+            f"`{folder / FTR_JSON}` has {len(card.labels)} labels, more than its weights can have."
+        )
 
 
 def abstained(prediction: Prediction, confidence: float, below: float) -> Prediction:
