@@ -190,6 +190,23 @@ def _answer(arguments: list[str]) -> Answer:
     return answer
 
 
+def add_model_options(parser: ArgumentParser, *, precision: bool = True) -> None:
+    """Add how a trained model computes: `--backend`, and `--precision`."""
+    parser.add_argument(
+        "--backend",
+        choices=("torch", "onnx"),
+        default="torch",
+        help="onnx: the model that `ftr export RUN onnx` wrote (default: torch)",
+    )
+    if precision:
+        parser.add_argument(
+            "--precision",
+            choices=("fp32", "bf16", "fp16", "auto"),
+            default="fp32",
+            help="number format (default: fp32, what plain transformers computes)",
+        )
+
+
 def _parser(name: str) -> ArgumentParser:
     summary = COMMANDS[name]
     parser = _Parser(

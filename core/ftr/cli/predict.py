@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ftr import atomic, terminal
-from ftr.cli.main import Answer
+from ftr.cli.main import Answer, add_model_options
 from ftr.config.schema import ComputeConfig
 from ftr.data.encode import unknown_note
 from ftr.data.stream import STDIN, Source
@@ -109,18 +109,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_computation(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--precision",
-        choices=("fp32", "bf16", "fp16", "auto"),
-        default="fp32",
-        help="number format (default: fp32, what plain transformers computes)",
-    )
-    parser.add_argument(
-        "--backend",
-        choices=("torch", "onnx"),
-        default="torch",
-        help="onnx: the model that `ftr export RUN onnx` wrote",
-    )
+    add_model_options(parser)
     parser.add_argument(
         "--workers",
         type=int,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ftr.data.columns import ID
 from ftr.data.rows import blank_as_none, harmless, until_full
 from ftr.data.stream import Incoming, Reader
+from ftr.runs.predicted import Unusable
 
 if TYPE_CHECKING:
     from ftr.registry.protocols import Prediction
@@ -140,6 +141,8 @@ def prediction_keys(block: Block, predictor: Predictor, options: Options) -> tup
         row, cause = predictor.check(line.row, number)
         if line.cause is None and cause is None:
             [found] = predictor.stream([row], **_asked(options))
+            if isinstance(found, Unusable):
+                continue
             best = range(1, (options.top_k or 0) + 1)
             tables = [f"{name}_{rank}" for rank in best for name in ("label", "score")]
             guess = () if options.abstain_below is None else ("best_guess",)
@@ -149,7 +152,7 @@ def prediction_keys(block: Block, predictor: Predictor, options: Options) -> tup
 
 def _asked(options: Options) -> dict[str, Any]:
     top_k = {} if options.top_k is None else {"top_k": options.top_k}
-    return {"abstain_below": options.abstain_below, **top_k}
+    return {"abstain_below": options.abstain_below, "errors": "record", **top_k}
 
 
 def answer(
@@ -180,6 +183,8 @@ def answer(
     records = []
     for line, (row, cause) in zip(block.lines, checked, strict=True):
         found = next(predictions) if cause is None else _error(row, cause, line.place)
+        if isinstance(found, Unusable):
+            found = _error(row, found["error"], line.place)
         record = {
             name: line.cells.get(column) if column in exact else _plain(line.cells.get(column))
             for column, name in kept.items()

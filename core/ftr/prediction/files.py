@@ -98,16 +98,23 @@ def _one_file(
         predictor = request.load(registry)
         request.check(predictor)
         work = request.work(given, source, predictor, ProgressLine())
-        to_file(request, work, given, target, form, resume=resume)
+        to_file(request, work, given, target, form, resume=resume, registry=registry)
         return Predicted.of([target], [work])
 
 
 def to_file(
-    request: Request, work: Prediction, given: str, output: Path, form: str, *, resume: bool
+    request: Request,
+    work: Prediction,
+    given: str,
+    output: Path,
+    form: str,
+    *,
+    resume: bool,
+    registry: Registry | None = None,
 ) -> None:
     """Write the predictions of an input into a file; `given` is the name of the input."""
     identity = {
-        **request.identity(),
+        **request.identity(registry),
         "input": input_identity(work.reader.source, mask(given)),
         "output": {"format": form},
     }

@@ -190,10 +190,9 @@ def unusable(block: Block, predictor: Predictor) -> str:
     """Return a message for a block of which no row can be used."""
     causes = Counter[str]()
     places: dict[str, str] = {}
-    for number, line in enumerate(block.lines, start=block.first):
-        cause = line.cause or predictor.check(line.row, number)[1] or ""
-        causes[cause] += 1
-        places.setdefault(cause, line.place)
+    for record in answer(block, predictor, Options(columns=())):
+        causes[record["error"]] += 1
+        places.setdefault(record["error"], record["place"])
     listed = "; ".join(
         f"{cause}: {count}, first `{places[cause]}`" for cause, count in causes.most_common(3)
     )
