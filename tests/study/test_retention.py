@@ -19,12 +19,14 @@ import pytest
 
 from ftr import atomic
 from ftr.cli.main import main
+from ftr.cluster.storage import Storage
 from ftr.config.schema import SweepConfig
 from ftr.config.sweep import recorded_sweep, resolve_sweep
 from ftr.errors import ConfigError
 from ftr.registry.registry import get_registry
 from ftr.runs.directory import RunDirectory
 from ftr.study.directory import SweepDirectory
+from ftr.study.remote import RemoteSweep, remote_name
 from ftr.study.retention import Retention
 from ftr.study.trials import SweepState, Trial, rank, replay, superfluous
 
@@ -207,6 +209,32 @@ def test_a_model_waits_while_a_process_works_on_its_directory(tmp_path: Path) ->
         state = resumed(sweep.path)
         assert not state.trials[1].model_removed and (sweep.trial_path(1) / "model").is_dir()
     assert resumed(sweep.path).trials[1].model_removed
+
+
+def test_models_in_a_storage_go_once_their_process_has_sent_all(tmp_path: Path) -> None:
+    sweep = sweep_on_disk(tmp_path / "sweep")
+    storage = Storage.of(str(tmp_path / "storage"))
+    last = RunDirectory(sweep.trial_path(1))
+    last.write({**last.read(), "status": "running"})
+    for number in range(TRIALS):
+        storage.mirror(sweep.trial_path(number), remote_name("sweep", number))
+        shutil.rmtree(sweep.trial_path(number))
+    state = replay(sweep.events(), "max")
+
+    def write(event: str, **fields: Any) -> None:
+        state.apply(sweep.journal.append(event, **fields))
+
+    remote = RemoteSweep(storage, sweep)
+    retention = Retention(sweep, state, 2, 1, write, print, remote)
+    for finished, left in ((False, {"0001", "0002", "0003"}), (True, {"0002", "0003"})):
+        retention.remove(last=finished)
+        models = (tmp_path / "storage/sweep/trials").glob("*/model/model.safetensors")
+        assert {model.parent.parent.name for model in models} == left
+    for number in range(TRIALS):
+        remote.fetch_trial(number)
+        run = RunDirectory(sweep.trial_path(number))
+        assert run.removed_by() == ("keep_models=2" if number < 2 else None)
+        assert state.trials[number].model_removed is (number < 2)
 
 
 def test_a_link_in_place_of_a_model_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
