@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,3 +141,17 @@ def _article(number: int, rng: random.Random) -> dict[str, Any]:
         for place, (question, answer) in enumerate(asked)
     ]
     return {"title": f"Mill {number}", "paragraphs": [{"context": context, "qas": qas}]}
+
+
+NO_ROOM = {"id": "7", "text": "a good film", "text_pair": "and the long story of a boring film"}
+"""A row that a model of `with_windows` refuses: the pair leaves no room for the text."""
+
+
+def with_windows(model: Path, folder: Path) -> Path:
+    """Copy the model of a classifier; the copy reads texts in windows of 8 tokens."""
+    shutil.copytree(model, folder)
+    card = json.loads((folder / "ftr.json").read_text(encoding="utf-8"))
+    changed = {**card, "max_length": 8, "stride": 2}
+    changed["head_options"] = {**card["head_options"], "windows": True}
+    (folder / "ftr.json").write_text(json.dumps(changed), encoding="utf-8")
+    return folder

@@ -13,6 +13,7 @@ import fcntl
 import functools
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -100,6 +101,33 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(masked(value), indent=2, ensure_ascii=False, default=str) + "\n")
 
 
+def finite(value: Any) -> Any:
+    """Return plain data in which numbers that JSON lacks (NaN, infinity) are None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {
+            key if isinstance(key, str | int | None) else str(key): finite(item)
+            for key, item in value.items()
+        }
+    return [finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Return JSON that every parser reads: a number that is not finite is null, bytes are text with
+    escapes, and any other unknown object is its `str`.
+    """
+    options: dict[str, Any] = {"ensure_ascii": False, "allow_nan": False, "indent": indent}
+    try:
+        return json.dumps(value, default=_text_of, **options)
+    except ValueError:
+        return json.dumps(finite(value), default=_text_of, **options)
+
+
+def _text_of(value: object) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
 def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Replace the content of `path` by one JSON object per line."""
     write_text(path, json_lines(records))
@@ -107,7 +135,7 @@ def write_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 
 def json_lines(records: Iterable[Mapping[str, Any]]) -> str:
     """Return one JSON object per line."""
-    return "".join(json.dumps(record, ensure_ascii=False, default=str) + "\n" for record in records)
+    return "".join(f"{to_json(record)}\n" for record in records)
 
 
 def read_json(path: Path) -> Any:

@@ -271,3 +271,21 @@ def test_standard_input_may_be_packed_and_is_read_in_pieces(
     packed = io.TextIOWrapper(io.BytesIO(gzip.compress(lines.encode())))
     same(pieces(Path("-"), stdin=packed), known)
     assert len(known.ids) == COUNT and known.places[0] == "stdin:1"
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv"])
+def test_a_long_quoted_cell_may_be_cut_by_the_end_of_the_first_bytes(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream, "HEAD", 300_000)
+    delimiter = "," if ending == ".csv" else "\t"
+    cell = '"' + 'a ""word""\n' * 10_000 + '"'
+    path = tmp_path / f"a{ending}"
+    rows = "".join(f"{cell}{delimiter}{number}\n" for number in range(6))
+    path.write_text(f"text{delimiter}n\n{rows}", encoding="utf-8")
+    found = unlabelled(path)
+    assert len(found.rows) == 6 and {row["text"] for row in found.rows} == {'a "word"\n' * 10_000}
+    path.write_text('"' + path.read_text(encoding="utf-8").replace('"', ""), encoding="utf-8")
+    if ending == ".csv":
+        with pytest.raises(DataError, match="line 1 is never closed"):
+            unlabelled(path)

@@ -15,8 +15,11 @@ import torch
 
 import ftr
 from ftr.config.schema import TrainConfig
-from ftr.errors import ConfigError, ModelError
+from ftr.errors import ConfigError, ModelError, RequestError
 from ftr.model.pretrained import Pretrained
+from ftr.prediction.cluster import files_to_ship, use_shipped_bases
+from ftr.prediction.job import compare
+from ftr.prediction.request import Request
 from ftr.testing.tiny import FAMILIES, TinyModels
 from ftr.train.trainer import StepTrainer
 from interruptions import interrupted, outcome, resumed
@@ -106,6 +109,31 @@ def test_what_was_predicted_is_what_loads(adapters: RunResult, reviews: Path) ->
         [{"id": key, "text": texts[int(key.rpartition("-")[2]) - 1]} for key in kept]
     )
     assert again == list(kept.values())
+
+
+def test_predictions_depend_on_the_base_model_which_workers_get_with_the_adapters(
+    adapters: RunResult, tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = shutil.copytree(tiny_bert, tmp_path / "base")
+    model = shutil.copytree(adapters.model, tmp_path / "model")
+    settings = json.loads((model / "adapter_config.json").read_text("utf-8"))
+    settings["base_model_name_or_path"] = str(base)
+    (model / "adapter_config.json").write_text(json.dumps(settings), "utf-8")
+    monkeypatch.setenv("FTR_BASES", str(base))
+    identity = Request(folder=model).identity()
+    compare(identity, Request(folder=model).identity(), tmp_path)
+    sent = tmp_path / "sent"
+    for name, path in files_to_ship(model).items():
+        (sent / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, sent / name)
+    (base / "config.json").write_text((base / "config.json").read_text("utf-8") + " ", "utf-8")
+    with pytest.raises(RequestError, match=r"`\.: config\.json` \(base model\) was"):
+        compare(identity, Request(folder=model).identity(), tmp_path)
+    shutil.rmtree(base)
+    monkeypatch.delenv("FTR_BASES")
+    use_shipped_bases(sent)
+    expected = [one["label"] for one in ftr.load(adapters.path).predict(TEXTS)]
+    assert [one["label"] for one in ftr.load(sent).predict(TEXTS)] == expected
 
 
 def test_merged_is_a_plain_checkpoint_with_the_same_logits(

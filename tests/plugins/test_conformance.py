@@ -36,31 +36,39 @@ class TestSentiment(TaskConformance):
     test_trials_of_a_sweep_train_it = None  # type: ignore[assignment]
 
 
-class SlowWithRay(TaskConformance):
+class TestQA(TaskConformance):
+    name = "qa"
+    settings = {"head.max_question_length": 20, "data.stride": 16, "data.limit": 12}
+    test_trials_of_a_sweep_train_it = None  # type: ignore[assignment]
+
     @pytest.mark.slow
     def test_two_workers_train_it(self, ftr_task: TaskSubject, ftr_ray: None) -> None:
         super().test_two_workers_train_it(ftr_task, ftr_ray)
+
+
+class TestTopics(TaskConformance):
+    name = "topics"
+    test_two_workers_train_it = None  # type: ignore[assignment]
 
     @pytest.mark.slow
     def test_trials_of_a_sweep_train_it(self, ftr_task: TaskSubject, ftr_ray: None) -> None:
         super().test_trials_of_a_sweep_train_it(ftr_task, ftr_ray)
 
 
-class TestQA(SlowWithRay):
-    name = "qa"
-    settings = {"head.max_question_length": 20, "data.stride": 16, "data.limit": 12}
-
-
-class TestTopics(SlowWithRay):
-    name = "topics"
-
-
-class TestSimilarity(SlowWithRay):
+class TestSimilarity(TaskConformance):
+    # Starting Ray takes most of the time of these two checks: each runs for two tasks at most.
     name = "similarity"
+    test_two_workers_train_it = None  # type: ignore[assignment]
+    test_trials_of_a_sweep_train_it = None  # type: ignore[assignment]
 
 
-class TestNer(SlowWithRay):
+class TestNer(TaskConformance):
     name = "ner"
+    test_trials_of_a_sweep_train_it = None  # type: ignore[assignment]
+
+    @pytest.mark.slow
+    def test_two_workers_train_it(self, ftr_task: TaskSubject, ftr_ray: None) -> None:
+        super().test_two_workers_train_it(ftr_task, ftr_ray)
 
 
 class TestSequenceClassification(HeadConformance):

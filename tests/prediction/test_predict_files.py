@@ -18,6 +18,7 @@ import pytest
 
 import ftr
 from ftr.cli.main import main
+from ftr.errors import RequestError
 from ftr.prediction import blocks, run
 from trainings import lines, write_csv
 
@@ -352,3 +353,75 @@ def test_a_killed_job_leaves_its_parts_and_resumes(
     assert call(capsys, *words, tmp_path / "known.parquet")[0] == 0
     assert target.read_bytes() == (tmp_path / "known.parquet").read_bytes()
     assert [one["number"] for one in read(target)] == [str(n) for n in range(48_000)]
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_sigterm_ends_a_job_with_a_word_on_how_to_resume_it(
+    classifier: RunResult,
+    table: Path,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ("predict", classifier.path, table, "--output", tmp_path / "a.csv")
+    before = signal.getsignal(signal.SIGTERM)
+
+    def answer(block: blocks.Block, *given: Any) -> Any:
+        if block.number == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return blocks.answer(block, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "answer", answer)
+        code, _, err = call(capsys, *words)
+    assert code == 130 and "interrupted: go on with `--resume`" in err and "holds 2 rows" in err
+    assert signal.getsignal(signal.SIGTERM) is before
+    code, _, err = call(capsys, *words, "--resume")
+    assert code == 0 and "resumed: 2 rows" in err and len(read(tmp_path / "a.csv")) == 6
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_progress_tells_rows_their_rate_and_the_time_left(
+    classifier: RunResult,
+    table: Path,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ftr.train.progress.PLAIN_SECONDS", 0.0)
+    code, _, err = call(capsys, "predict", classifier.path, table, "--output", tmp_path / "a.csv")
+    found = [line for line in err.splitlines() if " rows/s" in line]
+    assert code == 0 and len(found) == 6 and found[-1].startswith("6 rows, ")
+    assert found[-1].endswith("100% read, 0:00 left")
+
+
+@pytest.mark.parametrize("words", [(), ("--output-format", "parquet")])
+def test_parquet_is_not_written_to_a_pipe(
+    words: tuple[str, ...], classifier: RunResult, table: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    pipe = tmp_path / ("pipe" if words else "pipe.PARQUET")
+    os.mkfifo(pipe)
+    code, _, err = call(capsys, "predict", classifier.path, table, "--output", pipe, *words)
+    assert code == 2 and "is no regular file, and Parquet needs one" in err and pipe.is_fifo()
+    code, _, err = call(capsys, "predict", classifier.path, pipe)
+    assert code == 2 and "is a named pipe, not a file" in err
+    with pytest.raises(RequestError, match="is no regular file: give one"):
+        ftr.predict(classifier.path, table, pipe, overwrite=True)
+
+
+def test_parquet_on_standard_input_is_refused_or_read(
+    classifier: RunResult, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    content = io.BytesIO()
+    parquet.write_table(pa.table({"text": ["a good film", "bad"]}), content)
+    for words, expected in (((), 2), (("dataset.format=parquet",), 0)):
+        stream = io.TextIOWrapper(io.BytesIO(content.getvalue()))
+        monkeypatch.setattr("sys.stdin", stream)
+        code, out, err = call(capsys, "predict", classifier.path, "-", *words)
+        assert code == expected and len(out.splitlines()) == (0 if expected else 2)
+        assert ("give `dataset.format=parquet`" in err) == (expected == 2)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ftr.errors import DataError, RequestError
-from ftr.prediction.remote import is_url, open_url
+from ftr.prediction.remote import is_url, matching, open_url
 from readers import unlabelled_of
 from s3 import CREDENTIALS, s3_server
 from trainings import write_csv
@@ -98,3 +98,22 @@ def test_a_file_of_a_bucket_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             assert [row["text"] for row in found.rows] == TEXTS
         with pytest.raises(DataError, match=r"cannot be read"):
             open_url(server.uri("none.csv"))
+        for pattern in ("a.csv*", "**/a.csv*", "[a].csv*"):
+            assert matching(server.uri(pattern)) == [server.uri(n) for n in ("a.csv", "a.csv.gz")]
+        with pytest.raises(DataError, match=r"matches no file"):
+            matching(server.uri("b*.csv"))
+
+
+def test_patterns_of_web_servers_are_refused_and_other_urls_are_left_alone() -> None:
+    with pytest.raises(RequestError, match="a web server lists no files: give each URL"):
+        matching("https://server/a*.csv")
+    urls = ["https://server/a.csv?part=*", "s3://bucket/year=2026/a.csv"]
+    assert [one for url in urls for one in matching(url)] == urls
+
+
+def test_patterns_of_urls_name_their_files(tmp_path: Path) -> None:
+    fill(tmp_path)
+    (tmp_path / "a.csv.d").mkdir()
+    found = matching(f"file://{tmp_path}/*.csv*")
+    assert found == [f"file://{tmp_path}/{name}" for name in ("a.csv", "a.csv.gz")]
+    assert [row["text"] for row in unlabelled_of(open_url(found[0])).rows] == TEXTS

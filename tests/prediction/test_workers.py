@@ -8,6 +8,7 @@ import json
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,15 @@ import pytest
 import ftr
 import ftr.prediction.cluster
 from clusters import Cluster, Size, ray_cluster
+from ftr.atomic import sha256
 from ftr.cli.main import main
 from ftr.config.schema import ComputeConfig
 from ftr.errors import ConfigError, DataError, RequestError
 from ftr.prediction.cluster import sized
 from ftr.prediction.request import Request, reading_settings
 from ftr.prediction.shards import Shard, check_folder, held, input_files, shards_of
+from ftr.registry import plugin_files, trust
+from ftr.registry.registry import get_registry
 
 if TYPE_CHECKING:
     from ftr.runs.run import RunResult
@@ -65,10 +69,43 @@ def assert_alike(found: list[dict[str, Any]], expected: list[dict[str, Any]]) ->
             assert value == same, (key, one)
 
 
+SHOUT = """
+import ftr
+from ftr_plugins.classification.head import SequenceClassificationHead
+
+
+class Shout(SequenceClassificationHead):
+    def decode(self, row, records, state, labels):
+        found = super().decode(row, records, state, labels)
+        return {**found, "label": found["label"].upper()}
+
+
+@ftr.hookimpl
+def ftr_heads():
+    return [ftr.HeadSpec(name="shout", target="shout_for_workers:Shout")]
+"""
+
+
+@pytest.fixture
+def shouting(classifier: RunResult, tmp_path: Path) -> Iterator[Path]:
+    """A model whose head is in a plugin file that its user trained with and does not name."""
+    file, model = tmp_path / "shout_for_workers.py", tmp_path / "model"
+    file.write_text(SHOUT, encoding="utf-8")
+    trust.remember([trust.plugin(sha256(file))])
+    shutil.copytree(classifier.model, model)
+    card = json.loads((model / "ftr.json").read_text(encoding="utf-8"))
+    card |= {"head": "shout", "head_options": {}, "plugins": {str(file): sha256(file)}}
+    (model / "ftr.json").write_text(json.dumps(card), encoding="utf-8")
+    before = plugin_files.given()
+    yield model
+    plugin_files.forget(before)
+    get_registry.cache_clear()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_cluster_that_loses_a_node_gives_the_answers_of_one_machine(
-    classifier: RunResult,
+    shouting: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -80,10 +117,14 @@ def test_a_cluster_that_loses_a_node_gives_the_answers_of_one_machine(
     files = sorted(files)
     expected = []
     for number, file in enumerate(files):
-        ftr.predict(classifier.path, file, tmp_path / f"{number}.parquet")
+        ftr.predict(shouting, file, tmp_path / f"{number}.parquet")
         expected.append(records(tmp_path / f"{number}.parquet"))
+    assert expected[0][0]["label"].isupper()
+    # The command finds the plugin file by what the model says of it.
+    plugin_files.forget()
+    get_registry.cache_clear()
     output = tmp_path / "out"
-    asked = ["predict", str(classifier.path), str(folder), "--output", str(output), "--json"]
+    asked = ["predict", str(shouting), str(folder), "--output", str(output), "--json"]
     with ray_cluster(Size(cpus=1), Size(cpus=1), Size(cpus=1)) as cluster:
         asked.append(f"compute.address={cluster.address}")
         killed = killer(cluster, output)

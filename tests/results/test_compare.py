@@ -229,3 +229,15 @@ def test_the_answer_has_every_number(
     each = one["differences"]["accuracy"]
     assert each["difference"] == pytest.approx(each["first"] - each["second"])
     assert each["p_adjusted"] >= each["p"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "content"), [(".csv", b"id,label\n1,a\n"), (".parquet", b"\xff")]
+)
+def test_tables_of_predictions_are_refused_by_their_form(
+    ending: str, content: bytes, classifier: RunResult, tmp_path: Path
+) -> None:
+    table = tmp_path / f"a{ending}"
+    table.write_bytes(content)
+    with pytest.raises(RequestError, match=rf"compared as JSON lines, not as `{ending}`"):
+        ftr.compare(classifier.path, table)

@@ -14,6 +14,8 @@ import ftr
 from ftr.atomic import sha256
 from ftr.cli.main import main
 from ftr.errors import DataError, FtrError, PluginError, RequestError
+from ftr.prediction.job import compare
+from ftr.prediction.request import Request
 from ftr.registry import plugin_files
 from ftr.registry.registry import get_registry, registry_with
 from ftr.runs.evaluate import evaluate
@@ -315,3 +317,18 @@ def test_a_file_that_is_gone_or_changed_is_named(
             ftr.load(finished)
     finally:
         shutil.move(kept, file)
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_a_prediction_is_not_resumed_with_another_plugin_file(
+    finished: Path, file: Path, tmp_path: Path
+) -> None:
+    request = Request(folder=finished / "model")
+    identity = request.identity()
+    assert identity["plugin"] == {"shaky.py": sha256(file)}
+    changed = tmp_path / "shaky.py"
+    changed.write_text(file.read_text(encoding="utf-8") + "\n# more\n", encoding="utf-8")
+    plugin_files.forget()
+    get_registry.cache_clear()
+    with pytest.raises(RequestError, match=r"`shaky\.py` \(plugin\) was"):
+        compare(identity, request.identity(registry_with([changed])), tmp_path)

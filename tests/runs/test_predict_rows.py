@@ -15,11 +15,13 @@ import pyarrow as pa
 import pytest
 
 import ftr
+from ftr.cli.main import main
 from ftr.errors import DataError, RequestError
-from trainings import CLASSES
+from trainings import CLASSES, NO_ROOM, with_windows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from ftr.runs.predictor import Predictor
     from ftr.runs.run import RunResult
@@ -163,3 +165,28 @@ def test_threads_with_other_rows_and_options_get_what_each_alone_gets(
     with ThreadPoolExecutor(8) as pool:
         for _ in range(4):
             assert list(pool.map(answers, asked)) == expected
+
+
+def test_rows_that_the_head_cannot_encode_are_errors_beside_the_answers_of_the_others(
+    classifier: RunResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = with_windows(classifier.model, tmp_path / "model")
+    predictor = ftr.load(model)
+    rows = [{"text": text} for text in TEXTS] + [NO_ROOM, {"text": "a good film " * 5}, NO_ROOM]
+    with pytest.raises(DataError, match="row `7`: its `text_pair` leaves 0 of"):
+        predictor.predict(rows)
+    found = predictor.predict(rows, errors="record", top_k=1, abstain_below=0.0)
+    assert [one.error is None for one in found] == [True] * 4 + [False, True, False]
+    assert found[4].id == "7" and "shorten the `text_pair`" in str(found[4].error)
+    for one, alone in zip(found[:4], predictor.predict(TEXTS), strict=True):
+        assert one.score == pytest.approx(alone.score, abs=1e-5) and len(one.probabilities) == 1
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in [NO_ROOM, *rows]), encoding="utf-8")
+    assert main(["predict", str(model), str(data), "--json"]) == 0
+    out, err = capsys.readouterr()
+    written = json.loads(out)
+    assert [one.get("label") for one in written[1:]] == [one.get("label") for one in found]
+    assert written[0]["place"] == "rows.jsonl:1" and "leaves 0 of" in written[0]["error"]
+    assert "3 of 8 rows are unusable" in err
+    data.write_text(f"{json.dumps(NO_ROOM)}\n", encoding="utf-8")
+    assert main(["predict", str(model), str(data), "--json"]) == 2

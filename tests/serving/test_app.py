@@ -17,6 +17,7 @@ from browser import Page
 from ftr.errors import ModelError
 from ftr.serving.batching import Answered
 from ftr.serving.requests import Limits, Options
+from trainings import NO_ROOM, with_windows
 
 pytest.importorskip("starlette", reason="needs ftr[serve]")
 pytest.importorskip("prometheus_client", reason="needs ftr[serve]")
@@ -100,6 +101,19 @@ def test_the_answers_are_those_of_predict(
     asked = {**QUESTION, "id": 7}
     (expected_answer,) = ftr.load(reader.path).predict([asked])
     close(both.post("/predict?model=answers", json=asked).json(), expected_answer)
+
+
+def test_a_row_that_the_head_cannot_encode_is_refused_alone(
+    classifier: RunResult, tmp_path: Path
+) -> None:
+    folder = with_windows(classifier.model, tmp_path / "model")
+    model = LocalModel("windows", folder, LIMITS, "torch", "fp32")
+    with calling(service(model)) as client:
+        mixed = client.post("/predict?top_k=1", json=[{"text": "a good film"}, NO_ROOM])
+        assert mixed.status_code == 200
+        good, bad = mixed.json()
+        assert good["label"] and bad["id"] == "7" and "leaves 0 of" in bad["error"]
+        assert client.post("/predict", json=NO_ROOM).status_code == 422
 
 
 def test_a_row_may_be_a_text_or_have_the_names_that_a_file_may_have(both: TestClient) -> None:

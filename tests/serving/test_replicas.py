@@ -70,6 +70,15 @@ def test_the_example_for_kuberay_is_one_that_ray_serve_takes() -> None:
 
     file = PROJECT / "examples" / "serve" / "rayservice.yaml"
     _, written = yaml.safe_load_all(file.read_text(encoding="utf-8"))
+    # Nodes of Ray 2.60 ask each other for a token.
+    cluster = PROJECT / "examples" / "clusters" / "kuberay.yaml"
+    known = next(
+        one["spec"]
+        for one in yaml.safe_load_all(cluster.read_text(encoding="utf-8"))
+        if one["kind"] == "RayCluster"
+    )
+    for key in ("authOptions", "rayVersion"):
+        assert written["spec"]["rayClusterConfig"][key] == known[key]
     config = ServeDeploySchema.model_validate(yaml.safe_load(written["spec"]["serveConfigV2"]))
     (application,) = config.applications
     arguments = ServeArguments.model_validate(application.args)

@@ -22,7 +22,7 @@ from trainings import REVIEWS, Settings, lines, train
 
 SEEDS: Settings = {
     **REVIEWS,
-    "epochs": 6,
+    "epochs": 24,
     "ensemble": "seeds",
     "ensemble_size": 3,
     "train.eval_on_start": False,

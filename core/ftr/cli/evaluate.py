@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ftr.cli.main import Answer
+from ftr.cli.main import Answer, add_model_options
 from ftr.runs.evaluate import evaluate
 from ftr.runs.report import INTERVAL, decimals, interval_lines, number, table
 from ftr.terminal import quiet_libraries, show
@@ -46,12 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="write the predictions to FILE, one JSON object per line",
     )
-    parser.add_argument(
-        "--backend",
-        choices=("torch", "onnx"),
-        default="torch",
-        help="onnx: the model that `ftr export RUN onnx` made (default: torch)",
-    )
+    add_model_options(parser, precision=False)
 
 
 def execute(args: argparse.Namespace) -> Answer:

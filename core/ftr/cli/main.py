@@ -4,9 +4,7 @@ import atexit
 import contextlib
 import errno
 import io
-import json
 import logging
-import math
 import os
 import select
 import sys
@@ -21,6 +19,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from ftr import terminal
+from ftr.atomic import to_json
 from ftr.errors import FtrError, PluginError, RequestError, did_you_mean, in_one_line
 from ftr.paths import fault
 from ftr.registry import plugin_files
@@ -98,15 +97,7 @@ class Answer:
 
         A number that is not finite becomes null, an unknown object its `str`.
         """
-        return json.dumps(_finite(self.data), indent=2, ensure_ascii=False, default=str)
-
-
-def _finite(data: object) -> object:
-    if isinstance(data, Mapping):
-        return {str(key): _finite(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [_finite(item) for item in data]
-    return None if isinstance(data, float) and not math.isfinite(data) else data
+        return to_json(self.data, indent=2)
 
 
 def load_command(name: str) -> ModuleType:
@@ -197,6 +188,23 @@ def _answer(arguments: list[str]) -> Answer:
         registry_with(files)
     answer: Answer = command.execute(args)
     return answer
+
+
+def add_model_options(parser: ArgumentParser, *, precision: bool = True) -> None:
+    """Add how a trained model computes: `--backend`, and `--precision`."""
+    parser.add_argument(
+        "--backend",
+        choices=("torch", "onnx"),
+        default="torch",
+        help="onnx: the model that `ftr export RUN onnx` wrote (default: torch)",
+    )
+    if precision:
+        parser.add_argument(
+            "--precision",
+            choices=("fp32", "bf16", "fp16", "auto"),
+            default="fp32",
+            help="number format (default: fp32, what plain transformers computes)",
+        )
 
 
 def _parser(name: str) -> ArgumentParser:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import json
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ftr import atomic, terminal
-from ftr.cli.main import Answer
+from ftr.cli.main import Answer, add_model_options
 from ftr.config.schema import ComputeConfig
 from ftr.data.encode import unknown_note
 from ftr.data.stream import STDIN, Source
@@ -19,15 +21,24 @@ from ftr.paths import expanded
 from ftr.prediction.files import to_file
 from ftr.prediction.job import check_output, is_device
 from ftr.prediction.outputs import FORMATS, format_of
-from ftr.prediction.remote import is_url
 from ftr.prediction.request import Predicted, Request, checkpoint, opened, reading_settings
 from ftr.prediction.run import Prediction
 from ftr.terminal import quiet_libraries, show
 from ftr.train.progress import ProgressLine
 
+_SETTING = re.compile(r"[^/=]*=")
+"""How `key=value` begins; a path or URL has a slash before."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the run, the input, the output, and options of the file as settings."""
+    _add_words(parser)
+    _add_predictions(parser)
+    _add_output(parser)
+    _add_computation(parser)
+
+
+def _add_words(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run",
         help="a run directory, its name under runs/, a sweep, which means its best run, or a model "
@@ -46,6 +57,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="key=value",
         help="options for reading the file, for example dataset.text=review",
     )
+
+
+def _add_predictions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         choices=("jsonl", "squad"),
@@ -72,6 +86,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="columns of the input to keep, `all` or `none` (default: all with --output, "
         "else none)",
     )
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         metavar="FILE",
@@ -89,18 +106,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="resume an interrupted output after its last complete block",
     )
-    parser.add_argument(
-        "--precision",
-        choices=("fp32", "bf16", "fp16", "auto"),
-        default="fp32",
-        help="number format (default: fp32, what plain transformers computes)",
-    )
-    parser.add_argument(
-        "--backend",
-        choices=("torch", "onnx"),
-        default="torch",
-        help="onnx: the model that `ftr export RUN onnx` wrote",
-    )
+
+
+def _add_computation(parser: argparse.ArgumentParser) -> None:
+    add_model_options(parser)
     parser.add_argument(
         "--workers",
         type=int,
@@ -139,8 +148,13 @@ def execute(args: argparse.Namespace) -> Answer:
 
 def _words(words: list[str]) -> tuple[list[str], list[str]]:
     """Return the inputs among the words of the command, and its settings."""
-    settings = [one for one in words if "=" in one and not is_url(one) and not Path(one).exists()]
+    settings = [one for one in words if _SETTING.match(one) and not _names_files(one)]
     return [one for one in words if one not in settings] or [STDIN], settings
+
+
+def _names_files(word: str) -> bool:
+    """Whether a word is a file or a pattern of files: folders are often called `year=2026`."""
+    return Path(word).exists() or bool(glob.glob(word, recursive=True))  # noqa: PTH207
 
 
 def _by_workers(
@@ -191,8 +205,17 @@ def _check(args: argparse.Namespace) -> None:
         check_output(output, overwrite=args.overwrite, resume=args.resume)
         if args.format != "squad":
             format_of(output, args.output_format)
-    elif args.output_format == "parquet":
-        raise RequestError(f"`{output}` is no regular file: Parquet needs one.")
+    elif args.format != "squad" and _device_format(args, output) == "parquet":
+        raise RequestError(
+            f"`{output}` is no regular file, and Parquet needs one: give a file, or "
+            "`--output-format` csv, tsv or jsonl."
+        )
+
+
+def _device_format(args: argparse.Namespace, output: Path) -> str:
+    """Return the format of a pipe or a device: JSON lines without a known ending."""
+    form: str = args.output_format or FORMATS.get(output.suffix.lower(), "jsonl")
+    return form
 
 
 def _predict(args: argparse.Namespace, request: Request, source: Source) -> Answer:
@@ -238,7 +261,7 @@ def _written(args: argparse.Namespace, request: Request, work: Prediction) -> An
     if output is None and args.output_format in (None, "jsonl"):
         for records in work.records():
             for record in records:
-                terminal.answer(json.dumps(record, ensure_ascii=False, default=str))
+                terminal.answer(atomic.to_json(record))
             sys.stdout.flush()
         return Answer(None, "")
     if output is None:
@@ -246,7 +269,7 @@ def _written(args: argparse.Namespace, request: Request, work: Prediction) -> An
         return Answer(None, "")
     if is_device(output):
         with atomic.writing(output), output.open("wb") as stream:
-            work.to_stream(args.output_format or FORMATS.get(output.suffix, "jsonl"), stream.write)
+            work.to_stream(_device_format(args, output), stream.write)
         return Answer(_counts(args, work), "")
     form = format_of(output, args.output_format)
     to_file(request, work, args.input, output, form, resume=args.resume)

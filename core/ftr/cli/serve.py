@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
-from ftr.cli.main import Answer
+from ftr.cli.main import Answer, add_model_options
 from ftr.config.parse import Setting, parse_words, validated
 from ftr.config.schema import ComputeConfig
 from ftr.errors import ConfigError, RequestError
@@ -73,18 +73,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="replicas of each model as the load changes, or one number (default: 1 to as many as "
         "fit; with --write 1-4)",
     )
-    parser.add_argument(
-        "--backend",
-        choices=("torch", "onnx"),
-        default="torch",
-        help="onnx: the model that `ftr export RUN onnx` wrote",
-    )
-    parser.add_argument(
-        "--precision",
-        choices=("fp32", "bf16", "fp16", "auto"),
-        default="fp32",
-        help="number format (default: fp32)",
-    )
+    add_model_options(parser)
+    _add_operation(parser)
+
+
+def _add_operation(parser: argparse.ArgumentParser) -> None:
+    """Add limits, logs, and what is done instead of serving."""
     for flag, (_, metavar, text) in LIMITS.items():
         parser.add_argument(flag, type=int, metavar=metavar, help=text)
     parser.add_argument(

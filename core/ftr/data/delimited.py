@@ -6,14 +6,15 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import cast
 
 from ftr.config.schema import FileOptions, Quoting
 from ftr.data.files import lines_of, split_lines
-from ftr.data.rows import Table
+from ftr.data.rows import PREDICT, Table
 from ftr.data.tables import few_values, reject
 from ftr.errors import DataError
 from ftr.registry.isolation import ProcessLock
@@ -25,8 +26,6 @@ _SEP_LINE = re.compile(r"\"?sep=([^\r\n\"])\"?\r?\n", re.IGNORECASE)
 _CSV_LIMIT = ProcessLock()
 _LARGEST_CELL = 2**27
 """Characters: a quote that never closes must not bring a large file into memory."""
-_CUT_ROW = 2**16
-"""Characters at the end of a beginning that may be a row whose rest is not there."""
 _AT_ONCE = 1000
 UNDECIDED = "a quoted cell, unlike the first rows"
 
@@ -58,6 +57,21 @@ class Dialect:
             _without(pieces, self.sep_line), self.name, self.delimiter, self.quoting, first
         )
 
+    def without_blank(self, lines: Iterable[Line], skipped: Counter[str]) -> Iterator[Line]:
+        """Yield the rows that count, and count the others as `blank`.
+
+        Of rows to predict none is left out but lines without any character, so that the output has
+        as many; those above the header are no rows.
+        """
+        begun = self.header is None
+        for line in lines:
+            blank = not line[1] if self.split == PREDICT and begun else is_blank(line)
+            if blank:
+                skipped["blank"] += 1
+            else:
+                begun = True
+                yield line
+
     def table(self, rows: Iterable[Line], *, with_header: bool) -> Table:
         """Return rows as a table; rows of another width are rejected.
 
@@ -71,7 +85,7 @@ class Dialect:
         for number, cells in rows:
             cause = self._cause(cells)
             if cause is None:
-                table.records.append(list(cells))
+                table.records.append(cast("list[object]", cells))
                 table.places.append(f"{self.name}:{number}")
             else:
                 row = {"cells": cells, "expected": len(self.columns)}
@@ -96,9 +110,9 @@ def read_delimited(
     Rows of another width are rejected. Raises `DataError` for quotes that do not close.
     """
     found, rows = dialect(text, name, split, options, known, tabs=tabs)
-    table = found.table((row for row in rows if not is_blank(row)), with_header=True)
-    blank = sum(map(is_blank, rows))
-    table.notes = [*blank_note(name, blank), *found.notes]
+    skipped = Counter[str]()
+    table = found.table(found.without_blank(rows, skipped), with_header=True)
+    table.notes = [*blank_note(name, skipped), *found.notes]
     return table
 
 
@@ -107,9 +121,9 @@ def is_blank(row: Line) -> bool:
     return not any(cell.strip() for cell in row[1])
 
 
-def blank_note(name: str, count: int) -> list[str]:
+def blank_note(name: str, skipped: Mapping[str, int]) -> list[str]:
     """Return the note on blank lines, if there are any."""
-    return [f"{name}: {count} blank lines skipped"] if count else []
+    return [f"{name}: {skipped['blank']} blank lines skipped"] if skipped else []
 
 
 def dialect(
@@ -194,7 +208,8 @@ def _lines(
     """
     if quoting == "none":
         for number, line in enumerate(split_lines(pieces), start=first):
-            yield number, line.removesuffix("\n").removesuffix("\r").split(delimiter)
+            text = line.removesuffix("\n").removesuffix("\r")
+            yield number, text.split(delimiter) if text else []
         return
     # Line ends inside cells are left alone. U+0085 and its like are text.
     lines = split_lines(pieces, universal=True)
@@ -212,10 +227,10 @@ def _lines(
         except csv.Error as error:
             failure = error
         yield from rows
-    if failure is not None:
-        row = "".join(pending)
-        if whole or "end of data" not in str(failure) or len(row) > _CUT_ROW:
-            raise _unreadable(failure, row, name, number, delimiter) from None
+    # The last row of a beginning may be cut off; a first row that never ends is a lone quote.
+    cut = not whole and number > first and "end of data" in str(failure)
+    if failure is not None and not cut:
+        raise _unreadable(failure, "".join(pending), name, number, delimiter) from None
 
 
 def _noted(lines: Iterable[str], pending: list[str]) -> Iterator[str]:
@@ -249,7 +264,7 @@ def guess_delimiter(text: str) -> str:
     """Return the delimiter that gives most of the first rows one width above 1, else the comma."""
     best, most = ",", 0.5
     for delimiter in _DELIMITERS:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        reader = csv.reader(split_lines([text], universal=True), delimiter=delimiter)
         try:
             with any_cell_size():
                 rows = [len(cells) for cells in islice(reader, 50) if cells]

@@ -5,7 +5,7 @@ import math
 import tokenize
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ftr.errors import DataError
 
@@ -86,6 +86,13 @@ class Rows:
         """Yield each row with its place."""
         return zip(self.rows, self.places, strict=True)
 
+    def released(self) -> Iterator[tuple[Row, str]]:
+        """Take the rows out and yield each with its place: what is not kept elsewhere is free."""
+        taken, self.rows = self.rows, []
+        for number, place in enumerate(self.places):
+            row, taken[number] = taken[number], {}
+            yield row, place
+
     def add(self, row: Row, place: str) -> None:
         """Add a row."""
         self.rows.append(row)
@@ -133,6 +140,8 @@ class Table:
     classes: dict[str, Sequence[str]] = field(default_factory=dict)
     """The class names, in id order, of columns that came with a mapping of class ids."""
     classes_from: str = "the mapping that came with the data"
+    types: Sequence[Any] = ()
+    """The Arrow type of each column, of a table that came with types."""
 
 
 WINDOW_TEXT = 2**20
@@ -141,12 +150,21 @@ WINDOW_TEXT = 2**20
 """
 
 
-def until_full(rows: Iterable[T], cells: Callable[[T], Mapping[str, object]]) -> Iterator[T]:
-    """Yield the rows up to the one with which the texts among their `cells` fill a window."""
+def text_length(cell: object) -> int:
+    """Return the length of a cell that is a text or a list, else 0."""
+    return len(cell) if isinstance(cell, (str, list)) else 0
+
+
+def until_full(
+    rows: Iterable[T],
+    cells: Callable[[T], Mapping[str, object]],
+    size: Callable[[object], int] = text_length,
+) -> Iterator[T]:
+    """Yield the rows up to the one with which the sizes of their `cells` fill a window."""
     text = 0
     for row in rows:
         yield row
-        text += sum(len(cell) for cell in cells(row).values() if isinstance(cell, (str, list)))
+        text += sum(map(size, cells(row).values()))
         if text > WINDOW_TEXT:
             return
 

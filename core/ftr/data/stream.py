@@ -10,6 +10,7 @@ import io
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,7 +20,7 @@ from typing import Any
 from ftr.config.components import column_choices, file_options
 from ftr.config.schema import FileOptions, Format
 from ftr.data.columns import ID, map_columns, rename
-from ftr.data.delimited import blank_note, dialect, is_blank
+from ftr.data.delimited import blank_note, dialect
 from ftr.data.files import Unpacked, decode, decoded, empty, open_file, split_lines, unpacked_stream
 from ftr.data.layout import format_of, known_names, parse, table_of, tabs_form, text_form
 from ftr.data.multilabel import LabelSets
@@ -43,6 +44,8 @@ PIECE = 4096
 """Rows that are read at a time."""
 STDIN = "-"
 _NAME = re.compile(r"\w[\w .-]{0,40}")
+_BINARY = {b"PAR1": "parquet", b"ARRO": "arrow"}
+"""How a file of these formats begins."""
 _WHOLE = ("json", "squad", "conll")
 
 
@@ -107,7 +110,8 @@ class Incoming:
 class Reader:
     """Reads the rows of a source once; `notes` has what was guessed or found so far.
 
-    `columns` are those of the file so far, and `id_column` the one that holds ids.
+    `columns` are those of the file so far, `types` the Arrow types of those that have one, and
+    `id_column` the one that holds ids.
     """
 
     source: Source
@@ -115,6 +119,7 @@ class Reader:
     options: FileOptions
     notes: list[str] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
+    types: dict[str, Any] = field(default_factory=dict)
     id_column: str | None = None
     _mapping: dict[str, int] | None = None
 
@@ -140,7 +145,12 @@ class Reader:
             deciding = self._mapping is None
             if deciding and table.records:
                 self._map(table)
+            # The ids of classes have become names.
+            named = {index for index, name in enumerate(table.columns) if name in table.classes}
             _number_copies(table.columns)
+            for index, kind in enumerate(table.types):
+                if index not in named:
+                    self.types[table.columns[index]] = kind
             late = self._align(table)
             if deciding:
                 late = []
@@ -204,13 +214,17 @@ class Reader:
         form: Format = options.format
         if form == "auto" and not source.is_stdin:
             form = format_of(source.path, content.inner)
-        if form in ("parquet", "arrow") and not source.is_stdin:
+        if form in ("parquet", "arrow"):
             read = parquet_pieces if form == "parquet" else arrow_pieces
             yield from _unnested(read(content.random_access(), source.path))
             return
         start = content.stream.read(HEAD)
         if not start.strip() and len(start) < HEAD:
             raise DataError("standard input is empty") if source.is_stdin else empty(source.path)
+        if source.is_stdin and (kind := _BINARY.get(start[:4])):
+            raise DataError(
+                f"standard input is {kind}: give `dataset.format={kind}`, or the file by its name"
+            )
         if len(start) == HEAD:
             yield from self._text_pieces(start, content, form, options)
         elif source.is_stdin:
@@ -229,7 +243,7 @@ class Reader:
             return "json" if text.lstrip().startswith("[") else "jsonl"
         if form == "auto" and (found := self._header_form(text)):
             return found
-        if form not in ("auto", "text", "parquet", "arrow"):
+        if form not in ("auto", "text"):
             return form
         texts = text_columns(self.schema)
         if len(texts) != 1:
@@ -293,14 +307,12 @@ class Reader:
         name, known = self.source.path.name, known_names(self.schema, options)
         found, _ = dialect(head, name, PREDICT, options, known, tabs=tabs, whole=False)
         self.notes += found.notes
-        lines, blank, first = found.lines(pieces), 0, True
-        while group := list(islice(lines, PIECE)):
-            rows = [row for row in group if not is_blank(row)]
-            blank += len(group) - len(rows)
-            if rows:
-                yield found.table(rows, with_header=first)
-                first = False
-        self.notes += blank_note(name, blank)
+        skipped = Counter[str]()
+        lines, first = found.without_blank(found.lines(pieces), skipped), True
+        while rows := list(islice(lines, PIECE)):
+            yield found.table(rows, with_header=first)
+            first = False
+        self.notes += blank_note(name, skipped)
 
 
 def _chained(first: str, rest: Iterator[str]) -> Iterator[str]:

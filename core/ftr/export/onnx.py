@@ -347,6 +347,8 @@ def _save(program: onnx_ir.Model, path: Path) -> None:
 
     from ftr.model.onnx import DATA
 
+    # Of a graph with larger weights that was saved under this name.
+    path.with_name(path.name + DATA).unlink(missing_ok=True)
     weights = [value.const_value for value in program.graph.initializers.values()]
     large = sum(one.nbytes for one in weights if one is not None) > IN_GRAPH
     onnx_ir.save(program, str(path), external_data=path.name + DATA if large else None)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ftr.data.columns import ID
 from ftr.data.rows import blank_as_none, harmless, until_full
 from ftr.data.stream import Incoming, Reader
+from ftr.runs.predicted import Unusable
 
 if TYPE_CHECKING:
     from ftr.registry.protocols import Prediction
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 BLOCK = 16384
 """Rows that are answered and written at a time, at most: see `ftr.data.rows.until_full`."""
+_NUMBER = 8
+"""Characters for which a number counts."""
 ERROR = ("error", "place")
 """The columns of a row that cannot be used."""
 
@@ -26,13 +29,16 @@ ERROR = ("error", "place")
 class Block:
     """Rows of the input, not checked yet; `number` counts blocks and `first` rows, from 0.
 
-    `columns` are those of the input so far, and `id_column` the one that holds ids. It holds plain
-    values alone, so that another process can answer it.
+    `columns` are those of the input so far, of which the first `known` came with its first block,
+    `types` the Arrow types of those that have one, and `id_column` the one that holds ids. It holds
+    plain values alone, so that another process can answer it.
     """
 
     number: int
     first: int
     columns: tuple[str, ...]
+    known: int
+    types: Mapping[str, Any]
     id_column: str | None
     lines: tuple[Incoming, ...]
 
@@ -55,17 +61,35 @@ class Options:
     abstain_below: float | None = None
     reserved: tuple[str, ...] = ()
 
-    def kept(self, columns: tuple[str, ...]) -> dict[str, str]:
-        """Return the input's columns that are kept, each with its name in the output."""
-        names = columns if self.columns is None else self.columns
-        taken = {*columns, *self.reserved, *ERROR}
+    def kept(self, block: Block) -> dict[str, str]:
+        """Return the input's columns that are kept, each with its name in the output.
+
+        A later block changes no name: a column that it brings must take one that is free.
+        """
+        names = block.columns if self.columns is None else self.columns
+        known = set(block.columns[: block.known])
+        own = {*self.reserved, *ERROR}
+        taken = known | own
         found = {}
         for name in names:
-            found[name] = name
-            if name in self.reserved or name in ERROR:
-                found[name] = _free(f"input_{name}", taken)
-                taken.add(found[name])
+            free = name not in own if name in known else name not in taken
+            found[name] = name if free else _free(f"input_{name}", taken)
+            taken.add(found[name])
+        # Where the input's own ids are kept under that name, they stand where they stood.
+        if has_own_id(block) and ID.name in found:
+            found[ID.name] = ID.name
         return found
+
+    def types(self, block: Block) -> dict[str, Any]:
+        """Return the Arrow types of columns of the output."""
+        return {
+            new: block.types[name] for name, new in self.kept(block).items() if name in block.types
+        }
+
+
+def has_own_id(block: Block) -> bool:
+    """Whether the input has a column of ids with the name of that of the output."""
+    return block.id_column == ID.name
 
 
 def _free(name: str, taken: set[str]) -> str:
@@ -81,16 +105,32 @@ def blocks(reader: Reader, size: int | None = None) -> Iterator[Block]:
 
     Raises what `Reader.rows` raises.
     """
-    rows, number, first = reader.rows(), 0, 0
-    while lines := tuple(until_full(islice(rows, size or BLOCK), lambda line: line.row)):
+    rows, number, first, known = reader.rows(), 0, 0, 0
+    while lines := tuple(until_full(islice(rows, size or BLOCK), _cells, _size)):
+        known = known or len(reader.columns)
         yield Block(
             number=number,
             first=first,
             columns=tuple(reader.columns),
+            known=known,
+            types=dict(reader.types),
             id_column=reader.id_column,
             lines=lines,
         )
         number, first = number + 1, first + len(lines)
+
+
+def _cells(line: Incoming) -> Mapping[str, object]:
+    return line.cells or line.row
+
+
+def _size(cell: object) -> int:
+    """Return about how many characters of memory a cell takes."""
+    if isinstance(cell, str | bytes):
+        return len(cell)
+    if isinstance(cell, Mapping):
+        return sum(map(_size, cell.values()))
+    return sum(map(_size, cell)) if isinstance(cell, list | tuple) else _NUMBER
 
 
 def prediction_keys(block: Block, predictor: Predictor, options: Options) -> tuple[str, ...] | None:
@@ -101,6 +141,8 @@ def prediction_keys(block: Block, predictor: Predictor, options: Options) -> tup
         row, cause = predictor.check(line.row, number)
         if line.cause is None and cause is None:
             [found] = predictor.stream([row], **_asked(options))
+            if isinstance(found, Unusable):
+                continue
             best = range(1, (options.top_k or 0) + 1)
             tables = [f"{name}_{rank}" for rank in best for name in ("label", "score")]
             guess = () if options.abstain_below is None else ("best_guess",)
@@ -110,7 +152,7 @@ def prediction_keys(block: Block, predictor: Predictor, options: Options) -> tup
 
 def _asked(options: Options) -> dict[str, Any]:
     top_k = {} if options.top_k is None else {"top_k": options.top_k}
-    return {"abstain_below": options.abstain_below, **top_k}
+    return {"abstain_below": options.abstain_below, "errors": "record", **top_k}
 
 
 def answer(
@@ -130,15 +172,23 @@ def answer(
     ]
     usable = [row for row, cause in checked if cause is None]
     predictions = predictor.stream(usable, **_asked(options))
-    kept = options.kept(block.columns)
-    # Where the input's own ids are kept under that name, they stand where they stood.
-    own_id = block.id_column == ID.name and ID.name in kept
-    if own_id:
-        kept[ID.name] = ID.name
+    kept = options.kept(block)
+    own_id = has_own_id(block) and ID.name in kept
+    # Bytes stay bytes where the column has them, and the pairs of a map tuples.
+    exact = {
+        name
+        for name, kind in block.types.items()
+        if any(word in str(kind) for word in ("binary", "map<"))
+    }
     records = []
     for line, (row, cause) in zip(block.lines, checked, strict=True):
         found = next(predictions) if cause is None else _error(row, cause, line.place)
-        record = {name: _plain(line.cells.get(column)) for column, name in kept.items()}
+        if isinstance(found, Unusable):
+            found = _error(row, found["error"], line.place)
+        record = {
+            name: line.cells.get(column) if column in exact else _plain(line.cells.get(column))
+            for column, name in kept.items()
+        }
         if own_id and blank_as_none(record[ID.name]) is not None:
             found = {key: value for key, value in found.items() if key != ID.name}
         records.append({**record, **found})

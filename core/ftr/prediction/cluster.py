@@ -19,19 +19,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
+from ftr.atomic import read_json
 from ftr.config.schema import ComputeConfig, FileOptions
 from ftr.data.columns import ID
 from ftr.data.stream import Reader
 from ftr.errors import ConfigError, DataError, RunError, in_one_line
+from ftr.model.adapters import ADAPTER_CONFIG
 from ftr.paths import expanded
 from ftr.prediction.blocks import BLOCK, Options, answer, blocks, is_error, prediction_keys
-from ftr.prediction.job import Part, same_input
+from ftr.prediction.job import Part, adapter_bases, base_folder, same_input
 from ftr.prediction.request import Predicted, Request, opened
 from ftr.prediction.run import check_columns, unusable
 from ftr.prediction.shards import Shard, check_folder, held, input_files, shards_of
-from ftr.registry import trust
 from ftr.registry.registry import Registry, get_registry
-from ftr.runs.launch import RAY_SETTINGS, connected, own_error, worker_resources
+from ftr.runs.launch import connected, own_error, worker_resources
 from ftr.runs.predictor import Predictor, load
 from ftr.terminal import quiet_libraries, show
 from ftr.train.progress import ProgressLine
@@ -45,7 +46,7 @@ IN_FLIGHT = 2
 """Blocks that a worker has at a time: one it answers, and the next."""
 OF_SOURCES = ("AWS_", "AZURE_", "GOOGLE_", "GCS_", "HF_", "FSSPEC_", "S3_")
 """How the environment variables begin that sources of rows ask for."""
-_PACKED = "packed"
+_PACKED, _BASE = "packed", "shipped-base"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +60,13 @@ class Input:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """The records of a block of an input, and the hash of its rows."""
+    """The records of a block of an input, the hash of its rows, and the types of columns."""
 
     file: int
     number: int
     records: Sequence[Mapping[str, Any]]
     digest: str
+    types: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,7 @@ class Model:
                 path = Path(scratch) / "shipped" / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(ray.get(reference))
+            use_shipped_bases(Path(scratch) / "shipped")
             yield Path(scratch) / "shipped"
 
 
@@ -121,10 +124,10 @@ def read(
     os.environ.update(ray.get(environment))
     for file, one in enumerate(inputs):
         with opened(one.source) as source:
-            reader, notes = Reader.of(source, schema, one.options), []
+            reader = Reader.of(source, schema, one.options)
+            notes: dict[str, None] = {}
             for block in blocks(reader, size):
-                if block.number == 0 and (note := check_columns(block, options, source.shown)):
-                    notes.append(note)
+                notes.update(dict.fromkeys(check_columns(block, options, source.shown)))
                 if block.number < len(one.done):
                     part = one.done[block.number]
                     same_input(block.first, part, len(block.lines), block.digest())
@@ -144,12 +147,8 @@ class Worker:
         torch.set_num_threads(threads)
         self.options, self.size = options, size
         with model.here() as folder:
-            self.predictor = load(
-                folder,
-                registry=get_registry(),
-                precision=model.precision,
-                backend=model.backend,
-            )
+            # Plugin files that the model names were sent, else they must be where it says.
+            self.predictor = load(folder, precision=model.precision, backend=model.backend)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Return the `Answers` of the block in `table`; an `End` stays what it is.
@@ -164,7 +163,13 @@ class Worker:
         if block.number == 0 and len(records) == self.size and all(map(is_error, records)):
             raise DataError(unusable(block, self.predictor))
         return _packed(
-            Answers(file=file, number=block.number, records=records, digest=block.digest())
+            Answers(
+                file=file,
+                number=block.number,
+                records=records,
+                digest=block.digest(),
+                types=self.options.types(block),
+            )
         )
 
 
@@ -207,7 +212,7 @@ def predict_files(
     known = registry or get_registry()
     del predictor
     with held(folder):
-        identity = request.identity()
+        identity = request.identity(registry)
         shards = shards_of(folder, sources, identity, resume=resume, top_k=request.top_k)
         left = [shard for shard in shards if not shard.done]
         inputs = [
@@ -243,11 +248,10 @@ def _run(
     registry: Registry,
 ) -> None:
     """Connect, and fill the shards."""
-    bases = {trust.BASES: os.environ[trust.BASES]} if trust.BASES in os.environ else {}
     # Ray prints what its own processes say on stdout, where the answer of the command goes.
     with (
         contextlib.redirect_stdout(sys.stderr),
-        connected(compute, registry, show, {**RAY_SETTINGS, **bases}),
+        connected(compute, registry, show),
     ):
         import ray
 
@@ -257,7 +261,12 @@ def _run(
         _check_room(compute, each, nodes)
         model = Model(
             folder=str(request.folder),
-            files=None if compute.address is None else _shipped(request.folder),
+            files=None
+            if compute.address is None
+            else {
+                name: ray.put(path.read_bytes())
+                for name, path in files_to_ship(request.folder).items()
+            },
             precision=request.precision,
             backend=request.backend,
         )
@@ -318,14 +327,28 @@ def _check_room(
         )
 
 
-def _shipped(folder: Path) -> dict[str, Any]:
-    import ray
-
+def files_to_ship(folder: Path) -> dict[str, Path]:
+    """Return the files of a model directory by their relative path; in `_BASE` beside adapters are
+    those of the directory that they are for.
+    """
+    places = {Path(): folder}
+    for name, base in adapter_bases(folder).items():
+        if (place := base_folder(base)) is not None:
+            places[Path(name) / _BASE] = place
     return {
-        str(path.relative_to(folder)): ray.put(path.read_bytes())
-        for path in sorted(folder.rglob("*"))
+        str(inside / path.relative_to(place)): path
+        for inside, place in places.items()
+        for path in sorted(place.rglob("*"))
         if path.is_file()
     }
+
+
+def use_shipped_bases(folder: Path) -> None:
+    """Let adapters in a model directory that was shipped name what came with them."""
+    for base in sorted(folder.rglob(_BASE)):
+        settings = read_json(base.parent / ADAPTER_CONFIG)
+        settings["base_model_name_or_path"] = str(base)
+        atomic.write_json(base.parent / ADAPTER_CONFIG, settings)
 
 
 def _pipeline(
@@ -396,7 +419,7 @@ def _collect(dataset: Any, shards: Sequence[Shard]) -> None:
                 if isinstance(found, End):
                     shard.finish(found.notes)
                     break
-                shard.add(found.records, found.digest)
+                shard.add(found.records, found.digest, found.types)
                 rows += len(found.records)
                 speed = rows / (time.monotonic() - began)
                 progress.update(f"{rows:,} rows, {speed:,.0f} rows/s, file {file + 1}")

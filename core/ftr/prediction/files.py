@@ -7,14 +7,14 @@ from pathlib import Path
 
 from ftr.errors import RequestError
 from ftr.paths import expanded
-from ftr.prediction.job import Job, check_output, input_identity
+from ftr.prediction.job import Job, check_output, input_identity, is_device
 from ftr.prediction.outputs import Layout, format_of
 from ftr.prediction.request import Predicted, Request, checkpoint, opened, reading_settings
 from ftr.prediction.run import Prediction
 from ftr.registry.registry import Registry
 from ftr.runs.run import Settings, merged
 from ftr.terminal import mask, show
-from ftr.train.progress import ProgressLine
+from ftr.train.progress import ProgressLine, current_interrupt
 
 
 def predict(
@@ -37,11 +37,10 @@ def predict(
 ) -> Predicted:
     """Predict the rows of a file or URL of any size into a file, as `ftr predict` does.
 
-    `settings` say how to read it (`dataset.text`). `columns` of the input are kept, None: all.
-    The format is that of the ending of `output`, or `output_format`. With `workers`, or
-    `compute.address`, `input` may be several files, patterns and folders, and `output` is a folder
-    with a Parquet file for each. Raises `RequestError` where the output exists, `DataError`,
-    `ModelError`, `ConfigError`, `RunError`.
+    `settings` say how to read it (`dataset.text`). `columns` of the input are kept, None: all. The
+    format is that of the ending of `output`, or `output_format`. With `workers` or a cluster,
+    `input` may be several files, patterns and folders, and `output` is a folder with a Parquet file
+    for each. Raises `FtrError`: `RequestError`, for example, where the output exists.
 
         ftr.predict("runs/ID", "reviews.csv", "answers.parquet", abstain_below=0.8)
         ftr.predict("runs/ID", "s3://team/reviews/*.parquet", "answers/", workers=4)
@@ -49,7 +48,7 @@ def predict(
     request = Request(
         folder=checkpoint(str(run)),
         settings=reading_settings(merged(settings, keys)),
-        columns=None if columns is None else tuple(columns),
+        columns=columns if columns is None else tuple(columns),
         top_k=top_k,
         abstain_below=abstain_below,
         precision=precision,
@@ -57,40 +56,71 @@ def predict(
     )
     words = [str(one) for one in ([input] if isinstance(input, str | Path) else input)]
     compute = request.compute(workers)
-    if compute is not None:
-        from ftr.prediction.cluster import predict_files
+    if compute is None:
+        target = _checked_output(words, output, overwrite=overwrite, resume=resume)
+        form = format_of(target, output_format)
+        return _one_file(request, words[0], target, form, resume=resume, registry=registry)
+    from ftr.prediction.cluster import predict_files
 
-        if output_format not in (None, "parquet"):
-            raise RequestError("workers write Parquet: leave `output_format` out.")
-        return predict_files(
-            request, words, output, compute, overwrite=overwrite, resume=resume, registry=registry
-        )
+    if output_format not in (None, "parquet"):
+        raise RequestError("workers write Parquet: leave `output_format` out.")
+    return predict_files(
+        request, words, output, compute, overwrite=overwrite, resume=resume, registry=registry
+    )
+
+
+def _checked_output(
+    words: Sequence[str], output: str | Path, *, overwrite: bool, resume: bool
+) -> Path:
     if len(words) != 1:
         raise RequestError(
             f"{len(words)} inputs: give one, or `workers` (`--workers`) for a folder of outputs."
         )
     target = expanded(output, "file")
+    if is_device(target):
+        raise RequestError(
+            f"`{target}` is no regular file: give one. `ftr predict --output` writes to pipes."
+        )
     check_output(target, overwrite=overwrite, resume=resume)
-    form = format_of(target, output_format)
-    with opened(words[0]) as source:
+    return target
+
+
+def _one_file(
+    request: Request,
+    given: str,
+    target: Path,
+    form: str,
+    *,
+    resume: bool,
+    registry: Registry | None,
+) -> Predicted:
+    with opened(given) as source:
         predictor = request.load(registry)
         request.check(predictor)
-        work = request.work(words[0], source, predictor, ProgressLine())
-        to_file(request, work, words[0], target, form, resume=resume)
+        work = request.work(given, source, predictor, ProgressLine())
+        to_file(request, work, given, target, form, resume=resume, registry=registry)
         return Predicted.of([target], [work])
 
 
 def to_file(
-    request: Request, work: Prediction, given: str, output: Path, form: str, *, resume: bool
+    request: Request,
+    work: Prediction,
+    given: str,
+    output: Path,
+    form: str,
+    *,
+    resume: bool,
+    registry: Registry | None = None,
 ) -> None:
     """Write the predictions of an input into a file; `given` is the name of the input."""
     identity = {
-        **request.identity(),
+        **request.identity(registry),
         "input": input_identity(work.reader.source, mask(given)),
         "output": {"format": form},
     }
     job = Job(output, form, identity, Layout(request.top_k))
-    with job.opened(resume=resume):
+    # Ctrl-C and SIGTERM both end it with a word on how to go on.
+    with current_interrupt().listening(), job.opened(resume=resume):
         if job.parts:
             show(f"resumed: {sum(part.rows for part in job.parts):,} rows are there already")
         try:

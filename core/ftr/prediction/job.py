@@ -8,10 +8,10 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
 from ftr.data.stream import Source
@@ -20,6 +20,10 @@ from ftr.prediction.blocks import is_error
 from ftr.prediction.outputs import Layout, Records, encode, join
 from ftr.registry.discovery import own_version
 from ftr.terminal import masked
+
+if TYPE_CHECKING:
+    from ftr.registry.protocols import Model
+    from ftr.registry.registry import Registry
 
 PARTIAL = ".partial"
 _JOURNAL, _LOCK, _JOINED = "journal.jsonl", "lock", "joined"
@@ -132,8 +136,10 @@ class Job:
         self.memo = dict(memo)
         self._append(self.memo)
 
-    def add(self, records: Records, digest: str) -> Part:
-        """Write the records of a block as the next part."""
+    def add(self, records: Records, digest: str, types: Mapping[str, Any] | None = None) -> Part:
+        """Write the records of a block as the next part; `types` are Arrow's, of columns that have
+        one.
+        """
         part = Part(
             rows=len(records),
             errors=sum(map(is_error, records)),
@@ -147,7 +153,7 @@ class Job:
             part.columns = list(self.layout.columns)
         with atomic.writing(self.folder, _ADVICE):
             path = self._path(len(self.parts))
-            atomic.replace_file(path, encode(rows, self.form, part.columns))
+            atomic.replace_file(path, encode(rows, self.form, part.columns, types))
             self._append({name: getattr(part, name) for name in Part.__dataclass_fields__})
         self.parts.append(part)
         return part
@@ -249,6 +255,51 @@ def model_identity(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def adapter_bases(folder: Path) -> dict[str, Model]:
+    """Return the models that the adapters in a model directory are for, by the relative path of the
+    adapters: `.`, or that of a member. Raises `ModelError`.
+    """
+    from ftr.model.adapters import is_adapter
+    from ftr.model.pretrained import base_model
+    from ftr.train.ensemble import member_folders
+
+    members = [member for member in member_folders(folder) if is_adapter(member)]
+    return {str(member.relative_to(folder)): base_model(member) for member in members}
+
+
+def base_folder(base: Model) -> Path | None:
+    """Return the directory of a model, None where it is not one of this machine."""
+    path = Path(str(base.describe().get("source") or ""))
+    return path if path.is_absolute() and path.is_dir() else None
+
+
+def base_identity(folder: Path) -> dict[str, str]:
+    """Return the hash of each file of the models that adapters are for; of one of the Hub where it
+    is from.
+    """
+    found = {}
+    for name, base in adapter_bases(folder).items():
+        place = base_folder(base)
+        if place is None:
+            getattr(base, "settings", None)  # what is read has a commit
+            found[name] = json.dumps(base.describe(), sort_keys=True, default=str)
+        else:
+            files = model_identity(place).items()
+            found |= {f"{name}: {file}": digest for file, digest in files}
+    return found
+
+
+def plugin_identity(head: str, plugins: Iterable[str], registry: Registry) -> dict[str, str]:
+    """Return the hash of each plugin file that a model names, and the version of the plugin that
+    its head is from.
+    """
+    names = {Path(path).name for path in plugins}
+    used = [one for one in registry.files if one.distribution in names]
+    if registry.has("head", head):
+        used.append(registry.find("head", head).plugin)
+    return {one.distribution: one.sha256 or one.version for one in used}
 
 
 def versions() -> dict[str, str]:

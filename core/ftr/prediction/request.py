@@ -13,12 +13,13 @@ from ftr.config.parse import Setting, read_settings
 from ftr.config.schema import ComputeConfig, FileOptions
 from ftr.data.stream import Reader, Source
 from ftr.errors import ConfigError, ModelError
+from ftr.model.folder import read_card
 from ftr.model.hub import is_hub
 from ftr.prediction.blocks import Options
-from ftr.prediction.job import model_identity, versions
+from ftr.prediction.job import base_identity, model_identity, plugin_identity, versions
 from ftr.prediction.remote import is_url, open_url
 from ftr.prediction.run import Prediction
-from ftr.registry.registry import Registry
+from ftr.registry.registry import Registry, registry_for_record
 from ftr.runs.directory import SWEEP, run_or_winner
 from ftr.runs.predicted import check_top_k
 from ftr.runs.predictor import load, model_folder
@@ -97,11 +98,18 @@ class Request:
             progress=progress,
         )
 
-    def identity(self) -> dict[str, Any]:
-        """Return what predictions depend on beside their input: `--resume` compares it."""
+    def identity(self, registry: Registry | None = None) -> dict[str, Any]:
+        """Return what predictions depend on beside their input: `--resume` compares it.
+
+        `registry` is the one that the model was loaded with.
+        """
+        card = read_card(self.folder)
+        known = registry or registry_for_record(card.plugins)
         return {
             "version": versions(),
             "model": model_identity(self.folder),
+            "base model": base_identity(self.folder),
+            "plugin": plugin_identity(card.head, card.plugins, known),
             "options": {
                 **{
                     key: str(one.value)

@@ -64,7 +64,7 @@ class Prediction:
         for block in found if job.memo else self._checked(found):
             if not job.memo:
                 job.remember({"reserved": self.options.reserved})
-            job.add(self._answer(block), block.digest())
+            job.add(self._answer(block), block.digest(), self.options.types(block))
         self._close()
         return job.finish()
 
@@ -124,10 +124,9 @@ class Prediction:
         self.options = replace(self.options, reserved=reserved)
 
     def _answer(self, block: Block) -> Records:
-        if block.number == 0:
-            note = check_columns(block, self.options, self.reader.source.shown)
-            if note is not None:
-                show(note)
+        notes = self.reader.notes
+        found = check_columns(block, self.options, self.reader.source.shown)
+        notes += [note for note in found if note not in notes]
         self._tell()
         before = self.rows
         records = answer(
@@ -168,9 +167,9 @@ class Prediction:
         self.progress.clear()
 
 
-def check_columns(block: Block, options: Options, shown: str) -> str | None:
-    """Return a note on columns of the input that are renamed, for those of the output have their
-    names.
+def check_columns(block: Block, options: Options, shown: str) -> list[str]:
+    """Return notes on columns of the input that are renamed, for others of the output have their
+    names: of the first block, and of a later one that brings such a column.
 
     Raises `RequestError` for a column to keep that the input, `shown` in the message, lacks.
     """
@@ -178,25 +177,22 @@ def check_columns(block: Block, options: Options, shown: str) -> str | None:
         if name not in block.columns:
             has = ", ".join(f"`{column}`" for column in block.columns)
             raise RequestError(f"`--columns`: {shown} has no column `{name}`. It has {has}.")
-    renamed = {name: new for name, new in options.kept(block.columns).items() if name != new}
-    if block.id_column == ID.name:
-        renamed.pop(ID.name, None)
+    known = set(block.columns[: block.known]) if block.number else set[str]()
+    renamed = {
+        name: new for name, new in options.kept(block).items() if name != new and name not in known
+    }
     names = ", ".join(f"`{name}` is `{new}`" for name, new in renamed.items())
-    return (
-        f"columns of the input with the name of one of the output are renamed: {names}"
-        if renamed
-        else None
-    )
+    note = f"columns of the input with the name of one of the output are renamed: {names}"
+    return [note] if renamed else []
 
 
 def unusable(block: Block, predictor: Predictor) -> str:
     """Return a message for a block of which no row can be used."""
     causes = Counter[str]()
     places: dict[str, str] = {}
-    for number, line in enumerate(block.lines, start=block.first):
-        cause = line.cause or predictor.check(line.row, number)[1] or ""
-        causes[cause] += 1
-        places.setdefault(cause, line.place)
+    for record in answer(block, predictor, Options(columns=())):
+        causes[record["error"]] += 1
+        places.setdefault(record["error"], record["place"])
     listed = "; ".join(
         f"{cause}: {count}, first `{places[cause]}`" for cause, count in causes.most_common(3)
     )

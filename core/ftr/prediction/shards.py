@@ -22,7 +22,7 @@ from ftr.errors import DataError, RequestError, RunError
 from ftr.paths import expanded
 from ftr.prediction.job import Job, Part, compare, input_identity, partial_folder
 from ftr.prediction.outputs import Layout, Records
-from ftr.prediction.remote import is_url
+from ftr.prediction.remote import is_url, matching
 from ftr.prediction.request import opened
 from ftr.terminal import mask, masked
 
@@ -38,7 +38,7 @@ def input_files(words: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for word in words:
-        found += [word] if is_url(word) else _named(word)
+        found += matching(word) if is_url(word) else _named(word)
     twice = next((one for one in found if found.count(one) > 1), None) if len(found) > 1 else None
     if twice is not None:
         raise DataError(f"`{mask(twice)}` is named twice: its rows would be predicted twice.")
@@ -106,9 +106,9 @@ class Shard:
                 self.job.remember({"reserved": []})
             yield
 
-    def add(self, records: Records, digest: str) -> None:
+    def add(self, records: Records, digest: str, types: Mapping[str, Any] | None = None) -> None:
         """Write the records of the next block."""
-        self.job.add(records, digest)
+        self.job.add(records, digest, types)
 
     def finish(self, notes: Sequence[str]) -> None:
         """Join the blocks under the name of the shard."""

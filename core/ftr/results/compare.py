@@ -287,6 +287,11 @@ def _from_file(given: str, base: HeldOut) -> Side:
         found: list[Prediction] = [json.loads(line) for line in lines if line.strip()]
         ids = [str(one["id"]) for one in found]
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if (ending := Path(given).suffix.lower()) in (".csv", ".tsv", ".parquet"):
+            raise RequestError(
+                f"`{given}`: predictions are compared as JSON lines, not as `{ending}`. "
+                "`ftr evaluate RUN --predictions FILE.jsonl` writes them."
+            ) from error
         raise RequestError(
             f"`{given}` is not a file of predictions, one JSON object with an `id` per line: "
             f"{type(error).__name__}: {error}. `ftr evaluate RUN --predictions {given}` writes one."

@@ -99,9 +99,17 @@ def evaluate(
         raise DataError(
             f"`--split {name}`: the data has only {', '.join(f'`{part}`' for part in rows.splits)}."
         )
-    chosen: Sequence[Row] = rows.splits[name]
     if calibrate:
         _calibrate(predictor, rows, name, save_state)
+    found = _scored(predictor, rows, name, known)
+    if predictions is not None:
+        atomic.write_output(Path(predictions), atomic.json_lines(found.predictions))
+    return found
+
+
+def _scored(predictor: Predictor, rows: PreparedRows, name: str, known: Registry) -> Evaluation:
+    """Predict and score a split, and add notes on it to those of the rows."""
+    chosen: Sequence[Row] = rows.splits[name]
     predictor.tokens.clear()
     answers = list(predictor.stream(chosen, restore=False))
     rows.notes += remarks(
@@ -113,8 +121,6 @@ def evaluate(
     scores = scorer.score(*scored)
     facts = interval_facts({name: scorer.intervals(*scored, scores)})
     answers = as_given(predictor.head, chosen, answers, predictor.cleaner)
-    if predictions is not None:
-        atomic.write_output(Path(predictions), atomic.json_lines(answers))
     return Evaluation(
         split=name,
         rows=len(chosen),

@@ -13,6 +13,7 @@ from typing import Any
 from ftr.cluster.connect import connect
 from ftr.config.schema import ComputeConfig
 from ftr.errors import ConfigError, FtrError, RunError
+from ftr.registry import trust
 from ftr.registry.registry import Registry, get_registry
 from ftr.runs.prepare import to_stderr
 from ftr.train.progress import SIGNALS
@@ -123,7 +124,8 @@ def connected(
     Afterwards Ctrl-C and SIGTERM have their handlers again: Ray takes SIGTERM when it starts, by
     one that kills its processes at once, and Ctrl-C in `fit`.
     """
-    settings = {**RAY_SETTINGS, **settings}
+    bases = {trust.BASES: os.environ[trust.BASES]} if trust.BASES in os.environ else {}
+    settings = {**RAY_SETTINGS, **settings, **bases}
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     import ray

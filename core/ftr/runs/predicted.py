@@ -72,6 +72,12 @@ class PredictionRecord(dict[str, Any]):
         )
 
 
+class Unusable(dict[str, Any]):
+    """The record of a row that cannot be used: its `id` and the `error`."""
+
+    __slots__ = ()
+
+
 def rows_in(given: object) -> Iterable[Any]:
     """Return the rows of a list, an iterator, a `DataFrame` or `Series` of pandas, a
     `datasets.Dataset` or a `pyarrow.Table`, each a text, a mapping, or None for a missing one.

@@ -26,6 +26,7 @@ from ftr.registry.registry import Registry, registry_for_record
 from ftr.runs.directory import RECORD, RunDirectory
 from ftr.runs.predicted import (
     PredictionRecord,
+    Unusable,
     check_top_k,
     most_probable,
     plain_cells,
@@ -140,7 +141,6 @@ class Predictor:
         """Load the checkpoint, or the members of the ensemble, in `folder`."""
         import datasets  # noqa: F401 (needed at the first answer, which several threads may ask for)
 
-        from ftr.model.pretrained import Pretrained
         from ftr.train.ensemble import (
             load_engine,
             load_exported,
@@ -158,21 +158,7 @@ class Predictor:
         )
         numerics = choose_numerics(TrainConfig.model_validate({"precision": precision}))
         folders = member_folders(folder)
-        longest = Pretrained(str(folders[0]), complete=True).max_length()
-        if longest is not None and 0 < longest < self.card.max_length:
-            raise ModelError(
-                f"`max_length` in `{folder / FTR_JSON}` is {self.card.max_length}, and the model "
-                f"takes {longest} tokens."
-            )
-        # Each label has a row of weights; too many would exhaust memory before the weights are
-        # found not to fit.
-        if 8 * len(self.card.labels) > sum(
-            path.stat().st_size for path in folders[0].glob("*.safetensors")
-        ):
-            raise ModelError(
-                f"`{folder / FTR_JSON}` has {len(self.card.labels)} labels, more than its weights "
-                "can have."
-            )
+        _check_card(self.card, folder, folders[0])
         votes = member_votes(folder)
         if backend == "onnx":
             self.engine = load_exported(folder, folders, self.head, self.card, votes)
@@ -224,7 +210,8 @@ class Predictor:
         check_top_k(top_k, self.card.head, self.card.labels)
         failed: dict[int, Prediction] | None = {} if errors == "record" else None
         usable = self._checked(rows_in(rows), failed)
-        found = iter(list(self.stream(usable, abstain_below=abstain_below, top_k=top_k)))
+        stream = self.stream(usable, abstain_below=abstain_below, top_k=top_k, errors=errors)
+        found = iter(list(stream))
         if not failed:
             return list(map(PredictionRecord, found))
         answers: list[PredictionRecord] = []
@@ -240,16 +227,20 @@ class Predictor:
         restore: bool = True,
         abstain_below: float | None = None,
         top_k: int | None = None,
+        errors: Literal["raise", "record"] = "raise",
     ) -> Iterator[Prediction]:
         """Yield a prediction for each of `rows`, which are cleaned and pass the head's check, a
         bounded number at a time.
 
         With `restore`, positions in a prediction are those in the given text, else those in the
-        cleaned text. `abstain_below` and `top_k` are those of `predict`.
+        cleaned text. `abstain_below`, `top_k` and `errors` are those of `predict`: a row that the
+        head cannot encode raises `DataError`, or is `Unusable`.
         """
         for chunk in _chunks(rows):
-            for prediction in self._answer(chunk, restore):
-                yield self.shown(prediction, abstain_below, top_k)
+            found = self._answer if errors == "raise" else self._answer_or_record
+            for prediction in found(chunk, restore):
+                usable = not isinstance(prediction, Unusable)
+                yield self.shown(prediction, abstain_below, top_k) if usable else prediction
 
     def shown(
         self, prediction: Prediction, abstain_below: float | None, top_k: int | None
@@ -305,6 +296,19 @@ class Predictor:
             predictions = self.engine.decode(rows, records, self.card.state)
         return as_given(self.head, rows, predictions, self.cleaner) if restore else predictions
 
+    def _answer_or_record(self, rows: Sequence[Row], restore: bool) -> list[Prediction]:
+        """Return an answer for each row. Where the head refuses some (`DataError`), halves are
+        answered until each of those is alone.
+        """
+        try:
+            return self._answer(rows, restore)
+        except DataError as error:
+            if len(rows) == 1:
+                return [Unusable(id=rows[0]["id"], error=str(error))]
+        half = len(rows) // 2
+        parts = (rows[:half], rows[half:])
+        return [one for part in parts for one in self._answer_or_record(part, restore)]
+
     def _encode(self, rows: Sequence[Row]) -> EncodedSplit:
         import numpy as np
         import pyarrow as pa
@@ -348,6 +352,24 @@ class Predictor:
                 raise DataError(
                     f"row {number}: {cause}. Columns needed: {', '.join(needed)}{there}."
                 )
+
+
+def _check_card(card: ModelCard, folder: Path, member: Path) -> None:
+    """Refuse a card of `folder` that asks for more than the model in `member` has."""
+    from ftr.model.pretrained import Pretrained
+
+    longest = Pretrained(str(member), complete=True).max_length()
+    if longest is not None and 0 < longest < card.max_length:
+        raise ModelError(
+            f"`max_length` in `{folder / FTR_JSON}` is {card.max_length}, and the model takes "
+            f"{longest} tokens."
+        )
+    # Each label has a row of weights; too many would exhaust memory before the weights are found
+    # not to fit.
+    if 8 * len(card.labels) > sum(path.stat().st_size for path in member.glob("*.safetensors")):
+        raise ModelError(
+            f"`{folder / FTR_JSON}` has {len(card.labels)} labels, more than its weights can have."
+        )
 
 
 def abstained(prediction: Prediction, confidence: float, below: float) -> Prediction:

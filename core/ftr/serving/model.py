@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from ftr.data.rows import harmless
 from ftr.errors import RequestError
 from ftr.registry.protocols import provides
-from ftr.runs.predicted import check_top_k
+from ftr.runs.predicted import Unusable, check_top_k
 from ftr.runs.predictor import Predictor, load, model_folder
 from ftr.serving.batching import Answered, Batcher
 from ftr.serving.requests import (
@@ -132,10 +132,16 @@ class LocalModel:
                 name = row["id"]
                 usable += [row] if cause is None else []
             found.append((str(number) if name is None else str(name), cause))
-        predictions: Iterator[dict[str, Any]] = self.predictor.stream(usable)
-        return [
-            next(predictions) if cause is None else {"id": harmless(name), "error": harmless(cause)}
+        predictions = self.predictor.stream(usable, errors="record")
+        answers = (
+            next(predictions) if cause is None else Unusable(id=name, error=cause)
             for name, cause in found
+        )
+        return [
+            {key: harmless(value) for key, value in one.items()}
+            if isinstance(one, Unusable)
+            else one
+            for one in answers
         ]
 
 
@@ -165,6 +171,7 @@ def describe(predictor: Predictor, name: str) -> dict[str, Any]:
         if column.required
     }
     row, cause = predictor.check(made, 0)
+    example = next(predictor.stream([row], errors="record")) if cause is None else None
     return {
         "name": name,
         "task": card.task,
@@ -181,5 +188,5 @@ def describe(predictor: Predictor, name: str) -> dict[str, Any]:
             }
             for column in columns
         ],
-        "example": next(predictor.stream([row])) if cause is None else None,
+        "example": None if isinstance(example, Unusable) else example,
     }

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ftr.errors import RequestError, RunError
+from ftr.model.folder import read_card
+from ftr.registry.registry import registry_for_record
 from ftr.runs.predictor import model_folder
 from ftr.serving.app import Service
 from ftr.serving.batching import Answered
@@ -171,9 +173,11 @@ class Deployer:
     async def load(self, name: str, run: str) -> Replicas:
         """Deploy a run and wait for its replicas.
 
-        Raises `ModelError`, and `RunError` when they do not come up.
+        Raises `ModelError`, `RequestError` for a plugin file that the model names and this user
+        does not trust, which replicas would run, and `RunError` when they do not come up.
         """
         folder = str(model_folder(run).resolve())
+        registry_for_record(read_card(Path(folder)).plugins)
         self.count += 1
         app = f"ftr-{os.getpid()}-{name}-{self.count}"
         made, given = deployment(name, folder, self.limits, self.backend, self.precision)

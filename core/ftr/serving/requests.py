@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, NoReturn
 
+from ftr.atomic import finite
 from ftr.data.answers import EXTRA_COLUMNS, answers_column
 from ftr.data.columns import ID
 from ftr.errors import did_you_mean
@@ -200,14 +200,6 @@ def texts_of(given: object) -> list[str]:
 
 def dump(value: object) -> bytes:
     """Return plain data as JSON that every parser reads: a number that is not finite is null."""
-    return json.dumps(_finite(value), ensure_ascii=False, allow_nan=False).encode(
+    return json.dumps(finite(value), ensure_ascii=False, allow_nan=False).encode(
         "utf-8", "backslashreplace"
     )
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ftr import atomic
-from ftr.atomic import read_json
+from ftr.atomic import finite, read_json
 from ftr.errors import DataError, RequestError, RunError
 from ftr.registry.discovery import own_version
 from ftr.runs.directory import BEST, RunDirectory, check_types, named
@@ -51,7 +50,7 @@ class Journal:
         `null`. Raises `RunError` naming the file when the disk refuses; what it took of the line is
         cut off again.
         """
-        record = _finite(masked({"event": event, "time": time.time(), **fields}))
+        record = finite(masked({"event": event, "time": time.time(), **fields}))
         text = json.dumps(record, ensure_ascii=False, default=_plain)
         line = f"{text}\n".encode()
         try:
@@ -146,18 +145,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return value.as_posix()
     if hasattr(value, "item"):
-        return _finite(value.item())
+        return finite(value.item())
     raise TypeError(f"a journal holds JSON, not {type(value).__name__}")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
 
 
 FORMAT = 1
