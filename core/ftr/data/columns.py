@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from ftr.data import answers
 from ftr.data.labels import MULTI_LABEL, shown
@@ -88,14 +87,9 @@ def map_columns(
 
 
 def rename(table: Table, mapping: Mapping[str, int]) -> list[Row]:
-    """Take the records out of the table; returns them as rows under canonical names."""
+    """Return the table's records as rows under canonical names."""
     items = list(mapping.items())
-    taken: list[Any] = table.records
-    table.records = []
-    # In place: a large file is in memory once.
-    for number, record in enumerate(taken):
-        taken[number] = {name: record[index] for name, index in items}
-    return taken
+    return [{name: record[index] for name, index in items} for record in table.records]
 
 
 def has_column(table: Table, choice: str | int) -> bool:
@@ -339,19 +333,15 @@ def check_row(
 
     Without `labelled` the cells that are to be learned are left out.
     """
-    ignored = () if labelled else {column.name for column in schema.columns if column.target}
+    ignored = {column.name for column in schema.columns if column.target and not labelled}
     cells: Row = {}
     cause: str | None = None
     for name, cell in raw.items():
-        if name in ignored:
-            continue
-        if isinstance(cell, str) and cell.isascii():
-            cells[name] = cell
-            continue
-        try:
-            cells[name] = _as_utf8(cell)
-        except UnicodeError as error:
-            cause = cause or f"{name} is not UTF-8 text: it has {_broken(error)}"
+        if name not in ignored:
+            try:
+                cells[name] = _as_utf8(cell)
+            except UnicodeError as error:
+                cause = cause or f"{name} is not UTF-8 text: it has {_broken(error)}"
     given = blank_as_none(cells.get(ID.name))
     row: Row = {ID.name: made_id if given is None else str(given)}
     for column in schema.columns:
@@ -366,27 +356,25 @@ def check_row(
 
 def _unequal(row: Row, schema: RowSchema) -> str | None:
     """Return that a row has another number of tokens than of their labels, or None."""
-    if not any(column.type == "tokens" for column in schema.columns):
-        return None
     lists = [
         (len(cell), column.name)
         for column in schema.columns
         if column.type in ("tokens", "labels") and isinstance(cell := row.get(column.name), list)
     ]
-    if len(lists) != 2:
+    if not any(column.type == "tokens" for column in schema.columns) or len(lists) != 2:
         return None
     (first, one), (second, other) = lists
     return None if first == second else f"{one} has {first} items, {other} has {second}"
 
 
 def check_rows(rows: Rows, split: str, head: Head) -> tuple[Rows, list[Rejected]]:
-    """Return the usable rows, and the others with their causes; both are taken out of `rows`.
+    """Return the usable rows, and the others with their causes.
 
     Rows without an id get `<split>-<n>`, n from 1.
     """
     usable, rejected = Rows(), []
     seen: set[object] = set()
-    for number, (raw, place) in enumerate(rows.released(), start=1):
+    for number, (raw, place) in enumerate(rows.placed(), start=1):
         row, cause = check_row(raw, head.schema, f"{split}-{number}")
         cause = cause or ("duplicate id" if row[ID.name] in seen else head.check(row))
         if cause:

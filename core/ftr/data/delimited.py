@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import cast
 
 from ftr.config.schema import FileOptions, Quoting
 from ftr.data.files import lines_of, split_lines
@@ -85,7 +84,7 @@ class Dialect:
         for number, cells in rows:
             cause = self._cause(cells)
             if cause is None:
-                table.records.append(cast("list[object]", cells))
+                table.records.append(list(cells))
                 table.places.append(f"{self.name}:{number}")
             else:
                 row = {"cells": cells, "expected": len(self.columns)}
@@ -264,7 +263,7 @@ def guess_delimiter(text: str) -> str:
     """Return the delimiter that gives most of the first rows one width above 1, else the comma."""
     best, most = ",", 0.5
     for delimiter in _DELIMITERS:
-        reader = csv.reader(split_lines([text], universal=True), delimiter=delimiter)
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
         try:
             with any_cell_size():
                 rows = [len(cells) for cells in islice(reader, 50) if cells]

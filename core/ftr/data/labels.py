@@ -201,17 +201,10 @@ def unknown_classes_note(
     return f"{listed(dict.fromkeys(known, ''))}; other classes: {listed(counts)}, first at {first}"
 
 
-def put_ids(rows: Iterable[Row], column: Column, ids: ClassIds) -> None:
-    """Put class ids into rows in place of their labels."""
-    for row in rows:
-        found = [ids.get(label) for label in _labels(row, column)]
-        row[column.name] = found if column.type == "labels" else found[0]
-
-
-def classes_present(rows: Iterable[Row], column: Column, ids: ClassIds) -> set[int | None]:
-    """Return the ids of the classes that rows have."""
-    labels = {str(label): label for row in rows for label in _labels(row, column)}
-    return {ids.get(label) for label in labels.values()}
+def with_ids(row: Row, column: Column, ids: ClassIds) -> Row:
+    """Return the row with class ids instead of labels."""
+    found = [ids.get(label) for label in _labels(row, column)]
+    return {**row, column.name: found if column.type == "labels" else found[0]}
 
 
 def count_classes(rows: Iterable[Row], column: Column) -> Counter[int]:

@@ -24,12 +24,11 @@ from ftr.data.labels import (
     ClassIds,
     class_names,
     class_notes,
-    classes_present,
     count_classes,
     listed,
-    put_ids,
     unknown_classes,
     unknown_classes_note,
+    with_ids,
 )
 from ftr.data.rows import SPLITS, Loaded, Rejected, Rows, blank_as_none
 from ftr.data.splits import (
@@ -151,23 +150,17 @@ class _Preparation:
         """Check the rows of each split, and drop held-out splits without labels."""
         self.origins = dict(self.loaded.origins)
         self.rejected = list(self.loaded.rejected)
-        unlabelled = {
-            split
-            for split, rows in self.loaded.splits.items()
-            if split != "train" and self._is_unlabelled(rows)
-        }
         for split, rows in self.loaded.splits.items():
-            size = len(rows)
             unread = [item for item in self.loaded.rejected if item.split == split]
-            if split in unlabelled:
-                self.notes.append(set_aside(split, self.origin(split), size))
+            if split != "train" and self._is_unlabelled(rows):
+                self.notes.append(set_aside(split, self.origin(split), len(rows)))
                 self.rejected = [item for item in self.rejected if item.split != split]
                 continue
             settled, done, notes = settle_answers(rows, self.schema)
             self.notes += [f"{split}: {note}" for note in notes]
             self.record(split, "answers", {what: count for what, count in done.items() if count})
             self.splits[split], rejected = check_rows(settled, split, self.head)
-            self.read[split] = size + len(unread)
+            self.read[split] = len(rows) + len(unread)
             self.rejected += rejected
             self.check_share(split, [*unread, *rejected], self.read[split])
 
@@ -215,7 +208,7 @@ class _Preparation:
             )
             self.notes += notes
             ids = ClassIds(self.labels)
-            present = classes_present(train, column, ids)
+            present = set(count_classes([with_ids(row, column, ids) for row in train], column))
         else:
             cause, whose = "label not known to the model", "classes of the model"
             self.labels = tuple(known)
@@ -224,8 +217,7 @@ class _Preparation:
         # A mapping that came with the data may name classes that no training row has.
         usable = ClassIds([name if n in present else "" for n, name in enumerate(self.labels)])
         names = [name for n, name in enumerate(self.labels) if n in present]
-        for split, given in self.splits.items():
-            rows = given
+        for split, rows in self.splits.items():
             unknown = unknown_classes(rows, column, usable)
             if unknown:
                 note = unknown_classes_note(rows, unknown, column, usable, names)
@@ -235,10 +227,10 @@ class _Preparation:
                 self.notes.append(
                     f"{split}: {len(unknown)} rows: {cause}. {whose.capitalize()}: {note}"
                 )
-                left_out = set(unknown)
-                rows = rows.take(n for n in range(len(rows)) if n not in left_out)
-                self.splits[split] = rows
-            put_ids(rows.rows, column, ids)
+            left_out = set(unknown)
+            numbered = rows.take(n for n in range(len(rows)) if n not in left_out)
+            numbered.rows = [with_ids(row, column, ids) for row in numbered.rows]
+            self.splits[split] = numbered
 
     def limit(self, split: str, limit: int | None) -> None:
         """Take a sample of a split that has more rows than `limit`."""

@@ -86,13 +86,6 @@ class Rows:
         """Yield each row with its place."""
         return zip(self.rows, self.places, strict=True)
 
-    def released(self) -> Iterator[tuple[Row, str]]:
-        """Take the rows out and yield each with its place: what is not kept elsewhere is free."""
-        taken, self.rows = self.rows, []
-        for number, place in enumerate(self.places):
-            row, taken[number] = taken[number], {}
-            yield row, place
-
     def add(self, row: Row, place: str) -> None:
         """Add a row."""
         self.rows.append(row)

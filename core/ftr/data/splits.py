@@ -6,20 +6,18 @@ import random
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from hashlib import blake2b
 
 from ftr.data.answers import answers_column, passage_column, texts_and_starts
 from ftr.data.rows import HELD_OUT, SPLITS, Row, Rows
 from ftr.errors import DataError
 from ftr.registry.schema import Column, RowSchema
 
-Key = bytes
+Key = tuple[str, ...]
 Groups = list[str]
 Split = dict[str, list[int]]
 
 _FEW_GROUPS = 5
 _SHARED = 0.7
-_DIGEST = 16
 
 
 def compared(schema: RowSchema) -> list[str]:
@@ -36,32 +34,19 @@ def _inputs(schema: RowSchema) -> list[Column]:
 
 
 def _keys(rows: Rows, columns: Sequence[Column]) -> list[Key]:
-    """Return a digest of the normalized texts of each row: equal for duplicates, and 16 bytes
-    (BLAKE2b) however long they are.
-    """
-    names = [column.name for column in columns]
-    last: dict[str, tuple[object, Key]] = {}
+    """Return the normalized texts (NFKC, case, spaces) of each row: equal for duplicates."""
+    known: dict[str, str] = {}
 
-    def digest(name: str, value: object) -> Key:
-        text, found = last.get(name, (last, b""))
-        if text is not value:  # rows in turn often share a passage
-            content = _normal(value).encode("utf-8", "surrogatepass")
-            found = blake2b(content, digest_size=_DIGEST).digest()
-            last[name] = value, found
-        return found
+    def normal(value: object) -> str:
+        if isinstance(value, list):
+            return "\x1f".join(map(normal, value))
+        text = "" if value is None else str(value)
+        if text not in known:
+            nfkc = text if text.isascii() else unicodedata.normalize("NFKC", text)
+            known[text] = " ".join(nfkc.casefold().split())
+        return known[text]
 
-    return [b"".join([digest(name, row.get(name)) for name in names]) for row in rows.rows]
-
-
-def _normal(value: object) -> str:
-    """Return a text, or the texts of a list, without what two copies may differ in: the form of
-    characters (NFKC), case and white space.
-    """
-    if isinstance(value, list):
-        return "\x1f".join(map(_normal, value))
-    text = "" if value is None else str(value)
-    nfkc = text if text.isascii() else unicodedata.normalize("NFKC", text)
-    return " ".join(nfkc.casefold().split())
+    return [tuple(normal(row.get(column.name)) for column in columns) for row in rows.rows]
 
 
 def count_duplicates(splits: Mapping[str, Rows], schema: RowSchema) -> dict[str, dict[str, int]]:
@@ -79,10 +64,8 @@ def count_duplicates(splits: Mapping[str, Rows], schema: RowSchema) -> dict[str,
     for split, found in keys.items():
         counts = {
             "repeated": len(found) - len(distinct[split]),
-            "contradicting": 0,
+            "contradicting": _contradicting(splits[split].rows, found, schema),
         }
-        if counts["repeated"]:
-            counts["contradicting"] = _contradicting(splits[split].rows, found, schema)
         for other, others in distinct.items():
             if other != split:
                 counts[f"in_{other}"] = sum(key in others for key in found)
@@ -93,7 +76,7 @@ def count_duplicates(splits: Mapping[str, Rows], schema: RowSchema) -> dict[str,
 def _contradicting(rows: Sequence[Row], keys: Sequence[Key], schema: RowSchema) -> int:
     columns = [column for column in schema.columns if column.target]
     counts = Counter(keys)
-    targets: defaultdict[Key, set[tuple[str, ...]]] = defaultdict(set)
+    targets: defaultdict[Key, set[Key]] = defaultdict(set)
     for row, key in zip(rows, keys, strict=True):
         if counts[key] > 1:
             targets[key].add(tuple(_target(row, column) for column in columns))
