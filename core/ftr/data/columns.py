@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ftr.data import answers
 from ftr.data.labels import MULTI_LABEL, shown
@@ -86,10 +86,10 @@ def map_columns(
     return found
 
 
-def rename(table: Table, mapping: Mapping[str, int]) -> list[Row]:
-    """Return the table's records as rows under canonical names."""
+def rename(table: Table, mapping: Mapping[str, int]) -> Iterator[Row]:
+    """Yield the table's records as rows under canonical names."""
     items = list(mapping.items())
-    return [{name: record[index] for name, index in items} for record in table.records]
+    return ({name: record[index] for name, index in items} for record in table.records)
 
 
 def has_column(table: Table, choice: str | int) -> bool:
@@ -227,6 +227,8 @@ Checked = tuple[object, str | None]
 
 def check_cell(value: object, column: Column, row: Mapping[str, object]) -> Checked:
     """Return a cell as its column's type wants it; `row` has the other cells."""
+    if column.type == "text" and type(value) is str and value and not value.isspace():
+        return value, None
     value = blank_as_none(value)
     if column.type == "answers":
         return answers.check_answers(value, row)
@@ -311,7 +313,8 @@ def _as_utf8(value: object) -> object:
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, str):
-        value.encode()
+        if not value.isascii():
+            value.encode()
     elif isinstance(value, dict):
         return {_as_utf8(key): _as_utf8(item) for key, item in value.items()}
     elif isinstance(value, (list, tuple)):
@@ -333,25 +336,27 @@ def check_row(
 
     Without `labelled` the cells that are to be learned are left out.
     """
-    ignored = {column.name for column in schema.columns if column.target and not labelled}
+    targets = () if labelled else [column.name for column in schema.columns if column.target]
     cells: Row = {}
     cause: str | None = None
     for name, cell in raw.items():
-        if name not in ignored:
+        if name not in targets:
             try:
                 cells[name] = _as_utf8(cell)
             except UnicodeError as error:
                 cause = cause or f"{name} is not UTF-8 text: it has {_broken(error)}"
     given = blank_as_none(cells.get(ID.name))
     row: Row = {ID.name: made_id if given is None else str(given)}
+    tokens = False
     for column in schema.columns:
         if cause:
             break
+        tokens = tokens or column.type == "tokens"
         if column.name in cells:
             value, cause = check_cell(cells[column.name], column, cells)
             if cause is None:
                 row[column.name] = value
-    return row, cause or _unequal(row, schema)
+    return row, cause or (_unequal(row, schema) if tokens else None)
 
 
 def _unequal(row: Row, schema: RowSchema) -> str | None:
@@ -361,7 +366,7 @@ def _unequal(row: Row, schema: RowSchema) -> str | None:
         for column in schema.columns
         if column.type in ("tokens", "labels") and isinstance(cell := row.get(column.name), list)
     ]
-    if not any(column.type == "tokens" for column in schema.columns) or len(lists) != 2:
+    if len(lists) != 2:
         return None
     (first, one), (second, other) = lists
     return None if first == second else f"{one} has {first} items, {other} has {second}"
