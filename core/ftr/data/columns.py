@@ -33,6 +33,9 @@ _SAMPLE = 1000
 _PARTS = {"question", "context", "text_pair"}
 """Texts beside which another must have its name."""
 _SHOWN = 50
+_SHORT = 40
+_KNOWN = 1000
+"""Texts of up to 40 characters, such as labels, that are kept once."""
 
 
 def map_columns(
@@ -87,9 +90,20 @@ def map_columns(
 
 
 def rename(table: Table, mapping: Mapping[str, int]) -> Iterator[Row]:
-    """Yield the table's records as rows under canonical names."""
+    """Yield the table's records as rows under canonical names; equal short texts become one."""
     items = list(mapping.items())
-    return ({name: record[index] for name, index in items} for record in table.records)
+    known: dict[object, object] = {}
+    for record in table.records:
+        row: Row = {}
+        for name, index in items:
+            cell = record[index]
+            if type(cell) is str and len(cell) <= _SHORT:
+                found = known.get(cell)
+                if found is None and len(known) < _KNOWN:
+                    known[cell] = cell
+                cell = cell if found is None else found
+            row[name] = cell
+        yield row
 
 
 def has_column(table: Table, choice: str | int) -> bool:
@@ -227,8 +241,11 @@ Checked = tuple[object, str | None]
 
 def check_cell(value: object, column: Column, row: Mapping[str, object]) -> Checked:
     """Return a cell as its column's type wants it; `row` has the other cells."""
-    if column.type == "text" and type(value) is str and value and not value.isspace():
-        return value, None
+    if type(value) is str and value and not value.isspace():  # most cells
+        if column.type == "text":
+            return value, None
+        if column.type == "label" and not value.lstrip().startswith("["):
+            return value.strip(), None
     value = blank_as_none(value)
     if column.type == "answers":
         return answers.check_answers(value, row)
@@ -313,8 +330,7 @@ def _as_utf8(value: object) -> object:
     if isinstance(value, bytes):
         return value.decode()
     if isinstance(value, str):
-        if not value.isascii():
-            value.encode()
+        value.encode()
     elif isinstance(value, dict):
         return {_as_utf8(key): _as_utf8(item) for key, item in value.items()}
     elif isinstance(value, (list, tuple)):
@@ -342,7 +358,7 @@ def check_row(
     for name, cell in raw.items():
         if name not in targets:
             try:
-                cells[name] = _as_utf8(cell)
+                cells[name] = cell if type(cell) is str and cell.isascii() else _as_utf8(cell)
             except UnicodeError as error:
                 cause = cause or f"{name} is not UTF-8 text: it has {_broken(error)}"
     given = blank_as_none(cells.get(ID.name))

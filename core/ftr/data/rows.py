@@ -5,6 +5,7 @@ import math
 import tokenize
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, TypeVar, overload
 
 from ftr.errors import DataError
@@ -84,7 +85,8 @@ class RowList(MutableSequence[Row]):
         self._known: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._names: list[tuple[str, ...]] = []
         self._cells: list[tuple[object, ...]] = []
-        self.extend(rows)
+        for row in rows:
+            self.append(row)
 
     def __len__(self) -> int:
         return len(self._cells)
@@ -123,20 +125,41 @@ class RowList(MutableSequence[Row]):
 
     def append(self, value: Row) -> None:
         """Add a row."""
-        self._names.append(self._shared(value))
+        names = tuple(value)
+        self._names.append(self._known.setdefault(names, names))
         self._cells.append(tuple(value.values()))
 
     def take(self, indices: Iterable[int]) -> "RowList":
         """Return the rows at `indices`, in that order."""
         taken = RowList()
+        taken._known = self._known
         for index in indices:
             taken._names.append(self._names[index])
             taken._cells.append(self._cells[index])
         return taken
 
+    def column(self, name: str, *default: object) -> Iterator[object]:
+        """Yield the cells of a column, `default` where a row has none.
+
+        Without a default raises `KeyError` for such a row.
+        """
+        names = next(iter(self._known), ()) if len(self._known) == 1 else ()
+        if name in names:
+            return map(itemgetter(names.index(name)), self._cells)
+        return (row.get(name, *default) if default else row[name] for row in self)
+
     def _shared(self, row: Row) -> tuple[str, ...]:
         names = tuple(row)
         return self._known.setdefault(names, names)
+
+
+def column_of(
+    rows: Iterable[Mapping[str, object]], name: str, *default: object
+) -> Iterator[object]:
+    """Yield the cells of a column, as `RowList.column` does, without a dict a row if it can."""
+    if isinstance(rows, RowList):
+        return rows.column(name, *default)
+    return (row.get(name, *default) if default else row[name] for row in rows)
 
 
 @dataclass(slots=True)

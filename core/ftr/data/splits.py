@@ -10,7 +10,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
 
 from ftr.data.answers import answers_column, passage_column, texts_and_starts
-from ftr.data.rows import HELD_OUT, SPLITS, Row, Rows
+from ftr.data.rows import HELD_OUT, SPLITS, Row, Rows, column_of
 from ftr.errors import DataError
 from ftr.registry.schema import Column, RowSchema
 
@@ -53,13 +53,13 @@ def _keys(rows: Rows, columns: Sequence[Column]) -> list[Key]:
         content = normal(value).encode(errors="surrogatepass")
         return hashlib.blake2b(content, digest_size=16, usedforsecurity=False).digest()
 
-    known = lru_cache(_REMEMBERED)(digest)  # many questions have one passage
+    known, nothing = lru_cache(_REMEMBERED)(digest), digest(None)  # questions share passages
 
-    def key(row: Row) -> Key:
-        cells = (row.get(column.name) for column in columns)
-        return b"".join((known if isinstance(cell, str) else digest)(cell) for cell in cells)
+    def key(cell: object) -> bytes:
+        return nothing if cell is None else (known if isinstance(cell, str) else digest)(cell)
 
-    return [key(row) for row in rows.rows]
+    cells = [map(key, column_of(rows.rows, column.name, None)) for column in columns]
+    return list(map(b"".join, zip(*cells, strict=True)))
 
 
 def count_duplicates(splits: Mapping[str, Rows], schema: RowSchema) -> dict[str, dict[str, int]]:
@@ -95,9 +95,9 @@ def _contradicting(rows: Sequence[Row], keys: Sequence[Key], schema: RowSchema) 
             repeats[key] += 1
         seen.add(key)
     targets: defaultdict[Key, set[tuple[str, ...]]] = defaultdict(set)
-    for row, key in zip(rows, keys, strict=True):
+    for index, key in enumerate(keys):
         if key in repeats:
-            targets[key].add(tuple(_target(row, column) for column in columns))
+            targets[key].add(tuple(_target(rows[index], column) for column in columns))
     return sum(1 + repeats[key] for key, several in targets.items() if len(several) > 1)
 
 
@@ -368,8 +368,9 @@ def classes_of(rows: Rows, schema: RowSchema, labels: Sequence[str]) -> list[str
     if schema.stratify is None:
         return [""] * len(rows)
     if schema.stratify != schema.label or (schema.classes and schema.classes.type == "labels"):
-        return [str(row.get(schema.stratify)) for row in rows.rows]
-    return [labels[number] for row in rows.rows if isinstance(number := row[schema.stratify], int)]
+        return [str(cell) for cell in column_of(rows.rows, schema.stratify, None)]
+    numbers = column_of(rows.rows, schema.stratify)
+    return [labels[number] for number in numbers if isinstance(number, int)]
 
 
 def groups_of(rows: Rows, schema: RowSchema) -> tuple[Groups | None, str]:
