@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from ftr.data import answers
 from ftr.data.labels import MULTI_LABEL, shown
@@ -33,6 +33,9 @@ _SAMPLE = 1000
 _PARTS = {"question", "context", "text_pair"}
 """Texts beside which another must have its name."""
 _SHOWN = 50
+_SHORT = 40
+_KNOWN = 1000
+"""Texts of up to 40 characters, such as labels, that are kept once."""
 
 
 def map_columns(
@@ -86,10 +89,21 @@ def map_columns(
     return found
 
 
-def rename(table: Table, mapping: Mapping[str, int]) -> list[Row]:
-    """Return the table's records as rows under canonical names."""
+def rename(table: Table, mapping: Mapping[str, int]) -> Iterator[Row]:
+    """Yield the table's records as rows under canonical names; equal short texts become one."""
     items = list(mapping.items())
-    return [{name: record[index] for name, index in items} for record in table.records]
+    known: dict[object, object] = {}
+    for record in table.records:
+        row: Row = {}
+        for name, index in items:
+            cell = record[index]
+            if type(cell) is str and len(cell) <= _SHORT:
+                found = known.get(cell)
+                if found is None and len(known) < _KNOWN:
+                    known[cell] = cell
+                cell = cell if found is None else found
+            row[name] = cell
+        yield row
 
 
 def has_column(table: Table, choice: str | int) -> bool:
@@ -227,6 +241,11 @@ Checked = tuple[object, str | None]
 
 def check_cell(value: object, column: Column, row: Mapping[str, object]) -> Checked:
     """Return a cell as its column's type wants it; `row` has the other cells."""
+    if type(value) is str and value and not value.isspace():  # most cells
+        if column.type == "text":
+            return value, None
+        if column.type == "label" and not value.lstrip().startswith("["):
+            return value.strip(), None
     value = blank_as_none(value)
     if column.type == "answers":
         return answers.check_answers(value, row)
@@ -333,25 +352,27 @@ def check_row(
 
     Without `labelled` the cells that are to be learned are left out.
     """
-    ignored = {column.name for column in schema.columns if column.target and not labelled}
+    targets = () if labelled else [column.name for column in schema.columns if column.target]
     cells: Row = {}
     cause: str | None = None
     for name, cell in raw.items():
-        if name not in ignored:
+        if name not in targets:
             try:
-                cells[name] = _as_utf8(cell)
+                cells[name] = cell if type(cell) is str and cell.isascii() else _as_utf8(cell)
             except UnicodeError as error:
                 cause = cause or f"{name} is not UTF-8 text: it has {_broken(error)}"
     given = blank_as_none(cells.get(ID.name))
     row: Row = {ID.name: made_id if given is None else str(given)}
+    tokens = False
     for column in schema.columns:
         if cause:
             break
+        tokens = tokens or column.type == "tokens"
         if column.name in cells:
             value, cause = check_cell(cells[column.name], column, cells)
             if cause is None:
                 row[column.name] = value
-    return row, cause or _unequal(row, schema)
+    return row, cause or (_unequal(row, schema) if tokens else None)
 
 
 def _unequal(row: Row, schema: RowSchema) -> str | None:
@@ -361,7 +382,7 @@ def _unequal(row: Row, schema: RowSchema) -> str | None:
         for column in schema.columns
         if column.type in ("tokens", "labels") and isinstance(cell := row.get(column.name), list)
     ]
-    if not any(column.type == "tokens" for column in schema.columns) or len(lists) != 2:
+    if len(lists) != 2:
         return None
     (first, one), (second, other) = lists
     return None if first == second else f"{one} has {first} items, {other} has {second}"

@@ -84,7 +84,7 @@ class Dialect:
         for number, cells in rows:
             cause = self._cause(cells)
             if cause is None:
-                table.records.append(list(cells))
+                table.records.append(cells)  # type: ignore[arg-type]  # nobody else holds it
                 table.places.append(f"{self.name}:{number}")
             else:
                 row = {"cells": cells, "expected": len(self.columns)}
@@ -117,7 +117,7 @@ def read_delimited(
 
 def is_blank(row: Line) -> bool:
     """Whether a row has no cell with text."""
-    return not any(cell.strip() for cell in row[1])
+    return all(not cell or cell.isspace() for cell in row[1])
 
 
 def blank_note(name: str, skipped: Mapping[str, int]) -> list[str]:
@@ -263,7 +263,7 @@ def guess_delimiter(text: str) -> str:
     """Return the delimiter that gives most of the first rows one width above 1, else the comma."""
     best, most = ",", 0.5
     for delimiter in _DELIMITERS:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        reader = csv.reader(split_lines([text], universal=True), delimiter=delimiter)
         try:
             with any_cell_size():
                 rows = [len(cells) for cells in islice(reader, 50) if cells]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections import Counter
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ftr import atomic
 from ftr.atomic import sha256
 from ftr.data.clean import GIVEN
+from ftr.data.rows import column_of
 from ftr.errors import DataError, RunError
 from ftr.paths import expanded, writable
 from ftr.registry.discovery import own_version
@@ -301,7 +303,7 @@ def head_columns(
 
 def _columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
     names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
+    return {name: list(column_of(rows, name, None)) for name in names}
 
 
 def rows_sha256(rows: Sequence[Row]) -> str:
@@ -313,9 +315,26 @@ def _table(rows: Sequence[Row]) -> tuple[pa.Table, str]:
     """Return rows as a table, and the sha256 of its stream."""
     import pyarrow as pa
 
-    table, stream = pa.table(_columns(rows)), pa.BufferOutputStream()
-    _write_stream(stream, [table])
-    return table, sha256(stream.getvalue())
+    table, digest = pa.table(_columns(rows)), _Digest()
+    _write_stream(digest, [table])
+    return table, digest.hexdigest()
+
+
+class _Digest:
+    """A file that keeps nothing but the sha256 of what is written to it."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self.write = self._sha256.update
+        self.hexdigest = self._sha256.hexdigest
+
+    def flush(self) -> None:
+        """There is nothing to flush."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
 
 
 def _write_stream(to: Any, tables: Iterable[pa.Table]) -> int:

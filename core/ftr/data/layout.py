@@ -78,7 +78,12 @@ def read_table(
 ) -> tuple[Table, list[SourceFile]]:
     """Return the file's table and the record of each file read for it. Raises `DataError`."""
     content, source, inner = read_bytes(path)
-    table, more = table_of(content, inner, path, split, options, schema)
+    if _form(path, inner, options) in _BINARY:
+        table, more = table_of(content, inner, path, split, options, schema)
+    else:
+        text = decode(content, path, options.encoding, by_row=split == PREDICT)
+        del content  # as large as the text
+        table, more = _text_table(text, inner, path, split, options, schema)
     return table, [source, *more]
 
 
@@ -88,11 +93,25 @@ def table_of(
     """Return the table in the unpacked content of a file (see `read_bytes`), and the record of
     each further file read for it. Raises `DataError`.
     """
-    form = options.format if options.format != "auto" else format_of(path, inner)
-    if form in ("parquet", "arrow"):
+    form = _form(path, inner, options)
+    if form in _BINARY:
         read = read_parquet if form == "parquet" else read_arrow
         return unnested(read(content, path), split), []
     text = decode(content, path, options.encoding, by_row=split == PREDICT)
+    return _text_table(text, inner, path, split, options, schema)
+
+
+_BINARY = ("parquet", "arrow")
+
+
+def _form(path: Path, inner: str, options: FileOptions) -> Format:
+    return options.format if options.format != "auto" else format_of(path, inner)
+
+
+def _text_table(
+    text: str, inner: str, path: Path, split: str, options: FileOptions, schema: RowSchema
+) -> tuple[Table, list[SourceFile]]:
+    form = _form(path, inner, options)
     if form == "text":
         form = text_form(text, options, schema)
     if form == "text":

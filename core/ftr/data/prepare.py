@@ -22,6 +22,7 @@ from ftr.data.clean import LEFT_ALONE, STOP_WORDS, WORDS, Cleaner, clean_split
 from ftr.data.columns import check_rows, check_share, set_aside
 from ftr.data.labels import (
     ClassIds,
+    all_labels,
     class_names,
     class_notes,
     count_classes,
@@ -30,7 +31,7 @@ from ftr.data.labels import (
     unknown_classes_note,
     with_ids,
 )
-from ftr.data.rows import SPLITS, Loaded, Rejected, Rows, blank_as_none
+from ftr.data.rows import SPLITS, Loaded, Rejected, RowList, Rows, blank_as_none
 from ftr.data.splits import (
     bootstrap,
     compared,
@@ -208,7 +209,7 @@ class _Preparation:
             )
             self.notes += notes
             ids = ClassIds(self.labels)
-            present = set(count_classes([with_ids(row, column, ids) for row in train], column))
+            present = {ids.get(label) for label in all_labels(train, column)}
         else:
             cause, whose = "label not known to the model", "classes of the model"
             self.labels = tuple(known)
@@ -228,9 +229,11 @@ class _Preparation:
                     f"{split}: {len(unknown)} rows: {cause}. {whose.capitalize()}: {note}"
                 )
             left_out = set(unknown)
-            numbered = rows.take(n for n in range(len(rows)) if n not in left_out)
-            numbered.rows = [with_ids(row, column, ids) for row in numbered.rows]
-            self.splits[split] = numbered
+            known_rows = rows
+            if unknown:
+                known_rows = rows.take(n for n in range(len(rows)) if n not in left_out)
+            numbered = RowList(with_ids(row, column, ids) for row in known_rows.rows)
+            self.splits[split] = Rows(numbered, known_rows.places)
 
     def limit(self, split: str, limit: int | None) -> None:
         """Take a sample of a split that has more rows than `limit`."""

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
 
 from ftr.data.answers import answers_column, passage_column, texts_and_starts
-from ftr.data.rows import HELD_OUT, SPLITS, Row, Rows
+from ftr.data.rows import HELD_OUT, SPLITS, Row, Rows, column_of
 from ftr.errors import DataError
 from ftr.registry.schema import Column, RowSchema
 
-Key = tuple[str, ...]
+Key = bytes
 Groups = list[str]
 Split = dict[str, list[int]]
 
+_REMEMBERED = 1024
+"""Texts whose keys are remembered."""
 _FEW_GROUPS = 5
 _SHARED = 0.7
 
@@ -34,19 +38,28 @@ def _inputs(schema: RowSchema) -> list[Column]:
 
 
 def _keys(rows: Rows, columns: Sequence[Column]) -> list[Key]:
-    """Return the normalized texts (NFKC, case, spaces) of each row: equal for duplicates."""
-    known: dict[str, str] = {}
+    """Return hashes of the normalized texts (NFKC, case, spaces) of each row: equal for
+    duplicates. They are of 128 bits for each column, and take less memory than the texts.
+    """
 
     def normal(value: object) -> str:
         if isinstance(value, list):
             return "\x1f".join(map(normal, value))
         text = "" if value is None else str(value)
-        if text not in known:
-            nfkc = text if text.isascii() else unicodedata.normalize("NFKC", text)
-            known[text] = " ".join(nfkc.casefold().split())
-        return known[text]
+        nfkc = text if text.isascii() else unicodedata.normalize("NFKC", text)
+        return " ".join(nfkc.casefold().split())
 
-    return [tuple(normal(row.get(column.name)) for column in columns) for row in rows.rows]
+    def digest(value: object) -> bytes:
+        content = normal(value).encode(errors="surrogatepass")
+        return hashlib.blake2b(content, digest_size=16, usedforsecurity=False).digest()
+
+    known, nothing = lru_cache(_REMEMBERED)(digest), digest(None)  # questions share passages
+
+    def key(cell: object) -> bytes:
+        return nothing if cell is None else (known if isinstance(cell, str) else digest)(cell)
+
+    cells = [map(key, column_of(rows.rows, column.name, None)) for column in columns]
+    return list(map(b"".join, zip(*cells, strict=True)))
 
 
 def count_duplicates(splits: Mapping[str, Rows], schema: RowSchema) -> dict[str, dict[str, int]]:
@@ -75,12 +88,17 @@ def count_duplicates(splits: Mapping[str, Rows], schema: RowSchema) -> dict[str,
 
 def _contradicting(rows: Sequence[Row], keys: Sequence[Key], schema: RowSchema) -> int:
     columns = [column for column in schema.columns if column.target]
-    counts = Counter(keys)
-    targets: defaultdict[Key, set[Key]] = defaultdict(set)
-    for row, key in zip(rows, keys, strict=True):
-        if counts[key] > 1:
-            targets[key].add(tuple(_target(row, column) for column in columns))
-    return sum(counts[key] for key, several in targets.items() if len(several) > 1)
+    seen: set[Key] = set()
+    repeats = Counter[Key]()
+    for key in keys:
+        if key in seen:
+            repeats[key] += 1
+        seen.add(key)
+    targets: defaultdict[Key, set[tuple[str, ...]]] = defaultdict(set)
+    for index, key in enumerate(keys):
+        if key in repeats:
+            targets[key].add(tuple(_target(rows[index], column) for column in columns))
+    return sum(1 + repeats[key] for key, several in targets.items() if len(several) > 1)
 
 
 def _target(row: Row, column: Column) -> str:
@@ -350,8 +368,9 @@ def classes_of(rows: Rows, schema: RowSchema, labels: Sequence[str]) -> list[str
     if schema.stratify is None:
         return [""] * len(rows)
     if schema.stratify != schema.label or (schema.classes and schema.classes.type == "labels"):
-        return [str(row.get(schema.stratify)) for row in rows.rows]
-    return [labels[number] for row in rows.rows if isinstance(number := row[schema.stratify], int)]
+        return [str(cell) for cell in column_of(rows.rows, schema.stratify, None)]
+    numbers = column_of(rows.rows, schema.stratify)
+    return [labels[number] for number in numbers if isinstance(number, int)]
 
 
 def groups_of(rows: Rows, schema: RowSchema) -> tuple[Groups | None, str]:

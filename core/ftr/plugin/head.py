@@ -101,10 +101,10 @@ class Head:
 
         The default refuses a row with an empty text.
         """
-        required = (column.name for column in self.texts if column.required)
-        return next(
-            (f"empty {name}" for name in required if not str(row.get(name) or "").strip()), None
-        )
+        for column in self.texts:
+            if column.required and not str(row.get(column.name) or "").strip():
+                return f"empty {column.name}"
+        return None
 
     def build(self, model: protocols.Model, labels: Sequence[str], seed: int) -> PreTrainedModel:
         """Return the `auto_class` on the pretrained weights; new weights follow from `seed`."""
