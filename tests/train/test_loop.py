@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ftr.config.resolve import resolve
+from ftr.errors import RunError
 from ftr.registry.registry import get_registry
 from ftr.runs.directory import RunDirectory
 from ftr.runs.prepare import prepare
@@ -17,6 +18,7 @@ from ftr.runs.run import finish_run, session_spec
 from ftr.train.checkpoint import folders, last_step
 from ftr.train.inference import Engine
 from ftr.train.session import score_loop, train_loop
+from ftr.train.trainer import StepTrainer
 from interruptions import outcome
 from trainings import ALL_OF_REVIEWS, lines
 
@@ -165,6 +167,42 @@ def test_the_model_runs_over_validation_rows_once_for_the_weights_it_keeps(
         assert again[key] == found[key]
     for name, answers in written.items():
         assert lines(directory.path / "predictions" / name) == answers
+
+
+def test_losses_that_are_read_later_make_the_same_run_and_a_nan_is_never_saved(
+    made: Made, classifier: RunResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, spec = made
+    monkeypatch.setattr("ftr.train.trainer.SYNCHRONOUS", ())
+    reads: list[int] = []
+    read = StepTrainer.read_losses
+
+    def counted(self: StepTrainer) -> list[float]:
+        reads.append(len(self.unread))
+        return read(self)
+
+    monkeypatch.setattr(StepTrainer, "read_losses", counted)
+    train = {**spec["config"]["train"], "logging_steps": 100}
+    spec = {**spec, "config": {**spec["config"], "train": train}}
+    bad = {**spec, "config": {**spec["config"], "learning_rate": 1e30}}
+    with pytest.raises(RunError, match=r"^the loss is nan at step \d+: lower `learning_rate`"):
+        train_loop({**bad, "checkpoint_always": True})
+    assert max(reads) > 1
+    assert not directory.model.exists() and last_step(directory.path) is None
+    reads.clear()
+    train_loop(spec)
+    assert sum(reads) == classifier.record["steps"] > len([one for one in reads if one])
+    ours, known = (
+        [
+            {**one, "time": 0, "seconds": 0}
+            for one in lines(path / "metrics.jsonl")
+            if one["kind"] == "validation"
+        ]
+        for path in (directory.path, classifier.path)
+    )
+    assert ours == known
+    weights = "model.safetensors"
+    assert (directory.model / weights).read_bytes() == (classifier.model / weights).read_bytes()
 
 
 def test_a_training_that_was_ended_early_can_be_finished_too(made: Made) -> None:
