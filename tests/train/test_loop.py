@@ -169,8 +169,9 @@ def test_the_model_runs_over_validation_rows_once_for_the_weights_it_keeps(
         assert lines(directory.path / "predictions" / name) == answers
 
 
+@pytest.mark.parametrize("save_steps", [3, 1000])
 def test_losses_that_are_read_later_make_the_same_run_and_a_nan_is_never_saved(
-    made: Made, classifier: RunResult, monkeypatch: pytest.MonkeyPatch
+    made: Made, classifier: RunResult, monkeypatch: pytest.MonkeyPatch, save_steps: int
 ) -> None:
     directory, spec = made
     monkeypatch.setattr("ftr.train.trainer.SYNCHRONOUS", ())
@@ -182,11 +183,12 @@ def test_losses_that_are_read_later_make_the_same_run_and_a_nan_is_never_saved(
         return read(self)
 
     monkeypatch.setattr(StepTrainer, "read_losses", counted)
-    train = {**spec["config"]["train"], "logging_steps": 100}
+    train = {**spec["config"]["train"], "logging_steps": 100, "save_steps": save_steps}
     spec = {**spec, "config": {**spec["config"], "train": train}}
     bad = {**spec, "config": {**spec["config"], "learning_rate": 1e30}}
     with pytest.raises(RunError, match=r"^the loss is nan at step \d+: lower `learning_rate`"):
         train_loop({**bad, "checkpoint_always": True})
+    assert max(reads) == 3 or save_steps > 3
     assert max(reads) > 1
     assert not directory.model.exists() and last_step(directory.path) is None
     reads.clear()
