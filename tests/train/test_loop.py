@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ftr.config.resolve import resolve
+from ftr.errors import RunError
 from ftr.registry.registry import get_registry
 from ftr.runs.directory import RunDirectory
 from ftr.runs.prepare import prepare
 from ftr.runs.run import finish_run, session_spec
 from ftr.train.checkpoint import folders, last_step
-from ftr.train.session import train_loop
+from ftr.train.inference import Engine
+from ftr.train.session import score_loop, train_loop
+from ftr.train.trainer import StepTrainer
 from interruptions import outcome
 from trainings import ALL_OF_REVIEWS, lines
 
@@ -131,6 +134,77 @@ def test_a_finished_run_is_that_of_a_whole_training(made: Made, classifier: RunR
         "best": classifier.record["best"],
     }
     assert "| test, untrained | test, trained |" in (directory.path / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("keep", "precision", "passes"),
+    [("best", "fp32", 4), ("last", "fp32", 4), ("best", "bf16", 5)],
+)
+def test_the_model_runs_over_validation_rows_once_for_the_weights_it_keeps(
+    made: Made, monkeypatch: pytest.MonkeyPatch, keep: str, precision: str, passes: int
+) -> None:
+    """Two epochs: the untrained and the final scores of the test rows, two validations, and a
+    third where training had another precision; the results are those of scoring anew.
+    """
+    directory, spec = made
+    config = spec["config"]
+    train = {**config["train"], "keep": keep, "precision": precision}
+    spec = {**spec, "config": {**config, "epochs": 2, "train": train}, "final": True}
+    split_sizes: list[int] = []
+    records = Engine.records
+
+    def counted(self: Engine, split: Any, *rest: Any) -> list[list[Any]]:
+        split_sizes.append(len(split.rows))
+        return records(self, split, *rest)
+
+    monkeypatch.setattr(Engine, "records", counted)
+    found = train_loop(spec)
+    assert len(split_sizes) == passes
+    written = {path.name: lines(path) for path in (directory.path / "predictions").iterdir()}
+    again = score_loop(spec)
+    assert len(split_sizes) == passes + 3
+    for key in ("scores", "intervals", "state"):
+        assert again[key] == found[key]
+    for name, answers in written.items():
+        assert lines(directory.path / "predictions" / name) == answers
+
+
+@pytest.mark.parametrize("save_steps", [3, 1000])
+def test_losses_that_are_read_later_make_the_same_run_and_a_nan_is_never_saved(
+    made: Made, classifier: RunResult, monkeypatch: pytest.MonkeyPatch, save_steps: int
+) -> None:
+    directory, spec = made
+    monkeypatch.setattr("ftr.train.trainer.SYNCHRONOUS", ())
+    reads: list[int] = []
+    read = StepTrainer.read_losses
+
+    def counted(self: StepTrainer) -> list[float]:
+        reads.append(len(self.unread))
+        return read(self)
+
+    monkeypatch.setattr(StepTrainer, "read_losses", counted)
+    train = {**spec["config"]["train"], "logging_steps": 100, "save_steps": save_steps}
+    spec = {**spec, "config": {**spec["config"], "train": train}}
+    bad = {**spec, "config": {**spec["config"], "learning_rate": 1e30}}
+    with pytest.raises(RunError, match=r"^the loss is nan at step \d+: lower `learning_rate`"):
+        train_loop({**bad, "checkpoint_always": True})
+    assert max(reads) == 3 or save_steps > 3
+    assert max(reads) > 1
+    assert not directory.model.exists() and last_step(directory.path) is None
+    reads.clear()
+    train_loop(spec)
+    assert sum(reads) == classifier.record["steps"] > len([one for one in reads if one])
+    ours, known = (
+        [
+            {**one, "time": 0, "seconds": 0}
+            for one in lines(path / "metrics.jsonl")
+            if one["kind"] == "validation"
+        ]
+        for path in (directory.path, classifier.path)
+    )
+    assert ours == known
+    weights = "model.safetensors"
+    assert (directory.model / weights).read_bytes() == (classifier.model / weights).read_bytes()
 
 
 def test_a_training_that_was_ended_early_can_be_finished_too(made: Made) -> None:

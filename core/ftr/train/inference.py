@@ -111,8 +111,13 @@ class Engine:
         tick: Callable[[int], None] | None = None,
     ) -> Answers:
         """Return the predictions of a split; without `state` the head tunes it on these rows."""
+        return self.answers(split, self.records(split, rank, world, tick), state)
+
+    def answers(
+        self, split: EncodedSplit, records: list[list[Any]], state: State | None = None
+    ) -> Answers:
+        """Return the predictions that the `records` of a split make, without the model."""
         rows = split.rows.to_list()
-        records = self.records(split, rank, world, tick)
         used = self.head.calibrate(rows, records, self.labels) if state is None else state
         return Answers(rows, records, self.decode(rows, records, used), used)
 

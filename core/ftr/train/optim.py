@@ -248,6 +248,8 @@ def _fixed_arguments(config: RunConfig, numerics: Numerics) -> dict[str, Any]:
         "weight_decay": train.weight_decay,
         "max_grad_norm": train.max_grad_norm,
         "logging_steps": train.logging_steps,
+        # It would wait for the device in every step; `StepTrainer` refuses such losses itself.
+        "logging_nan_inf_filter": False,
         "optim": train.optimizer,
         "optim_target_modules": "all-linear" if train.optimizer in LOW_RANK else None,
         "save_strategy": "no",

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, TextIO
@@ -96,23 +96,26 @@ class Meter:
     examples: int = 0
     seconds: float = 0.0
     loss: float = float("nan")
-    pending: tuple[int, float] = (0, 0.0)
-    """Examples and loss of the current step."""
+    pending: tuple[int, *tuple[float, ...]] = (0,)
+    """Examples of the current step, and the losses of it and of earlier steps that are new."""
     _since: float = field(default_factory=time.monotonic)
 
     def mark(self) -> None:
         """Start the time of the next step."""
         self._since = time.monotonic()
 
-    def add(self, examples: int, loss: float) -> None:
-        """Count a finished step of `examples` examples; the shown loss is smoothed over about ten
-        steps.
-        """
+    def add(self, examples: int, *losses: float) -> None:
+        """Count a finished step of `examples` examples, and the `losses` known since the last."""
         self.seconds += time.monotonic() - self._since
         self.mark()
         self.step += 1
         self.examples += examples
-        self.loss = loss if self.loss != self.loss else 0.9 * self.loss + 0.1 * loss
+        self.smooth(losses)
+
+    def smooth(self, losses: Iterable[float]) -> None:
+        """Take the losses of steps into the shown one, which is smoothed over about ten steps."""
+        for loss in losses:
+            self.loss = loss if self.loss != self.loss else 0.9 * self.loss + 0.1 * loss
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts, for a checkpoint."""

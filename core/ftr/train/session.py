@@ -15,7 +15,7 @@ from ftr.config.schema import RunConfig
 from ftr.data.clean import as_given
 from ftr.data.encode import StoredSplit
 from ftr.data.rows import HELD_OUT
-from ftr.model.adapters import local_base, merge_adapters
+from ftr.model.adapters import is_adapted, local_base, merge_adapters
 from ftr.model.components import encode_targets
 from ftr.model.folder import ModelCard
 from ftr.model.parameters import TrainableParts
@@ -48,6 +48,7 @@ from ftr.train.hardware import (
 from ftr.train.inference import EncodedSplit, build_engine, freeze_garbage_collector, open_split
 from ftr.train.intervals import Intervals, Losses, interval_facts
 from ftr.train.optim import (
+    SCHEDULE_FREE,
     ExponentialMovingAverage,
     check_requests,
     layerwise_rates,
@@ -84,6 +85,17 @@ class SessionSpec:
     report_everywhere: bool = False
     free: tuple[str, ...] = ()
     weights: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SplitOutputs:
+    """What the model gave for a split after `step`: the records of each row, and the losses where
+    their mean is the primary score.
+    """
+
+    step: int
+    records: list[list[Any]]
+    losses: Losses | None
 
 
 Report = Callable[[dict[str, Any]], None]
@@ -123,6 +135,7 @@ class Session:
         self.meter = Meter(steps=0, epochs=self.config.epochs)
         self.timings: dict[str, float] = {}
         self.untrained: Scores | None = None
+        self.validated: SplitOutputs | None = None
         self.calibration: dict[str, Any] = {}
         self.stored_outputs: dict[str, Any] = {}
         self.intervals: dict[str, Intervals] = {}
@@ -236,37 +249,55 @@ class Session:
         return next((name for name in ("test", "validation") if name in self.splits), None)
 
     def predict(
-        self, split: str, state: State | None, *, final: bool = False
+        self,
+        split: str,
+        state: State | None,
+        *,
+        final: bool = False,
+        outputs: SplitOutputs | None = None,
     ) -> tuple[list[Prediction], Scores, State]:
-        """Run the model over a split; returns predictions, scores and the state used.
+        """Predict a split and score it; returns predictions, scores and the state used.
 
         With `state` None the head tunes it on this split. The primary score gets an interval; with
-        `final` all scores do, and the measures of its `calibration` are noted.
+        `final` all scores do, and the measures of its `calibration` are noted. The model runs,
+        unless its `outputs` are known.
         """
+        outputs = outputs or self._run_model(split, 0)
         began = time.monotonic()
-        data, head = self.splits[split], self.engine.head
-        total = len(data.features)
-        rows, records, predictions, used = self.engine.predict(
-            data,
-            state,
-            self.rank,
-            self.world,
-            lambda done: self.line.update(f"evaluating {split}: {done * self.world}/{total}"),
+        head, labels, losses = self.engine.head, self.card.labels, outputs.losses
+        rows, records, predictions, used = self.engine.answers(
+            self.splits[split], outputs.records, state
         )
-        labels, losses = self.card.labels, self._losses(split)
         scores = self.scorer.score(head, rows, predictions, labels, losses)
         if self.rank == 0:
             self.intervals[split] = self.scorer.intervals(
                 head, rows, predictions, labels, scores, losses, quick=not final
             )
-        self.line.clear()
         if final:
             found = before_and_after(head, rows, records, predictions, used, labels)
             if found is not None:
                 self.calibration[split] = found
                 self.line.log(calibration_line(split, found))
-        self.timings["evaluate"] = self.timings.get("evaluate", 0.0) + time.monotonic() - began
+        self._add_evaluation(time.monotonic() - began)
         return as_given(head, rows, predictions, self.card.cleaner), scores, used
+
+    def _run_model(self, split: str, step: int) -> SplitOutputs:
+        """Run the model, as it is after `step`, over a split."""
+        began, data = time.monotonic(), self.splits[split]
+        total = len(data.features)
+        records = self.engine.records(
+            data,
+            self.rank,
+            self.world,
+            lambda done: self.line.update(f"evaluating {split}: {done * self.world}/{total}"),
+        )
+        losses = self._losses(split)
+        self.line.clear()
+        self._add_evaluation(time.monotonic() - began)
+        return SplitOutputs(step, records, losses)
+
+    def _add_evaluation(self, seconds: float) -> None:
+        self.timings["evaluate"] = self.timings.get("evaluate", 0.0) + seconds
 
     def _losses(self, split: str) -> Losses | None:
         """Return the losses of a split where their mean is the primary score."""
@@ -294,7 +325,13 @@ class Session:
             # Workers draw different dropout masks; which rows they see does not depend on this
             # generator.
             torch.manual_seed(self.config.seed + self.rank)
+            own = vars(self.engine.model).get("forward")
             self.trainer.run()
+            # accelerate replaces `forward` by one in the precision of the training. Its
+            # `unwrap_model` would take the decorators of transformers away as well.
+            vars(self.engine.model).pop("forward", None)
+            if own is not None:
+                vars(self.engine.model)["forward"] = own
         self.line.clear()
 
     def _make_trainer(self, scratch: Path) -> StepTrainer:
@@ -424,8 +461,9 @@ class Session:
         """Score the validation rows, save the weights if they are the best so far, and return the
         scores that are numbers.
         """
-        _, scores, state = self.predict("validation", None)
         step, epoch = self.trainer.state.global_step, self.trainer.state.epoch or 0.0
+        outputs = self._run_model("validation", step)
+        _, scores, state = self.predict("validation", None, outputs=outputs)
         value = float(scores[self.scorer.primary])
         place: dict[str, Any] = {
             "step": step,
@@ -442,6 +480,8 @@ class Session:
         improved = self.config.train.keep == "best" and self.scorer.better(value, best.best.value)
         if improved:
             best.save(self.engine, best.last)
+        if (improved or self.config.train.keep == "last") and self._scored_alike():
+            self.validated = outputs
         shown = " · ".join(f"{key} {number:.4g}" for key, number in headline(scores).items())
         self.line.log(
             f"epoch {epoch:.2f} · validation {shown}{' · best so far, saved' if improved else ''}"
@@ -451,6 +491,23 @@ class Session:
             self.trainer.stopped = True
             self.line.log(self.stopping.message(self.scorer.primary, best.best.record))
         return _numbers(scores)
+
+    def _scored_alike(self) -> bool:
+        """Whether the weights of this evaluation, once they are kept, would give the same outputs
+        at the end.
+
+        There the model runs in fp32, with its backbone and merged adapters. A schedule-free
+        optimizer rounds the weights each time it switches them.
+        """
+        trainer = self.trainer
+        return (
+            self.spec.final
+            and self.engine.precision == "fp32"
+            and self.engine.stored is None
+            and not is_adapted(self.engine.model)
+            and trainer.args.optim not in SCHEDULE_FREE
+            and not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
+        )
 
     def finish(self, restore: bool = True) -> Evaluation:
         """Leave the best weights in `model/`, with `restore` in the model too, and return their
@@ -536,8 +593,13 @@ class Session:
         scores: dict[str, Any] = {}
         for split in HELD_OUT:
             if split in self.splits:
-                state = None if split == "validation" else best.state
-                predictions, scores[split], best.state = self.predict(split, state, final=True)
+                tunes = split == "validation"
+                state, known = (None, self.validated) if tunes else (best.state, None)
+                if known is not None and known.step != best.step:
+                    known = None
+                predictions, scores[split], best.state = self.predict(
+                    split, state, final=True, outputs=known
+                )
                 place = {"split": split, "step": best.step, "epoch": best.epoch}
                 self.record({"kind": "final", **place, **scores[split]})
                 if self.rank == 0:

@@ -31,6 +31,9 @@ from ftr.train.optim import SCHEDULE_FREE, ExponentialMovingAverage, LayerwiseRa
 from ftr.train.progress import Interrupt, Meter, ProgressLine
 from ftr.train.steps import Accumulator, Objective, StepLoader, Steps
 
+SYNCHRONOUS = ("cpu",)
+"""Devices on which a loss can be read in every step without waiting."""
+
 
 class StepCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not checked: its modules are resolved lazily
     """What a `StepTrainer` does between its steps.
@@ -176,6 +179,8 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
         checkpoints.averages = averages
         self.stopped = False
         self.pending_report: dict[str, Any] | None = None
+        self.unread: list[tuple[int, Tensor]] = []
+        """Steps and their losses, still on the device."""
         self._random_state_due = checkpoints.found is not None
         self.accumulator = Accumulator(
             objective,
@@ -205,6 +210,7 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
                 self.create_optimizer_and_scheduler(found.state["max_steps"])
                 self.checkpoints.load_optimizer(self)
             self.state = TrainerState.load_from_json(str(found.path / TRAINER))
+        self.meter.smooth(self.read_losses())
         self._optimizer_mode("eval")
         if self.averages is not None:
             self.averages.apply()
@@ -238,23 +244,40 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
         model.train()
         self._optimizer_mode("train")
         loss = self.accumulator.step(self.model, model, inputs)
-        value = float(loss)
-        if not math.isfinite(value):
-            raise RunError(
-                f"the loss is {value} at step {self.state.global_step + 1}: "
-                "lower `learning_rate`, raise `train.warmup`, or set `train.precision=fp32`."
-            )
+        step = self.state.global_step + 1
+        self.unread.append((step, loss.detach()))
+        every = 1 if loss.device.type in SYNCHRONOUS else max(int(self.state.logging_steps), 1)
+        losses = self.read_losses() if step % every == 0 else []
         # The other workers have as many examples of the same batch.
         examples = sum(micro.examples for micro in inputs) * self.accelerator.num_processes
-        self.meter.pending = examples, value
+        self.meter.pending = (examples, *losses)
         self.shapes = [(max(micro.examples, 1), micro.longest) for micro in inputs]
         return loss
+
+    def read_losses(self) -> list[float]:
+        """Return the losses that were not read yet: a GPU finishes its steps first.
+
+        Called before anything is saved or logged. Raises `RunError` for one that is not finite.
+        """
+        if not self.unread:
+            return []
+        steps, losses = zip(*self.unread, strict=True)
+        self.unread = []
+        values: list[float] = torch.stack(losses).tolist()
+        for step, value in zip(steps, values, strict=True):
+            if not math.isfinite(value):
+                raise RunError(
+                    f"the loss is {value} at step {step}: "
+                    "lower `learning_rate`, raise `train.warmup`, or set `train.precision=fp32`."
+                )
+        return values
 
     def evaluate(
         self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any
     ) -> dict[str, float]:
         """Score the validation split through the head, batch by batch, and log the scores."""
         self.interrupt.deferring = False
+        self.meter.smooth(self.read_losses())
         if self.score is None:
             return {}
         self._optimizer_mode("eval")
@@ -290,6 +313,7 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
 
     def save_state(self) -> None:
         """Write a checkpoint; an interrupt that came meanwhile ends the training after it."""
+        self.meter.smooth(self.read_losses())
         self.interrupt.deferring = True
         self.checkpoints.save(self)
         self.interrupt.deferring = False

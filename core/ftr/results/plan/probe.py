@@ -90,10 +90,10 @@ class TimedMeter(Meter):
         super().__init__(steps=steps, epochs=1.0)
         self.each: list[float] = []
 
-    def add(self, examples: int, loss: float) -> None:
+    def add(self, examples: int, *losses: float) -> None:
         """Count a finished step."""
         before = self.seconds
-        super().add(examples, loss)
+        super().add(examples, *losses)
         self.each.append(self.seconds - before)
         if len(self.each) == self.steps or (self.seconds > MOST_SECONDS and len(self.each) > 2):
             raise EnoughError
