@@ -24,8 +24,9 @@ def ray_here() -> Iterator[None]:
     from ftr.registry.registry import get_registry
     from ftr.runs.launch import connected
     from ftr.study.search import TUNE_SETTINGS
+    from ftr.study.sweep import IMPORTED
 
-    with connected(ComputeConfig(), get_registry(), lambda line: None, TUNE_SETTINGS):
+    with connected(ComputeConfig(), get_registry(), lambda line: None, TUNE_SETTINGS, IMPORTED):
         yield
 
 

@@ -193,6 +193,14 @@ def test_the_ranking_is_that_of_the_undisturbed_sweep(
     )
 
 
+def test_the_models_that_are_left_are_those_of_the_best_three(story: Story) -> None:
+    entries = json.loads((story.path / "leaderboard.json").read_text())["entries"]
+    models = {path.parent.name for path in story.path.glob("trials/*/model")}
+    assert models == {f"{entry['trial']:04d}" for entry in entries[:3]}
+    assert [entry["model_path"] for entry in entries[3:]] == ["removed"] * 2
+    assert not list(story.path.rglob("*.new-*"))
+
+
 def test_no_trial_that_ended_is_ever_run_again(story: Story) -> None:
     assert 2 <= len(ended(story.killed)) < len(ended(story.interrupted)) < 10
     for before in (story.killed, story.interrupted):

@@ -27,6 +27,23 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("ray_here")]
 FIFO: Settings = {**TINY, "searcher": "random", "scheduler": "fifo", "max_concurrent": 1}
 
 
+def test_a_process_of_ray_begins_with_what_trials_need() -> None:
+    import ray
+
+    from ftr.cluster.connect import PRELOADED, WORKER
+    from ftr.study.sweep import IMPORTED
+
+    def imported() -> list[str]:
+        import os
+        import sys
+
+        assert os.environ["RAY_ADDRESS"]
+        return [name for name in (WORKER, *IMPORTED) if name in sys.modules]
+
+    assert ray.get(ray.remote(imported).remote()) == [WORKER, *IMPORTED]
+    assert PRELOADED not in os.environ
+
+
 @pytest.fixture(scope="module")
 def broken_bert(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> Path:
     """A model that can be configured and encoded for, and whose weights are not all there."""

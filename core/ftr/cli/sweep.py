@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ftr.study.trials import Entry
 
 SHOWN = 10
-PLACE = ("rank", "trial", "value", "interval", "values", "status", "cause")
+PLACE = ("rank", "trial", "value", "interval", "values", "status", "cause", "model_path")
 """What `--json` answers of each configuration."""
 
 
@@ -27,8 +27,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "budgets: trials=20 time_budget=2h max_total_epochs=60 min_gain=0.002; "
         "searcher=optuna|random|grid|hyperopt; scheduler=asha|fifo|median|hyperband|pbt; "
-        "repeats=3; ensemble=top3|soup3. docs/sweeps.md says more. In a shell put parentheses in "
-        "quotes: 'epochs=choice(1,2,3)'."
+        "repeats=3; ensemble=top3|soup3; keep_models=3|all. docs/sweeps.md says more. In a shell "
+        "put parentheses in quotes: 'epochs=choice(1,2,3)'."
     )
     parser.add_argument(
         "settings",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,12 @@ def _answer(address: str) -> dict[str, Any]:
     return {"nodes": alive, "here": ray_private.nodes_here()}
 
 
-HOOK = "ftr.runs.launch.quiet_worker"
+WORKER = "ftr.cluster.worker"
+HOOK = f"{WORKER}.quiet_worker"
+PRELOADED = "RAY_preload_python_modules"
+"""Ray's own setting: the modules that each of its processes imports when it starts."""
+MOST_PRELOADED = 16
+"""Cores up to which processes import ahead of their work: Ray starts as many processes."""
 REPORT_SECONDS = 120.0
 """Time limit for a node to report what is installed; it may have to start a process first."""
 
@@ -165,19 +171,21 @@ def connect(
     registry: Registry,
     report: Callable[[str], None],
     settings: Mapping[str, str] | None = None,
+    imports: Sequence[str] = (),
 ) -> None:
     """Connect to the cluster at `compute.address`; without one, start Ray on this machine.
 
     On a cluster, ftr and the plugins loaded here are compared with those of every node. What a node
     lacks, or has in the same version with other files, is sent and loads in all processes of this
-    driver. `settings` are environment variables for those processes. Raises `ConfigError` when
-    nothing answers, the token is wrong or a version differs; `RunError` when Ray does not start.
+    driver. `settings` are environment variables for those processes; those of this machine begin to
+    import `imports` when they start. Raises `ConfigError` when nothing answers, the token is wrong
+    or a version differs; `RunError` when Ray does not start.
     """
     import ray
 
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     if compute.address is None:
-        _start_here(registry)
+        _start_here(registry, imports)
         return
     address = probe(compute.address)
     # A job of the job server has an environment; this driver's adds to it.
@@ -230,22 +238,46 @@ def _environment(
     return {**environment, "py_modules": [str(path) for path in staged]} if staged else environment
 
 
-def _start_here(registry: Registry) -> None:
+@contextlib.contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for processes that are started within."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _start_here(registry: Registry, imports: Sequence[str] = ()) -> None:
     import ray
 
     if token_source() is None and "RAY_AUTH_MODE" not in os.environ and not writable("~/.ray"):
         # Ray has no token, and cannot save one in the home folder.
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     try:
-        with atomic.scratch("ship") as folder:
+        with atomic.scratch("ship") as folder, contextlib.ExitStack() as stack:
+            # The processes get a one-file plugin as it is now, not as edited while they run.
+            staged = ship.stage_files(registry, Path(folder))
+            environment = _environment(registry, staged)
+            if not staged:
+                # Ray starts a process per core at once, which serves only what asks for no
+                # environment: it inherits the variables, and imports while this process reads.
+                ahead = imports if (os.cpu_count() or 1) <= MOST_PRELOADED else ()
+                modules = (WORKER, *ahead)
+                variables = {**environment["env_vars"], PRELOADED: ",".join(modules)}
+                stack.enter_context(_variables(variables))
+                environment = {}
             ray.init(
                 # Without it Ray joins any cluster it finds traces of on this machine.
                 address="local",
                 include_dashboard=False,
                 logging_level=logging.ERROR,
                 log_to_driver=True,
-                # The processes get a one-file plugin as it is now, not as edited while they run.
-                runtime_env=_environment(registry, ship.stage_files(registry, Path(folder))),
+                runtime_env=environment,
             )
     except Exception as error:  # Ray raises bare ones when its processes do not start
         raise RunError(

@@ -247,6 +247,9 @@ class TrainConfig(Section):
     unfreeze: Count | Literal["all"] | None = None
     """Number of layers frozen by `train.freeze` that start to train at each epoch, highest first;
     `all`: all at once."""
+    cache_outputs: bool = True
+    """With `train.freeze=backbone` and no dropout in the backbone: run it once for each example,
+    and read its outputs from the cache in every epoch and trial."""
     frozen_epochs: Positive = 1.0
     """Epochs before `train.unfreeze` starts."""
     layerwise_decay: Annotated[float, Field(gt=0, le=1), NUMBER] | None = None
@@ -664,6 +667,7 @@ Seconds = Annotated[
 ]
 Mode = Literal["max", "min"]
 DEFAULT_TRIALS = 20
+DEFAULT_MODELS = 3
 
 
 class SweepConfig(Section):
@@ -698,6 +702,31 @@ class SweepConfig(Section):
     ensemble: Ensemble | None = None
     """Join the best trials: `top3` averages the probabilities of three; `soup3` averages the
     weights, where that improves the validation score."""
+    keep_models: Count | Literal["all"] | None = None
+    """How many trials keep their models, the best ones: the model of any other is removed as soon
+    as it cannot be among these; null: 3, or as many as `ensemble` joins."""
+
+    @model_validator(mode="after")
+    def _keeps_members(self) -> Self:
+        _refuse(
+            isinstance(self.keep_models, int) and self.keep_models < self.ensemble_size,
+            "keep_models ensemble",
+            f"`keep_models={self.keep_models}` removes models that `ensemble={self.ensemble}` "
+            f"joins: set `keep_models` to {self.ensemble_size} or more, or leave it out",
+        )
+        return self
+
+    @property
+    def models_kept(self) -> int | None:
+        """The number of trials that keep their models; None: all."""
+        if self.keep_models is None:
+            return max(DEFAULT_MODELS, self.ensemble_size)
+        return None if self.keep_models == "all" else self.keep_models
+
+    @property
+    def ensemble_size(self) -> int:
+        """The number of trials that `ensemble` joins, at most; 0 without it."""
+        return int(self.ensemble.removeprefix("top").removeprefix("soup")) if self.ensemble else 0
 
 
 SWEEP_KEYS = tuple(SweepConfig.model_fields)

@@ -190,7 +190,8 @@ def _recorded(record: Mapping[str, Any], registry: Registry, file: Path | str) -
         raise LookupError(f"`{next(iter(others))}` is not an expression")
     return ResolvedSweep(
         base=base,
-        sweep=recorded_model(SweepConfig, record["sweep"], record, file),
+        # An earlier version kept the models of all trials.
+        sweep=recorded_model(SweepConfig, {"keep_models": "all", **record["sweep"]}, record, file),
         space=space,
         origins=origins,
     )

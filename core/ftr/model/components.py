@@ -79,6 +79,7 @@ class _KindOnly:
     def __init__(self, model: Pretrained) -> None:
         self.check_kind, self.tokenizer = model.check_kind, model.tokenizer
         self.max_length, self.describe = model.max_length, model.describe
+        self.complete = True  # no weights are drawn
 
     def load(self, auto_class: type[Any], **config: Any) -> NoReturn:
         self.check_kind(auto_class)

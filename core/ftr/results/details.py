@@ -130,6 +130,8 @@ def _facts(found: Mapping[str, Any], directory: RunDirectory) -> Iterator[tuple[
         yield "seconds", ", ".join(f"{key} {value:.1f}" for key, value in timings.items())
     if "best" in record and "epoch" in (record["best"] or {}):
         yield "kept", f"the weights after epoch {record['best']['epoch']:.2f}"
+    if setting := directory.removed_by():
+        yield "model", f"removed (`{setting}`)"
     step = last_step(directory.path)
     if step is not None:
         yield "checkpoint", f"step {step}"

@@ -34,6 +34,8 @@ REJECTED = "invalid_rows.jsonl"
 REFUSED = "refused_rows.jsonl"
 """In the output directory: the rows that made the last run or evaluation stop."""
 ERROR_LOG = "error.log"
+MODEL_REMOVED = "model_removed"
+"""In the record of a trial: the setting that removed its model."""
 
 
 @contextlib.contextmanager
@@ -199,10 +201,32 @@ class RunDirectory:
                     "differs. Restore it, or train again."
                 )
             if missing and name not in now:
+                self.check_removed()
                 raise ModelError(
                     f"`{self.model}` has no weights `{name}`, which this run saved. Restore the "
                     "file, or train again."
                 )
+
+    def mark_removed(self, setting: str) -> None:
+        """Note in the record that `setting` removes the model. Raises `RequestError`."""
+        self.write({**self.read(), MODEL_REMOVED: setting})
+
+    def removed_by(self) -> str | None:
+        """Return the setting that removed the model; None where it is there, or never was."""
+        with contextlib.suppress(RequestError):
+            if not self.model.exists():
+                setting: str | None = self.read().get(MODEL_REMOVED)
+                return setting
+        return None
+
+    def check_removed(self) -> None:
+        """Raise `ModelError` where the model is missing because a sweep removed it."""
+        if setting := self.removed_by():
+            raise ModelError(
+                f"the model of trial `{self.path}` was removed: `{setting}` keeps those of the "
+                "best trials. Train it again with `ftr reproduce`, or sweep with "
+                "`keep_models=all`."
+            )
 
     def is_whole(self) -> bool:
         """Whether the weights are those in the record."""

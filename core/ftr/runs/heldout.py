@@ -132,6 +132,7 @@ def read_predictions(directory: RunDirectory, split: str, rows: Sequence[Row]) -
         found: list[Prediction] = [json.loads(line) for line in lines if line]
         ids = [str(one["id"]) for one in found]
     except (OSError, ValueError, KeyError, TypeError) as error:
+        directory.check_removed()
         problem = "does not exist" if isinstance(error, FileNotFoundError) else "is damaged"
         raise RequestError(
             f"`{path}` {problem}: restore it, or score the model again with `ftr evaluate "
@@ -151,6 +152,7 @@ def _scored_split(directory: RunDirectory, record: Mapping[str, Any]) -> str:
     for name in ("test", "validation"):
         if name in scored:
             return name
+    directory.check_removed()
     raise RequestError(
         f"run `{directory.path}` held out no rows, so it has no predictions and no scores: score "
         f"it on other data with `ftr evaluate {directory.path} dataset=FILE`."

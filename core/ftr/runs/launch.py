@@ -117,9 +117,10 @@ def connected(
     registry: Registry,
     say: Callable[[str], None],
     settings: Mapping[str, str] = RAY_SETTINGS,
+    imports: Sequence[str] = (),
 ) -> Iterator[None]:
     """Connect to the cluster, or start Ray here, for as long as the context lasts; use an existing
-    connection.
+    connection. Processes that are started here begin to import `imports` at once.
 
     Afterwards Ctrl-C and SIGTERM have their handlers again: Ray takes SIGTERM when it starts, by
     one that kills its processes at once, and Ctrl-C in `fit`.
@@ -134,7 +135,7 @@ def connected(
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         if owned:
-            connect(compute, registry, say, settings)
+            connect(compute, registry, say, settings, imports)
             if callable(handlers[signal.SIGTERM]):
                 _handle({signal.SIGTERM: handlers[signal.SIGTERM]})
         yield
@@ -171,21 +172,6 @@ def _own_errors_end_it() -> Any:
                     raise own
 
     return OwnErrors()
-
-
-def quiet_worker() -> None:
-    """Turn off the logs of Ray Train and torch in their own processes: errors come back to the
-    driver, once.
-
-    Names the cluster too: Ray Train's helpers look for one by themselves, and fail where another
-    runs on the machine.
-    """
-    import ray
-
-    os.environ.setdefault("RAY_ADDRESS", ray.get_runtime_context().gcs_address)
-    logging.getLogger("ray.train").setLevel(logging.CRITICAL)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def worker_resources(

@@ -68,6 +68,7 @@ def model_folder(path: str | Path) -> Path:
                 )
             return folder
     if (given / RECORD).is_file():
+        RunDirectory(given).check_removed()
         record: dict[str, Any] = {}
         with contextlib.suppress(RequestError):
             record = RunDirectory(given).read()

@@ -259,7 +259,12 @@ class SweepDirectory(RunDirectory):
 
     def trial_path(self, number: int) -> Path:
         """Return the run directory of a trial."""
-        return self.path / "trials" / f"{number:04d}"
+        return self.path / trial_folder(number)
+
+
+def trial_folder(number: int) -> str:
+    """Return the run directory of a trial, within that of its sweep."""
+    return f"trials/{number:04d}"
 
 
 def open_directory(given: str | Path, output: str = "runs") -> RunDirectory | SweepDirectory:

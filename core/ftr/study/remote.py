@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -26,11 +27,12 @@ from ftr.config.space import LISTS, Dimension, grid_points
 from ftr.data.encode import DATA_KEYS, StoredSplit, data_key
 from ftr.errors import FtrError, RequestError, RunError
 from ftr.registry.registry import Registry
-from ftr.runs.directory import LOCK
+from ftr.runs.directory import LOCK, RunDirectory
 from ftr.runs.prepare import Prepared, prepare
 from ftr.runs.run import plain
 from ftr.study.directory import SweepDirectory
 from ftr.terminal import mask
+from ftr.train.checkpoint import CHECKPOINTS
 
 MOST = 32
 """Distinct contents that are made before trial 0; where the space has more, trials make theirs
@@ -106,6 +108,10 @@ class RemoteTrial:
         """Mirror the run directory as it is now."""
         self.storage.mirror(self.folder, self.name, exclude=(LOCK,))
 
+    def leave(self) -> None:
+        """Remove the run directory from this node; it is in the storage."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
 
 def shared_data(uri: str, encoded: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Send encoded data to the storage; returns it with the paths there."""
@@ -147,6 +153,22 @@ class RemoteSweep:
         self.storage.fetch(
             remote_name(self.name, number), self.directory.trial_path(number), exclude=(LOCK,)
         )
+
+    def remove_model(self, number: int, mark: str, *, last: bool) -> bool | None:
+        """Remove a trial's model from the storage, with a `mark` in its record; returns whether the
+        trial is there, None where its process may still send files.
+        """
+        name = remote_name(self.name, number)
+        if not self.storage.exists(name):
+            return False
+        with atomic.scratch("trial") as folder:
+            run = RunDirectory(Path(folder) / "run")
+            self.storage.fetch(name, run.path, exclude=(LOCK, run.model.name, CHECKPOINTS))
+            if not last and run.read()["status"] == "running":
+                return None
+            run.mark_removed(mark)
+            self.storage.mirror(run.path, name)
+        return True
 
 
 def fetch_sweep(uri: str, output: Path) -> Path:

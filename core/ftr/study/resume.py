@@ -28,7 +28,14 @@ from ftr.study.sweep import Sweep, SweepResult, searched_values
 from ftr.train.checkpoint import CHECKPOINTS, check_format, remove_checkpoints
 from ftr.train.progress import INTERRUPT
 
-BUDGET = ("trials", "time_budget", "max_total_epochs", "min_gain", "max_concurrent")
+CHANGEABLE = (
+    "trials",
+    "time_budget",
+    "max_total_epochs",
+    "min_gain",
+    "max_concurrent",
+    "keep_models",
+)
 """Keys that may change when a sweep is resumed: its budget, not what it searches."""
 
 
@@ -145,7 +152,8 @@ def check_settings(given: Layer, config: RunConfig, registry: Registry) -> None:
 def _with_budget(resolved: ResolvedSweep, record: dict[str, Any], asked: Layer) -> ResolvedSweep:
     """Return a sweep with what `asked` changes of its budget; refuse what else differs."""
     check_keys(asked, sweep=True)
-    known = {**flat(resolved.base.config), **record["sweep"], **record["space"]}
+    own = resolved.sweep.model_dump(mode="json")
+    known = {**flat(resolved.base.config), **own, **record["space"]}
     for key, setting in asked.items():
         searched = resolved.space.get(key)
         same = (
@@ -153,14 +161,15 @@ def _with_budget(resolved: ResolvedSweep, record: dict[str, Any], asked: Layer) 
             if searched is None
             else read_dimension(key, setting.value, setting.origin) == searched
         )
-        if key not in BUDGET and not same:
+        if key not in CHANGEABLE and not same:
+            may = ", ".join(f"`{name}`" for name in CHANGEABLE)
             raise ConfigError(
                 f"`{key}` is {shown(known.get(key))} in this sweep, not {shown(setting.value)}: a "
-                f"sweep is resumed as it began. Only {', '.join(f'`{name}`' for name in BUDGET)} "
-                "may change; start another sweep for the rest."
+                f"sweep is resumed as it began. Only {may} may change; start another sweep for the "
+                "rest."
             )
-    changed = {key: setting.value for key, setting in asked.items() if key in BUDGET}
-    return replace(resolved, sweep=validated(SweepConfig, {**record["sweep"], **changed}, asked))
+    changed = {key: setting.value for key, setting in asked.items() if key in CHANGEABLE}
+    return replace(resolved, sweep=validated(SweepConfig, {**own, **changed}, asked))
 
 
 def _finished(

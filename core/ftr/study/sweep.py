@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,9 +28,10 @@ from ftr.runs.record import from_parent, remember
 from ftr.runs.run import Job, Say, Settings, finish_run, merged
 from ftr.runs.trackers import check_asked
 from ftr.study.analysis import importance, write_expected, write_importance
-from ftr.study.directory import SweepDirectory
+from ftr.study.directory import SweepDirectory, trial_folder
 from ftr.study.ensemble import add_ensemble, check_ensemble
 from ftr.study.remote import RemoteSweep, prepare_all, shared_data
+from ftr.study.retention import Retention
 from ftr.study.search import (
     TUNE_SETTINGS,
     Budget,
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from ftr.study.trial import Shared
     from ftr.study.tune import Board
 
+IMPORTED = ("ftr.study.trial", "ftr.train.session")
+"""What the processes of trials import while the driver reads the data."""
 MOST_AHEAD = 100
 """Trials that wait in a bracket where no number of them is given."""
 
@@ -139,7 +141,7 @@ class Sweep(Job[SweepResult]):
     def session(self) -> Iterator[None]:
         """Connect to Ray. Raises `ConfigError` for what no machine of the cluster has room for."""
         compute, most = self.config.compute, self.sweep.max_concurrent
-        with connected(compute, self.registry, self.say, TUNE_SETTINGS):
+        with connected(compute, self.registry, self.say, TUNE_SETTINGS, IMPORTED):
             resources, several = room(compute, most, "trial", self.say)
             self.several = several
             nested = compute.workers > 0
@@ -210,6 +212,15 @@ class Sweep(Job[SweepResult]):
         if self.storage:
             self.remote = RemoteSweep(Storage.of(self.storage), self.directory)
             board.keep = self.remote.keep_journal
+        board.retention = Retention(
+            self.directory,
+            board.state,
+            self.sweep.models_kept,
+            self.sweep.repeats,
+            board.write,
+            board.table.event,
+            self.remote,
+        )
         brackets = self.sweep.scheduler in NEEDS_CHECKPOINTS
         ahead = (self.resolved.trial_limit or MOST_AHEAD) * self.sweep.repeats
         shared = self._shared(checkpoint_always=brackets)
@@ -220,6 +231,7 @@ class Sweep(Job[SweepResult]):
             if board.refused:
                 raise ScoreError(board.refused)
             self._stop_running(board, ending)
+            board.retention.remove(last=True)
             board.write("stop", reason=ending.reason, detail=ending.detail)
             if self.remote:
                 self._fetch_best(self.remote, board.state)
@@ -360,11 +372,14 @@ class Sweep(Job[SweepResult]):
         most = min(limit, grid or limit) if limit else None
         model = sum(one.stat().st_size for one in run.model.glob("*"))
         parts = [f"a trial took {clock(each)} and {self.several} run at a time"]
-        if most is not None:
-            trials = most * self.sweep.repeats
+        trials = most * self.sweep.repeats if most else None
+        if trials is not None:
             seconds = -(-trials // self.several) * each
             parts.append(f"{trials} such trials take {clock(min(seconds, budget or seconds))}")
-            parts.append(f"their models {size(trials * model)} of disk")
+        kept = self.sweep.models_kept
+        models = [one for one in (trials, kept and kept + self.several) if one]
+        if models:  # and a copy of the best
+            parts.append(f"their models {size((min(models) + 1) * model)} of disk")
         else:
             parts.append(f"each leaves a model of {size(model)}")
         parts.append(f"{size(disk_free(self.directory.path))} are free")
@@ -385,7 +400,7 @@ class Sweep(Job[SweepResult]):
 
     def _fetch_best(self, remote: RemoteSweep, state: SweepState) -> None:
         """Bring the runs here that the end of the sweep needs."""
-        several = int(re.sub(r"\D", "", self.sweep.ensemble)) if self.sweep.ensemble else 1
+        several = max(self.sweep.ensemble_size, 1)
         entries = rank(state.trials.values(), self.record["mode"])
         usable = [entry for entry in entries if entry.finished and entry.value is not None]
         for entry in usable[:several]:
@@ -426,7 +441,7 @@ class Sweep(Job[SweepResult]):
         if first is not None:
             self.say(f"trial {first.trial} is the best: its model is scored on the held-out rows")
             self._export(first, ranked)
-            place = f"trials/{first.trial:04d}"
+            place = trial_folder(first.trial)
             best = {"value": first.value, "values": dict(first.values), "run": place}
             closed |= {"winner": first.trial, "best": best}
         if (asked := self.sweep.ensemble) is not None:

@@ -104,7 +104,7 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
     config = {**config, "config": unmasked(config["config"])[0]}
     remember("", config["config"])
     directory = RunDirectory(Path(shared.folder) / f"{config['trial']:04d}")
-    keep = None
+    remote = keep = None
     if shared.storage:
         remote = RemoteTrial.open(shared.storage, shared.record["sweep"], config["trial"])
         directory, keep = RunDirectory(remote.folder), remote.keep
@@ -118,6 +118,8 @@ def run_trial(config: dict[str, Any], shared: Shared) -> None:
     except Exception as error:
         final = _failed(directory, shared, error)
     reports.keep()
+    if remote is not None:
+        remote.leave()
     trim_memory()
     tune.report({**reports.last, "final": final})
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from ftr import atomic
 from ftr.errors import DataError
+from ftr.study.directory import trial_folder
 
 Status = Literal["pending", "running", "done", "stopped", "failed"]
 ENDS: tuple[Status, ...] = ("done", "stopped", "failed")
@@ -62,6 +63,7 @@ class Trial:
     """Unix time of the last event while it runs."""
     cause: str | None = None
     log: str | None = None
+    model_removed: bool = False
 
     @property
     def best(self) -> float | None:
@@ -162,6 +164,8 @@ class SweepState:
                 trial, donor = self.trials[event["trial"]], self.trials[event["donor"]]
                 trial.values, trial.results = dict(event["values"]), list(donor.results)
                 trial.best_result = donor.best_result
+            case "remove_model":
+                self.trials[event["trial"]].model_removed = True
             case "start" | "result" | "end":
                 self._trial(kind, event, self.trials[event["trial"]], now)
 
@@ -209,6 +213,8 @@ def _result(event: Mapping[str, Any]) -> Result:
     )
 
 
+REMOVED = "removed"
+"""Instead of the path of a model: `keep_models` removed it."""
 CSV, JSON = "leaderboard.csv", "leaderboard.json"
 
 
@@ -219,7 +225,8 @@ class Entry:
 
     `value` is the mean of the best values of the `counted` repeats, `std` their sample standard
     deviation (None for one), `interval` the 95 % interval of the value of one repeat over the rows
-    (None for more), `trained_epochs` and `seconds` what all repeats took together.
+    (None for more), `trained_epochs` and `seconds` what all repeats took together. `model_path` is
+    the model of `trial` in the sweep directory, `removed`, or None where there never was one.
     """
 
     rank: int | None
@@ -239,6 +246,7 @@ class Entry:
     status: Status
     cause: str | None
     log: str | None
+    model_path: str | None = None
 
     @property
     def finished(self) -> bool:
@@ -277,7 +285,39 @@ def rank(trials: Iterable[Trial], mode: str) -> list[Entry]:
 
 def winner(entries: Sequence[Entry]) -> Entry | None:
     """Return the first entry whose trial finished with an evaluation; None where there is none."""
-    return next((entry for entry in entries if entry.value is not None and entry.finished), None)
+    return next(iter(_exportable(entries)), None)
+
+
+def superfluous(trials: Iterable[Trial], mode: str, repeats: int, most: int | None) -> list[Trial]:
+    """Return the trials that ended and whose models cannot be among those of the `most` best
+    configurations any more, whatever the others will score (None: there are none such).
+
+    A configuration is ranked for good when all its `repeats` ended; of those that finished only the
+    best counts as its model, also before that. Trials whose model was removed are left out.
+    """
+    if most is None:
+        return []
+    groups: dict[int, list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(trial.group, []).append(trial)
+    left = [group for group in groups.values() if not all(one.model_removed for one in group)]
+    done = [group for group in left if sum(one.ended for one in group) >= repeats]
+    entries = rank((trial for group in done for trial in group), mode)
+    needed = {entry.trial for entry in _exportable(entries)[:most]}
+    for group in left:
+        if sum(one.ended for one in group) < repeats:
+            found = _exportable(rank([trial for trial in group if trial.ended], mode))
+            needed |= {entry.trial for entry in found}
+    return [
+        trial
+        for group in left
+        for trial in group
+        if trial.ended and not trial.model_removed and trial.number not in needed
+    ]
+
+
+def _exportable(entries: Sequence[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry.value is not None and entry.finished]
 
 
 def runner_up(
@@ -324,6 +364,7 @@ def write_leaderboard(folder: Path, entries: Sequence[Entry], primary: str) -> N
         "status",
         "cause",
         "log",
+        "model_path",
     )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\r\n")
@@ -374,7 +415,14 @@ def _entry(position: int, group: Sequence[Trial], counted: Sequence[Trial]) -> E
         status=shown.status,
         cause=shown.cause,
         log=shown.log,
+        model_path=_model_path(shown),
     )
+
+
+def _model_path(trial: Trial) -> str | None:
+    if trial.best is None:
+        return None
+    return REMOVED if trial.model_removed else f"{trial_folder(trial.number)}/model"
 
 
 def _cell(value: Any) -> Any:

@@ -23,6 +23,7 @@ from ftr.config.space import Dimension, grid_points, grid_size
 from ftr.errors import FtrError
 from ftr.study.directory import Journal
 from ftr.study.remote import storage_folder
+from ftr.study.retention import Retention
 from ftr.study.search import Budget, Ending, Proposer, Trials, Values
 from ftr.study.table import LiveTable
 from ftr.study.trial import Shared, run_trial
@@ -297,6 +298,7 @@ class Board(Callback, Stopper):  # type: ignore[misc]  # ray is not checked
     closed: Callable[[Trial], None]
     keep: Callable[..., None] = lambda **how: None
     source: TrialSource = field(init=False)
+    retention: Retention = field(init=False)
     ending: Ending | None = None
     refused: str | None = None
     """Why no trial can be ranked, as the first evaluation showed."""
@@ -320,10 +322,11 @@ class Board(Callback, Stopper):  # type: ignore[misc]  # ray is not checked
         self.state.apply(self.journal.append(event, **fields))
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Redraw the table and copy the journal now and then."""
+        """Redraw the table and copy the journal now and then, and remove models that can go."""
         self.keep()
         while self.ended:
             forget(self.ended.pop())
+        self.retention.remove()
         self.table.update(self.state)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

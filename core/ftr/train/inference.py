@@ -28,6 +28,7 @@ from ftr.model.transformers_private import has_own_attention
 from ftr.registry.protocols import Abilities, Head, Prediction, Row, State, provides
 from ftr.registry.registry import Registry
 from ftr.train.batches import Indices, by_length
+from ftr.train.frozen import StoredOutputs
 from ftr.train.hardware import (
     EvaluationLimit,
     Numerics,
@@ -79,7 +80,8 @@ class Engine:
     size.
 
     `others` run as well, and the head combines the outputs of all; with `votes`, a weight for each
-    model, they vote instead. Raises `PluginError` when the head cannot.
+    model, they vote instead. Raises `PluginError` when the head cannot. `stored` has outputs that
+    stand in for the backbone of `model`.
     """
 
     model: PreTrainedModel
@@ -91,6 +93,7 @@ class Engine:
     others: tuple[PreTrainedModel, ...] = ()
     limit: EvaluationLimit = field(default_factory=EvaluationLimit)
     votes: tuple[float, ...] = ()
+    stored: StoredOutputs | None = None
 
     def __post_init__(self) -> None:
         """Refuse a head that cannot combine, before anything is computed."""
@@ -127,7 +130,7 @@ class Engine:
         called with the number of features done. Where memory runs out, `limit` makes the batches
         smaller for good.
         """
-        found = self._each(split, self.reduce_batch, rank, world, tick)
+        found = self.each(split, self.reduce_batch, rank, world, tick)
         grouped: list[list[Any]] = [[] for _ in range(len(split.rows))]
         for feature, owner in enumerate(split.owners.tolist()):
             grouped[owner].append(found[feature])
@@ -148,11 +151,11 @@ class Engine:
         """
         rows = np.zeros((len(split.rows), 2))
         owners = split.owners
-        for feature, (loss, weight) in self._each(split, self._losses, rank, world).items():
+        for feature, (loss, weight) in self.each(split, self._losses, rank, world).items():
             rows[owners[feature]] += (loss * weight, weight)
         return rows
 
-    def _each(
+    def each(
         self,
         split: EncodedSplit,
         ask: Callable[[Dataset, Indices], list[Any]],
@@ -205,8 +208,14 @@ class Engine:
             key: value.to(self.model.device)
             for key, value in self.head.collate(items, self.tokenizer).items()
         }
+        if self.stored is not None:
+            self.stored.select(features, batch)
         outputs = [self._ask(model, inputs) for model in (self.model, *self.others)]
         return items, inputs, self._joined(outputs)
+
+    def run(self, features: Dataset, batch: Indices) -> ModelOutput:
+        """Return the outputs for a batch of features."""
+        return self._run(features, batch)[2]
 
     def reduce_batch(self, features: Dataset, batch: Indices) -> list[Any]:
         """Run the model over a batch of features, and return what `head.reduce` kept of each."""

@@ -35,6 +35,7 @@ from ftr.train.checkpoint import (
 )
 from ftr.train.checkpoint_manager import CheckpointManager
 from ftr.train.costs import Forecast, peak_memory, tensors_of
+from ftr.train.frozen import CannotStoreError, check_applies, store_outputs
 from ftr.train.hardware import (
     Memory,
     Numerics,
@@ -123,6 +124,7 @@ class Session:
         self.timings: dict[str, float] = {}
         self.untrained: Scores | None = None
         self.calibration: dict[str, Any] = {}
+        self.stored_outputs: dict[str, Any] = {}
         self.intervals: dict[str, Intervals] = {}
         self.weighting = Weighting()
         self.interrupt = current_interrupt()
@@ -304,6 +306,7 @@ class Session:
         if options.ema is not None:
             averages = ExponentialMovingAverage(engine.model, options.ema)
         self._log_plan()
+        self._store_outputs()
         forecast = Forecast(
             config, tensors_of(engine.model, config), self.meter, self.line.log, self._evaluation()
         )
@@ -330,6 +333,7 @@ class Session:
             averages=averages,
             rates=layerwise_rates(self.trains.parts, config),
             forecast=forecast if self.line.enabled else None,
+            stored=self.engine.stored,
         )
         if self.spec.free and self.stopping.stopped:
             # A trial that resumes with other settings starts to count again.
@@ -366,6 +370,32 @@ class Session:
             ladder.rows,
             ladder.tokens,
             self.weighting.weights,
+        )
+
+    def _store_outputs(self) -> None:
+        """Let stored outputs stand in for a backbone that gives an example the same each time."""
+        if self.config.train.freeze != "backbone":
+            return
+        began = time.monotonic()
+        splits = {
+            name: (str(self.spec.splits[name]["features"]), split)
+            for name, split in self.splits.items()
+        }
+        try:
+            check_applies(self.config, self.world)
+            stored = store_outputs(self.engine, self.config, self.registry, self.numerics, splits)
+        except (CannotStoreError, OSError) as error:
+            self.stored_outputs = {"used": False, "reason": str(error)}
+            self.line.log(f"the frozen backbone runs in every pass: {error}")
+            return
+        seconds = time.monotonic() - began
+        self.timings["store"] = self.timings.get("store", 0.0) + seconds
+        self.stored_outputs = {"used": True, "read": stored.kind}
+        stored.install()
+        self.engine = replace(self.engine, stored=stored)
+        self.line.log(
+            "the frozen backbone runs once: training and validation read its outputs "
+            f"({stored.kind}; {seconds:.1f} s)"
         )
 
     def _log_plan(self) -> None:
@@ -429,7 +459,9 @@ class Session:
         From here on predictions are made in fp32, whatever the training used: a run reports what
         plain transformers computes from its checkpoint.
         """
-        self.engine = replace(self.engine, precision="fp32")
+        if self.engine.stored is not None:
+            self.engine.stored.remove()
+        self.engine = replace(self.engine, precision="fp32", stored=None)
         found, state = self.best_checkpoint, self.trainer.state
         if found.best.value is None:
             found.last.step, found.last.epoch = state.global_step, state.epoch or 0.0
@@ -492,6 +524,7 @@ class Session:
             "stopped_early": self.stopping.stopped,
             "head_note": self.head_note,
             "workers": self.world,
+            **({"stored_outputs": self.stored_outputs} if self.stored_outputs else {}),
             "memory": self.memory.record,
             **({"weighting": self.weighting.record} if self.weighting.record else {}),
         }

@@ -22,6 +22,7 @@ from ftr.config.schema import TrainConfig
 from ftr.errors import PluginError
 from ftr.registry.protocols import Head, provides
 from ftr.train.batches import BatchPlan, Indices, MicroBatch, Shard, micro_batches
+from ftr.train.frozen import StoredOutputs
 from ftr.train.hardware import (
     Ladder,
     Shape,
@@ -268,7 +269,10 @@ class Accumulator:
         log: Callable[[str], None],
         *,
         manual_sync: bool = False,
+        stored: StoredOutputs | None = None,
     ) -> None:
+        """`stored` has outputs that stand in for a frozen backbone."""
+        self.stored = stored
         self.objective, self.steps, self.ladder, self.log = objective, steps, ladder, log
         self.accelerator, self.to_device, self.manual_sync = accelerator, to_device, manual_sync
         self.world: int = accelerator.num_processes
@@ -357,6 +361,8 @@ class Accumulator:
 
     def _pass(self, model: nn.Module, micro: MicroBatch, scale: float) -> Tensor:
         tensors = self.to_device(dict(micro.inputs))
+        if self.stored is not None:
+            self.stored.select(self.steps.features, micro.rows)
         loss = self.objective.part(micro, scale, model, model(**tensors), tensors)
         self.accelerator.backward(loss)
         return loss.detach()

@@ -25,6 +25,7 @@ from ftr.model.transformers_private import TrainerHooks
 from ftr.train.batches import MicroBatch
 from ftr.train.checkpoint_manager import TRAINER, CheckpointManager
 from ftr.train.costs import Forecast
+from ftr.train.frozen import StoredOutputs
 from ftr.train.hardware import Ladder, Shape, outside_of_passes
 from ftr.train.optim import SCHEDULE_FREE, ExponentialMovingAverage, LayerwiseRates
 from ftr.train.progress import Interrupt, Meter, ProgressLine
@@ -149,12 +150,13 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
         averages: ExponentialMovingAverage | None = None,
         rates: LayerwiseRates | None = None,
         forecast: Forecast | None = None,
+        stored: StoredOutputs | None = None,
     ) -> None:
         """`evaluate` returns the scores to log, and may set a `pending_report` for `report`.
 
-        `record` gets each log entry. `objective`, `ladder` and `manual_sync` go to `Accumulator`;
-        `averages` replace the weights in `evaluate`; `rates` gives each layer its learning rate;
-        `forecast` prints what the training will cost.
+        `record` gets each log entry. `objective`, `ladder`, `manual_sync` and `stored` go to
+        `Accumulator`; `averages` replace the weights in `evaluate`; `rates` gives each layer its
+        learning rate; `forecast` prints what the training will cost.
         """
         super().__init__(
             model=model,
@@ -183,6 +185,7 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
             self.to_device,
             line.log,
             manual_sync=manual_sync,
+            stored=stored,
         )
 
     def run(self) -> None:

@@ -111,6 +111,7 @@ def sweep_costs(
     workers = max(config.compute.workers, 1)
     most = max(one.disk[0] for one in trainings)
     left = int(np.mean([one.disk[1] for one in trainings]))
+    kept = min(sweep.models_kept or trials, trials)
     return {
         "training": last,
         "seconds": {
@@ -128,8 +129,8 @@ def sweep_costs(
             "ray": RAY_BYTES,
         },
         "disk": {
-            "peak": (trials + 1) * left + at_once * max(most - left, 0),
-            "left": (trials + 1) * left,
+            "peak": (min(kept + at_once, trials) + 1) * left + at_once * max(most - left, 0),
+            "left": (kept + 1) * left,  # and a copy of the best
         },
         "sweep": {
             "trials": trials,

@@ -23,7 +23,7 @@ from ftr.runs.directory import RunDirectory
 from ftr.runs.report import INTERVAL, decimals, number
 from ftr.study.analysis import FEWEST_TRIALS, expected_best, importance
 from ftr.study.directory import SweepDirectory
-from ftr.study.trials import Entry, SweepState, rank, replay, runner_up
+from ftr.study.trials import REMOVED, Entry, SweepState, rank, replay, runner_up
 
 SHOWN = 25
 MOST_AXES = 8
@@ -78,6 +78,7 @@ def leaderboard(source: SweepSource) -> Section:
         "trials": ", ".join(f"{count} {status}" for status, count in counts.items() if count),
         "ended because": str(record.get("stopped_because") or ""),
         "started": day(record["created"]),
+        "models": _models(source),
         "sweep": str(source.directory.path),
     }
     entries, more = first_of(source.entries, SHOWN)
@@ -108,6 +109,15 @@ def leaderboard(source: SweepSource) -> Section:
         blocks.append(Note(text=f"{more} more configurations are in `leaderboard.csv`."))
     blocks += _noise(source)
     return Section(title="Leaderboard", blocks=blocks)
+
+
+def _models(source: SweepSource) -> str:
+    """Return which trials have a model, where some were removed."""
+    paths = {entry.trial: entry.model_path for entry in source.entries if entry.model_path}
+    kept = [str(trial) for trial, path in paths.items() if path != REMOVED]
+    if len(kept) == len(paths):
+        return ""
+    return f"kept of trial {', '.join(kept)}; `keep_models` removed the others"
 
 
 def _noise(source: SweepSource) -> list[Block]:
