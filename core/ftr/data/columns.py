@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from ftr.data import answers
 from ftr.data.labels import MULTI_LABEL, shown
@@ -33,9 +34,6 @@ _SAMPLE = 1000
 _PARTS = {"question", "context", "text_pair"}
 """Texts beside which another must have its name."""
 _SHOWN = 50
-_SHORT = 40
-_KNOWN = 1000
-"""Texts of up to 40 characters, such as labels, that are kept once."""
 
 
 def map_columns(
@@ -89,21 +87,15 @@ def map_columns(
     return found
 
 
-def rename(table: Table, mapping: Mapping[str, int]) -> Iterator[Row]:
-    """Yield the table's records as rows under canonical names; equal short texts become one."""
+def rename(table: Table, mapping: Mapping[str, int]) -> list[Row]:
+    """Take the records out of the table; returns them as rows under canonical names."""
     items = list(mapping.items())
-    known: dict[object, object] = {}
-    for record in table.records:
-        row: Row = {}
-        for name, index in items:
-            cell = record[index]
-            if type(cell) is str and len(cell) <= _SHORT:
-                found = known.get(cell)
-                if found is None and len(known) < _KNOWN:
-                    known[cell] = cell
-                cell = cell if found is None else found
-            row[name] = cell
-        yield row
+    taken: list[Any] = table.records
+    table.records = []
+    # In place: a large file is in memory once.
+    for number, record in enumerate(taken):
+        taken[number] = {name: record[index] for name, index in items}
+    return taken
 
 
 def has_column(table: Table, choice: str | int) -> bool:
@@ -241,11 +233,6 @@ Checked = tuple[object, str | None]
 
 def check_cell(value: object, column: Column, row: Mapping[str, object]) -> Checked:
     """Return a cell as its column's type wants it; `row` has the other cells."""
-    if type(value) is str and value and not value.isspace():  # most cells
-        if column.type == "text":
-            return value, None
-        if column.type == "label" and not value.lstrip().startswith("["):
-            return value.strip(), None
     value = blank_as_none(value)
     if column.type == "answers":
         return answers.check_answers(value, row)
@@ -352,31 +339,35 @@ def check_row(
 
     Without `labelled` the cells that are to be learned are left out.
     """
-    targets = () if labelled else [column.name for column in schema.columns if column.target]
+    ignored = () if labelled else {column.name for column in schema.columns if column.target}
     cells: Row = {}
     cause: str | None = None
     for name, cell in raw.items():
-        if name not in targets:
-            try:
-                cells[name] = cell if type(cell) is str and cell.isascii() else _as_utf8(cell)
-            except UnicodeError as error:
-                cause = cause or f"{name} is not UTF-8 text: it has {_broken(error)}"
+        if name in ignored:
+            continue
+        if isinstance(cell, str) and cell.isascii():
+            cells[name] = cell
+            continue
+        try:
+            cells[name] = _as_utf8(cell)
+        except UnicodeError as error:
+            cause = cause or f"{name} is not UTF-8 text: it has {_broken(error)}"
     given = blank_as_none(cells.get(ID.name))
     row: Row = {ID.name: made_id if given is None else str(given)}
-    tokens = False
     for column in schema.columns:
         if cause:
             break
-        tokens = tokens or column.type == "tokens"
         if column.name in cells:
             value, cause = check_cell(cells[column.name], column, cells)
             if cause is None:
                 row[column.name] = value
-    return row, cause or (_unequal(row, schema) if tokens else None)
+    return row, cause or _unequal(row, schema)
 
 
 def _unequal(row: Row, schema: RowSchema) -> str | None:
     """Return that a row has another number of tokens than of their labels, or None."""
+    if not any(column.type == "tokens" for column in schema.columns):
+        return None
     lists = [
         (len(cell), column.name)
         for column in schema.columns
@@ -389,13 +380,13 @@ def _unequal(row: Row, schema: RowSchema) -> str | None:
 
 
 def check_rows(rows: Rows, split: str, head: Head) -> tuple[Rows, list[Rejected]]:
-    """Return the usable rows, and the others with their causes.
+    """Return the usable rows, and the others with their causes; both are taken out of `rows`.
 
     Rows without an id get `<split>-<n>`, n from 1.
     """
     usable, rejected = Rows(), []
     seen: set[object] = set()
-    for number, (raw, place) in enumerate(rows.placed(), start=1):
+    for number, (raw, place) in enumerate(rows.released(), start=1):
         row, cause = check_row(raw, head.schema, f"{split}-{number}")
         cause = cause or ("duplicate id" if row[ID.name] in seen else head.check(row))
         if cause:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import cast
 
 from ftr.config.schema import FileOptions, Quoting
 from ftr.data.files import lines_of, split_lines
@@ -84,7 +85,7 @@ class Dialect:
         for number, cells in rows:
             cause = self._cause(cells)
             if cause is None:
-                table.records.append(cells)  # type: ignore[arg-type]  # nobody else holds it
+                table.records.append(cast("list[object]", cells))
                 table.places.append(f"{self.name}:{number}")
             else:
                 row = {"cells": cells, "expected": len(self.columns)}
@@ -117,7 +118,7 @@ def read_delimited(
 
 def is_blank(row: Line) -> bool:
     """Whether a row has no cell with text."""
-    return all(not cell or cell.isspace() for cell in row[1])
+    return not any(cell.strip() for cell in row[1])
 
 
 def blank_note(name: str, skipped: Mapping[str, int]) -> list[str]:

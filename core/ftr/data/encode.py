@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from ftr import atomic
 from ftr.atomic import sha256
 from ftr.data.clean import GIVEN
-from ftr.data.rows import column_of
 from ftr.errors import DataError, RunError
 from ftr.paths import expanded, writable
 from ftr.registry.discovery import own_version
@@ -303,7 +302,7 @@ def head_columns(
 
 def _columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
     names = dict.fromkeys(name for row in rows for name in row)
-    return {name: list(column_of(rows, name, None)) for name in names}
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
 def rows_sha256(rows: Sequence[Row]) -> str:

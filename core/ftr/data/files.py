@@ -277,9 +277,7 @@ def lines_of(text: str) -> list[str]:
 def split_lines(pieces: Iterable[str], *, universal: bool = False) -> Iterator[str]:
     r"""Yield the lines of a text in pieces, with their ends: `\n`, and `\r` too if `universal`."""
     newline, rest = "" if universal else "\n", []
-    # `StringIO` takes four bytes a letter: a whole text goes through it in parts.
-    parts = (text[at : at + _BLOCK] for text in pieces for at in range(0, len(text), _BLOCK))
-    for piece in parts:
+    for piece in _parts(pieces):
         rest.append(piece)
         if "\n" in piece or (universal and "\r" in piece):
             lines = io.StringIO("".join(rest), newline=newline).readlines()
@@ -288,6 +286,13 @@ def split_lines(pieces: Iterable[str], *, universal: bool = False) -> Iterator[s
             yield from lines
     if last := "".join(rest):
         yield from io.StringIO(last, newline=newline)
+
+
+def _parts(pieces: Iterable[str]) -> Iterator[str]:
+    """Yield a text in pieces of a limited size: `StringIO` takes four bytes for a character."""
+    for piece in pieces:
+        for start in range(0, len(piece), _BLOCK):
+            yield piece[start : start + _BLOCK]
 
 
 def bare_name(path: Path) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from ftr.config.values import label_name
-from ftr.data.rows import Row, Rows, column_of
+from ftr.data.rows import Row, Rows
 from ftr.errors import DataError
 from ftr.registry.schema import Column
 
@@ -95,7 +95,7 @@ def class_names(
     The order is that of `given`, a mapping that came with the data, if it names all classes; it may
     name classes without rows. Raises `DataError` when the classes do not allow training.
     """
-    found = list(all_labels(rows, column))
+    found = [label for row in rows for label in _labels(row, column)]
     names = label_names(found)
     ordered = tuple(dict.fromkeys(label_name(name) for name in given))
     is_given = set(map(label_key, names)) <= set(map(label_key, ordered))
@@ -176,8 +176,6 @@ def _is_list(name: str, counts: Mapping[str, int]) -> bool:
 
 def unknown_classes(rows: Rows, column: Column, ids: ClassIds) -> list[int]:
     """Return the indices of rows that have a class without an id."""
-    if all(ids.get(label) is not None for label in all_labels(rows.rows, column)):
-        return []
     return [
         index
         for index, row in enumerate(rows.rows)
@@ -203,25 +201,22 @@ def unknown_classes_note(
     return f"{listed(dict.fromkeys(known, ''))}; other classes: {listed(counts)}, first at {first}"
 
 
-def with_ids(row: Row, column: Column, ids: ClassIds) -> Row:
-    """Return the row with class ids instead of labels."""
-    found = [ids.get(label) for label in _labels(row, column)]
-    return {**row, column.name: found if column.type == "labels" else found[0]}
+def put_ids(rows: Iterable[Row], column: Column, ids: ClassIds) -> None:
+    """Put class ids into rows in place of their labels."""
+    for row in rows:
+        found = [ids.get(label) for label in _labels(row, column)]
+        row[column.name] = found if column.type == "labels" else found[0]
+
+
+def classes_present(rows: Iterable[Row], column: Column, ids: ClassIds) -> set[int | None]:
+    """Return the ids of the classes that rows have."""
+    labels = {str(label): label for row in rows for label in _labels(row, column)}
+    return {ids.get(label) for label in labels.values()}
 
 
 def count_classes(rows: Iterable[Row], column: Column) -> Counter[int]:
     """Return how many rows have each class id."""
-    return Counter(all_labels(rows, column))
-
-
-def all_labels(rows: Iterable[Row], column: Column) -> Iterator[Any]:
-    """Yield the labels of all rows."""
-    none: tuple[object, ...] = ([],) if column.type == "labels" else ()
-    for cell in column_of(rows, column.name, *none):
-        if isinstance(cell, list):
-            yield from cell
-        else:
-            yield cell
+    return Counter(number for row in rows for number in _labels(row, column))
 
 
 def _labels(row: Row, column: Column) -> list[Any]:

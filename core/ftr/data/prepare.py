@@ -22,16 +22,16 @@ from ftr.data.clean import LEFT_ALONE, STOP_WORDS, WORDS, Cleaner, clean_split
 from ftr.data.columns import check_rows, check_share, set_aside
 from ftr.data.labels import (
     ClassIds,
-    all_labels,
     class_names,
     class_notes,
+    classes_present,
     count_classes,
     listed,
+    put_ids,
     unknown_classes,
     unknown_classes_note,
-    with_ids,
 )
-from ftr.data.rows import SPLITS, Loaded, Rejected, RowList, Rows, blank_as_none
+from ftr.data.rows import SPLITS, Loaded, Rejected, Rows, blank_as_none
 from ftr.data.splits import (
     bootstrap,
     compared,
@@ -151,17 +151,23 @@ class _Preparation:
         """Check the rows of each split, and drop held-out splits without labels."""
         self.origins = dict(self.loaded.origins)
         self.rejected = list(self.loaded.rejected)
+        unlabelled = {
+            split
+            for split, rows in self.loaded.splits.items()
+            if split != "train" and self._is_unlabelled(rows)
+        }
         for split, rows in self.loaded.splits.items():
+            size = len(rows)
             unread = [item for item in self.loaded.rejected if item.split == split]
-            if split != "train" and self._is_unlabelled(rows):
-                self.notes.append(set_aside(split, self.origin(split), len(rows)))
+            if split in unlabelled:
+                self.notes.append(set_aside(split, self.origin(split), size))
                 self.rejected = [item for item in self.rejected if item.split != split]
                 continue
             settled, done, notes = settle_answers(rows, self.schema)
             self.notes += [f"{split}: {note}" for note in notes]
             self.record(split, "answers", {what: count for what, count in done.items() if count})
             self.splits[split], rejected = check_rows(settled, split, self.head)
-            self.read[split] = len(rows) + len(unread)
+            self.read[split] = size + len(unread)
             self.rejected += rejected
             self.check_share(split, [*unread, *rejected], self.read[split])
 
@@ -209,7 +215,7 @@ class _Preparation:
             )
             self.notes += notes
             ids = ClassIds(self.labels)
-            present = {ids.get(label) for label in all_labels(train, column)}
+            present = classes_present(train, column, ids)
         else:
             cause, whose = "label not known to the model", "classes of the model"
             self.labels = tuple(known)
@@ -218,7 +224,8 @@ class _Preparation:
         # A mapping that came with the data may name classes that no training row has.
         usable = ClassIds([name if n in present else "" for n, name in enumerate(self.labels)])
         names = [name for n, name in enumerate(self.labels) if n in present]
-        for split, rows in self.splits.items():
+        for split, given in self.splits.items():
+            rows = given
             unknown = unknown_classes(rows, column, usable)
             if unknown:
                 note = unknown_classes_note(rows, unknown, column, usable, names)
@@ -228,12 +235,10 @@ class _Preparation:
                 self.notes.append(
                     f"{split}: {len(unknown)} rows: {cause}. {whose.capitalize()}: {note}"
                 )
-            left_out = set(unknown)
-            known_rows = rows
-            if unknown:
-                known_rows = rows.take(n for n in range(len(rows)) if n not in left_out)
-            numbered = RowList(with_ids(row, column, ids) for row in known_rows.rows)
-            self.splits[split] = Rows(numbered, known_rows.places)
+                left_out = set(unknown)
+                rows = rows.take(n for n in range(len(rows)) if n not in left_out)
+                self.splits[split] = rows
+            put_ids(rows.rows, column, ids)
 
     def limit(self, split: str, limit: int | None) -> None:
         """Take a sample of a split that has more rows than `limit`."""

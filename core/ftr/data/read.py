@@ -190,7 +190,7 @@ def add_table(
 ) -> None:
     """Add a table to `loaded` as `split`, its columns renamed, behind the shards before it."""
     rows = loaded.splits.setdefault(split, Rows())
-    rows.rows.extend(rename(table, mapping))
+    rows.rows += rename(table, mapping)
     rows.places += table.places
     loaded.origins[split] = origin
     if split == "train":

@@ -3,10 +3,9 @@
 import json
 import math
 import tokenize
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar
 
 from ftr.errors import DataError
 
@@ -73,100 +72,11 @@ class RejectedRowsError(DataError):
         self.rejected = rejected
 
 
-class RowList(MutableSequence[Row]):
-    """A list of rows in less than half the memory of a list of dicts: column names are stored once.
-
-    Each row that is taken from it is a new dict: to change a row, assign it.
-    """
-
-    __slots__ = ("_cells", "_known", "_names")
-
-    def __init__(self, rows: Iterable[Row] = ()) -> None:
-        self._known: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self._names: list[tuple[str, ...]] = []
-        self._cells: list[tuple[object, ...]] = []
-        for row in rows:
-            self.append(row)
-
-    def __len__(self) -> int:
-        return len(self._cells)
-
-    def __iter__(self) -> Iterator[Row]:
-        return map(dict, map(zip, self._names, self._cells))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, (RowList, list)) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return repr(list(self))
-
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
-    @overload
-    def __getitem__(self, index: slice) -> "RowList": ...
-    def __getitem__(self, index: int | slice) -> "Row | RowList":
-        if isinstance(index, slice):
-            return self.take(range(*index.indices(len(self))))
-        return dict(zip(self._names[index], self._cells[index], strict=True))
-
-    def __setitem__(self, index: Any, row: Any) -> None:
-        """Replace one row; slices are not assigned."""
-        self._names[index], self._cells[index] = self._shared(row), tuple(row.values())
-
-    def __delitem__(self, index: int | slice) -> None:
-        del self._names[index], self._cells[index]
-
-    def insert(self, index: int, value: Row) -> None:
-        """Insert a row."""
-        self._names.insert(index, self._shared(value))
-        self._cells.insert(index, tuple(value.values()))
-
-    def append(self, value: Row) -> None:
-        """Add a row."""
-        names = tuple(value)
-        self._names.append(self._known.setdefault(names, names))
-        self._cells.append(tuple(value.values()))
-
-    def take(self, indices: Iterable[int]) -> "RowList":
-        """Return the rows at `indices`, in that order."""
-        taken = RowList()
-        taken._known = self._known
-        for index in indices:
-            taken._names.append(self._names[index])
-            taken._cells.append(self._cells[index])
-        return taken
-
-    def column(self, name: str, *default: object) -> Iterator[object]:
-        """Yield the cells of a column, `default` where a row has none.
-
-        Without a default raises `KeyError` for such a row.
-        """
-        names = next(iter(self._known), ()) if len(self._known) == 1 else ()
-        if name in names:
-            return map(itemgetter(names.index(name)), self._cells)
-        return (row.get(name, *default) if default else row[name] for row in self)
-
-    def _shared(self, row: Row) -> tuple[str, ...]:
-        names = tuple(row)
-        return self._known.setdefault(names, names)
-
-
-def column_of(
-    rows: Iterable[Mapping[str, object]], name: str, *default: object
-) -> Iterator[object]:
-    """Yield the cells of a column, as `RowList.column` does, without a dict a row if it can."""
-    if isinstance(rows, RowList):
-        return rows.column(name, *default)
-    return (row.get(name, *default) if default else row[name] for row in rows)
-
-
 @dataclass(slots=True)
 class Rows:
     """The rows of one split, under canonical column names, and the place each came from."""
 
-    rows: MutableSequence[Row] = field(default_factory=RowList)
+    rows: list[Row] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -176,6 +86,13 @@ class Rows:
         """Yield each row with its place."""
         return zip(self.rows, self.places, strict=True)
 
+    def released(self) -> Iterator[tuple[Row, str]]:
+        """Take the rows out and yield each with its place: what is not kept elsewhere is free."""
+        taken, self.rows = self.rows, []
+        for number, place in enumerate(self.places):
+            row, taken[number] = taken[number], {}
+            yield row, place
+
     def add(self, row: Row, place: str) -> None:
         """Add a row."""
         self.rows.append(row)
@@ -183,9 +100,10 @@ class Rows:
 
     def take(self, indices: Iterable[int]) -> "Rows":
         """Return the rows at `indices`, in that order."""
-        chosen = list(indices)
-        rows = self.rows if isinstance(self.rows, RowList) else RowList(self.rows)
-        return Rows(rows.take(chosen), [self.places[index] for index in chosen])
+        taken = Rows()
+        for index in indices:
+            taken.add(self.rows[index], self.places[index])
+        return taken
 
 
 @dataclass(slots=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from functools import lru_cache
+from hashlib import blake2b
 
 from ftr.data.answers import answers_column, passage_column, texts_and_starts
-from ftr.data.rows import HELD_OUT, SPLITS, Row, Rows, column_of
+from ftr.data.rows import HELD_OUT, SPLITS, Row, Rows
 from ftr.errors import DataError
 from ftr.registry.schema import Column, RowSchema
 
@@ -18,10 +17,9 @@ Key = bytes
 Groups = list[str]
 Split = dict[str, list[int]]
 
-_REMEMBERED = 1024
-"""Texts whose keys are remembered."""
 _FEW_GROUPS = 5
 _SHARED = 0.7
+_DIGEST = 16
 
 
 def compared(schema: RowSchema) -> list[str]:
@@ -38,28 +36,32 @@ def _inputs(schema: RowSchema) -> list[Column]:
 
 
 def _keys(rows: Rows, columns: Sequence[Column]) -> list[Key]:
-    """Return hashes of the normalized texts (NFKC, case, spaces) of each row: equal for
-    duplicates. They are of 128 bits for each column, and take less memory than the texts.
+    """Return a digest of the normalized texts of each row: equal for duplicates, and 16 bytes
+    (BLAKE2b) however long they are.
     """
+    names = [column.name for column in columns]
+    last: dict[str, tuple[object, Key]] = {}
 
-    def normal(value: object) -> str:
-        if isinstance(value, list):
-            return "\x1f".join(map(normal, value))
-        text = "" if value is None else str(value)
-        nfkc = text if text.isascii() else unicodedata.normalize("NFKC", text)
-        return " ".join(nfkc.casefold().split())
+    def digest(name: str, value: object) -> Key:
+        text, found = last.get(name, (last, b""))
+        if text is not value:  # rows in turn often share a passage
+            content = _normal(value).encode("utf-8", "surrogatepass")
+            found = blake2b(content, digest_size=_DIGEST).digest()
+            last[name] = value, found
+        return found
 
-    def digest(value: object) -> bytes:
-        content = normal(value).encode(errors="surrogatepass")
-        return hashlib.blake2b(content, digest_size=16, usedforsecurity=False).digest()
+    return [b"".join([digest(name, row.get(name)) for name in names]) for row in rows.rows]
 
-    known, nothing = lru_cache(_REMEMBERED)(digest), digest(None)  # questions share passages
 
-    def key(cell: object) -> bytes:
-        return nothing if cell is None else (known if isinstance(cell, str) else digest)(cell)
-
-    cells = [map(key, column_of(rows.rows, column.name, None)) for column in columns]
-    return list(map(b"".join, zip(*cells, strict=True)))
+def _normal(value: object) -> str:
+    """Return a text, or the texts of a list, without what two copies may differ in: the form of
+    characters (NFKC), case and white space.
+    """
+    if isinstance(value, list):
+        return "\x1f".join(map(_normal, value))
+    text = "" if value is None else str(value)
+    nfkc = text if text.isascii() else unicodedata.normalize("NFKC", text)
+    return " ".join(nfkc.casefold().split())
 
 
 def count_duplicates(splits: Mapping[str, Rows], schema: RowSchema) -> dict[str, dict[str, int]]:
@@ -77,8 +79,10 @@ def count_duplicates(splits: Mapping[str, Rows], schema: RowSchema) -> dict[str,
     for split, found in keys.items():
         counts = {
             "repeated": len(found) - len(distinct[split]),
-            "contradicting": _contradicting(splits[split].rows, found, schema),
+            "contradicting": 0,
         }
+        if counts["repeated"]:
+            counts["contradicting"] = _contradicting(splits[split].rows, found, schema)
         for other, others in distinct.items():
             if other != split:
                 counts[f"in_{other}"] = sum(key in others for key in found)
@@ -88,17 +92,12 @@ def count_duplicates(splits: Mapping[str, Rows], schema: RowSchema) -> dict[str,
 
 def _contradicting(rows: Sequence[Row], keys: Sequence[Key], schema: RowSchema) -> int:
     columns = [column for column in schema.columns if column.target]
-    seen: set[Key] = set()
-    repeats = Counter[Key]()
-    for key in keys:
-        if key in seen:
-            repeats[key] += 1
-        seen.add(key)
+    counts = Counter(keys)
     targets: defaultdict[Key, set[tuple[str, ...]]] = defaultdict(set)
-    for index, key in enumerate(keys):
-        if key in repeats:
-            targets[key].add(tuple(_target(rows[index], column) for column in columns))
-    return sum(1 + repeats[key] for key, several in targets.items() if len(several) > 1)
+    for row, key in zip(rows, keys, strict=True):
+        if counts[key] > 1:
+            targets[key].add(tuple(_target(row, column) for column in columns))
+    return sum(counts[key] for key, several in targets.items() if len(several) > 1)
 
 
 def _target(row: Row, column: Column) -> str:
@@ -368,9 +367,8 @@ def classes_of(rows: Rows, schema: RowSchema, labels: Sequence[str]) -> list[str
     if schema.stratify is None:
         return [""] * len(rows)
     if schema.stratify != schema.label or (schema.classes and schema.classes.type == "labels"):
-        return [str(cell) for cell in column_of(rows.rows, schema.stratify, None)]
-    numbers = column_of(rows.rows, schema.stratify)
-    return [labels[number] for number in numbers if isinstance(number, int)]
+        return [str(row.get(schema.stratify)) for row in rows.rows]
+    return [labels[number] for row in rows.rows if isinstance(number := row[schema.stratify], int)]
 
 
 def groups_of(rows: Rows, schema: RowSchema) -> tuple[Groups | None, str]:

@@ -226,7 +226,7 @@ def _arrow_pieces(
 
     while table := _from_arrow(read, path, kind, count):
         yield table
-        count += len(table.records)
+        count += len(table.places)
     if not count:
         raise _no_rows(path)
 
@@ -252,7 +252,9 @@ def _from_arrow(
         found = read()
         if found is None:
             return None
+        schema, count = found.schema, found.num_rows
         columns = [python_values(column) for column in found.columns]
+        del found
     except (
         pa.ArrowException,
         OSError,
@@ -266,15 +268,15 @@ def _from_arrow(
         raise DataError(
             f"file `{path}` is not a readable {kind} file: {cause}. Copy or write it again"
         ) from None
-    numbers = range(before + 1, before + found.num_rows + 1)
+    numbers = range(before + 1, before + count + 1)
     table = Table(
-        [str(name) for name in found.column_names],
+        [str(name) for name in schema.names],
         [list(cells) for cells in zip(*columns, strict=True)],
         [f"{path.name}:{number}" for number in numbers],
-        types=found.schema.types,
+        types=schema.types,
     )
     try:
-        stored = json.loads((found.schema.metadata or {}).get(b"huggingface", b"{}"))
+        stored = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     except ValueError:
         stored = {}
     info = stored.get("info") if isinstance(stored, Mapping) else None
@@ -365,7 +367,7 @@ def read_jsonl(text: str, name: str, split: str) -> Table:
     if text.lstrip().startswith("["):
         return read_json(text, name, split)
     items: list[tuple[str, object]] = []
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(split_lines([text]), start=1):
         if not line.strip():
             continue
         try:
@@ -373,7 +375,7 @@ def read_jsonl(text: str, name: str, split: str) -> Table:
         except (ValueError, RecursionError) as error:
             if not items and (document := _squad_document(text)) is not None:
                 return read_squad(document, name, split)
-            items.append(_invalid(error, line, name, number, split))
+            items.append(_invalid(error, line.removesuffix("\n"), name, number, split))
     return _items_table(items, split, nested=nest_questions([item for _, item in items]))
 
 
@@ -434,10 +436,14 @@ def _squad_document(text: str) -> object:
     return document if is_squad(document) else None
 
 
-def _table(items: Sequence[tuple[str, object]], split: str) -> Table:
-    rows = [item for _, item in items if isinstance(item, Mapping)]
+def _table(items: list[tuple[str, object]], split: str) -> Table:
+    """Return the items, with their places, as a table. They are taken out of the list, so that
+    memory holds them once.
+    """
+    rows = (item for _, item in items if isinstance(item, Mapping))
     table = Table(list(dict.fromkeys(str(key) for row in rows for key in row)))
-    for place, item in items:
+    for number, (place, item) in enumerate(items):
+        items[number] = place, None
         if isinstance(item, Mapping):
             table.records.append([item.get(column) for column in table.columns])
             table.places.append(place)

@@ -85,7 +85,6 @@ def _prepared(config: RunConfig, registry: Registry) -> Prepared:
     check_weighting(config, head)
     loaded = load_rows(config.dataset.name, config.dataset.options, registry, head.schema)
     rows = prepare_rows(loaded, head, config.data, cv=config.cv)
-    loaded.splits.clear()  # memory for the encoding
     check_splits(config, rows.splits)
     model = make_model(registry, config.model, config.train)
     notes = [*loaded.notes, *rows.notes]
