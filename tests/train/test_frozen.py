@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from ftr.model.pretrained import Pretrained
 from ftr.testing.tiny import FAMILIES, tiny_checkpoint
 from ftr.train import frozen
+from ftr.train import stored as outputs
 from trainings import QUESTIONS, REVIEWS, Settings, lines, train
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ FROZEN: Settings = {
 DROPOUT = ("train.dropout", "train.attention_dropout")
 """Models without any refuse these."""
 FIRST = ("roberta", "distilbert", "deberta-v2", "xlm-roberta", "mpnet")
-READ = {"bert": frozen.POOLED, **dict.fromkeys(FIRST, frozen.FIRST)}
+READ = {"bert": outputs.POOLED, **dict.fromkeys(FIRST, outputs.FIRST)}
 """What the heads of families read; those of others read the states of all tokens."""
 
 
@@ -152,7 +153,7 @@ def test_a_head_that_trains_a_pooler_reads_the_first_token(
     AutoModelForMaskedLM.from_pretrained(tiny_bert).save_pretrained(model)
     Pretrained(str(tiny_bert)).tokenizer().save_pretrained(model)
     run = both(cache, FROZEN, model=model, dataset=reviews, output=tmp_path / "runs")
-    assert about(run) == {"used": True, "read": frozen.FIRST}
+    assert about(run) == {"used": True, "read": outputs.FIRST}
 
 
 def test_of_two_that_need_the_same_outputs_one_computes_them(

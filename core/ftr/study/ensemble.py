@@ -242,7 +242,12 @@ def _differences(
 ) -> Iterator[str]:
     """Yield why a trial cannot be joined with the best one, cheap causes first."""
     if not (member.directory.model / FTR_JSON).is_file():
-        yield "its model was removed: `keep_models=all` keeps those of all trials"
+        removed = member.directory.removed_by()
+        yield (
+            "its model was removed: `keep_models=all` keeps those of all trials"
+            if removed
+            else "it kept no model"
+        )
     if not member.directory.is_whole():
         yield "its weights are not those it was trained to"
     if best is None:

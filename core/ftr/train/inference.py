@@ -28,7 +28,6 @@ from ftr.model.transformers_private import has_own_attention
 from ftr.registry.protocols import Abilities, Head, Prediction, Row, State, provides
 from ftr.registry.registry import Registry
 from ftr.train.batches import Indices, by_length
-from ftr.train.frozen import StoredOutputs
 from ftr.train.hardware import (
     EvaluationLimit,
     Numerics,
@@ -38,6 +37,7 @@ from ftr.train.hardware import (
 )
 from ftr.train.intervals import Losses
 from ftr.train.steps import feature_rows, lacks, mean_loss, row_losses, terms
+from ftr.train.stored import StoredOutputs
 
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 65536, "mps": 16384}
 ROWS_PER_BATCH = 512

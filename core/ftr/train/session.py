@@ -35,7 +35,7 @@ from ftr.train.checkpoint import (
 )
 from ftr.train.checkpoint_manager import CheckpointManager
 from ftr.train.costs import Forecast, peak_memory, tensors_of
-from ftr.train.frozen import CannotStoreError, check_applies, store_outputs
+from ftr.train.frozen import check_applies, store_outputs
 from ftr.train.hardware import (
     Memory,
     Numerics,
@@ -58,6 +58,7 @@ from ftr.train.optim import (
 from ftr.train.progress import Meter, ProgressLine, current_interrupt
 from ftr.train.scoring import Scorer, Scores, headline
 from ftr.train.steps import Objective, Steps, top_of_ladder
+from ftr.train.stored import CannotStoreError
 from ftr.train.trainer import StepTrainer
 
 

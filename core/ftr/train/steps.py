@@ -22,7 +22,6 @@ from ftr.config.schema import TrainConfig
 from ftr.errors import PluginError
 from ftr.registry.protocols import Head, provides
 from ftr.train.batches import BatchPlan, Indices, MicroBatch, Shard, micro_batches
-from ftr.train.frozen import StoredOutputs
 from ftr.train.hardware import (
     Ladder,
     Shape,
@@ -31,6 +30,7 @@ from ftr.train.hardware import (
     rng_state,
     set_rng_state,
 )
+from ftr.train.stored import StoredOutputs
 
 
 @dataclass(frozen=True, slots=True)

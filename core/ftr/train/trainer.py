@@ -25,11 +25,11 @@ from ftr.model.transformers_private import TrainerHooks
 from ftr.train.batches import MicroBatch
 from ftr.train.checkpoint_manager import TRAINER, CheckpointManager
 from ftr.train.costs import Forecast
-from ftr.train.frozen import StoredOutputs
 from ftr.train.hardware import Ladder, Shape, outside_of_passes
 from ftr.train.optim import SCHEDULE_FREE, ExponentialMovingAverage, LayerwiseRates
 from ftr.train.progress import Interrupt, Meter, ProgressLine
 from ftr.train.steps import Accumulator, Objective, StepLoader, Steps
+from ftr.train.stored import StoredOutputs
 
 SYNCHRONOUS = ("cpu",)
 """Devices on which a loss can be read in every step without waiting."""

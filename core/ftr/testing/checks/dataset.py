@@ -137,6 +137,7 @@ class DatasetChecks(Conformance):
         except FtrError as error:
             broken(promise, str(error), change)
         for split, rows in loaded.splits.items():
+            size = len(rows)
             _, rejected = check_rows(rows, split, head)
             causes = ", ".join(
                 f"{cause}: {count}"
@@ -146,7 +147,7 @@ class DatasetChecks(Conformance):
             require(
                 not rejected,
                 promise,
-                f"{len(rejected)} of {len(rows)} rows of {split} cannot ({causes}), the first is "
+                f"{len(rejected)} of {size} rows of {split} cannot ({causes}), the first is "
                 f"`{first}`",
                 change,
             )
