@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from clusters import Size, ray_cluster
+from clusters import Node, Size, ray_cluster
 from interruptions import command, wait_for, words
 from sweeps import REPEATED, ended, events_of, ranking, started
 
@@ -71,8 +71,14 @@ def story(tiny_bert: Path, reviews: Path, tmp_path_factory: pytest.TempPathFacto
         try:
             wait_for(lambda: any(output.glob("*/journal.jsonl")), driver)
             (sweep,) = output.glob("*")
-            lost = cluster.nodes[2]
-            wait_for(lambda: bool(under_way(sweep, lost.host)), driver)
+            busy: list[Node] = []  # on a slow machine a node may get its first trial late
+
+            def found() -> bool:
+                busy[:] = [node for node in cluster.nodes[1:] if under_way(sweep, node.host)]
+                return bool(busy)
+
+            wait_for(found, driver)
+            lost = busy[-1]
             cluster.kill(lost)
             cut = under_way(sweep, lost.host)
             cluster.add(Size(cpus=1))
