@@ -234,10 +234,10 @@ def _environment(
 
 
 @contextlib.contextmanager
-def _variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for processes that are started within."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+def variables(values: Mapping[str, str | None]) -> Iterator[None]:
+    """Set environment variables for the block and what is started within; None unsets one."""
+    before = {name: os.environ.pop(name, None) for name in values}
+    os.environ.update({name: value for name, value in values.items() if value is not None})
     try:
         yield
     finally:
@@ -262,7 +262,7 @@ def _start_here(registry: Registry) -> None:
                 # Ray starts a process for each core at once, which serves only what asks for no
                 # environment; it inherits the variables.
                 own = {PRELOADED: worker.__name__}
-                stack.enter_context(_variables({**environment["env_vars"], **own}))
+                stack.enter_context(variables({**environment["env_vars"], **own}))
                 environment = {}
             ray.init(
                 # Without it Ray joins any cluster it finds traces of on this machine.

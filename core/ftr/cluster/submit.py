@@ -20,7 +20,7 @@ import requests
 
 from ftr import atomic
 from ftr.cluster import node, ray_private, ship
-from ftr.cluster.connect import silence_ray, token_trouble
+from ftr.cluster.connect import silence_ray, token_trouble, variables
 from ftr.errors import ConfigError, RequestError, RunError
 from ftr.registry import trust
 from ftr.registry.discovery import own_version
@@ -56,7 +56,7 @@ class JobServer:
 
         # Ray prefers these variables to the address that it is given.
         with (
-            _environment(RAY_API_SERVER_ADDRESS=None, RAY_ADDRESS=None),
+            variables({"RAY_API_SERVER_ADDRESS": None, "RAY_ADDRESS": None}),
             _explained(self.address),
         ):
             self._client = JobSubmissionClient(self.address)
@@ -73,7 +73,7 @@ class JobServer:
         runtime = {"working_dir": str(folder), "env_vars": environment}
         deadline = time.monotonic() + AGENT_SECONDS
         # A `.gitignore` in a folder of data must not keep files back.
-        with _explained(self.address), _environment(RAY_RUNTIME_ENV_IGNORE_GITIGNORE="1"):
+        with _explained(self.address), variables({"RAY_RUNTIME_ENV_IGNORE_GITIGNORE": "1"}):
             while True:
                 try:
                     self._client.submit_job(
@@ -243,20 +243,6 @@ def _explained(address: str) -> Iterator[None]:
             raise
         first = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise RunError(f"the job server at {address} answers: {first}") from error
-
-
-@contextlib.contextmanager
-def _environment(**variables: str | None) -> Iterator[None]:
-    """Set environment variables for the block; None unsets one."""
-    before = {name: os.environ.pop(name, None) for name in variables}
-    os.environ.update({name: value for name, value in variables.items() if value is not None})
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 def _last_line(text: str) -> str:
