@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from datasets import DatasetDict, Features
     from pydantic import BaseModel
 
-    from ftr.data.rows import Row
+    from ftr.data.store import Row
 
 # Of twenty equal parts: how many each split gets.
 PARTS = {"validation": 3, "test": 3}

@@ -9,7 +9,8 @@ import pytest
 from ftr.config.schema import AugmentConfig, DataConfig
 from ftr.data.augment import Augmenter, Words
 from ftr.data.clean import WORD
-from ftr.data.rows import Row, Rows
+from ftr.data.rows import Rows
+from ftr.data.store import Row
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
 from readers import ALL, QA, TEXT, prepare, texts
 from trainings import write_reviews, write_squad

@@ -11,7 +11,7 @@ import pytest
 from ftr.config.resolve import check_texts
 from ftr.config.schema import Cleaning, DataConfig
 from ftr.data.clean import GIVEN, PASSES, Cleaner, as_given
-from ftr.data.rows import Row
+from ftr.data.store import Row
 from ftr.errors import ConfigError, DataError
 from ftr.registry.schema import Column, RowSchema
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead

@@ -7,8 +7,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ftr.data.rows import Loaded, Row, Rows, blank_as_none
+from ftr.data.rows import Loaded, Rows, blank_as_none
 from ftr.data.squad import CONTEXT, IMPOSSIBLE, START, Pair, UnusableError, answer_pairs
+from ftr.data.store import Row
 from ftr.errors import DataError
 from ftr.registry.schema import Column, RowSchema
 
@@ -256,7 +257,7 @@ def settle_answers(rows: Rows, schema: RowSchema) -> tuple[Rows, Counter[str], l
     if column is None:
         return rows, Counter(), []
     name = column.name
-    empty = sum(row.get(name) is None or row.get(name) == "" for row in rows.rows)
+    empty = sum(cell is None or cell == "" for cell in rows.column(name))
     rows, joined = _join_rows(rows, name)
     done = Counter({JOINED: joined})
     given = [_readable(row, name) for row in rows.rows]
@@ -267,14 +268,13 @@ def settle_answers(rows: Rows, schema: RowSchema) -> tuple[Rows, Counter[str], l
     )
     settled = Rows()
     for (row, place), pairs in zip(rows.placed(), given, strict=True):
-        settled.add(row, place)
-        if pairs is None:
-            continue
-        if _only_blank(pairs):
+        usable = row
+        if pairs is not None and _only_blank(pairs):
             done[BLANK] += bool(pairs) and row.get(IMPOSSIBLE) in (None, "")
-            continue
-        with contextlib.suppress(UnusableError):
-            settled.rows[-1] = {**row, name: _locate_all(pairs, row.get(CONTEXT), unit, done)}
+        elif pairs is not None:
+            with contextlib.suppress(UnusableError):
+                usable = {**row, name: _locate_all(pairs, row.get(CONTEXT), unit, done)}
+        settled.add(usable, place)
     return settled, done, _notes(name, empty, unit, done)
 
 
@@ -319,22 +319,23 @@ def _join_rows(rows: Rows, name: str) -> tuple[Rows, int]:
     If no answers differ, rows that repeat an id are copies.
     """
     groups: defaultdict[str, list[int]] = defaultdict(list)
-    for index, row in enumerate(rows.rows):
-        if row.get("id") not in (None, ""):
-            groups[str(row["id"])].append(index)
+    for index, cell in enumerate(rows.column("id")):
+        if cell not in (None, ""):
+            groups[str(cell)].append(index)
+    several = [group for group in groups.values() if len(group) > 1]
+    picked = sorted(index for group in several for index in group)
+    row_of = dict(zip(picked, rows.take(picked).rows, strict=True))
 
     def equal(group: list[int], *names: str) -> bool:
-        return len({str([rows.rows[index].get(one) for one in names]) for index in group}) == 1
+        return len({str([row_of[index].get(one) for one in names]) for index in group}) == 1
 
-    several = [
-        group for group in groups.values() if len(group) > 1 and equal(group, "question", CONTEXT)
-    ]
+    several = [group for group in several if equal(group, "question", CONTEXT)]
     if all(equal(group, name, START) for group in several):
         return rows, 0
     first: dict[int, Row] = {}
     later: set[int] = set()
     for group in several:
-        merged = _merged([rows.rows[index] for index in group], name)
+        merged = _merged([row_of[index] for index in group], name)
         if merged is not None:
             first[group[0]] = merged
             later.update(group[1:])
@@ -371,7 +372,7 @@ def lacks_answers(rows: Rows, schema: RowSchema) -> str | None:
     column = answers_column(schema)
     if column is None or not (column.target and column.required):
         return None
-    cells = (row.get(column.name) for row in rows.rows)
+    cells = rows.column(column.name)
     answered = any(isinstance(cell, Mapping) and cell.get("text") for cell in cells)
     return None if answered else column.name
 
@@ -379,11 +380,11 @@ def lacks_answers(rows: Rows, schema: RowSchema) -> str | None:
 def check_answered(rows: Rows, loaded: Loaded, schema: RowSchema) -> None:
     """Raise `DataError` if no usable training row has an answer: the model would learn none."""
     name = lacks_answers(rows, schema)
-    if name is None or not rows.rows:
+    if name is None or not len(rows):
         return
-    given = loaded.splits["train"].rows
+    given = loaded.splits["train"]
     column = loaded.columns.get(name, name)
-    if all(_truth(blank_as_none(row.get(IMPOSSIBLE))) for row in given):
+    if all(_truth(blank_as_none(cell)) for cell in given.column(IMPOSSIBLE)):
         why, fix = f"all {len(given)} are marked `{IMPOSSIBLE}`", "Add questions that have answers"
     else:
         known = f"`{column}`" if column == name else f"`{column}`, read as `{name}`,"

@@ -18,7 +18,8 @@ from itertools import accumulate
 from ftr.config.schema import AugmentConfig
 from ftr.data.answers import answers_column, as_answers, passage_column, texts_and_starts
 from ftr.data.clean import GIVEN, WORD, spaced
-from ftr.data.rows import Row, Rows
+from ftr.data.rows import Rows
+from ftr.data.store import Row
 from ftr.registry.schema import RowSchema
 
 Span = tuple[int, int]
@@ -70,9 +71,11 @@ class Augmenter:
 
         A row has none if no word can change without changing an answer.
         """
-        texts = [{str(row.get(name) or ""): None for row in rows.rows} for name in self._columns]
+        texts = [
+            dict.fromkeys(str(cell or "") for cell in rows.column(name)) for name in self._columns
+        ]
         words = Words([text for distinct in texts for text in distinct])
-        taken = {row["id"] for row in rows.rows}
+        taken = set(rows.column("id"))
         extended, counts = Rows(), {"copies": 0, "left_alone": 0}
         for row, place in rows.placed():
             made = [self._copy(row, n, words) for n in range(1, self._config.copies + 1)]

@@ -22,7 +22,8 @@ from ftr.data.answers import (
     passage_column,
     texts_and_starts,
 )
-from ftr.data.rows import Rejected, Row, Rows
+from ftr.data.rows import Rejected, Rows
+from ftr.data.store import Row
 from ftr.registry.protocols import Head, Prediction, provides
 from ftr.registry.schema import RowSchema
 

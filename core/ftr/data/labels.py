@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 from ftr.config.values import label_name
-from ftr.data.rows import Row, Rows
+from ftr.data.rows import Rows
 from ftr.errors import DataError
 from ftr.registry.schema import Column
 
@@ -87,7 +88,7 @@ def listed(counts: Mapping[str, int | str]) -> str:
 
 
 def class_names(
-    rows: Sequence[Row], column: Column, source: str, given: Sequence[str] = ()
+    rows: Rows, column: Column, source: str, given: Sequence[str] = ()
 ) -> tuple[tuple[str, ...], list[str]]:
     """Return the names of the classes in training rows, in id order, and notes on classes that are
     spelled in several ways.
@@ -95,21 +96,32 @@ def class_names(
     The order is that of `given`, a mapping that came with the data, if it names all classes; it may
     name classes without rows. Raises `DataError` when the classes do not allow training.
     """
-    found = [label for row in rows for label in _labels(row, column)]
-    names = label_names(found)
+    counts = count_labels(rows, column)
+    names = label_names(label for label, _ in counts)
     ordered = tuple(dict.fromkeys(label_name(name) for name in given))
     is_given = set(map(label_key, names)) <= set(map(label_key, ordered))
-    _check_classes(names, len(found), column, source, many=not is_given)
+    _check_classes(names, sum(count for _, count in counts), column, source, many=not is_given)
     if is_given:
         names = ordered
     by_key: dict[str, Counter[str]] = {}
-    for spelled, count in Counter(map(str, found)).items():
-        by_key.setdefault(label_key(spelled), Counter())[spelled] += count
+    for label, count in counts:
+        by_key.setdefault(label_key(str(label)), Counter())[str(label)] += count
     return names, [
         f"`{column.name}`: {listed(several)} are one class"
         for several in by_key.values()
         if len(several) > 1
     ]
+
+
+def count_labels(rows: Rows, column: Column) -> list[tuple[object, int]]:
+    """Return each label in rows, in the order of first rows, and how often it is there. Labels of
+    different types are different: 1 is not true.
+    """
+    counts: dict[tuple[type, object], int] = {}
+    for label in _labels(rows, column):
+        key = type(label), label
+        counts[key] = counts.get(key, 0) + 1
+    return [(label, count) for (_, label), count in counts.items()]
 
 
 def _check_classes(
@@ -176,10 +188,12 @@ def _is_list(name: str, counts: Mapping[str, int]) -> bool:
 
 def unknown_classes(rows: Rows, column: Column, ids: ClassIds) -> list[int]:
     """Return the indices of rows that have a class without an id."""
+    if all(ids.get(label) is not None for label, _ in count_labels(rows, column)):
+        return []
     return [
         index
-        for index, row in enumerate(rows.rows)
-        if any(ids.get(label) is None for label in _labels(row, column))
+        for index, cell in enumerate(rows.column(column.name))
+        if any(ids.get(label) is None for label in _listed(cell))
     ]
 
 
@@ -192,33 +206,42 @@ def unknown_classes_note(
     """
     places: dict[str, str] = {}
     counts: Counter[str] = Counter()
-    for index in indices:
-        for label in _labels(rows.rows[index], column):
+    for row, place in rows.take(indices).placed():
+        for label in _listed(row.get(column.name)):
             if ids.get(label) is None:
                 counts[str(label)] += 1
-                places.setdefault(str(label), rows.places[index])
+                places.setdefault(str(label), place)
     first = ", ".join(f"`{place}`" for place in list(places.values())[:3])
     return f"{listed(dict.fromkeys(known, ''))}; other classes: {listed(counts)}, first at {first}"
 
 
-def put_ids(rows: Iterable[Row], column: Column, ids: ClassIds) -> None:
-    """Put class ids into rows in place of their labels."""
-    for row in rows:
-        found = [ids.get(label) for label in _labels(row, column)]
-        row[column.name] = found if column.type == "labels" else found[0]
+def with_ids(rows: Rows, column: Column, ids: ClassIds) -> Rows:
+    """Return the rows with class ids in place of their labels."""
+    numbered = Rows()
+    for row, place in rows.placed():
+        found = [ids.get(label) for label in _listed(row.get(column.name))]
+        cell = found if column.type == "labels" else found[0]
+        numbered.add({**row, column.name: cell}, place)
+    return numbered
 
 
-def classes_present(rows: Iterable[Row], column: Column, ids: ClassIds) -> set[int | None]:
+def classes_present(rows: Rows, column: Column, ids: ClassIds) -> set[int | None]:
     """Return the ids of the classes that rows have."""
-    labels = {str(label): label for row in rows for label in _labels(row, column)}
-    return {ids.get(label) for label in labels.values()}
+    return {ids.get(label) for label, _ in count_labels(rows, column)}
 
 
-def count_classes(rows: Iterable[Row], column: Column) -> Counter[int]:
+def count_classes(rows: Rows, column: Column) -> Counter[int]:
     """Return how many rows have each class id."""
-    return Counter(number for row in rows for number in _labels(row, column))
+    return Counter(_labels(rows, column))
 
 
-def _labels(row: Row, column: Column) -> list[Any]:
-    cell = row.get(column.name, []) if column.type == "labels" else row[column.name]
-    return cell if isinstance(cell, list) else [cell]
+def _labels(rows: Rows, column: Column) -> Iterator[Any]:
+    """Yield the labels of rows, one after the other."""
+    if column.type == "labels":
+        return chain.from_iterable(map(_listed, rows.column(column.name)))
+    return rows.column(column.name)
+
+
+def _listed(cell: object) -> list[Any]:
+    """Return a cell's labels: of a set, none where the row has no such cell."""
+    return cell if isinstance(cell, list) else [] if cell is None else [cell]

@@ -27,9 +27,9 @@ from ftr.data.labels import (
     classes_present,
     count_classes,
     listed,
-    put_ids,
     unknown_classes,
     unknown_classes_note,
+    with_ids,
 )
 from ftr.data.rows import SPLITS, Loaded, Rejected, Rows, blank_as_none
 from ftr.data.splits import (
@@ -181,24 +181,24 @@ class _Preparation:
             for column in self.schema.columns
             if column.target and (column.required or (column.type == "labels" and not tokens))
         ]
-        if not rows.rows or not columns:
+        if not len(rows) or not columns:
             return False
         names = [column.name for column in columns]
         blank: list[object] = [None, []] if columns[0].type == "labels" else [None]
-        if all(blank_as_none(row.get(name)) in blank for row in rows.rows for name in names):
+        if all(blank_as_none(cell) in blank for name in names for cell in rows.column(name)):
             return True
         if all(column.type == "answers" for column in columns):
             return all(unanswered(row, name) for row in rows.rows for name in names)
         target = columns[0]
         if target.type not in ("label", "labels", "number"):
             return False
-        if any(not _is_minus_one(row.get(target.name)) for row in rows.rows):
+        if not all(map(_is_minus_one, rows.column(target.name))):
             return False
         train = self.loaded.splits.get("train", Rows())
-        given = [
-            cell for row in train.rows if blank_as_none(cell := row.get(target.name)) is not None
-        ]
-        return not any(map(_is_minus_one, given))
+        return not any(
+            blank_as_none(cell) is not None and _is_minus_one(cell)
+            for cell in train.column(target.name)
+        )
 
     def number_classes(self, known: Sequence[str] | None) -> None:
         """Put class ids into the rows; reject rows of classes that are not `known`, or if None
@@ -209,7 +209,7 @@ class _Preparation:
             return
         if known is None:
             cause, whose = "label not in train", "classes of train"
-            train = self.splits["train"].rows
+            train = self.splits["train"]
             self.labels, notes = class_names(
                 train, column, f"`{self.origin('train')}`", self.loaded.classes
             )
@@ -229,7 +229,9 @@ class _Preparation:
             unknown = unknown_classes(rows, column, usable)
             if unknown:
                 note = unknown_classes_note(rows, unknown, column, usable, names)
-                new = [Rejected(rows.places[n], split, cause, rows.rows[n]) for n in unknown]
+                new = [
+                    Rejected(place, split, cause, row) for row, place in rows.take(unknown).placed()
+                ]
                 self.check_share(split, new, len(rows), f"{whose}: {note}")
                 self.rejected += new
                 self.notes.append(
@@ -237,8 +239,7 @@ class _Preparation:
                 )
                 left_out = set(unknown)
                 rows = rows.take(n for n in range(len(rows)) if n not in left_out)
-                self.splits[split] = rows
-            put_ids(rows.rows, column, ids)
+            self.splits[split] = with_ids(rows, column, ids)
 
     def limit(self, split: str, limit: int | None) -> None:
         """Take a sample of a split that has more rows than `limit`."""
@@ -346,7 +347,7 @@ class _Preparation:
     def check_not_empty(self) -> None:
         """Raise `DataError` if a split has no rows left."""
         for split, rows in self.splits.items():
-            if not rows.rows:
+            if not len(rows):
                 raise DataError(
                     f"`{self.origin(split)}`: no usable rows are left for {split}"
                     f"{self._removed(split)}"
@@ -366,7 +367,7 @@ class _Preparation:
             )
         if classes is None:
             return
-        present = set(count_classes(train.rows, classes))
+        present = set(count_classes(train, classes))
         if len(present) == 1 and classes.required:
             advice = raise_limit if limited else ", so there is nothing to learn"
             whose = " that `data.limit` leaves" if limited else " that are left"
@@ -422,7 +423,7 @@ class _Preparation:
 
     def _class_counts(self, split: str) -> dict[str, int]:
         classes = self.schema.classes
-        found = count_classes(self.splits[split].rows, classes) if classes else Counter[int]()
+        found = count_classes(self.splits[split], classes) if classes else Counter[int]()
         return {name: found[number] for number, name in enumerate(self.labels)}
 
     def report(self) -> Report:

@@ -1,5 +1,7 @@
 """Rows with their places in the data, invalid rows with their causes, and what reading returns."""
 
+from __future__ import annotations
+
 import json
 import math
 import tokenize
@@ -7,11 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from ftr.data.store import Row, RowStore, Store, Taken
 from ftr.errors import DataError
 
 T = TypeVar("T")
-
-Row = dict[str, object]
 
 SPLITS = ("train", "validation", "test")
 PREDICT = "predict"
@@ -72,12 +73,17 @@ class RejectedRowsError(DataError):
         self.rejected = rejected
 
 
-@dataclass(slots=True)
 class Rows:
-    """The rows of one split, under canonical column names, and the place each came from."""
+    """The rows of one split, under canonical column names, and the place each came from.
 
-    rows: list[Row] = field(default_factory=list)
-    places: list[str] = field(default_factory=list)
+    Rows are not changed where they are: a step makes others of them.
+    """
+
+    __slots__ = ("places", "rows")
+
+    def __init__(self, rows: Iterable[Row] = (), places: Iterable[str] = ()) -> None:
+        self.rows = rows if isinstance(rows, (RowStore, Taken)) else RowStore(rows)
+        self.places = places if isinstance(places, (Store, Taken)) else Store(places)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -86,24 +92,21 @@ class Rows:
         """Yield each row with its place."""
         return zip(self.rows, self.places, strict=True)
 
-    def released(self) -> Iterator[tuple[Row, str]]:
-        """Take the rows out and yield each with its place: what is not kept elsewhere is free."""
-        taken, self.rows = self.rows, []
-        for number, place in enumerate(self.places):
-            row, taken[number] = taken[number], {}
-            yield row, place
+    def column(self, name: str) -> Iterator[Any]:
+        """Yield the cell of each row; None for a row without it."""
+        return self.rows.column(name)
 
     def add(self, row: Row, place: str) -> None:
-        """Add a row."""
+        """Add a row. Raises `RunError` where the disk refuses it."""
+        if isinstance(self.rows, Taken) or isinstance(self.places, Taken):
+            raise TypeError("chosen rows cannot be added to")
         self.rows.append(row)
         self.places.append(place)
 
-    def take(self, indices: Iterable[int]) -> "Rows":
+    def take(self, indices: Iterable[int]) -> Rows:
         """Return the rows at `indices`, in that order."""
-        taken = Rows()
-        for index in indices:
-            taken.add(self.rows[index], self.places[index])
-        return taken
+        rows = self.rows.taken(indices)
+        return Rows(rows, self.places.taken(rows.indices))
 
 
 @dataclass(slots=True)

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import random
+import sys
 import unicodedata
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
+from typing import TYPE_CHECKING, TypeAlias
 
 from ftr.data.answers import answers_column, passage_column, texts_and_starts
-from ftr.data.rows import HELD_OUT, SPLITS, Row, Rows
+from ftr.data.rows import HELD_OUT, SPLITS, Rows
+from ftr.data.store import Row
 from ftr.errors import DataError
 from ftr.registry.schema import Column, RowSchema
 
-Key = bytes
+if TYPE_CHECKING:
+    import numpy as np
+
 Groups = list[str]
-Split = dict[str, list[int]]
+Keys: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.bytes_]]"
+Indices: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.int64]]"
+"""Of rows."""
+Split = dict[str, Indices]
 
 _FEW_GROUPS = 5
 _SHARED = 0.7
@@ -35,22 +45,31 @@ def _inputs(schema: RowSchema) -> list[Column]:
     ]
 
 
-def _keys(rows: Rows, columns: Sequence[Column]) -> list[Key]:
+def _keys(rows: Rows, columns: Sequence[Column]) -> Keys:
     """Return a digest of the normalized texts of each row: equal for duplicates, and 16 bytes
-    (BLAKE2b) however long they are.
+    (BLAKE2b) however long and many they are.
     """
-    names = [column.name for column in columns]
-    last: dict[str, tuple[object, Key]] = {}
+    import numpy as np
 
-    def digest(name: str, value: object) -> Key:
-        text, found = last.get(name, (last, b""))
-        if text is not value:  # rows in turn often share a passage
+    last: dict[int, tuple[object, bytes]] = {}
+
+    def digest(number: int, value: object) -> bytes:
+        text, found = last.get(number, (last, b""))
+        if text is not value and text != value:  # rows in turn often share a passage
             content = _normal(value).encode("utf-8", "surrogatepass")
             found = blake2b(content, digest_size=_DIGEST).digest()
-            last[name] = value, found
+            last[number] = value, found
         return found
 
-    return [b"".join([digest(name, row.get(name)) for name in names]) for row in rows.rows]
+    content = bytearray()
+    for cells in zip(*(rows.column(column.name) for column in columns), strict=True):
+        parts = [digest(number, cell) for number, cell in enumerate(cells)]
+        content += parts[0] if len(parts) == 1 else _one(parts)
+    return np.frombuffer(content, dtype=f"S{_DIGEST}")
+
+
+def _one(digests: Iterable[bytes]) -> bytes:
+    return blake2b(b"".join(digests), digest_size=_DIGEST).digest()
 
 
 def _normal(value: object) -> str:
@@ -71,33 +90,56 @@ def count_duplicates(splits: Mapping[str, Rows], schema: RowSchema) -> dict[str,
     texts are in the split with another target too; `in_train`, `in_validation`, `in_test`: rows
     whose texts are in that other split.
     """
+    import numpy as np
+
     if not compared(schema):
         return {}
     keys = {split: _keys(splits[split], _inputs(schema)) for split in SPLITS if split in splits}
-    distinct = {split: set(found) for split, found in keys.items()}
     report: dict[str, dict[str, int]] = {}
     for split, found in keys.items():
-        counts = {
-            "repeated": len(found) - len(distinct[split]),
-            "contradicting": 0,
-        }
+        several = _several(found)
+        counts = {"repeated": len(found) - several.distinct, "contradicting": 0}
         if counts["repeated"]:
-            counts["contradicting"] = _contradicting(splits[split].rows, found, schema)
-        for other, others in distinct.items():
+            counts["contradicting"] = _contradicting(splits[split], several, schema)
+        for other, others in keys.items():
             if other != split:
-                counts[f"in_{other}"] = sum(key in others for key in found)
+                counts[f"in_{other}"] = int(np.isin(found, others).sum())
         report[split] = {name: count for name, count in counts.items() if count}
     return report
 
 
-def _contradicting(rows: Sequence[Row], keys: Sequence[Key], schema: RowSchema) -> int:
+@dataclass(frozen=True, slots=True)
+class _Several:
+    """How many `distinct` keys there are, and the `indices`, in order, of the rows whose key others
+    have too, each with the `key` of those, a number.
+    """
+
+    distinct: int
+    indices: Indices
+    keys: Indices
+
+
+def _several(keys: Keys) -> _Several:
+    import numpy as np
+
+    order = np.argsort(keys, kind="stable")
+    in_order = keys[order]
+    first = np.concatenate([np.ones(min(len(keys), 1), bool), in_order[1:] != in_order[:-1]])
+    number = np.cumsum(first) - 1
+    alone = first & np.concatenate([first[1:], np.ones(min(len(keys), 1), bool)])
+    indices, numbers = order[~alone], number[~alone]
+    by_row = np.argsort(indices)
+    return _Several(int(first.sum()), indices[by_row], numbers[by_row])
+
+
+def _contradicting(rows: Rows, several: _Several, schema: RowSchema) -> int:
     columns = [column for column in schema.columns if column.target]
-    counts = Counter(keys)
-    targets: defaultdict[Key, set[tuple[str, ...]]] = defaultdict(set)
-    for row, key in zip(rows, keys, strict=True):
-        if counts[key] > 1:
-            targets[key].add(tuple(_target(row, column) for column in columns))
-    return sum(counts[key] for key, several in targets.items() if len(several) > 1)
+    counts: Counter[int] = Counter()
+    targets: defaultdict[int, set[tuple[str, ...]]] = defaultdict(set)
+    for row, key in zip(rows.take(several.indices).rows, several.keys.tolist(), strict=True):
+        counts[key] += 1
+        targets[key].add(tuple(_target(row, column) for column in columns))
+    return sum(counts[key] for key, found in targets.items() if len(found) > 1)
 
 
 def _target(row: Row, column: Column) -> str:
@@ -128,36 +170,35 @@ def duplicate_notes(
 
 def without_duplicates(splits: Mapping[str, Rows], schema: RowSchema) -> Rows:
     """Return the training rows that repeat no earlier one and no held-out row."""
+    import numpy as np
+
     columns = _inputs(schema)
-    seen = {key for split in HELD_OUT for key in _keys(splits.get(split, Rows()), columns)}
-    unique = []
-    for index, key in enumerate(_keys(splits["train"], columns)):
-        if key not in seen:
-            seen.add(key)
-            unique.append(index)
-    return splits["train"].take(unique)
+    keys = _keys(splits["train"], columns)
+    _, first = np.unique(keys, return_index=True)  # of equal keys the first, whatever their order
+    for split in HELD_OUT:
+        first = first[np.isin(keys[first], _keys(splits.get(split, Rows()), columns), invert=True)]
+    return splits["train"].take(np.sort(first))
 
 
 def shared_passages(splits: Mapping[str, Rows], schema: RowSchema) -> dict[str, tuple[int, str]]:
     """Return, by held-out split, how many rows share the passage of their answers with a training
     row, and the places of the first two such rows.
     """
+    import numpy as np
+
     column = passage_column(schema)
     if column is None or "train" not in splits:
         return {}
-    passages: dict[Key, str] = {}
-    for key, place in zip(_keys(splits["train"], [column]), splits["train"].places, strict=True):
-        passages.setdefault(key, place)
+    keys, first = np.unique(_keys(splits["train"], [column]), return_index=True)
     found: dict[str, tuple[int, str]] = {}
     for split in HELD_OUT:
         rows = splits.get(split, Rows())
-        shared = [
-            f"`{place}`, in train `{passages[key]}`"
-            for key, place in zip(_keys(rows, [column]), rows.places, strict=True)
-            if key in passages
-        ]
-        if shared:
-            found[split] = len(shared), shared[0]
+        own = _keys(rows, [column])
+        shared = np.flatnonzero(np.isin(own, keys))
+        if len(shared):
+            index = first[np.searchsorted(keys, own[shared[0]])]
+            where = f"`{rows.places[shared[0]]}`, in train `{splits['train'].places[index]}`"
+            found[split] = len(shared), where
     return found
 
 
@@ -178,17 +219,19 @@ def bootstrap(rows: Rows, seed: int) -> tuple[Rows, int]:
     """
     rng = random.Random(seed)
     drawn = sorted(rng.randrange(len(rows)) for _ in range(len(rows)))
-    taken = {row["id"] for row in rows.rows}
+    taken = set(rows.column("id"))
     times: Counter[int] = Counter()
-    sample = rows.take(drawn)
-    for position, index in enumerate(drawn):
+    sample = Rows()
+    for (row, place), index in zip(rows.take(drawn).placed(), drawn, strict=True):
         times[index] += 1
         if times[index] > 1:
-            name = f"{rows.rows[index]['id']}#{times[index]}"
+            name = f"{row['id']}#{times[index]}"
             while name in taken:
                 name += "#"
             taken.add(name)
-            sample.rows[position] = {**sample.rows[position], "id": name}
+            sample.add({**row, "id": name}, place)
+        else:
+            sample.add(row, place)
     return sample, len(times)
 
 
@@ -228,8 +271,8 @@ def _how(by: str, schema: RowSchema) -> str:
     return f"with the class shares of `{schema.stratify}`" if schema.stratify else "at random"
 
 
-def _by_class(classes: Sequence[Hashable]) -> dict[Hashable, list[int]]:
-    indices: defaultdict[Hashable, list[int]] = defaultdict(list)
+def _by_class(classes: Sequence[Hashable]) -> dict[Hashable, array[int]]:
+    indices: defaultdict[Hashable, array[int]] = defaultdict(lambda: array("q"))
     for index, value in enumerate(classes):
         indices[value].append(index)
     return {value: indices[value] for value in sorted(indices, key=str)}
@@ -239,7 +282,7 @@ def _stratified(classes: Sequence[Hashable], shares: Mapping[str, float], seed: 
     """Divide rows so that each split has the same share of every class; `train` gets the rest."""
     by_class = _by_class(classes)
     splits = len(shares) + 1
-    split: Split = {name: [] for name in ("train", *shares)}
+    split = {name: array("q") for name in ("train", *shares)}
     generator = random.Random(seed)
     for value, indices in by_class.items():
         size = len(indices)
@@ -261,7 +304,13 @@ def _stratified(classes: Sequence[Hashable], shares: Mapping[str, float], seed: 
             split[name] += indices[at : at + count]
             at += count
         split["train"] += indices[at:]
-    return {name: sorted(indices) for name, indices in split.items()}
+    return {name: _in_order(indices) for name, indices in split.items()}
+
+
+def _in_order(indices: array[int]) -> Indices:
+    import numpy as np
+
+    return np.sort(np.frombuffer(indices, dtype=np.int64))
 
 
 def _grouped(groups: Groups, shares: Mapping[str, float], seed: int, by: str) -> Split:
@@ -288,10 +337,10 @@ def _grouped(groups: Groups, shares: Mapping[str, float], seed: int, by: str) ->
                 chosen.append(group)
                 total += sizes[group]
         owner |= dict.fromkeys(chosen or [min(free, key=sizes.__getitem__)], name)
-    split: Split = {name: [] for name in ("train", *shares)}
+    split = {name: array("q") for name in ("train", *shares)}
     for index, group in enumerate(groups):
         split[owner.get(group, "train")].append(index)
-    return split
+    return {name: _in_order(indices) for name, indices in split.items()}
 
 
 def folds(
@@ -333,12 +382,12 @@ def _stratified_folds(classes: Sequence[Hashable], count: int, seed: int) -> lis
             "`data.limit`"
         )
     generator = random.Random(seed)
-    dealt: list[int] = []
+    dealt = array("q")
     for indices in by_class.values():
         generator.shuffle(indices)
         dealt += indices
     # One deal through all classes: the first folds would get the odd rows of each class otherwise.
-    return [sorted(dealt[start::count]) for start in range(count)]
+    return [_in_order(dealt[start::count]).tolist() for start in range(count)]
 
 
 def _grouped_folds(groups: Groups, count: int, seed: int) -> list[list[int]]:
@@ -366,9 +415,10 @@ def classes_of(rows: Rows, schema: RowSchema, labels: Sequence[str]) -> list[str
     """Return the value of each row whose shares a split keeps; all alike if there is none."""
     if schema.stratify is None:
         return [""] * len(rows)
+    cells = rows.column(schema.stratify)
     if schema.stratify != schema.label or (schema.classes and schema.classes.type == "labels"):
-        return [str(row.get(schema.stratify)) for row in rows.rows]
-    return [labels[number] for row in rows.rows if isinstance(number := row[schema.stratify], int)]
+        return [sys.intern(str(cell)) for cell in cells]
+    return [labels[number] for number in cells if isinstance(number, int)]
 
 
 def groups_of(rows: Rows, schema: RowSchema) -> tuple[Groups | None, str]:
@@ -382,15 +432,14 @@ def groups_of(rows: Rows, schema: RowSchema) -> tuple[Groups | None, str]:
     if schema.group is None:
         return None, ""
     passage = _passage(rows, schema)
-    titles = ["" if row.get(schema.group) is None else str(row[schema.group]) for row in rows.rows]
+    titles = ["" if cell is None else sys.intern(str(cell)) for cell in rows.column(schema.group)]
     passages = titles
     if passage is not None:
         # Equal but for case and white space: the same passage.
-        first: dict[Key, str] = {}
-        passages = [
-            first.setdefault(key, str(row.get(passage.name)))
-            for key, row in zip(_keys(rows, [passage]), rows.rows, strict=True)
-        ]
+        first: dict[bytes, str] = {}
+        cells = map(str, rows.column(passage.name))
+        keys = _keys(rows, [passage]).tolist()
+        passages = [first.setdefault(key, cell) for key, cell in zip(keys, cells, strict=True)]
     if len(set(titles) - {""}) >= _FEW_GROUPS:
         groups = _linked(titles, passages)
         if len(set(groups)) >= _FEW_GROUPS:
@@ -406,7 +455,7 @@ def _passage(rows: Rows, schema: RowSchema) -> Column | None:
         return passage_column(schema)
     for column in schema.columns:
         if column.type == "text":
-            texts = {str(row.get(column.name)) for row in rows.rows}
+            texts = set(map(str, rows.column(column.name)))
             if _FEW_GROUPS <= len(texts) <= _SHARED * len(rows):
                 return column
     return None

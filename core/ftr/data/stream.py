@@ -24,8 +24,9 @@ from ftr.data.delimited import blank_note, dialect
 from ftr.data.files import Unpacked, decode, decoded, empty, open_file, split_lines, unpacked_stream
 from ftr.data.layout import format_of, known_names, parse, table_of, tabs_form, text_form
 from ftr.data.multilabel import LabelSets
-from ftr.data.rows import PREDICT, Rejected, Row, Table, blank_as_none, harmless
+from ftr.data.rows import PREDICT, Rejected, Table, blank_as_none, harmless
 from ftr.data.squad import nest_questions, read_nested
+from ftr.data.store import Row
 from ftr.data.tables import (
     arrow_pieces,
     is_saved,

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from ftr.data.answers import settle_answers, texts_and_starts
 from ftr.data.read import load_rows
-from ftr.data.rows import Row, blank_as_none
+from ftr.data.rows import blank_as_none
+from ftr.data.store import Row
 from ftr.errors import RequestError
 from ftr.registry.schema import Column
 from ftr.results.report.blocks import Note, Section, Table, one_line
