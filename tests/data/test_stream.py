@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from ftr.data import files, stream, tables
+from ftr.data import pieces as parts
 from ftr.errors import DataError
 from ftr.registry.schema import RowSchema
 from ftr_plugins.token_classification.head import TokenClassificationHead
@@ -88,8 +89,8 @@ def pieces(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Unlabelled]:
     def read(path: Path, schema: RowSchema = TEXT, **options: Any) -> Unlabelled:
         with monkeypatch.context() as patch:
             patch.setattr(stream, "HEAD", 2000)
-            patch.setattr(stream, "PIECE", 7)
-            patch.setattr(tables, "_PIECE", 7)
+            for module in (parts, stream, tables):
+                patch.setattr(module, "PIECE", 7)
             patch.setattr(files, "_BLOCK", 100)
             return unlabelled(path, schema, **options)
 

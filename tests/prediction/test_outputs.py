@@ -191,7 +191,7 @@ def test_a_column_that_comes_late_changes_no_name(
 ) -> None:
     monkeypatch.setattr(blocks, "BLOCK", 2)
     monkeypatch.setattr("ftr.data.stream.HEAD", 100)
-    monkeypatch.setattr(tables, "_PIECE", 2)
+    monkeypatch.setattr(tables, "PIECE", 2)
     rows = [{"text": "a good film", "label": f"L{n}"} for n in range(4)]
     rows += [{**row, "input_label": "late", "score": "mine"} for row in rows]
     given = tmp_path / "a.jsonl"

@@ -196,14 +196,15 @@ def _member_stream(file: Any, path: Path) -> Unpacked:
     return Unpacked(io.BufferedReader(raw, _BLOCK), inner, raw, size)
 
 
-def decoded(start: bytes, stream: BinaryIO, path: Path, encoding: str) -> Iterator[str]:
-    """Yield the text of a file in pieces, of `start` and of what follows it, as `decode` does by
-    row.
+def decoded(
+    start: bytes, stream: BinaryIO, path: Path, encoding: str, *, by_row: bool = True
+) -> Iterator[str]:
+    """Yield the text of a file in pieces, of `start` and of what follows it, as `decode` does.
 
     What `start` tells holds for all: raises `DataError` with byte and line.
     """
     name = _codec(encoding)
-    escaped = name == "utf-8" and b"\0" not in start
+    escaped = by_row and name == "utf-8" and b"\0" not in start
     decoder = codecs.getincrementaldecoder("utf-8-sig" if name == "utf-8" else name)(
         "surrogateescape" if escaped else "strict"
     )

@@ -78,7 +78,7 @@ def read_table(
 ) -> tuple[Table, list[SourceFile]]:
     """Return the file's table and the record of each file read for it. Raises `DataError`."""
     content, source, inner = read_bytes(path)
-    if _form(path, inner, options) in _BINARY:
+    if form_of(path, inner, options) in _BINARY:
         table, more = table_of(content, inner, path, split, options, schema)
     else:
         text = decode(content, path, options.encoding, by_row=split == PREDICT)
@@ -93,7 +93,7 @@ def table_of(
     """Return the table in the unpacked content of a file (see `read_bytes`), and the record of
     each further file read for it. Raises `DataError`.
     """
-    form = _form(path, inner, options)
+    form = form_of(path, inner, options)
     if form in _BINARY:
         read = read_parquet if form == "parquet" else read_arrow
         return unnested(read(content, path), split), []
@@ -104,14 +104,15 @@ def table_of(
 _BINARY = ("parquet", "arrow")
 
 
-def _form(path: Path, inner: str, options: FileOptions) -> Format:
+def form_of(path: Path, inner: str, options: FileOptions) -> Format:
+    """Return the format that is given, else that by the name. Raises `DataError`."""
     return options.format if options.format != "auto" else format_of(path, inner)
 
 
 def _text_table(
     text: str, inner: str, path: Path, split: str, options: FileOptions, schema: RowSchema
 ) -> tuple[Table, list[SourceFile]]:
-    form = _form(path, inner, options)
+    form = form_of(path, inner, options)
     if form == "text":
         form = text_form(text, options, schema)
     if form == "text":

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ftr.atomic import sha256
 from ftr.config.components import (
     column_choices,
     file_options,
@@ -17,10 +17,12 @@ from ftr.config.parse import validated
 from ftr.config.schema import HUB, FileOptions, HubOptions
 from ftr.data.columns import has_column, map_columns, rename, set_aside
 from ftr.data.labels import label_key
-from ftr.data.layout import Source, find_files, read_source
+from ftr.data.layout import Source, find_files
 from ftr.data.multilabel import LabelSets, check_tags
+from ftr.data.pieces import FileTables, source_tables
 from ftr.data.registered import load_registered
 from ftr.data.rows import (
+    PIECE,
     SPLITS,
     Loaded,
     Rows,
@@ -68,43 +70,87 @@ def load_files(
     """Read the files of a dataset. A held-out split without targets is set aside."""
     loaded = Loaded()
     found = find_files(name, options, loaded.notes)
-    headerless: dict[int, dict[str, int]] = {}
-    like: dict[str, str] = {}
-    given = column_choices(options, schema)
-    sets = LabelSets(schema, options, classes)
+    reader = _FileReader(loaded, options, schema, classes)
     for split, source in found.items():
-        own = (
-            options
-            if split == "train" or len(found) == 1
-            else options.model_copy(update={"labels_file": None})
-        )
-        for path, table, sources in read_source(source, split, own, schema):
-            labelled = sets.join(table, split, f"`{path.name}`")
-            width = len(table.columns)
-            # A headerless train file tells the columns of the others: a small test file may hold
-            # too little to guess from.
-            mapping = headerless.get(width) if not table.header else None
-            if mapping is None and labelled:
-                mapping = _mapped(table, schema, given, path.name, split, like)
-            if mapping is None or not labelled:
-                loaded.notes.append(set_aside(split, source.name, len(table.records)))
-                break
-            if not table.header:
-                headerless[width] = mapping
-            elif split == "train":
-                like = {column: table.columns[index] for column, index in mapping.items()}
-            if split == "train":
-                sets.require(table, mapping, f"`{path.name}`")
-            sets.divide(table, mapping, f"`{path.name}`")
-            first = source.paths[0].name  # shards have one note
-            table.notes = [note.replace(path.name, first) for note in table.notes]
-            used = [*sources, *_apply_names(table, path, mapping, schema, options.encoding)]
-            if split == "train" and not classes:
-                check_tags(table, mapping, schema, f"`{path.name}`")
-            add_table(loaded, split, table, mapping, source.name, schema)
-            loaded.sources += [one for one in used if one not in loaded.sources]
+        reader.read(split, source, alone=len(found) == 1)
     _note_copies(found, loaded)
     return loaded
+
+
+class _FileReader:
+    """Adds the files of one split after the other to what is loaded, training files first, whose
+    columns tell those of the others.
+    """
+
+    def __init__(
+        self, loaded: Loaded, options: FileOptions, schema: RowSchema, classes: Sequence[str]
+    ) -> None:
+        self.loaded, self.options, self.schema, self.classes = loaded, options, schema, classes
+        self.given = column_choices(options, schema)
+        self.sets = LabelSets(schema, options, classes)
+        self.headerless: dict[int, dict[str, int]] = {}
+        self.like: dict[str, str] = {}
+
+    def read(self, split: str, source: Source, *, alone: bool) -> None:
+        """Add the rows of a split, the only one if `alone`."""
+        options = self.options
+        if split != "train" and not alone:
+            options = options.model_copy(update={"labels_file": None})
+        # What all rows tell of the labels cannot be told piece by piece.
+        named = any(path.with_name(MAPPING).is_file() for path in source.paths)
+        whole = self.sets.column is not None or named
+        for file in source_tables(source, split, options, self.schema, whole=whole):
+            if not self._add(split, source, file):
+                break
+
+    def _add(self, split: str, source: Source, file: FileTables) -> bool:
+        """Add the rows of a file; returns False for a held-out one without labels."""
+        mapping: dict[str, int] | None = None
+        used: list[SourceFile] = []
+        first, unlabelled = True, 0
+        for table in file.tables:
+            if first:
+                mapping = self._begin(table, split, file)
+            first = False
+            if mapping is None:
+                unlabelled += len(table.records)
+                continue
+            self.sets.divide(table, mapping, f"`{file.path.name}`")
+            name = source.paths[0].name  # shards have one note
+            table.notes = [note.replace(file.path.name, name) for note in table.notes]
+            if file.whole:
+                used = _apply_names(table, file.path, mapping, self.schema, self.options.encoding)
+            if split == "train" and not self.classes:
+                check_tags(table, mapping, self.schema, f"`{file.path.name}`")
+            add_table(self.loaded, split, table, mapping, source.name, self.schema)
+        if mapping is None:
+            self.loaded.notes.append(set_aside(split, source.name, unlabelled))
+            return False
+        known = self.loaded.sources
+        known += [one for one in (*file.sources, *used) if one not in known]
+        return True
+
+    def _begin(self, table: Table, split: str, file: FileTables) -> dict[str, int] | None:
+        """Return the columns of a file, of which this is the first table; None: held out, without
+        labels.
+        """
+        name = file.path.name
+        labelled = self.sets.join(table, split, f"`{name}`")
+        width = len(table.columns)
+        # A headerless train file tells the columns of the others: a small test file may hold
+        # too little to guess from.
+        mapping = self.headerless.get(width) if not table.header else None
+        if mapping is None and labelled:
+            mapping = _mapped(table, self.schema, self.given, name, split, self.like)
+        if mapping is None or not labelled:
+            return None
+        if not table.header:
+            self.headerless[width] = mapping
+        elif split == "train":
+            self.like = {column: table.columns[index] for column, index in mapping.items()}
+        if split == "train":
+            self.sets.require(table, mapping, f"`{name}`")
+        return mapping
 
 
 def _mapped(
@@ -285,35 +331,57 @@ def from_splits(
     """
     loaded, sets = Loaded(), sets or LabelSets(schema)
     for split in SPLITS:
-        if split in splits:
-            table = unnested(_table(splits[split], split), split)
-            origin = f"{source} {split}".replace("`", "")
-            fingerprint = _fingerprint(table, origin)
-            if not sets.join(table, split, source):
-                loaded.notes.append(set_aside(split, origin, len(table.records)))
-                continue
-            mapping = map_columns(table, schema, given, source)
+        if split not in splits:
+            continue
+        dataset = splits[split]
+        origin = f"{source} {split}".replace("`", "")
+        fingerprint = _Fingerprint()
+        whole = sets.column is not None or {"qas", "paragraphs", "data"} & set(dataset.column_names)
+        mapping: dict[str, int] | None = None
+        for table in _tables(dataset, split, len(dataset) if whole else PIECE):
+            fingerprint.add(table)
+            if mapping is None:
+                joined = sets.join(table, split, source)
+                if not joined:
+                    loaded.notes.append(set_aside(split, origin, len(table.records)))
+                    break
+                mapping = map_columns(table, schema, given, source)
             sets.divide(table, mapping, source)
             if split == "train":
                 sets.require(table, mapping, source)
                 check_tags(table, mapping, schema, source)
             add_table(loaded, split, table, mapping, origin, schema)
-            loaded.sources.append(fingerprint)
+        if mapping is not None:
+            loaded.sources.append(fingerprint.source(origin))
     return loaded
 
 
-def _table(dataset: Dataset, split: str) -> Table:
-    columns = dict(dataset.with_format(None)[:])
-    records = [list(cells) for cells in zip(*columns.values(), strict=True)]
-    places = [f"{split}[{index}]" for index in range(len(records))]
-    table = Table(list(columns), records, places)
-    name_classes(table, dataset.features.to_dict())
-    return table
+def _tables(dataset: Dataset, split: str, size: int) -> Iterator[Table]:
+    """Yield the rows of a dataset, `size` at a time; one table at least."""
+    plain = dataset.with_format(None)
+    for start in range(0, max(len(dataset), 1), max(size, 1)):
+        columns = dict(plain[start : start + size])
+        records = [list(cells) for cells in zip(*columns.values(), strict=True)]
+        places = [f"{split}[{start + index}]" for index in range(len(records))]
+        table = Table(list(columns), records, places)
+        name_classes(table, dataset.features.to_dict())
+        yield unnested(table, split)
 
 
-def _fingerprint(table: Table, name: str) -> SourceFile:
-    content = "\n".join(
-        json.dumps(record, ensure_ascii=False, default=str)
-        for record in [table.columns, *table.records]
-    ).encode(errors="backslashreplace")
-    return SourceFile(name, sha256(content), len(content))
+class _Fingerprint:
+    """The hash and the size of the rows of a dataset, as JSON lines."""
+
+    def __init__(self) -> None:
+        self._digest, self._size = hashlib.sha256(), 0
+
+    def add(self, table: Table) -> None:
+        """Add the names of the columns, if it is the first table, and the rows."""
+        for record in table.records if self._size else [table.columns, *table.records]:
+            line = json.dumps(record, ensure_ascii=False, default=str)
+            content = ("\n" * bool(self._size) + line).encode(errors="backslashreplace")
+            self._digest.update(content)
+            self._size += len(content)
+
+    def source(self, name: str) -> SourceFile:
+        """Return the record of what was added."""
+        return SourceFile(name, self._digest.hexdigest(), self._size)

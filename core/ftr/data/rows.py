@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ftr.data.store import Row, RowStore, Store, Taken
+from ftr.data.store import Row, RowStore, Store, Taken, as_indices
 from ftr.errors import DataError
 
 T = TypeVar("T")
 
 SPLITS = ("train", "validation", "test")
+PIECE = 4096
+"""Rows that are read at a time."""
 PREDICT = "predict"
 """The split of rows that are to be predicted: a bad row gives an error record, not an error."""
 HELD_OUT = SPLITS[1:]
@@ -105,8 +107,8 @@ class Rows:
 
     def take(self, indices: Iterable[int]) -> Rows:
         """Return the rows at `indices`, in that order."""
-        rows = self.rows.taken(indices)
-        return Rows(rows, self.places.taken(rows.indices))
+        chosen = as_indices(indices)
+        return Rows(self.rows.taken(chosen), self.places.taken(chosen))
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ftr.data.answers import answers_column, passage_column, texts_and_starts
 from ftr.data.rows import HELD_OUT, SPLITS, Rows
-from ftr.data.store import Row
+from ftr.data.store import Indices, Row
 from ftr.errors import DataError
 from ftr.registry.schema import Column, RowSchema
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 Groups = list[str]
 Keys: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.bytes_]]"
-Indices: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.int64]]"
-"""Of rows."""
 Split = dict[str, Indices]
 
 _FEW_GROUPS = 5

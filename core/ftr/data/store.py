@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from itertools import compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast, overload
 
 from ftr.atomic import writing
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Row = dict[str, object]
+Indices: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.int64]]"
+"""Of items in a sequence, counted from 0."""
 
 BLOCK = 4096
 """Items that are written and read together."""
@@ -211,20 +213,23 @@ def python(column: Any) -> list[Any]:
     return found
 
 
+def as_indices(numbers: Iterable[int]) -> Indices:
+    """Return numbers as an array."""
+    import numpy as np
+
+    return numbers if isinstance(numbers, np.ndarray) else np.fromiter(numbers, dtype=np.int64)
+
+
 class Taken(_Blocks[T]):
     """Chosen items of a store, which may be chosen from again."""
 
     def __init__(self, source: Store[T] | Taken[T], indices: Iterable[int]) -> None:
-        import numpy as np
-
-        chosen = (
-            indices if isinstance(indices, np.ndarray) else np.fromiter(indices, dtype=np.int64)
-        )
+        chosen: Indices = as_indices(indices)
         if isinstance(source, Taken):
             chosen = source.indices[chosen]
             source = source.source
         self.source: Store[T] = source
-        self.indices: np.ndarray[tuple[int], np.dtype[np.int64]] = chosen
+        self.indices: Indices = chosen
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -10,7 +10,6 @@ import io
 import os
 import re
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,32 +19,21 @@ from typing import Any
 from ftr.config.components import column_choices, file_options
 from ftr.config.schema import FileOptions, Format
 from ftr.data.columns import ID, map_columns, rename
-from ftr.data.delimited import blank_note, dialect
 from ftr.data.files import Unpacked, decode, decoded, empty, open_file, split_lines, unpacked_stream
 from ftr.data.layout import format_of, known_names, parse, table_of, tabs_form, text_form
 from ftr.data.multilabel import LabelSets
-from ftr.data.rows import PREDICT, Rejected, Table, blank_as_none, harmless
-from ftr.data.squad import nest_questions, read_nested
+from ftr.data.pieces import BINARY, HEAD, binary_pieces, delimited_pieces
+from ftr.data.rows import PIECE, PREDICT, Rejected, Table, blank_as_none, harmless
 from ftr.data.store import Row
-from ftr.data.tables import (
-    arrow_pieces,
-    is_saved,
-    jsonl_pieces,
-    parquet_pieces,
-    saved_pieces,
-)
+from ftr.data.tables import is_saved, jsonl_pieces, nested_lines, saved_pieces
 from ftr.data.text_files import read_conll, text_columns, text_table
 from ftr.errors import DataError
 from ftr.paths import expanded
 from ftr.registry.schema import RowSchema
 
-HEAD = 4 * 2**20
-"""Bytes that decide how a file is read; a smaller file is read at once."""
-PIECE = 4096
-"""Rows that are read at a time."""
 STDIN = "-"
 _NAME = re.compile(r"\w[\w .-]{0,40}")
-_BINARY = {b"PAR1": "parquet", b"ARRO": "arrow"}
+_MARKS = {b"PAR1": "parquet", b"ARRO": "arrow"}
 """How a file of these formats begins."""
 _WHOLE = ("json", "squad", "conll")
 
@@ -215,14 +203,13 @@ class Reader:
         form: Format = options.format
         if form == "auto" and not source.is_stdin:
             form = format_of(source.path, content.inner)
-        if form in ("parquet", "arrow"):
-            read = parquet_pieces if form == "parquet" else arrow_pieces
-            yield from _unnested(read(content.random_access(), source.path))
+        if form in BINARY:
+            yield from binary_pieces(content, source.path, form, PREDICT)
             return
         start = content.stream.read(HEAD)
         if not start.strip() and len(start) < HEAD:
             raise DataError("standard input is empty") if source.is_stdin else empty(source.path)
-        if source.is_stdin and (kind := _BINARY.get(start[:4])):
+        if source.is_stdin and (kind := _MARKS.get(start[:4])):
             raise DataError(
                 f"standard input is {kind}: give `dataset.format={kind}`, or the file by its name"
             )
@@ -284,12 +271,10 @@ class Reader:
             form = text_form(head, options, schema)
         if form == "tsv":
             form = tabs_form(head, name, options, schema)
-        if form == "jsonl":
-            tables = jsonl_pieces(head, everything, name)
-            if tables is not None:
-                yield from tables
-                return
-        if form in (*_WHOLE, "jsonl"):
+        nested = nested_lines(head, name) if form == "jsonl" else None
+        if nested is not None:
+            yield from jsonl_pieces(everything, name, PREDICT, nested=nested)
+        elif form in (*_WHOLE, "jsonl"):
             what = "CoNLL" if form == "conll" else "one JSON document"
             self.notes.append(f"{name}: read as a whole into memory, because it is {what}")
             text = "".join(everything)
@@ -300,20 +285,9 @@ class Reader:
         elif form == "text":
             yield from _text_lines(everything, name, _text_column(self.source.path, schema))
         else:
-            yield from self._delimited(head, everything, options, tabs=form == "tsv")
-
-    def _delimited(
-        self, head: str, pieces: Iterator[str], options: FileOptions, *, tabs: bool
-    ) -> Iterator[Table]:
-        name, known = self.source.path.name, known_names(self.schema, options)
-        found, _ = dialect(head, name, PREDICT, options, known, tabs=tabs, whole=False)
-        self.notes += found.notes
-        skipped = Counter[str]()
-        lines, first = found.without_blank(found.lines(pieces), skipped), True
-        while rows := list(islice(lines, PIECE)):
-            yield found.table(rows, with_header=first)
-            first = False
-        self.notes += blank_note(name, skipped)
+            yield from delimited_pieces(
+                head, everything, name, PREDICT, options, schema, tabs=form == "tsv"
+            )
 
 
 def _chained(first: str, rest: Iterator[str]) -> Iterator[str]:
@@ -363,17 +337,3 @@ def _text_lines(pieces: Iterator[str], name: str, column: str) -> Iterator[Table
         texts = [line.removesuffix("\n").removesuffix("\r") for line in group]
         yield Table([column], [[text] for text in texts], places)
         number += len(group)
-
-
-def _unnested(tables: Iterator[Table]) -> Iterator[Table]:
-    """Yield tables of questions for those whose rows nest them, as the first one tells."""
-    nested: bool | None = None
-    for table in tables:
-        records = [dict(zip(table.columns, record, strict=True)) for record in table.records]
-        if nested is None:
-            named = bool({"qas", "paragraphs", "data"} & set(table.columns))
-            nested = named and nest_questions(records)
-        if nested:
-            yield read_nested(list(zip(table.places, records, strict=True)), PREDICT)
-        else:
-            yield table

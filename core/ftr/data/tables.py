@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ftr.atomic import sha256
 from ftr.data.files import split_lines
-from ftr.data.rows import PREDICT, Rejected, SourceFile, Table
+from ftr.data.rows import PIECE, PREDICT, Rejected, SourceFile, Table
 from ftr.data.squad import is_squad, nest_questions, read_nested, read_squad
 from ftr.errors import DataError
 
@@ -53,8 +53,6 @@ def reject(table: Table, place: str, split: str, cause: str, row: Mapping[str, o
 
 INFO, STATE, DICT = "dataset_info.json", "state.json", "dataset_dict.json"
 _ARROW = b"ARROW1"
-_PIECE = 4096
-"""Rows that are read at a time."""
 _UNREADABLE = b"\xff"
 """Replaces a cell that Python has no value for: not text, so rows that need it are rejected."""
 
@@ -103,10 +101,9 @@ def saved_splits(folder: Path) -> list[str]:
 
 def read_saved(folder: Path) -> tuple[Table, list[SourceFile]]:
     """Return the table of a folder that `Dataset.save_to_disk` wrote. Raises `DataError`."""
-    joined, sources = Table([]), []
+    joined = Table([])
     for path, features in _saved_files(folder):
         content = path.read_bytes()
-        sources.append(SourceFile(str(path), sha256(content), len(content)))
         table = read_arrow(content, path)
         name_classes(table, features)
         joined.columns, joined.classes = table.columns, table.classes
@@ -114,7 +111,14 @@ def read_saved(folder: Path) -> tuple[Table, list[SourceFile]]:
         joined.places += table.places
     if not joined.records:
         raise _no_rows(folder, "folder")
-    return joined, sources
+    return joined, saved_sources(folder)
+
+
+def saved_sources(folder: Path) -> list[SourceFile]:
+    """Return the records of the files of such a folder that hold rows."""
+    return [
+        SourceFile(str(path), sha256(path), path.stat().st_size) for path, _ in _saved_files(folder)
+    ]
 
 
 def saved_pieces(folder: Path) -> Iterator[Table]:
@@ -185,7 +189,7 @@ def parquet_pieces(file: Any, path: Path) -> Iterator[Table]:
     from pyarrow import parquet
 
     return _arrow_pieces(
-        lambda: parquet.ParquetFile(file, pre_buffer=False).iter_batches(_PIECE), path, "Parquet"
+        lambda: parquet.ParquetFile(file, pre_buffer=False).iter_batches(PIECE), path, "Parquet"
     )
 
 
@@ -221,7 +225,7 @@ def _arrow_pieces(
             batch = next(batches[0], None)
             if batch is None:
                 return None
-            rest.extend(batch.slice(at, _PIECE) for at in range(0, batch.num_rows, _PIECE))
+            rest.extend(batch.slice(at, PIECE) for at in range(0, batch.num_rows, PIECE))
         return pa.Table.from_batches([rest.pop(0)])
 
     while table := _from_arrow(read, path, kind, count):
@@ -388,16 +392,14 @@ def _invalid(
     return place, Rejected(place, split, "not valid JSON", {"line": line[:200]})
 
 
-def jsonl_pieces(start: str, pieces: Iterable[str], name: str) -> Iterator[Table] | None:
-    """Yield the table of JSONL to predict in pieces; `start` is the beginning of the text.
-
-    Returns None for a text that is a JSON document, over several lines or as a list.
+def nested_lines(start: str, name: str) -> bool | None:
+    """Return whether JSONL whose text begins so nests questions in its rows, as SQuAD does; None
+    for a text that is a JSON document, over several lines or as a list.
     """
     first = list(islice((line for line in start.split("\n") if line.strip()), 2))
     if start.lstrip().startswith("[") or not any(map(_parses, first)):
         return None
-    items = [item for _, item in _line_items(start.split("\n"), name)]
-    return _jsonl_pieces(pieces, name, nested=nest_questions(items))
+    return nest_questions([item for _, item in _line_items(start.split("\n"), name, PREDICT)])
 
 
 def _parses(line: str) -> bool:
@@ -408,19 +410,30 @@ def _parses(line: str) -> bool:
     return True
 
 
-def _line_items(lines: Iterable[str], name: str) -> Iterator[tuple[str, object]]:
+def _line_items(lines: Iterable[str], name: str, split: str) -> Iterator[tuple[str, object]]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
                 yield f"{name}:{number}", json.loads(line)
             except (ValueError, RecursionError) as error:
-                yield _invalid(error, line.removesuffix("\n"), name, number, PREDICT)
+                yield _invalid(error, line.removesuffix("\n"), name, number, split)
 
 
-def _jsonl_pieces(pieces: Iterable[str], name: str, *, nested: bool) -> Iterator[Table]:
-    items = _line_items(split_lines(pieces), name)
-    while piece := list(islice(items, _PIECE)):
-        yield _items_table(piece, PREDICT, nested=nested)
+def jsonl_pieces(
+    pieces: Iterable[str],
+    name: str,
+    split: str,
+    *,
+    nested: bool = False,
+    columns: Sequence[str] = (),
+) -> Iterator[Table]:
+    """Yield the tables of a JSONL text in pieces, with `columns`, else those of its own rows.
+
+    Raises `DataError` for a line that is not JSON, unless the rows are to be predicted.
+    """
+    items = _line_items(split_lines(pieces), name, split)
+    while piece := list(islice(items, PIECE)):
+        yield read_nested(piece, split) if nested else _table(piece, split, columns)
 
 
 def _items_table(items: list[tuple[str, object]], split: str, *, nested: bool) -> Table:
@@ -436,12 +449,12 @@ def _squad_document(text: str) -> object:
     return document if is_squad(document) else None
 
 
-def _table(items: list[tuple[str, object]], split: str) -> Table:
-    """Return the items, with their places, as a table. They are taken out of the list, so that
-    memory holds them once.
+def _table(items: list[tuple[str, object]], split: str, columns: Sequence[str] = ()) -> Table:
+    """Return the items, with their places, as a table, with `columns` or those of the items. They
+    are taken out of the list, so that memory holds them once.
     """
     rows = (item for _, item in items if isinstance(item, Mapping))
-    table = Table(list(dict.fromkeys(str(key) for row in rows for key in row)))
+    table = Table(list(columns or dict.fromkeys(str(key) for row in rows for key in row)))
     for number, (place, item) in enumerate(items):
         items[number] = place, None
         if isinstance(item, Mapping):
