@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 from measuring import WORDS
@@ -63,7 +64,10 @@ def write(file: Path, count: int) -> Path:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        pq.write_table(pa.Table.from_pylist(list(rows)), file)
+        schema = pa.schema({"text": pa.string(), "label": pa.string()})
+        with pq.ParquetWriter(file, schema) as table:
+            while some := list(islice(rows, 100_000)):
+                table.write_table(pa.Table.from_pylist(some, schema))
         return file
     with file.open("w", encoding="utf-8", newline="") as stream:
         if file.suffix == ".csv":

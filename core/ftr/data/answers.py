@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -266,15 +265,22 @@ def settle_answers(rows: Rows, schema: RowSchema) -> tuple[Rows, Counter[str], l
         for pairs, row in zip(given, rows.rows, strict=True)
         if pairs is not None
     )
-    settled = Rows()
-    for (row, place), pairs in zip(rows.placed(), given, strict=True):
-        usable = row
-        if pairs is not None and _only_blank(pairs):
+
+    def settle(row: Row, pairs: Sequence[Pair] | None) -> Row:
+        if pairs is None:
+            return row
+        if _only_blank(pairs):
             done[BLANK] += bool(pairs) and row.get(IMPOSSIBLE) in (None, "")
-        elif pairs is not None:
-            with contextlib.suppress(UnusableError):
-                usable = {**row, name: _locate_all(pairs, row.get(CONTEXT), unit, done)}
-        settled.add(usable, place)
+            return row
+        try:
+            return {**row, name: _locate_all(pairs, row.get(CONTEXT), unit, done)}
+        except UnusableError:
+            return row
+
+    settled = Rows.of(
+        (settle(row, pairs), place)
+        for (row, place), pairs in zip(rows.placed(), given, strict=True)
+    )
     return settled, done, _notes(name, empty, unit, done)
 
 
@@ -339,10 +345,11 @@ def _join_rows(rows: Rows, name: str) -> tuple[Rows, int]:
         if merged is not None:
             first[group[0]] = merged
             later.update(group[1:])
-    joined = Rows()
-    for index, (row, place) in enumerate(rows.placed()):
-        if index not in later:
-            joined.add(first.get(index, row), place)
+    joined = Rows.of(
+        (first.get(index, row), place)
+        for index, (row, place) in enumerate(rows.placed())
+        if index not in later
+    )
     return joined, len(later)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -76,19 +76,22 @@ class Augmenter:
         ]
         words = Words([text for distinct in texts for text in distinct])
         taken = set(rows.column("id"))
-        extended, counts = Rows(), {"copies": 0, "left_alone": 0}
-        for row, place in rows.placed():
-            made = [self._copy(row, n, words) for n in range(1, self._config.copies + 1)]
-            copies = [copy for copy in made if copy is not None]
-            counts["copies"] += len(copies)
-            counts["left_alone"] += not copies
-            extended.add(row, place)
-            for copy in copies:
-                while copy["id"] in taken:
-                    copy["id"] = f"{copy['id']}+"
-                taken.add(copy["id"])
-                extended.add(copy, place)
-        return extended, counts
+        counts = {"copies": 0, "left_alone": 0}
+
+        def extended() -> Iterator[tuple[Row, str]]:
+            for row, place in rows.placed():
+                made = [self._copy(row, n, words) for n in range(1, self._config.copies + 1)]
+                copies = [copy for copy in made if copy is not None]
+                counts["copies"] += len(copies)
+                counts["left_alone"] += not copies
+                yield row, place
+                for copy in copies:
+                    while copy["id"] in taken:
+                        copy["id"] = f"{copy['id']}+"
+                    taken.add(copy["id"])
+                    yield copy, place
+
+        return Rows.of(extended()), counts
 
     def _copy(self, row: Row, number: int, words: Words) -> Row | None:
         # A text as a seed is hashed alike everywhere.

@@ -365,16 +365,20 @@ def clean_split(
     rows: Rows, split: str, head: Head, cleaner: Cleaner
 ) -> tuple[Rows, list[Rejected], dict[str, int]]:
     """Return the usable rows with cleaned texts, the others, and counts of what was done."""
-    good, rejected, counts = Rows(), [], Counter[str]()
-    for row, place in rows.placed():
-        cleaned, cause = cleaner.row(row, head.schema, counts)
-        if cause is None and cleaned != row:
-            cause = head.check(cleaned)
-        if cause:
-            rejected.append(Rejected(place, split, cause, row))
-        else:
-            good.add(cleaned, place)
-    return good, rejected, dict(counts)
+    rejected: list[Rejected] = []
+    counts = Counter[str]()
+
+    def good() -> Iterator[tuple[Row, str]]:
+        for row, place in rows.placed():
+            cleaned, cause = cleaner.row(row, head.schema, counts)
+            if cause is None and cleaned != row:
+                cause = head.check(cleaned)
+            if cause:
+                rejected.append(Rejected(place, split, cause, row))
+            else:
+                yield cleaned, place
+
+    return Rows.of(good()), rejected, dict(counts)
 
 
 def as_given(

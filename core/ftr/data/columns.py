@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeGuard
 
 from ftr.data import answers
 from ftr.data.labels import MULTI_LABEL, shown
@@ -392,20 +392,32 @@ class _PlainRows:
         """Return the row as it is used, or None: `check_row` has to tell."""
         if self._none:
             return None
+        row: Row = {ID.name: made_id}
         given = raw.get(ID.name)
-        row: Row = {ID.name: made_id if given is None else given}
-        used = len(raw) - (ID.name in raw)
-        for name, kind in ((ID.name, "text"), *self._kinds.items()):
-            cell = row[name] if name == ID.name else raw.get(name)
-            if type(cell) is str and cell.isascii() and not cell.isspace() and cell:
-                if kind == "label":
-                    cell = cell.strip()
-                    if cell[0] == "[":
-                        return None
-            elif type(cell) is not int or kind != "label":
+        if given is not None:
+            if not _is_plain(given):
                 return None
+            row[ID.name] = given
+        for name, kind in self._kinds.items():
+            if name not in raw:
+                continue
+            cell = raw[name]
+            if kind == "text":
+                if not _is_plain(cell):
+                    return None
+            elif type(cell) is not int:
+                if not _is_plain(cell):
+                    return None
+                cell = cell.strip()
+                if cell[0] == "[":
+                    return None
             row[name] = cell
-        return row if len(row) - 1 == used else None
+        return row if len(row) - 1 == len(raw) - (ID.name in raw) else None
+
+
+def _is_plain(cell: object) -> TypeGuard[str]:
+    """Whether a cell is a text in ASCII that is not blank."""
+    return type(cell) is str and cell.isascii() and not cell.isspace() and cell != ""
 
 
 class _Seen:
@@ -415,11 +427,14 @@ class _Seen:
         import numpy as np
 
         self._ids: set[object] = set()
+        self._several: set[int] = set()
+        if all(cell is None for cell in rows.column(ID.name)):
+            return
         given = enumerate(rows.column(ID.name), start=1)
         ids = (hash(_given_id(cell) or f"{split}-{number}") for number, cell in given)
         found = np.fromiter(ids, dtype=np.int64, count=len(rows))
         found.sort()
-        self._several = set(found[1:][found[1:] == found[:-1]].tolist())
+        self._several |= set(found[1:][found[1:] == found[:-1]].tolist())
 
     def __contains__(self, name: object) -> bool:
         return name in self._ids
@@ -446,20 +461,23 @@ def check_rows(rows: Rows, split: str, head: Head) -> tuple[Rows, list[Rejected]
 
     Rows without an id get `<split>-<n>`, n from 1.
     """
-    usable, rejected = Rows(), []
+    rejected: list[Rejected] = []
     plain, seen = _PlainRows(head.schema), _Seen(rows, split)
-    for number, (raw, place) in enumerate(rows.placed(), start=1):
-        made_id, cause = f"{split}-{number}", None
-        row = plain.row(raw, made_id)
-        if row is None:
-            row, cause = check_row(raw, head.schema, made_id)
-        cause = cause or ("duplicate id" if row[ID.name] in seen else head.check(row))
-        if cause:
-            rejected.append(Rejected(place, split, cause, raw))
-        else:
-            seen.add(row[ID.name])
-            usable.add(row, place)
-    return usable, rejected
+
+    def usable() -> Iterator[tuple[Row, str]]:
+        for number, (raw, place) in enumerate(rows.placed(), start=1):
+            made_id, cause = f"{split}-{number}", None
+            row = plain.row(raw, made_id)
+            if row is None:
+                row, cause = check_row(raw, head.schema, made_id)
+            cause = cause or ("duplicate id" if row[ID.name] in seen else head.check(row))
+            if cause:
+                rejected.append(Rejected(place, split, cause, raw))
+            else:
+                seen.add(row[ID.name])
+                yield row, place
+
+    return Rows.of(usable()), rejected
 
 
 _FIXES = {

@@ -118,7 +118,7 @@ def read_delimited(
 
 def is_blank(row: Line) -> bool:
     """Whether a row has no cell with text."""
-    return not any(cell.strip() for cell in row[1])
+    return not any(map(str.strip, row[1]))
 
 
 def blank_note(name: str, skipped: Mapping[str, int]) -> list[str]:

@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from itertools import chain
+from itertools import chain, tee
 from typing import Any
 
 from ftr.config.values import label_name
@@ -117,10 +117,8 @@ def count_labels(rows: Rows, column: Column) -> list[tuple[object, int]]:
     """Return each label in rows, in the order of first rows, and how often it is there. Labels of
     different types are different: 1 is not true.
     """
-    counts: dict[tuple[type, object], int] = {}
-    for label in _labels(rows, column):
-        key = type(label), label
-        counts[key] = counts.get(key, 0) + 1
+    kinds, labels = tee(_labels(rows, column))
+    counts = Counter(zip(map(type, kinds), labels, strict=True))
     return [(label, count) for (_, label), count in counts.items()]
 
 
@@ -217,12 +215,14 @@ def unknown_classes_note(
 
 def with_ids(rows: Rows, column: Column, ids: ClassIds) -> Rows:
     """Return the rows with class ids in place of their labels."""
-    numbered = Rows()
-    for row, place in rows.placed():
-        found = [ids.get(label) for label in _listed(row.get(column.name))]
-        cell = found if column.type == "labels" else found[0]
-        numbered.add({**row, column.name: cell}, place)
-    return numbered
+    several = column.type == "labels"
+
+    def numbered(cells: list[Any]) -> list[Any]:
+        if several:
+            return [[ids.get(label) for label in _listed(cell)] for cell in cells]
+        return [ids.get(cell) for cell in cells]
+
+    return rows.replaced(column.name, numbered)
 
 
 def classes_present(rows: Rows, column: Column, ids: ClassIds) -> set[int | None]:

@@ -236,8 +236,7 @@ def add_table(
 ) -> None:
     """Add a table to `loaded` as `split`, its columns renamed, behind the shards before it."""
     rows = loaded.splits.setdefault(split, Rows())
-    for row, place in zip(rename(table, mapping), table.places, strict=True):
-        rows.add(row, place)
+    rows.extend(rename(table, mapping), table.places)
     loaded.origins[split] = origin
     if split == "train":
         loaded.columns = {name: table.columns[index] for name, index in mapping.items()}

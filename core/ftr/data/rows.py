@@ -7,9 +7,10 @@ import math
 import tokenize
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, TypeVar
 
-from ftr.data.store import Row, RowStore, Store, Taken, as_indices
+from ftr.data.store import BLOCK, Row, RowStore, Store, Taken, as_indices
 from ftr.errors import DataError
 
 T = TypeVar("T")
@@ -98,12 +99,27 @@ class Rows:
         """Yield the cell of each row; None for a row without it."""
         return self.rows.column(name)
 
-    def add(self, row: Row, place: str) -> None:
-        """Add a row. Raises `RunError` where the disk refuses it."""
+    @classmethod
+    def of(cls, placed: Iterable[tuple[Row, str]]) -> Rows:
+        """Return rows given with their places. Raises `RunError` where the disk refuses them."""
+        found, pairs = cls(), iter(placed)
+        while block := list(islice(pairs, BLOCK)):
+            found.extend([row for row, _ in block], [place for _, place in block])
+        return found
+
+    def extend(self, rows: Sequence[Row], places: Sequence[str]) -> None:
+        """Add rows. Raises `RunError` where the disk refuses them."""
         if isinstance(self.rows, Taken) or isinstance(self.places, Taken):
             raise TypeError("chosen rows cannot be added to")
-        self.rows.append(row)
-        self.places.append(place)
+        self.rows.extend(rows)
+        self.places.extend(places)
+
+    def replaced(self, name: str, change: Callable[[list[Any]], list[Any]]) -> Rows:
+        """Return the rows with other cells in a column, which `change` makes of those of some rows
+        in turn.
+        """
+        rows = RowStore(self.rows) if isinstance(self.rows, Taken) else self.rows
+        return Rows(rows.replaced(name, change), self.places)
 
     def take(self, indices: Iterable[int]) -> Rows:
         """Return the rows at `indices`, in that order."""

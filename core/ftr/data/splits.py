@@ -7,7 +7,7 @@ import sys
 import unicodedata
 from array import array
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeAlias
@@ -60,9 +60,10 @@ def _keys(rows: Rows, columns: Sequence[Column]) -> Keys:
         return found
 
     content = bytearray()
+    blank = [blake2b(digest_size=_DIGEST).digest()] * (len(columns) - 1)
     for cells in zip(*(rows.column(column.name) for column in columns), strict=True):
-        parts = [digest(number, cell) for number, cell in enumerate(cells)]
-        content += parts[0] if len(parts) == 1 else _one(parts)
+        first, *others = [digest(number, cell) for number, cell in enumerate(cells)]
+        content += first if others == blank else _one([first, *others])
     return np.frombuffer(content, dtype=f"S{_DIGEST}")
 
 
@@ -219,18 +220,20 @@ def bootstrap(rows: Rows, seed: int) -> tuple[Rows, int]:
     drawn = sorted(rng.randrange(len(rows)) for _ in range(len(rows)))
     taken = set(rows.column("id"))
     times: Counter[int] = Counter()
-    sample = Rows()
-    for (row, place), index in zip(rows.take(drawn).placed(), drawn, strict=True):
-        times[index] += 1
-        if times[index] > 1:
+
+    def named() -> Iterator[tuple[Row, str]]:
+        for (row, place), index in zip(rows.take(drawn).placed(), drawn, strict=True):
+            times[index] += 1
+            if times[index] == 1:
+                yield row, place
+                continue
             name = f"{row['id']}#{times[index]}"
             while name in taken:
                 name += "#"
             taken.add(name)
-            sample.add({**row, "id": name}, place)
-        else:
-            sample.add(row, place)
-    return sample, len(times)
+            yield {**row, "id": name}, place
+
+    return Rows.of(named()), len(times)
 
 
 def split_rows(

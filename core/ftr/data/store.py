@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
-from itertools import compress
+from itertools import chain, compress, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar, cast, overload
 
@@ -23,7 +23,7 @@ Indices: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.int64]]"
 
 BLOCK = 4096
 """Items that are written and read together."""
-IN_MEMORY = 64 * 2**20
+IN_MEMORY = 16 * 2**20
 """Bytes of a sequence, as `_bytes` counts them, that stay in memory."""
 _CELL = 64
 """Bytes of a cell besides its characters, about."""
@@ -92,18 +92,15 @@ class Store(_Blocks[T]):
 
     def extend(self, items: Iterable[T]) -> None:
         """Add items. Raises `RunError` where the disk refuses them."""
-        for item in items:
-            self.append(item)
-
-    def append(self, item: T) -> None:
-        """Add an item. Raises `RunError` where the disk refuses it."""
-        self._last.append(item)
-        if len(self._last) == BLOCK:
-            if self._file is None:
-                self._used += sum(map(self._bytes, self._last))
-            spill = self._used > IN_MEMORY
-            self._full.append(self._spilled(self._last) if spill else self._last)
-            self._last = []
+        rest = iter(items)
+        while more := list(islice(rest, BLOCK - len(self._last))):
+            self._last += more
+            if len(self._last) == BLOCK:
+                if self._file is None:
+                    self._used += sum(map(self._bytes, self._last))
+                spill = self._used > IN_MEMORY
+                self._full.append(self._written(self._packed(self._last)) if spill else self._last)
+                self._last = []
 
     def block(self, number: int) -> list[T]:
         """Return the items from `number` times `BLOCK` on."""
@@ -120,8 +117,8 @@ class Store(_Blocks[T]):
         """Return the items at `indices`, in that order, which should rise where they can."""
         return Taken(self, indices)
 
-    def _spilled(self, items: list[T]) -> tuple[int, int]:
-        content = pickle.dumps(self._packed(items), protocol=pickle.HIGHEST_PROTOCOL)
+    def _written(self, packed: object) -> tuple[int, int]:
+        content = pickle.dumps(packed, protocol=pickle.HIGHEST_PROTOCOL)
         folder = Path(tempfile.gettempdir())
         with writing(folder, "Free space, or set another folder with `TMPDIR`."):
             if self._file is None:
@@ -156,15 +153,34 @@ class _Absent(Enum):
 class RowStore(Store[Row]):
     """Rows, each a mapping of names to cells; on disk their columns are Arrow arrays."""
 
-    def column(self, name: str) -> Iterator[object]:
-        """Yield the cell of each row; None for a row without it."""
+    def column(self, name: str) -> Iterator[Any]:
+        """Return the cell of each row; None for a row without it."""
+        return chain.from_iterable(self._cells(place, name) for place in (*self._full, self._last))
+
+    def _cells(self, place: list[Row] | tuple[int, int], name: str) -> list[Any]:
+        if isinstance(place, list):
+            return [row.get(name) for row in place]
+        size, columns = self._stored(place)
+        return _given(columns[name]) if name in columns else [None] * size
+
+    def replaced(self, name: str, change: Callable[[list[Any]], list[Any]]) -> RowStore:
+        """Return the rows with other cells in a column, which `change` makes of a block's cells."""
+        found = RowStore()
+        found._used = self._used
         for place in (*self._full, self._last):
             if isinstance(place, list):
-                yield from (row.get(name) for row in place)
+                cells = change([row.get(name) for row in place])
+                rows = [{**row, name: cell} for row, cell in zip(place, cells, strict=True)]
+                if place is self._last:
+                    found._last = rows
+                else:
+                    found._full.append(rows)
                 continue
             size, columns = self._stored(place)
-            for cell in python(columns[name]) if name in columns else [None] * size:
-                yield None if cell is _Absent.CELL else cell
+            cells = _given(columns[name]) if name in columns else [None] * size
+            columns[name] = arrow(change(cells))
+            found._full.append(found._written((size, columns)))
+        return found
 
     def _bytes(self, item: Row) -> int:
         cells = item.values()
@@ -220,6 +236,13 @@ def as_indices(numbers: Iterable[int]) -> Indices:
     return numbers if isinstance(numbers, np.ndarray) else np.fromiter(numbers, dtype=np.int64)
 
 
+def _given(column: Any) -> list[Any]:
+    """Return the cells; None for one that the row does not have."""
+    if isinstance(column, list):
+        return [None if cell is _Absent.CELL else cell for cell in column]
+    return python(column)
+
+
 class Taken(_Blocks[T]):
     """Chosen items of a store, which may be chosen from again."""
 
@@ -250,12 +273,11 @@ class Taken(_Blocks[T]):
         return Taken(self, indices)
 
     def column(self, name: str) -> Iterator[Any]:
-        """Yield the cell of each row, as `RowStore.column` does."""
+        """Return the cell of each row, as `RowStore.column` does."""
         import numpy as np
 
         if not isinstance(self.source, RowStore) or np.any(np.diff(self.indices) <= 0):
-            yield from (row.get(name) for row in cast("Sequence[Row]", self))
-            return
+            return (row.get(name) for row in cast("Sequence[Row]", self))
         wanted = np.zeros(len(self.source), dtype=np.bool_)
         wanted[self.indices] = True
-        yield from compress(self.source.column(name), wanted.tolist())
+        return compress(self.source.column(name), wanted)
