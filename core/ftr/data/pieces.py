@@ -34,6 +34,8 @@ from ftr.registry.schema import RowSchema
 HEAD = 4 * 2**20
 """Bytes that decide how a file is read."""
 BINARY = ("parquet", "arrow")
+IN_PIECES = ("csv", "tsv", "jsonl", *BINARY)
+"""Formats that have rows one after the other."""
 
 
 @dataclass(slots=True)

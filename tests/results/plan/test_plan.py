@@ -230,19 +230,21 @@ def test_too_little_disk_is_refused_with_the_arithmetic(tiny_bert: Path, tmp_pat
 
 
 def test_a_file_larger_than_the_memory_is_not_opened(tiny_bert: Path, tmp_path: Path) -> None:
-    data = tmp_path / "huge.csv"
+    data = tmp_path / "huge.json"
     with data.open("wb") as stream:
         stream.truncate(3_000_000_000)  # has no blocks on the disk
 
-    with pytest.raises(DataError, match=r"huge.csv`: the file has 3.00 GB, more than the 2.00 GB"):
+    with pytest.raises(DataError, match=r"huge.json`: the file has 3.00 GB, more than the 2.00 GB"):
         planned(words(tiny_bert, data, tmp_path / "runs"), memory=2)
 
 
 def test_a_large_file_is_judged_by_a_sample(tiny_bert: Path, tmp_path: Path) -> None:
-    """70 MB of rows need more memory than they have bytes; a sample of 4 MB tells so."""
+    """70 MB of rows with sets of labels, which are read at once, need more memory than they have
+    bytes; a sample of 4 MB tells so.
+    """
     rng, data = random.Random(0), tmp_path / "large.jsonl"
     lines = [
-        json.dumps({"text": f"film {rng.random()} was good", "label": str(n % 2)}) + "\n"
+        json.dumps({"text": f"film {rng.random()} was good", "labels": [str(n % 2)]}) + "\n"
         for n in range(50_000)
     ]
     content = "".join(lines)
@@ -251,11 +253,11 @@ def test_a_large_file_is_judged_by_a_sample(tiny_bert: Path, tmp_path: Path) -> 
             stream.write(content)
 
     with pytest.raises(DataError) as refused:
-        planned(words(tiny_bert, data, tmp_path / "runs"), memory=0.9)
+        planned(words(tiny_bert, data, tmp_path / "runs", task="topics"), memory=0.9)
 
     message = str(refused.value)
     assert "a sample of" in message and "for each byte" in message
-    assert "large.jsonl" in message and "data.limit" in message
+    assert "large.jsonl" in message and "Give a part of the rows" in message
 
 
 def test_a_model_that_does_not_know_the_language_gets_a_warning(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""Data that does not fit into memory: told from the sizes of its files and a sample of its rows,
-before it is read.
+"""Data that does not fit into memory, in files that are read at once: told from their sizes and a
+sample of their rows before they are read.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from pathlib import Path
 
 from ftr.config.components import FILES, SPLITS, file_options
 from ftr.config.parse import Layer, validated
-from ftr.config.schema import HUB, FileOptions, RunConfig
+from ftr.config.schema import HUB, FileOptions, Format, RunConfig
 from ftr.data.files import bare_name
 from ftr.data.infer import first_text
 from ftr.data.layout import find_files, format_of
+from ftr.data.multilabel import set_column
+from ftr.data.pieces import IN_PIECES
 from ftr.data.prepare import prepare_rows
 from ftr.data.read import load_rows
 from ftr.errors import DataError, FtrError
@@ -37,15 +39,25 @@ def check_sizes(given: Layer, available: int) -> None:
     for key in ("dataset", *(f"dataset.{split}" for split in SPLITS)):
         text = given[key].text if key in given else None
         path = Path(text).expanduser() if text and present(text) else None
-        if path and path.is_file() and path.stat().st_size > available:
+        large = path and path.is_file() and path.stat().st_size > available
+        if path and large and _is_at_once(path, "auto"):
             raise DataError(
                 f"`{key}={text}`: the file has {size(path.stat().st_size)}, more than the "
-                f"{size(available)} of memory, and ftr reads all rows before it samples them "
-                f"(`data.limit`). {_ADVICE}"
+                f"{size(available)} of memory, and files of its format are read at once. "
+                f"{_ADVICE}"
             )
 
 
-_ADVICE = "Give a part of the rows, or use a machine with more memory."
+_LESS = "Give a part of the rows, or use a machine with more memory."
+_ADVICE = f"CSV, TSV, JSON lines and Parquet are read in pieces. {_LESS}"
+
+
+def _is_at_once(path: Path, form: Format) -> bool:
+    """Whether a file is read at once, by its format."""
+    try:
+        return (format_of(path) if form == "auto" else form) not in IN_PIECES
+    except DataError:  # the reader knows more about it
+        return True
 
 
 def check_readable(config: RunConfig, registry: Registry, available: int) -> None:
@@ -58,7 +70,12 @@ def check_readable(config: RunConfig, registry: Registry, available: int) -> Non
     head = make_head(registry, config.head)
     options = validated(file_options(head.schema), dict(config.dataset.options), {}, "dataset.")
     paths = [path for one in find_files(name, options, []).values() for path in one.paths]
-    sizes = {path: unpacked(path) for path in paths if path.is_file()}
+    at_once = set_column(head.schema) is not None  # all rows tell what the labels are
+    sizes = {
+        path: unpacked(path)
+        for path in paths
+        if path.is_file() and (at_once or _is_at_once(path, options.format))
+    }
     total = sum(sizes.values())
     if total < LARGE:
         return
@@ -69,8 +86,7 @@ def check_readable(config: RunConfig, registry: Registry, available: int) -> Non
     raise DataError(
         f"`dataset={name}`: {len(sizes)} file{'s' if len(sizes) > 1 else ''} of {size(total)} in "
         f"all (unpacked) would take about {size(total * each)} of memory to read ({how}), and "
-        f"there is {size(available)}. ftr reads all rows before it samples them (`data.limit`). "
-        f"{_ADVICE}"
+        f"there is {size(available)}. {_LESS if at_once else _ADVICE}"
     )
 
 
