@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import ftr.data.encode
+from disks import small_disk
 from ftr.data.encode import StoredSplit, cache_folder, code_identity, store_split
 from ftr.errors import ConfigError, DataError, RunError
 from ftr.registry.protocols import EncodeSettings
@@ -263,6 +265,30 @@ def test_a_read_only_folder_is_a_run_error(tokenizer: PreTrainedTokenizerBase) -
         RunError, match=r"cannot write encoded rows to `/proc/ftr/.*`: .*`data.cache="
     ):
         store(Path("/proc/ftr"), tokenizer)
+
+
+@pytest.mark.parametrize("tried", [4, 0], ids=["refused beforehand", "full half-way"])
+def test_a_disk_that_is_too_small_is_an_error_with_numbers_and_keeps_nothing(
+    tried: int,
+    tmp_path: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ftr.data.encode, "ROWS_PER_CALL", 100)
+    monkeypatch.setattr(ftr.data.encode, "TRIED", tried)
+    head, rows = CountingHead(), [{**ROWS[n % 5], "id": str(n)} for n in range(2000)]
+    expected: tuple[type[Exception], str] = (
+        ConfigError,
+        r"the encoding of 2,000 rows needs about 0\.\d MB, and the disk of `.*/encoded` has 0.1 MB "
+        r"free.*`data.cache=`",
+    )
+    if not tried:  # as where others fill the disk meanwhile
+        expected = RunError, r"cannot write encoded rows to `.*`: .*No space left on device"
+    with small_disk(tmp_path, 128) as disk:
+        with pytest.raises(expected[0], match=expected[1]):
+            store(disk, tokenizer, rows=rows, head=head)
+        assert list((disk / "encoded").iterdir()) == []
+    assert head.rows == 400 if tried else 0 < head.rows < 2000
 
 
 def test_a_head_that_fails_leaves_nothing_half_written(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import ftr
+from disks import small_disk
 from ftr.cli.main import main
 from ftr.errors import RequestError
 from ftr.prediction import blocks, run
@@ -298,16 +299,10 @@ def test_a_file_of_which_no_first_row_can_be_used_is_refused(
     assert "none of the first 2 rows can be used (empty text: 2, first `a.csv:2`)" in err
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KB; only root can make one."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+@pytest.fixture(name="small_disk")
+def _small_disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path, 64) as place:
+        yield place
 
 
 @pytest.mark.usefixtures("small_blocks")

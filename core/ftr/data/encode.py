@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
 import os
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ftr import atomic
 from ftr.atomic import sha256
+from ftr.config.components import create_component
+from ftr.data.arrow import RowBatches, columns_of, pieces, write_stream
 from ftr.data.clean import GIVEN
-from ftr.errors import DataError, RunError
+from ftr.data.workers import Piece, in_processes
+from ftr.errors import ConfigError, DataError, RunError
 from ftr.paths import expanded, writable
 from ftr.registry.discovery import own_version
-from ftr.registry.registry import code_hash
+from ftr.registry.registry import code_hash, get_registry
 from ftr.terminal import show
 
 if TYPE_CHECKING:
@@ -26,7 +31,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
-    from ftr.config.schema import RunConfig
+    from ftr.config.schema import Component, RunConfig
     from ftr.registry.discovery import PluginRecord
     from ftr.registry.protocols import EncodeSettings, Head, Row
     from ftr.registry.registry import Registry
@@ -69,6 +74,9 @@ def unknown_note(split: str, counts: Counter[str]) -> str | None:
 
 
 ROWS_PER_CALL = 1000
+"""Rows of a piece: those that a head gets at a time."""
+TRIED = 4
+"""Pieces that tell how much disk the features of a split need."""
 RECORD, ROWS, FEATURES = "split.json", "rows.arrow", "features.arrow"
 FORMAT = 2
 """Of the folder of a split; since 2 its record has the sha256 of its files."""
@@ -115,12 +123,15 @@ def encode_rows(
     tokenizer: PreTrainedTokenizerBase,
     settings: EncodeSettings,
     rows: Sequence[Row],
+    spread: Spread | None = None,
 ) -> StoredSplit:
     """Encode rows with the head of `config`, or find them in its cache: see `store_split`."""
-    plugin = registry.find("head", config.head.name).plugin
-    identity = code_identity(type(head), config.head.options, plugin.version, plugin)
+    identity = head_identity(registry, config.head, head)
     folder = cache_folder(config.data.cache, config.output)
-    return store_split(rows, head, tokenizer, settings, folder, identity)
+    recipe = Recipe(config.head, tokenizer, settings, identity)
+    return store_split(
+        rows, head, tokenizer, settings, folder, identity, recipe=recipe, spread=spread
+    )
 
 
 DATA_KEYS = ("dataset", "data", "head", "model", "cv")
@@ -155,6 +166,12 @@ def code_identity(
     )
 
 
+def head_identity(registry: Registry, component: Component, head: Head) -> str:
+    """Name the code behind a head of this process: see `code_identity`."""
+    plugin = registry.find("head", component.name).plugin
+    return code_identity(type(head), component.options, plugin.version, plugin)
+
+
 def _tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -169,6 +186,70 @@ def _tokenizer_identity(tokenizer: PreTrainedTokenizerBase) -> str:
     return sha256("\n".join(parts))
 
 
+class Encoded(NamedTuple):
+    """Features of a piece of rows, the notes of the head, and counts of tokens."""
+
+    table: pa.Table
+    notes: Counter[str]
+    tokens: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """Makes features of rows, the same in every process."""
+
+    head: Head
+    tokenizer: PreTrainedTokenizerBase
+    settings: EncodeSettings
+
+    def __call__(self, start: int, rows: Sequence[Row]) -> Encoded:
+        """Encode the piece of rows that begins at number `start`.
+
+        Raises `DataError` where the head leaves out a row.
+        """
+        import pyarrow as pa
+
+        columns = head_columns(rows, self.head, self.tokenizer, self.settings)
+        notes = Counter(note for note in columns.pop("notes", []) if note)
+        owners = columns["row"]
+        if sorted(set(owners)) != list(range(len(rows))) or sorted(owners) != list(owners):
+            raise DataError(
+                "the head's `encode` must give every row at least one feature, in order: rows "
+                f"{start} to {start + len(rows) - 1}."
+            )
+        columns["row"] = [start + owner for owner in owners]
+        table = pa.table(columns)
+        ids = table["input_ids"].combine_chunks().flatten().to_numpy()
+        return Encoded(table, notes, count_unknown(ids, self.tokenizer))
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What another process, here or on another node, makes an `Encoder` from."""
+
+    component: Component
+    tokenizer: PreTrainedTokenizerBase
+    settings: EncodeSettings
+    identity: str
+
+    def encoder(self) -> Encoder:
+        """Return the encoder of the process that made the recipe.
+
+        Raises `DataError` where other code would run here.
+        """
+        registry = get_registry()
+        head: Head = create_component(registry, "head", self.component)
+        if head_identity(registry, self.component, head) != self.identity:
+            raise DataError(f"the code of head `{self.component.name}` differs here.")
+        return Encoder(head, self.tokenizer, self.settings)
+
+
+Spread = Callable[[Recipe, Iterator[Piece], int], Generator[Encoded | Piece]]
+"""Encodes pieces of so many rows elsewhere, in their order, or gives them back: see
+`in_processes`.
+"""
+
+
 def store_split(
     rows: Sequence[Row],
     head: Head,
@@ -176,34 +257,39 @@ def store_split(
     settings: EncodeSettings,
     folder: Path,
     identity: str,
+    *,
+    recipe: Recipe | None = None,
+    spread: Spread | None = None,
 ) -> StoredSplit:
     """Encode `rows`, or find them encoded, and return their files.
 
+    Long ones are encoded by `spread`, by default processes on all cores, if there is a `recipe`.
     The folder appears whole or not at all, so several processes may store the same split at once.
-    Raises `RunError` when the cache is not writable.
+    Raises `ConfigError` where the disk has too little room, `RunError` when the cache is not
+    writable.
     """
-    table, digest = _table(rows)
-    place = folder / "encoded" / cache_key(digest, tokenizer, settings, identity)
+    batches = RowBatches(rows)
+    place = folder / "encoded" / cache_key(batches.sha256, tokenizer, settings, identity)
+    encoder = Encoder(head, tokenizer, settings)
     try:
         found = stored(place)
         if found is not None:
             return found
         discard(place)
         atomic.clear_leftovers(place.parent, deep=False)
-        with atomic.workroom(place) as fresh:
-            notes: Counter[str] = Counter()
-            _write_stream(str(fresh / ROWS), [table])
-            features = _encode(rows, head, tokenizer, settings, notes)
-            count = _write_stream(str(fresh / FEATURES), features)
-            record = {
-                "row_count": len(rows),
-                "feature_count": count,
-                "sha256": digest,
-                "notes": dict(notes),
-                "files": {
-                    name: [(fresh / name).stat().st_size, sha256(fresh / name)]
-                    for name in (ROWS, FEATURES)
-                },
+        with (
+            atomic.workroom(place) as fresh,
+            contextlib.closing(_encode(rows, encoder, recipe, spread)) as encoded,
+        ):
+            first = list(islice(encoded, TRIED))
+            _check_room(batches, [one.table.nbytes for one in first], place.parent)
+            write_stream(str(fresh / ROWS), batches)
+            record = {"row_count": len(rows), "sha256": batches.sha256}
+            del batches
+            record |= _write_features(fresh / FEATURES, chain(first, encoded))
+            record["files"] = {
+                name: [(fresh / name).stat().st_size, sha256(fresh / name)]
+                for name in (ROWS, FEATURES)
             }
             (fresh / RECORD).write_text(json.dumps(record), encoding="utf-8")
             _publish(fresh, place)
@@ -219,6 +305,53 @@ def store_split(
             "folder with `data.cache=`."
         )
     return replace(found, from_cache=False)
+
+
+def _encode(
+    rows: Sequence[Row], encoder: Encoder, recipe: Recipe | None, spread: Spread | None
+) -> Generator[Encoded]:
+    """Yield the pieces of rows encoded, in their order."""
+    left = pieces(rows, ROWS_PER_CALL)
+    if recipe is None:
+        for piece in left:
+            yield encoder(*piece)
+        return
+    how = spread or in_processes
+    with contextlib.closing(how(recipe, left, len(rows))) as found:
+        for one in found:
+            # What cannot be encoded elsewhere fails here with its own error.
+            yield one if isinstance(one, Encoded) else encoder(*one)
+
+
+def _check_room(batches: RowBatches, made: Sequence[int], folder: Path) -> None:
+    """Raise `ConfigError` where the disk has less room than rows and features need, as far as the
+    bytes of the first pieces tell.
+    """
+    first = RowBatches(batches.rows[: len(made) * ROWS_PER_CALL])
+    share = batches.bytes / max(first.bytes, 1)
+    needed, free = batches.bytes + sum(made) * share, shutil.disk_usage(folder).free
+    if needed > free:
+        raise ConfigError(
+            f"the encoding of {len(batches.rows):,} rows needs about {needed / 1e6:,.1f} MB, and "
+            f"the disk of `{folder}` has {free / 1e6:,.1f} MB free. Free space, or set another "
+            "folder with `data.cache=`.",
+            keys=("data.cache",),
+        )
+
+
+def _write_features(path: Path, encoded: Iterator[Encoded]) -> dict[str, Any]:
+    notes, tokens = Counter[str](), Counter[str]()
+
+    def tables() -> Iterator[pa.Table]:
+        for one in encoded:
+            notes.update(one.notes)
+            tokens.update(one.tokens)
+            yield one.table
+
+    count = write_stream(str(path), tables())
+    if tokens[UNKNOWN]:
+        notes.update(tokens)
+    return {"feature_count": count, "notes": dict(notes)}
 
 
 def _publish(fresh: Path, place: Path) -> None:
@@ -259,34 +392,6 @@ def discard(place: Path) -> None:
                 place.rename(old / place.name)
 
 
-def _encode(
-    rows: Sequence[Row],
-    head: Head,
-    tokenizer: PreTrainedTokenizerBase,
-    settings: EncodeSettings,
-    notes: Counter[str],
-) -> Iterator[pa.Table]:
-    import pyarrow as pa
-
-    tokens: Counter[str] = Counter()
-    for start in range(0, len(rows), ROWS_PER_CALL):
-        batch = rows[start : start + ROWS_PER_CALL]
-        columns = head_columns(batch, head, tokenizer, settings)
-        notes.update(note for note in columns.pop("notes", []) if note)
-        owners = columns["row"]
-        if sorted(set(owners)) != list(range(len(batch))) or sorted(owners) != list(owners):
-            raise DataError(
-                "the head's `encode` must give every row at least one feature, in order: rows "
-                f"{start} to {start + len(batch) - 1}."
-            )
-        columns["row"] = [start + owner for owner in owners]
-        table = pa.table(columns)
-        tokens += count_unknown(table["input_ids"].combine_chunks().flatten().to_numpy(), tokenizer)
-        yield table
-    if tokens[UNKNOWN]:
-        notes.update(tokens)
-
-
 def head_columns(
     rows: Sequence[Row],
     head: Head,
@@ -294,59 +399,7 @@ def head_columns(
     settings: EncodeSettings,
 ) -> dict[str, list[Any]]:
     """Return the columns of features that the head makes of rows, and their `length` in tokens."""
-    given = {name: cells for name, cells in _columns(rows).items() if name != GIVEN}
+    given = {name: cells for name, cells in columns_of(rows).items() if name != GIVEN}
     columns = head.encode(given, tokenizer, settings)
     columns["length"] = [len(ids) for ids in columns["input_ids"]]
     return columns
-
-
-def _columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
-
-
-def rows_sha256(rows: Sequence[Row]) -> str:
-    """Return the hash of rows that `StoredSplit.sha256` has of the same rows."""
-    return _table(rows)[1]
-
-
-def _table(rows: Sequence[Row]) -> tuple[pa.Table, str]:
-    """Return rows as a table, and the sha256 of its stream."""
-    import pyarrow as pa
-
-    table, digest = pa.table(_columns(rows)), _Digest()
-    _write_stream(digest, [table])
-    return table, digest.hexdigest()
-
-
-class _Digest:
-    """A file that keeps nothing but the sha256 of what is written to it."""
-
-    closed = False
-
-    def __init__(self) -> None:
-        self._sha256 = hashlib.sha256()
-        self.write = self._sha256.update
-        self.hexdigest = self._sha256.hexdigest
-
-    def flush(self) -> None:
-        """There is nothing to flush."""
-
-    def close(self) -> None:
-        """There is nothing to close."""
-
-
-def _write_stream(to: Any, tables: Iterable[pa.Table]) -> int:
-    """Write tables of one schema, that of the first, to a path or stream; return their rows."""
-    import pyarrow as pa
-
-    count, writer = 0, None
-    for table in tables:
-        if writer is None:
-            schema = table.schema
-            writer = pa.ipc.new_stream(to, schema)
-        writer.write_table(table.cast(schema))
-        count += table.num_rows
-    if writer is not None:
-        writer.close()
-    return count

@@ -8,9 +8,7 @@ for go through Ray's object store.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import pickle
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
 from ftr.atomic import read_json
+from ftr.cluster.pipeline import packed, results, unpacked
 from ftr.config.schema import ComputeConfig, FileOptions
 from ftr.data.columns import ID
 from ftr.data.stream import Reader
@@ -42,11 +41,9 @@ if TYPE_CHECKING:
 
     from ftr.registry.schema import RowSchema
 
-IN_FLIGHT = 2
-"""Blocks that a worker has at a time: one it answers, and the next."""
 OF_SOURCES = ("AWS_", "AZURE_", "GOOGLE_", "GCS_", "HF_", "FSSPEC_", "S3_")
 """How the environment variables begin that sources of rows ask for."""
-_PACKED, _BASE = "packed", "shipped-base"
+_BASE = "shipped-base"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,8 +129,8 @@ def read(
                     part = one.done[block.number]
                     same_input(block.first, part, len(block.lines), block.digest())
                 else:
-                    yield _packed((file, block))
-            yield _packed(End(file=file, notes=(*notes, *reader.notes)))
+                    yield packed((file, block))
+            yield packed(End(file=file, notes=(*notes, *reader.notes)))
 
 
 class Worker:
@@ -155,14 +152,14 @@ class Worker:
 
         Raises `DataError` where the first rows of a long file cannot be used.
         """
-        given = _unpacked(table)
+        given = unpacked(table)
         if isinstance(given, End):
             return table
         file, block = given
         records = answer(block, self.predictor, self.options)
         if block.number == 0 and len(records) == self.size and all(map(is_error, records)):
             raise DataError(unusable(block, self.predictor))
-        return _packed(
+        return packed(
             Answers(
                 file=file,
                 number=block.number,
@@ -171,17 +168,6 @@ class Worker:
                 types=self.options.types(block),
             )
         )
-
-
-def _packed(value: object) -> pa.Table:
-    import pyarrow as pa
-
-    return pa.table({_PACKED: [pickle.dumps(value)]})
-
-
-def _unpacked(table: pa.Table) -> Any:
-    (packed,) = table.column(_PACKED)
-    return pickle.loads(packed.as_py())  # noqa: S301 - the processes of this program packed it
 
 
 def predict_files(
@@ -284,7 +270,7 @@ def _run(
         plural = "" if compute.workers == 1 else "s"
         show(f"{compute.workers} worker{plural}, each with {_named(each)}")
         try:
-            _collect(_pipeline(reading, working, compute.workers, each), shards)
+            _collect(results(read, reading, Worker, working, compute.workers, each), shards)
         except Exception as error:
             if (own_cause := own_error(error)) is not None:
                 raise own_cause from error
@@ -351,63 +337,12 @@ def use_shipped_bases(folder: Path) -> None:
         atomic.write_json(base.parent / ADAPTER_CONFIG, settings)
 
 
-def _pipeline(
-    reading: dict[str, Any], working: dict[str, Any], workers: int, each: Mapping[str, float]
-) -> Any:
-    """Return the dataset of Ray that reads, answers and keeps the order."""
-    import ray
-    import ray.data
-
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = context.print_on_execution_start = False
-    context.execution_options.preserve_order = True
-    # Every table that a stage yields is a block of Ray's own: more would share a worker.
-    context.target_max_block_size = 1
-    custom = {name: one for name, one in each.items() if name not in ("CPU", "GPU", "memory")}
-    return (
-        ray.data.from_items([0])
-        .map_batches(
-            read,
-            fn_kwargs=reading,
-            batch_format="pyarrow",
-            compute=ray.data.TaskPoolStrategy(size=1),
-            # The workers may take all cores, and it must run beside them, where the files are.
-            num_cpus=0,
-            label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},
-        )
-        .map_batches(
-            Worker,
-            fn_constructor_kwargs=working,
-            batch_size=1,
-            batch_format="pyarrow",
-            # When a node is lost, its workers begin again elsewhere, where others must make room:
-            # so that a pool of fixed size would wait for ever.
-            compute=ray.data.ActorPoolStrategy(
-                min_size=1,
-                max_size=workers,
-                initial_size=workers,
-                max_tasks_in_flight_per_actor=IN_FLIGHT,
-            ),
-            num_cpus=each["CPU"],
-            num_gpus=each.get("GPU"),
-            memory=each.get("memory"),
-            resources=custom or None,
-        )
-    )
-
-
-def _collect(dataset: Any, shards: Sequence[Shard]) -> None:
+def _collect(arriving: Iterator[Any], shards: Sequence[Shard]) -> None:
     """Write answers as they come into their shards, of which one is open at a time.
 
     Raises `RunError` where they do not come in order.
     """
     progress, began, rows = ProgressLine(), time.monotonic(), 0
-    arriving = (
-        _unpacked(table)
-        for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow")
-        if len(table)
-    )
     for file, shard in enumerate(shards):
         with shard.opened():
             for found in arriving:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr.config.resolve import recorded_config
-from ftr.data.encode import rows_sha256
+from ftr.data.arrow import rows_sha256
 from ftr.errors import DataError, RequestError
 from ftr.model.components import make_head
 from ftr.registry.protocols import Head, Outcome, Prediction, Row, provides

@@ -15,7 +15,7 @@ from ftr.config.schema import ComputeConfig
 from ftr.errors import ConfigError, FtrError, RunError
 from ftr.registry import trust
 from ftr.registry.registry import Registry, get_registry
-from ftr.runs.prepare import to_stderr
+from ftr.terminal import show
 from ftr.train.progress import SIGNALS
 
 Outcome = dict[str, Any]
@@ -84,7 +84,7 @@ def _fit_workers(
     from ftr.train.session import train_loop
 
     try:
-        with connected(compute, get_registry(), to_stderr):
+        with connected(compute, get_registry(), show):
             each = worker_resources(compute, 1.0 if loop else None)
             _check_room(compute, each)
             cpus, gpus = each["CPU"], each.get("GPU", 0.0)

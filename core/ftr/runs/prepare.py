@@ -31,6 +31,7 @@ from ftr.registry.discovery import own_version
 from ftr.registry.protocols import Abilities, EncodeSettings, Head, Model, Row, provides
 from ftr.registry.registry import Registry, get_registry, plugin_errors
 from ftr.runs.directory import refused_rows_kept
+from ftr.runs.encode import on_nodes
 from ftr.runs.report import decimals, number
 from ftr.terminal import show
 from ftr.train.batches import check_weighting, weighting_notes
@@ -171,10 +172,16 @@ def encode_splits(
     """Encode each split, training rows with what the loss needs, the others with what decoding
     needs.
     """
-    tokenizer = model.tokenizer()
+    tokenizer, spread = model.tokenizer(), on_nodes(config.compute, registry)
     return {
         name: encode_rows(
-            config, registry, head, tokenizer, replace(settings, targets=name == "train"), rows
+            config,
+            registry,
+            head,
+            tokenizer,
+            replace(settings, targets=name == "train"),
+            rows,
+            spread,
         )
         for name, rows in splits.items()
     }
