@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ftr.config.schema import DataConfig
-from ftr.data.multilabel import divided, separator_of
+from ftr.data.multilabel import divided, is_flag_column, separator_of
 from ftr.data.prepare import PreparedRows, prepare_rows
 from ftr.data.read import from_splits, load_rows
 from ftr.data.rows import Loaded, RejectedRowsError
@@ -256,3 +256,9 @@ def test_vectors_of_zeros_and_ones_name_no_labels(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     with pytest.raises(DataError, match=r"`labels` holds a 0 or 1 for each label, such as"):
         load(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("cell", ["3", "03", "9" * 5000, "0" * 5000 + "3"])
+def test_a_column_with_a_whole_number_from_3_up_is_no_column_of_flags(cell: str) -> None:
+    assert is_flag_column(["0", "1"] * 20 + ["2"])
+    assert not is_flag_column(["0", "1"] * 20 + [cell])

@@ -87,22 +87,20 @@ def one(rng: random.Random) -> tuple[str, bytes]:
     """Return the name and the content of a mutated file."""
     name, content = rng.choice(KINDS)(rng)
     for _ in range(rng.choice([0, 0, 1, 1, 2, 5])):
-        content = _mutated(content, rng)
+        content = mutated(content, rng)
     return name, content
 
 
-def check(name: str, content: bytes, folder: Path) -> str:
-    """Read a file with the built-in heads, and to be predicted, and infer its task; returns what
-    came out.
+def check(path: Path) -> str:
+    """Read a file or folder with the built-in heads, and to be predicted, and infer its task;
+    returns what came out.
 
     Raises `AssertionError`, or what escaped.
     """
-    path = folder / name
-    path.write_bytes(content)
     began = time.process_time()
     seen = []
     with contextlib.suppress(RequestError):
-        assert infer(str(path), {}, tasks_of(get_registry()), name, str(path)).why
+        assert infer(str(path), {}, tasks_of(get_registry()), path.name, str(path)).why
     for head in HEADS:
         try:
             loaded = load_rows(str(path), {}, Registry([]), head.schema)
@@ -132,7 +130,6 @@ def check(name: str, content: bytes, folder: Path) -> str:
             assert len(rows.ids) == len(rows.rows) + len(rows.rejected)
         except RequestError as error:
             _said(error)
-    path.unlink()
     assert time.process_time() - began < SLOW, f"{time.process_time() - began:.1f} s"
     return "+".join(seen)
 
@@ -150,21 +147,25 @@ def run(count: int, seed: int, say: Callable[[str], None] = lambda line: None) -
     with tempfile.TemporaryDirectory() as folder:
         for number in range(count):
             name, content = one(random.Random(f"{seed}-{number}"))
+            path = Path(folder) / name
+            path.write_bytes(content)
             try:
-                outcomes[check(name, content, Path(folder))] += 1
+                outcomes[check(path)] += 1
             except Exception as error:  # whatever escapes is what is looked for
-                frames, trace = [], error.__traceback__
-                while trace:
-                    frames.append(
-                        f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
-                    )
-                    trace = trace.tb_next
-                failures.setdefault(
-                    f"{type(error).__name__} at {' '.join(frames[-3:])}",
-                    f"file {number} ({name}): {str(error)[:150]}",
-                )
+                failure, first = described(error)
+                failures.setdefault(failure, f"file {number} ({name}): {first}")
+            path.unlink()
     say(f"{count} files: {dict(outcomes)}")
     return failures
+
+
+def described(error: Exception) -> tuple[str, str]:
+    """Return the kind of an error with the places that it came from, and its message."""
+    frames, trace = [], error.__traceback__
+    while trace:
+        frames.append(f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    return f"{type(error).__name__} at {' '.join(frames[-3:])}", str(error)[:150]
 
 
 def _rows(rng: random.Random) -> list[dict[str, object]]:
@@ -294,7 +295,7 @@ def _packed(rng: random.Random) -> tuple[str, bytes]:
     return f"{name}.{how}", gzip.compress(content) if how == "gz" else bz2.compress(content)
 
 
-def _mutated(content: bytes, rng: random.Random) -> bytes:
+def mutated(content: bytes, rng: random.Random) -> bytes:
     at = rng.randrange(len(content) + 1)
     to = min(len(content), at + rng.randint(1, 8))
     what = rng.randrange(5)

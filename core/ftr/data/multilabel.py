@@ -68,9 +68,10 @@ def is_flag_column(cells: Sequence[object], *, strict: bool = False) -> bool:
 
 def _is_count(value: object) -> bool:
     """Whether a cell is a whole number from 3 up: a column that has one counts something."""
-    return (
-        label_key(value).isdecimal() and int(label_key(value)) > 2 if value is not None else False
-    )
+    if value is None or not (key := label_key(value)).isdecimal():
+        return False
+    digits = key.lstrip("0")  # Python refuses to read thousands of them
+    return len(digits) > 1 or int(digits or 0) > 2
 
 
 def flag_columns(table: Table, schema: RowSchema) -> list[int]:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ftr.atomic import sha256
+from ftr.data.arrow_check import validate
 from ftr.data.files import split_lines
 from ftr.data.rows import PIECE, PREDICT, Rejected, SourceFile, Table
 from ftr.data.squad import is_squad, nest_questions, read_nested, read_squad
 from ftr.errors import DataError
+from ftr.paths import present
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -142,9 +144,10 @@ def _saved_files(folder: Path) -> Iterator[tuple[Path, object]]:
             continue
         name = str(item.get("filename"))
         path = folder / Path(name).name
-        if not path.is_file():
+        if not present(str(path)) or not path.is_file():
             raise DataError(
-                f"folder `{folder}`: `{STATE}` names the file `{name}`, which is missing. Copy it, "
+                f"folder `{folder}`: `{STATE}` names the file `{name[:80]}`, which is missing. "
+                "Copy it, "
                 "or save the dataset again"
             )
         yield path, features
@@ -256,6 +259,7 @@ def _from_arrow(
         found = read()
         if found is None:
             return None
+        validate(found)
         schema, count = found.schema, found.num_rows
         columns = [python_values(column) for column in found.columns]
         del found
