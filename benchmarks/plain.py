@@ -1,9 +1,10 @@
-"""A plain `transformers.Trainer` set up as the public example scripts run_glue.py and run_qa.py are
-as shipped.
+"""The public example scripts run_glue.py and run_qa.py, and a loop written by hand.
 
-fp32, every input padded to the maximal length, random order, and the defaults of
-`TrainingArguments` for all else. `throughput.py` runs it as a process of its own; it prints one
-JSON object as the last line of stdout.
+`--way shipped`: `transformers.Trainer` as the scripts have it: fp32, every input padded to the
+maximal length, random order, and the defaults of `TrainingArguments` for all else. `--way best`:
+with their best flags: bf16 where asked for, batches of like length, padded to their longest.
+`--way loop`: no trainer, the arithmetic of ftr (`plain_loop.py`). `throughput.py` runs it as a
+process of its own; it prints one JSON object as the last line of stdout.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from transformers import (  # noqa: TID253
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    DataCollatorWithPadding,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -26,8 +28,10 @@ from transformers import (  # noqa: TID253
     set_seed,
 )
 
+from ftr.train.hardware import device_name
 from ftr_plugins.classification.metrics import accuracy
 from ftr_plugins.extractive_qa.metrics import squad
+from plain_loop import Loop
 
 N_BEST = 20
 MAX_ANSWER_LENGTH = 30
@@ -36,15 +40,16 @@ MAX_ANSWER_LENGTH = 30
 class Clock(TrainerCallback):  # type: ignore[misc]  # transformers is not checked
     """Measures the training loop: no evaluation and no checkpoint is written in it."""
 
-    seconds = 0.0
+    seconds = processor = 0.0
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
         """Start."""
-        self.began = time.monotonic()
+        self.began = time.monotonic(), time.process_time()
 
     def on_train_end(self, *args: Any, **kwargs: Any) -> None:
         """Stop."""
-        self.seconds = time.monotonic() - self.began
+        self.seconds = time.monotonic() - self.began[0]
+        self.processor = time.process_time() - self.began[1]
 
 
 def main() -> None:
@@ -52,17 +57,19 @@ def main() -> None:
     args = arguments()
     set_seed(args.seed)
     raw = load_dataset("json", data_files={"train": args.train, "validation": args.validation})
-    training, trainer, score = (classification if args.case == "sst2" else question_answering)(
-        args, raw
-    )
+    training, trainer, score = (
+        question_answering if "context" in raw["train"].column_names else classification
+    )(args, raw)
     clock = Clock()
     trainer.add_callback(clock)
     trainer.train()
     measured = {
         "rows": len(raw["train"]),
         "windows": len(training),
+        "tokens": sum(map(sum, training["attention_mask"])),
         "steps": trainer.state.global_step,
         "seconds": clock.seconds,
+        "processor_seconds": clock.processor,
         "scores": score(),
         "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     }
@@ -72,7 +79,9 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("case", choices=("sst2", "squad"))
+    parser.add_argument("--way", choices=("shipped", "best", "loop"), default="shipped")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--compile", action="store_true", help="torch.compile")
     for name, kind in (("model", str), ("train", str), ("validation", str), ("output-dir", str)):
         parser.add_argument(f"--{name}", type=kind, required=True)
     for name in ("batch-size", "max-length", "stride", "seed"):
@@ -82,8 +91,16 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def trainer_of(args: argparse.Namespace, model: Any, tokenizer: Any, training: Dataset) -> Trainer:
+def trainer_of(args: argparse.Namespace, model: Any, tokenizer: Any, training: Dataset) -> Any:
     """Return the trainer: what the scripts' command line would set, and no checkpoints."""
+    if args.way == "loop":
+        return Loop(args, model, tokenizer, training)
+    best: dict[str, Any] = {
+        "bf16": args.precision == "bf16",
+        "train_sampling_strategy": "group_by_length",
+        "torch_compile": args.compile,
+        "use_cpu": device_name() == "cpu",
+    }
     settings = TrainingArguments(
         output_dir=args.output_dir,
         per_device_train_batch_size=args.batch_size,
@@ -92,24 +109,29 @@ def trainer_of(args: argparse.Namespace, model: Any, tokenizer: Any, training: D
         seed=args.seed,
         save_strategy="no",
         report_to="none",
+        **(best if args.way == "best" else {}),
     )
     return Trainer(
         model=model,
         args=settings,
         train_dataset=training,
         processing_class=tokenizer,
-        data_collator=default_data_collator,
+        data_collator=(
+            DataCollatorWithPadding(tokenizer) if args.way == "best" else default_data_collator
+        ),
     )
 
 
 def classification(args: argparse.Namespace, raw: Any) -> tuple[Dataset, Trainer, Any]:
     """Set up run_glue.py."""
     tokenizer = AutoTokenizer.from_pretrained(args.model)
-    model = AutoModelForSequenceClassification.from_pretrained(args.model, num_labels=2)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        args.model, num_labels=len(set(raw["train"]["label"]))
+    )
 
     def encode(rows: Any) -> Any:
         return tokenizer(
-            rows["text"], padding="max_length", max_length=args.max_length, truncation=True
+            rows["text"], padding=padding(args), max_length=args.max_length, truncation=True
         )
 
     encoded = raw.map(encode, batched=True)
@@ -127,7 +149,12 @@ def question_answering(args: argparse.Namespace, raw: Any) -> tuple[Dataset, Tra
     """Set up run_qa.py."""
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     model = AutoModelForQuestionAnswering.from_pretrained(args.model)
-    windows = {"tokenizer": tokenizer, "max_length": args.max_length, "stride": args.stride}
+    windows = {
+        "tokenizer": tokenizer,
+        "max_length": args.max_length,
+        "stride": args.stride,
+        "padding": padding(args),
+    }
     names = raw["train"].column_names
     training = raw["train"].map(
         training_features, batched=True, remove_columns=names, fn_kwargs=windows
@@ -153,25 +180,29 @@ def question_answering(args: argparse.Namespace, raw: Any) -> tuple[Dataset, Tra
     return training, trainer, score
 
 
-def tokenized(rows: Any, tokenizer: Any, max_length: int, stride: int) -> Any:
-    """Cut questions with their contexts into padded windows."""
+def padding(args: argparse.Namespace) -> str | bool:
+    """Return how inputs are padded when they are encoded: at once, or later by the batch."""
+    return "max_length" if args.way == "shipped" else False
+
+
+def tokenized(rows: Any, tokenizer: Any, padding: str | bool, **windows: int) -> Any:
+    """Cut questions with their contexts into windows."""
     return tokenizer(
         [question.lstrip() for question in rows["question"]],
         rows["context"],
         truncation="only_second",
-        max_length=max_length,
-        stride=stride,
         return_overflowing_tokens=True,
         return_offsets_mapping=True,
-        padding="max_length",
+        padding=padding,
+        **windows,
     )
 
 
-def training_features(rows: Any, tokenizer: Any, max_length: int, stride: int) -> Any:
+def training_features(rows: Any, tokenizer: Any, **windows: Any) -> Any:
     """Return windows with the positions of the answer, or of [CLS] where a window does not hold
     it.
     """
-    encoded = tokenized(rows, tokenizer, max_length, stride)
+    encoded = tokenized(rows, tokenizer, **windows)
     sample = encoded.pop("overflow_to_sample_mapping")
     offsets = encoded.pop("offset_mapping")
     encoded["start_positions"], encoded["end_positions"] = [], []
@@ -201,9 +232,9 @@ def positions(spans: Any, sequences: list[int | None], answers: Any, null: int) 
     return first - 1, last + 1
 
 
-def validation_features(rows: Any, tokenizer: Any, max_length: int, stride: int) -> Any:
+def validation_features(rows: Any, tokenizer: Any, **windows: Any) -> Any:
     """Return windows with the id of their question and the offsets of the tokens of the context."""
-    encoded = tokenized(rows, tokenizer, max_length, stride)
+    encoded = tokenized(rows, tokenizer, **windows)
     sample = encoded.pop("overflow_to_sample_mapping")
     encoded["example_id"] = [rows["id"][number] for number in sample]
     encoded["offset_mapping"] = [
@@ -242,7 +273,7 @@ def spans_of(starts: Any, ends: Any, offsets: Any) -> list[tuple[float, int, int
     found = []
     for start in np.argsort(starts)[-1 : -N_BEST - 1 : -1].tolist():
         for end in np.argsort(ends)[-1 : -N_BEST - 1 : -1].tolist():
-            outside = not offsets[start] or not offsets[end]
+            outside = max(start, end) >= len(offsets) or not offsets[start] or not offsets[end]
             if outside or end < start or end - start + 1 > MAX_ANSWER_LENGTH:
                 continue
             found.append((float(starts[start] + ends[end]), offsets[start][0], offsets[end][1]))

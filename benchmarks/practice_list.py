@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from throughput import Row
+from throughput import READERS, Row
 from tweets import write_tweets
 
 PLAIN = "plain"
@@ -66,6 +66,21 @@ def _written(
     return files
 
 
+def write_first(name: str, counts: dict[str, int]) -> Callable[[Path, Path], dict[str, Path]]:
+    """Return what writes the first rows of SST-2 or SQuAD v1.1: `train` and `validation` are of its
+    training split, one after the other, `test` is of its dev split.
+    """
+
+    def write(folder: Path, data: Path) -> dict[str, Path]:
+        learned = READERS[name](data, "train")
+        files = _written(folder, name, learned, {k: counts[k] for k in ("train", "validation")})
+        return files | _written(
+            folder, name, READERS[name](data, "validation"), {"test": counts["test"]}
+        )
+
+    return write
+
+
 _ALL = ("dataset=files", "train.eval_on_start=false", "baselines=false")
 CASES = {
     "tweets": Case(
@@ -79,6 +94,23 @@ CASES = {
         write=write_reviews,
         settings=("task=sentiment", *_ALL, "data.max_length=128", "batch_size=16", "epochs=2"),
         score="accuracy",
+    ),
+    "sst2-2k": Case(
+        write=write_first("sst2", {"train": 2000, "validation": 200, "test": 872}),
+        settings=("task=sentiment", *_ALL, "data.max_length=128", "batch_size=16", "epochs=2"),
+        score="accuracy",
+    ),
+    "tweets-2k": Case(
+        write=lambda folder, data: write_tweets(
+            folder, data, {"train": 2000, "validation": 200, "test": 1500}
+        ),
+        settings=("task=sentiment", *_ALL, "data.max_length=128", "batch_size=16", "epochs=2"),
+        score="accuracy",
+    ),
+    "squad-2k": Case(
+        write=write_first("squad", {"train": 2000, "validation": 100, "test": 700}),
+        settings=("task=qa", *_ALL, "batch_size=16", "epochs=2", "learning_rate=2e-4"),
+        score="f1",
     ),
 }
 
@@ -140,5 +172,13 @@ PRACTICES = (
     Practice(name=PLAIN, case="imdb"),
     Practice(
         name="cleaned: html, whitespace", settings=("data.clean=html,whitespace",), case="imdb"
+    ),
+    *(
+        Practice(name=name, settings=settings, case=case)
+        for case in ("sst2-2k", "tweets-2k", "squad-2k")
+        for name, settings in (
+            (PLAIN, ()),
+            ("no dropout of attention", ("train.attention_dropout=0",)),
+        )
     ),
 )

@@ -123,6 +123,7 @@ def measure(
         "seed": seed,
         "settings": practice.settings,
         "score": score,
+        "seconds": round(record["timings"]["train"], 1),
     }
 
 

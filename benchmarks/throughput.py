@@ -1,10 +1,10 @@
-"""Training throughput of `ftr run` beside that of the public example scripts, on the same rows:
-`make bench`.
+"""Training throughput of `ftr run` beside that of the public example scripts and of a loop written
+by hand, on the same rows: `make bench`.
 
-Runs `plain.py` and `ftr run` in turn, each as a process of its own, one at a time. Both train on
-the same rows for the same number of steps, with the same effective batch, learning rate, epochs and
-seed; all else is each side's default. The unit on both sides is source rows (sentences, questions;
-not windows) per second of training, evaluation left out.
+Runs the sides in turn, each as a process of its own, one at a time. All train on the same rows for
+the same number of steps, with the same effective batch, learning rate, epochs and seed. The unit is
+source rows (sentences, questions; not windows) per second of training, evaluation left out. The
+figures in processor time hardly depend on what else the machine does.
 """
 
 import argparse
@@ -16,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,8 @@ from ftr.train.hardware import choose_numerics, describe_hardware
 from ftr_plugins.models import MiniLM
 
 HERE = Path(__file__).resolve().parent
+FTR = "ftr"
+PEERS = {"shipped": "script as shipped", "best": "script, best flags", "loop": "loop by hand"}
 Row = dict[str, Any]
 
 
@@ -96,7 +98,7 @@ CASES = (
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """One training: its work, the seconds of its training loop, its scores, and the whole of its
-    process.
+    process; `processor` and `whole_processor` are seconds of all cores.
     """
 
     rows: int
@@ -106,12 +108,19 @@ class Measured:
     seconds: float
     scores: dict[str, float]
     memory: int
-    wall: float
+    processor: float
+    wall: float = 0.0
+    whole_processor: float = 0.0
 
     @property
     def rate(self) -> float:
         """Source rows per second of training."""
         return self.rows * self.epochs / self.seconds
+
+    @property
+    def cost(self) -> float:
+        """Processor seconds of training for 1,000 source rows."""
+        return 1000 * self.processor / (self.rows * self.epochs)
 
     @property
     def work(self) -> tuple[int, int, int]:
@@ -125,8 +134,11 @@ def main() -> None:
     print("\n".join(machine()), flush=True)
     results = {}
     with tempfile.TemporaryDirectory(prefix="ftr-bench-") as folder:
-        for case in CASES:
+        for known in CASES:
+            case = known
             if args.only in (None, case.name):
+                if args.train_rows:
+                    case = replace(case, train_rows=args.train_rows, epochs=1)
                 results[case] = measure(case, args, Path(folder))
     print("\n" + "\n".join(table(results)))
 
@@ -138,10 +150,23 @@ def arguments() -> argparse.Namespace:
         "--only", choices=[case.name for case in CASES], help="one of the two comparisons"
     )
     parser.add_argument(
+        "--peers",
+        nargs="+",
+        choices=list(PEERS),
+        default=["best", "loop"],
+        help="what ftr is compared with; the script as shipped takes ten times as long",
+    )
+    parser.add_argument(
+        "--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of all sides"
+    )
+    parser.add_argument(
+        "--train-rows", type=int, help="rows trained on, in one epoch, instead of those of the case"
+    )
+    parser.add_argument(
         "--pairs",
         type=int,
         default=1,
-        help="pairs of trainings for each comparison, each with a seed of its own",
+        help="rounds of trainings for each comparison, each with a seed of its own",
     )
     parser.add_argument(
         "--rows",
@@ -177,8 +202,10 @@ def machine() -> list[str]:
     ]
 
 
-def measure(case: Case, args: argparse.Namespace, folder: Path) -> list[tuple[Measured, Measured]]:
-    """Run the pairs of one comparison. Stops when the two sides did not do the same work."""
+def measure(case: Case, args: argparse.Namespace, folder: Path) -> list[dict[str, Measured]]:
+    """Run the rounds of one comparison, every other one in reverse. Stops when the sides did not do
+    the same work.
+    """
     files = {split: folder / f"{case.name}-{split}.jsonl" for split in ("train", "validation")}
     for (split, path), limit in zip(
         files.items(), (case.train_rows, case.validation_rows), strict=True
@@ -188,17 +215,18 @@ def measure(case: Case, args: argparse.Namespace, folder: Path) -> list[tuple[Me
         path.write_text(
             "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8"
         )
-    pairs = []
+    precision = choose_numerics(TrainConfig(precision=args.precision)).precision
+    rounds = []
     for seed in range(args.pairs):
-        plain = shown(case, "plain", plain_run(case, files, seed, folder))
-        ours = shown(case, "ftr", ftr_run(case, files, seed, folder))
-        if plain.work != ours.work:
-            sys.exit(
-                f"{case.name}: not the same work (rows, windows, steps): plain {plain.work}, ftr "
-                f"{ours.work}"
-            )
-        pairs.append((plain, ours))
-    return pairs
+        found: dict[str, Measured] = {}
+        for side in [*args.peers, FTR][:: -1 if seed % 2 else 1]:
+            run = ftr_run if side == FTR else plain_run
+            found[side] = shown(case, side, run(case, files, seed, folder, side, precision))
+        works = {side: one.work for side, one in found.items()}
+        if len(set(works.values())) > 1:
+            sys.exit(f"{case.name}: not the same work (rows, windows, steps): {works}")
+        rounds.append(found)
+    return rounds
 
 
 def sst2_rows(data: Path, split: str) -> Iterator[Row]:
@@ -235,9 +263,13 @@ def squad_rows(data: Path, split: str) -> Iterator[Row]:
 READERS = {"sst2": sst2_rows, "squad": squad_rows}
 
 
-def plain_run(case: Case, files: dict[str, Path], seed: int, folder: Path) -> Measured:
+def plain_run(
+    case: Case, files: dict[str, Path], seed: int, folder: Path, side: str, precision: str
+) -> Measured:
     """Train with `plain.py`."""
     options = {
+        "way": side,
+        "precision": "fp32" if side == "shipped" else precision,
         **case.shared(seed),
         **files,
         "model": MiniLM().source,
@@ -248,7 +280,7 @@ def plain_run(case: Case, files: dict[str, Path], seed: int, folder: Path) -> Me
         f"--{key.replace('_', '-')}={value}"
         for key, value in {**options, "output_dir": folder / "plain"}.items()
     ]
-    answer, wall = process([str(HERE / "plain.py"), case.name, *words], folder)
+    answer, wall, processor = timed_process([str(HERE / "plain.py"), *words], folder)
     found = json.loads(answer.splitlines()[-1])
     return Measured(
         rows=found["rows"],
@@ -258,13 +290,17 @@ def plain_run(case: Case, files: dict[str, Path], seed: int, folder: Path) -> Me
         seconds=found["seconds"],
         scores=found["scores"],
         memory=found["peak_memory_bytes"],
+        processor=found["processor_seconds"],
         wall=wall,
+        whole_processor=processor,
     )
 
 
-def ftr_run(case: Case, files: dict[str, Path], seed: int, folder: Path) -> Measured:
-    """Train with `ftr run`; the last weights are kept and nothing is scored before training, as on
-    the plain side.
+def ftr_run(
+    case: Case, files: dict[str, Path], seed: int, folder: Path, side: str, precision: str
+) -> Measured:
+    """Train with `ftr run`; the last weights are kept, nothing is scored before training and there
+    are no baselines, as on the other sides.
     """
     settings = [
         f"task={case.task}",
@@ -273,8 +309,12 @@ def ftr_run(case: Case, files: dict[str, Path], seed: int, folder: Path) -> Meas
     ]
     settings += [f"dataset.{split}={path}" for split, path in files.items()]
     settings += [f"data.max_length={case.max_length}", "data.test_size=0", *case.settings]
-    settings += ["train.keep=last", "train.eval_on_start=false", f"output={folder / 'runs'}"]
-    answer, wall = process(["-m", "ftr", "run", *settings, "--json"], folder)
+    settings += ["train.keep=last", "train.eval_on_start=false", "baselines=false"]
+    settings += [f"output={folder / 'runs'}"]
+    settings += [f"train.precision={precision}"]
+    times = folder / "processor.txt"
+    words = [str(HERE / "timed.py"), str(times), "run", *settings, "--json"]
+    answer, wall, processor = timed_process(words, folder)
     record = json.loads(answer)["record"]
     split = record["data"]["splits"]["train"]
     return Measured(
@@ -285,8 +325,19 @@ def ftr_run(case: Case, files: dict[str, Path], seed: int, folder: Path) -> Meas
         seconds=record["timings"]["train"],
         scores={key: record["scores"]["validation"][key] for key in case.scores},
         memory=record["peak_memory_bytes"],
+        processor=float(times.read_text(encoding="utf-8")),
         wall=wall,
+        whole_processor=processor,
     )
+
+
+def timed_process(words: list[str], folder: Path) -> tuple[str, float, float]:
+    """Return what `process` does, and the processor seconds."""
+    before = os.times()
+    answer, wall = process(words, folder)
+    after = os.times()
+    used = after.children_user + after.children_system
+    return answer, wall, used - before.children_user - before.children_system
 
 
 def process(words: list[str], folder: Path) -> tuple[str, float]:
@@ -319,36 +370,53 @@ def shown(case: Case, side: str, found: Measured) -> Measured:
     """Print one training and return it."""
     scores = ", ".join(f"{key} {found.scores[key]:.4g}" for key in case.scores)
     print(
-        f"{case.name:<6}{side:<6}{found.rate:8.2f} {case.unit}/s  ({found.rows} rows, "
-        f"{found.windows} windows, {found.steps} steps in {found.seconds:.1f} s)  {scores}  peak "
-        f"{found.memory / 1e9:.1f} GB, whole process {found.wall:.0f} s",
+        f"{case.name:<6}{side:<8}{found.rate:8.2f} {case.unit}/s  ({found.rows} rows, "
+        f"{found.windows} windows, {found.steps} steps in {found.seconds:.1f} s, processor "
+        f"{found.processor:.1f} s)  {scores}  peak {found.memory / 1e9:.1f} GB, whole process "
+        f"{found.wall:.0f} s, processor {found.whole_processor:.0f} s",
         flush=True,
     )
     return found
 
 
-def table(results: dict[Case, list[tuple[Measured, Measured]]]) -> list[str]:
+def table(results: dict[Case, list[dict[str, Measured]]]) -> list[str]:
     """Return the medians as Markdown."""
-    lines = ["| comparison | figure | example script | ftr | ratio |", "|---|---|---:|---:|---:|"]
-    for case, pairs in results.items():
-        plain, ours = ([pair[side] for pair in pairs] for side in (0, 1))
+    sides = list(dict.fromkeys(side for side in (*PEERS, FTR) if side in _sides(results)))
+    names = [PEERS.get(side, side) for side in sides]
+    lines = [
+        f"| comparison | figure | {' | '.join(names)} |",
+        f"|---|---|{'---:|' * len(names)}",
+    ]
+    for case, rounds in results.items():
+        one = rounds[0][FTR]
         what = (
-            f"{case.name}: {plain[0].rows} {case.unit}, batch {case.batch_size}, epochs "
-            f"{case.epochs}, pairs {len(pairs)}"
+            f"{case.name}: {one.rows} {case.unit}, batch {case.batch_size}, epochs "
+            f"{one.epochs:g}, rounds {len(rounds)}"
         )
-        slow, fast = (statistics.median(found.rate for found in side) for side in (plain, ours))
-        lines.append(
-            f"| {what} | {case.unit} per second of training | {slow:.2f} | {fast:.2f} | "
-            f"{fast / slow:.1f} |"
-        )
-        for key in case.scores:
-            theirs, own = (
-                statistics.median(found.scores[key] for found in side) for side in (plain, ours)
-            )
-            lines.append(f"| | {key} | {theirs:.4g} | {own:.4g} | |")
-        memory = [statistics.median(found.memory for found in side) / 1e9 for side in (plain, ours)]
-        lines.append(f"| | peak memory, GB | {memory[0]:.1f} | {memory[1]:.1f} | |")
+        figures: list[tuple[str, str, Callable[[Measured], float]]] = [
+            (f"{case.unit} per second of training", ".1f", lambda found: found.rate),
+            (f"processor seconds of training, 1,000 {case.unit}", ".1f", lambda found: found.cost),
+            ("whole command, s", ".0f", lambda found: found.wall),
+            ("whole command, processor seconds", ".0f", lambda found: found.whole_processor),
+            ("peak memory, GB", ".1f", lambda found: found.memory / 1e9),
+            *((key, ".4g", _score(key)) for key in case.scores),
+        ]
+        for figure, form, value in figures:
+            cells = [
+                format(statistics.median(value(found[side]) for found in rounds), form)
+                for side in sides
+            ]
+            lines.append(f"| {what} | {figure} | {' | '.join(cells)} |")
+            what = ""
     return lines
+
+
+def _score(key: str) -> Callable[[Measured], float]:
+    return lambda found: found.scores[key]
+
+
+def _sides(results: dict[Case, list[dict[str, Measured]]]) -> set[str]:
+    return {side for rounds in results.values() for found in rounds for side in found}
 
 
 if __name__ == "__main__":

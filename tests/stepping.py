@@ -16,8 +16,9 @@ from ftr.registry.protocols import EncodeSettings
 from ftr.train.batches import BatchPlan, Shard
 from ftr.train.checkpoint_manager import CheckpointManager
 from ftr.train.hardware import Ladder
+from ftr.train.loader import Steps
 from ftr.train.progress import Interrupt, Meter, ProgressLine
-from ftr.train.steps import Objective, Steps
+from ftr.train.steps import Objective
 from ftr.train.trainer import StepTrainer
 from ftr_plugins.classification.head import SequenceClassificationHead
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead

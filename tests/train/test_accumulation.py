@@ -195,7 +195,7 @@ def test_a_model_that_is_divided_over_workers_is_told_to_take_smaller_passes(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(trainer.accelerator), "distributed_type", "FSDP")
         with pytest.raises(RunError, match="out of memory in a pass of 11 rows"):
-            trainer.accumulator.step(case.model, case.model, steps[0])
+            trainer.accumulator.step(case.model, case.model, steps[0], steps.batches[0])
 
 
 def test_the_objective_of_a_trainer_is_that_of_its_head(case: Case, tmp_path: Path) -> None:

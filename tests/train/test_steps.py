@@ -12,7 +12,8 @@ import torch
 
 from ftr.errors import PluginError
 from ftr.train.batches import MicroBatch, Shard
-from ftr.train.steps import ROWS_PER_MICRO_BATCH, StepLoader, Steps, loss_terms, micro_limits
+from ftr.train.loader import StepLoader, Steps
+from ftr.train.steps import ROWS_PER_MICRO_BATCH, loss_terms, micro_limits
 from ftr_plugins.extractive_qa.head import ExtractiveQAHead
 from stepping import Case, trainer_of
 from trainings import QUESTIONS, REVIEWS, losses, train

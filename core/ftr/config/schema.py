@@ -257,7 +257,7 @@ class TrainConfig(Section):
     for all layers."""
     lora: LoraConfig = Field(default_factory=LoraConfig)
     """Low-rank adapters, by `peft`."""
-    optimizer: Optimizer = "adamw_torch"
+    optimizer: Optimizer = "adamw_torch_fused"
     """Optimizer, by its transformers name; some need a package of their own."""
     lr_scheduler: Schedule = "linear"
     """Learning-rate schedule, by its transformers name. Those with `min_lr` end at a tenth of the

@@ -130,6 +130,17 @@ def default_attention(model: PreTrainedModel) -> str:
     return found
 
 
+def sdpa_mask(*arguments: Any, **options: Any) -> Any:
+    """Return what transformers makes of a mask for `sdpa`.
+
+    `AttentionMaskInterface`, which a mask of one's own is registered with, is documented; the
+    built-in functions are not.
+    """
+    from transformers import masking_utils
+
+    return masking_utils.sdpa_mask(*arguments, **options)
+
+
 @cache
 def attention_functions() -> tuple[Any, Any, Any]:
     """Return `eager_mask`, `repeat_kv` and `sdpa_attention_forward`.

@@ -22,7 +22,7 @@ from ftr.train.progress import Meter, clock
 if TYPE_CHECKING:
     from torch import nn
 
-    from ftr.train.steps import Steps
+    from ftr.train.loader import Steps
 
 _STATUS = Path("/proc/self/status")
 _GROUP_LIMITS = (

@@ -22,6 +22,7 @@ from ftr.model.transformers_private import default_attention
 from ftr.train.batches import Indices, micro_batches
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
@@ -154,6 +155,13 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor()
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on `device`; a GPU is not waited for, thanks to page-locked memory."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def rng_state(device: str) -> dict[str, Tensor]:

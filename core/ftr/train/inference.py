@@ -22,6 +22,7 @@ from ftr.config.schema import RunConfig
 from ftr.data.encode import StoredSplit
 from ftr.errors import ConfigError, in_one_line
 from ftr.model.adapters import add_adapters
+from ftr.model.attention import use_gpu_attention
 from ftr.model.components import make_head, make_model
 from ftr.model.dropout import register_cpu_attention, use_cheap_dropout
 from ftr.model.transformers_private import has_own_attention
@@ -36,7 +37,8 @@ from ftr.train.hardware import (
     numerics_for,
 )
 from ftr.train.intervals import Losses
-from ftr.train.steps import feature_rows, lacks, mean_loss, row_losses, terms
+from ftr.train.loader import feature_rows
+from ftr.train.steps import lacks, mean_loss, row_losses, terms
 from ftr.train.stored import StoredOutputs
 
 TOKENS_PER_BATCH = {"cpu": 4096, "cuda": 65536, "mps": 16384}
@@ -409,4 +411,6 @@ def prepare_model(model: PreTrainedModel, numerics: Numerics) -> PreTrainedModel
         )
     if numerics.device == "cpu":
         use_cheap_dropout(model)
+    if numerics.device == "cuda" and attention == "sdpa":
+        use_gpu_attention(model)
     return model.to(numerics.device)

@@ -47,6 +47,7 @@ from ftr.train.hardware import (
 )
 from ftr.train.inference import EncodedSplit, build_engine, freeze_garbage_collector, open_split
 from ftr.train.intervals import Intervals, Losses, interval_facts
+from ftr.train.loader import Steps
 from ftr.train.optim import (
     SCHEDULE_FREE,
     ExponentialMovingAverage,
@@ -57,7 +58,7 @@ from ftr.train.optim import (
 )
 from ftr.train.progress import Meter, ProgressLine, current_interrupt
 from ftr.train.scoring import Scorer, Scores, headline
-from ftr.train.steps import Objective, Steps, top_of_ladder
+from ftr.train.steps import Objective, top_of_ladder
 from ftr.train.stored import CannotStoreError
 from ftr.train.trainer import StepTrainer
 

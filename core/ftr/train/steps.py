@@ -5,31 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
-from typing import Any
 
-import datasets
-import numpy as np
-import numpy.typing as npt
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
-from transformers import PreTrainedTokenizerBase
 from transformers.utils import ModelOutput
 
 from ftr.config.schema import TrainConfig
 from ftr.errors import PluginError
+from ftr.model.attention import known_padding
 from ftr.registry.protocols import Head, provides
-from ftr.train.batches import BatchPlan, Indices, MicroBatch, Shard, micro_batches
+from ftr.train.batches import Indices, MicroBatch
 from ftr.train.hardware import (
     Ladder,
     Shape,
     free_memory,
     is_out_of_memory,
+    moved,
     rng_state,
     set_rng_state,
 )
+from ftr.train.loader import Steps
 from ftr.train.stored import StoredOutputs
 
 
@@ -56,7 +52,7 @@ class Objective:
     def part(
         self,
         micro: MicroBatch,
-        scale: float,
+        scale: float | Tensor,
         model: nn.Module,
         outputs: ModelOutput,
         inputs: Mapping[str, Tensor],
@@ -76,7 +72,7 @@ class Objective:
         if not micro.examples:
             return losses.sum().nan_to_num() * 0.0
         if micro.weights is not None:
-            losses = losses * micro.weights.to(device=losses.device, dtype=losses.dtype)
+            losses = losses * moved(micro.weights.to(losses.dtype), losses.device)
         return losses.sum() * scale
 
 
@@ -138,89 +134,8 @@ def terms(inputs: Mapping[str, Tensor], examples: int) -> int:
     return examples if labels is None or labels.is_floating_point() else int((labels != -100).sum())
 
 
-def feature_rows(features: datasets.Dataset, batch: Indices) -> list[dict[str, Any]]:
-    """Return the features of `batch`, in its order, as dicts of Python values."""
-    columns = features[batch.tolist()]
-    return [
-        dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)
-    ]
-
-
 TOKENS_PER_MICRO_BATCH = {"cpu": 4096, "cuda": 16384, "mps": 4096}
 ROWS_PER_MICRO_BATCH = 1024
-
-
-class Steps(Dataset[list[MicroBatch]]):
-    """Map-style dataset of optimizer steps, in the order of the current epoch."""
-
-    def __init__(
-        self,
-        features: datasets.Dataset,
-        plan: BatchPlan,
-        share: Shard,
-        head: Head,
-        tokenizer: PreTrainedTokenizerBase,
-        limit: int,
-        token_limit: int | None,
-        weights: npt.NDArray[np.float64] | None = None,
-    ) -> None:
-        """Cut steps of `plan` into passes of at most `limit` examples and `token_limit` padded
-        tokens.
-
-        `weights` are the weights of the examples in the loss.
-        """
-        self.features, self.plan, self.share = features, plan, share
-        self.head, self.tokenizer = head, tokenizer
-        self.limit, self.token_limit, self.weights = limit, token_limit, weights
-        self.set_epoch(0)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Order the steps for `epoch`."""
-        self.batches = self.plan.epoch(epoch)
-
-    def __len__(self) -> int:
-        return len(self.plan)
-
-    def __getitem__(self, step: int) -> list[MicroBatch]:
-        batch = self.batches[step]
-        rows = self.share.of(batch)
-        return self.cut(rows) if len(rows) else [self._micro(batch[:1], 0)]
-
-    def shapes(self, batch: Indices) -> list[Shape]:
-        """Return the shapes of this worker's passes over a batch, without reading its rows."""
-        rows, lengths = self.share.of(batch), self.plan.lengths
-        rows = rows if len(rows) else batch[:1]
-        parts = micro_batches(rows, lengths, self.limit, self.token_limit)
-        return [(len(part), int(lengths[part].max())) for part in parts]
-
-    def cut(self, rows: Indices) -> list[MicroBatch]:
-        """Return the passes for `rows` within the present limits."""
-        return [
-            self._micro(part, len(part))
-            for part in micro_batches(rows, self.plan.lengths, self.limit, self.token_limit)
-        ]
-
-    def cut_again(self, passes: list[MicroBatch]) -> list[MicroBatch]:
-        """Return the passes for the rows of `passes` within the present limits."""
-        if not passes[0].examples:
-            return passes
-        return self.cut(np.concatenate([micro.rows for micro in passes if micro.rows is not None]))
-
-    def _micro(self, rows: Indices, examples: int) -> MicroBatch:
-        inputs = self.head.collate(feature_rows(self.features, rows), self.tokenizer)
-        weights = None if self.weights is None else torch.from_numpy(self.weights[rows])
-        return MicroBatch(inputs, examples, rows, int(self.plan.lengths[rows].max()), weights)
-
-
-class StepLoader(DataLoader[list[MicroBatch]]):
-    """Returns one step at a time, in the order that `Steps` has.
-
-    Each is a batch of one item to torch, so that `accelerate.skip_first_batches` can leave out the
-    steps before a checkpoint without reading them.
-    """
-
-    def __init__(self, steps: Steps) -> None:
-        super().__init__(steps, batch_size=1, shuffle=False, collate_fn=itemgetter(0))
 
 
 def top_of_ladder(train: TrainConfig, device: str) -> Ladder:
@@ -279,32 +194,56 @@ class Accumulator:
         self.device: torch.device = accelerator.device
         self._fitted: set[Shape] = set()
 
-    def step(self, model: nn.Module, wrapped: nn.Module, passes: list[MicroBatch]) -> Tensor:
+    def step(
+        self, model: nn.Module, wrapped: nn.Module, passes: list[MicroBatch], batch: Indices
+    ) -> Tensor:
         """Compute the gradient of a step in the parameters of `model` and return this worker's part
         of its loss.
 
-        `wrapped` is the model as accelerate prepared it. A repeated step has the random numbers
-        that it had before. Raises `RunError` when memory runs out and no smaller pass is left, or
-        the size of passes was given.
+        `batch` has the rows of all workers. `wrapped` is the model as accelerate prepared it. A
+        repeated step has the random numbers that it had before. Raises `RunError` when memory runs
+        out and no smaller pass is left, or the size of passes was given.
         """
         ddp = self.world > 1 and isinstance(wrapped, nn.parallel.DistributedDataParallel)
         sharded = str(self.accelerator.distributed_type).rpartition(".")[2] in SHARDED
-        total, fits = self._agree(
-            [sum(map(self.objective.weight, passes)), float(ddp and self._fits(passes))], "sum"
-        ).tolist()
-        scale = self.world / total if total else 0.0
-        safe = not self.ladder.auto or fits == self.world
+        passes = self._within_limit(passes)
+        scale = self._scale(passes)
+        shapes = self.steps.shapes_of_all(batch) if ddp and self.ladder.auto else []
+        safe = not self.ladder.auto or all(map(self._fits, shapes))
         if sharded or (ddp and safe and not self.manual_sync):
             return self._synced(wrapped, passes, scale, ddp)
         loss, passes = self._repeated(wrapped if self.world == 1 else model, model, passes, scale)
         if ddp:
             sum_gradients([one for one in model.parameters() if one.requires_grad], self.world)
             if self.ladder.auto:
-                self._add_fitted(passes)
+                self._add_fitted(self.steps.shapes_of_all(batch))
         return loss
 
+    def _within_limit(self, passes: list[MicroBatch]) -> list[MicroBatch]:
+        """Return the passes of a step that may have been read before memory ran out."""
+        limit = self.steps.token_limit
+        if limit is None or all(
+            rows == 1 or rows * longest <= limit for rows, longest in map(_shape, passes)
+        ):
+            return passes
+        return self.steps.cut_again(passes)
+
+    def _scale(self, passes: Sequence[MicroBatch]) -> float | Tensor:
+        """Return the number of workers / the sum of all weights of the step; 0 where that is 0.
+
+        Several GPUs keep it, so that their hosts do not wait for it.
+        """
+        total = sum(map(self.objective.weight, passes))
+        if self.world > 1:
+            shared = torch.full((), total, dtype=torch.float32, device=self.device)
+            torch.distributed.all_reduce(shared)
+            if self.device.type != "cpu":
+                return torch.where(shared > 0, self.world / shared, 0.0)
+            total = float(shared)
+        return self.world / total if total else 0.0
+
     def _synced(
-        self, wrapped: nn.Module, passes: Sequence[MicroBatch], scale: float, ddp: bool
+        self, wrapped: nn.Module, passes: Sequence[MicroBatch], scale: float | Tensor, ddp: bool
     ) -> Tensor:
         """Run all passes with the gradients summed in the last of them, by the wrapper."""
         loss = torch.zeros((), device=self.device)
@@ -320,7 +259,7 @@ class Accumulator:
         raise self.ladder.too_large(max(map(_shape, passes)))
 
     def _repeated(
-        self, runs: nn.Module, model: nn.Module, passes: list[MicroBatch], scale: float
+        self, runs: nn.Module, model: nn.Module, passes: list[MicroBatch], scale: float | Tensor
     ) -> tuple[Tensor, list[MicroBatch]]:
         """Run all passes on `runs`, in smaller ones where memory runs out; return the loss and the
         passes that fitted.
@@ -345,7 +284,7 @@ class Accumulator:
         return loss, passes
 
     def _attempt(
-        self, model: nn.Module, passes: Sequence[MicroBatch], scale: float
+        self, model: nn.Module, passes: Sequence[MicroBatch], scale: float | Tensor
     ) -> tuple[Tensor, Shape | None]:
         """Run all passes and return the loss, and the pass in which memory ran out."""
         loss = torch.zeros((), device=self.device)
@@ -359,11 +298,13 @@ class Accumulator:
                 return loss, _shape(micro)
         return loss, None
 
-    def _pass(self, model: nn.Module, micro: MicroBatch, scale: float) -> Tensor:
+    def _pass(self, model: nn.Module, micro: MicroBatch, scale: float | Tensor) -> Tensor:
         tensors = self.to_device(dict(micro.inputs))
         if self.stored is not None:
             self.stored.select(self.steps.features, micro.rows)
-        loss = self.objective.part(micro, scale, model, model(**tensors), tensors)
+        with known_padding(micro.inputs.get("attention_mask")):
+            outputs = model(**tensors)
+        loss = self.objective.part(micro, scale, model, outputs, tensors)
         self.accelerator.backward(loss)
         return loss.detach()
 
@@ -374,29 +315,19 @@ class Accumulator:
                 return None
             raise self.ladder.too_large(failed)
         mine = math.inf if failed is None else self.ladder.below(failed)
-        lowest = float(self._agree([mine], "min"))
-        return None if lowest == math.inf else int(lowest)
+        if self.world > 1:
+            lowest = torch.tensor(mine, dtype=torch.float32, device=self.device)
+            torch.distributed.all_reduce(lowest, torch.distributed.ReduceOp.MIN)
+            mine = float(lowest)
+        return None if mine == math.inf else int(mine)
 
-    def _agree(self, values: list[float], how: str) -> Tensor:
-        """Return the sum or the smallest over all workers of each value."""
-        if self.world == 1:
-            return torch.tensor(values, dtype=torch.float64)
-        mine = torch.tensor(values, dtype=torch.float32, device=self.device)
-        operation = (
-            torch.distributed.ReduceOp.SUM if how == "sum" else torch.distributed.ReduceOp.MIN
-        )
-        torch.distributed.all_reduce(mine, operation)
-        return mine.double().cpu()
+    def _fits(self, shape: Shape) -> bool:
+        """Whether a pass as large as this, or larger, has fitted before, in every worker."""
+        return any(_within(shape, other) for other in self._fitted)
 
-    def _fits(self, passes: Sequence[MicroBatch]) -> bool:
-        """Whether passes as large as these, or larger, have fitted before."""
-        return all(
-            any(_within(shape, other) for other in self._fitted) for shape in map(_shape, passes)
-        )
-
-    def _add_fitted(self, passes: Sequence[MicroBatch]) -> None:
-        for shape in map(_shape, passes):
-            if not any(_within(shape, other) for other in self._fitted):
+    def _add_fitted(self, shapes: Sequence[Shape]) -> None:
+        for shape in shapes:
+            if not self._fits(shape):
                 larger = {other for other in self._fitted if not _within(other, shape)}
                 self._fitted = larger | {shape}
 

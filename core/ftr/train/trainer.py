@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -25,10 +25,11 @@ from ftr.model.transformers_private import TrainerHooks
 from ftr.train.batches import MicroBatch
 from ftr.train.checkpoint_manager import TRAINER, CheckpointManager
 from ftr.train.costs import Forecast
-from ftr.train.hardware import Ladder, Shape, outside_of_passes
+from ftr.train.hardware import Ladder, Shape, moved, outside_of_passes
+from ftr.train.loader import StepLoader, Steps, read_ahead
 from ftr.train.optim import SCHEDULE_FREE, ExponentialMovingAverage, LayerwiseRates
 from ftr.train.progress import Interrupt, Meter, ProgressLine
-from ftr.train.steps import Accumulator, Objective, StepLoader, Steps
+from ftr.train.steps import Accumulator, Objective
 from ftr.train.stored import StoredOutputs
 
 SYNCHRONOUS = ("cpu",)
@@ -181,6 +182,8 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
         self.pending_report: dict[str, Any] | None = None
         self.unread: list[tuple[int, Tensor]] = []
         """Steps and their losses, still on the device."""
+        self._epoch: Iterator[list[MicroBatch]] | None = None
+        self._coming: Iterator[list[MicroBatch]] = iter(())
         self._random_state_due = checkpoints.found is not None
         self.accumulator = Accumulator(
             objective,
@@ -224,13 +227,24 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
         """
         return StepLoader(self.steps)
 
-    def get_batch_samples(self, *args: Any, **kwargs: Any) -> tuple[list[Any], Tensor | int | None]:
-        """Read the next step's rows; the first after a checkpoint with its random generators, which
-        a `collate` may use.
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[list[MicroBatch]], *args: Any, **kwargs: Any
+    ) -> tuple[list[Any], Tensor | int | None]:
+        """Read the next step's rows, for a GPU while it computes; the first after a checkpoint with
+        its random generators, which a `collate` may use.
         """
         self.load_random_state()
-        samples, count = super().get_batch_samples(*args, **kwargs)
+        if epoch_iterator is not self._epoch:
+            self._epoch = self._coming = epoch_iterator
+            if self.args.device.type not in SYNCHRONOUS:
+                self._coming = read_ahead(epoch_iterator)
+        samples, count = super().get_batch_samples(self._coming, *args, **kwargs)
         return samples, count
+
+    def to_device(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Move a batch to the device."""
+        device = self.args.device
+        return super().to_device({name: moved(one, device) for name, one in tensors.items()})
 
     def training_step(
         self,
@@ -243,7 +257,8 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
         """
         model.train()
         self._optimizer_mode("train")
-        loss = self.accumulator.step(self.model, model, inputs)
+        batch = self.steps.batches[self.state.global_step % len(self.steps)]
+        loss = self.accumulator.step(self.model, model, inputs, batch)
         step = self.state.global_step + 1
         self.unread.append((step, loss.detach()))
         every = 1 if loss.device.type in SYNCHRONOUS else max(int(self.state.logging_steps), 1)

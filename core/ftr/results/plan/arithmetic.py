@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
-    from ftr.train.steps import Steps
+    from ftr.train.loader import Steps
 
 EFFICIENCY = 0.6
 """Share of the speed of a plain matrix product that training reached: 0.5 to 0.8 over batches from
@@ -142,7 +142,7 @@ def steps_of(
 ) -> Steps:
     """Return the steps of one worker; weighted samples are drawn as if all rows were alike."""
     from ftr.train.inference import open_split
-    from ftr.train.steps import Steps
+    from ftr.train.loader import Steps
 
     train = open_split(prepared.splits["train"], keep=False)
     plan = BatchPlan(train.lengths, config.batch_size, config.seed)

@@ -23,9 +23,9 @@ from ftr.train.checkpoint import Evaluation
 from ftr.train.costs import Tensors, memory_now, peak_since, tensors_of
 from ftr.train.hardware import Shape
 from ftr.train.inference import EncodedSplit, Engine, evaluation_batches
+from ftr.train.loader import Steps
 from ftr.train.progress import Meter
 from ftr.train.session import Session, SessionSpec
-from ftr.train.steps import Steps
 
 STEPS = 7
 """Steps that are timed, after one to warm up."""
