@@ -7,7 +7,7 @@ import io
 import random
 from typing import Any
 
-import pyarrow as pa  # noqa: TID253 - the tests compare its bytes
+import pyarrow as pa
 import pytest
 
 from ftr.data import arrow
