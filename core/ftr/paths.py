@@ -1,5 +1,6 @@
 """Checks of paths that users give: text that cannot be a path, and paths that are not files."""
 
+import glob
 import os
 import stat
 from pathlib import Path
@@ -60,6 +61,11 @@ def present(text: str) -> bool:
         return Path(text).exists()
     except (OSError, ValueError):  # too long for a name, or not valid text
         return False
+
+
+def is_pattern(text: str) -> bool:
+    """Whether a path that is given is a pattern (`*`, `?`, `[…]`) and not the name of a file."""
+    return glob.has_magic(text) and not present(text)
 
 
 def writable(folder: str | Path) -> bool:

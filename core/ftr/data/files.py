@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from ftr.atomic import sha256, writing
 from ftr.config.schema import EXCEL, PACKED
 from ftr.data.rows import SourceFile
-from ftr.errors import ConfigError, DataError, did_you_mean, in_one_line
+from ftr.errors import ConfigError, DataError, NoRowsError, did_you_mean, in_one_line
 from ftr.paths import no_file
 
 _GZIP, _BZIP2, _XZ, _ZIP = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"PK\x03\x04"
@@ -60,9 +60,9 @@ def _cannot_read(path: Path, error: Exception) -> DataError:
     return DataError(f"file `{path}` cannot be read: {cause}")
 
 
-def empty(path: Path) -> DataError:
+def empty(path: Path) -> NoRowsError:
     """Return the error of a file without content."""
-    return DataError(f"file `{path}` is empty")
+    return NoRowsError(f"file `{path}` is empty")
 
 
 def read_bytes(path: Path) -> tuple[bytes, SourceFile, str]:

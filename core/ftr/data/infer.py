@@ -18,10 +18,11 @@ from ftr.config.space import looks_like_expression
 from ftr.data.columns import ID, column_index, map_columns
 from ftr.data.files import decode
 from ftr.data.labels import shown
-from ftr.data.layout import Source, find_files, format_of, is_conll, parse, read_source
+from ftr.data.layout import find_files, format_of, is_conll, parse, read_source
 from ftr.data.multilabel import IDS, divided, set_column
 from ftr.data.profile import ROWS, Profile, profiles
 from ftr.data.rows import Table
+from ftr.data.shards import Source
 from ftr.data.tables import first_rows
 from ftr.errors import ConfigError, DataError
 from ftr.registry.registry import Registry
@@ -95,8 +96,9 @@ def settings_with_task(
     source, name = locate("dataset", name, registry, first.origin)
     if source != "path":
         return given
-    what = Path(first.text).name or first.text
-    found = infer(name, given, tasks_of(registry), what, first.text)
+    text = first.text
+    what = Path(text).name if isinstance(first.value, str) and Path(text).name else text
+    found = infer(name, given, tasks_of(registry), what, text)
     options = "".join(f" dataset.{key}={value}" for key, value in found.options.items())
     unread = ", ".join(f"`{shown(name)}`" for name in found.unread[:6])
     more = ", …" if len(found.unread) > 6 else ""

@@ -17,7 +17,7 @@ from ftr.config.parse import validated
 from ftr.config.schema import HUB, FileOptions, HubOptions
 from ftr.data.columns import has_column, map_columns, rename, set_aside
 from ftr.data.labels import label_key
-from ftr.data.layout import Source, find_files, read_source
+from ftr.data.layout import find_files, read_source
 from ftr.data.multilabel import LabelSets, check_tags
 from ftr.data.registered import load_registered
 from ftr.data.rows import (
@@ -28,6 +28,7 @@ from ftr.data.rows import (
     Table,
     blank_as_none,
 )
+from ftr.data.shards import Source
 from ftr.data.squad import unnested
 from ftr.data.tables import name_classes
 from ftr.data.text_files import MAPPING, named_classes
@@ -78,7 +79,7 @@ def load_files(
             if split == "train" or len(found) == 1
             else options.model_copy(update={"labels_file": None})
         )
-        for path, table, sources in read_source(source, split, own, schema):
+        for path, table, sources in read_source(source, split, own, schema, loaded.notes):
             labelled = sets.join(table, split, f"`{path.name}`")
             width = len(table.columns)
             # A headerless train file tells the columns of the others: a small test file may hold
