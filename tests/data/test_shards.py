@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def numbered(folder: Path, form: str, numbers: list[int], ending: str = ".csv") 
     )
 
 
-def first_words(folder: Path | str, **options: object) -> list[str]:
+def first_words(folder: Path | str, **options: Any) -> list[str]:
     return [text for text in texts(prepare(folder, **options)) if text.startswith("text")]
 
 
@@ -99,7 +100,7 @@ def test_a_pattern_is_relative_to_the_folder_too_and_the_name_of_a_file_is_no_pa
 
 def test_a_list_is_one_split_in_its_order(tmp_path: Path) -> None:
     fill(tmp_path, {"b.csv": csv("text b", "x"), "a.csv": csv("text a", "x"), "dev.csv": csv("d")})
-    options = {"train": ["b.csv", "a.csv"], "validation": "dev.csv"}
+    options: dict[str, Any] = {"train": ["b.csv", "a.csv"], "validation": "dev.csv"}
     assert first_words(tmp_path, **options) == ["text b", "text a"]
     assert load(tmp_path, **options).origins["train"] == "b.csv and 1 more shards"
     with pytest.raises(DataError, match=r"`dataset\.train` has .*`.*b\.csv` twice"):
