@@ -403,7 +403,8 @@ class RunConfig(Section):
     task: Name | None = None
     """A named bundle of dataset, model, head, metrics and defaults."""
     dataset: Component
-    """A registered dataset, a path, or `hub:owner/name`; `dataset.*` are its options."""
+    """A registered dataset, a path, a URL (`s3://`, `https://`, `hf://`), or `hub:owner/name`;
+    `dataset.*` are its options."""
     model: Component
     """A registered model, a Hub id, or a checkpoint directory; `model.*` are its options."""
     head: Component

@@ -2,9 +2,11 @@
 
 import bz2
 import codecs
+import contextlib
 import gzip
 import io
 import lzma
+import os
 import shutil
 import tempfile
 import zipfile
@@ -60,6 +62,22 @@ def _cannot_read(path: Path, error: Exception) -> DataError:
     return DataError(f"file `{path}` cannot be read: {cause}")
 
 
+@contextlib.contextmanager
+def unchanged(stream: BinaryIO, path: Path) -> Iterator[None]:
+    """Raise `DataError` where the open file changes in size or time during the block."""
+
+    def state() -> tuple[int, int]:
+        status = os.fstat(stream.fileno())
+        return status.st_size, status.st_mtime_ns
+
+    before = state()
+    yield
+    if state() != before:
+        raise DataError(
+            f"file `{path}` changed while it was read: run the command again when nobody writes it"
+        )
+
+
 def empty(path: Path) -> NoRowsError:
     """Return the error of a file without content."""
     return NoRowsError(f"file `{path}` is empty")
@@ -69,7 +87,7 @@ def read_bytes(path: Path) -> tuple[bytes, SourceFile, str]:
     """Return the unpacked content of `path`, its record, and, for a zip archive, the name of the
     file in it. Raises `DataError`.
     """
-    with open_file(path) as stream:
+    with open_file(path) as stream, unchanged(stream, path):
         try:
             packed = stream.read()
         except OSError as error:

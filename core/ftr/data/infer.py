@@ -16,6 +16,8 @@ from ftr.config.parse import Layer, Setting, read_settings, validated
 from ftr.config.schema import FileOptions
 from ftr.config.space import looks_like_expression
 from ftr.data.columns import ID, column_index, map_columns
+from ftr.data.downloads import local_dataset, urls_named
+from ftr.data.encode import cache_folder
 from ftr.data.files import decode
 from ftr.data.labels import shown
 from ftr.data.layout import find_files, format_of, is_conll, parse, read_source
@@ -98,7 +100,8 @@ def settings_with_task(
         return given
     text = first.text
     what = Path(text).name if isinstance(first.value, str) and Path(text).name else text
-    found = infer(name, given, tasks_of(registry), what, text)
+    with urls_named():
+        found = infer(name, given, tasks_of(registry), what, text)
     options = "".join(f" dataset.{key}={value}" for key, value in found.options.items())
     unread = ", ".join(f"`{shown(name)}`" for name in found.unread[:6])
     more = ", …" if len(found.unread) > 6 else ""
@@ -135,7 +138,10 @@ def infer(name: str, given: Layer, tasks: Sequence[Task], what: str, typed: str)
 
     `what` is its name in messages, `typed` how it was written. Raises as `settings_with_task`.
     """
-    options = _file_options(given)
+    asked_cache = given["data.cache"].text if "data.cache" in given else None
+    cache = cache_folder(asked_cache, "runs")
+    name, changed = local_dataset(name, _file_options(given).model_dump(), cache)
+    options = FileOptions(**changed)
     found = find_files(name, options, [])
     if not found:
         raise DataError(f"`{typed}` holds no files for train, validation or test")
