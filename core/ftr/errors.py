@@ -56,6 +56,10 @@ class DataError(RequestError):
     """A data file is missing, unreadable, or does not hold what the task needs."""
 
 
+class NoRowsError(DataError):
+    """A data file has no rows, which is no error for one of several shards."""
+
+
 class ModelError(RequestError):
     """A checkpoint is missing, has no weights, or does not fit the head."""
 

@@ -1,11 +1,14 @@
 """Checks of paths that users give: text that cannot be a path, and paths that are not files."""
 
+import glob
 import os
+import re
 import stat
 from pathlib import Path
 
 from ftr.errors import RequestError
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _OTHERS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -60,6 +63,16 @@ def present(text: str) -> bool:
         return Path(text).exists()
     except (OSError, ValueError):  # too long for a name, or not valid text
         return False
+
+
+def is_url(given: str) -> bool:
+    """Whether an input or a dataset is a URL."""
+    return _URL.match(given) is not None
+
+
+def is_pattern(text: str) -> bool:
+    """Whether a path that is given is a pattern (`*`, `?`, `[…]`) and not the name of a file."""
+    return glob.has_magic(text) and not present(text)
 
 
 def writable(folder: str | Path) -> bool:

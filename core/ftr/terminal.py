@@ -30,6 +30,13 @@ _FORMS = (
         re.compile(rf"((?:^|[?&\s'\"`.,{{])(?:{_NAME})=['\"]?)[^\s&'\"`,;}}]+", re.IGNORECASE),
         rf"\g<1>{MASK}",
     ),
+    (
+        re.compile(
+            r"([?&](?:X-(?:Amz|Goog)-(?:Signature|Credential|Security-Token)|sig|signature)=)[^\s&'\"`]+",
+            re.IGNORECASE,
+        ),
+        rf"\g<1>{MASK}",
+    ),  # signed URLs
     (re.compile(r"\bhf_[A-Za-z0-9]{30,}"), MASK),
 )
 _MASKED = re.compile(r"^\*\*\*$|://\*\*\*@|=\*\*\*")

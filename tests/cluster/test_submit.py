@@ -381,6 +381,8 @@ class TestClusterCommand:
             ),
             (["dataset=choice(2024,reviews.csv)"], {"2024", "reviews.csv"}),
             (["dataset=2024"], {"2024"}),
+            (["dataset=**/b.c*"], {"b.csv", "other/b.csv"}),
+            (["dataset.train=[b.csv,oth*/*]"], {"b.csv", "other/b.csv"}),
             (["model='\"./ck\"'".replace("'", "")], {"ck"}),
             (["head.vocabulary=[b.csv,{file: ck}]"], {"b.csv", "ck"}),
             (["trainer.fsdp_config=b.csv", "data.cache=other"], {"b.csv"}),

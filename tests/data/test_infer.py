@@ -242,7 +242,7 @@ def test_only_the_beginning_of_a_huge_file_is_read(
     monkeypatch.setattr("ftr.data.infer._LARGE", 1000)
     monkeypatch.setattr("ftr.data.infer._HEAD", 20_000)
     monkeypatch.setattr("ftr.data.infer.ROWS", 100)
-    monkeypatch.setattr("ftr.data.infer.read_source", None)
+    monkeypatch.setattr("ftr.data.infer.source_tables", None)
     for name in (path.name, "a.parquet"):
         assert found(tmp_path / name).task == "sentiment"
 

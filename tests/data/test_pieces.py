@@ -13,8 +13,8 @@ import pytest
 
 from ftr.config.schema import AugmentConfig, CvConfig, DataConfig
 from ftr.data import pieces, store, tables
-from ftr.data.layout import Source
 from ftr.data.prepare import PreparedRows, prepare_rows
+from ftr.data.shards import Source
 from ftr.errors import DataError
 from readers import QA, TEXT, head_of, load
 

@@ -2,11 +2,14 @@
 
 import csv
 import gzip
+import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
+from ftr.data import files
 from ftr.errors import ConfigError, DataError
 from readers import QA, TEXT, causes, load, prepare, texts, unlabelled
 
@@ -75,6 +78,26 @@ def test_a_truncated_gz_names_the_file_and_how_far_it_goes(tmp_path: Path) -> No
 def test_a_file_without_rows_is_refused(tmp_path: Path, content: str) -> None:
     with pytest.raises(DataError, match=r"a\.csv` (is empty|holds no rows)"):
         load(write(tmp_path / "a.csv", content))
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.csv", "text,label\na,x\nb,y\n")
+
+    def grown(given: Path) -> BinaryIO:
+        class Growing(io.FileIO):
+            def readall(self) -> bytes:
+                content = super().readall()
+                with path.open("ab") as other:
+                    other.write(b"c,x\n")
+                return content
+
+        return io.BufferedReader(Growing(given))
+
+    monkeypatch.setattr(files, "open_file", grown)
+    with pytest.raises(DataError, match=r"a\.csv` changed while it was read"):
+        load(path)
 
 
 def test_a_missing_file_names_its_neighbour(tmp_path: Path) -> None:

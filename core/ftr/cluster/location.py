@@ -17,11 +17,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from ftr import atomic
+from ftr.data.filesystem import first_line, open_filesystem
 from ftr.errors import ConfigError, FtrError, RunError
-from ftr.paths import expanded
-
-CONNECT_SECONDS = 3
-GCS_RETRY_SECONDS = 30  # pyarrow's own default is a quarter of an hour
 
 ADVICE = (
     (
@@ -47,47 +44,6 @@ ADVICE = (
 """Common errors of file systems: a pattern, the cause, and how to fix it."""
 
 
-def open_filesystem(uri: str) -> tuple[Any, str]:
-    """Return pyarrow's file system for a path or URI, and the path in it.
-
-    Raises what the file system's own library raises.
-    """
-    from pyarrow import fs
-
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", uri)
-    if scheme is None:
-        return fs.LocalFileSystem(), str(expanded(uri).absolute())
-    if scheme[1] in {"gs", "gcs"} and "retry_limit_seconds=" not in uri:
-        uri += f"{'&' if '?' in uri else '?'}retry_limit_seconds={GCS_RETRY_SECONDS}"
-    try:
-        filesystem, root = fs.FileSystem.from_uri(uri)
-    except ValueError as error:
-        if "Unrecognized filesystem type" not in str(error):
-            raise
-        from fsspec.core import url_to_fs
-
-        other, root = url_to_fs(uri)
-        return fs.PyFileSystem(fs.FSSpecHandler(other)), root
-    if isinstance(filesystem, fs.S3FileSystem):
-        filesystem = _with_limits(filesystem)
-    return filesystem, root
-
-
-def _with_limits(filesystem: Any) -> Any:
-    """Return an S3 file system with settings that a URI cannot have: a time limit for connections,
-    and only one part of a large file in memory.
-    """
-    rebuild, (options,) = filesystem.__reduce__()
-    return rebuild(
-        {
-            **{key: value for key, value in options.items() if value not in ("", -1.0, None)},
-            "connect_timeout": CONNECT_SECONDS,
-            "background_writes": False,
-            "allow_delayed_open": True,  # one request for a small file instead of three
-        }
-    )
-
-
 def explained(error: Exception) -> str:
     """Return what an error of a file system means and how to fix it."""
     code = getattr(error, "errno", None)
@@ -104,12 +60,6 @@ def advice(text: str) -> tuple[str, str]:
     """Return the cause of a common error and how to fix it; of any other, empty strings."""
     found = ((cause, fix) for pattern, cause, fix in ADVICE if re.search(pattern, text))
     return next(found, ("", ""))
-
-
-def first_line(text: str) -> str:
-    """Return the start of a message that may be long."""
-    line = text.strip().partition("\n")[0].rstrip(". ")
-    return f"{line[:200]}…" if len(line) > 200 else line
 
 
 THREADS = 4  # files transferred at once

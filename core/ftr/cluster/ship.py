@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
 import secrets
@@ -30,6 +31,7 @@ from ftr.config.space import read_dimension
 from ftr.config.values import write_value
 from ftr.data.encode import StoredSplit, discard, stored
 from ftr.errors import ConfigError, RequestError
+from ftr.paths import is_pattern
 from ftr.registry.discovery import CONTRACTS, OWN
 from ftr.registry.plugin_files import SENT, VARIABLE
 from ftr.registry.registry import NOTICES_PRINTED, Registry, own_packages
@@ -324,6 +326,9 @@ def _value_there(key: str, setting: Setting, files: dict[str, Path]) -> object:
             return type(value)(translate(f"{key}.", item) for item in value)
         if isinstance(value, str) and _is_here(value, only_files=only_files):
             return _send(value, files)
+        if isinstance(value, str) and group == "dataset" and is_pattern(value):
+            for path in filter(_is_here, glob.glob(value, recursive=True)):  # noqa: PTH207 (it knows `**`)
+                _send(path, files)
         return value
 
     # A folder may be called 2024.

@@ -20,7 +20,7 @@ from ftr.config.schema import (
     PretrainedOptions,
 )
 from ftr.errors import ConfigError, DataError, FtrError, ModelError, PluginError, did_you_mean
-from ftr.paths import expanded, looks_like_path
+from ftr.paths import expanded, is_pattern, is_url, looks_like_path
 from ftr.registry.registry import Registry, print_once
 from ftr.registry.schema import RowSchema
 from ftr.registry.specs import Kind
@@ -200,9 +200,13 @@ def _dataset(name: str, registry: Registry, origin: str) -> tuple[Source, str]:
             "the files that `dataset.train`, `dataset.validation` and `dataset.test` name",
         )
         return "path", name
+    if is_url(name):
+        return "path", name
     path = expanded(name, f"`dataset` ({origin}):")
     if path.exists():
         return "path", _absolute(path)
+    if is_pattern(name) and not name.startswith("["):
+        return "path", str(path.absolute())
     if not looks_like_path(name) and path.suffix.lower() not in DATA_SUFFIXES:
         registry.find("dataset", name)  # raises, with the nearest names
     raise DataError(_no_such_file(name, path, origin))

@@ -403,7 +403,8 @@ class RunConfig(Section):
     task: Name | None = None
     """A named bundle of dataset, model, head, metrics and defaults."""
     dataset: Component
-    """A registered dataset, a path, or `hub:owner/name`; `dataset.*` are its options."""
+    """A registered dataset, a path, a URL (`s3://`, `https://`, `hf://`), or `hub:owner/name`;
+    `dataset.*` are its options."""
     model: Component
     """A registered model, a Hub id, or a checkpoint directory; `model.*` are its options."""
     head: Component
@@ -587,15 +588,20 @@ def _separator(value: object) -> object:
 Separator = Annotated[str | None, BeforeValidator(_separator)]
 
 
+Files = Name | Annotated[tuple[Name, ...], Field(min_length=1)] | None
+"""A path or pattern, or several."""
+
+
 class FileOptions(Section):
     """Options of dataset files, besides their columns."""
 
-    train: str | None = None
-    """File of the train split, instead of the one found."""
-    validation: str | None = None
-    """File of the validation split; `none`: no such split."""
-    test: str | None = None
-    """File of the test split; `none`: no such split."""
+    train: Files = None
+    """File of the train split, instead of the one found; also a pattern (`data/part-*.parquet`), a
+    list of files (`[a.csv,b.csv]`), which are one split in that order, or a folder of shards."""
+    validation: Files = None
+    """File or files of the validation split; `none`: no such split."""
+    test: Files = None
+    """File or files of the test split; `none`: no such split."""
     labels_file: str | None = None
     """File with one label per line, for a text file with one text per line."""
     label_from: LabelFrom = "auto"

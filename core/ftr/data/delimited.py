@@ -16,7 +16,7 @@ from ftr.config.schema import FileOptions, Quoting
 from ftr.data.files import lines_of, split_lines
 from ftr.data.rows import PREDICT, Table
 from ftr.data.tables import few_values, reject
-from ftr.errors import DataError
+from ftr.errors import DataError, NoRowsError
 from ftr.registry.isolation import ProcessLock
 
 Line = tuple[int, list[str]]
@@ -148,7 +148,7 @@ def dialect(
     lines = list(_lines([text], name, delimiter, quoting, 2 if sep else 1, whole=whole))
     rows = [line for line in lines if not is_blank(line)]
     if not rows:
-        raise DataError(f"file `{name}` holds no rows")
+        raise NoRowsError(f"file `{name}` holds no rows")
     header = _is_header(rows, known) if options.header == "auto" else options.header
     top = rows[0][1]
     width = len(top) if header else Counter(len(cells) for _, cells in rows).most_common(1)[0][0]

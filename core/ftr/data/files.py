@@ -2,9 +2,11 @@
 
 import bz2
 import codecs
+import contextlib
 import gzip
 import io
 import lzma
+import os
 import shutil
 import tempfile
 import zipfile
@@ -17,7 +19,7 @@ from typing import Any, BinaryIO
 from ftr.atomic import sha256, writing
 from ftr.config.schema import EXCEL, PACKED
 from ftr.data.rows import SourceFile
-from ftr.errors import ConfigError, DataError, did_you_mean, in_one_line
+from ftr.errors import ConfigError, DataError, NoRowsError, did_you_mean, in_one_line
 from ftr.paths import no_file
 
 _GZIP, _BZIP2, _XZ, _ZIP = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"PK\x03\x04"
@@ -60,16 +62,32 @@ def _cannot_read(path: Path, error: Exception) -> DataError:
     return DataError(f"file `{path}` cannot be read: {cause}")
 
 
-def empty(path: Path) -> DataError:
+@contextlib.contextmanager
+def unchanged(stream: BinaryIO, path: Path) -> Iterator[None]:
+    """Raise `DataError` where the open file changes in size or time during the block."""
+
+    def state() -> tuple[int, int]:
+        status = os.fstat(stream.fileno())
+        return status.st_size, status.st_mtime_ns
+
+    before = state()
+    yield
+    if state() != before:
+        raise DataError(
+            f"file `{path}` changed while it was read: run the command again when nobody writes it"
+        )
+
+
+def empty(path: Path) -> NoRowsError:
     """Return the error of a file without content."""
-    return DataError(f"file `{path}` is empty")
+    return NoRowsError(f"file `{path}` is empty")
 
 
 def read_bytes(path: Path) -> tuple[bytes, SourceFile, str]:
     """Return the unpacked content of `path`, its record, and, for a zip archive, the name of the
     file in it. Raises `DataError`.
     """
-    with open_file(path) as stream:
+    with open_file(path) as stream, unchanged(stream, path):
         try:
             packed = stream.read()
         except OSError as error:

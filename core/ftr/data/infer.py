@@ -16,12 +16,16 @@ from ftr.config.parse import Layer, Setting, read_settings, validated
 from ftr.config.schema import FileOptions
 from ftr.config.space import looks_like_expression
 from ftr.data.columns import ID, column_index, map_columns
+from ftr.data.downloads import local_dataset, urls_named
+from ftr.data.encode import cache_folder
 from ftr.data.files import decode
 from ftr.data.labels import shown
-from ftr.data.layout import Source, find_files, format_of, is_conll, parse, read_source
+from ftr.data.layout import find_files, format_of, is_conll, parse
 from ftr.data.multilabel import IDS, divided, set_column
+from ftr.data.pieces import source_tables
 from ftr.data.profile import ROWS, Profile, profiles
 from ftr.data.rows import Table
+from ftr.data.shards import Source
 from ftr.data.tables import first_rows
 from ftr.errors import ConfigError, DataError
 from ftr.registry.registry import Registry
@@ -95,8 +99,10 @@ def settings_with_task(
     source, name = locate("dataset", name, registry, first.origin)
     if source != "path":
         return given
-    what = Path(first.text).name or first.text
-    found = infer(name, given, tasks_of(registry), what, first.text)
+    text = first.text
+    what = Path(text).name if isinstance(first.value, str) and Path(text).name else text
+    with urls_named():
+        found = infer(name, given, tasks_of(registry), what, text)
     options = "".join(f" dataset.{key}={value}" for key, value in found.options.items())
     unread = ", ".join(f"`{shown(name)}`" for name in found.unread[:6])
     more = ", …" if len(found.unread) > 6 else ""
@@ -133,7 +139,10 @@ def infer(name: str, given: Layer, tasks: Sequence[Task], what: str, typed: str)
 
     `what` is its name in messages, `typed` how it was written. Raises as `settings_with_task`.
     """
-    options = _file_options(given)
+    asked_cache = given["data.cache"].text if "data.cache" in given else None
+    cache = cache_folder(asked_cache, "runs")
+    name, changed = local_dataset(name, _file_options(given).model_dump(), cache)
+    options = FileOptions(**changed)
     found = find_files(name, options, [])
     if not found:
         raise DataError(f"`{typed}` holds no files for train, validation or test")
@@ -211,7 +220,7 @@ def first_part(
 
 def whole(source: Source, split: str, options: FileOptions, tasks: Sequence[Task]) -> Table:
     """Return all rows of the first file of a split. Raises `DataError` where there are none."""
-    _, table, _ = next(read_source(source, split, options, _any_schema(tasks)))
+    table = next(next(source_tables(source, split, options, _any_schema(tasks), whole=True)).tables)
     if not table.records:
         raise DataError(f"`{source.name}` holds no usable rows")
     return table

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ftr.config.components import FILES, column_choices, flag_choices
@@ -13,6 +13,15 @@ from ftr.data.columns import ID
 from ftr.data.delimited import guess_delimiter, read_delimited
 from ftr.data.files import bare_name, decode, read_bytes
 from ftr.data.rows import PREDICT, SPLITS, SourceFile, Table
+from ftr.data.shards import (
+    Source,
+    check_overlap,
+    check_whole,
+    data_files,
+    joined,
+    of_pattern,
+    one_of_shards,
+)
 from ftr.data.squad import unnested
 from ftr.data.tables import (
     is_saved,
@@ -20,57 +29,21 @@ from ftr.data.tables import (
     read_json,
     read_jsonl,
     read_parquet,
-    read_saved,
     saved_splits,
 )
 from ftr.data.text_files import (
     CONLL,
     class_files,
     class_folders,
-    is_labels_file,
     labelled_text,
     looks_conll,
-    read_classes,
     read_conll,
     subfolders,
-    visible,
     words_column,
 )
-from ftr.errors import ConfigError, DataError
-from ftr.paths import expanded
+from ftr.errors import ConfigError, DataError, NoRowsError
+from ftr.paths import expanded, is_pattern, present
 from ftr.registry.schema import RowSchema
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What a split is read from: a file or its shards, or a folder of `save_to_disk`.
-
-    With `classes` it is a path for each class.
-    """
-
-    paths: tuple[Path, ...]
-    classes: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """Its name in messages."""
-        if self.classes:
-            return f"{self.paths[0].parent.name}/"
-        more = len(self.paths) - 1
-        return self.paths[0].name + (f" and {more} more shards" if more else "")
-
-
-def read_source(
-    source: Source, split: str, options: FileOptions, schema: RowSchema
-) -> Iterator[tuple[Path, Table, list[SourceFile]]]:
-    """Yield each file of a split, or its classes as one, as a table with the files read for it."""
-    if source.classes:
-        classes = list(zip(source.classes, source.paths, strict=True))
-        yield source.paths[0], *read_classes(classes, split, options, schema)
-        return
-    for path in source.paths:
-        found = read_saved(path) if path.is_dir() else read_table(path, split, options, schema)
-        yield path, *found
 
 
 def read_table(
@@ -85,6 +58,13 @@ def read_table(
         del content  # as large as the text
         table, more = _text_table(text, inner, path, split, options, schema)
     return table, [source, *more]
+
+
+def may_lack_columns(path: Path, options: FileOptions) -> bool:
+    """Whether rows of a file name their cells, and may leave some out."""
+    ending = Path(bare_name(path)).suffix
+    form = options.format if options.format != "auto" else SUFFIXES.get(ending)
+    return form in ("json", "jsonl", "squad")
 
 
 def table_of(
@@ -119,7 +99,7 @@ def _text_table(
         return labelled_text(text, path, split, options, schema)
     table = parse(text, path.name, split, options, schema, form)
     if not table.records and not table.rejected:
-        raise DataError(f"file `{path}` holds no rows")
+        raise NoRowsError(f"file `{path}` holds no rows")
     return table, []
 
 
@@ -205,8 +185,6 @@ _SPLIT_WORDS = {
     "validation": {"dev", "val", "valid", "validation"},
     "test": {"test", "testing"},
 }
-_NOT_DATA = {"readme", "license", "licence", "citation", "changelog"}
-_SHARD = re.compile(r"(?P<stem>.*?)[-_.]?(?P<number>\d+)-of-(?P<total>\d+)(?P<rest>.*)", re.DOTALL)
 
 
 def find_files(name: str, options: FileOptions, notes: list[str]) -> dict[str, Source]:
@@ -233,17 +211,43 @@ def find_files(name: str, options: FileOptions, notes: list[str]) -> dict[str, S
             "contradicts it"
         )
     else:
-        found = {"train": _one_of_shards(base, notes)}
+        found = {"train": _named(name, base, options, notes)}
     for split, value in given.items():
-        if value.lower() == "none":
+        if isinstance(value, str) and value.lower() == "none":
             found.pop(split, None)
-            continue
-        path = expanded(value, "file")
-        if not path.exists() and base.is_dir() and (base / path).exists():
-            path = base / path
-        found[split] = _whole(path, options) if path.is_dir() else _one_of_shards(path, notes)
-    _check_overlap(found, given, notes)
+        elif isinstance(value, str):
+            found[split] = _named(value, base, options, notes)
+        else:
+            found[split] = _listed(split, value, base, options, notes)
+    check_overlap(found, given, notes)
     return {split: found[split] for split in SPLITS if split in found}
+
+
+def _named(
+    given: str, base: Path, options: FileOptions, notes: list[str], *, whole: bool = True
+) -> Source:
+    """Return what a path or a pattern names, as it is or below the folder `base`."""
+    folder = base if base.is_dir() else None
+    if is_pattern(given) and not (folder and present(str(folder / given))):
+        return of_pattern(given, options, notes, folder, whole=whole)
+    path = expanded(given, "file")
+    if not path.exists() and folder and (folder / path).exists():
+        path = folder / path
+    return _whole(path, options) if path.is_dir() else one_of_shards(path, notes)
+
+
+def _listed(
+    split: str, given: Sequence[str], base: Path, options: FileOptions, notes: list[str]
+) -> Source:
+    """Return the files of a list, in its order. Raises `DataError` for one that is there twice."""
+    sources = [_named(one, base, options, [], whole=False) for one in given]
+    if any(source.classes or source.paths[0].is_dir() for source in sources):
+        raise DataError(f"`dataset.{split}`: a list names files, not folders")
+    paths = [path for source in sources for path in source.paths]
+    twice = next((path for path, count in Counter(paths).items() if count > 1), None)
+    if twice is not None:
+        raise DataError(f"`dataset.{split}` has `{twice}` twice: keep one")
+    return Source(tuple(paths))
 
 
 def split_of(path: Path) -> str | None:
@@ -254,35 +258,8 @@ def split_of(path: Path) -> str | None:
     return matches[0] if len(matches) == 1 else None
 
 
-def _check_overlap(found: dict[str, Source], given: Mapping[str, str], notes: list[str]) -> None:
-    """Leave out a split whose file an option gives to another split.
-
-    Raises `DataError` where options give both.
-    """
-    owners: dict[tuple[int, int], str] = {}
-    for split in sorted(found, key=lambda split: split not in given):
-        for path in found[split].paths:
-            if not path.exists():
-                continue
-            status = path.stat()
-            owner = owners.setdefault((status.st_dev, status.st_ino), split)
-            if owner == split:
-                continue
-            if split in given or owner not in given:
-                raise DataError(
-                    f"`{path}` is given for {owner} and for {split}: a file is one split. Give "
-                    f"another, or `dataset.{split}=none`"
-                )
-            notes.append(
-                f"{split}: `{path.name}` is used for {owner} (`dataset.{owner}`), so it is not "
-                f"{split} as well"
-            )
-            del found[split]
-            break
-
-
 def _in_folder(
-    folder: Path, given: Mapping[str, str], options: FileOptions, notes: list[str]
+    folder: Path, given: Mapping[str, Sequence[str]], options: FileOptions, notes: list[str]
 ) -> dict[str, Source]:
     """Return what the folder holds for each split, from its own files, else from its folders."""
     if is_saved(folder):
@@ -291,8 +268,8 @@ def _in_folder(
             return {"train": Source((folder,))}
         return _by_split(folder, [Source((folder / name,)) for name in names], given, notes)
     inner = subfolders(folder)
-    files = [] if options.label_from in ("file", "folder") else _data_files(folder)
-    units = _units(files)
+    files = [] if options.label_from in ("file", "folder") else data_files(folder)
+    units = joined(files)
     if not any(split_of(unit.paths[0]) for unit in units):
         named = {
             split: [
@@ -324,7 +301,7 @@ def _in_folder(
 
 
 def _by_split(
-    folder: Path, units: Sequence[Source], given: Mapping[str, str], notes: list[str]
+    folder: Path, units: Sequence[Source], given: Mapping[str, Sequence[str]], notes: list[str]
 ) -> dict[str, Source]:
     """Return the unit that names each split; the only unit is the training split."""
     named = {
@@ -340,7 +317,7 @@ def _by_split(
             )
         found = {"train": units[0]}
     used = {path for split, unit in found.items() if split not in given for path in unit.paths}
-    used_names = {Path(value).name for value in given.values()}
+    used_names = {Path(one).name for several in given.values() for one in _list(several)}
     unused = [
         path.name
         for unit in units
@@ -354,8 +331,12 @@ def _by_split(
     return found
 
 
+def _list(value: Sequence[str]) -> Sequence[str]:
+    return [value] if isinstance(value, str) else value
+
+
 def _only(
-    folder: Path, candidates: Mapping[str, Sequence[Source]], given: Mapping[str, str]
+    folder: Path, candidates: Mapping[str, Sequence[Source]], given: Mapping[str, Sequence[str]]
 ) -> dict[str, Source]:
     """Return the one source of each split. Raises `DataError` for several, unless one is given."""
     for split, several in candidates.items():
@@ -368,57 +349,20 @@ def _only(
     return {split: several[0] for split, several in candidates.items() if several}
 
 
-def _units(files: Sequence[Path]) -> list[Source]:
-    """Return the files, shards (`-00000-of-00003`) as one. Raises `DataError` for a gap."""
-    groups: dict[tuple[str, str, str], dict[int, Path]] = {}
-    for path in files:
-        match = _SHARD.fullmatch(bare_name(path))
-        if match is None:
-            groups[path.name, "0", ""] = {0: path}
-            continue
-        shards = groups.setdefault((match["stem"], match["total"], Path(match["rest"]).suffix), {})
-        other = shards.setdefault(int(match["number"]), path)
-        if other is not path:
-            raise DataError(f"`{other}` and `{path.name}` are the same shard: remove one of them")
-    return [_joined(shards, int(total)) for (_, total, _), shards in groups.items()]
-
-
-def _joined(shards: Mapping[int, Path], total: int) -> Source:
-    """Return the shards in order, which are numbered from 0 or 1; `total` 0: a file by itself."""
-    paths = tuple(shards[number] for number in sorted(shards))
-    first = 1 if min(shards) == 1 and len(shards) == total else 0
-    missing = next((n for n in range(first, first + total) if n not in shards), None)
-    if missing is not None:
-        raise DataError(
-            f"of `{paths[0].name}` {len(shards)} of {total} shards are there: number {missing} is "
-            f"missing. Fetch it, or give one of them alone: `dataset={paths[0]}`"
-        )
-    return Source(paths)
-
-
-def _one_of_shards(path: Path, notes: list[str]) -> Source:
-    match = _SHARD.fullmatch(bare_name(path))
-    if match is not None and int(match["total"]) > 1:
-        notes.append(
-            f"{path.name}: one of {int(match['total'])} shards; the folder as `dataset=` reads all"
-        )
-    return Source((path,))
-
-
 def _sources(folder: Path, options: FileOptions) -> list[Source]:
     """Return what a folder that is one split holds: classes, a saved dataset, shards, or files."""
     if is_saved(folder):
         return [Source((folder,))]
     if by_class := _classes(folder, options):
         return [_of_classes(by_class)]
-    files = _data_files(folder)
+    files = data_files(folder)
     stems = [Path(bare_name(path)).stem for path in files]
     if len(files) > 1 and all(map(str.isdigit, stems)):
         numbers = dict(zip(map(int, stems), files, strict=True))
         first = min(numbers)
-        shards = {number - first: path for number, path in numbers.items()}
-        return [_joined(shards, max(shards) + 1)]
-    return _units(files)
+        check_whole({number - first: path for number, path in numbers.items()})
+        return [Source(tuple(numbers[number] for number in sorted(numbers)))]
+    return joined(files)
 
 
 def _whole(folder: Path, options: FileOptions) -> Source:
@@ -426,7 +370,7 @@ def _whole(folder: Path, options: FileOptions) -> Source:
     if len(several) != 1:
         raise DataError(
             f"folder `{folder}` holds {len(several) or 'no'} data files for one split: give the "
-            "file itself"
+            f"file itself, or all by a pattern such as `{folder}/*.csv`"
         )
     return several[0]
 
@@ -462,14 +406,3 @@ def _classes_by_split(by_class: Sequence[tuple[str, Path]]) -> dict[str, Source]
 
 def _of_classes(pairs: Sequence[tuple[str, Path]]) -> Source:
     return Source(tuple(path for _, path in pairs), tuple(name for name, _ in pairs))
-
-
-def _data_files(folder: Path) -> list[Path]:
-    return [
-        path
-        for path in visible(folder)
-        if path.is_file()
-        and (bare := Path(bare_name(path))).suffix in SUFFIXES
-        and bare.stem not in _NOT_DATA
-        and not is_labels_file(path)
-    ]

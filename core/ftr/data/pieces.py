@@ -10,25 +10,35 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from ftr.atomic import sha256
 from ftr.config.schema import FileOptions, Format
 from ftr.data.delimited import blank_note, dialect
-from ftr.data.files import Unpacked, decoded, open_file, unpacked_stream
-from ftr.data.layout import Source, form_of, known_names, read_source, tabs_form, text_form
+from ftr.data.files import Unpacked, decoded, open_file, unchanged, unpacked_stream
+from ftr.data.layout import (
+    form_of,
+    known_names,
+    may_lack_columns,
+    read_table,
+    tabs_form,
+    text_form,
+)
 from ftr.data.rows import PIECE, SourceFile, Table
+from ftr.data.shards import SameColumns, Source
 from ftr.data.squad import nest_questions, read_nested
 from ftr.data.tables import (
     arrow_pieces,
     jsonl_pieces,
     nested_lines,
     parquet_pieces,
+    read_saved,
     saved_pieces,
     saved_sources,
 )
-from ftr.errors import DataError
+from ftr.data.text_files import read_classes
+from ftr.errors import NoRowsError
 from ftr.registry.schema import RowSchema
 
 HEAD = 4 * 2**20
@@ -52,30 +62,55 @@ class FileTables:
 
 
 def source_tables(
-    source: Source, split: str, options: FileOptions, schema: RowSchema, *, whole: bool
+    source: Source,
+    split: str,
+    options: FileOptions,
+    schema: RowSchema,
+    *,
+    whole: bool,
+    notes: list[str] | None = None,
 ) -> Iterator[FileTables]:
     """Yield the tables of each file of a split, or of its classes as one.
 
-    `whole`: those of a file are to be one table. Raises `DataError`, also while tables are taken.
+    `whole`: those of a file are to be one table. Shards without rows are left out, and noted.
+    Raises `DataError`, also while tables are taken, and for a shard with other columns than the
+    first.
     """
-    if whole or source.classes:
-        yield from _at_once(source, split, options, schema)
+    if source.classes:
+        classes = list(zip(source.classes, source.paths, strict=True))
+        table, sources = read_classes(classes, split, options, schema)
+        yield FileTables(source.paths[0], iter([table]), sources, whole=True)
         return
+    columns, empty = SameColumns(known_names(schema, options)), list[Path]()
     for path in source.paths:
-        file = FileTables(path, iter(()))
+        try:
+            file = _opened(path, split, options, schema, whole=whole)
+            first = next(file.tables)
+        except NoRowsError:
+            empty.append(path)
+            if len(empty) == len(source.paths):
+                raise
+            continue
+        columns.check(path, first, optional=may_lack_columns(path, options))
+        file.tables = chain([first], file.tables)
+        yield file
+    if empty and notes is not None:
+        names = ", ".join(path.name for path in empty[:6]) + (", …" if len(empty) > 6 else "")
+        notes.append(f"{split}: {len(empty)} of {len(source.paths)} shards have no rows: {names}")
+
+
+def _opened(
+    path: Path, split: str, options: FileOptions, schema: RowSchema, *, whole: bool
+) -> FileTables:
+    file = FileTables(path, iter(()))
+    tables = None
+    if not whole:
         tables = _saved(file) if path.is_dir() else _pieces(file, split, options, schema)
-        if tables is None:
-            yield from _at_once(Source((path,)), split, options, schema)
-        else:
-            file.tables = tables
-            yield file
-
-
-def _at_once(
-    source: Source, split: str, options: FileOptions, schema: RowSchema
-) -> Iterator[FileTables]:
-    for path, table, sources in read_source(source, split, options, schema):
-        yield FileTables(path, iter([table]), sources, whole=True)
+    if tables is None:
+        read = read_saved(path) if path.is_dir() else read_table(path, split, options, schema)
+        return FileTables(path, iter([read[0]]), read[1], whole=True)
+    file.tables = tables
+    return file
 
 
 def _saved(file: FileTables) -> Iterator[Table] | None:
@@ -88,18 +123,15 @@ def _with_sources(file: FileTables, tables: Iterator[Table]) -> Iterator[Table]:
 
     Raises `DataError` for a file that changed meanwhile.
     """
-    is_folder = file.path.is_dir()
-    before = None if is_folder else file.path.stat()
-    yield from tables
-    if before is None:
+    if file.path.is_dir():
+        yield from tables
         file.sources += saved_sources(file.path)
         return
-    digest, after = sha256(file.path), file.path.stat()
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise DataError(
-            f"file `{file.path}` changed while it was read: wait until it is written, and run again"
-        )
-    file.sources.append(SourceFile(str(file.path), digest, after.st_size))
+    with open_file(file.path) as stream, unchanged(stream, file.path):
+        yield from tables
+        digest = sha256(file.path)
+        size = os.fstat(stream.fileno()).st_size
+    file.sources.append(SourceFile(str(file.path), digest, size))
 
 
 def _pieces(

@@ -16,8 +16,9 @@ from ftr.config.components import (
 from ftr.config.parse import validated
 from ftr.config.schema import HUB, FileOptions, HubOptions
 from ftr.data.columns import has_column, map_columns, rename, set_aside
+from ftr.data.downloads import local_dataset, urls_named, with_urls
 from ftr.data.labels import label_key
-from ftr.data.layout import Source, find_files
+from ftr.data.layout import find_files
 from ftr.data.multilabel import LabelSets, check_tags
 from ftr.data.pieces import FileTables, source_tables
 from ftr.data.registered import load_registered
@@ -30,6 +31,7 @@ from ftr.data.rows import (
     Table,
     blank_as_none,
 )
+from ftr.data.shards import Source
 from ftr.data.squad import unnested
 from ftr.data.tables import name_classes
 from ftr.data.text_files import MAPPING, named_classes
@@ -48,11 +50,13 @@ def load_rows(
     registry: Registry,
     schema: RowSchema,
     classes: Sequence[str] = (),
+    cache: Path | None = None,
 ) -> Loaded:
     """Read every split of the dataset `name`; rows are not checked yet (see `prepare_rows`).
 
-    `name` is a registered dataset, `hub:owner/name[:config]`, a file, a folder, or `files`;
-    `classes` are those of the trained model that is to be scored on it. Raises
+    `name` is a registered dataset, `hub:owner/name[:config]`, a file, a folder, a URL, or `files`;
+    `classes` are those of the trained model that is to be scored on it. Files behind URLs are
+    fetched into `cache`, by default that of the user. Raises
     `DataError`, `ConfigError` for wrong options, `PluginError` when a plugin's dataset fails.
     """
     if registry.has("dataset", name):
@@ -60,8 +64,10 @@ def load_rows(
     if name.startswith(HUB):
         hub = validated(hub_options(schema), dict(options), {}, "dataset.")
         return load_hub(name.removeprefix(HUB), hub, schema, classes)
-    files = validated(file_options(schema), dict(options), {}, "dataset.")
-    return load_files(name, files, schema, classes)
+    with urls_named():
+        name, given = local_dataset(name, options, cache)
+        files = validated(file_options(schema), given, {}, "dataset.")
+        return with_urls(load_files(name, files, schema, classes))
 
 
 def load_files(
@@ -99,7 +105,8 @@ class _FileReader:
         # What all rows tell of the labels cannot be told piece by piece.
         named = any(path.with_name(MAPPING).is_file() for path in source.paths)
         whole = self.sets.column is not None or named
-        for file in source_tables(source, split, options, self.schema, whole=whole):
+        notes = self.loaded.notes
+        for file in source_tables(source, split, options, self.schema, whole=whole, notes=notes):
             if not self._add(split, source, file):
                 break
 

@@ -15,7 +15,7 @@ from ftr.data.arrow_check import validate
 from ftr.data.files import split_lines
 from ftr.data.rows import PIECE, PREDICT, Rejected, SourceFile, Table
 from ftr.data.squad import is_squad, nest_questions, read_nested, read_squad
-from ftr.errors import DataError
+from ftr.errors import DataError, NoRowsError
 from ftr.paths import present
 
 if TYPE_CHECKING:
@@ -238,8 +238,8 @@ def _arrow_pieces(
         raise _no_rows(path)
 
 
-def _no_rows(path: Path, what: str = "file") -> DataError:
-    return DataError(f"{what} `{path}` holds no rows")
+def _no_rows(path: Path, what: str = "file") -> NoRowsError:
+    return NoRowsError(f"{what} `{path}` holds no rows")
 
 
 def _whole(read: Callable[[], pa.Table], path: Path, kind: str) -> Table:
@@ -362,6 +362,8 @@ def read_json(text: str, name: str, split: str) -> Table:
         document = _from_columns(document) or next(
             (value for value in document.values() if _is_records(value)), document
         )
+    if document == []:
+        raise NoRowsError(f"file `{name}` holds no rows")
     if not _is_records(document):
         raise DataError(
             f"file `{name}` is JSON, but neither a list of objects, nor SQuAD's form "

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ftr.config.components import checked_options, file_options
 from ftr.config.parse import Setting, read_settings
 from ftr.config.schema import ComputeConfig, FileOptions
+from ftr.data.remote import open_url
 from ftr.data.stream import Reader, Source
 from ftr.errors import ConfigError, ModelError
 from ftr.model.folder import read_card
 from ftr.model.hub import is_hub
+from ftr.paths import is_url
 from ftr.prediction.blocks import Options
 from ftr.prediction.job import base_identity, model_identity, plugin_identity, versions
-from ftr.prediction.remote import is_url, open_url
 from ftr.prediction.run import Prediction
 from ftr.registry.registry import Registry, registry_for_record
 from ftr.runs.directory import SWEEP, run_or_winner

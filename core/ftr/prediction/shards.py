@@ -17,12 +17,12 @@ from ftr import atomic
 from ftr.atomic import read_json
 from ftr.config.schema import SUFFIXES
 from ftr.data.files import bare_name
+from ftr.data.remote import matching
 from ftr.data.tables import is_saved
 from ftr.errors import DataError, RequestError, RunError
-from ftr.paths import expanded
+from ftr.paths import expanded, is_url
 from ftr.prediction.job import Job, Part, compare, input_identity, partial_folder
 from ftr.prediction.outputs import Layout, Records
-from ftr.prediction.remote import is_url, matching
 from ftr.prediction.request import opened
 from ftr.terminal import mask, masked
 

@@ -18,6 +18,7 @@ from ftr.config.resolve import flat, recorded_config, resolve
 from ftr.config.schema import RunConfig
 from ftr.errors import DataError, ModelError, RequestError, in_one_line
 from ftr.model.folder import weights_of
+from ftr.paths import is_url
 from ftr.registry.isolation import one_training
 from ftr.registry.registry import Registry
 from ftr.results.facts import (
@@ -347,6 +348,8 @@ def _check_files(record: Mapping[str, Any], asked: Layer, registry: Registry) ->
         return
     for source in (record.get("data") or {}).get("sources", ()):
         path = Path(source["path"])
+        if is_url(source["path"]):  # compared when it is read
+            continue
         if not path.exists():
             raise DataError(
                 f"`{path}`, which the run was trained on, is missing (sha256 {source['sha256']}): "

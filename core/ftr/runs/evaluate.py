@@ -12,7 +12,7 @@ from ftr.config.parse import read_settings
 from ftr.config.resolve import flat, recorded_config, resolve
 from ftr.config.schema import RunConfig
 from ftr.data.clean import as_given
-from ftr.data.encode import unknown_note
+from ftr.data.encode import cache_folder, unknown_note
 from ftr.data.prepare import prepare_rows
 from ftr.data.read import load_rows
 from ftr.errors import ConfigError, DataError
@@ -262,8 +262,9 @@ def _calibrate(predictor: Predictor, rows: PreparedRows, scored: str, save: bool
 def _rows(
     config: RunConfig, registry: Registry, head: Head, labels: Sequence[str] | None
 ) -> PreparedRows:
+    cache = cache_folder(config.data.cache, config.output)
     loaded = load_rows(
-        config.dataset.name, config.dataset.options, registry, head.schema, labels or ()
+        config.dataset.name, config.dataset.options, registry, head.schema, labels or (), cache
     )
     prepared = prepare_rows(loaded, head, config.data, labels, config.cv)
     prepared.notes[:0] = loaded.notes

@@ -84,7 +84,10 @@ def prepare(config: RunConfig, registry: Registry) -> Prepared:
 def _prepared(config: RunConfig, registry: Registry) -> Prepared:
     head = make_head(registry, config.head)
     check_weighting(config, head)
-    loaded = load_rows(config.dataset.name, config.dataset.options, registry, head.schema)
+    folder = cache_folder(config.data.cache, config.output)
+    loaded = load_rows(
+        config.dataset.name, config.dataset.options, registry, head.schema, cache=folder
+    )
     rows = prepare_rows(loaded, head, config.data, cv=config.cv)
     check_splits(config, rows.splits)
     model = make_model(registry, config.model, config.train)
@@ -96,7 +99,6 @@ def _prepared(config: RunConfig, registry: Registry) -> Prepared:
         notes.append(uncalibrated)
     check_kind(head, model, rows.labels)
     settings = encode_settings(config, model, rows.labels, notes)
-    folder = cache_folder(config.data.cache, config.output)
     if folder.name == BESIDE_RUNS:
         notes.append(
             f"encoded rows go to `{folder}`, for `{OWN_CACHE}` cannot be written; `data.cache` or "

@@ -19,12 +19,12 @@ from fsspec.implementations.arrow import ArrowFSWrapper
 from pyarrow import fs
 
 from ftr import atomic
-from ftr.cluster.location import open_filesystem
 from ftr.cluster.ship import share_splits
 from ftr.cluster.storage import Storage
 from ftr.config.schema import RunConfig
 from ftr.config.space import LISTS, Dimension, grid_points
 from ftr.data.encode import DATA_KEYS, StoredSplit, data_key
+from ftr.data.filesystem import open_filesystem
 from ftr.errors import FtrError, RequestError, RunError
 from ftr.registry.registry import Registry
 from ftr.runs.directory import LOCK, RunDirectory

@@ -11,6 +11,8 @@ from pathlib import Path
 from ftr.config.components import FILES, SPLITS, file_options
 from ftr.config.parse import Layer, validated
 from ftr.config.schema import HUB, FileOptions, Format, RunConfig
+from ftr.data.downloads import local_dataset
+from ftr.data.encode import cache_folder
 from ftr.data.files import bare_name
 from ftr.data.infer import first_text
 from ftr.data.layout import find_files, format_of
@@ -22,6 +24,7 @@ from ftr.errors import DataError, FtrError
 from ftr.model.components import make_head
 from ftr.paths import present
 from ftr.registry.registry import Registry
+from ftr.terminal import mask
 from ftr.train.costs import memory_now, peak_since, size
 
 LARGE = 64_000_000
@@ -68,7 +71,9 @@ def check_readable(config: RunConfig, registry: Registry, available: int) -> Non
     if registry.has("dataset", name) or name.startswith(HUB):
         return
     head = make_head(registry, config.head)
-    options = validated(file_options(head.schema), dict(config.dataset.options), {}, "dataset.")
+    cache = cache_folder(config.data.cache, config.output)
+    name, given = local_dataset(name, config.dataset.options, cache)
+    options = validated(file_options(head.schema), given, {}, "dataset.")
     paths = [path for one in find_files(name, options, []).values() for path in one.paths]
     at_once = set_column(head.schema) is not None  # all rows tell what the labels are
     sizes = {
@@ -84,8 +89,9 @@ def check_readable(config: RunConfig, registry: Registry, available: int) -> Non
     if total * each <= available:
         return
     raise DataError(
-        f"`dataset={name}`: {len(sizes)} file{'s' if len(sizes) > 1 else ''} of {size(total)} in "
-        f"all (unpacked) would take about {size(total * each)} of memory to read ({how}), and "
+        f"`dataset={mask(config.dataset.name)}`: {len(sizes)} "
+        f"file{'s' if len(sizes) > 1 else ''} of {size(total)} in all "
+        f"(unpacked) would take about {size(total * each)} of memory to read ({how}), and "
         f"there is {size(available)}. {_LESS if at_once else _ADVICE}"
     )
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from ftr.data.remote import matching, open_url
 from ftr.errors import DataError, RequestError
-from ftr.prediction.remote import is_url, matching, open_url
+from ftr.paths import is_url
 from readers import unlabelled_of
 from s3 import CREDENTIALS, s3_server
 from trainings import write_csv

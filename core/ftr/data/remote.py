@@ -1,20 +1,18 @@
-"""Inputs of `ftr predict` behind a URL: `s3://`, `https://`, `hf://` and others of fsspec."""
+"""Files behind a URL: `s3://`, `https://`, `hf://` and others of fsspec."""
 
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from ftr.cluster.location import first_line, open_filesystem
+from ftr.data.filesystem import first_line, open_filesystem
 from ftr.data.stream import Source
 from ftr.errors import DataError, RequestError
 from ftr.terminal import mask
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _PACKAGES = {
     "s3": "s3fs",
     "gs": "gcsfs",
@@ -35,11 +33,6 @@ _PACKAGES = {
 """The package that fsspec needs for a scheme."""
 
 
-def is_url(given: str) -> bool:
-    """Whether an input is a URL."""
-    return _URL.match(given) is not None
-
-
 def matching(given: str) -> list[str]:
     """Return the URLs that a pattern (`s3://bucket/part-*.csv`) matches, sorted; a URL without one
     as it is.
@@ -52,7 +45,7 @@ def matching(given: str) -> list[str]:
         return [given]
     if path.startswith(("http://", "https://")):
         raise RequestError(f"`{mask(given)}`: a web server lists no files: give each URL.")
-    with _explained(given):
+    with explained(given):
         found = _matching(path, question + query)
     if not found:
         raise DataError(f"`{mask(given)}` matches no file.")
@@ -84,13 +77,13 @@ def open_url(given: str) -> Source:
     cannot be read. Secrets in the URL are masked.
     """
     path = Path(PurePosixPath(urlsplit(given).path).name or given.partition("://")[0].lower())
-    with _explained(given):
+    with explained(given):
         file, size = _open(given)
     return Source(path, file, size)
 
 
 @contextlib.contextmanager
-def _explained(given: str) -> Iterator[None]:
+def explained(given: str) -> Iterator[None]:
     """Raise what a file system raises as an error of ours that names the URL."""
     scheme = given.partition("://")[0].lower()
     try:
