@@ -76,6 +76,11 @@ class Bench:
                 path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         return found
 
+    @property
+    def precision(self) -> str:
+        """The precision of both sides in `speed`."""
+        return "bf16" if self.device == "cuda" else "fp32"
+
     def settings(self, case: str, *more: str, output: str = "runs") -> list[str]:
         """Return the words of a training of a case, with `more` instead of what all share."""
         places = [f"dataset.{split}={path}" for split, path in self.files(case).items()]
@@ -211,7 +216,8 @@ def speed(bench: Bench) -> Iterator[str]:
                 if compiled:
                     bench.need_gpu()
                 plain, plain_use = watched(bench, lambda: trainer(bench, case, compiled))  # noqa: B023 (called at once)
-                extra = ["trainer.torch_compile=true"] if compiled else []
+                extra = [f"train.precision={bench.precision}"]
+                extra += ["trainer.torch_compile=true"] if compiled else []
                 ours, use = watched(bench, lambda: bench.run(bench.settings(case, *extra)))  # noqa: B023
             except UnmeasuredError as why:
                 yield f"| {case} | {how} | not measured: {why} | | | | |"
@@ -231,7 +237,7 @@ def trainer(bench: Bench, case: str, compiled: bool) -> Row:
     bench.check_time()
     options = {
         "way": "best",
-        "precision": "bf16" if bench.device == "cuda" else "fp32",
+        "precision": bench.precision,
         "model": bench.model,
         **bench.files(case),
         "output_dir": bench.folder / "plain",

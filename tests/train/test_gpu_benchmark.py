@@ -18,7 +18,7 @@ PROGRAM = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 def test_the_parts_that_need_no_gpu_run_and_the_others_say_so(
     tiny_bert: Path, tmp_path: Path
 ) -> None:
-    words = ["--model", tiny_bert, "--cases", "sst2", "--data", tmp_path / "none"]
+    words: list[str | Path] = ["--model", tiny_bert, "--cases", "sst2", "--data", tmp_path / "none"]
     done = subprocess.run(
         [sys.executable, PROGRAM, *words, "--only", "speed", "memory", "quarters", "resume"],
         capture_output=True,
