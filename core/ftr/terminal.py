@@ -131,9 +131,11 @@ def _mapped(
 
 
 def _below(key: str, name: object) -> str:
-    """Return the dotted key of `name` in `key`; the options of a component stand below the
-    component itself.
+    """Return the dotted key of `name` in `key`; the name of a component has the key of the
+    component itself, and its options stand below that.
     """
+    if name == "name" and key in ("dataset", "model", "head"):
+        return key
     return f"{key}.{name}" if key and name != "options" else key or str(name)
 
 

@@ -229,3 +229,25 @@ class TestBucket:
         with pytest.raises(DataError, match=r"(one|two)\.csv.* cannot be read"):
             load("files", train=urls)
         assert [name for name in files(cache) if name.endswith("csv")] == ["one.csv"]
+
+
+def test_a_run_of_a_url_keeps_no_secret_and_is_reproduced(
+    web: Web, tiny_bert: Path, tmp_path: Path
+) -> None:
+    import ftr
+    from ftr.results.reproduce import reproduce
+    from trainings import REVIEWS, train
+
+    url = f"{web.add('a.csv')}?token=hush-hush-1"
+    asked = {**REVIEWS, "epochs": 1, "model": tiny_bert, "output": tmp_path / "runs"}
+    run = train(asked, dataset=url)
+    kept = [path for path in Path(run.path).rglob("*") if path.is_file()]
+    assert not [path for path in kept if b"hush-hush-1" in path.read_bytes()]
+    assert run.record["data"]["sources"][0]["path"] == f"{web.url}/a.csv?token=***"
+    assert reproduce(run.path, check=True, dataset=url).status == "equal"
+    assert ftr.evaluate(run.path, {"dataset": url}) and web.gets == ["/a.csv?token=hush-hush-1"]
+    web.add("a.csv", ROWS.replace("film", "filn"))
+    with pytest.raises(
+        DataError, match=r"a\.csv\?token=\*\*\*` is not what the run was trained on"
+    ):
+        reproduce(run.path, check=True, dataset=url)

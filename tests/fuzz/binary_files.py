@@ -225,7 +225,8 @@ def run(
             status = _in_child(work)
             for line in log.read_text(encoding="utf-8").splitlines():
                 number, outcome, failure, first = json.loads(line)
-                outcomes[outcome] += bool(outcome)
+                if outcome:
+                    outcomes[outcome] += 1
                 if failure and failure not in failures:
                     failures[failure] = f"file {number}: {first}"
                     _keep(number, seed, seeds, keep)

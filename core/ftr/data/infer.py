@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from ftr.config.components import FILES, SPLITS, head_schema, locate
 from ftr.config.parse import Layer, Setting, read_settings, validated
@@ -28,6 +29,7 @@ from ftr.data.rows import Table
 from ftr.data.shards import Source
 from ftr.data.tables import first_rows
 from ftr.errors import ConfigError, DataError
+from ftr.paths import is_url
 from ftr.registry.registry import Registry
 from ftr.registry.schema import Column, RowSchema
 
@@ -100,7 +102,8 @@ def settings_with_task(
     if source != "path":
         return given
     text = first.text
-    what = Path(text).name if isinstance(first.value, str) and Path(text).name else text
+    path = urlsplit(text).path if is_url(text) else text
+    what = Path(path).name if isinstance(first.value, str) and Path(path).name else text
     with urls_named():
         found = infer(name, given, tasks_of(registry), what, text)
     options = "".join(f" dataset.{key}={value}" for key, value in found.options.items())

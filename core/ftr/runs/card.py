@@ -34,7 +34,7 @@ from ftr.runs.report import (
     run_card,
     sections,
 )
-from ftr.terminal import show
+from ftr.terminal import mask, show
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -353,7 +353,7 @@ def _own_scores(record: Record) -> Mapping[str, Record]:
 
 def _dataset(record: Record) -> tuple[str, str | None]:
     """Return a name of the dataset that is no path, and its id on the Hub where it has one."""
-    name = record["config"]["dataset"]["name"]
+    name = mask(record["config"]["dataset"]["name"])
     if name.startswith(HUB):
         hub_id = name.removeprefix(HUB).partition(":")[0]
         return hub_id, hub_id

@@ -18,6 +18,7 @@ from ftr.registry import trust
 from ftr.registry.discovery import PluginRecord, own_version
 from ftr.registry.registry import Registry, registry_for_record
 from ftr.registry.specs import Kind
+from ftr.terminal import mask
 
 REACHING = (
     "model.trust_remote_code",
@@ -99,7 +100,7 @@ def provenance(config: RunConfig, registry: Registry) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for kind, name in _used(config):
-        found[f"{kind}:{name}"] = {"registered": False}
+        found[f"{kind}:{mask(name)}"] = {"registered": False}
         if registry.has(kind, name):
             entry = registry.find(kind, name)
             target = getattr(entry.spec, "target", None)

@@ -10,6 +10,8 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+from ftr.terminal import mask
+
 INTERVAL = "95 % interval"
 MAX_WIDTH = 80
 """Columns of a terminal; a wider score table gets a header of two lines."""
@@ -435,5 +437,7 @@ def sections(bodies: Mapping[str, Sequence[str]]) -> Iterator[str]:
 
 
 def plain_name(name: str) -> str:
-    """Return the name of a component; of a path, which is absolute in a record, its last part."""
-    return Path(name).name if Path(name).is_absolute() else name
+    """Return the name of a component; of a path, which is absolute in a record, its last part, and
+    of a URL no secrets.
+    """
+    return Path(name).name if Path(name).is_absolute() else mask(name)
