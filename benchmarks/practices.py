@@ -116,14 +116,13 @@ def measure(
         say=lambda line: None,
     ).record
     shutil.rmtree(folder / "runs")
-    score = round(record["scores"]["test"][case.score], 6)
+    score = round(record["scores"]["test"][case.score] / case.most, 6)
     return {
         "case": practice.case,
         "practice": practice.name,
         "seed": seed,
         "settings": practice.settings,
         "score": score,
-        "seconds": round(record["timings"]["train"], 1),
     }
 
 

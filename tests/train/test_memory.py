@@ -4,6 +4,8 @@ row; so does evaluation.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -340,3 +342,31 @@ def test_memory_that_runs_out_in_the_optimizer_is_said(
     monkeypatch.setattr(torch.optim.AdamW, "step", fail)
     with pytest.raises(RunError, match="outside of a pass, so smaller passes would not help"):
         train(asked)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="tunes the allocator of glibc")
+def test_freed_memory_is_used_again_in_a_training_and_given_back_after_it() -> None:
+    """In a process of its own: what else a process has allocated decides where memory lies."""
+    program = """
+import resource, torch
+from ftr.train.costs import memory_now
+from ftr.train.hardware import kept_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(5):
+        torch.zeros(12_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+plain = faults()
+with kept_memory("cpu"):
+    faults()
+    kept, held = faults(), memory_now()
+print(plain, kept, held - memory_now(), faults())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    plain, kept, returned, after = map(int, done.stdout.split())
+    assert kept * 10 < plain and kept * 10 < after
+    assert returned > 40_000_000

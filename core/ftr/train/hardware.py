@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import os
 import platform
@@ -231,6 +232,31 @@ def free_memory(device: str) -> None:
     gc.collect(1)
     if device != "cpu":
         getattr(torch, device).empty_cache()
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+"""Parameters of `mallopt`, from glibc's `malloc.h`."""
+
+
+@contextlib.contextmanager
+def kept_memory(device: str) -> Iterator[None]:
+    """Keep the memory that a training on a CPU frees in the process, and give it back at the end.
+
+    glibc maps every large tensor anew, and the kernel clears all its pages: with 22M parameters
+    that was 10 % of the processor time of a step of 32 sentences.
+    """
+    libc = ctypes.CDLL(None)
+    if device != "cpu" or not hasattr(libc, "mallopt"):  # not glibc
+        yield
+        return
+    libc.mallopt(_M_MMAP_MAX, 0)
+    libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    try:
+        yield
+    finally:
+        libc.mallopt(_M_MMAP_MAX, 1 << 16)  # both are glibc's defaults
+        libc.mallopt(_M_TRIM_THRESHOLD, 1 << 17)
+        libc.malloc_trim(0)
 
 
 def checkpoint_activations(model: nn.Module) -> None:

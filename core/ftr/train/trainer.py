@@ -25,7 +25,7 @@ from ftr.model.transformers_private import TrainerHooks
 from ftr.train.batches import MicroBatch
 from ftr.train.checkpoint_manager import TRAINER, CheckpointManager
 from ftr.train.costs import Forecast
-from ftr.train.hardware import Ladder, Shape, moved, outside_of_passes
+from ftr.train.hardware import Ladder, Shape, kept_memory, moved, outside_of_passes
 from ftr.train.loader import StepLoader, Steps, read_ahead
 from ftr.train.optim import SCHEDULE_FREE, ExponentialMovingAverage, LayerwiseRates
 from ftr.train.progress import Interrupt, Meter, ProgressLine
@@ -204,7 +204,8 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
         """
         found = self.checkpoints.found
         if found is None or (found.step < found.state["max_steps"] and not self.stopped):
-            with outside_of_passes(self.accelerator.num_processes):
+            device, workers = self.args.device.type, self.accelerator.num_processes
+            with outside_of_passes(workers), kept_memory(device):
                 self.train(resume_from_checkpoint=str(found.path) if found else None)
         else:
             self.checkpoints.load_model(self)
