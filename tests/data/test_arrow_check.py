@@ -75,3 +75,10 @@ def test_a_folder_of_save_to_disk_names_the_file_that_it_lacks(name: str, tmp_pa
     (tmp_path / "dataset_info.json").write_text("{}", encoding="utf-8")
     with pytest.raises(DataError, match=r"`state\.json` names the file .*, which is missing"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["[" * 2000, "a\0b", "\ud83d"])
+def test_a_split_whose_name_cannot_be_a_folder_is_not_looked_for(name: str, tmp_path: Path) -> None:
+    (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": [name]}), encoding="utf-8")
+    with pytest.raises(DataError):
+        load(tmp_path)

@@ -27,7 +27,8 @@ def test_the_parts_that_need_no_gpu_run_and_the_others_say_so(
     )
     assert done.returncode == 0, done.stderr
     parts = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", done.stdout, re.M | re.S))
-    assert parts["memory"].strip() == parts["quarters"].strip() == "not measured: needs a GPU"
+    for part in ("memory", "quarters"):
+        assert parts[part].strip().splitlines()[0] == "not measured: needs a GPU"
     rates = re.search(r"\| sst2 \| alone \| ([\d,]+) \| ([\d,]+) \|", parts["speed"])
     assert rates is not None and all(int(one.replace(",", "")) > 0 for one in rates.groups())
     assert "| sst2 | torch.compile | not measured: needs a GPU |" in parts["speed"]

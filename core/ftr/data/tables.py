@@ -16,7 +16,7 @@ from ftr.data.files import split_lines
 from ftr.data.rows import PIECE, PREDICT, Rejected, SourceFile, Table
 from ftr.data.squad import is_squad, nest_questions, read_nested, read_squad
 from ftr.errors import DataError, NoRowsError
-from ftr.paths import present
+from ftr.paths import fault, present
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,7 +95,11 @@ def saved_splits(folder: Path) -> list[str]:
     """Return the splits in a folder that `DatasetDict.save_to_disk` wrote; none for one dataset."""
     names = _json(folder / DICT).get("splits") if (folder / DICT).is_file() else None
     return (
-        [str(name) for name in names if Path(str(name)).name == str(name)]
+        [
+            text
+            for text in map(str, names)
+            if Path(text).name == text and len(text) < 100 and fault(text) is None
+        ]
         if isinstance(names, list)
         else []
     )
