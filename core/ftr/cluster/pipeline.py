@@ -31,17 +31,17 @@ def unpacked(table: pa.Table) -> Any:
 def results(
     read: Callable[..., Iterator[pa.Table]],
     reading: Mapping[str, Any],
-    worker: type,
+    work: Callable[..., Any],
     working: Mapping[str, Any],
     workers: int,
     each: Mapping[str, float],
 ) -> Iterator[Any]:
-    """Yield what `workers` objects of the class `worker` make of the blocks that `read` yields, in
-    their order.
+    """Yield what `workers` processes make of the blocks that `read` yields, in their order.
 
-    `read` is called on this machine with a table of no meaning and `reading`, `worker` once for
-    each process with `working`, in a process with the resources `each`. What a lost node had is
-    made again elsewhere.
+    `read` is called on this machine with a table of no meaning and `reading`; `work` with a block
+    and `working`, or, if it is a class, once for each process with `working`, and then with blocks.
+    A process has the resources `each`. What a lost node had is made again elsewhere: by a class
+    only where a process of it finds room, so a function is better where it can be one.
     """
     import ray
     import ray.data
@@ -65,18 +65,10 @@ def results(
             label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},
         )
         .map_batches(
-            worker,
-            fn_constructor_kwargs=dict(working),
+            work,
+            **_strategy(work, working, workers),
             batch_size=1,
             batch_format="pyarrow",
-            # When a node is lost, its workers begin again elsewhere, where others must make room:
-            # so that a pool of fixed size would wait for ever.
-            compute=ray.data.ActorPoolStrategy(
-                min_size=1,
-                max_size=workers,
-                initial_size=workers,
-                max_tasks_in_flight_per_actor=IN_FLIGHT,
-            ),
             num_cpus=each["CPU"],
             num_gpus=each.get("GPU"),
             memory=each.get("memory"),
@@ -86,3 +78,19 @@ def results(
     for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
         if len(table):
             yield unpacked(table)
+
+
+def _strategy(work: Callable[..., Any], working: Mapping[str, Any], workers: int) -> dict[str, Any]:
+    import ray.data
+
+    if not isinstance(work, type):
+        return {"fn_kwargs": dict(working), "compute": ray.data.TaskPoolStrategy(size=workers)}
+    # When a node is lost, its workers begin again elsewhere, where others must make room: so that a
+    # pool of fixed size would wait for ever.
+    pool = ray.data.ActorPoolStrategy(
+        min_size=1,
+        max_size=workers,
+        initial_size=workers,
+        max_tasks_in_flight_per_actor=IN_FLIGHT,
+    )
+    return {"fn_constructor_kwargs": dict(working), "compute": pool}

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Generator, Iterator, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ftr import atomic
 from ftr.cluster.pipeline import packed, results, unpacked
 from ftr.config.schema import ComputeConfig
-from ftr.data.encode import Encoded, Recipe, Spread
+from ftr.data.encode import Encoded, Encoder, Recipe, Spread
 from ftr.data.workers import Piece, in_processes
 from ftr.errors import ConfigError, RunError, in_one_line
 from ftr.registry.registry import Registry
@@ -60,7 +60,7 @@ def _encode(
         workers = _room(each)
         show(f"encoding {rows:,} rows on {workers} cores of the cluster")
         working = {"recipe": pickle.dumps(recipe)}
-        blocks = results(_read, {"path": str(path)}, _Worker, working, workers, each)
+        blocks = results(_read, {"path": str(path)}, _work, working, workers, each)
         try:
             for expected, (number, block) in enumerate(blocks):
                 if number != expected:
@@ -105,23 +105,27 @@ def _read(_: pa.Table, path: str) -> Iterator[pa.Table]:
             yield packed((number, block))
 
 
-class _Worker:
-    """Encodes blocks; each process has one."""
+def _work(table: pa.Table, recipe: bytes) -> pa.Table:
+    """Return the block in `table` with its pieces encoded; those that cannot be stay.
 
-    def __init__(self, recipe: bytes) -> None:
-        """Make the encoder. Raises `DataError` where the code of this node is other code."""
-        quiet_libraries()
-        os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a process has one core
-        made: Recipe = pickle.loads(recipe)  # noqa: S301 - of this program
-        self.encoder = made.encoder()
+    Raises `DataError` where the code of this node is other code.
+    """
+    encoder = _encoder(recipe)
+    number, block = unpacked(table)
+    return packed((number, [_encoded(encoder, piece) for piece in block]))
 
-    def __call__(self, table: pa.Table) -> pa.Table:
-        """Return the block in `table` with its pieces encoded; those that cannot be stay."""
-        number, block = unpacked(table)
-        return packed((number, [self._encoded(piece) for piece in block]))
 
-    def _encoded(self, piece: Piece) -> Encoded | Piece:
-        try:
-            return self.encoder(*piece)
-        except (Exception, SystemExit):
-            return piece
+@lru_cache(maxsize=1)
+def _encoder(recipe: bytes) -> Encoder:
+    """Make the encoder, once for each process."""
+    quiet_libraries()
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a process has one core
+    made: Recipe = pickle.loads(recipe)  # noqa: S301 - of this program
+    return made.encoder()
+
+
+def _encoded(encoder: Encoder, piece: Piece) -> Encoded | Piece:
+    try:
+        return encoder(*piece)
+    except (Exception, SystemExit):
+        return piece
