@@ -106,7 +106,7 @@ def store(folder: Path, given: list[dict[str, Any]], *, spread: bool = True) -> 
 
 
 def children() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children() if "serve" in " ".join(one.cmdline())]
+    return [one for one in psutil.Process().children() if workers._CODE in one.cmdline()]
 
 
 @pytest.mark.slow
