@@ -193,7 +193,12 @@ def _fetch(url: str, version: Version, place: Path) -> None:
                 f"`{mask(url)}` changed while it was fetched, and nothing of it is kept: run the "
                 "command again when nobody writes it"
             )
-        about = {"url": mask(url), "version": version.tag, "size": size, "sha256": digest.hexdigest()}
+        about = {
+            "url": mask(url),
+            "version": version.tag,
+            "size": size,
+            "sha256": digest.hexdigest(),
+        }
         atomic.write_json(fresh / ABOUT, about)
 
 
