@@ -42,6 +42,19 @@ SECTION_KEYS = tuple(
     if (key := f"{group}.{name}") not in SECTIONS
 )
 KNOWN_KEYS = (*PLAIN_KEYS, *SECTION_KEYS)
+FIRST_KEYS = (
+    "dataset",
+    "model",
+    "learning_rate",
+    "batch_size",
+    "epochs",
+    "seed",
+    "data.max_length",
+    "data.limit",
+    "train.early_stopping_patience",
+    "output",
+)
+"""The keys that people change first, in the order in which help and `ftr init` show them."""
 
 RENAMED: Mapping[str, str] = {
     "data.validation_share": "data.validation_size",
