@@ -10,6 +10,11 @@ from ftr.config.resolve import resolve
 from ftr.data.infer import settings_with_task
 from ftr.terminal import show
 
+EXAMPLES = (
+    "ftr schema",
+    "ftr schema task=qa --sweep",
+)
+
 
 def configure(parser: ArgumentParser) -> None:
     """Add settings and the kind of schema."""

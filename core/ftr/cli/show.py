@@ -11,6 +11,11 @@ from ftr.data.infer import settings_with_task
 from ftr.runs.report import table
 from ftr.terminal import masked, show
 
+EXAMPLES = (
+    "ftr show task=qa",
+    "ftr show task=sentiment learning_rate=3e-5 train",
+)
+
 
 def configure(parser: ArgumentParser) -> None:
     """Add settings."""
