@@ -45,6 +45,8 @@ COMMANDS = {
     "runs": "list runs and sweeps",
     "list": "list the registered tasks, datasets, models, heads, metrics and trackers",
     "show": "print the resolved configuration and the origin of each value",
+    "init": "write a commented `ftr.yaml` for data",
+    "doctor": "check this installation, its devices, disks and settings",
     "help": "describe a command, a key or a group of keys",
     "schema": "print the configuration as JSON Schema",
     "plugins": "list the installed plugins and their errors",

@@ -1,7 +1,7 @@
 """Settings where people keep them: `ftr.yaml` and `[tool.ftr]` of a folder, and the environment.
 
 The commands that begin something new read them (`with_found`): run, sweep, plan, show, schema,
-init and submit. What continues or repeats a record, and every trial and worker, does not.
+submit and doctor. What continues or repeats a record, and every trial and worker, does not.
 """
 
 import glob
@@ -143,7 +143,7 @@ def _found(path: Path, origin: str, values: Mapping[str, Any], here: Path) -> Fo
     return Found(
         origin,
         *(
-            {key: _placed(key, setting, path.parent, here) for key, setting in layer.items()}
+            {key: placed(key, setting, path.parent, here) for key, setting in layer.items()}
             for layer in layers
         ),
     )
@@ -153,7 +153,7 @@ def _is_of_sweep(key: object) -> bool:
     return isinstance(key, str) and key.partition(".")[0] == SWEEP
 
 
-def _placed(key: str, setting: Setting, folder: Path, here: Path) -> Setting:
+def placed(key: str, setting: Setting, folder: Path, here: Path) -> Setting:
     """Return the setting of a file in `folder` with the same paths as seen from `here`."""
     group = key.partition(".")[0]
     if folder == here or key == PLUGINS or (key not in _PLACES and group not in _GROUPS):
