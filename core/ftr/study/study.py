@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ftr import system
+from ftr.config.found import with_found
 from ftr.config.parse import registry_for
 from ftr.config.resolve import resolve
 from ftr.config.schema import ComputeConfig, RunConfig
@@ -82,7 +83,7 @@ def run(
     epochs=1)`); `say` gets the lines a person would read (default: stderr). Raises `RequestError`
     when something asked for is wrong, before anything is written, and `RunError` when it failed.
     """
-    asked = merged(settings, keys)
+    asked = with_found(merged(settings, keys))
     with one_training(), INTERRUPT.listening():
         known = registry or registry_for(asked)
         speak = say or to_stderr
