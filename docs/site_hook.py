@@ -98,7 +98,8 @@ def parts_of(cell: Any) -> Iterator[str]:
         if "image/png" in data:
             yield f"![output](data:image/png;base64,{''.join(data['image/png']).strip()})"
         elif "text/html" in data:
-            yield re.sub(r"<style.*?</style>", "", "".join(data["text/html"]), flags=re.DOTALL)
+            plain = re.sub(r"<style.*?</style>", "", "".join(data["text/html"]), flags=re.DOTALL)
+            yield re.sub(r' (?:border|class|style)="[^"]*"', "", plain)
         elif shown := "".join(data.get("text/plain") or output.get("text", [])).rstrip():
             yield f"```text\n{shown}\n```"
 
