@@ -8,8 +8,9 @@ PYTEST := -m pytest --dist loadfile --no-loadscope-reorder
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PIP_FLAGS := $(if $(CI),--quiet) # a log of CI needs no lines of pip
+export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help run test test-all test-lowest check bench bench-sweep install clean
+.PHONY: help run test test-all test-lowest check docs docs-serve bench bench-sweep install clean
 
 help:
 	@echo "make run          train question answering on the sample that ftr brings along"
@@ -17,10 +18,11 @@ help:
 	@echo "make test-all     the tests that \`make test\` leaves out: clusters, kills, power cuts, whole packages"
 	@echo "make test-lowest  the fast tests with the lowest versions that pyproject.toml allows, in .venv-lowest"
 	@echo "make check        ruff, mypy and the rules for imports"
+	@echo "make docs         the site of the documentation, in site/; \`make docs-serve\` shows it while you edit"
 	@echo "make bench        speed of a training"
 	@echo "make bench-sweep  speed of a sweep"
 	@echo "make install      the environment .venv, for all of the above"
-	@echo "make clean        remove both environments and runs"
+	@echo "make clean        remove both environments, runs and the site"
 
 run: $(INSTALLED)
 	$(VENV)/bin/ftr run task=qa
@@ -39,6 +41,12 @@ check: install
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports --no-cache
+
+docs: install
+	$(VENV)/bin/mkdocs build --strict
+
+docs-serve: install
+	$(VENV)/bin/mkdocs serve
 
 bench: install
 	$(VENV)/bin/python benchmarks/throughput.py
@@ -65,4 +73,4 @@ $(LOWEST)/.installed: pyproject.toml constraints-lowest.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(LOWEST) runs
+	rm -rf $(VENV) $(LOWEST) runs site
