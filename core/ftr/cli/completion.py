@@ -17,7 +17,7 @@ from ftr.registry.registry import get_registry
 from ftr.registry.specs import KINDS, Kind
 
 EXAMPLES = (
-    'eval "$(ftr completion bash)"',
+    "ftr completion bash > ~/.ftr-completion.bash",
     "ftr completion fish > ~/.config/fish/completions/ftr.fish",
 )
 SHELLS = {
