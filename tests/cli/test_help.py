@@ -88,7 +88,7 @@ def test_every_command_has_two_examples_that_parse(name: str) -> None:
     shown = command_parser(name).format_help()
     for line in examples:
         assert f"\n  {line}" in shown
-        words = shlex.split(line.rpartition("| ")[2])
+        words = shlex.split(line.partition(" > ")[0].rpartition("| ")[2])
         assert words[:2] == ["ftr", name]
         parser = command_parser(name)
         args = parser.parse_intermixed_args(words[2:])
