@@ -6,7 +6,6 @@ import errno
 import io
 import logging
 import os
-import select
 import sys
 import traceback
 import warnings
@@ -26,6 +25,7 @@ from ftr.registry import plugin_files
 from ftr.registry.discovery import own_version
 from ftr.registry.registry import accusation, get_registry, refresh, registry_with
 from ftr.registry.trust import BASES
+from ftr.system import is_without_reader
 from ftr.terminal import mask, show
 
 COMMANDS = {
@@ -324,11 +324,8 @@ def _reader_left() -> bool:
     """Whether stdout is a pipe without a reader; then redirect it, because Python flushes it at
     exit.
     """
-    poll = select.poll()
-    poll.register(sys.stdout, 0)
     # A broken pipe to something else, such as a lost worker, is an error like any other.
-    left = any(event & select.POLLERR for _, event in poll.poll(0))
-    if left:
+    if left := is_without_reader(sys.stdout.fileno()):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return left
 

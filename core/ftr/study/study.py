@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ftr import system
 from ftr.config.found import with_found
 from ftr.config.parse import registry_for
 from ftr.config.resolve import resolve
@@ -310,9 +310,7 @@ def at_once(compute: ComputeConfig, members: int) -> int:
         return 1
     if compute.address is not None:
         return members
-    gpus, cores = torch.cuda.device_count(), os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
+    gpus, cores = torch.cuda.device_count(), system.cores()
     gpus_each = compute.gpus if compute.gpus is not None else float(gpus > 0)
     if gpus_each == 0 and compute.cpus is None:
         return 1
