@@ -12,6 +12,7 @@ from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 NOT_SHOWN = {".py", ".jsonl", ".lock"}
@@ -102,6 +103,14 @@ def parts_of(cell: Any) -> Iterator[str]:
             yield re.sub(r' (?:border|class|style)="[^"]*"', "", plain)
         elif shown := "".join(data.get("text/plain") or output.get("text", [])).rstrip():
             yield f"```text\n{shown}\n```"
+
+
+def on_page_markdown(markdown: str, page: Page, **_: object) -> None:
+    """Keep old versions out of the search, and find a key in its table first."""
+    if page.file.src_uri == "CHANGELOG.md":
+        page.meta["search"] = {"exclude": True}
+    elif page.file.src_uri == "docs/configuration.md":
+        page.meta["search"] = {"boost": 2}
 
 
 def on_env(env: object, config: MkDocsConfig, files: Files) -> None:
