@@ -7,7 +7,6 @@ import io
 import logging
 import os
 import re
-import select
 import sys
 import traceback
 import warnings
@@ -27,6 +26,7 @@ from ftr.registry import plugin_files
 from ftr.registry.discovery import own_version
 from ftr.registry.registry import accusation, get_registry, refresh, registry_with
 from ftr.registry.trust import BASES
+from ftr.system import is_without_reader
 from ftr.terminal import mask, show
 
 COMMANDS = {
@@ -46,6 +46,8 @@ COMMANDS = {
     "runs": "list runs and sweeps",
     "list": "list the registered tasks, datasets, models, heads, metrics and trackers",
     "show": "print the resolved configuration and the origin of each value",
+    "init": "write a commented `ftr.yaml` for data",
+    "doctor": "check this installation, its devices, disks and settings",
     "help": "describe a command, a key or a group of keys",
     "completion": "print the code that completes ftr in bash, zsh or fish",
     "schema": "print the configuration as JSON Schema",
@@ -70,7 +72,8 @@ usage: ftr COMMAND [FILE] [key=value ...] [--json]
 
 Settings are key=value, with a dot for groups (data.limit=2000 dataset.text=review).
 A value is a YAML scalar or list.
-Precedence, lowest to highest: built-in default, task default, config=file.yaml, command line.
+Precedence, lowest to highest: built-in default, task default, [tool.ftr] in pyproject.toml,
+ftr.yaml, config=file.yaml, environment (FTR__EPOCHS=3), command line.
 
 examples:
   ftr run task=qa                                  sample data, a small pretrained model
@@ -327,11 +330,8 @@ def _reader_left() -> bool:
     """Whether stdout is a pipe without a reader; then redirect it, because Python flushes it at
     exit.
     """
-    poll = select.poll()
-    poll.register(sys.stdout, 0)
     # A broken pipe to something else, such as a lost worker, is an error like any other.
-    left = any(event & select.POLLERR for _, event in poll.poll(0))
-    if left:
+    if left := is_without_reader(sys.stdout.fileno()):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return left
 
