@@ -188,13 +188,19 @@ def _described(key: Key, registry: Registry) -> str:
     return "\n".join([_wrapped(f"{title}{key.description}", 2), *body])
 
 
+def terminal_width() -> int | None:
+    """Return the columns of the terminal; None: stdout is a pipe or file."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def _wrapped(text: str, indent: int) -> str:
     """Return text within the width of the terminal; in a pipe, on one line."""
-    if not sys.stdout.isatty():
+    width = terminal_width()
+    if width is None:
         return text
     return fill(
         text,
-        shutil.get_terminal_size().columns,
+        width,
         subsequent_indent=" " * indent,
         break_long_words=False,
         break_on_hyphens=False,
@@ -230,4 +236,4 @@ def _group(name: str, found: Sequence[Key]) -> str:
     ]
     about = groups().get(name, "")
     title = [_wrapped(f"{name}: {about}", 2), ""] if about else []
-    return "\n".join([*title, *table([("KEY", "DEFAULT", "DESCRIPTION", "OF"), *rows])])
+    return "\n".join([*title, *table([("key", "default", "description", "of"), *rows])])

@@ -72,7 +72,8 @@ usage: ftr COMMAND [FILE] [key=value ...] [--json]
 
 Settings are key=value, with a dot for groups (data.limit=2000 dataset.text=review).
 A value is a YAML scalar or list.
-Precedence, lowest to highest: built-in default, task default, config=file.yaml, command line.
+Precedence, lowest to highest: built-in default, task default, [tool.ftr] in pyproject.toml,
+ftr.yaml, config=file.yaml, environment (FTR__EPOCHS=3), command line.
 
 examples:
   ftr run task=qa                                  sample data, a small pretrained model
