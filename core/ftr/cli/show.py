@@ -10,6 +10,7 @@ from ftr.config.found import with_found
 from ftr.config.known import FIRST_KEYS, SWEEP_GROUP, groups, keys
 from ftr.config.parse import COMPONENTS, registry_for
 from ftr.config.resolve import flat, resolve
+from ftr.config.schema import HUB
 from ftr.data.infer import settings_with_task
 from ftr.errors import RequestError, did_you_mean, near
 from ftr.paths import present
@@ -54,6 +55,8 @@ def execute(args: Namespace) -> Answer:
     origins = {key: resolved.origins[key] for key in values}
     named: dict[str, str] = {kind: getattr(resolved.config, kind).name for kind in COMPONENTS}
     options = [key for kind in COMPONENTS for key in known_keys(kind, registry, named)]
+    source = "Hub datasets" if named["dataset"].startswith(HUB) else "files"
+    options.sort(key=lambda key: source in key.of)  # the last one of a name is shown
     of_run = (key for key in keys().values() if key.group != SWEEP_GROUP)
     about = {key.name: key.description for key in (*options, *of_run)}
     rows = [(key, _text(value), origins[key], about.get(key, "")) for key, value in values.items()]
