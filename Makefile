@@ -8,6 +8,7 @@ PYTEST := -m pytest --dist loadfile --no-loadscope-reorder
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export NO_MKDOCS_2_WARNING := 1
+PIP_FLAGS := $(if $(CI),--quiet) # a log of CI needs no lines of pip
 
 .PHONY: help run test test-all test-lowest check docs docs-serve bench bench-sweep install clean
 
@@ -57,11 +58,13 @@ install: $(INSTALLED_DEV)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --editable ".[offline]"
+	@echo "Installing ftr with torch, transformers and ray: 2 to 5 minutes, 3 GB. pip prints each package."
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) --editable ".[offline]"
 	touch $@
 
 $(INSTALLED_DEV): $(INSTALLED)
-	$(VENV)/bin/python -m pip install --quiet --editable ".[offline,dev]"
+	@echo "Installing the tools of development: about a minute."
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) --editable ".[offline,dev]"
 	touch $@
 
 $(LOWEST)/.installed: pyproject.toml constraints-lowest.txt

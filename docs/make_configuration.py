@@ -1,16 +1,15 @@
-"""Write `configuration.md` from the configuration itself: `python docs/make_configuration.py`."""
+"""Write `configuration.md`, and the `keys.json` that help and completion read, from the configuration
+itself: `python docs/make_configuration.py`.
+"""
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-
 from ftr.config.components import file_options, head_schema
-from ftr.config.keys import SECTIONS
+from ftr.config.describe import as_json, component_keys, group_summaries, run_keys, sweep_keys
+from ftr.config.known import FILE, FIRST_KEYS, Key
 from ftr.config.parse import COMPONENTS
-from ftr.config.schema import FileOptions, HubOptions, PretrainedOptions, RunConfig, SweepConfig
+from ftr.config.schema import FileOptions
 from ftr.config.space import FUNCTIONS
 from ftr.config.trainer import OWN_KEYS, SET_BY_FTR
 from ftr.registry.registry import Registered, Registry, get_registry
@@ -22,9 +21,10 @@ INTRODUCTION = """\
 
 <!-- made by docs/make_configuration.py; a test compares -->
 
-Every key of a run, with its built-in default. On the command line, write `key=value`; in a YAML file
+Every key of a run: its type and range, its built-in default, and what it does. On the command line, write `key=value`; in a YAML file
 (`config=file.yaml`) groups may be nested or dotted. Precedence, lowest to highest: built-in default, task, config file, command line.
-`ftr show task=qa` prints every value and its origin; `ftr schema` prints the same as JSON Schema, for editors.
+`ftr help train.lr_scheduler` shows one key with an example, `ftr help train` a group of keys. `ftr show task=qa` prints every
+value and its origin, `ftr show task=qa train` those of one group; `ftr schema` prints the same as JSON Schema, for editors.
 """
 SEARCH = """\
 ## `ftr sweep`
@@ -66,23 +66,23 @@ EXAMPLES = {
 def page() -> str:
     """Return the page as it should be."""
     registry = get_registry()
-    parts = [INTRODUCTION, *options("Top level", RunConfig)]
-    for name, section in SECTIONS.items():
-        # The docstring of a section is `group.*`: what it is.
-        summary = " ".join((section.__doc__ or "").partition(": ")[2].split())
-        parts += options(f"`{name}.*`", section, f"{name}.", summary[:1].upper() + summary[1:])
+    known = list(run_keys())
+    first = [key for name in FIRST_KEYS for key in known if key.name == name]
+    parts = [INTRODUCTION, *section("The keys people change first", first)]
+    summaries = {"": "", **group_summaries()}
+    for group, summary in summaries.items():
+        if within := [key for key in known if key.group == group]:
+            parts += section(f"`{group}.*`" if group else "Top level", within, summary)
     parts += ["## What the tasks set\n", *table("task | key | value", tasks(registry))]
-    parts += options("`dataset.*` of files and folders", FileOptions, "dataset.")
-    parts += ["And one key per column, depending on the head:\n"]
-    parts += table("head | key | column names that ftr matches", columns(registry))
-    parts += options("`dataset.*` of `hub:owner/name`", HubOptions, "dataset.")
-    parts += options("`model.*`, of every model", PretrainedOptions, "model.")
-    for entry in builtin(registry, "head"):
-        model = registry.options_model("head", entry.qualified)
-        parts += options(f"`head.*` of `{entry.spec.name}`", model, "head.")
+    for kind in COMPONENTS:
+        options = [key for key in component_keys(registry) if key.group == kind]
+        for of in dict.fromkeys(key.of for key in options):
+            parts += section(f"`{kind}.*` of {of}", [key for key in options if key.of == of])
+    parts += ["Column names that ftr matches:\n"]
+    parts += table("head | key | column names", columns(registry))
     parts += [SEARCH, *table("expression | draws | ", functions())]
     parts += table("task | searches | ", spaces(registry))
-    parts += [SWEEP_KEYS, *table("key | default | ", rows(SweepConfig, ""))]
+    parts += [SWEEP_KEYS, *key_table(sweep_keys())]
     return "\n".join([*parts, TRAINER, *table("field | instead | ", trainer())[:-1]]) + "\n"
 
 
@@ -91,30 +91,20 @@ def builtin(registry: Registry, kind: Kind) -> Iterator[Registered]:
     return (entry for entry in registry.all(kind) if entry.plugin.builtin)
 
 
-def options(
-    title: str, model: type[BaseModel] | None, prefix: str = "", summary: str = ""
-) -> list[str]:
-    """Return the section of the keys of a model."""
-    lines = ["There are none.", ""]
-    if model is not None:
-        lines = table("key | default | ", rows(model, prefix))
-    return [f"## {title}\n", *([summary, ""] if summary else []), *lines]
+def section(title: str, keys: Iterable[Key], summary: str = "") -> list[str]:
+    """Return the section of some keys."""
+    return [f"## {title}\n", *([summary, ""] if summary else []), *key_table(keys)]
 
 
-def rows(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
-    """Yield key, default and description of each field that is not a group of keys."""
-    for name, field in model.model_fields.items():
-        key = f"{prefix}{field.alias or name}"
-        if key not in SECTIONS and key != "trainer":
-            yield f"`{key}`", default(name, field), " ".join((field.description or "").split())
+def key_table(keys: Iterable[Key]) -> list[str]:
+    """Return the table of some keys."""
+    return table("key | type | default | ", map(cells, keys))
 
 
-def default(name: str, field: FieldInfo) -> str:
-    """Return the default as one would type it."""
-    if field.is_required() or name in COMPONENTS:
-        return "from the task"
-    value = json.dumps(field.get_default(call_default_factory=True), default=str)
-    return f"`{value}`".replace('"', "")
+def cells(key: Key) -> tuple[str, ...]:
+    """Return key, type, default and description of a key."""
+    default = "from the task" if key.default is None else f"`{key.default}`"
+    return f"`{key.name}`", key.values, default, key.description
 
 
 def tasks(registry: Registry) -> Iterator[tuple[str, str, str]]:
@@ -161,18 +151,19 @@ def trainer() -> Iterator[tuple[str, str, str]]:
         yield f"`{field}`", "", reason
 
 
-def table(heading: str, lines: Iterable[tuple[str, str, str]]) -> list[str]:
+def table(heading: str, lines: Iterable[tuple[str, ...]]) -> list[str]:
     """Return the lines of a Markdown table, and an empty one."""
     body = (
         f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |" for cells in lines
     )
     return [
         f"| {heading}|" if heading.endswith(" ") else f"| {heading} |",
-        "|---|---|---|",
+        "|---" * (heading.count("|") + 1) + "|",
         *body,
         "",
     ]
 
 
 if __name__ == "__main__":
+    FILE.write_text(as_json(get_registry()), encoding="utf-8")
     PAGE.write_text(page(), encoding="utf-8")

@@ -23,6 +23,8 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 os.environ["RAY_prestart_worker_first_driver"] = "0"  # noqa: SIM112 - its name
 # What the hub is asked for must fail at once and alike on every machine.
 os.environ["HF_HUB_OFFLINE"] = "1"
+# A developer's own settings are not those of tests: see `found` in tests/config/test_found.py.
+os.environ["FTR_SETTINGS"] = "off"
 # A shell makes what it runs in the background deaf to Ctrl-C, and the programs that tests start
 # would be so too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -9,7 +9,6 @@ the files of a killed process.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import json
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from ftr.errors import RunError
+from ftr.system import FOLDER, NO_FOLLOW, NO_WAIT, is_own, is_running, sync_handle
 from ftr.terminal import masked
 
 _HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
@@ -81,11 +81,11 @@ def replace_file(path: Path, content: bytes, mode: int = 0o666) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(
-            os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode), "wb"
+            os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW, mode), "wb"
         ) as stream:
             _lock(stream.fileno())
             if path.is_file() and not path.is_symlink():
-                os.fchmod(stream.fileno(), stat.S_IMODE(path.stat().st_mode))
+                fresh.chmod(stat.S_IMODE(path.stat().st_mode))
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
@@ -182,7 +182,7 @@ def write_output(path: Path, text: str) -> bool:
         target = path.resolve()
         if known is not None and (
             known.st_nlink > 1
-            or (known.st_uid, known.st_gid) != (os.geteuid(), os.getegid())
+            or not is_own(known, group=True)
             or not os.access(target.parent, os.W_OK)
         ):
             target.write_bytes(content)
@@ -196,13 +196,11 @@ def workroom(path: Path) -> Iterator[Path]:
     """Yield an empty folder beside `path`; at the end it is removed unless it was renamed."""
     fresh = _fresh(path)
     fresh.mkdir(parents=True)
-    handle = os.open(fresh, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        _lock(handle)
-        yield fresh
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        os.close(handle)
+    with _held(fresh):
+        try:
+            yield fresh
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -265,12 +263,19 @@ def locked(path: Path, *, seconds: float = -1, holder: bytes = b"") -> Iterator[
 def folder_locked(folder: Path) -> Iterator[None]:
     """Hold a folder against other processes that do the same; wait for them.
 
-    It leaves no file behind. On a file system without locks it does nothing.
+    It leaves no file in the folder. On a file system without locks it does nothing.
     """
+    if FOLDER is None:
+        name = sha256(str(folder.resolve()).casefold())
+        with locked(Path(tempfile.gettempdir(), f"ftr-{name}.lock")):
+            yield
+        return
+    from filelock import lock_descriptor
+
     handle = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            lock_descriptor(handle)
         yield
     finally:
         os.close(handle)
@@ -278,34 +283,31 @@ def folder_locked(folder: Path) -> Iterator[None]:
 
 def is_locked(path: Path) -> bool | None:
     """Whether a living process holds the lock on a file or folder; None where that is unknown."""
+    from filelock import lock_descriptor
+
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        handle = os.open(path, os.O_RDONLY | NO_FOLLOW | NO_WAIT)
     except OSError:
         return None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not lock_descriptor(handle, blocking=False)
     except OSError:
         return None
     finally:
         os.close(handle)
-    return False
 
 
 @contextlib.contextmanager
 def scratch(kind: str) -> Iterator[str]:
     """Yield an empty folder `ftr-KIND…` in `TMPDIR`, and remove those of killed processes."""
     _clear_temporary()
-    with tempfile.TemporaryDirectory(
-        prefix=f"ftr-{kind}.new-{_HOST}-{os.getpid()}-", ignore_cleanup_errors=True
-    ) as folder:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            _lock(handle)
-            yield folder
-        finally:
-            os.close(handle)
+    with (
+        tempfile.TemporaryDirectory(
+            prefix=f"ftr-{kind}.new-{_HOST}-{os.getpid()}-", ignore_cleanup_errors=True
+        ) as folder,
+        _held(Path(folder)),
+    ):
+        yield folder
 
 
 def follow_umask(folder: Path) -> None:
@@ -333,11 +335,13 @@ def sync(path: Path) -> None:
     # folder.
     with contextlib.suppress(PermissionError, FileNotFoundError):
         try:
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            handle = sync_handle(path)
         except OSError:
             if path.is_symlink():
                 return
             raise
+        if handle is None:
+            return
         try:
             os.fsync(handle)
         except OSError:
@@ -383,33 +387,39 @@ def _fresh(path: Path) -> Path:
     return path.with_name(f"{path.name[:50]}.new-{_HOST}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    if FOLDER is None:
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY | FOLDER | NO_FOLLOW)
+    try:
+        _lock(handle)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _lock(handle: int) -> None:
-    # Some network file systems have no locks; there the process number in the name decides.
+    from filelock import lock_descriptor
+
+    # Some network file systems, and folders of Windows, have no locks; there the process number in
+    # the name decides.
     with contextlib.suppress(OSError):
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_descriptor(handle, blocking=False)
 
 
 def _is_dead(path: Path, host: str | None, process: int, held: bool) -> bool:
     if host is None:
-        return held or not _runs(process)
+        return held or not is_running(process)
     if host != _HOST:
         return False
     locked = is_locked(path)
     if locked is None:
-        return not _runs(process)
+        return not is_running(process)
     try:
         young = time.time() - path.lstat().st_mtime < _YOUNG
     except OSError:
         return False
     # In a restarted container another process, or this one, may have the number.
-    return not locked and not (young and _runs(process))
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
+    return not locked and not (young and is_running(process))

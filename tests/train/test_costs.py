@@ -113,6 +113,6 @@ def test_a_short_run_prints_no_time(
 
 def test_the_peak_is_that_of_the_process_and_not_of_its_parent() -> None:
     large = np.ones(100_000_000)
-    code = "from ftr.train.costs import peak_memory; print(peak_memory())"
+    code = "from ftr.system import peak_memory; print(peak_memory())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 1e7 < int(done.stdout) < 0.75 * large.nbytes

@@ -15,6 +15,11 @@ from ftr.terminal import masked, quiet_libraries, visible
 if TYPE_CHECKING:
     from ftr.results.compare import Against, Comparison
 
+EXAMPLES = (
+    "ftr compare RUN OTHER",
+    "ftr compare RUN OTHER --fail-if-worse accuracy",
+)
+
 WORSE = 3
 """The exit code of a comparison that `--fail-if-worse` fails."""
 SHOWN = 10

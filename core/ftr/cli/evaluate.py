@@ -13,6 +13,11 @@ from ftr.runs.evaluate import evaluate
 from ftr.runs.report import INTERVAL, decimals, interval_lines, number, table
 from ftr.terminal import quiet_libraries, show
 
+EXAMPLES = (
+    "ftr evaluate RUN",
+    "ftr evaluate RUN dataset=other.csv --predictions answers.jsonl",
+)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the run, and other data."""

@@ -10,6 +10,11 @@ from typing import Any
 from ftr.cli.main import Answer
 from ftr.errors import ModelError
 
+EXAMPLES = (
+    "ftr export RUN onnx",
+    "ftr export RUN onnx --quantize int8",
+)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Take the run, the format, and labelled rows to compare on."""

@@ -9,6 +9,11 @@ from ftr.registry.registry import Registered, get_registry
 from ftr.registry.specs import KINDS, Kind
 from ftr.runs.report import table
 
+EXAMPLES = (
+    "ftr list",
+    "ftr list models",
+)
+
 # Tasks first: most people look for them.
 _ORDER: tuple[Kind, ...] = ("task", *(kind for kind in KINDS if kind != "task"))
 _FACTS = ("parameters", "max_length", "languages", "license")

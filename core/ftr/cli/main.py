@@ -6,11 +6,10 @@ import errno
 import io
 import logging
 import os
-import select
 import sys
 import traceback
 import warnings
-from argparse import ArgumentParser
+from argparse import ArgumentParser, HelpFormatter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from ftr.registry import plugin_files
 from ftr.registry.discovery import own_version
 from ftr.registry.registry import accusation, get_registry, refresh, registry_with
 from ftr.registry.trust import BASES
+from ftr.system import is_without_reader
 from ftr.terminal import mask, show
 
 COMMANDS = {
@@ -45,6 +45,9 @@ COMMANDS = {
     "runs": "list runs and sweeps",
     "list": "list the registered tasks, datasets, models, heads, metrics and trackers",
     "show": "print the resolved configuration and the origin of each value",
+    "init": "write a commented `ftr.yaml` for data",
+    "doctor": "check this installation, its devices, disks and settings",
+    "help": "describe a command, a key or a group of keys",
     "schema": "print the configuration as JSON Schema",
     "plugins": "list the installed plugins and their errors",
     "new": "create a plugin package",
@@ -73,6 +76,7 @@ examples:
   ftr run reviews.csv                              finds the task from the columns
   ftr run task=sentiment dataset=reviews.csv epochs=2
   ftr show task=qa learning_rate=3e-5              what this run would use, and why
+  ftr help train.lr_scheduler                      one key: type, range, default, example
   ftr predict runs/ID reviews.csv
 
 Every command takes --json and --plugin FILE (a one-file plugin); `ftr COMMAND --help` shows more.
@@ -100,11 +104,17 @@ class Answer:
         return to_json(self.data, indent=2)
 
 
+def overview() -> str:
+    """Return the help on ftr as a whole."""
+    commands = "\n".join(f"  {name:<11}{summary}" for name, summary in COMMANDS.items())
+    return _HELP.format(commands=commands).rstrip()
+
+
 def load_command(name: str) -> ModuleType:
     """Import the module of a command.
 
-    It has `configure(parser)`, which adds the command's arguments, and `execute(args) -> Answer`,
-    which raises `FtrError`.
+    It has `EXAMPLES`, command lines for its help; `configure(parser)`, which adds the command's
+    arguments; and `execute(args) -> Answer`, which raises `FtrError`.
     """
     return import_module(f"ftr.cli.{name}")
 
@@ -159,9 +169,8 @@ def _answer(arguments: list[str]) -> Answer:
             raise RequestError(f"`{word}` {trouble}.")
     refresh()  # a program may run several commands
     files, arguments = _plugins_before(arguments)
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        commands = "\n".join(f"  {name:<10}{summary}" for name, summary in COMMANDS.items())
-        return Answer(None, _HELP.format(commands=commands).rstrip())
+    if not arguments or arguments[0] in ("-h", "--help"):
+        return Answer(None, overview())
     if arguments[0] in ("-V", "--version"):
         return Answer(None, f"ftr {own_version()}")
     name, *rest = arguments
@@ -175,8 +184,7 @@ def _answer(arguments: list[str]) -> Answer:
             raise RequestError(
                 f"`{option}` of `ftr {name}` is now `{renamed}`. See `ftr {name} --help`."
             )
-    command, parser = load_command(name), _parser(name)
-    command.configure(parser)
+    command, parser = load_command(name), command_parser(name)
     try:
         # Plain `parse_args` refuses `key=value --json key=value`.
         args = parser.parse_intermixed_args(rest)
@@ -207,11 +215,36 @@ def add_model_options(parser: ArgumentParser, *, precision: bool = True) -> None
         )
 
 
-def _parser(name: str) -> ArgumentParser:
-    summary = COMMANDS[name]
+class _Formatter(HelpFormatter):
+    """Keeps the line breaks of an epilog: each line is a paragraph, one that is indented stays."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        return "\n".join(
+            line if line.startswith(" ") or not line else fill(line, width, indent)
+            for line in text.split("\n")
+        )
+
+
+def command_parser(name: str) -> ArgumentParser:
+    """Return the parser of a command, with the examples of its module."""
+    summary, command = COMMANDS[name], load_command(name)
     parser = _Parser(
-        prog=f"ftr {name}", description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
+        prog=f"ftr {name}",
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        allow_abbrev=False,
+        formatter_class=_Formatter,
     )
+    add_common_options(parser)
+    command.configure(parser)
+    if lines := getattr(command, "EXAMPLES", ()):
+        examples = "\n".join(["examples:", *(f"  {line}" for line in lines)])
+        parser.epilog = "\n\n".join(filter(None, [parser.epilog, examples]))
+    return parser
+
+
+def add_common_options(parser: ArgumentParser) -> None:
+    """Add the options of every command."""
     parser.add_argument("--json", action="store_true", help="print only the result, as JSON")
     parser.add_argument(
         "--plugin", action="append", metavar="FILE", help="load a one-file plugin; repeatable"
@@ -222,7 +255,6 @@ def _parser(name: str) -> ArgumentParser:
         metavar="MODEL",
         help="trust this directory or Hub id (ID@REVISION) as the base model of adapters",
     )
-    return parser
 
 
 def _plugins_before(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -292,11 +324,8 @@ def _reader_left() -> bool:
     """Whether stdout is a pipe without a reader; then redirect it, because Python flushes it at
     exit.
     """
-    poll = select.poll()
-    poll.register(sys.stdout, 0)
     # A broken pipe to something else, such as a lost worker, is an error like any other.
-    left = any(event & select.POLLERR for _, event in poll.poll(0))
-    if left:
+    if left := is_without_reader(sys.stdout.fileno()):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return left
 

@@ -17,6 +17,11 @@ from ftr.registry.discovery import own_version
 from ftr.registry.registry import get_registry
 from ftr.registry.specs import Kind
 
+EXAMPLES = (
+    "ftr new tickets",
+    "ftr new my-metric --kind metric --output plugins",
+)
+
 MAX_LENGTH = 40
 """Characters of a name: the lines of the templates leave room for so many."""
 # The name of a spec that a distribution can have too: it ends with a letter or digit.

@@ -11,6 +11,11 @@ from ftr.cli.main import Answer
 from ftr.runs.report import decimals, number, table
 from ftr.terminal import show
 
+EXAMPLES = (
+    "ftr plan task=qa --no-steps",
+    "ftr plan sweep reviews.csv 'batch_size=choice(16,32)' trials=8",
+)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Take the words of a run or a sweep."""

@@ -11,6 +11,11 @@ from ftr.registry.registry import Registered, Registry, get_registry
 from ftr.registry.specs import KINDS
 from ftr.runs.report import table
 
+EXAMPLES = (
+    "ftr plugins",
+    "ftr plugins --json",
+)
+
 
 def configure(parser: ArgumentParser) -> None:
     """Add the option for tracebacks."""

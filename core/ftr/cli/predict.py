@@ -26,6 +26,11 @@ from ftr.prediction.run import Prediction
 from ftr.terminal import quiet_libraries, show
 from ftr.train.progress import ProgressLine
 
+EXAMPLES = (
+    "ftr predict RUN reviews.csv --output labels.csv",
+    "echo 'a fine film' | ftr predict RUN",
+)
+
 _SETTING = re.compile(r"[^/=]*=")
 """How `key=value` begins; a path or URL has a slash before."""
 

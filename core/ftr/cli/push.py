@@ -7,6 +7,11 @@ import argparse
 from ftr.cli.main import Answer
 from ftr.terminal import quiet_libraries, show
 
+EXAMPLES = (
+    "ftr push RUN owner/name --dry-run",
+    "ftr push RUN owner/name --public",
+)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the run, the repository, and what to do with it."""

@@ -7,6 +7,11 @@ import argparse
 from ftr.cli.main import Answer
 from ftr.terminal import quiet_libraries, show
 
+EXAMPLES = (
+    "ftr report RUN",
+    "ftr report SWEEP --output reports",
+)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the run, and what to look at."""

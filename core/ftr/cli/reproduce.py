@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from ftr.results.facts import Fact
     from ftr.results.reproduce import Reproduction
 
+EXAMPLES = (
+    "ftr reproduce RUN --check",
+    "ftr reproduce RUN output=again",
+)
+
 DIFFERS = 3
 """Exit code of a reproduction that differs from its record."""
 SHOWN = 12

@@ -8,6 +8,11 @@ from ftr.cli.main import Answer
 from ftr.cli.run import run_answer
 from ftr.cli.sweep import sweep_answer
 
+EXAMPLES = (
+    "ftr resume RUN",
+    "ftr resume SWEEP trials=40",
+)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Take the run or sweep, and settings to compare."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ftr.cli.help import first_keys
 from ftr.cli.main import Answer
 from ftr.errors import FtrError
 from ftr.terminal import masked, show
@@ -15,14 +16,20 @@ from ftr.terminal import masked, show
 if TYPE_CHECKING:
     from ftr.runs.run import RunResult
 
+EXAMPLES = (
+    "ftr run task=qa epochs=1",
+    "ftr run reviews.csv learning_rate=3e-5 data.limit=2000",
+)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Take settings."""
+    parser.epilog = f"{first_keys()}\n\n`ftr help KEY` describes a key, `ftr show` lists them all."
     parser.add_argument(
         "settings",
         nargs="*",
         metavar="key=value",
-        help="settings, or the path of the data (`ftr run reviews.csv`); `ftr show` lists them all",
+        help="settings, or the path of the data (`ftr run reviews.csv`)",
     )
 
 

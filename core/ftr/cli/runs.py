@@ -16,6 +16,11 @@ from ftr.runs.directory import RECORD, SWEEP, named
 from ftr.runs.prepare import shown_path
 from ftr.study.directory import open_directory
 
+EXAMPLES = (
+    "ftr runs --sort accuracy",
+    "ftr runs RUN",
+)
+
 USUAL = "runs"
 NAMES = ("task", "dataset", "model", "status")
 ACTIONS = {"rm": "RUN", "tag": "RUN NAME", "untag": "RUN NAME", "sync": "RUN"}

@@ -3,11 +3,17 @@
 from argparse import ArgumentParser, Namespace
 
 from ftr.cli.main import Answer
+from ftr.config.found import with_found
 from ftr.config.json_schema import json_schema, sweep_schema
 from ftr.config.parse import registry_for
 from ftr.config.resolve import resolve
 from ftr.data.infer import settings_with_task
 from ftr.terminal import show
+
+EXAMPLES = (
+    "ftr schema",
+    "ftr schema task=qa --sweep",
+)
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -30,8 +36,11 @@ def execute(args: Namespace) -> Answer:
 
     Raises what `ftr.config.resolve.resolve` raises.
     """
-    registry = registry_for(args.settings)
-    settings = settings_with_task(args.settings, registry, show)
-    schema = json_schema(registry, resolve(settings, registry) if settings else None)
+    given = with_found(args.settings)
+    registry = registry_for(given)
+    settings = settings_with_task(given, registry, show)
+    # Found settings alone may name no task.
+    known = bool(args.settings) or "task" in settings
+    schema = json_schema(registry, resolve(settings, registry) if known else None)
     answer = Answer(sweep_schema(schema) if args.sweep else schema, "")
     return Answer(answer.data, answer.json())

@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from ftr.serving.requests import Limits
     from ftr.serving.server import Settings
 
+EXAMPLES = (
+    "ftr serve RUN --local",
+    "ftr serve new=RUN old=OTHER --port 8080",
+)
+
 LIMITS = {
     "--max-body": ("body", "BYTES", "size of a request (default: 1048576)"),
     "--max-rows": ("rows", "N", "rows of a request (default: 256)"),

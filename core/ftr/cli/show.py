@@ -4,11 +4,17 @@ import json
 from argparse import ArgumentParser, Namespace
 
 from ftr.cli.main import Answer
+from ftr.config.found import with_found
 from ftr.config.parse import registry_for
 from ftr.config.resolve import flat, resolve
 from ftr.data.infer import settings_with_task
 from ftr.runs.report import table
 from ftr.terminal import masked, show
+
+EXAMPLES = (
+    "ftr show task=qa",
+    "ftr show task=sentiment learning_rate=3e-5 train",
+)
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -23,8 +29,9 @@ def configure(parser: ArgumentParser) -> None:
 
 def execute(args: Namespace) -> Answer:
     """Return every value and its origin. Raises what `ftr.config.resolve.resolve` raises."""
-    registry = registry_for(args.settings)
-    resolved = resolve(settings_with_task(args.settings, registry, show), registry)
+    given = with_found(args.settings)
+    registry = registry_for(given)
+    resolved = resolve(settings_with_task(given, registry, show), registry)
     values = masked(flat(resolved.config))
     rows = [(key, _text(value), resolved.origins[key]) for key, value in values.items()]
     data = {

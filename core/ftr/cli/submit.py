@@ -11,6 +11,11 @@ from ftr.errors import RequestError, did_you_mean
 from ftr.registry.registry import registry_with
 from ftr.terminal import show
 
+EXAMPLES = (
+    "ftr submit run task=qa epochs=2 --address http://127.0.0.1:8265",
+    "ftr submit --follow JOB",
+)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the job server, the folder for results, and the command."""

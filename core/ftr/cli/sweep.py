@@ -8,14 +8,21 @@ from collections.abc import Mapping, Sequence
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+from ftr.cli.help import first_keys, key_lines
 from ftr.cli.main import Answer
 from ftr.cli.run import track_report
+from ftr.config.known import SWEEP_GROUP, keys
 from ftr.runs.report import INTERVAL, MAX_WIDTH, decimals, number, table
 from ftr.terminal import masked
 
 if TYPE_CHECKING:
     from ftr.study.sweep import SweepResult
     from ftr.study.trials import Entry
+
+EXAMPLES = (
+    "ftr sweep task=sentiment trials=8",
+    "ftr sweep reviews.csv 'learning_rate=loguniform(1e-5,1e-4)' 'epochs=choice(1,2,3)' trials=20",
+)
 
 SHOWN = 10
 PLACE = ("rank", "trial", "value", "interval", "values", "status", "cause", "model_path")
@@ -24,11 +31,11 @@ PLACE = ("rank", "trial", "value", "interval", "values", "status", "cause", "mod
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Take settings."""
+    own = (key for key in keys().values() if key.group == SWEEP_GROUP)
     parser.epilog = (
-        "budgets: trials=20 time_budget=2h max_total_epochs=60 min_gain=0.002; "
-        "searcher=optuna|random|grid|hyperopt; scheduler=asha|fifo|median|hyperband|pbt; "
-        "repeats=3; ensemble=top3|soup3; keep_models=3|all. docs/sweeps.md says more. In a shell "
-        "put parentheses in quotes: 'epochs=choice(1,2,3)'."
+        f"{key_lines('keys of a sweep:', own)}\n\n{first_keys()}\n\n"
+        "`ftr help KEY` describes a key. In a shell put parentheses in quotes: "
+        "'epochs=choice(1,2,3)'."
     )
     parser.add_argument(
         "settings",

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from ftr import atomic
 from ftr.data.filesystem import first_line, open_filesystem
 from ftr.errors import ConfigError, FtrError, RunError
+from ftr.system import NO_FOLLOW
 
 ADVICE = (
     (
@@ -233,7 +234,7 @@ class Location:
         path = self._path(key)
         if self.local is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o666)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NO_FOLLOW, 0o666)
             with os.fdopen(handle, "wb") as stream:
                 yield stream
                 # The files of a manifest must survive a power cut, as the manifest does.

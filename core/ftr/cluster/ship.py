@@ -18,6 +18,7 @@ from ftr import atomic
 from ftr.atomic import sha256
 from ftr.cluster.node import Report, code_files, own_modules
 from ftr.cluster.storage import Storage
+from ftr.config.found import SWITCH, map_texts, with_found
 from ftr.config.parse import (
     COMPONENTS,
     PLUGINS,
@@ -27,16 +28,15 @@ from ftr.config.parse import (
     plugin_files,
     read_settings,
 )
-from ftr.config.space import read_dimension
 from ftr.config.values import write_value
 from ftr.data.encode import StoredSplit, discard, stored
 from ftr.errors import ConfigError, RequestError
-from ftr.paths import is_pattern
+from ftr.paths import is_pattern, looks_like_path, present
 from ftr.registry.discovery import CONTRACTS, OWN
 from ftr.registry.plugin_files import SENT, VARIABLE
 from ftr.registry.registry import NOTICES_PRINTED, Registry, own_packages
 from ftr.registry.trust import CHECKED
-from ftr.terminal import mask
+from ftr.terminal import is_secret, mask
 
 LIMIT = 100 * 2**20
 """Largest size in bytes of a distribution that is sent to nodes that lack it."""
@@ -231,7 +231,8 @@ def tracker_environment(words: Sequence[str], report: Callable[[str], None]) -> 
 
 def plugin_files_of(words: Sequence[str]) -> list[str]:
     """Return the plugin files that the settings of a command name."""
-    return plugin_files(_settings(list(filter(_is_setting, words))))
+    own = _settings(list(filter(_is_setting, words)))
+    return plugin_files({**own, **(found_here(words) if words else {})})
 
 
 def cluster_command(words: Sequence[str], job: str, plugins: Sequence[str] = ()) -> ClusterCommand:
@@ -251,11 +252,14 @@ def cluster_command(words: Sequence[str], job: str, plugins: Sequence[str] = ())
         else:
             translated.append(_argument(command, word, files))
     known = parse_words(typed)
+    found = found_here(words)
+    given |= found
     extra = {  # settings of `config` files whose path changes
         key: _text(value)
         for key, setting in given.items()
         if key not in known and (value := _value_there(key, setting, files)) != setting.value
     }
+    extra |= {k: write_value(_value_there(k, one, files)) for k, one in found.items()}
     if plugins and PLUGINS in given:
         extra[PLUGINS] = f"[{','.join(plugins)}]"
     output = here = None
@@ -274,6 +278,43 @@ def cluster_command(words: Sequence[str], job: str, plugins: Sequence[str] = ())
     first = next((index for index, word in enumerate(kept) if word.startswith("-")), len(kept))
     kept[first:first] = [f"{key}={value}" for key, value in extra.items()]
     return ClusterCommand((command, *kept), files, output, here)
+
+
+def found_here(words: Sequence[str]) -> Layer:
+    """Return the settings of a command that are found on this machine: it finds none there.
+
+    Raises `ConfigError` for secrets, which Ray would show, and beside a `config` file there.
+    """
+    command, *rest = words
+    if command not in (*TRAINING, "plan", "show", "schema"):
+        return {}
+    sweep = "sweep" in (command, *rest[:1])
+    typed = [
+        word
+        for word in rest
+        if not word.startswith("-")
+        and (_is_setting(word) or looks_like_path(word) or present(word))
+    ]
+    own = _settings(typed)
+    if "config" in own:  # a file of the cluster
+        typed = [word for word in typed if word.partition("=")[0] != "config"]
+    whole = with_found(typed, sweep=sweep)
+    found = {key: one for key, one in whole.items() if own.get(key) != one}
+    for key, one in found.items():
+        text = write_value(one.value)
+        if is_secret(key) or mask(text) != text:
+            raise ConfigError(
+                f"`{key}` ({one.origin}) is a secret, and Ray shows a submitted command to all "
+                f"users of the cluster: set it there, or leave found settings out with "
+                f"`{SWITCH}=off`.",
+                keys=[key],
+            )
+    if found and "config" in own:
+        raise ConfigError(
+            f"`config={own['config'].text}` is a file of the cluster, and settings were found "
+            f"here ({next(iter(found.values())).origin}): leave those out with `{SWITCH}=off`."
+        )
+    return found
 
 
 def _is_setting(word: str) -> bool:
@@ -314,26 +355,18 @@ def _value_there(key: str, setting: Setting, files: dict[str, Path]) -> object:
         return setting.value
     only_files = group in _WITH_FILES
 
-    def translate(key: str, value: object) -> object:
-        dimension = read_dimension(key, value, setting.origin)
-        if dimension is not None:
-            values = tuple(translate(f"{key}.", item) for item in dimension.values)
-            same = values == dimension.values
-            return value if same else replace(dimension, values=values).text
-        if isinstance(value, Mapping):
-            return {name: translate(f"{key}.{name}", item) for name, item in value.items()}
-        if isinstance(value, list | tuple):
-            return type(value)(translate(f"{key}.", item) for item in value)
-        if isinstance(value, str) and _is_here(value, only_files=only_files):
+    def translate(value: str) -> str:
+        if _is_here(value, only_files=only_files):
             return _send(value, files)
-        if isinstance(value, str) and group == "dataset" and is_pattern(value):
+        if group == "dataset" and is_pattern(value):
             for path in filter(_is_here, glob.glob(value, recursive=True)):  # noqa: PTH207 (it knows `**`)
                 _send(path, files)
         return value
 
     # A folder may be called 2024.
     as_text = not only_files and key in COMPONENTS and setting.text is not None
-    return translate(key, setting.text if as_text else setting.value)
+    value = setting.text if as_text else setting.value
+    return map_texts(key, value, setting.origin, translate)
 
 
 def _argument(command: str, word: str, files: dict[str, Path]) -> str:

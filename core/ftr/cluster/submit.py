@@ -21,6 +21,7 @@ import requests
 from ftr import atomic
 from ftr.cluster import node, ray_private, ship
 from ftr.cluster.connect import silence_ray, token_trouble, variables
+from ftr.config.found import SWITCH
 from ftr.errors import ConfigError, RequestError, RunError
 from ftr.registry import trust
 from ftr.registry.discovery import own_version
@@ -282,6 +283,9 @@ def submit(
     with _ask_head(server, "installed", json.dumps(wanted)) as there:
         host = urlsplit(server.address).hostname or "?"
         lacking = ship.differences(own, there, host, python=False)
+    found = [f"{key}={setting.value}" for key, setting in ship.found_here(words).items()]
+    if found:
+        report(f"sends found settings: {', '.join(found)}")
     notes = {
         "ftr": own_version(),
         "ftr_command": shlex.join(command.words),
@@ -301,8 +305,9 @@ def submit(
         for plugin in registry.files:
             report(f"sends {plugin.distribution} {plugin.version}, a plugin")
         environment = {
-            **ship.tracker_environment(words, report),
+            **ship.tracker_environment([*words, *found], report),
             **ship.environment(registry, silent=False),
+            SWITCH: "off",  # what was found here is in the command
             "PYTHONUNBUFFERED": "1",
         }
         server.submit(f"{PYTHON} -m ftr {notes['ftr_command']}", name, folder, environment, notes)

@@ -175,6 +175,27 @@ def sweep_schema(run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def file_schema(registry: Registry) -> dict[str, Any]:
+    """Return the schema of `ftr.yaml`, for editors: that of a sweep, whose group `sweep` holds what
+    is searched too, with keys also dotted (`data.limit`).
+    """
+    schema = sweep_schema(json_schema(registry))
+    properties: dict[str, Any] = schema["properties"]
+    group = properties.pop(SWEEP)
+    for name, section in SECTIONS.items():
+        own = schema["$defs"][section.__name__]["properties"]
+        properties |= {f"{name}.{key}": value for key, value in own.items()}
+    open_groups: dict[str, Any] = {rf"^({'|'.join((*COMPONENTS, 'trainer', SWEEP))})\.": {}}
+    grouped = {**group, "properties": dict(properties), "patternProperties": open_groups}
+    return {
+        **schema,
+        "$id": "ftr-yaml",
+        "title": "ftr.yaml",
+        "properties": {**properties, SWEEP: grouped},
+        "patternProperties": open_groups,
+    }
+
+
 def _searchable(definition: Mapping[str, Any]) -> dict[str, Any]:
     """Let each property of an object be an expression too, unless it is a group of keys."""
     properties = {

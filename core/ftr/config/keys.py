@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from ftr.config import known
 from ftr.config.parse import COMPONENTS, GROUPS, Setting
 from ftr.config.schema import (
     SWEEP_KEYS,
@@ -42,6 +43,7 @@ SECTION_KEYS = tuple(
     if (key := f"{group}.{name}") not in SECTIONS
 )
 KNOWN_KEYS = (*PLAIN_KEYS, *SECTION_KEYS)
+FIRST_KEYS = known.FIRST_KEYS
 
 RENAMED: Mapping[str, str] = {
     "data.validation_share": "data.validation_size",
@@ -168,13 +170,22 @@ def _group(group: str) -> str:
 
 def _same_name(key: str, known: Iterable[str], synonyms: Mapping[str, tuple[str, ...]]) -> str:
     """Suggest the keys of the same name in another group, or what another tool's name means."""
+    same = meant(key, known, synonyms)
+    return f" Did you mean {' or '.join(f'`{name}`' for name in same)}?" if same else ""
+
+
+def meant(
+    key: str,
+    known: Iterable[str] = (*KNOWN_KEYS, *SWEEP_KEYS),
+    synonyms: Mapping[str, tuple[str, ...]] = SWEEP_SYNONYMS,
+) -> list[str]:
+    """Return the keys of that name in another group, or those that another tool's name means."""
     leaf = key.rpartition(".")[2]
-    same = [name for name in known if name.rpartition(".")[2] == leaf] or [
+    return [name for name in known if name.rpartition(".")[2] == leaf] or [
         *synonyms.get(leaf, ()),
         *([f"trainer.{leaf}"] if leaf in PASSED else []),
         *([f"dataset.{leaf}"] if leaf in FileOptions.model_fields else []),
     ]
-    return f" Did you mean {' or '.join(f'`{name}`' for name in same)}?" if same else ""
 
 
 def _nearest(key: str, known: tuple[str, ...]) -> str:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from ftr.config.files import problem, read_mapping
 from ftr.config.schema import DATA_SUFFIXES, HUB
-from ftr.config.values import LARGEST, KeyConflictError, read_value, read_yaml
+from ftr.config.values import KeyConflictError, read_value
 from ftr.errors import ConfigError, did_you_mean
-from ftr.paths import expanded, fault, looks_like_path, no_file, present
+from ftr.paths import expanded, fault, looks_like_path, present
 from ftr.registry.registry import Registry, registry_with
 from ftr.terminal import MASK, is_secret, remember
 
@@ -104,16 +105,22 @@ def parse_words(words: Sequence[str], origin: str = "command line") -> Layer:
                 f"`{word}` ({origin}) is not `key=value`, and no file of that name is here: write "
                 f"for example `task=sentiment` or `epochs=3`.{_near_file(word)}"
             )
-        try:
-            value = read_value(raw)
-        except yaml.YAMLError as error:
-            raise ConfigError(
-                f"`{key}` ({origin}): `{raw}` is not a YAML list, mapping or string "
-                f"({_problem(error)}). Quote text that begins like one: `{key}='\"…\"'`.",
-                keys=[key],
-            ) from None
-        _add(layer, key, Setting(value, origin, raw))
+        add_word(layer, key, raw, origin)
     return layer
+
+
+def add_word(layer: Layer, key: str, raw: str, origin: str) -> None:
+    """Add the value of one word or environment variable to a layer; raises `ConfigError`."""
+    try:
+        value = read_value(raw)
+    except yaml.YAMLError as error:
+        shown_raw = MASK if is_secret(key) else raw
+        raise ConfigError(
+            f"`{key}` ({origin}): `{shown_raw}` is not a YAML list, mapping or string "
+            f"({problem(error)}). Quote text that begins like one: `{key}='\"…\"'`.",
+            keys=[key],
+        ) from None
+    _add(layer, key, Setting(value, origin, raw))
 
 
 def _is_path(word: str) -> bool:
@@ -156,33 +163,11 @@ def parse_mapping(values: Mapping[str, object], origin: str = "argument") -> Lay
 
 def read_file(path: Path) -> Layer:
     """Return the settings of a YAML file. Raises `ConfigError` naming file, line and column."""
-    origin = f"config file {path}"
-    if kind := no_file(path):
-        raise ConfigError(f"`config`: `{path}` is {kind}, not a file.")
-    try:
-        with path.open(encoding="utf-8-sig") as stream:
-            values = read_yaml(stream.read(LARGEST + 1))
-    except FileNotFoundError:
-        problem = f"there is no file `{path}`"
-    except OSError as error:
-        problem = f"`{path}` cannot be read: {error.strerror or error}"
-    except UnicodeDecodeError as error:
-        problem = f"`{path}` is not UTF-8 (byte {error.start}): save it as UTF-8"
-    except yaml.YAMLError as error:
-        problem = f"`{path}` is not YAML: {_problem(error)}"
-    else:
-        return _file_layer(path, values, origin)
-    raise ConfigError(f"`config`: {problem}.")
+    return file_layer(path, read_mapping(path, "`config`: "), f"config file {path}")
 
 
-def _file_layer(path: Path, values: object, origin: str) -> Layer:
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(
-            f"`config`: `{path}` holds a {type(values).__name__}, not keys: write lines such as "
-            "`epochs: 3`."
-        )
+def file_layer(path: Path, values: Mapping[str, object], origin: str) -> Layer:
+    """Return the settings that a file holds. Raises `ConfigError`."""
     if "config" in values:
         raise ConfigError(
             f"`config` is a key of {origin}: give several files as `config=[a.yaml,b.yaml]` "
@@ -248,13 +233,6 @@ def _text_fault(value: object) -> str | None:
         value = [*value, *value.values()]
     parts = value if isinstance(value, list | tuple) else ()
     return next((problem for part in parts if (problem := _text_fault(part))), None)
-
-
-def _problem(error: yaml.YAMLError) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"
-    return " ".join(str(error).split())
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -398,14 +376,22 @@ def read_settings(arguments: Sequence[str] | Mapping[str, object]) -> Layer:
 
     Raises `ConfigError`.
     """
+    return merge(split_settings(arguments))
+
+
+def split_settings(arguments: Sequence[str] | Mapping[str, object]) -> tuple[Layer, Layer]:
+    """Return the settings of the files that `config` names, and those of the arguments themselves.
+
+    Raises `ConfigError`.
+    """
     given = parse_mapping(arguments) if isinstance(arguments, Mapping) else parse_words(arguments)
     setting = given.pop("config", None)
     if setting is None:
-        return given
+        return {}, given
     paths = [
         expanded(name, "`config`:") for name in _names("config", setting, "the path of a YAML file")
     ]
-    return merge([*map(read_file, paths), given])
+    return merge(map(read_file, paths)), given
 
 
 def registry_for(arguments: Sequence[str] | Mapping[str, object]) -> Registry:

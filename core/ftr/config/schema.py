@@ -669,7 +669,14 @@ Seconds = Annotated[
     Field(gt=0, allow_inf_nan=False),
     NUMBER,
     BeforeValidator(read_duration),
-    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}]}),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "format": "duration"},
+            ]
+        }
+    ),
 ]
 Mode = Literal["max", "min"]
 DEFAULT_TRIALS = 20
@@ -705,7 +712,7 @@ class SweepConfig(Section):
     """Whether a higher (`max`) or lower (`min`) score is better; null: the mode of the metric."""
     max_concurrent: Count | None = None
     """Maximum number of trials at a time; null: as many as the machines have room for."""
-    ensemble: Ensemble | None = None
+    ensemble: Ensemble | None = Field(None, examples=["top3"])
     """Join the best trials: `top3` averages the probabilities of three; `soup3` averages the
     weights, where that improves the validation score."""
     keep_models: Count | Literal["all"] | None = None

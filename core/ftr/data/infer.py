@@ -217,19 +217,19 @@ def first_part(
     if words is not None and is_conll(text, path, options):
         return parse(text, path.name, split, options, words, "conll")
     if large and form != "text":
-        return parse(text, path.name, split, options, _any_schema(tasks), form)
+        return parse(text, path.name, split, options, any_schema(tasks), form)
     return None
 
 
 def whole(source: Source, split: str, options: FileOptions, tasks: Sequence[Task]) -> Table:
     """Return all rows of the first file of a split. Raises `DataError` where there are none."""
-    table = next(next(source_tables(source, split, options, _any_schema(tasks), whole=True)).tables)
+    table = next(next(source_tables(source, split, options, any_schema(tasks), whole=True)).tables)
     if not table.records:
         raise DataError(f"`{source.name}` holds no usable rows")
     return table
 
 
-def _any_schema(tasks: Sequence[Task]) -> RowSchema:
+def any_schema(tasks: Sequence[Task]) -> RowSchema:
     """Return the columns of a text and its class, and with them the names that any task knows, by
     which a header is told from a row.
     """

@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ftr import system
 from ftr.errors import RunError
 from ftr.registry import plugin_files
 from ftr.registry.registry import NOTICES_PRINTED
@@ -49,8 +50,9 @@ def cores_given() -> int:
     """Return how many cores this process may use, by affinity, the quota of its container, and
     `OMP_NUM_THREADS`, which Ray sets to the cores of a worker.
     """
-    affinity = getattr(os, "sched_getaffinity", None)
-    limits = [len(affinity(0)) if affinity else os.cpu_count() or 1]
+    if os.name == "nt":  # a process there has no handle of a pipe of another
+        return 1
+    limits = [system.cores()]
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if asked.isdigit():
         limits.append(int(asked))

@@ -19,6 +19,7 @@ from ftr.errors import RequestError, RunError
 from ftr.prediction.blocks import is_error
 from ftr.prediction.outputs import Layout, Records, encode, join
 from ftr.registry.discovery import own_version
+from ftr.system import is_own
 from ftr.terminal import masked
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ class Job:
 def _replace(joined: Path, target: Path) -> None:
     """Give a finished file its name. A file that is there keeps its mode and its other names."""
     known = target.stat() if target.exists() else None
-    if known is not None and (known.st_nlink > 1 or known.st_uid != os.geteuid()):
+    if known is not None and (known.st_nlink > 1 or not is_own(known)):
         shutil.copyfile(joined, target)
         return
     if known is not None:

@@ -17,6 +17,7 @@ from ftr.registry.discovery import own_version
 from ftr.runs.directory import BEST, RunDirectory, check_types, named
 from ftr.runs.directory import RECORD as RUN
 from ftr.runs.directory import SWEEP as RECORD
+from ftr.system import NO_FOLLOW
 from ftr.terminal import masked
 
 UNSYNCED = frozenset({"result"})
@@ -107,7 +108,7 @@ class Journal:
     def _write(self, line: bytes, *, sync: bool) -> None:
         # O_APPEND and one write: a reader beside us sees the whole line or, for a moment, a part of
         # the last one.
-        opened = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+        opened = os.open(self.path, os.O_WRONLY | os.O_APPEND | NO_FOLLOW)
         try:
             written = os.write(opened, line)
             if written < len(line):

@@ -4,8 +4,8 @@ not.
 
 from __future__ import annotations
 
+import getpass
 import itertools
-import os
 import shutil
 import tempfile
 import time
@@ -31,6 +31,7 @@ from ftr.runs.directory import LOCK, RunDirectory
 from ftr.runs.prepare import Prepared, prepare
 from ftr.runs.run import plain
 from ftr.study.directory import SweepDirectory
+from ftr.system import is_own
 from ftr.terminal import mask
 from ftr.train.checkpoint import CHECKPOINTS
 
@@ -92,9 +93,9 @@ class RemoteTrial:
         """Fetch the run directory: an earlier process of the trial may have run on another node."""
         StorageHandler.learn(uri)
         storage, name = Storage.of(uri), remote_name(sweep, trial)
-        top = Path(tempfile.gettempdir()) / f"ftr-trials-{os.getuid()}"
+        top = Path(tempfile.gettempdir()) / f"ftr-trials-{getpass.getuser()}"
         top.mkdir(exist_ok=True)
-        if top.is_symlink() or top.stat().st_uid != os.getuid():
+        if top.is_symlink() or not is_own(top.stat()):
             # Anyone may write there, and may have put it there before us.
             raise RunError(
                 f"`{top}` belongs to another user. Remove it, or set `TMPDIR` to another folder."

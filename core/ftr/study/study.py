@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from ftr import system
+from ftr.config.found import with_found
 from ftr.config.parse import registry_for
 from ftr.config.resolve import resolve
 from ftr.config.schema import ComputeConfig, RunConfig
@@ -82,7 +83,7 @@ def run(
     epochs=1)`); `say` gets the lines a person would read (default: stderr). Raises `RequestError`
     when something asked for is wrong, before anything is written, and `RunError` when it failed.
     """
-    asked = merged(settings, keys)
+    asked = with_found(merged(settings, keys))
     with one_training(), INTERRUPT.listening():
         known = registry or registry_for(asked)
         speak = say or to_stderr
@@ -309,9 +310,7 @@ def at_once(compute: ComputeConfig, members: int) -> int:
         return 1
     if compute.address is not None:
         return members
-    gpus, cores = torch.cuda.device_count(), os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
+    gpus, cores = torch.cuda.device_count(), system.cores()
     gpus_each = compute.gpus if compute.gpus is not None else float(gpus > 0)
     if gpus_each == 0 and compute.cpus is None:
         return 1

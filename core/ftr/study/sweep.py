@@ -15,6 +15,7 @@ from ftr import atomic
 from ftr.cluster.ray_private import tune_inherits
 from ftr.cluster.storage import Storage, checked_storage
 from ftr.cluster.worker import imports_ahead
+from ftr.config.found import with_found
 from ftr.config.parse import registry_for
 from ftr.config.schema import RunConfig
 from ftr.config.space import grid_size
@@ -89,7 +90,7 @@ def sweep(
     `loguniform(1e-5,1e-4)` for what is searched. Raises `RequestError` when something asked for is
     wrong, before any trial, and `RunError` when it failed.
     """
-    asked = merged(settings, keys)
+    asked = with_found(merged(settings, keys), sweep=True)
     with one_training(), INTERRUPT.listening():
         known = registry or registry_for(asked)
         speak = say or to_stderr

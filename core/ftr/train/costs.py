@@ -6,16 +6,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import resource
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ftr import system
 from ftr.config.schema import RunConfig
+from ftr.system import peak_memory, process_status
 from ftr.train.hardware import Shape
 from ftr.train.progress import Meter, clock
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from ftr.train.loader import Steps
 
-_STATUS = Path("/proc/self/status")
 _GROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
@@ -58,12 +56,11 @@ def memory_here() -> int:
     """Return the bytes of memory that processes on this machine may have: what it has, or the
     limit of the container or of `ulimit -v`.
     """
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    limits = [system.memory(), *([allowed] if (allowed := system.memory_limit()) else [])]
     for path in _GROUP_LIMITS:
         with contextlib.suppress(OSError, ValueError):  # `max`, or no such file
             limits.append(int(path.read_text(encoding="utf-8")))
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return min([*limits, *([] if soft == resource.RLIM_INFINITY else [soft])])
+    return min(limits)
 
 
 def memory_free() -> int | None:
@@ -84,23 +81,14 @@ def disk_free(folder: str | Path) -> int:
 
 def memory_now() -> int:
     """Return the bytes of memory this process holds; its peak where that is not known."""
-    return _status("VmRSS") or peak_memory()
+    return process_status("VmRSS") or peak_memory()
 
 
 def memory_shared() -> int:
     """Return the bytes of memory of this process that are pages of files, such as code of
     libraries, which others of its kind share; 0 where that is not known.
     """
-    return _status("RssFile") or 0
-
-
-def peak_memory() -> int:
-    """Return the most memory this process held, in bytes."""
-    # `ru_maxrss` counts what a process held before `exec` too, such as a large parent's memory.
-    if known := _status("VmHWM"):
-        return known
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return process_status("RssFile") or 0
 
 
 def peak_since(reset: bool = False) -> int:
@@ -112,14 +100,6 @@ def peak_since(reset: bool = False) -> int:
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     return peak
-
-
-def _status(name: str) -> int | None:
-    with contextlib.suppress(OSError):
-        for line in _STATUS.read_text(encoding="utf-8").splitlines():
-            if line.startswith(f"{name}:"):
-                return int(line.split()[1]) * 1024
-    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

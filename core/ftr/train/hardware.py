@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import os
 import platform
 import random
 import sys
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ftr import system
 from ftr.config.schema import TrainConfig
 from ftr.errors import ConfigError, RunError, in_one_line
 from ftr.model.transformers_private import default_attention
@@ -103,14 +103,13 @@ def describe_hardware() -> dict[str, Any]:
     """Return processor, cores, threads, memory in bytes and GPUs, for the run record."""
     import torch
 
-    affinity = getattr(os, "sched_getaffinity", None)
     return {
         "machine": platform.machine(),
         "processor": _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "cores": system.cores(),
         "threads": torch.get_num_threads(),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "memory_bytes": system.memory(),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
 

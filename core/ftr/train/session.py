@@ -21,6 +21,7 @@ from ftr.model.folder import ModelCard
 from ftr.model.parameters import TrainableParts
 from ftr.registry.protocols import Prediction, State
 from ftr.registry.registry import Registry, get_registry, plugin_errors
+from ftr.system import peak_memory
 from ftr.terminal import quiet_libraries
 from ftr.train.batches import BatchPlan, Shard, Weighting, weight_examples
 from ftr.train.calibration import before_and_after, calibration_line
@@ -34,7 +35,7 @@ from ftr.train.checkpoint import (
     evaluations,
 )
 from ftr.train.checkpoint_manager import CheckpointManager
-from ftr.train.costs import Forecast, peak_memory, tensors_of
+from ftr.train.costs import Forecast, tensors_of
 from ftr.train.frozen import check_applies, store_outputs
 from ftr.train.hardware import (
     Memory,

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from ftr.config.parse import Layer, read_settings, registry_for
+from ftr.config.found import with_found
+from ftr.config.parse import Layer, registry_for
 from ftr.config.resolve import resolve
 from ftr.config.schema import ENSEMBLE, SWEEP_KEYS, RunConfig
 from ftr.config.space import split_space
@@ -83,7 +84,7 @@ def kind_of(
     """
     if isinstance(settings, Sequence) and settings and settings[0] in ("run", "sweep"):
         return ("run" if settings[0] == "run" else "sweep"), list(settings[1:])
-    return ("sweep" if _is_sweep(read_settings(settings)) else "run"), settings
+    return ("sweep" if _is_sweep(with_found(settings)) else "run"), settings
 
 
 def _is_sweep(given: Layer) -> bool:
@@ -126,7 +127,9 @@ def plan(
     )
     speak = say or to_stderr
     found, given = kind_of(merged(settings, keys))
-    return _plan(kind or found, given, asked, registry, speak)
+    kind = kind or found
+    given = with_found(given, sweep=kind == "sweep")
+    return _plan(kind, given, asked, registry, speak)
 
 
 def _bytes(name: str, gigabytes: float | None) -> int | None:
@@ -137,13 +140,13 @@ def _bytes(name: str, gigabytes: float | None) -> int | None:
 
 def _plan(
     kind: Kind,
-    settings: Sequence[str] | Mapping[str, object],
+    settings: Layer,
     asked: Asked,
     registry: Registry | None,
     speak: Say,
 ) -> dict[str, Any]:
     available = asked.memory or memory_here()
-    check_sizes(read_settings(settings), available)
+    check_sizes(settings, available)
     with one_training():
         known = registry or registry_for(settings)
         given = settings_with_task(settings, known, speak)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ftr import system
 from ftr.cluster.capacity import Capacity, Kind, capacity, trials_at_once
 from ftr.config.schema import ComputeConfig, RunConfig
 from ftr.config.space import grid_points, grid_size
@@ -59,9 +59,8 @@ class Room:
                 return cls(compute, capacity(), dict(ray.cluster_resources()))
         import torch
 
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         # Ray offers what is not set aside for its object store.
-        here = {"CPU": float(cores or 1), "memory": 0.7 * memory}
+        here = {"CPU": float(system.cores()), "memory": 0.7 * memory}
         if gpus := torch.cuda.device_count():
             here["GPU"] = float(gpus)
         return cls(compute, Capacity([Kind("node", here, 1, 1)]), here)

@@ -1,0 +1,213 @@
+"""`ftr help [COMMAND | KEY | GROUP]`: what a command, a key or a group of keys is."""
+
+import shutil
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from textwrap import fill
+
+from ftr.cli.main import COMMANDS, Answer, command_parser, overview
+from ftr.config.known import FIRST_KEYS, SWEEP_GROUP, Key, groups, keys, options, trainer_keys
+from ftr.errors import RequestError, did_you_mean
+from ftr.registry.registry import Registry, get_registry
+from ftr.registry.specs import Kind, TaskSpec
+from ftr.runs.report import table
+from ftr.terminal import show
+
+EXAMPLES = ("ftr help train.lr_scheduler", "ftr help task=qa head", "ftr help predict")
+_COMPONENTS: tuple[Kind, ...] = ("dataset", "model", "head")
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the topics."""
+    parser.epilog = f"Groups of keys: {', '.join(groups())}."
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="TOPIC",
+        help="a command, a key (train.lr_scheduler), a group of keys (train); task=NAME limits "
+        "options to those of a task's dataset, model and head",
+    )
+
+
+def execute(args: Namespace) -> Answer:
+    """Return the help on the topics. Raises `RequestError` for an unknown one."""
+    topics = [word for word in args.words if "=" not in word]
+    settings = dict(word.split("=", 1) for word in args.words if "=" in word)
+    if unknown := [key for key in settings if key not in ("task", *_COMPONENTS)]:
+        topics += unknown  # `ftr help epochs=3` asks about `epochs`
+    if not topics:
+        topics = ["task"] if settings else []
+    if not topics:
+        return Answer(dict(COMMANDS), overview())
+    registry = get_registry()
+    named = _named(settings, registry)
+    answers = [_topic(topic, registry, named) for topic in topics]
+    data = [one for answer in answers for one in answer[0]]
+    return Answer(data[0] if len(data) == 1 else data, "\n\n".join(text for _, text in answers))
+
+
+def component_options(registry: Registry) -> Sequence[Key]:
+    """Return the options of all components: of built-in ones as recorded, else by their models."""
+    entries = (entry for kind in _COMPONENTS for entry in registry.all(kind))
+    if all(entry.plugin.builtin for entry in entries):
+        return options()
+    from ftr.config.describe import component_keys
+
+    return tuple(component_keys(registry))
+
+
+def first_keys() -> str:
+    """Return a line for each key that people change first, for the help of a command."""
+    return key_lines("keys that people change first:", (keys()[name] for name in FIRST_KEYS))
+
+
+def key_lines(title: str, found: Iterable[Key]) -> str:
+    """Return a title and a line for each key, cut to the width of the terminal."""
+    listed = list(found)
+    widest = max(len(key.name) for key in listed)
+    room = max(shutil.get_terminal_size().columns - widest - 5, 30)
+    lines = []
+    for key in listed:
+        text = key.summary
+        text = text if len(text) <= room else f"{text[: room - 1].rstrip()}…"
+        lines.append(f"  {key.name:<{widest}}  {text}")
+    return "\n".join([title, *lines])
+
+
+def _named(settings: dict[str, str], registry: Registry) -> set[str] | None:
+    """Return the names of the components that settings choose; None: all."""
+    if not settings:
+        return None
+    task = registry.task(settings["task"]) if "task" in settings else None
+    chosen = (settings.get(kind) or getattr(task, kind, "") for kind in _COMPONENTS)
+    return set(filter(None, chosen))
+
+
+def _topic(
+    topic: str, registry: Registry, named: set[str] | None
+) -> tuple[list[dict[str, object]], str]:
+    data: list[dict[str, object]] = []
+    texts = []
+    if topic in COMMANDS:
+        text = command_parser(topic).format_help().rstrip()
+        data.append({"command": topic, "summary": COMMANDS[topic], "help": text})
+        texts.append(text)
+        if topic == SWEEP_GROUP:
+            return data, text
+    found = _keys(topic, registry, named)
+    if not found and not texts:
+        if named and (others := _keys(topic, registry, None)):
+            raise RequestError(
+                f"`{topic}` is an option of {others[0].of}, and the components asked about are "
+                f"{', '.join(f'`{name}`' for name in sorted(named))}."
+            )
+        found = _meant(topic, registry, named)
+    exact = [key for key in found if key.name == topic] or (
+        found if len({key.name for key in found}) == 1 else []
+    )
+    if exact:
+        texts += [_described(key, registry) for key in exact]
+    if rest := [key for key in found if key not in exact]:
+        texts.append(_group("" if exact else topic, rest))
+    return [*data, *(_data(key) for key in found)], "\n\n".join(texts)
+
+
+def _keys(topic: str, registry: Registry, named: set[str] | None) -> list[Key]:
+    """Return the keys of that name, and those of that group."""
+    every = [*keys().values(), *component_options(registry)]
+    found = [
+        key
+        for key in every
+        if (topic in (key.name, key.group) or key.group.startswith(f"{topic}."))
+        and (named is None or "`" not in key.of or any(f"`{name}`" in key.of for name in named))
+    ]
+    if topic.partition(".")[0] == "trainer":
+        found += [key for key in trainer_keys().values() if topic in (key.name, key.group)]
+    return found
+
+
+def _meant(topic: str, registry: Registry, named: set[str] | None) -> list[Key]:
+    """Return the keys that a former name, or another tool's name, leads to."""
+    from ftr.config.keys import meant, new_name
+
+    present = new_name(topic)
+    leads = [present] if present else meant(topic)
+    if leads:
+        listed = " and ".join(f"`{name}`" for name in leads)
+        show(
+            f"`{topic}` is {'called ' if present else ''}{listed}{' now' if present else ''} in ftr"
+        )
+        return [key for name in leads for key in _keys(name, registry, named)]
+    known = [*COMMANDS, *groups(), *keys(), *(key.name for key in component_options(registry))]
+    leaves = {name.rpartition(".")[2]: name for name in reversed(known)}
+    near = did_you_mean(topic, known) or did_you_mean(topic, leaves)
+    raise RequestError(
+        f"`{topic}` is not a command, a key or a group of keys.{near} `ftr help` lists the "
+        f"commands; the groups are {', '.join(f'`{name}`' for name in groups())}."
+    )
+
+
+def _data(key: Key) -> dict[str, object]:
+    return {**asdict(key), "values": key.values}
+
+
+def _described(key: Key, registry: Registry) -> str:
+    """Return all that is known of a key, wrapped to the terminal."""
+    lines = [
+        ("type", key.values),
+        ("default", "from the task" if key.default is None else key.default),
+        ("tasks", ", ".join(_task_defaults(key, registry))),
+        ("example", _example(key, registry)),
+        ("of", key.of or ("`ftr sweep`" if key.group == SWEEP_GROUP else "")),
+        ("since", key.since),
+    ]
+    title = f"{key.name}: " if key.description else key.name
+    body = [_wrapped(f"{name}:".ljust(10) + text, 10) for name, text in lines if text]
+    return "\n".join([_wrapped(f"{title}{key.description}", 2), *body])
+
+
+def _wrapped(text: str, indent: int) -> str:
+    """Return text within the width of the terminal; in a pipe, on one line."""
+    if not sys.stdout.isatty():
+        return text
+    return fill(
+        text,
+        shutil.get_terminal_size().columns,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _task_defaults(key: Key, registry: Registry) -> Iterable[str]:
+    for entry in registry.all("task"):
+        spec = entry.spec
+        if isinstance(spec, TaskSpec):
+            own: dict[str, object] = {kind: getattr(spec, kind) for kind in _COMPONENTS}
+            own["metrics"] = ",".join(spec.metrics)
+            if (value := {**own, **spec.defaults}.get(key.name)) is not None:
+                yield f"{value} in `{entry.short_name}`"
+
+
+def _example(key: Key, registry: Registry) -> str:
+    """Return a command line that sets the key."""
+    if not key.example:
+        return ""
+    command = "sweep" if key.group == SWEEP_GROUP else "run"
+    tasks = [entry.spec for entry in registry.all("task") if isinstance(entry.spec, TaskSpec)]
+    fits = [spec.name for spec in tasks if f"`{spec.head}`" in key.of]
+    task = "" if key.example.startswith("task=") else f"task={(*fits, 'sentiment')[0]} "
+    return f"ftr {command} {task}{key.example}"
+
+
+def _group(name: str, found: Sequence[Key]) -> str:
+    """Return the table of a group of keys."""
+    rows = [
+        (key.name, "from the task" if key.default is None else key.default, key.description, key.of)
+        for key in found
+    ]
+    about = groups().get(name, "")
+    title = [_wrapped(f"{name}: {about}", 2), ""] if about else []
+    return "\n".join([*title, *table([("KEY", "DEFAULT", "DESCRIPTION", "OF"), *rows])])

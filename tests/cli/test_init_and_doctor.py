@@ -1,0 +1,134 @@
+"""`ftr init` writes a file that a run needs nothing beside, and editors can check; `ftr doctor` names
+what is wrong.
+"""
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ftr.cli.main import main
+from ftr.config.keys import FIRST_KEYS
+from ftr.config.values import read_yaml
+
+jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with data; settings are found."""
+    monkeypatch.delenv("FTR_SETTINGS")
+    for name in [name for name in os.environ if name.upper().startswith("FTR__")]:
+        monkeypatch.delenv(name)
+    shutil.copy(reviews, tmp_path / "my reviews.csv")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def ask(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> Any:
+    assert main([*words, "--json"]) == code
+    return json.loads(capsys.readouterr().out)
+
+
+def problems(folder: Path, text: str) -> list[str]:
+    """Return what an editor would underline."""
+    schema = json.loads((folder / "ftr.schema.json").read_text())
+    validator = jsonschema.Draft202012Validator(schema)
+    validator.check_schema(schema)
+    return [error.message for error in validator.iter_errors(read_yaml(text))]
+
+
+def test_after_init_a_run_needs_no_words(
+    folder: Path, tiny_bert: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = ask(capsys, "init", "my reviews.csv", f"model={tiny_bert}", "epochs=1")
+    assert found["task"] == "sentiment"
+    assert found["rows"] == {"train": 61}
+    assert found["columns"]["sentiment"].startswith("3 values")
+    text = (folder / "ftr.yaml").read_text()
+    assert text.startswith("# yaml-language-server: $schema=ftr.schema.json\n")
+    assert all(f"\n{key}: " in text or f"\n# {key}: " in text for key in FIRST_KEYS)
+    assert problems(folder, text) == []
+    record = ask(capsys, "run")["record"]
+    assert record["status"] == "done"
+    assert record["origins"]["epochs"] == str(folder / "ftr.yaml")
+
+
+def test_each_key_may_be_uncommented_and_a_mistake_is_underlined(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ask(capsys, "init", "my reviews.csv", "dataset.text=review", "train.precision=bf16")
+    text = (folder / "ftr.yaml").read_text()
+    keys = ("sweep", "  trials", "  learning_rate", *FIRST_KEYS)
+    for key in keys:
+        text = text.replace(f"\n# {key}:", f"\n{key}:")
+    whole = yaml.safe_load(text)
+    assert whole["dataset"] == {"name": "my reviews.csv", "text": "review"}
+    assert whole.keys() == {"task", "train.precision", "sweep", *FIRST_KEYS}
+    assert problems(folder, text) == []
+    (folder / "ftr.yaml").write_text(text)
+    assert main(["show"]) == 0
+    for wrong in (
+        "epohcs: 3",
+        "data.limit: many",
+        "train: {precision: bf15}",
+        "sweep: {trails: 2}",
+    ):
+        assert len(problems(folder, wrong)) == 1, wrong
+
+
+def test_nothing_is_overwritten_in_silence(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "ftr.yaml").write_text("epochs: 3\n")
+    assert main(["init"]) == 2
+    assert "`--force`" in capsys.readouterr().err
+    assert (folder / "ftr.yaml").read_text() == "epochs: 3\n"
+    ask(capsys, "init", "--force")
+    (folder / "below").mkdir()
+    ask(capsys, "init", "my reviews.csv", "--output", "below/ftr.yaml")
+    assert 'dataset: "../my reviews.csv"' in (folder / "below" / "ftr.yaml").read_text()
+    ask(capsys, "init", "--example", "sweep", "--output", "search.yaml")
+    assert "loguniform" in (folder / "search.yaml").read_text()
+    for words, message in (
+        (["--example", "swep", "--output", "x.yaml"], "Did you mean `sweep`?"),
+        (["--output", "below"], "is a folder"),
+        (["--output", "a\0b"], "NUL"),
+        (["epohcs=3", "task=qa", "--output", "x.yaml"], "Did you mean `epochs`"),
+    ):
+        assert main(["init", *words]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_the_doctor_names_what_is_wrong(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    began = time.process_time()
+    healthy = ask(capsys, "doctor")
+    assert time.process_time() - began < 20
+    assert healthy["problems"] == 0
+    names = {one["name"] for one in healthy["checks"]}
+    assert names >= {"python", "packages", "settings", "plugins", "device", "precision", "threads",
+                     "memory", "runs", "cache", "hub", "cluster"}  # fmt: skip
+    (folder / "file").touch()
+    (folder / "ftr.yaml").write_text("output: file/runs\ncompute: {address: '127.0.0.1:1'}\n")
+    (folder / "broken.py").write_text("1 / 0\n")
+    monkeypatch.setenv("FTR__PLUGINS", "broken.py")
+    monkeypatch.setenv("FTR_EPOCHS", "3")
+    checks = ask(capsys, "doctor", code=1)["checks"]
+    wrong = {one["name"]: one["text"] + one["fix"] for one in checks if one["status"] != "ok"}
+    assert "file/runs" in wrong["runs"]
+    assert "nobody listens" in wrong["cluster"]
+    assert "ZeroDivisionError" in wrong["plugin"]
+    assert "Write `FTR__EPOCHS`" in wrong["environment"] or "`FTR__EPOCHS`" in wrong["environment"]
+    (folder / "ftr.yaml").write_text("epohcs: 3\n")
+    (broken,) = [
+        one for one in ask(capsys, "doctor", code=1)["checks"] if one["name"] == "settings"
+    ]
+    assert broken["status"] == "problem"
+    assert "Did you mean `epochs`" in broken["text"]
