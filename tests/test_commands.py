@@ -41,7 +41,7 @@ NOT_HERE = {
 }
 """What is in a command that cannot run here, and what it needs."""
 ELSEWHERE = ("tutorial.md",)  # tests/outsiders/test_tutorial.py runs its blocks as they are
-SMALL = {"epochs": "1", "batch_size": "8", "data.limit": "24", "baselines": "false"}
+SMALL = {"epochs": "2", "batch_size": "8", "data.limit": "24", "baselines": "false"}
 """Settings of a training that the page leaves open."""
 COUNT = re.compile(r"(trials|epochs|seeds|cv.folds|ensemble_size|boosting)=(\d+)")
 TOLD = {
