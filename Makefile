@@ -7,8 +7,8 @@ LOWEST := .venv-lowest
 PYTEST := -m pytest --dist loadfile --no-loadscope-reorder
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-export NO_MKDOCS_2_WARNING := 1
 PIP_FLAGS := $(if $(CI),--quiet) # a log of CI needs no lines of pip
+export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: help run test test-all test-lowest check docs docs-serve bench bench-sweep install clean
 

@@ -34,6 +34,10 @@ COMMANDS = (
         "--plugin {} list",
         "run dataset.train={}",
         "run output=blocked dataset.labels_file={}",
+        "init task=qa --output {}",
+        "init dataset={} task=sentiment",
+        "new x --output {}",
+        "submit run --output {}",
     ),
 )
 

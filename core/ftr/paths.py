@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from ftr.errors import RequestError
+from ftr.terminal import visible
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _OTHERS = (
@@ -49,7 +50,7 @@ def expanded(given: str | Path, what: str = "path") -> Path:
                 "full path"
             )
     shown = text if len(text) <= 60 else f"{text[:59]}…"
-    raise RequestError(f"{what} `{shown}` {trouble}.")
+    raise RequestError(f"{what} `{visible(shown)}` {trouble}.")
 
 
 def looks_like_path(text: str) -> bool:

@@ -126,6 +126,20 @@ class TestJobs:
             "the archive stays",
         )
 
+    def test_settings_that_are_found_here_go_along(
+        self, cluster: Cluster, place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (place / "mine.yaml").rename(place / "ftr.yaml")
+        (place / "below").mkdir()
+        monkeypatch.chdir(place / "below")
+        monkeypatch.setenv("FTR_SETTINGS", "")
+        monkeypatch.setenv("FTR__SEED", "7")
+        done = submit(cluster, "run", "train.precision=fp32", "compute.workers=0", "epochs=0.5")
+        assert done.returncode == 0, done.stderr
+        (run,) = (place / "below" / "runs").iterdir()
+        config = json.loads((run / "run.json").read_text(encoding="utf-8"))["config"]
+        assert (config["seed"], config["epochs"], config["data"]["max_length"]) == (7, 0.5, 48)
+
     def test_a_failure_is_1_and_plugins_go_along_editable_or_of_one_file(
         self, cluster: Cluster, python: Path, place: Path
     ) -> None:

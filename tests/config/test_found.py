@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import ftr
 from ftr import reproduce, resume, run
 from ftr.cli.main import main
 from ftr.cluster.ship import cluster_command
@@ -217,6 +218,7 @@ def test_found_settings_are_in_a_submitted_command(
         cluster_command(["run", "task=sentiment"], "job")
 
 
+@pytest.mark.slow
 def test_only_a_new_run_reads_found_settings(
     project: Path, tiny_bert: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -240,3 +242,37 @@ def test_only_a_new_run_reads_found_settings(
     assert flat(again.result.record["config"])["seed"] == 5
     for words in (["evaluate", result.path], ["predict", result.path, reviews]):
         assert main([str(word) for word in words]) == 0
+
+
+def test_no_other_module_reads_found_settings() -> None:
+    """Trials, workers, `resume`, `reproduce`, `evaluate` and `predict` have their records alone."""
+    package = Path(ftr.__file__).parent
+    readers = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if "with_found" in path.read_text(encoding="utf-8")
+    }
+    assert readers == {
+        "cli/doctor.py",
+        "cli/schema.py",
+        "cli/show.py",
+        "cluster/ship.py",
+        "config/found.py",
+        "results/plan/planner.py",
+        "study/study.py",
+        "study/sweep.py",
+    }
+
+
+def test_files_of_strangers_in_a_folder_open_to_all_are_not_read(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a file of another user")
+    file = project / "ftr.yaml"
+    file.write_text("epochs: 3\nplugins: [evil.py]\n")
+    os.chown(file, 12345, 12345)
+    assert values_of()["epochs"] == (3, str(file)), "a folder of one's own"
+    project.chmod(0o1777)
+    assert values_of() == {}
+    assert f"`{file}` is not read" in capsys.readouterr().err

@@ -3,12 +3,21 @@
 import shutil
 import sys
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from textwrap import fill
 
 from ftr.cli.main import COMMANDS, Answer, command_parser, overview
-from ftr.config.known import FIRST_KEYS, SWEEP_GROUP, Key, groups, keys, options, trainer_keys
+from ftr.config.known import (
+    FIRST_KEYS,
+    SWEEP_GROUP,
+    TRAINER,
+    Key,
+    groups,
+    keys,
+    options,
+    trainer_keys,
+)
 from ftr.errors import RequestError, did_you_mean
 from ftr.registry.registry import Registry, get_registry
 from ftr.registry.specs import Kind, TaskSpec
@@ -76,9 +85,9 @@ def key_lines(title: str, found: Iterable[Key]) -> str:
     return "\n".join([title, *lines])
 
 
-def _named(settings: dict[str, str], registry: Registry) -> set[str] | None:
+def _named(settings: Mapping[str, str], registry: Registry) -> set[str] | None:
     """Return the names of the components that settings choose; None: all."""
-    if not settings:
+    if not any(key in settings for key in ("task", *_COMPONENTS)):
         return None
     task = registry.task(settings["task"]) if "task" in settings else None
     chosen = (settings.get(kind) or getattr(task, kind, "") for kind in _COMPONENTS)
@@ -114,6 +123,13 @@ def _topic(
     return [*data, *(_data(key) for key in found)], "\n\n".join(texts)
 
 
+def known_keys(topic: str, registry: Registry, settings: Mapping[str, str]) -> list[Key]:
+    """Return the keys of that name, and those of that group; options are those of the components
+    that `settings` name, if they name any.
+    """
+    return _keys(topic, registry, _named(settings, registry))
+
+
 def _keys(topic: str, registry: Registry, named: set[str] | None) -> list[Key]:
     """Return the keys of that name, and those of that group."""
     every = [*keys().values(), *component_options(registry)]
@@ -131,7 +147,10 @@ def _keys(topic: str, registry: Registry, named: set[str] | None) -> list[Key]:
 def _meant(topic: str, registry: Registry, named: set[str] | None) -> list[Key]:
     """Return the keys that a former name, or another tool's name, leads to."""
     from ftr.config.keys import meant, new_name
+    from ftr.config.trainer import SET_BY_FTR
 
+    if reason := SET_BY_FTR.get(topic.removeprefix(TRAINER)):
+        raise RequestError(f"`{topic}` cannot be set: {reason}.")
     present = new_name(topic)
     leads = [present] if present else meant(topic)
     if leads:
@@ -141,6 +160,7 @@ def _meant(topic: str, registry: Registry, named: set[str] | None) -> list[Key]:
         )
         return [key for name in leads for key in _keys(name, registry, named)]
     known = [*COMMANDS, *groups(), *keys(), *(key.name for key in component_options(registry))]
+    known += trainer_keys() if topic.startswith(TRAINER) else ()
     leaves = {name.rpartition(".")[2]: name for name in reversed(known)}
     near = did_you_mean(topic, known) or did_you_mean(topic, leaves)
     raise RequestError(
@@ -168,13 +188,19 @@ def _described(key: Key, registry: Registry) -> str:
     return "\n".join([_wrapped(f"{title}{key.description}", 2), *body])
 
 
+def terminal_width() -> int | None:
+    """Return the columns of the terminal; None: stdout is a pipe or file."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def _wrapped(text: str, indent: int) -> str:
     """Return text within the width of the terminal; in a pipe, on one line."""
-    if not sys.stdout.isatty():
+    width = terminal_width()
+    if width is None:
         return text
     return fill(
         text,
-        shutil.get_terminal_size().columns,
+        width,
         subsequent_indent=" " * indent,
         break_long_words=False,
         break_on_hyphens=False,
@@ -210,4 +236,4 @@ def _group(name: str, found: Sequence[Key]) -> str:
     ]
     about = groups().get(name, "")
     title = [_wrapped(f"{name}: {about}", 2), ""] if about else []
-    return "\n".join([*title, *table([("KEY", "DEFAULT", "DESCRIPTION", "OF"), *rows])])
+    return "\n".join([*title, *table([("key", "default", "description", "of"), *rows])])

@@ -6,6 +6,7 @@ import errno
 import io
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -48,6 +49,7 @@ COMMANDS = {
     "init": "write a commented `ftr.yaml` for data",
     "doctor": "check this installation, its devices, disks and settings",
     "help": "describe a command, a key or a group of keys",
+    "completion": "print the code that completes ftr in bash, zsh or fish",
     "schema": "print the configuration as JSON Schema",
     "plugins": "list the installed plugins and their errors",
     "new": "create a plugin package",
@@ -62,6 +64,7 @@ RENAMED_OPTIONS: Mapping[str, Mapping[str, str]] = {
 INTERRUPTED = 130
 _TRACEBACK = " `FTR_TRACEBACK=1` shows the traceback."
 _UNUSABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
+_CHOICE = re.compile(r"argument .*: invalid choice: '(.*)' \(choose from (.*)\)")
 _HELP = """\
 usage: ftr COMMAND [FILE] [key=value ...] [--json]
 
@@ -69,7 +72,8 @@ usage: ftr COMMAND [FILE] [key=value ...] [--json]
 
 Settings are key=value, with a dot for groups (data.limit=2000 dataset.text=review).
 A value is a YAML scalar or list.
-Precedence, lowest to highest: built-in default, task default, config=file.yaml, command line.
+Precedence, lowest to highest: built-in default, task default, [tool.ftr] in pyproject.toml,
+ftr.yaml, config=file.yaml, environment (FTR__EPOCHS=3), command line.
 
 examples:
   ftr run task=qa                                  sample data, a small pretrained model
@@ -123,11 +127,13 @@ class _Parser(ArgumentParser):
     """Raises instead of exiting: `main` prints every error in one way."""
 
     def error(self, message: str) -> NoReturn:
-        hint = (
-            " Settings are written `key=value`, without dashes."
-            if message.startswith("unrecognized")
-            else ""
-        )
+        hint = ""
+        if choice := _CHOICE.fullmatch(message):
+            hint = did_you_mean(choice[1], re.findall(r"[\w.-]+", choice[2]))
+        elif message.startswith("unrecognized"):
+            word = message.partition(": ")[2].split()[0].partition("=")[0]
+            hint = did_you_mean(word, self._option_string_actions)
+            hint = hint or " Settings are written `key=value`, without dashes."
         raise RequestError(f"{message}.{hint} See `{self.prog} --help`.")
 
 
@@ -336,6 +342,8 @@ def program() -> NoReturn:
     With torch, transformers and Ray imported, the interpreter takes about a second to shut down:
     this runs the exit handlers, flushes the streams, and skips the rest.
     """
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks for completions
+        load_command("completion").complete()
     code = main()
     with contextlib.suppress(Exception):
         atexit._run_exitfuncs()

@@ -2,12 +2,18 @@
 
 import json
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 
+from ftr.cli.help import known_keys, terminal_width
 from ftr.cli.main import Answer
 from ftr.config.found import with_found
-from ftr.config.parse import registry_for
+from ftr.config.known import FIRST_KEYS, SWEEP_GROUP, groups, keys
+from ftr.config.parse import COMPONENTS, registry_for
 from ftr.config.resolve import flat, resolve
+from ftr.config.schema import HUB
 from ftr.data.infer import settings_with_task
+from ftr.errors import RequestError, did_you_mean, near
+from ftr.paths import present
 from ftr.runs.report import table
 from ftr.terminal import masked, show
 
@@ -17,29 +23,116 @@ EXAMPLES = (
 )
 
 
+OPTIONS = ("dataset.", "model.", "head.", "trainer.")
+WIDE = 110
+"""Columns from which the table of all keys has descriptions too."""
+
+
 def configure(parser: ArgumentParser) -> None:
     """Add settings."""
     parser.add_argument(
         "settings",
         nargs="*",
-        metavar="key=value",
-        help="the settings of `ftr run`, for example task=qa data.limit=100",
+        metavar="key=value|GROUP|KEY",
+        help="the settings of `ftr run`, for example task=qa data.limit=100; the names of keys and "
+        "groups of keys (train, data.limit) limit the answer to these",
     )
 
 
 def execute(args: Namespace) -> Answer:
     """Return every value and its origin. Raises what `ftr.config.resolve.resolve` raises."""
-    given = with_found(args.settings)
+    settings, topics = _split(args.settings)
+    given = with_found(settings)
     registry = registry_for(given)
     resolved = resolve(settings_with_task(given, registry, show), registry)
     values = masked(flat(resolved.config))
-    rows = [(key, _text(value), resolved.origins[key]) for key, value in values.items()]
-    data = {
-        "config": masked(resolved.config.model_dump(mode="json")),
-        "values": values,
-        "origins": resolved.origins,
-    }
-    return Answer(data, "\n".join(table([("KEY", "VALUE", "ORIGIN"), *rows])))
+    if topics:
+        values = {key: value for key, value in values.items() if _within(key, topics)}
+    if not values:
+        raise RequestError(
+            f"no value of this run is called `{topics[0]}`. `ftr help {topics[0]}` describes it."
+        )
+    origins = {key: resolved.origins[key] for key in values}
+    named: dict[str, str] = {kind: getattr(resolved.config, kind).name for kind in COMPONENTS}
+    options = [key for kind in COMPONENTS for key in known_keys(kind, registry, named)]
+    source = "Hub datasets" if named["dataset"].startswith(HUB) else "files"
+    options.sort(key=lambda key: source in key.of)  # the last one of a name is shown
+    of_run = (key for key in keys().values() if key.group != SWEEP_GROUP)
+    about = {key.name: key.description for key in (*options, *of_run)}
+    rows = [(key, _text(value), origins[key], about.get(key, "")) for key, value in values.items()]
+    config = masked(resolved.config.model_dump(mode="json"))
+    width = terminal_width()
+    lines = _piped(rows) if width is None else _sections(rows, width, full=bool(topics))
+    return Answer({"config": config, "values": values, "origins": origins}, "\n".join(lines))
+
+
+_Row = tuple[str, str, str, str]
+_HEADER = ("key", "value", "origin", "description")
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the settings, and the words that name keys and groups. Raises `RequestError` for a
+    word that is neither, nor a path.
+    """
+    known = {**groups(), **keys()}
+    settings, topics = [], []
+    for word in words:
+        if word in known or (word.startswith(OPTIONS) and "=" not in word):
+            topics.append(word)
+            if present(word):
+                show(f"`{word}` is the group or key here; the file or folder is `./{word}`")
+        elif "=" in word or present(word) or not near(word, known):
+            settings.append(word)
+        else:
+            raise RequestError(
+                f"`{word}` is not a key, a group of keys or a file.{did_you_mean(word, known)}"
+            )
+    return settings, topics
+
+
+def _within(key: str, topics: Sequence[str]) -> bool:
+    return any(key == topic or key.startswith(f"{topic}.") for topic in topics)
+
+
+def _ordered(rows: Sequence[_Row]) -> dict[str, list[_Row]]:
+    """Return the rows by section: the keys people change first, what else is set, the groups."""
+    place = {key: number for number, key in enumerate(FIRST_KEYS)}
+    first = sorted((row for row in rows if row[0] in place), key=lambda row: place[row[0]])
+    found = {"keys that people change first": first}
+    for row in rows:
+        if row[0] not in place:
+            group = row[0].rpartition(".")[0]
+            title = "not the default" if _is_set(row) else f"{group}.*" if group else "other keys"
+            found.setdefault(title, []).append(row)
+    return {title: some for title, some in found.items() if some}
+
+
+def _is_set(row: _Row) -> bool:
+    return not row[2].startswith(("built-in default", "default of"))
+
+
+def _piped(rows: Sequence[_Row]) -> list[str]:
+    """Return one line for each key."""
+    return table([_HEADER, *(row for some in _ordered(rows).values() for row in some)])
+
+
+def _sections(rows: Sequence[_Row], width: int, *, full: bool) -> list[str]:
+    """Return a table for each section, where only a value that is no built-in default has an
+    origin.
+    """
+    lines: list[str] = []
+    for title, some in _ordered(rows).items():
+        shown = [
+            (
+                key,
+                value,
+                origin.partition(" (")[0] if _is_set((key, value, origin, text)) else "",
+                text if full else text.split(". ")[0].split("; ")[0] if width >= WIDE else "",
+            )
+            for key, value, origin, text in some
+        ]
+        lines += ["", f"{title}:", *table([_HEADER, *shown])]
+    return [*lines[1:], "", "`ftr help KEY` describes a key; `ftr show … train` shows one group"]
 
 
 def _text(value: object) -> str:

@@ -8,6 +8,7 @@ from ftr.cli.main import COMMANDS, INTERRUPTED, Answer
 from ftr.cluster.ship import plugin_files_of
 from ftr.cluster.submit import Job, JobServer, fetch_results, find, submit
 from ftr.errors import RequestError, did_you_mean
+from ftr.paths import expanded
 from ftr.registry.registry import registry_with
 from ftr.terminal import show
 
@@ -79,6 +80,8 @@ def execute(args: argparse.Namespace) -> Answer:
 
 
 def _check(args: argparse.Namespace) -> None:
+    if args.output:
+        args.output = expanded(args.output, "`--output`:")
     if args.follow:
         if args.words or args.no_wait:
             raise RequestError("`--follow` takes the id of a job and no command.")

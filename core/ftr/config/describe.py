@@ -13,6 +13,7 @@ from ftr.config.keys import SECTIONS
 from ftr.config.known import BOOLEAN, SWEEP_GROUP, Key
 from ftr.config.parse import COMPONENTS
 from ftr.config.schema import PretrainedOptions, RunConfig, SweepConfig
+from ftr.config.trainer import PASSED
 from ftr.config.values import write_value
 from ftr.errors import FtrError
 from ftr.registry.registry import Registry
@@ -169,7 +170,10 @@ def as_json(registry: Registry) -> str:
         "keys": [*run_keys(), *sweep_keys()],
         "options": list(component_keys(registry)),
     }
-    lines = [f'"groups": {json.dumps(group_summaries(), ensure_ascii=False, indent=1)}']
+    lines = [
+        f'"groups": {json.dumps(group_summaries(), ensure_ascii=False, indent=1)}',
+        f'"trainer": {json.dumps(sorted(PASSED))}',
+    ]
     for name, found in parts.items():
         rows = ",\n".join(json.dumps(key_data(key), ensure_ascii=False) for key in found)
         lines.append(f'"{name}": [\n{rows}\n]')

@@ -10,6 +10,8 @@ from ftr.config.values import LARGEST, read_yaml
 from ftr.errors import ConfigError
 from ftr.paths import no_file
 
+_LARGEST_TOML = 10_000_000
+
 
 def read_mapping(path: Path, what: str = "") -> dict[Any, Any]:
     """Return the keys of a YAML file; an empty one has none.
@@ -36,7 +38,7 @@ def read_toml(path: Path, mentions: str) -> dict[str, Any]:
 
     Raises `ConfigError`.
     """
-    text = read_text(path)
+    text = read_text(path, limit=_LARGEST_TOML)
     if mentions not in text:
         return {}
     try:
@@ -45,13 +47,13 @@ def read_toml(path: Path, mentions: str) -> dict[str, Any]:
         raise ConfigError(f"`{path}` is not TOML: {error}.") from None
 
 
-def read_text(path: Path, what: str = "") -> str:
-    """Return the text of a UTF-8 file, at most what `read_yaml` takes; raises `ConfigError`."""
+def read_text(path: Path, what: str = "", *, limit: int = LARGEST + 1) -> str:
+    """Return the text of a UTF-8 file, at most `limit` characters; raises `ConfigError`."""
     if kind := no_file(path):
         raise ConfigError(f"{what}`{path}` is {kind}, not a file.")
     try:
         with path.open(encoding="utf-8-sig") as stream:
-            return stream.read(LARGEST + 1)
+            return stream.read(limit)
     except FileNotFoundError:
         fault = f"there is no file `{path}`"
     except OSError as error:

@@ -110,7 +110,8 @@ def found_files() -> list[Found]:
 
 def _files_of(folder: Path) -> Iterator[tuple[Path, str, Mapping[str, Any]]]:
     project, own, other = folder / PROJECT, folder / FILE, folder / "ftr.yml"
-    if project.is_file() and _is_own(project):
+    # Unlike `Path.is_file` it is silent where a folder above cannot be searched.
+    if os.path.isfile(project) and _is_own(project):  # noqa: PTH113
         tool = read_toml(project, mentions=TOOL).get("tool", {})
         if isinstance(tool, dict) and TOOL in tool:
             origin = f"[tool.{TOOL}] of {project}"

@@ -117,15 +117,12 @@ def _read(part: str) -> Iterator[Key]:
 
 @cache
 def trainer_keys() -> dict[str, Key]:
-    """Return the fields of the installed `TrainingArguments` by key, read without its import, which
-    takes seconds; none where transformers is not installed.
+    """Return the fields of the installed `TrainingArguments` that can be set, by key. They are read
+    without its import, which takes seconds.
     """
     spec = importlib.util.find_spec("transformers")
-    places = spec.submodule_search_locations if spec else None
-    file = Path(places[0], "training_args.py") if places else None
-    if file is None or not file.is_file():
-        return {}
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    place = (spec and spec.submodule_search_locations) or [""]
+    tree = ast.parse(Path(place[0], "training_args.py").read_text(encoding="utf-8"))
     made = next(
         node
         for node in tree.body
@@ -133,7 +130,9 @@ def trainer_keys() -> dict[str, Key]:
     )
     about = _arguments(ast.get_docstring(made) or "")
     fields = (node for node in made.body if isinstance(node, ast.AnnAssign))
-    return {key.name: key for node in fields if (key := _trainer_key(node, about)) is not None}
+    found = (_trainer_key(node, about) for node in fields)
+    settable = {f"{TRAINER}{name}" for name in _file()["trainer"]}
+    return {key.name: key for key in found if key is not None and key.name in settable}
 
 
 def _trainer_key(node: ast.AnnAssign, about: dict[str, str]) -> Key | None:

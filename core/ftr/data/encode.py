@@ -112,7 +112,7 @@ def cache_folder(asked: str | None, output: str) -> Path:
     """
     chosen = asked or os.environ.get("FTR_CACHE") or (OWN_CACHE if writable(OWN_CACHE) else None)
     if chosen:
-        return expanded(chosen, "`data.cache`:")
+        return expanded(chosen, "`data.cache`:" if asked else "`FTR_CACHE` (environment):")
     return expanded(output, "`output`:") / BESIDE_RUNS
 
 

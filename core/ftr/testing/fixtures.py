@@ -51,9 +51,10 @@ def ftr_tiny_models(tmp_path_factory: pytest.TempPathFactory) -> TinyModels:
 @pytest.fixture(scope="class")
 def ftr_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder for run directories; encoded rows go to another, out of the user's cache, for as
-    long as it is in use.
+    long as it is in use, and no settings are found.
     """
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FTR_SETTINGS", "off")
         patch.setenv("FTR_CACHE", str(tmp_path_factory.mktemp("ftr-cache")))
         yield tmp_path_factory.mktemp("ftr-runs")
 
