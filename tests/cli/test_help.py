@@ -58,7 +58,7 @@ def test_a_group_is_a_table_and_a_command_its_help(capsys: Capture) -> None:
     assert main(["help", "cv"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines() if line] == [
         "cv:",
-        "KEY",
+        "key",
         "cv.folds",
         "cv.fold",
     ]

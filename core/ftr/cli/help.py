@@ -21,7 +21,7 @@ from ftr.config.known import (
 from ftr.errors import RequestError, did_you_mean
 from ftr.registry.registry import Registry, get_registry
 from ftr.registry.specs import Kind, TaskSpec
-from ftr.runs.report import table
+from ftr.tables import table
 from ftr.terminal import show
 
 EXAMPLES = ("ftr help train.lr_scheduler", "ftr help task=qa head", "ftr help predict")
@@ -230,4 +230,4 @@ def _group(name: str, found: Sequence[Key]) -> str:
     ]
     about = groups().get(name, "")
     title = [_wrapped(f"{name}: {about}", 2), ""] if about else []
-    return "\n".join([*title, *table([("KEY", "DEFAULT", "DESCRIPTION", "OF"), *rows])])
+    return "\n".join([*title, *table([("key", "default", "description", "of"), *rows])])

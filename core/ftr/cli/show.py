@@ -8,7 +8,7 @@ from ftr.config.found import with_found
 from ftr.config.parse import registry_for
 from ftr.config.resolve import flat, resolve
 from ftr.data.infer import settings_with_task
-from ftr.runs.report import table
+from ftr.tables import table
 from ftr.terminal import masked, show
 
 EXAMPLES = (
@@ -39,7 +39,7 @@ def execute(args: Namespace) -> Answer:
         "values": values,
         "origins": resolved.origins,
     }
-    return Answer(data, "\n".join(table([("KEY", "VALUE", "ORIGIN"), *rows])))
+    return Answer(data, "\n".join(table([("key", "value", "origin"), *rows])))
 
 
 def _text(value: object) -> str:
