@@ -1,4 +1,5 @@
-"""Text for stdout and stderr: control characters made visible, secrets masked, libraries silenced.
+"""Text for stdout and stderr: control characters made visible, secrets masked, colours where a
+person looks, libraries silenced.
 
 A process that reads settings remembers their secrets, so that a record with masks can be completed
 (`unmasked`), and so that a message which quotes a secret can be masked. A secret of fewer than six
@@ -10,6 +11,7 @@ import importlib
 import logging
 import os
 import re
+import secrets
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
@@ -152,14 +154,96 @@ def visible(text: str) -> str:
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def show(text: str, stream: TextIO | None = None, *, end: str = "\n") -> None:
-    """Print text for a person, at once, to stderr unless another stream is given."""
-    print(visible(mask(text)), file=stream or sys.stderr, end=end, flush=True)
+STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "magenta": 35, "cyan": 36}
+"""Colours of the terminal's own palette: its user has chosen them for the background."""
+_MARK = secrets.token_hex(8)
+_MARKED = re.compile(rf"\x1b{_MARK}(\d+)m")
+FALLBACK_COLUMNS = 80
+VERBOSITY = "FTR_VERBOSITY"
+"""Set by `--quiet` (-1) and `--verbose` (1), for this process and those that it starts."""
+
+
+def verbosity() -> int:
+    """Return -1 with `--quiet`, 1 with `--verbose`, else 0."""
+    return {"-1": -1, "1": 1}.get(os.environ.get(VERBOSITY, ""), 0)
+
+
+def is_live(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal whose cursor can be moved."""
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def has_colours(stream: TextIO | None) -> bool:
+    """Whether to write colours to a stream: `NO_COLOR` forbids them, `FORCE_COLOR` makes them
+    through a pipe too; an empty variable is none.
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or is_live(stream)
+
+
+def columns_of(stream: TextIO | None = None) -> int | None:
+    """Return the columns of a terminal, stdout unless another is given; None of anything else.
+
+    `COLUMNS` sets those of stdout.
+    """
+    asked = os.environ.get("COLUMNS", "") if stream is None else ""
+    stream = stream or sys.stdout
+    if stream is None or not stream.isatty():
+        return None
+    with contextlib.suppress(OSError, ValueError):
+        size = int(asked) if asked.isdecimal() else os.get_terminal_size(stream.fileno()).columns
+        return size or FALLBACK_COLUMNS
+    return FALLBACK_COLUMNS
+
+
+def styled(text: str, style: str, stream: TextIO | None = None) -> str:
+    """Return text with a colour of `STYLES` for stdout, or for another stream, where that has
+    colours.
+
+    The mark is of this process alone: no text of data can be one. `show` and `answer` make it a
+    colour; measure and pad a text before.
+    """
+    if not text or not has_colours(stream or sys.stdout):
+        return text
+    return f"\x1b{_MARK}{STYLES[style]}m{text}\x1b{_MARK}0m"
+
+
+def painted(text: str) -> str:
+    """Return text as it is printed: `visible`, with the colours of `styled`."""
+    pieces = _MARKED.split(text)
+    pieces[::2] = map(visible, pieces[::2])
+    pieces[1::2] = (f"\x1b[{code}m" for code in pieces[1::2])
+    return "".join(pieces)
+
+
+def show(
+    text: str, stream: TextIO | None = None, *, end: str = "\n", level: int = 0, style: str = ""
+) -> None:
+    """Print text for a person, at once, to stderr unless another stream is given.
+
+    `level` is the least verbosity that prints it: -1 for errors, 1 for details.
+    """
+    if verbosity() < level:
+        return
+    stream = stream or sys.stderr
+    text = mask(text)
+    if not style:
+        start = _START.match(text)
+        if start:
+            head, style = start[0], "red" if "error" in start[0] else "magenta"
+            text = styled(head, style, stream) + text[len(head) :]
+    else:
+        text = styled(text, style, stream)
+    print(painted(text), file=stream, end=end, flush=True)
+
+
+_START = re.compile(r"(?:ftr: )?(?:error|warning|note|interrupted):")
 
 
 def answer(text: str) -> None:
     """Print what a command answers on stdout. Nothing is masked: JSON reads back exactly."""
-    print(visible(text))
+    print(painted(text))
 
 
 def quiet_libraries() -> None:

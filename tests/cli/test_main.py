@@ -96,7 +96,7 @@ def test_an_unknown_kind_is_a_wrong_request_in_json_too(capsys: pytest.CaptureFi
 
 def test_list_answers_with_a_table_and_with_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "metrics"]) == 0
-    assert capsys.readouterr().out.splitlines()[0].split() == ["KIND", "NAME", "SUMMARY", "PLUGIN"]
+    assert capsys.readouterr().out.splitlines()[0].split() == ["kind", "name", "summary", "plugin"]
     assert main(["list", "metric", "--json"]) == 0
     assert "squad" in [entry["name"] for entry in json.loads(capsys.readouterr().out)]
 
@@ -106,7 +106,7 @@ def test_list_shows_the_facts_of_models_within_80_columns(
 ) -> None:
     assert main(["list", "model"]) == 0
     header, *lines = capsys.readouterr().out.splitlines()
-    assert header.split() == ["NAME", "PARAMETERS", "TOKENS", "LANGUAGES", "LICENSE"]
+    assert header.split() == ["name", "parameters", "tokens", "languages", "license"]
     assert max(map(len, [header, *lines])) <= 80
     place = next(number for number, line in enumerate(lines) if line.startswith("mmbert-small"))
     assert lines[place].split() == ["mmbert-small", "140M", "8192", "1833", "languages", "mit"]

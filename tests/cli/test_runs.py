@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -304,6 +305,8 @@ def test_a_score_to_minimize_is_sorted_from_the_lowest(
 def test_the_list_fits_the_terminal_and_shows_intervals(
     book: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "160")
     _, out, _ = call(capsys, "runs", "--sort", "f1", "--task", "sentiment")
     assert "test accuracy 0.5000 [0.4500, 0.5500]" in out and "trained" in out

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from ftr.runs.report import score_table, table
+from ftr.runs.report import score_table
+from ftr.tables import table
 
 SCORES = {"accuracy": 0.9, "f1": 0.8, "f1_macro": 0.8, "confusion_matrix": [[1]]}
 
@@ -18,8 +19,8 @@ def record(**more: Any) -> dict[str, Any]:
 
 def test_a_table_is_aligned_and_leaves_out_empty_columns() -> None:
     assert table([("A", "B", "C"), ("x", "", 1), ("long", "", 22)]) == [
-        "A     C",
-        "x     1",
+        "A      C",
+        "x      1",
         "long  22",
     ]
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from ftr.cli.main import Answer
 from ftr.errors import ConfigError
-from ftr.runs.report import INTERVAL, MAX_WIDTH, OTHER_AVERAGES, decimals, number, table
+from ftr.runs.report import INTERVAL, MAX_WIDTH, OTHER_AVERAGES, decimals, number
+from ftr.tables import table
 from ftr.terminal import masked, quiet_libraries, visible
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _rows(one: Against, letter: str, most: int) -> list[str]:
     cells = [
         [_short(str(row[key])) for key in ("id", "expected", "first", "second")] for row in shown
     ]
-    lines += [f"  {line}" for line in table([("id", "expected", "A", letter), *cells])]
+    lines += [f"  {line}" for line in table([("id", "expected", "A", letter), *cells], indent=2)]
     if len(one.changed) > len(shown):
         lines.append(f"  and {len(one.changed) - len(shown):,} more (`--show N`)")
     return lines
@@ -174,7 +175,10 @@ def _settings(one: Against, letter: str) -> list[str]:
     if not one.settings:
         return ["settings: the same"]
     rows = [(key, _short(str(a)), _short(str(b))) for key, (a, b) in one.settings.items()]
-    return ["settings that differ:", *(f"  {line}" for line in table([("", "A", letter), *rows]))]
+    return [
+        "settings that differ:",
+        *(f"  {line}" for line in table([("", "A", letter), *rows], indent=2)),
+    ]
 
 
 def _short(text: str) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 from ftr.cli.main import Answer, add_model_options
 from ftr.runs.evaluate import evaluate
-from ftr.runs.report import INTERVAL, decimals, interval_lines, number, table
+from ftr.runs.report import INTERVAL, decimals, interval_lines, number
+from ftr.tables import table
 from ftr.terminal import quiet_libraries, show
 
 EXAMPLES = (

@@ -77,7 +77,8 @@ def execute(args: argparse.Namespace) -> Answer:
 
 
 def _lines(folder: Path, files: dict[str, int], parity: dict[str, Any]) -> Iterator[str]:
-    from ftr.runs.report import INTERVAL, decimals, number, table
+    from ftr.runs.report import INTERVAL, decimals, number
+    from ftr.tables import table
 
     for name, size in files.items():
         yield f"{folder / name}: {size / 1e6:.1f} MB"

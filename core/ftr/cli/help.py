@@ -21,7 +21,7 @@ from ftr.config.known import (
 from ftr.errors import RequestError, did_you_mean
 from ftr.registry.registry import Registry, get_registry
 from ftr.registry.specs import Kind, TaskSpec
-from ftr.runs.report import table
+from ftr.tables import table
 from ftr.terminal import show
 
 EXAMPLES = ("ftr help train.lr_scheduler", "ftr help task=qa head", "ftr help predict")

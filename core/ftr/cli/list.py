@@ -1,5 +1,6 @@
 """`ftr list [kind]`: the components that the installed plugins register."""
 
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
@@ -7,7 +8,7 @@ from ftr.cli.main import Answer
 from ftr.errors import RequestError, did_you_mean
 from ftr.registry.registry import Registered, get_registry
 from ftr.registry.specs import KINDS, Kind
-from ftr.runs.report import table
+from ftr.tables import table
 
 EXAMPLES = (
     "ftr list",
@@ -40,7 +41,7 @@ def _lines(entries: Sequence[Registered]) -> list[str]:
         (entry.kind, _name(entry), _NOTES[entry.bare_name], entry.spec.summary, _plugin(entry))
         for entry in entries
     ]
-    return table([("KIND", "NAME", "NOTE", "SUMMARY", "PLUGIN"), *rows])
+    return table([("kind", "name", "note", "summary", "plugin"), *rows])
 
 
 def _model_lines(entries: Sequence[Registered]) -> list[str]:
@@ -59,8 +60,8 @@ def _model_lines(entries: Sequence[Registered]) -> list[str]:
         )
         for entry in entries
     ]
-    names = ("NAME", "NOTE", "PARAMETERS", "TOKENS", "LANGUAGES", "LICENSE", "PLUGIN")
-    header, *lines = table([names, *rows])
+    names = ("name", "note", "parameters", "tokens", "languages", "license", "plugin")
+    header, *lines = table([names, *rows], width=sys.maxsize)
     for place in range(len(entries), 0, -1):
         if summary := entries[place - 1].spec.summary:
             lines.insert(place, f"  {summary}")

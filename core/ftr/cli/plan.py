@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ftr.cli.main import Answer
-from ftr.runs.report import decimals, number, table
+from ftr.runs.report import decimals, number
+from ftr.tables import table
 from ftr.terminal import show
 
 EXAMPLES = (

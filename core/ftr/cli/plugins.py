@@ -9,7 +9,7 @@ from ftr.errors import RequestError, did_you_mean
 from ftr.registry.discovery import GROUP, PluginRecord
 from ftr.registry.registry import Registered, Registry, get_registry
 from ftr.registry.specs import KINDS
-from ftr.runs.report import table
+from ftr.tables import table
 
 EXAMPLES = (
     "ftr plugins",
@@ -50,7 +50,7 @@ def execute(args: Namespace) -> Answer:
         )
         for record in registry.plugins
     ]
-    lines = table([("PLUGIN", "DISTRIBUTION", "VERSION", "STATUS", "REGISTERS"), *rows])
+    lines = table([("plugin", "distribution", "version", "status", "registers"), *rows])
     for record in registry.plugins:
         lines += ["", *_details(registry, record)]
     return Answer([_record(registry, record) for record in registry.plugins], "\n".join(lines))

@@ -1,9 +1,6 @@
 """`ftr runs`: the lab book. List runs and sweeps, show one, tag and remove them."""
 
 import argparse
-import os
-import shutil
-import sys
 from pathlib import Path
 
 from ftr.cli.main import Answer
@@ -15,6 +12,7 @@ from ftr.results.listing import COLUMNS, matching, ordered, rows_of, shown
 from ftr.runs.directory import RECORD, SWEEP, named
 from ftr.runs.prepare import shown_path
 from ftr.study.directory import open_directory
+from ftr.terminal import columns_of
 
 EXAMPLES = (
     "ftr runs --sort accuracy",
@@ -122,18 +120,11 @@ def _list(args: argparse.Namespace, given: str, folder: Path) -> Answer:
         return Answer(data, f"none of {len(rows)} runs and sweeps under `{given}` is so")
     scores = {name for row in found for name in row["scores"] if isinstance(name, str)}
     columns = [key for key in (args.sort, *map(_key, args.where)) if key in scores]
-    return Answer(data, "\n".join(shown(found, columns, _width())))
+    return Answer(data, "\n".join(shown(found, columns, columns_of())))
 
 
 def _key(condition: str) -> str:
     return condition.translate(str.maketrans("><=", "   ")).split()[0] if condition else ""
-
-
-def _width() -> int | None:
-    """Return the columns of the terminal; None where the output is not for one."""
-    if sys.stdout is not None and (sys.stdout.isatty() or "COLUMNS" in os.environ):
-        return shutil.get_terminal_size().columns
-    return None
 
 
 def _is_folder_of_runs(folder: Path) -> bool:

@@ -14,7 +14,7 @@ from ftr.config.schema import HUB
 from ftr.data.infer import settings_with_task
 from ftr.errors import RequestError, did_you_mean, near
 from ftr.paths import present
-from ftr.runs.report import table
+from ftr.tables import table
 from ftr.terminal import masked, show
 
 EXAMPLES = (

@@ -12,7 +12,8 @@ from ftr.cli.help import first_keys, key_lines
 from ftr.cli.main import Answer
 from ftr.cli.run import track_report
 from ftr.config.known import SWEEP_GROUP, keys
-from ftr.runs.report import INTERVAL, MAX_WIDTH, decimals, number, table
+from ftr.runs.report import INTERVAL, MAX_WIDTH, decimals, number
+from ftr.tables import table
 from ftr.terminal import masked
 
 if TYPE_CHECKING:

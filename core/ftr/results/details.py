@@ -13,9 +13,10 @@ from ftr.config.schema import SweepConfig
 from ftr.results.listing import DAMAGED, row_of, status_of
 from ftr.runs.directory import BEST, RunDirectory
 from ftr.runs.prepare import shown_path
-from ftr.runs.report import members_table, score_table, table
+from ftr.runs.report import members_table, score_table
 from ftr.study.directory import SweepDirectory
-from ftr.terminal import masked
+from ftr.tables import table
+from ftr.terminal import masked, styled
 from ftr.train.checkpoint import last_step
 
 Record = Mapping[str, Any]
@@ -85,11 +86,11 @@ def lines(found: Mapping[str, Any], directory: RunDirectory) -> Iterator[str]:
     """Yield what `details` found as text."""
     record = found["record"]
     yield f"{found['path']}: {found['status']}"
-    yield from _indented(table([("", ""), *_facts(found, directory)]))
+    yield from _indented(table([("", ""), *_facts(found, directory)], indent=2))
     chosen = [(key, one) for key, one in found["settings"].items() if key not in SPOKEN_OF]
     if chosen:
         rows = [(key, _short(one["value"]), str(one["origin"])) for key, one in chosen]
-        body = _indented(table([("", "", ""), *rows]))
+        body = _indented(table([("", "", ""), *rows], indent=2))
         yield from _section("settings that are no defaults", body)
     splits = (record.get("data") or {}).get("splits") or {}
     yield from _section("data", _indented(["", *_data_lines(splits)]))
@@ -110,7 +111,7 @@ def _indented(lines: list[str]) -> list[str]:
 def _section(title: str, body: list[str]) -> Iterator[str]:
     if body:
         yield ""
-        yield title
+        yield styled(title, "bold")
         yield from body
 
 

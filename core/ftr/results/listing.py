@@ -14,8 +14,9 @@ from ftr.config.resolve import flat
 from ftr.errors import RequestError, did_you_mean
 from ftr.results.keeping import tags_of
 from ftr.runs.directory import RunDirectory, all_runs, is_held
-from ftr.runs.report import decimals, number, several_result, table
+from ftr.runs.report import decimals, number, several_result
 from ftr.study.directory import SweepDirectory, all_sweeps
+from ftr.tables import table, table_width
 
 Row = dict[str, Any]
 COLUMNS = ("id", "status", "task", "model", "dataset", "result", "tags", "created")
@@ -219,12 +220,10 @@ def shown(rows: Sequence[Row], scores: Iterable[str] = (), width: int | None = N
     order = (*FIRST_LEFT_OUT, *(["result"] if asked else []))
     while True:
         header = ["trained" if column == "created" else column for column in columns]
-        lines = table([header, *([_cell(row, column) for column in columns] for row in rows)])
-        if width is None or max(map(len, lines)) <= width:
-            return lines
+        cells = [header, *([_cell(row, column) for column in columns] for row in rows)]
         left = next((column for column in order if column in columns), None)
-        if left is None:
-            return [line if len(line) <= width else f"{line[: width - 1]}…" for line in lines]
+        if width is None or left is None or table_width(cells) <= width:
+            return table(cells, width=width, cut=True)
         columns.remove(left)
 
 

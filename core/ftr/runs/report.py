@@ -10,7 +10,8 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from ftr.terminal import mask
+from ftr.tables import table, table_width
+from ftr.terminal import columns_of, mask
 
 INTERVAL = "95 % interval"
 MAX_WIDTH = 80
@@ -31,23 +32,6 @@ MEMBERS = f"Each folder of `model/members/` is a plain Hugging Face checkpoint; 
 REMOTE = "**The checkpoint's own code was run (`model.trust_remote_code=true`).**"
 
 Record = Mapping[str, Any]
-
-
-def table(rows: Sequence[Sequence[object]], *, numbers: bool = False) -> list[str]:
-    """Return rows of cells as lines, the header first, in columns two spaces apart.
-
-    A column that is empty below its header is left out. With `numbers` all columns but the first
-    are aligned right.
-    """
-    cells = [[" ".join(str(cell).split()) for cell in row] for row in rows]
-    columns = [column for column in zip(*cells, strict=True) if len(rows) == 1 or any(column[1:])]
-    widths = [max(map(len, column)) for column in columns]
-    lines = []
-    for row in zip(*columns, strict=True):
-        first, *others = zip(row, widths, strict=True)
-        aligned = [cell.rjust(width) if numbers else cell.ljust(width) for cell, width in others]
-        lines.append("  ".join([first[0].ljust(first[1]), *aligned]).rstrip())
-    return lines
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -98,16 +82,15 @@ def score_table(record: Record, as_markdown: bool = False) -> list[str]:
     rows, about = score_rows(columns), interval_lines(record.get("interval"), heldout)
     if as_markdown:
         return [*markdown(rows), *([""] if about else []), *about]
-    lines = table(rows, numbers=True)
-    if len(lines[0]) <= MAX_WIDTH:
-        return [*lines, *about]
+    if table_width(rows) <= (columns_of() or MAX_WIDTH):
+        return [*table(rows, numbers=True), *about]
     # Name each split once, above the first of its columns.
     splits, _, kinds = zip(*(cell.partition(", ") for cell in rows[0]), strict=True)
     above = [
         "" if column and split == splits[column - 1] else split
         for column, split in enumerate(splits)
     ]
-    return [*table([above, kinds, *rows[1:]], numbers=True), *about]
+    return [*table([above, kinds, *rows[1:]], numbers=True, headers=2), *about]
 
 
 def members_table(record: Record, as_markdown: bool = False) -> list[str]:
@@ -138,11 +121,11 @@ def members_table(record: Record, as_markdown: bool = False) -> list[str]:
         if as_markdown:
             lines += ["", *markdown(rows), *([""] if about else []), *about]
         else:
-            shown = table(rows, numbers=True)
-            if len(shown[0]) > MAX_WIDTH:
+            headers = 1
+            if table_width(rows) > (columns_of() or MAX_WIDTH):
                 above, _, below = zip(*(cell.rpartition(" ") for cell in rows[0]), strict=True)
-                shown = table([above, below, *rows[1:]], numbers=True)
-            lines += ["", *shown, *about]
+                rows, headers = [list(above), list(below), *rows[1:]], 2
+            lines += ["", *table(rows, numbers=True, headers=headers), *about]
     return lines[1:]
 
 

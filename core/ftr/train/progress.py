@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, TextIO
 
-from ftr.terminal import show, visible
+from ftr.terminal import FALLBACK_COLUMNS, columns_of, is_live, show, visible
 
 REFRESH_SECONDS = 0.2
 PLAIN_SECONDS = 30.0
-FALLBACK_COLUMNS = 80
 
 
 def clock(seconds: float) -> str:
@@ -41,7 +40,7 @@ class ProgressLine:
     @property
     def live(self) -> bool:
         """Whether the stream is a terminal."""
-        return self.stream.isatty()
+        return is_live(self.stream)
 
     def update(self, text: str) -> None:
         """Show `text` if it is time to."""
@@ -70,16 +69,10 @@ class ProgressLine:
 
     def _rewrite(self, text: str) -> None:
         # A line that wraps cannot be rewritten: each update would leave its first part behind.
-        text = visible(text)[: self._width() - 1]
+        text = visible(text)[: (columns_of(self.stream) or FALLBACK_COLUMNS) - 1]
         self.stream.write("\r" + text.ljust(self._shown))
         self.stream.flush()
         self._shown = len(text)
-
-    def _width(self) -> int:
-        try:
-            return os.get_terminal_size(self.stream.fileno()).columns or FALLBACK_COLUMNS
-        except OSError:
-            return FALLBACK_COLUMNS
 
 
 @dataclass(slots=True)
