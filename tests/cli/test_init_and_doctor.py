@@ -4,6 +4,7 @@ what is wrong.
 
 import json
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+import ftr
+from ftr.cli.doctor import VARIABLES
 from ftr.cli.main import main
 from ftr.config.keys import FIRST_KEYS
 from ftr.config.values import read_yaml
@@ -103,6 +106,14 @@ def test_nothing_is_overwritten_in_silence(
     ):
         assert main(["init", *words]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_the_doctor_knows_the_variables_of_ftr() -> None:
+    package = Path(ftr.__file__).parent
+    texts = (path.read_text(encoding="utf-8") for path in package.rglob("*.py"))
+    found = {name for text in texts for name in re.findall(r'"(FTR_[A-Z][A-Z_]*)"', text)}
+    assert len(found) > 5
+    assert found <= set(VARIABLES)
 
 
 def test_the_doctor_names_what_is_wrong(

@@ -280,6 +280,8 @@ def _within(seconds: float, action: Callable[[], object]) -> str | None:
             ended.append(str(error))
         except OSError as error:
             ended.append(error.strerror or str(error))
+        except Exception as error:  # of Ray, for instance
+            ended.append(in_one_line(error))
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
