@@ -149,6 +149,9 @@ def test_every_command_of_a_page_runs(
 ) -> None:
     work = shutil.copytree(made, tmp_path / "work")
     monkeypatch.chdir(work)
+    monkeypatch.delenv(
+        "FTR_SETTINGS", raising=False
+    )  # `ftr init` writes a file that `ftr run` finds
     with contextlib.ExitStack() as servers:
         text = page.read_text(encoding="utf-8")
         if "s3://" in text:
