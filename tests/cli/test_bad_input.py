@@ -231,7 +231,7 @@ VALUES = {
     "trainer.adam_beta1=much": "`trainer.adam_beta1` is 'much' (command line): it should be a "
     "valid number",
     "trainer.torch_compile=maybe": "`trainer.torch_compile` is 'maybe' (command line): it should "
-    "be a valid boolean",
+    "be `true` or `false`",
     "data.stride=64": "`data.stride` (64) must be below `data.max_length` (64): lower "
     "`data.stride` or raise `data.max_length`",
     "foo": "`foo` (command line) is not `key=value`",
@@ -240,6 +240,55 @@ VALUES = {
     "`epochs`?",
     "config=none.yaml": "there is no file `none.yaml`",
 }
+
+
+MISSPELLED = {
+    "rnu task=qa": "unknown command `rnu`. Did you mean `run`?",
+    "run task=qa train.lr_scheduler=cosin": "(command line): it should be 'linear', 'cosine', "
+    "'cosine_with_restarts', 'cosine_with_min_lr', 'cosine_warmup_with_min_lr', 'polynomial', "
+    "'constant', 'constant_with_warmup', 'inverse_sqrt', 'reduce_lr_on_plateau' or "
+    "'warmup_stable_decay'. Did you mean `cosine`?",
+    "run task=qa baselines=ture": "`baselines` is 'ture' (command line): it should be `true` or "
+    "`false`. Did you mean `true`?",
+    "sweep task=qa searcher=optna": "Did you mean `optuna`?",
+    "sweep task=qa sercher=optuna": "`sercher` (command line) is not a key. Did you mean `searcher`",
+    "run config=conf.yaml": "`head` (config file conf.yaml): unknown head `extractive-q`. Did you "
+    "mean `extractive-qa`?",
+    "run task=qqa": "`task` (command line): unknown task `qqa`. Did you mean `qa`?",
+    "run task=qa metrics=sqaud": "`metrics` (command line): unknown metric `sqaud`. Did you mean "
+    "`squad`?",
+    "run task=qa tracker=wndb": "Did you mean `wandb`?",
+    "run config=cnf.yaml": "there is no file `cnf.yaml`. Did you mean `conf.yaml`?",
+    "run god.csv": "dataset `god.csv` (command line): there is no such file or folder. Did you mean "
+    "`good.csv`?",
+    "predict fisrt good.csv": "Did you mean `first`?",
+    "evaluate runs/fisrt": "Did you mean `first`?",
+    "runs fisrt": "Did you mean `first`?",
+    "compare fisrt first": "Did you mean `first`?",
+    "report fisrt": "Did you mean `first`?",
+    "resume fisrt": "Did you mean `first`?",
+    "compare first first --split tset": "Did you mean `test`?",
+    "run task=qa --jsn": "Did you mean `--json`?",
+    "list taks": "Did you mean `task`?",
+    "show task=qa trian": "Did you mean `train`?",
+    "help predit": "Did you mean `predict`?",
+}
+
+
+@pytest.mark.parametrize("line", MISSPELLED)
+def test_a_misspelled_word_is_refused_with_its_origin_and_the_nearest(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    line: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf.yaml").write_text("task: qa\nhead: extractive-q\n", encoding="utf-8")
+    (tmp_path / "good.csv").write_text("text,label\nfine,good\n", encoding="utf-8")
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    (tmp_path / "runs" / "first" / "run.json").write_text("{}", encoding="utf-8")
+    assert main(line.split()) == REQUEST
+    assert MISSPELLED[line] in one_message(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("word", VALUES)

@@ -9,7 +9,7 @@ from ftr.paths import expanded
 from ftr.results import keeping
 from ftr.results.details import details, lines
 from ftr.results.listing import COLUMNS, matching, ordered, rows_of, shown
-from ftr.runs.directory import RECORD, SWEEP, named
+from ftr.runs.directory import RECORD, SWEEP, named, near_run
 from ftr.runs.prepare import shown_path
 from ftr.study.directory import open_directory
 from ftr.terminal import columns_of
@@ -136,7 +136,7 @@ def _check_folder(given: str, folder: Path) -> None:
         return
     problem = "is a file" if folder.exists() else "does not exist"
     beside = sorted(entry.name for entry in folder.parent.glob("*") if entry.is_dir())
-    near = did_you_mean(folder.name, beside)
+    near = did_you_mean(folder.name, beside) or near_run(given)
     raise RequestError(
         f"the folder `{given}` {problem}.{near} No run has this name either: give a run, or a "
         "folder of run directories."

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from ftr.config.values import LARGEST, read_yaml
-from ftr.errors import ConfigError
+from ftr.errors import ConfigError, did_you_mean
 from ftr.paths import no_file
 
 _LARGEST_TOML = 10_000_000
@@ -51,16 +51,19 @@ def read_text(path: Path, what: str = "", *, limit: int = LARGEST + 1) -> str:
     """Return the text of a UTF-8 file, at most `limit` characters; raises `ConfigError`."""
     if kind := no_file(path):
         raise ConfigError(f"{what}`{path}` is {kind}, not a file.")
+    near = ""
     try:
         with path.open(encoding="utf-8-sig") as stream:
             return stream.read(limit)
     except FileNotFoundError:
+        beside = path.parent.glob("*.y*ml")
+        near = did_you_mean(path.name, (one.name for one in beside))
         fault = f"there is no file `{path}`"
     except OSError as error:
         fault = f"`{path}` cannot be read: {error.strerror or error}"
     except UnicodeDecodeError as error:
         fault = f"`{path}` is not UTF-8 (byte {error.start}): save it as UTF-8"
-    raise ConfigError(f"{what}{fault}.")
+    raise ConfigError(f"{what}{fault}.{near}")
 
 
 def problem(error: yaml.YAMLError) -> str:

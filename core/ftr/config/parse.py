@@ -237,6 +237,7 @@ def _text_fault(value: object) -> str | None:
 
 M = TypeVar("M", bound=BaseModel)
 LONGEST_SHOWN = 60
+_CHOICE = re.compile(r"'([^']+)'")
 
 
 def validated(
@@ -311,7 +312,20 @@ def _message(key: str, details: "list[ErrorDetails]", settings: Mapping[str, Set
         found = "empty"
     else:
         found = shown(first["input"])
-    return f"`{key}` is {found}{origin}: {wanted}."
+    return f"`{key}` is {found}{origin}: {wanted}.{_near_choice(details)}"
+
+
+def _near_choice(details: "Iterable[ErrorDetails]") -> str:
+    """Suggest the choice that a word was meant to be."""
+    choices = []
+    word = None
+    for detail in details:
+        word = detail["input"]
+        if detail["type"] == "literal_error":
+            choices += _CHOICE.findall(str(detail.get("ctx", {}).get("expected")))
+        elif detail["type"] == "bool_parsing":
+            choices += ["true", "false"]
+    return did_you_mean(word, choices) if isinstance(word, str) else ""
 
 
 def _origins(keys: Iterable[str], settings: Mapping[str, Setting]) -> str:
@@ -335,7 +349,10 @@ def expected(details: "Iterable[ErrorDetails]") -> str:
     )
     return " or ".join(
         dict.fromkeys(
-            re.sub(r"^(Input|Value|String|List|Tuple) should", "it should", text) for text in plain
+            re.sub(r"^(Input|Value|String|List|Tuple) should", "it should", text).replace(
+                "a valid boolean, unable to interpret input", "`true` or `false`"
+            )
+            for text in plain
         )
     )
 

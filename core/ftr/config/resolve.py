@@ -37,7 +37,7 @@ from ftr.config.parse import (
 )
 from ftr.config.schema import DEFAULT_STRIDE, DataConfig, RunConfig
 from ftr.config.trainer import check_trainer
-from ftr.errors import ConfigError, RequestError, did_you_mean
+from ftr.errors import ConfigError, RequestError, UnknownComponentError, did_you_mean
 from ftr.registry.discovery import own_version
 from ftr.registry.registry import Registered, Registry, print_once
 from ftr.registry.schema import RowSchema
@@ -215,7 +215,7 @@ def resolve(arguments: Sequence[str] | Mapping[str, object], registry: Registry)
 def resolve_layer(given: Layer, registry: Registry) -> Resolved:
     """Return the configuration of settings that were read. Raises what `resolve` does."""
     check_keys(given)
-    with _about("task"):
+    with _about("task", given):
         task = _task(given, registry)
     settings = merge([_task_layer(task, given, registry), given]) if task else given
     settings = _files_by_option(settings, given)
@@ -234,12 +234,16 @@ def _below(group: str, settings: Layer) -> Layer:
 
 
 @contextmanager
-def _about(key: str) -> Iterator[None]:
-    """Name `key` as the one at fault in an error that names none."""
+def _about(key: str, settings: Layer) -> Iterator[None]:
+    """Name `key` as the one at fault in an error that names none, and the origin of a name that is
+    not registered.
+    """
     try:
         yield
     except RequestError as error:
         error.keys = error.keys or (key,)
+        if isinstance(error, UnknownComponentError) and key in settings:
+            raise error.with_message(f"`{key}` ({settings[key].origin}): {error}") from None
         raise
 
 
@@ -364,7 +368,7 @@ def _component(
 ) -> tuple[dict[str, Any], BaseModel | None]:
     setting = settings[kind]
     given = _below(kind, settings)
-    with _about(kind):
+    with _about(kind, settings):
         source, name = locate(kind, _name(kind, setting), registry, setting.origin)
         model = options_model(kind, source, name, registry, schema)
         options = checked_options(kind, name, model, _nested(given).get(kind, {}), given)
@@ -394,7 +398,7 @@ def _nested(settings: Layer) -> dict[str, Any]:
 def _check_names(
     kind: Kind, key: str, names: Sequence[str], settings: Layer, registry: Registry
 ) -> None:
-    with _about(key):
+    with _about(key, settings):
         for at, name in enumerate(names):
             registry.find(kind, name)
             if name in names[:at]:

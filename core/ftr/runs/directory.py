@@ -18,7 +18,7 @@ from typing import Any, Self
 from ftr import atomic
 from ftr.atomic import read_json
 from ftr.data.rows import Rejected, RejectedRowsError
-from ftr.errors import ModelError, RequestError, RunError
+from ftr.errors import ModelError, RequestError, RunError, did_you_mean
 from ftr.model.folder import weights_of
 from ftr.paths import expanded
 from ftr.terminal import mask
@@ -147,8 +147,8 @@ class RunDirectory:
         if found is None:
             known = ", ".join(f"`{run.path}`" for run in all_runs(expanded(output))[-5:]) or "none"
             raise RequestError(
-                f"`{given}` is not a run directory: it has no `{RECORD}`. Runs under `{output}`: "
-                f"{known}."
+                f"`{given}` is not a run directory: it has no `{RECORD}`.{near_run(given, output)} "
+                f"Runs under `{output}`: {known}."
             )
         if not (found / RECORD).is_file():
             raise RequestError(
@@ -274,6 +274,14 @@ class RunDirectory:
 def all_runs(output: Path) -> list[RunDirectory]:
     """Return the runs under `output`, oldest first."""
     return [RunDirectory(record.parent) for record in sorted(output.glob(f"*/{RECORD}"))]
+
+
+def near_run(given: str | Path, output: str = "runs") -> str:
+    """Return a hint at the run or sweep under `output`, or beside `given`, of the nearest name."""
+    path = expanded(given, "run")
+    folders = [expanded(output), *([path.parent] if len(path.parts) > 1 else [])]
+    found = (one.parent for folder in folders for one in folder.glob("*/[rs]*.json"))
+    return did_you_mean(path.name, dict.fromkeys(one.name for one in found))
 
 
 def named(given: str | Path, output: str = "runs") -> Path | None:

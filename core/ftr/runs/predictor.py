@@ -23,7 +23,7 @@ from ftr.paths import expanded
 from ftr.registry.isolation import ProcessLock, loading
 from ftr.registry.protocols import CALIBRATION, EncodeSettings, provides
 from ftr.registry.registry import Registry, registry_for_record
-from ftr.runs.directory import RECORD, RunDirectory
+from ftr.runs.directory import RECORD, RunDirectory, near_run
 from ftr.runs.predicted import (
     PredictionRecord,
     Unusable,
@@ -81,7 +81,7 @@ def model_folder(path: str | Path) -> Path:
         raise ModelError(f"run `{given}` has no model yet: its status is in `{given / RECORD}`.")
     raise ModelError(
         f"`{given}` is neither a run directory nor a model directory written by ftr (no "
-        f"`model/{FTR_JSON}`, no `{FTR_JSON}`)."
+        f"`model/{FTR_JSON}`, no `{FTR_JSON}`).{near_run(given)}"
     )
 
 
