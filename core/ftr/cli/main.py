@@ -196,10 +196,13 @@ def _answer(arguments: list[str]) -> Answer:
         args = parser.parse_intermixed_args(rest)
     except SystemExit:  # it has printed the help
         return Answer(None, "")
+    if args.quiet or args.verbose:
+        os.environ[terminal.VERBOSITY] = "-1" if args.quiet else "1"
     if args.base:
         os.environ[BASES] = os.pathsep.join(args.base)
     if files := [*files, *(args.plugin or [])]:
         registry_with(files)
+    show(f"ftr {own_version()}, Python {sys.version.split()[0]}", level=1)
     answer: Answer = command.execute(args)
     return answer
 
@@ -252,6 +255,9 @@ def command_parser(name: str) -> ArgumentParser:
 def add_common_options(parser: ArgumentParser) -> None:
     """Add the options of every command."""
     parser.add_argument("--json", action="store_true", help="print only the result, as JSON")
+    amount = parser.add_mutually_exclusive_group()
+    amount.add_argument("-q", "--quiet", action="store_true", help="print answers and errors only")
+    amount.add_argument("-v", "--verbose", action="store_true", help="print more: versions")
     parser.add_argument(
         "--plugin", action="append", metavar="FILE", help="load a one-file plugin; repeatable"
     )
@@ -281,9 +287,13 @@ def _own_environment() -> Iterator[None]:
     several commands.
     """
     before, bases = plugin_files.given(), os.environ.get(BASES)
+    verbosity = os.environ.get(terminal.VERBOSITY)
     try:
         yield
     finally:
+        os.environ.pop(terminal.VERBOSITY, None)
+        if verbosity is not None:
+            os.environ[terminal.VERBOSITY] = verbosity
         os.environ.pop(BASES, None)
         if bases is not None:
             os.environ[BASES] = bases
@@ -295,14 +305,14 @@ def _own_environment() -> Iterator[None]:
 def _failure(error: BaseException) -> Answer:
     """Print an error on stderr, and return its answer."""
     if isinstance(error, KeyboardInterrupt):
-        show("ftr: interrupted")
+        show("ftr: interrupted", level=-1)
         return Answer(None, "", INTERRUPTED)
     if isinstance(error, BrokenPipeError) and _reader_left():
         return Answer(None, "")
     message, exit_code = _explained(error)
     if os.environ.get("FTR_TRACEBACK"):
-        show(getattr(error, "trace", "") or "".join(traceback.format_exception(error)))
-    show(f"ftr: error: {message}")
+        show(getattr(error, "trace", "") or "".join(traceback.format_exception(error)), level=-1)
+    show(f"ftr: error: {message}", level=-1)
     return Answer({"error": mask(message), "exit_code": exit_code}, "", exit_code)
 
 

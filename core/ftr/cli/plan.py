@@ -60,7 +60,7 @@ def execute(args: argparse.Namespace) -> Answer:
             began=began,
         )
     except DoesNotFitError as error:
-        show(f"ftr: error: {error}")
+        show(f"ftr: error: {error}", level=-1)
         answer = {**error.plan, "error": str(error), "exit_code": error.exit_code}
         return Answer(answer, "\n".join(lines(error.plan)), error.exit_code)
     return Answer(found, "\n".join(lines(found)))

@@ -89,6 +89,9 @@ def sweep_answer(result: SweepResult) -> Answer:
     if record.get("ensemble"):
         lines += ["", *ensemble_lines(record["ensemble"], f"{shown}/ensemble")]
     data = {
+        "id": result.path.name,
+        "path": shown,
+        "status": record["status"],
         "sweep": shown,
         "best": best,
         "stopped_by": result.ending.reason,

@@ -109,7 +109,7 @@ def make_service(settings: Settings, load: Load) -> Service:
     token = os.environ.get(TOKEN) or None
     if token is None and not address.loopback and not address.no_token:
         token = secrets.token_urlsafe(32)
-        show(f"token (set {TOKEN} to choose it; shown once): {token}")
+        show(f"token (set {TOKEN} to choose it; shown once): {token}", level=-1)
     return Service(
         settings.limits,
         token=None if address.no_token else token,
@@ -144,7 +144,7 @@ async def _serve(
     try:
         if loading.done():
             loading.result()
-            show(f"ftr serves {', '.join(names)} at {url} (Ctrl-C stops it)")
+            show(f"ftr serves {', '.join(names)} at {url} (Ctrl-C stops it)", level=-1)
             await serving
     finally:
         loading.cancel()

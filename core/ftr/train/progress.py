@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, TextIO
 
-from ftr.terminal import FALLBACK_COLUMNS, columns_of, is_live, show, visible
+from ftr.terminal import FALLBACK_COLUMNS, columns_of, is_live, show, verbosity, visible
 
 REFRESH_SECONDS = 0.2
 PLAIN_SECONDS = 30.0
@@ -45,7 +45,11 @@ class ProgressLine:
     def update(self, text: str) -> None:
         """Show `text` if it is time to."""
         now = time.monotonic()
-        if not self.enabled or now - self._last < (REFRESH_SECONDS if self.live else PLAIN_SECONDS):
+        if (
+            not self.enabled
+            or verbosity() < 0
+            or now - self._last < (REFRESH_SECONDS if self.live else PLAIN_SECONDS)
+        ):
             return
         self._last = now
         if self.live:
