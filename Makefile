@@ -10,12 +10,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 PIP_FLAGS := $(if $(CI),--quiet) # a log of CI needs no lines of pip
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help run test test-all test-lowest check docs docs-serve bench bench-sweep install clean
+.PHONY: help run test test-all test-commands test-lowest check docs docs-serve bench bench-sweep install clean
 
 help:
 	@echo "make run          train question answering on the sample that ftr brings along"
 	@echo "make test         the fast tests and one real run of each kind"
 	@echo "make test-all     the tests that \`make test\` leaves out: clusters, kills, power cuts, whole packages"
+	@echo "make test-commands  every command of the pages, the sweeps too; the others are in \`make test-all\`"
 	@echo "make test-lowest  the fast tests with the lowest versions that pyproject.toml allows, in .venv-lowest"
 	@echo "make check        ruff, mypy and the rules for imports"
 	@echo "make docs         the site of the documentation, in site/; \`make docs-serve\` shows it while you edit"
@@ -32,6 +33,9 @@ test: install
 
 test-all: install
 	$(VENV)/bin/python $(PYTEST) -n 3 -m slow  # three, because many of them wait for Ray
+
+test-commands: install
+	FTR_TEST_ALL_COMMANDS=1 $(VENV)/bin/python -m pytest -n 2 tests/test_commands.py
 
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python $(PYTEST) -n 2 -m "not slow"

@@ -5,6 +5,7 @@ process; with a tiny model, few rows and small counts where a training would tak
 import contextlib
 import csv
 import io
+import os
 import random
 import re
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from ftr.cli.main import main
+from ftr.registry.registry import get_registry
 from ftr.testing import tiny
 from hubserver import USER, hub_in_this_process
 from interruptions import Start
@@ -42,8 +44,12 @@ NOT_HERE = {
 }
 """What is in a command that cannot run here, and what it needs."""
 ELSEWHERE = ("tutorial.md",)  # tests/outsiders/test_tutorial.py runs its blocks as they are
+LONG = () if os.environ.get("FTR_TEST_ALL_COMMANDS") else ("sweeps.md",)
+"""Twenty-two sweeps, each of which starts Ray: `make test-commands` runs them."""
 SMALL = {"epochs": "2", "batch_size": "8", "data.limit": "24", "baselines": "false"}
 """Settings of a training that the page leaves open."""
+SEARCHED = ("epochs", "batch_size")
+"""What a sweep searches if the page leaves it open."""
 COUNT = re.compile(r"(trials|epochs|seeds|cv.folds|ensemble_size|boosting)=(\d+)")
 TOLD = {
     "RUN": "runs/run",
@@ -77,7 +83,8 @@ def asked(words: list[str]) -> list[str]:
     given = {word.partition("=")[0] for word in rest}
     more: dict[str, str] = {}
     if name in ("run", "sweep") or (name == "plan" and "sweep" not in rest):
-        more = {key: value for key, value in SMALL.items() if key not in given}
+        small = {key: SMALL[key] for key in SMALL if name == "run" or key not in SEARCHED}
+        more = {key: value for key, value in small.items() if key not in given}
         if "model" not in given and not any("tickets" in word for word in rest):
             more["model"] = "my-checkpoint"
     if name == "sweep":
@@ -134,9 +141,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if page.name not in ELSEWHERE and here(page)],
+    [page for page in PAGES if page.name not in (*ELSEWHERE, *LONG) and here(page)],
     ids=lambda page: f"{page.parent.name}-{page.stem}",
 )
 def test_every_command_of_a_page_runs(
@@ -214,6 +222,7 @@ def install(package: Path, target: Path, patch: pytest.MonkeyPatch) -> None:
     subprocess.run([*pip, "--no-build-isolation", "--target", target, package], check=True)
     patch.syspath_prepend(str(target))
     patch.setenv("PYTHONPATH", str(target), prepend=":")
+    get_registry.cache_clear()  # each command of a reader is a process of its own
 
 
 def served(line: list[str], start: Start) -> int:

@@ -316,7 +316,8 @@ def test_a_wrong_space_is_refused_by_name(
         (["trainer.learning_rate=uniform(1,2)"], "use `learning_rate`, ftr's own key for it"),
         (
             ["head=choice(label,lable)"],
-            "no trial can have `head=lable`: unknown head `lable`. Did you mean `label`?",
+            "no trial can have `head=lable`: `head` (command line, from `choice(label,lable)`): "
+            "unknown head `lable`. Did you mean `label`?",
         ),
         (
             ["dataset=choice(sample,no.csv)"],

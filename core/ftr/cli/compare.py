@@ -78,12 +78,15 @@ def execute(args: argparse.Namespace) -> Answer:
         raise ConfigError("`--margin` needs `--fail-if-worse SCORE` and a number of 0 or more.")
     quiet_libraries()
     from ftr.results.compare import compare
+    from ftr.results.listing import about
 
     first, second, *others = args.runs
     found = compare(first, second, *others, split=args.split)
     worse = found.worse(args.fail_if_worse, args.margin)
     data = {**found.plain(), "worse": worse}
+    data["first"] |= about(data["first"]["path"])
     for one in data["against"]:
+        one["second"] |= about(one["second"]["path"])
         one["changed_total"] = len(one["changed"])
         one["changed"] = one["changed"][: max(args.show, 0)]
     lines = _lines(found, max(args.show, 0))

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ftr.cli.main import Answer, add_model_options
+from ftr.results.listing import about
+from ftr.runs.directory import run_or_winner
 from ftr.runs.evaluate import evaluate
 from ftr.runs.report import INTERVAL, decimals, interval_lines, number
 from ftr.tables import table
@@ -78,7 +80,8 @@ def execute(args: argparse.Namespace) -> Answer:
         *interval_lines(result.interval, result.split),
         *(f"{key}: {value}" for key, value in result.state.items()),
     ]
-    return Answer({key: getattr(result, key) for key in keys}, "\n".join(lines))
+    data = {**about(run_or_winner(args.run).path), **{key: getattr(result, key) for key in keys}}
+    return Answer(data, "\n".join(lines))
 
 
 def _flat(scores: dict[str, Any], intervals: dict[str, Any]) -> Iterator[tuple[str, str, str]]:

@@ -55,7 +55,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> Answer:
     """Export, compare, and answer with what differs."""
     from ftr.export.onnx import export_onnx
-    from ftr.runs.directory import run_or_winner
+    from ftr.results.listing import about
+    from ftr.runs.directory import RECORD, run_or_winner
     from ftr.runs.predictor import model_folder
     from ftr.terminal import quiet_libraries
 
@@ -71,8 +72,14 @@ def execute(args: argparse.Namespace) -> Answer:
         max_changed=args.max_changed,
         rows=args.rows,
     )
+    run = folder.parent
     files = {name: (found.folder / name).stat().st_size for name in found.record["files"]}
-    data = {"path": str(found.folder), "files": files, **found.record["parity"]}
+    data = {
+        **about(run if (run / RECORD).is_file() else folder),
+        "folder": str(found.folder),
+        "files": files,
+        **found.record["parity"],
+    }
     return Answer(data, "\n".join(_lines(found.folder, files, found.record["parity"])))
 
 

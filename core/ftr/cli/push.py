@@ -42,13 +42,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace) -> Answer:
     """Push, or show what would be pushed."""
     from ftr.export.hub import pack, push
+    from ftr.results.listing import about
 
     quiet_libraries()
     package = pack(args.run, args.repository)
     for note in package.notes:
         show(note)
     sizes = package.sizes
-    data = {"repository": args.repository, "files": sizes, "notes": package.notes}
+    data = {
+        **about(args.run),
+        "repository": args.repository,
+        "files": sizes,
+        "notes": package.notes,
+    }
     if args.dry_run:
         width = max(len(f"{size:,}") for size in sizes.values())
         lines = [f"{size:>{width},}  {name}" for name, size in sizes.items()]

@@ -39,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Answer:
     """Write the report, and answer with its files and what is not in it."""
+    from ftr.results.listing import about
     from ftr.results.report.write import write_report
     from ftr.runs.prepare import shown_path
 
@@ -55,6 +56,7 @@ def execute(args: argparse.Namespace) -> Answer:
     paths = {"html": shown_path(written.html), "markdown": shown_path(written.markdown)}
     lines += ["", f"page:     {paths['html']}", f"Markdown: {paths['markdown']}"]
     data = {
+        **about(args.run),
         **paths,
         "title": report.title,
         "warnings": report.warnings,

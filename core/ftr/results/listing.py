@@ -12,10 +12,12 @@ from typing import Any
 
 from ftr.config.resolve import flat
 from ftr.errors import RequestError, did_you_mean
+from ftr.paths import expanded
 from ftr.results.keeping import tags_of
-from ftr.runs.directory import RunDirectory, all_runs, is_held
+from ftr.runs.directory import RunDirectory, all_runs, is_held, named
+from ftr.runs.prepare import shown_path
 from ftr.runs.report import decimals, number, several_result
-from ftr.study.directory import SweepDirectory, all_sweeps
+from ftr.study.directory import SweepDirectory, all_sweeps, open_directory
 from ftr.tables import table, table_width
 
 Row = dict[str, Any]
@@ -80,6 +82,23 @@ def row_of(directory: RunDirectory) -> Row:
     except DAMAGED as error:
         return {**row, "status": "unreadable", "error": str(error)}
     return found
+
+
+def about(given: str | Path) -> Row:
+    """Return `id`, `path`, `status` and `scores` (those of the held-out split) of a run or sweep,
+    the shape that every command's `--json` has; a model without its run has no status and scores.
+    """
+    found = named(given)
+    if found is None:
+        path = expanded(given, "run")
+        return {"id": path.name, "path": shown_path(path), "status": None, "scores": {}}
+    row = row_of(open_directory(found))
+    return {
+        "id": row["id"],
+        "path": shown_path(found),
+        "status": row["status"],
+        "scores": row["scores"],
+    }
 
 
 def status_of(directory: RunDirectory, record: Mapping[str, Any]) -> str:
