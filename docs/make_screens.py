@@ -41,6 +41,8 @@ EMBEDDED = ("run", "sweep", "doctor", "first-session")
 """Pictures in the pages; those of 80 columns."""
 MOVING = "first-session"
 WIDTHS = (80, 140)
+PRIVATE = {sys.prefix: "/home/me/.venv", str(Path.home()): "/home/me"}
+"""Folders of the machine that makes the pictures, and their names there."""
 LINES = 45
 LETTER, LINE, SIZE, MARGIN = 8.4, 19, 14, 16
 """Pixels of a letter and a line, the size of the font, and the space around the text."""
@@ -97,7 +99,10 @@ def _printed(words: list[str], columns: int) -> Iterator[str]:
             chunk = b""
         if not chunk:
             break
-        yield decoder.decode(chunk)
+        text = decoder.decode(chunk)
+        for private, shown in PRIVATE.items():
+            text = text.replace(private, shown)
+        yield text
     os.close(ours)
     if process.wait():
         raise SystemExit(f"`{shlex.join(words)}` failed with exit code {process.returncode}")
@@ -245,7 +250,8 @@ def _svg(
     if moving:
         rules.append("@media(prefers-reduced-motion:reduce){g{animation:none!important}}")
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:g} {high:g}">\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide:g}" height="{high:g}" '
+        f'viewBox="0 0 {wide:g} {high:g}">\n'
         f"<style>{''.join(style + rules)}</style>\n"
         f'<rect width="{wide:g}" height="{high:g}" rx="8" fill="var(--b)" stroke="#8886"/>\n'
         + "\n".join(body)

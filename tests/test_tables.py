@@ -48,6 +48,13 @@ def test_a_pipe_gets_all_of_a_row_in_one_line_and_colours_only_if_forced(
     assert capsys.readouterr().out == "\x1b[31mtext\x1b[0m\n"
 
 
+def test_words_break_only_where_nothing_else_fits() -> None:
+    rows = [("kind", "name", "about"), ("a", "multi-label-classification", "some more words " * 2)]
+    assert "multi-label-classification" in table(rows, width=44)[1]
+    narrow = table(rows, width=30)
+    assert max(map(width_of, narrow)) <= 30 and "multi-label-classification" not in narrow[1]
+
+
 def test_wide_letters_count_twice() -> None:
     lines = table([("name", "value"), ("日本", "x"), ("e\u0301", "y")])
     assert [width_of(line) for line in lines[1:]] == [7, 7]

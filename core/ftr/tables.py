@@ -94,7 +94,7 @@ def table(
     widths = [max(map(width_of, column)) for column in columns]
     room = columns_of() if width is None else width
     if room is not None:
-        _fit(widths, right, room - indent)
+        _fit(widths, columns, right, room - indent)
     heads = [column[0].casefold() for column in columns]
     lines = []
     for number, row in enumerate(zip(*columns, strict=True)):
@@ -134,16 +134,20 @@ def _numeric(cells: Sequence[str]) -> bool:
     return bool(cells) and all(map(_NUMBER.match, cells))
 
 
-def _fit(widths: list[int], right: Sequence[bool], room: int) -> None:
+def _fit(
+    widths: list[int], columns: Sequence[Sequence[str]], right: Sequence[bool], room: int
+) -> None:
     """Narrow the widest texts until the columns fit: the first column, by which a row is known,
-    and numbers stay.
+    and numbers stay. Words are broken only where that is not enough.
     """
     texts = [place for place in range(1, len(widths)) if not right[place]]
-    while sum(widths) + GAP * (len(widths) - 1) > room:
-        widest = max(texts, key=lambda place: widths[place], default=None)
-        if widest is None or widths[widest] <= NARROWEST:
-            return
-        widths[widest] -= 1
+    words = [max(width_of(word) for cell in one for word in cell.split(" ")) for one in columns]
+    for least in ([max(word, NARROWEST) for word in words], [NARROWEST] * len(widths)):
+        while sum(widths) + GAP * (len(widths) - 1) > room:
+            wide = [place for place in texts if widths[place] > least[place]]
+            if not wide:
+                break
+            widths[max(wide, key=lambda place: widths[place])] -= 1
 
 
 def _styled(cell: str, head: str) -> str:

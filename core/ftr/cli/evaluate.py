@@ -14,7 +14,7 @@ from ftr.runs.directory import run_or_winner
 from ftr.runs.evaluate import evaluate
 from ftr.runs.report import INTERVAL, decimals, interval_lines, number
 from ftr.tables import table
-from ftr.terminal import quiet_libraries, show
+from ftr.terminal import fitted, quiet_libraries, show
 
 EXAMPLES = (
     "ftr evaluate RUN",
@@ -81,7 +81,7 @@ def execute(args: argparse.Namespace) -> Answer:
         *(f"{key}: {value}" for key, value in result.state.items()),
     ]
     data = {**about(run_or_winner(args.run).path), **{key: getattr(result, key) for key in keys}}
-    return Answer(data, "\n".join(lines))
+    return Answer(data, fitted("\n".join(lines)))
 
 
 def _flat(scores: dict[str, Any], intervals: dict[str, Any]) -> Iterator[tuple[str, str, str]]:

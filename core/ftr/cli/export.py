@@ -9,6 +9,7 @@ from typing import Any
 
 from ftr.cli.main import Answer
 from ftr.errors import ModelError
+from ftr.terminal import fitted
 
 EXAMPLES = (
     "ftr export RUN onnx",
@@ -80,7 +81,7 @@ def execute(args: argparse.Namespace) -> Answer:
         "files": files,
         **found.record["parity"],
     }
-    return Answer(data, "\n".join(_lines(found.folder, files, found.record["parity"])))
+    return Answer(data, fitted("\n".join(_lines(found.folder, files, found.record["parity"]))))
 
 
 def _lines(folder: Path, files: dict[str, int], parity: dict[str, Any]) -> Iterator[str]:

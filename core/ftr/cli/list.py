@@ -106,5 +106,5 @@ def _record(entry: Registered) -> dict[str, object]:
 
 def _plugin(entry: Registered) -> str:
     plugin = entry.plugin
-    origin = "built-in" if plugin.builtin else f"{plugin.distribution} {plugin.version}"
-    return f"{plugin.name} ({origin})"
+    origin = "" if plugin.builtin else f" ({plugin.distribution} {plugin.version})"
+    return f"{plugin.name}{origin}"

@@ -10,6 +10,7 @@ from ftr.registry.discovery import GROUP, PluginRecord
 from ftr.registry.registry import Registered, Registry, get_registry
 from ftr.registry.specs import KINDS
 from ftr.tables import table
+from ftr.terminal import fitted
 
 EXAMPLES = (
     "ftr plugins",
@@ -53,7 +54,9 @@ def execute(args: Namespace) -> Answer:
     lines = table([("plugin", "distribution", "version", "status", "registers"), *rows])
     for record in registry.plugins:
         lines += ["", *_details(registry, record)]
-    return Answer([_record(registry, record) for record in registry.plugins], "\n".join(lines))
+    return Answer(
+        [_record(registry, record) for record in registry.plugins], fitted("\n".join(lines))
+    )
 
 
 def _traceback(registry: Registry, name: str) -> Answer:
@@ -70,7 +73,7 @@ def _traceback(registry: Registry, name: str) -> Answer:
         f"{(record.traceback or record.cause or 'no error').rstrip()}"
         for record in records
     ]
-    return Answer(data, "\n".join(texts))
+    return Answer(data, fitted("\n".join(texts)))
 
 
 def _counts(record: PluginRecord) -> str:

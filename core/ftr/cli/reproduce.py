@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ftr.cli.main import Answer
+from ftr.terminal import fitted
 
 if TYPE_CHECKING:
     from ftr.results.facts import Fact
@@ -69,7 +70,7 @@ def execute(args: argparse.Namespace) -> Answer:
         "of": shown_path(found.original.path),
     }
     code = 0 if found.status == "equal" else DIFFERS
-    return Answer(data, "\n".join(_lines(found)), code)
+    return Answer(data, fitted("\n".join(_lines(found))), code)
 
 
 def _lines(found: Reproduction) -> Iterator[str]:
