@@ -3,8 +3,14 @@ was.
 """
 
 import ast
+import fcntl
 import io
 import json
+import os
+import pty
+import re
+import struct
+import termios
 from pathlib import Path
 
 import pytest
@@ -12,6 +18,7 @@ import pytest
 import ftr
 from ftr.cli.main import main
 from ftr.runs.prepare import to_stderr
+from ftr.terminal import show
 from ftr.train.progress import ProgressLine
 
 NASTY = "\x1b[2J\x07\x9b31m\r\u202eevil\x7f"
@@ -38,6 +45,22 @@ def test_lines_of_jobs_and_the_live_line_are_plain(capsys: pytest.CaptureFixture
     ProgressLine(stream=stream).log(NASTY)
     assert capsys.readouterr().err == f"class `{PLAIN}`\tis rare\n"
     assert stream.getvalue() == f"{PLAIN}\n"
+
+
+def test_a_long_message_breaks_between_words_and_keeps_commands_whole() -> None:
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 32, 0, 0))
+    text = (
+        "interrupted at step 31 of this; resume with `ftr resume runs/2026-first`, or run it again"
+    )
+    with os.fdopen(follower, "w", encoding="utf-8") as stream:
+        show(text, stream)
+        shown = os.read(leader, 1000).decode().splitlines()
+    os.close(leader)
+    plain = [re.sub(r"\x1b\[\d+m", "", line) for line in shown]
+    assert len(plain) == 4 and max(map(len, plain)) <= 32
+    assert " ".join(line.strip() for line in plain) == text
+    assert any("`ftr resume runs/2026-first`" in line for line in plain)
 
 
 def test_json_reads_back_exactly(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

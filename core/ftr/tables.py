@@ -22,9 +22,11 @@ STATES = {
     "interrupted": "magenta",
     "stopped": "magenta",
     "skipped": "magenta",
+    "warn": "magenta",
     "warning": "magenta",
     "failed": "red",
     "broken": "red",
+    "problem": "red",
     "unreadable": "red",
 }
 """Colours of a status; each is readable on a light and on a dark background."""
@@ -71,7 +73,7 @@ def wrapped(text: str, width: int) -> list[str]:
 def table(
     rows: Sequence[Sequence[object]],
     *,
-    numbers: bool = False,
+    numbers: bool | None = None,
     headers: int = 1,
     indent: int = 0,
     width: int | None = None,
@@ -79,15 +81,14 @@ def table(
 ) -> list[str]:
     """Return rows of cells as lines, `headers` of them first, in columns two spaces apart.
 
-    A column that is empty below its header is left out. Columns of numbers, and with `numbers` all
-    but the first, are aligned right. In a terminal the widest texts are wrapped until the table
-    and its `indent`, which the caller prints, fit into `width` columns (default: the terminal's);
-    elsewhere nothing is. With `cut` they are cut, for one line a row.
+    A column that is empty below its header is left out. Columns of numbers are aligned right; with
+    `numbers` all but the first are, with False none. In a terminal the widest texts are wrapped
+    until the table and its `indent`, which the caller prints, fit into `width` columns (default:
+    the terminal's); elsewhere nothing is. With `cut` they are cut, for one line a row.
     """
     columns = _columns(rows, headers)
     right = [
-        place > 0
-        and (numbers or (len(rows) > headers and all(map(_NUMBER.match, column[headers:]))))
+        place > 0 and (_numeric(column[headers:]) if numbers is None else numbers)
         for place, column in enumerate(columns)
     ]
     widths = [max(map(width_of, column)) for column in columns]
@@ -124,11 +125,13 @@ def _columns(rows: Sequence[Sequence[object]], headers: int) -> list[tuple[str, 
 
 def _cut(lines: list[str], width: int) -> list[str]:
     first, *others = lines
-    return [f"{first[: width - 1]}…" if others else first]
+    # A number with `…` right behind it would seem to have more digits.
+    short = f"{first} …" if width_of(first) + GAP <= width else f"{first[: width - 1]}…"
+    return [short if others else first]
 
 
 def _numeric(cells: Sequence[str]) -> bool:
-    return all(map(_NUMBER.match, cells)) and set(cells) != {"-"}
+    return bool(cells) and all(map(_NUMBER.match, cells))
 
 
 def _fit(widths: list[int], right: Sequence[bool], room: int) -> None:

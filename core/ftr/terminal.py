@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import sys
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
@@ -222,12 +223,15 @@ def show(
 ) -> None:
     """Print text for a person, at once, to stderr unless another stream is given.
 
-    `level` is the least verbosity that prints it: -1 for errors, 1 for details.
+    `level` is the least verbosity that prints it: -1 for errors, 1 for details. Lines that are too
+    long for a terminal break between words.
     """
     if verbosity() < level:
         return
     stream = stream or sys.stderr
     text = mask(text)
+    if end == "\n":
+        text = fitted(text, stream)
     if not style:
         start = _START.match(text)
         if start:
@@ -236,6 +240,40 @@ def show(
     else:
         text = styled(text, style, stream)
     print(painted(text), file=stream, end=end, flush=True)
+
+
+def fitted(text: str, stream: TextIO | None = None) -> str:
+    """Return text whose lines break between words where they are too long for a terminal, stdout
+    unless another is given.
+
+    Commands in backticks, paths, and the parts of `a · b` stay whole; lines with colours stay.
+    """
+    columns = columns_of(stream)
+    if columns is None:
+        return text
+    return "\n".join(
+        line if len(line) <= columns or "\x1b" in line else _broken(line, columns)
+        for line in text.split("\n")
+    )
+
+
+def _broken(line: str, columns: int) -> str:
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    parts = line.split(" · ")
+    if len(parts) > 1 and max(map(len, parts)) + len(indent) + 2 <= columns:
+        whole = "\0· ".join(part.replace(" ", "\0") for part in parts)
+    else:
+        whole = re.sub("`[^`]*`", lambda found: found[0].replace(" ", "\0"), line)
+    lines = textwrap.wrap(
+        whole,
+        columns,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+        expand_tabs=False,
+        replace_whitespace=False,
+    )
+    return "\n".join(lines).replace("\0", " ")
 
 
 _START = re.compile(r"(?:ftr: )?(?:error|warning|note|interrupted):")

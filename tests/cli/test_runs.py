@@ -309,7 +309,7 @@ def test_the_list_fits_the_terminal_and_shows_intervals(
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "160")
     _, out, _ = call(capsys, "runs", "--sort", "f1", "--task", "sentiment")
-    assert "test accuracy 0.5000 [0.4500, 0.5500]" in out and "trained" in out
+    assert "test accuracy 0.5000 (0.4500–0.5500)" in out and "trained" in out
     assert out.splitlines()[0].split()[6] == "f1"
     for columns in (80, 60):
         monkeypatch.setenv("COLUMNS", str(columns))

@@ -70,7 +70,7 @@ def test_in_a_terminal_show_has_sections_and_keeps_to_the_width(width: int) -> N
     assert lines[0] == "keys that people change first:"
     changed = [line.split() for line in lines[place:] if line.startswith("train.warmup ")]
     assert changed[0][:4] == ["train.warmup", "0.0", "command", "line"]
-    assert ("Peak learning rate." in shown.decode()) == (width == 140)
+    assert ("Peak learning rate" in shown.decode()) == (width == 140)
     assert width == 140 or max(map(len, lines)) <= width
 
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from ftr.cli.main import Answer
 from ftr.errors import FtrError, did_you_mean, in_one_line
 from ftr.registry.discovery import OWN
+from ftr.tables import table
 from ftr.terminal import masked
 
 EXAMPLES = ("ftr doctor", "ftr doctor --json")
@@ -50,9 +51,9 @@ class Check:
     text: str
     fix: str = ""
 
-    def line(self) -> str:
-        """Return the line that a person reads."""
-        return f"{self.status:<8}{self.name:<12}{self.text}{f'. {self.fix}' if self.fix else ''}"
+    def row(self) -> tuple[str, str, str]:
+        """Return the row that a person reads."""
+        return self.status, self.name, f"{self.text}{f'. {self.fix}' if self.fix else ''}"
 
 
 Checks = Iterator[Check]
@@ -78,7 +79,7 @@ def execute(args: Namespace) -> Answer:
             found.append(Check(name, "problem", " ".join(text.split()).rstrip(".")))
     problems = sum(one.status == "problem" for one in found)
     warnings = sum(one.status == "warn" for one in found)
-    lines = [one.line() for one in found]
+    lines = table([("status", "part", "found"), *(one.row() for one in found)])
     lines += ["", f"{_count(problems, 'problem')}, {_count(warnings, 'warning')}"]
     data = {"checks": [asdict(one) for one in found], "problems": problems, "warnings": warnings}
     return Answer(masked(data), "\n".join(lines), 1 if problems else 0)

@@ -10,7 +10,7 @@ from typing import Any
 from ftr.cli.main import Answer
 from ftr.runs.report import decimals, number
 from ftr.tables import table
-from ftr.terminal import show
+from ftr.terminal import fitted, show
 
 EXAMPLES = (
     "ftr plan task=qa --no-steps",
@@ -62,8 +62,8 @@ def execute(args: argparse.Namespace) -> Answer:
     except DoesNotFitError as error:
         show(f"ftr: error: {error}", level=-1)
         answer = {**error.plan, "error": str(error), "exit_code": error.exit_code}
-        return Answer(answer, "\n".join(lines(error.plan)), error.exit_code)
-    return Answer(found, "\n".join(lines(found)))
+        return Answer(answer, fitted("\n".join(lines(error.plan))), error.exit_code)
+    return Answer(found, fitted("\n".join(lines(found))))
 
 
 def lines(found: Mapping[str, Any]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from ftr.results.listing import COLUMNS, matching, ordered, rows_of, shown
 from ftr.runs.directory import RECORD, SWEEP, named, near_run
 from ftr.runs.prepare import shown_path
 from ftr.study.directory import open_directory
-from ftr.terminal import columns_of
+from ftr.terminal import columns_of, fitted
 
 EXAMPLES = (
     "ftr runs --sort accuracy",
@@ -102,7 +102,7 @@ def _act(action: str, words: list[str]) -> Answer:
 def _show(given: str) -> Answer:
     directory = open_directory(given)
     found = details(directory)
-    return Answer(found, "\n".join(lines(found, directory)))
+    return Answer(found, fitted("\n".join(lines(found, directory))))
 
 
 def _list(args: argparse.Namespace, given: str, folder: Path) -> Answer:

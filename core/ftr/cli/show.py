@@ -1,6 +1,7 @@
 """`ftr show key=value ...`: print the resolved configuration and the origin of each value."""
 
 import json
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
@@ -127,12 +128,19 @@ def _sections(rows: Sequence[_Row], width: int, *, full: bool) -> list[str]:
                 key,
                 value,
                 origin.partition(" (")[0] if _is_set((key, value, origin, text)) else "",
-                text if full else text.split(". ")[0].split("; ")[0] if width >= WIDE else "",
+                text if full else _start(text) if width >= WIDE else "",
             )
             for key, value, origin, text in some
         ]
-        lines += ["", f"{title}:", *table([_HEADER, *shown])]
+        lines += ["", f"{title}:", *table([_HEADER, *shown], numbers=False)]
     return [*lines[1:], "", "`ftr help KEY` describes a key; `ftr show … train` shows one group"]
+
+
+def _start(description: str) -> str:
+    """Return what a description begins with; where that is a list of values, the whole list."""
+    sentence = re.split(r"(?<!\.)\.(?: |$)", description)[0]
+    start = sentence.split("; ")[0]
+    return sentence if ": " in start else start
 
 
 def _text(value: object) -> str:

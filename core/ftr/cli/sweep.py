@@ -125,7 +125,7 @@ def _places(entries: Sequence[Entry], primary: str) -> list[str]:
             str(entry.rank or "-"),
             str(entry.trial),
             *(_short(entry.values.get(key)) for key in keys),
-            _short(entry.value),
+            number(entry.value, digits),
             number(entry.interval, digits) if entry.interval else "",
             _short(entry.best_epoch),
             entry.status,

@@ -134,7 +134,7 @@ def _interval(interval: Mapping[str, float] | None, scores: Mapping[str, Any]) -
     if not interval:
         return ""
     digits = decimals(scores.values())
-    return f" [{number(interval['low'], digits)}, {number(interval['high'], digits)}]"
+    return f" ({number(interval, digits)})"
 
 
 def matching(

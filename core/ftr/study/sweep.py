@@ -248,6 +248,7 @@ class Sweep(Job[SweepResult]):
             board.write("stop", reason=ending.reason, detail=ending.detail)
             if self.remote:
                 self._fetch_best(self.remote, board.state)
+            board.table.close()  # what follows prints, and a live table would write over it
             return SweepResult(
                 self.directory.path, ending, board.state, self._close(board.state, ending)
             )
