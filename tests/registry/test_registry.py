@@ -222,7 +222,7 @@ def test_models_of_plugins_are_listed_with_the_facts_they_give(install: Any, ftr
         "ftr.ModelSpec(name='large', target='a:B', parameters=1_540_000_000, summary='slow')]",
     )
     lines = ftr("list", "model").stdout.splitlines()
-    assert lines[0].split()[-2:] == ["LICENSE", "PLUGIN"]
+    assert lines[0].split()[-2:] == ["license", "plugin"]
     place = next(number for number, line in enumerate(lines) if line.startswith("plain"))
     assert lines[place].split() == ["plain", "sizes", "(sizes-dist", "1.0)"]
     assert lines[place + 1].split()[:2] == ["large", "1.5B"] and lines[place + 2] == "  slow"

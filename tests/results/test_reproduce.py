@@ -202,7 +202,7 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "adopted": (lambda record: record.update(adopted=[{"donor": 1}]), "scheduler=pbt"),
     "unknown key": (lambda record: record["config"].update(pipeline=1), "know the key `pipeline`"),
     "secret": (
-        lambda record: record["config"]["trainer"].update(hub_token="***"),
+        lambda record: record["config"]["trainer"].update(push_to_hub_token="***"),
         "holds no secrets",
     ),
     "damaged data": (lambda record: record.update(data={"sources": [1]}), "is damaged"),

@@ -80,13 +80,26 @@ def test_time_reads_as_a_clock(seconds: float, text: str) -> None:
 
 def test_the_meter_tells_epoch_step_loss_speed_and_time_left(time: Clock) -> None:
     meter = Meter(steps=4, epochs=2, _since=1000.0)
-    assert meter.line() == "epoch 0.00/2 · step 0/4 · loss nan · 0.0 examples/s · 0:00 left"
+    assert meter.line() == "epoch 0.00/2 · step 0/4 · loss nan"
     for loss in (2.0, 1.0):
         time.now += 5
         meter.add(10, loss)
         time.now += 100  # an evaluation, which does not count
         meter.mark()
-    assert meter.line() == "epoch 1.00/2 · step 2/4 · loss 1.9000 · 2.0 examples/s · 0:10 left"
+    assert meter.line() == (
+        "epoch 1.00/2 · step 2/4 · loss 1.9000 · 2.0 examples/s · left: at least 0:10"
+    )
+
+
+def test_speed_and_time_left_follow_a_slowdown_while_the_rate_stays_the_average(
+    time: Clock,
+) -> None:
+    meter = Meter(steps=200, epochs=1, _since=1000.0)
+    for seconds in [1] * 100 + [4] * 20:
+        time.now += seconds
+        meter.add(8, 1.0)
+    assert meter.line().endswith(" · 2.0 examples/s · left: at least 5:20")
+    assert meter.rate == 960 / 180
 
 
 def test_a_line_is_no_wider_than_the_terminal(time: Clock) -> None:

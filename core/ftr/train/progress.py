@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import FrameType
@@ -17,6 +18,7 @@ from ftr.terminal import FALLBACK_COLUMNS, columns_of, is_live, show, verbosity,
 
 REFRESH_SECONDS = 0.2
 PLAIN_SECONDS = 30.0
+RECENT_STEPS = 20
 
 
 def clock(seconds: float) -> str:
@@ -96,6 +98,8 @@ class Meter:
     pending: tuple[int, *tuple[float, ...]] = (0,)
     """Examples of the current step, and the losses of it and of earlier steps that are new."""
     _since: float = field(default_factory=time.monotonic)
+    _recent: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=RECENT_STEPS))
+    """Examples and seconds of the last steps of this attempt."""
 
     def mark(self) -> None:
         """Start the time of the next step."""
@@ -103,7 +107,9 @@ class Meter:
 
     def add(self, examples: int, *losses: float) -> None:
         """Count a finished step of `examples` examples, and the `losses` known since the last."""
-        self.seconds += time.monotonic() - self._since
+        seconds = time.monotonic() - self._since
+        self.seconds += seconds
+        self._recent.append((examples, seconds))
         self.mark()
         self.step += 1
         self.examples += examples
@@ -125,17 +131,22 @@ class Meter:
 
     @property
     def rate(self) -> float:
-        """Examples a second."""
+        """Examples a second since the training began."""
         return self.examples / self.seconds if self.seconds else 0.0
 
     def line(self) -> str:
-        """Return the progress line."""
-        left = self.seconds / self.step * (self.steps - self.step) if self.step else 0.0
+        """Return the progress line: speed and time left as of the last steps.
+
+        Evaluations that are still to come are not in the time: it is the least that is left.
+        """
+        examples, seconds = (sum(column) for column in zip((0, 0.0), *self._recent, strict=True))
         epoch = self.step / self.steps * self.epochs
-        return (
-            f"epoch {epoch:.2f}/{self.epochs:g} · step {self.step}/{self.steps} · loss "
-            f"{self.loss:.4f} · {self.rate:.1f} examples/s · {clock(left)} left"
-        )
+        line = f"epoch {epoch:.2f}/{self.epochs:g} · step {self.step}/{self.steps} · loss "
+        line += f"{self.loss:.4f}"
+        if seconds:
+            left = seconds / len(self._recent) * (self.steps - self.step)
+            line += f" · {examples / seconds:.1f} examples/s · left: at least {clock(left)}"
+        return line
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
