@@ -16,7 +16,7 @@ help:
 	@echo "make run          train question answering on the sample that ftr brings along"
 	@echo "make test         the fast tests and one real run of each kind"
 	@echo "make test-all     the tests that \`make test\` leaves out: clusters, kills, power cuts, whole packages"
-	@echo "make test-commands  every command of the pages, the sweeps too; the others are in \`make test-all\`"
+	@echo "make test-commands  every command of the pages, the long ones too; the others are in \`make test-all\`"
 	@echo "make test-lowest  the fast tests with the lowest versions that pyproject.toml allows, in .venv-lowest"
 	@echo "make check        ruff, mypy and the rules for imports"
 	@echo "make docs         the site of the documentation, in site/; \`make docs-serve\` shows it while you edit"

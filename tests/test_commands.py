@@ -44,8 +44,8 @@ NOT_HERE = {
 }
 """What is in a command that cannot run here, and what it needs."""
 ELSEWHERE = ("tutorial.md",)  # tests/outsiders/test_tutorial.py runs its blocks as they are
-LONG = () if os.environ.get("FTR_TEST_ALL_COMMANDS") else ("sweeps.md",)
-"""Twenty-two sweeps, each of which starts Ray: `make test-commands` runs them."""
+LONG = () if os.environ.get("FTR_TEST_ALL_COMMANDS") else ("sweeps.md", "users.md")
+"""Most of the sweeps, each of which starts Ray: `make test-commands` runs them too."""
 SMALL = {"epochs": "2", "batch_size": "8", "data.limit": "24", "baselines": "false"}
 """Settings of a training that the page leaves open."""
 SEARCHED = ("epochs", "batch_size")
