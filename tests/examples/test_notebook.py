@@ -18,7 +18,7 @@ NOTEBOOK = PROJECT / "examples" / "first-hour.ipynb"
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE")
-    notebook = nbformat.from_dict(json.loads(NOTEBOOK.read_text(encoding="utf-8")))
+    notebook = nbformat.reads(NOTEBOOK.read_text(encoding="utf-8"), as_version=4)
     there = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources=there).execute()
     shown = [cell.outputs for cell in notebook.cells if cell.cell_type == "code"]
