@@ -146,11 +146,12 @@ def test_another_training_finds_the_outputs_and_a_damaged_file_is_made_again(
 def test_a_head_that_trains_a_pooler_reads_the_first_token(
     tiny_bert: Path, reviews: Path, tmp_path: Path, cache: Path
 ) -> None:
-    from transformers import AutoModelForMaskedLM
+    from transformers import AutoConfig, AutoModelForMaskedLM
 
     # A masked language model has no pooler: a new one belongs to the head.
     model = tmp_path / "masked"
-    AutoModelForMaskedLM.from_pretrained(tiny_bert).save_pretrained(model)
+    config = AutoConfig.from_pretrained(tiny_bert)
+    AutoModelForMaskedLM.from_config(config).save_pretrained(model)
     Pretrained(str(tiny_bert)).tokenizer().save_pretrained(model)
     run = both(cache, FROZEN, model=model, dataset=reviews, output=tmp_path / "runs")
     assert about(run) == {"used": True, "read": outputs.FIRST}
