@@ -62,7 +62,7 @@ TOLD = {
     "dataset=/data/reviews.csv": "dataset=reviews.csv",
     "model=/models/base": "model=my-checkpoint",
 }
-"""What a reader puts in the place of a word."""
+"""What a reader types instead of a word."""
 COPIES = ("run", "NEW", "OLD", "OLDER", "ID", "ID2")
 
 

@@ -1,7 +1,6 @@
 """`ftr help [COMMAND | KEY | GROUP]`: what a command, a key or a group of keys is."""
 
 import shutil
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -22,7 +21,7 @@ from ftr.errors import RequestError, did_you_mean
 from ftr.registry.registry import Registry, get_registry
 from ftr.registry.specs import Kind, TaskSpec
 from ftr.tables import table
-from ftr.terminal import show
+from ftr.terminal import columns_of, show
 
 EXAMPLES = ("ftr help train.lr_scheduler", "ftr help task=qa head", "ftr help predict")
 _COMPONENTS: tuple[Kind, ...] = ("dataset", "model", "head")
@@ -188,14 +187,9 @@ def _described(key: Key, registry: Registry) -> str:
     return "\n".join([_wrapped(f"{title}{key.description}", 2), *body])
 
 
-def terminal_width() -> int | None:
-    """Return the columns of the terminal; None: stdout is a pipe or file."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
 def _wrapped(text: str, indent: int) -> str:
     """Return text within the width of the terminal; in a pipe, on one line."""
-    width = terminal_width()
+    width = columns_of()
     if width is None:
         return text
     return fill(

@@ -5,7 +5,7 @@ import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 
-from ftr.cli.help import known_keys, terminal_width
+from ftr.cli.help import known_keys
 from ftr.cli.main import Answer
 from ftr.config.found import with_found
 from ftr.config.known import FIRST_KEYS, SWEEP_GROUP, groups, keys
@@ -16,7 +16,7 @@ from ftr.data.infer import settings_with_task
 from ftr.errors import RequestError, did_you_mean, near
 from ftr.paths import present
 from ftr.tables import table
-from ftr.terminal import masked, show
+from ftr.terminal import columns_of, masked, show
 
 EXAMPLES = (
     "ftr show task=qa",
@@ -62,7 +62,7 @@ def execute(args: Namespace) -> Answer:
     about = {key.name: key.description for key in (*options, *of_run)}
     rows = [(key, _text(value), origins[key], about.get(key, "")) for key, value in values.items()]
     config = masked(resolved.config.model_dump(mode="json"))
-    width = terminal_width()
+    width = columns_of()
     lines = _piped(rows) if width is None else _sections(rows, width, full=bool(topics))
     return Answer({"config": config, "values": values, "origins": origins}, "\n".join(lines))
 
