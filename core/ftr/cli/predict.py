@@ -23,8 +23,8 @@ from ftr.prediction.job import check_output, is_device
 from ftr.prediction.outputs import FORMATS, format_of
 from ftr.prediction.request import Predicted, Request, checkpoint, opened, reading_settings
 from ftr.prediction.run import Prediction
+from ftr.progress import ProgressLine
 from ftr.terminal import quiet_libraries, show
-from ftr.train.progress import ProgressLine
 
 EXAMPLES = (
     "ftr predict RUN reviews.csv --output labels.csv",

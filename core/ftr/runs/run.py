@@ -109,7 +109,7 @@ class Job(ABC, Generic[Result]):
             failure: PluginError | None = None
             try:
                 self.prepared = self.read_data()
-                self.record |= self.data_facts()
+                self.record |= {**self.data_facts(), "prepared_seconds": self.prepared.seconds}
             except PluginError as error:
                 failure = error
             self.directory = self.create(self.config.task or self.config.head.name)
@@ -136,6 +136,7 @@ class Job(ABC, Generic[Result]):
                 self.prepared = self.read_data()
             self.record = {
                 **self.data_facts(),
+                "prepared_seconds": self.prepared.seconds,
                 **reopened(record),
                 **resumed_with(record, self.opening({})),
             }
@@ -240,6 +241,8 @@ class Run(Job[RunResult]):
 
     weights: str | None = None
     """A file with the weight of each training row in the loss."""
+    after = 0
+    """How many trainings of the same command follow."""
 
     def read_data(self) -> Prepared:
         """Return the data, and print what became of it."""
@@ -267,7 +270,12 @@ class Run(Job[RunResult]):
     def spec(self, **fields: Any) -> dict[str, Any]:
         """Return what crosses to the processes of the training; see `session_spec`."""
         return session_spec(
-            self.directory, self.config, self.prepared, weights=self.weights, **fields
+            self.directory,
+            self.config,
+            self.prepared,
+            weights=self.weights,
+            after=self.after,
+            **fields,
         )
 
     def close(self, outcome: Outcome) -> RunResult:
@@ -450,8 +458,10 @@ def close(directory: RunDirectory, record: dict[str, Any], registry: Registry) -
         closed["resumed"] = attempts(directory.path)[1:]
     closed.pop("error", None)
     closed = with_base(closed)
+    before = closed.pop("prepared_seconds", {})
     if "baseline_seconds" in closed:
-        closed["timings"] = {**closed["timings"], "baselines": closed.pop("baseline_seconds")}
+        before |= {"baselines": closed.pop("baseline_seconds")}
+    closed["timings"] = {**before, **closed["timings"]}
     write_cards(directory.path, closed, registry)
     # All before `done`, and before the checkpoints go: a power cut must not leave a run that is
     # done and has no model.
