@@ -19,7 +19,6 @@ from rich.text import Text
 
 from ftr.runs.report import decimals, number
 from ftr.study.trials import Entry, Status, SweepState, Trial, rank
-from ftr.tables import wrapped
 from ftr.terminal import show, visible
 from ftr.train.progress import clock
 
@@ -87,7 +86,7 @@ class LiveTable:
 
     def _draw(self, state: SweepState) -> None:
         width, height = self.console.size
-        below = [_line(line) for line in wrapped(self.note, width)] if self.note else []
+        below = Text(_one_line(self.note)).wrap(self.console, width) if self.note else ()
         table = sweep_table(state, self.primary, self.mode, width, height - 1 - len(below))
         self._live.update(Group(table, *below), refresh=True)
 
