@@ -59,12 +59,12 @@ class ProgressLine:
         else:
             show(text, self.stream)
 
-    def log(self, text: str) -> None:
-        """Print a permanent line."""
+    def log(self, text: str, level: int = 0) -> None:
+        """Print a permanent line; for `level` see `show`."""
         if not self.enabled:
             return
         self.clear()
-        show(text, self.stream)
+        show(text, self.stream, level=level)
 
     def clear(self) -> None:
         """Wipe the live line."""
