@@ -53,7 +53,6 @@ def run_answer(result: RunResult) -> Answer:
         model = f"{shown}/model" if has_model(record) else None
         data = {
             **about,
-            "run": shown,
             "model": model,
             "scores": result.scores,
             "summary": record["summary"],
@@ -75,7 +74,6 @@ def run_answer(result: RunResult) -> Answer:
     return Answer(
         {
             **about,
-            "run": shown,
             "model": f"{shown}/model",
             "scores": result.scores,
             "record": masked(record),
