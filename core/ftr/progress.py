@@ -138,10 +138,10 @@ class ProgressLine:
         self._text, self._done = text, done
         self._show()
 
-    def log(self, text: str) -> None:
-        """Print a permanent line."""
+    def log(self, text: str, level: int = 0) -> None:
+        """Print a permanent line; for `level` see `show`."""
         if self.enabled:
-            show(text, self.stream)
+            show(text, self.stream, level=level)
 
     def clear(self) -> None:
         """Wipe the live line."""

@@ -57,7 +57,6 @@ def run_answer(result: RunResult) -> Answer:
         model = f"{shown}/model" if has_model(record) else None
         data = {
             **about,
-            "run": shown,
             "model": model,
             "scores": result.scores,
             "summary": record["summary"],
@@ -80,7 +79,6 @@ def run_answer(result: RunResult) -> Answer:
     return Answer(
         {
             **about,
-            "run": shown,
             "model": f"{shown}/model",
             "scores": result.scores,
             "record": masked(record),

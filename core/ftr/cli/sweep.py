@@ -97,7 +97,6 @@ def sweep_answer(result: SweepResult) -> Answer:
         "id": result.path.name,
         "path": shown,
         "status": record["status"],
-        "sweep": shown,
         "best": best,
         "stopped_by": result.ending.reason,
         "leaderboard": [{key: getattr(entry, key) for key in PLACE} for entry in entries],

@@ -34,7 +34,7 @@ from ftr.registry.registry import Registry, get_registry, plugin_errors
 from ftr.runs.directory import refused_rows_kept
 from ftr.runs.encode import on_nodes
 from ftr.runs.report import decimals, number
-from ftr.terminal import show
+from ftr.terminal import show, verbosity
 from ftr.train.batches import check_weighting, weighting_notes
 from ftr.train.optim import check_splits
 from ftr.train.scoring import Scorer, remarks
@@ -145,6 +145,8 @@ def split_lines(prepared: Prepared) -> list[str]:
             shown = ", ".join(f"{cause}: {count}" for cause, count in causes.items())
             line += f", {sum(causes.values())} rejected ({shown})"
         lines.append(f"{line} (encoded before)" if split.from_cache else line)
+        if verbosity() > 0:
+            lines.append(f"  encoded rows: {Path(split.rows).parent}")
     return lines
 
 

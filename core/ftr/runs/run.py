@@ -54,7 +54,7 @@ from ftr.runs.record import (
 )
 from ftr.runs.trackers import check_trackers, followed
 from ftr.runs.tracking import HELD
-from ftr.terminal import quiet_libraries
+from ftr.terminal import quiet_libraries, show
 from ftr.train.checkpoint import ATTEMPTS, CHECKPOINTS, attempts, last_step, remove_checkpoints
 
 Say = Callable[[str], None]
@@ -113,6 +113,7 @@ class Job(ABC, Generic[Result]):
             except PluginError as error:
                 failure = error
             self.directory = self.create(self.config.task or self.config.head.name)
+            show(f"output directory: {self.directory.path}", level=1)
             with hold(self.directory.path):
                 try:
                     with self.attempt():
@@ -350,6 +351,8 @@ def prepare_and_report(config: RunConfig, registry: Registry, say: Say) -> Prepa
     """Prepare the data of a run, and print its notes and a line for each split."""
     quiet_libraries()
     prepared = prepare(config, registry)
+    source = prepared.model.describe().get("source", config.model.name)
+    show(f"model source: {source}", level=1)
     for line in (*prepared.notes, *split_lines(prepared)):
         say(line)
     return prepared

@@ -19,7 +19,6 @@ from rich.text import Text
 from ftr.progress import clock, live_display
 from ftr.runs.report import decimals, number
 from ftr.study.trials import Entry, Status, SweepState, Trial, rank
-from ftr.tables import wrapped
 from ftr.terminal import show, visible
 
 REFRESH_SECONDS = 0.5
@@ -79,7 +78,7 @@ class LiveTable:
 
     def _draw(self, state: SweepState) -> None:
         width, height = self.console.size
-        below = [_line(line) for line in wrapped(self.note, width)] if self.note else []
+        below = list(Text(_one_line(self.note)).wrap(self.console, width)) if self.note else []
         left = time_left(state, self.trials, self.at_once, time.time())
         if left is not None:
             below.append(_line(f"trials: about {clock(left)} left"))

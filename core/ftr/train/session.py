@@ -47,6 +47,7 @@ from ftr.train.hardware import (
     describe_hardware,
     device_name,
     numerics_for,
+    numerics_lines,
 )
 from ftr.train.inference import EncodedSplit, build_engine, freeze_garbage_collector, open_split
 from ftr.train.intervals import Intervals, Losses, interval_facts
@@ -181,6 +182,8 @@ class Session:
             self.registry, config, self.card.labels, numerics, keep_model=spec.keep_model
         )
         self.numerics = numerics_for(self.engine.model, numerics)
+        for line in numerics_lines(self.numerics) if trains else ():
+            self.line.log(line, level=1)
         self.head_note: str | None = getattr(self.engine.model, "head_note", None)
         if trains and self.head_note and found is None:
             self.line.log(self.head_note)
