@@ -4,6 +4,7 @@ process; with a tiny model, few rows and small counts where a training would tak
 
 import contextlib
 import csv
+import importlib
 import io
 import os
 import random
@@ -161,6 +162,7 @@ def test_every_command_of_a_page_runs(
         "FTR_SETTINGS", raising=False
     )  # `ftr init` writes a file that `ftr run` finds
     with contextlib.ExitStack() as servers:
+        servers.callback(forget, monkeypatch)
         text = page.read_text(encoding="utf-8")
         if "s3://" in text:
             serve_s3(servers, tmp_path, monkeypatch)
@@ -223,6 +225,15 @@ def install(package: Path, target: Path, patch: pytest.MonkeyPatch) -> None:
     patch.syspath_prepend(str(target))
     patch.setenv("PYTHONPATH", str(target), prepend=":")
     get_registry.cache_clear()  # each command of a reader is a process of its own
+
+
+def forget(patch: pytest.MonkeyPatch) -> None:
+    """Undo `install`: for the next page, the package does not exist."""
+    patch.undo()
+    for name in [name for name in sys.modules if name.partition(".")[0] == "ftr_tickets"]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    get_registry.cache_clear()
 
 
 def served(line: list[str], start: Start) -> int:
