@@ -123,6 +123,44 @@ def test_a_read_only_home_moves_the_cache_beside_the_runs(
     assert not writable("~/.cache") and cache_folder(None, str(tmp_path)) == tmp_path / ".ftr-cache"
 
 
+@pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="needs /proc: a folder that even root cannot write"
+)
+@pytest.mark.parametrize(
+    ("name", "place", "fault"),
+    [
+        ("FTR_CACHE", "file", "is a file: name a folder, or unset it"),
+        ("FTR_CACHE", "file/below", "is a file: name a folder, or unset it"),
+        ("FTR_CACHE", "/proc/ftr", "`data.cache=` or `FTR_CACHE`"),
+        ("FTR_CONFIG", "file", "is a file: name a folder, or unset it"),
+        ("TMPDIR", "file", "is a file: name a folder, or unset it"),
+        ("TMPDIR", "absent", "does not exist: name another folder, or unset it"),
+        ("data.cache", "file", "is a file: name a folder"),
+        ("data.cache", "/proc/ftr", "`data.cache=` or `FTR_CACHE`"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_a_wrong_request(
+    tiny_bert: Path,
+    reviews: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    place: str,
+    fault: str,
+) -> None:
+    (tmp_path / "file").touch()
+    words = [f"dataset={reviews}", f"model={tiny_bert}", f"output={tmp_path / 'runs'}"]
+    if name == "data.cache":
+        words.append(f"data.cache={tmp_path / place}")
+    else:
+        monkeypatch.setenv(name, str(tmp_path / place))
+    assert main(["run", "task=sentiment", *words]) == 2
+    error = capsys.readouterr().err
+    assert error.count("ftr: error:") == 1 and f"`{name}" in error and fault in error
+    assert not (tmp_path / "runs").exists()
+
+
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"b{n}: &b{n} [{','.join([f'*b{n - 1}' if n else '*a'] * 9)}]\n" for n in range(9)
 )

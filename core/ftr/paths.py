@@ -1,12 +1,13 @@
 """Checks of paths that users give: text that cannot be a path, and paths that are not files."""
 
+import errno
 import glob
 import os
 import re
 import stat
 from pathlib import Path
 
-from ftr.errors import RequestError
+from ftr.errors import ConfigError, RequestError
 from ftr.terminal import visible
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -79,9 +80,37 @@ def is_pattern(text: str) -> bool:
 def writable(folder: str | Path) -> bool:
     """Whether this user can write in a folder (`~` is the home folder), or create it."""
     given = os.path.expanduser(folder)  # noqa: PTH111 (`Path.expanduser` fails without a home folder)
-    path = Path(given).absolute()
-    present = next(above for above in (path, *path.parents) if above.exists())
+    present = nearest(Path(given))
     return not given.startswith("~") and present.is_dir() and os.access(present, os.W_OK | os.X_OK)
+
+
+def nearest(path: Path) -> Path:
+    """Return a path, or the nearest one above it that exists."""
+    return next(above for above in (path, *path.absolute().parents) if above.exists())
+
+
+def folder_of(variable: str) -> Path | None:
+    """Return the folder that an environment variable names; None where it is unset or empty.
+
+    Raises `ConfigError` where it names a file.
+    """
+    given = os.environ.get(variable)
+    if not given:
+        return None
+    folder = expanded(given, f"`{variable}` (environment):")
+    if not (present := nearest(folder)).is_dir():
+        raise ConfigError(
+            f"`{variable}` is `{visible(given)}` (environment), and `{present}` is a file: name a "
+            "folder, or unset it."
+        )
+    return folder
+
+
+def is_denied(error: OSError) -> bool:
+    """Whether this user can never write in a place, so that the request is wrong; a full disk, for
+    instance, is another matter.
+    """
+    return error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT)
 
 
 def no_file(path: Path) -> str | None:

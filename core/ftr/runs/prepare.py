@@ -22,9 +22,9 @@ from ftr.data.encode import (
     encode_rows,
     unknown_note,
 )
-from ftr.data.prepare import prepare_rows
+from ftr.data.prepare import PreparedRows, prepare_rows
 from ftr.data.read import load_rows
-from ftr.data.rows import HELD_OUT, Rejected
+from ftr.data.rows import HELD_OUT, Loaded, Rejected
 from ftr.errors import in_one_line
 from ftr.model.components import check_kind, encode_settings, make_head, make_model
 from ftr.progress import ProgressLine
@@ -83,21 +83,14 @@ def prepare(config: RunConfig, registry: Registry) -> Prepared:
 
 
 def _prepared(config: RunConfig, registry: Registry) -> Prepared:
-    head = make_head(registry, config.head)
-    check_weighting(config, head)
     folder = cache_folder(config.data.cache, config.output)
     line, began = ProgressLine(), time.monotonic()
     with line.stage("reading"):
-        loaded = load_rows(
-            config.dataset.name, config.dataset.options, registry, head.schema, cache=folder
-        )
-        rows = prepare_rows(loaded, head, config.data, cv=config.cv)
+        head, loaded, rows = checked_rows(config, registry, folder)
     reading = time.monotonic() - began
-    check_splits(config, rows.splits)
     model = make_model(registry, config.model, config.train)
     notes = [*loaded.notes, *rows.notes]
     notes += remarks(head, rows.splits, config.metrics, rows.labels)
-    notes += weighting_notes(config.train, head, rows.labels, rows.splits["train"])
     uncalibrated = None if "validation" in rows.splits else head.uncalibrated(rows.splits["train"])
     if uncalibrated is not None:
         notes.append(uncalibrated)
@@ -131,6 +124,21 @@ def _prepared(config: RunConfig, registry: Registry) -> Prepared:
         notes=notes,
         seconds={"reading": reading, "encoding": encoding},
     )
+
+
+def checked_rows(
+    config: RunConfig, registry: Registry, cache: Path
+) -> tuple[Head, Loaded, PreparedRows]:
+    """Read, check and split the rows of `config`; also returns its head and what was read."""
+    head = make_head(registry, config.head)
+    check_weighting(config, head)
+    loaded = load_rows(
+        config.dataset.name, config.dataset.options, registry, head.schema, cache=cache
+    )
+    rows = prepare_rows(loaded, head, config.data, cv=config.cv)
+    check_splits(config, rows.splits)
+    rows.notes += weighting_notes(config.train, head, rows.labels, rows.splits["train"])
+    return head, loaded, rows
 
 
 def split_lines(prepared: Prepared) -> list[str]:

@@ -22,7 +22,7 @@ from ftr.config.resolve import flat, recorded_config
 from ftr.config.schema import RunConfig
 from ftr.errors import ConfigError, DataError, FtrError, PluginError, RequestError, RunError
 from ftr.model.folder import weights_of
-from ftr.paths import expanded
+from ftr.paths import expanded, folder_of, is_denied, nearest, writable
 from ftr.registry.registry import Registry
 from ftr.runs.card import write_cards
 from ftr.runs.directory import (
@@ -520,9 +520,15 @@ def result_of(directory: RunDirectory, record: dict[str, Any]) -> RunResult:
 
 
 def check_writable(output: Path) -> None:
-    """Raise `RunError` now rather than after an hour when no run directory can be made under
-    `output`, `ConfigError` under a file.
+    """Raise `ConfigError` now rather than after an hour when no run directory may be made under
+    `output`, or no file in `TMPDIR`, and `RunError` when making one fails.
     """
+    folder = folder_of("TMPDIR")
+    if folder is not None and not (folder.is_dir() and writable(folder)):
+        fault = "where this user may not write" if folder.exists() else "which does not exist"
+        raise ConfigError(
+            f"`TMPDIR` is `{folder}` (environment), {fault}: name another folder, or unset it."
+        )
     try:
         tempfile.gettempdir()
     except FileNotFoundError as error:
@@ -530,7 +536,7 @@ def check_writable(output: Path) -> None:
             f"no folder for temporary files can be written: {error.strerror}. Name one with "
             "`TMPDIR`."
         ) from error
-    present = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
+    present = nearest(output)
     try:
         if not present.is_dir():
             raise ConfigError(
@@ -541,7 +547,7 @@ def check_writable(output: Path) -> None:
         with atomic.workroom(present / "ftr"):
             atomic.clear_leftovers(present, deep=False)
     except OSError as error:
-        raise RunError(
+        raise (ConfigError if is_denied(error) else RunError)(
             f"`output={output}` cannot be written to: {error.strerror or error}. Give another "
             "place with `output=`."
         ) from error

@@ -96,7 +96,7 @@ def sweep(
         known = registry or registry_for(asked)
         speak = say or to_stderr
         check_asked(asked, known)
-        resolved = resolve_sweep(settings_with_task(asked, known, speak), known)
+        resolved = resolve_sweep(settings_with_task(asked, known, speak, sweep=True), known)
         check_kept(resolved)
         check_ensemble(resolved.sweep.ensemble, resolved.base.config, known)
         remember(resolved.base.config, known, searched_values(resolved))

@@ -149,7 +149,7 @@ def _plan(
     check_sizes(settings, available)
     with one_training():
         known = registry or registry_for(settings)
-        given = settings_with_task(settings, known, speak)
+        given = settings_with_task(settings, known, speak, sweep=kind == "sweep")
         if kind == "sweep":
             resolved = resolve_sweep(given, known)
             config = resolved.base.config
