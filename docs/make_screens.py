@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, product
 from pathlib import Path
 
-from ftr.tables import width_of
+from rich.cells import cell_len
 
 IMAGES = Path(__file__).parent / "images"
 SAMPLE = Path(__file__).parents[1] / "plugins/ftr_plugins/data/sentiment.csv"
@@ -140,17 +140,17 @@ class Screen:
         elif letter == "\n":
             self._down()
         elif letter.isprintable():
-            if self.column + width_of(letter) > self.columns:
+            if self.column + cell_len(letter) > self.columns:
                 self.wrapped.append("".join(one for one, _ in self.lines[self.row]))
                 self._down()
                 self.column = 0
             line = self.lines[self.row]
-            line += [(" ", "")] * (self.column + width_of(letter) - len(line))
-            line[self.column : self.column + width_of(letter)] = [
+            line += [(" ", "")] * (self.column + cell_len(letter) - len(line))
+            line[self.column : self.column + cell_len(letter)] = [
                 (letter, " ".join(self._style)),
-                *[("", "")] * (width_of(letter) - 1),
+                *[("", "")] * (cell_len(letter) - 1),
             ]
-            self.column += width_of(letter)
+            self.column += cell_len(letter)
 
     def _down(self) -> None:
         self.row += 1

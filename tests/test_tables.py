@@ -3,14 +3,15 @@
 import sys
 
 import pytest
+from rich.cells import cell_len
 
-from ftr.tables import table, table_width, width_of
+from ftr.tables import table, table_width
 from ftr.terminal import answer, styled
 
 ROWS = [
     ("name", "status", "score", "summary"),
     ("a-run", "done", "0.5", "words that are far too many for a terminal so narrow"),
-    ("b-run", "failed", "-", "[red]no markup[/red] \x1b[31mno colour"),
+    ("b-run", "failed", "-", "[red]no markup[/red] :bug: \x1b[31mno colour"),
 ]
 
 
@@ -26,11 +27,12 @@ def test_a_terminal_wraps_texts_and_colours_header_and_status(
     coloured = capsys.readouterr().out
     assert "\x1b[1mname" in coloured and "\x1b[32mdone" in coloured and "\x1b[31mfailed" in coloured
     assert "\x1b[31mno" not in coloured and "\\u001b" in coloured and "[red]no" in coloured
+    assert ":bug:" in coloured
     monkeypatch.setenv("NO_COLOR", "1")
     lines = table(ROWS)
     answer("\n".join(lines))
     assert "\x1b" not in capsys.readouterr().out
-    assert max(map(width_of, lines)) <= 40 and lines[1].split()[:3] == ["a-run", "done", "0.5"]
+    assert max(map(cell_len, lines)) <= 40 and lines[1].split()[:3] == ["a-run", "done", "0.5"]
     words = {word for line in lines for word in line.split()}
     assert words >= set(str(ROWS[1][3]).split())
     assert [line.rstrip()[-1] for line in table(ROWS, cut=True)[1:]] == ["…", "…"]
@@ -52,9 +54,9 @@ def test_words_break_only_where_nothing_else_fits() -> None:
     rows = [("kind", "name", "about"), ("a", "multi-label-classification", "some more words " * 2)]
     assert "multi-label-classification" in table(rows, width=44)[1]
     narrow = table(rows, width=30)
-    assert max(map(width_of, narrow)) <= 30 and "multi-label-classification" not in narrow[1]
+    assert max(map(cell_len, narrow)) <= 30 and "multi-label-classification" not in narrow[1]
 
 
 def test_wide_letters_count_twice() -> None:
     lines = table([("name", "value"), ("日本", "x"), ("e\u0301", "y")])
-    assert [width_of(line) for line in lines[1:]] == [7, 7]
+    assert [cell_len(line) for line in lines[1:]] == [7, 7]

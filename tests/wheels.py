@@ -48,7 +48,7 @@ with contextlib.ExitStack() as stack:
         if code:
             sys.exit(f"exit code {code}: ftr {' '.join(words)}")
         answers.append(json.loads(said.getvalue()))
-        run = answers[-1]["run"] if words[0] == "run" else run
+        run = answers[-1]["path"] if words[0] == "run" else run
 json.dump(answers, sys.stdout)
 """
 

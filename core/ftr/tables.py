@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Sequence
-from itertools import zip_longest
+from collections.abc import Iterable, Sequence
 
 from ftr.terminal import columns_of, styled, visible
 
@@ -32,44 +30,6 @@ STATES = {
 """Colours of a status; each is readable on a light and on a dark background."""
 
 
-def width_of(text: str) -> int:
-    """Return the columns that a text takes in a terminal: two for a wide letter, none for an
-    accent that is a letter of its own.
-    """
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.combining(one) else 1 + (unicodedata.east_asian_width(one) in "WF")
-        for one in text
-    )
-
-
-def padded(text: str, width: int, right: bool = False) -> str:
-    """Return a text with the spaces that fill `width` columns."""
-    spaces = " " * (width - width_of(text))
-    return spaces + text if right else text + spaces
-
-
-def wrapped(text: str, width: int) -> list[str]:
-    """Return a text in lines of at most `width` columns, broken between words where that is
-    possible.
-    """
-    lines, line = [], ""
-    for word in text.split(" "):
-        joined = f"{line} {word}" if line else word
-        if width_of(joined) <= width:
-            line = joined
-            continue
-        if line:
-            lines.append(line)
-        line = word
-        while width_of(line) > width:
-            end = next(n for n in range(len(line), 0, -1) if n == 1 or width_of(line[:n]) <= width)
-            lines.append(line[:end])
-            line = line[end:]
-    return [*lines, line]
-
-
 def table(
     rows: Sequence[Sequence[object]],
     *,
@@ -86,35 +46,44 @@ def table(
     until the table and its `indent`, which the caller prints, fit into `width` columns (default:
     the terminal's); elsewhere nothing is. With `cut` they are cut, for one line a row.
     """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     columns = _columns(rows, headers)
     right = [
         place > 0 and (_numeric(column[headers:]) if numbers is None else numbers)
         for place, column in enumerate(columns)
     ]
-    widths = [max(map(width_of, column)) for column in columns]
+    widths = list(map(_width, columns))
     room = columns_of() if width is None else width
     if room is not None:
         _fit(widths, columns, right, room - indent)
+    grid = Table.grid(padding=(0, GAP, 0, 0))
+    for one, is_right in zip(widths, right, strict=True):
+        grid.add_column(
+            width=one,
+            justify="right" if is_right else "left",
+            no_wrap=cut,
+            overflow="ellipsis" if cut else "fold",
+        )
     heads = [column[0].casefold() for column in columns]
-    lines = []
     for number, row in enumerate(zip(*columns, strict=True)):
-        pieces = list(map(wrapped, row, widths))
-        if cut:
-            pieces = [_cut(*piece) for piece in zip(pieces, widths, strict=True)]
-        for parts in zip_longest(*pieces, fillvalue=""):
-            cells = list(map(padded, parts, widths, right))
-            if number < headers:
-                lines.append(styled((" " * GAP).join(cells).rstrip(), "bold"))
-                continue
-            cells = [_styled(cell, head) for cell, head in zip(cells, heads, strict=True)]
-            lines.append((" " * GAP).join(cells).rstrip())
-    return lines
+        styles = ["bold"] * len(row) if number < headers else map(_style, row, heads)
+        # A `Text` is no markup, whatever the data is.
+        grid.add_row(*(Text.assemble(cell) for cell in zip(row, styles, strict=True)))
+    console = Console()
+    whole = console.options.update(width=sum(widths) + GAP * len(widths))
+    return [
+        "".join(_styled(*piece[:2]) for piece in line).rstrip()
+        for line in console.render_lines(grid, whole)
+    ]
 
 
 def table_width(rows: Sequence[Sequence[object]]) -> int:
     """Return the columns of a table that nothing is wrapped in."""
-    columns = _columns(rows, 1)
-    return sum(max(map(width_of, column)) for column in columns) + GAP * (len(columns) - 1)
+    widths = list(map(_width, _columns(rows, 1)))
+    return sum(widths) + GAP * (len(widths) - 1)
 
 
 def _columns(rows: Sequence[Sequence[object]], headers: int) -> list[tuple[str, ...]]:
@@ -123,11 +92,10 @@ def _columns(rows: Sequence[Sequence[object]], headers: int) -> list[tuple[str, 
     return [column for column in zip(*cells, strict=True) if full or any(column[headers:])]
 
 
-def _cut(lines: list[str], width: int) -> list[str]:
-    first, *others = lines
-    # A number with `…` right behind it would seem to have more digits.
-    short = f"{first} …" if width_of(first) + GAP <= width else f"{first[: width - 1]}…"
-    return [short if others else first]
+def _width(texts: Iterable[str]) -> int:
+    from rich.cells import cell_len
+
+    return max(map(cell_len, texts))
 
 
 def _numeric(cells: Sequence[str]) -> bool:
@@ -141,7 +109,7 @@ def _fit(
     and numbers stay. Words are broken only where that is not enough.
     """
     texts = [place for place in range(1, len(widths)) if not right[place]]
-    words = [max(width_of(word) for cell in one for word in cell.split(" ")) for one in columns]
+    words = [_width(word for cell in one for word in cell.split(" ")) for one in columns]
     for least in ([max(word, NARROWEST) for word in words], [NARROWEST] * len(widths)):
         while sum(widths) + GAP * (len(widths) - 1) > room:
             wide = [place for place in texts if widths[place] > least[place]]
@@ -150,7 +118,10 @@ def _fit(
             widths[max(wide, key=lambda place: widths[place])] -= 1
 
 
-def _styled(cell: str, head: str) -> str:
-    """Colour the cell of a status."""
-    style = STATES.get(cell.strip().partition(",")[0]) if head in ("status", "state") else None
-    return styled(cell, style) if style else cell
+def _style(cell: str, head: str) -> str:
+    """Return the colour of the cell of a status."""
+    return STATES.get(cell.partition(",")[0], "") if head in ("status", "state") else ""
+
+
+def _styled(text: str, style: object) -> str:
+    return styled(text, str(style)) if style else text

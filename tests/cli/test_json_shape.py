@@ -15,6 +15,7 @@ from ftr.runs.run import RunResult
 def run(classifier: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of a finished run."""
     monkeypatch.chdir(tmp_path)
+    Path("rows.jsonl").write_text('{"text": "a good film"}\n', encoding="utf-8")
     return Path(shutil.copytree(classifier.path, tmp_path / "runs" / "one").relative_to(tmp_path))
 
 
@@ -26,6 +27,7 @@ def run(classifier: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ["report", "RUN"],
         ["push", "RUN", "owner/name", "--dry-run"],
         ["resume", "RUN"],
+        ["predict", "RUN", "rows.jsonl", "--output", "labels.csv"],
     ],
     ids=lambda words: words[0],
 )

@@ -179,7 +179,9 @@ def test_predictions_go_to_the_file_with_json_too_and_the_answer_is_about_it(
         capsys, "predict", reader.path, asked, "--format", form, "--output", told, "--json"
     )
     assert code == 0 and told.read_bytes() == plain.read_bytes() != b""
-    assert json.loads(out) == {"output": str(told), "predictions": 1, "errors": 1}
+    found = json.loads(out)
+    assert (found["output"], found["predictions"], found["errors"]) == (str(told), 1, 1)
+    assert found["id"] == reader.path.name and "files" not in found
 
 
 def test_a_damaged_record_of_a_sweep_is_named_when_it_is_resumed(

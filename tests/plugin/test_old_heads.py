@@ -112,7 +112,7 @@ def test_it_trains_calibrates_and_predicts_with_a_notice_for_each_former_name(
         assert len(lines) == 1 and "the head `elder` of plugin `elder` (elder.py" in lines[0]
     state = json.loads((tmp_path / answer["model"] / "ftr.json").read_text("utf-8"))["state"]
     assert 0.3 < state["least"] <= 1.0
-    (line,) = ftr("predict", answer["run"], "rows.jsonl", cwd=tmp_path).stdout.splitlines()
+    (line,) = ftr("predict", answer["path"], "rows.jsonl", cwd=tmp_path).stdout.splitlines()
     found = json.loads(line)
     assert found["label"] in ("negative", "neutral", "positive") and "sure" in found
 

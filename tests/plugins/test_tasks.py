@@ -57,7 +57,7 @@ def run(capsys: Capture, output: Path, *settings: str) -> tuple[Path, str]:
     code = main(["run", "--json", *settings, *quick, f"output={output}"])
     out, err = capsys.readouterr()
     assert code == 0, err
-    return Path(json.loads(out)["run"]), err
+    return Path(json.loads(out)["path"]), err
 
 
 @pytest.fixture(scope="module")

@@ -202,7 +202,11 @@ def _answer(arguments: list[str]) -> Answer:
         os.environ[BASES] = os.pathsep.join(args.base)
     if files := [*files, *(args.plugin or [])]:
         registry_with(files)
-    show(f"ftr {own_version()}, Python {sys.version.split()[0]}", level=1)
+    if args.verbose:
+        from ftr.runs.record import package_versions
+
+        versions = {"ftr": own_version(), **package_versions()}
+        show(", ".join(" ".join(pair) for pair in versions.items()))
     answer: Answer = command.execute(args)
     return answer
 
@@ -257,7 +261,12 @@ def add_common_options(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print only the result, as JSON")
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument("-q", "--quiet", action="store_true", help="print answers and errors only")
-    amount.add_argument("-v", "--verbose", action="store_true", help="print more: versions")
+    amount.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="print more: versions, folders, device, precision",
+    )
     parser.add_argument(
         "--plugin", action="append", metavar="FILE", help="load a one-file plugin; repeatable"
     )

@@ -23,8 +23,10 @@ from ftr.prediction.job import check_output, is_device
 from ftr.prediction.outputs import FORMATS, format_of
 from ftr.prediction.request import Predicted, Request, checkpoint, opened, reading_settings
 from ftr.prediction.run import Prediction
+from ftr.progress import ProgressLine
+from ftr.results.listing import about
+from ftr.runs.directory import RECORD
 from ftr.terminal import quiet_libraries, show
-from ftr.train.progress import ProgressLine
 
 EXAMPLES = (
     "ftr predict RUN reviews.csv --output labels.csv",
@@ -176,12 +178,10 @@ def _by_workers(
     found = predict_files(
         request, inputs, args.output, compute, overwrite=args.overwrite, resume=args.resume
     )
-    data = {"output": args.output, **asdict(found), "files": list(map(str, found.files))}
-    if request.abstain_below is None:
-        data.pop("abstained")
     text = f"{found.predictions} predictions in {len(found.files)} files in {args.output}"
     if found.errors:
         show(f"{found.errors} rows are unusable; each has an `error` in the output")
+    data = _answered(args, request, found)
     return Answer(data, text, 0 if found.predictions else RequestError.exit_code)
 
 
@@ -259,7 +259,7 @@ def _columns(args: argparse.Namespace) -> tuple[str, ...] | None:
 def _written(args: argparse.Namespace, request: Request, work: Prediction) -> Answer:
     """Write all predictions to where they belong."""
     if args.format == "squad":
-        return _squad(args, work)
+        return _squad(args, request, work)
     output = None if args.output in (None, STDIN) else expanded(args.output, "file")
     if output is None and args.json:
         return Answer([record for records in work.records() for record in records], "")
@@ -275,10 +275,12 @@ def _written(args: argparse.Namespace, request: Request, work: Prediction) -> An
     if is_device(output):
         with atomic.writing(output), output.open("wb") as stream:
             work.to_stream(_device_format(args, output), stream.write)
-        return Answer(_counts(args, work), "")
+        return Answer(_counts(args, request, work), "")
     form = format_of(output, args.output_format)
     to_file(request, work, args.input, output, form, resume=args.resume)
-    return Answer(_counts(args, work), f"{work.rows - work.errors} predictions in {args.output}")
+    return Answer(
+        _counts(args, request, work), f"{work.rows - work.errors} predictions in {args.output}"
+    )
 
 
 def _print(content: bytes) -> None:
@@ -286,19 +288,31 @@ def _print(content: bytes) -> None:
     sys.stdout.flush()
 
 
-def _counts(args: argparse.Namespace, work: Prediction) -> dict[str, Any]:
-    found = asdict(Predicted.of([], [work]))
+def _counts(args: argparse.Namespace, request: Request, work: Prediction) -> dict[str, Any]:
+    found = _answered(args, request, Predicted.of([], [work]))
     found.pop("files")
-    if args.abstain_below is None:
-        found.pop("abstained")
-    return {"output": args.output, **found}
+    return found
 
 
-def _squad(args: argparse.Namespace, work: Prediction) -> Answer:
+def _answered(args: argparse.Namespace, request: Request, found: Predicted) -> dict[str, Any]:
+    """Return what `--json` answers of an output: the run, and the counts."""
+    run = request.folder.parent
+    data = {
+        **about(run if (run / RECORD).is_file() else request.folder),
+        "output": args.output,
+        **asdict(found),
+        "files": list(map(str, found.files)),
+    }
+    if request.abstain_below is None:
+        data.pop("abstained")
+    return data
+
+
+def _squad(args: argparse.Namespace, request: Request, work: Prediction) -> Answer:
     answers = work.squad()
     text = json.dumps(answers, ensure_ascii=False)
     if args.output in (None, STDIN):
         return Answer(answers, text)
     is_file = atomic.write_output(expanded(args.output, "file"), text + "\n")
     counted = f"{len(answers)} answers in {args.output}"
-    return Answer(_counts(args, work), counted if is_file else "")
+    return Answer(_counts(args, request, work), counted if is_file else "")

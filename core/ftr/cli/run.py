@@ -35,6 +35,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Answer:
     """Train, and answer with the scores and the path of the model."""
+    from ftr.progress import STAGES
+
+    STAGES.begin()
     from ftr.study.study import run
 
     return run_answer(run(args.settings))
@@ -42,6 +45,7 @@ def execute(args: argparse.Namespace) -> Answer:
 
 def run_answer(result: RunResult) -> Answer:
     """Return the answer on a finished run."""
+    from ftr.progress import STAGES
     from ftr.runs.prepare import shown_path
     from ftr.runs.report import has_model, score_table, several_lines
 
@@ -53,13 +57,12 @@ def run_answer(result: RunResult) -> Answer:
         model = f"{shown}/model" if has_model(record) else None
         data = {
             **about,
-            "run": shown,
             "model": model,
             "scores": result.scores,
             "summary": record["summary"],
             "record": record,
         }
-        return Answer(masked(data), "\n".join(several_lines(record, shown)))
+        return Answer(masked(data), "\n".join([*several_lines(record, shown), STAGES.line()]))
     lines = [
         "",
         *score_table(record),
@@ -71,11 +74,11 @@ def run_answer(result: RunResult) -> Answer:
         f"record: {shown}/run.json",
         f"next:   ftr predict {shlex.quote(shown)} FILE",
         f"        ftr evaluate {shlex.quote(shown)}",
+        STAGES.line(),
     ]
     return Answer(
         {
             **about,
-            "run": shown,
             "model": f"{shown}/model",
             "scores": result.scores,
             "record": masked(record),

@@ -49,6 +49,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Answer:
     """Search, and answer with the ranking and the path of the winner."""
+    from ftr.progress import STAGES
+
+    STAGES.begin()
     from ftr.study.sweep import sweep
 
     return sweep_answer(sweep(args.settings))
@@ -58,6 +61,7 @@ def sweep_answer(result: SweepResult) -> Answer:
     """Return the answer of a sweep that ended: the first places, the winner's scores, and the
     paths.
     """
+    from ftr.progress import STAGES
     from ftr.runs.directory import RunDirectory
     from ftr.runs.prepare import shown_path
     from ftr.runs.report import ensemble_lines, score_table
@@ -88,11 +92,11 @@ def sweep_answer(result: SweepResult) -> Answer:
         ]
     if record.get("ensemble"):
         lines += ["", *ensemble_lines(record["ensemble"], f"{shown}/ensemble")]
+    lines.append(STAGES.line())
     data = {
         "id": result.path.name,
         "path": shown,
         "status": record["status"],
-        "sweep": shown,
         "best": best,
         "stopped_by": result.ending.reason,
         "leaderboard": [{key: getattr(entry, key) for key in PLACE} for entry in entries],

@@ -130,13 +130,14 @@ def encode_rows(
     settings: EncodeSettings,
     rows: Sequence[Row],
     spread: Spread | None = None,
+    tick: Tick | None = None,
 ) -> StoredSplit:
     """Encode rows with the head of `config`, or find them in its cache: see `store_split`."""
     identity = head_identity(registry, config.head, head)
     folder = cache_folder(config.data.cache, config.output)
     recipe = Recipe(config.head, tokenizer, settings, identity)
     return store_split(
-        rows, head, tokenizer, settings, folder, identity, recipe=recipe, spread=spread
+        rows, head, tokenizer, settings, folder, identity, recipe=recipe, spread=spread, tick=tick
     )
 
 
@@ -250,6 +251,7 @@ class Recipe:
         return Encoder(head, self.tokenizer, self.settings)
 
 
+Tick = Callable[[int], None]
 Spread = Callable[[Recipe, Iterator[Piece], int], Generator[Encoded | Piece]]
 """Encodes pieces of so many rows elsewhere, in their order, or gives them back: see
 `in_processes`.
@@ -266,10 +268,12 @@ def store_split(
     *,
     recipe: Recipe | None = None,
     spread: Spread | None = None,
+    tick: Tick | None = None,
 ) -> StoredSplit:
     """Encode `rows`, or find them encoded, and return their files.
 
     Long ones are encoded by `spread`, by default processes on all cores, if there is a `recipe`.
+    `tick` is called with the number of rows that are done.
     The folder appears whole or not at all, so several processes may store the same split at once.
     Raises `ConfigError` where the disk has too little room or the cache may not be written,
     `RunError` when writing fails.
@@ -292,7 +296,7 @@ def store_split(
             write_stream(str(fresh / ROWS), batches)
             record = {"row_count": len(rows), "sha256": batches.sha256}
             del batches
-            record |= _write_features(fresh / FEATURES, chain(first, encoded))
+            record |= _write_features(fresh / FEATURES, chain(first, encoded), tick)
             record["files"] = {
                 name: [(fresh / name).stat().st_size, sha256(fresh / name)]
                 for name in (ROWS, FEATURES)
@@ -347,11 +351,13 @@ def _check_room(batches: RowBatches, made: Sequence[int], folder: Path) -> None:
         )
 
 
-def _write_features(path: Path, encoded: Iterator[Encoded]) -> dict[str, Any]:
+def _write_features(path: Path, encoded: Iterator[Encoded], tick: Tick | None) -> dict[str, Any]:
     notes, tokens = Counter[str](), Counter[str]()
 
     def tables() -> Iterator[pa.Table]:
-        for one in encoded:
+        for piece, one in enumerate(encoded):
+            if tick is not None:
+                tick(piece * ROWS_PER_CALL)
             notes.update(one.notes)
             tokens.update(one.tokens)
             yield one.table

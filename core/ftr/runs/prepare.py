@@ -27,13 +27,14 @@ from ftr.data.read import load_rows
 from ftr.data.rows import HELD_OUT, Loaded, Rejected
 from ftr.errors import in_one_line
 from ftr.model.components import check_kind, encode_settings, make_head, make_model
+from ftr.progress import ProgressLine
 from ftr.registry.discovery import own_version
 from ftr.registry.protocols import Abilities, EncodeSettings, Head, Model, Row, provides
 from ftr.registry.registry import Registry, get_registry, plugin_errors
 from ftr.runs.directory import refused_rows_kept
 from ftr.runs.encode import on_nodes
 from ftr.runs.report import decimals, number
-from ftr.terminal import show
+from ftr.terminal import show, verbosity
 from ftr.train.batches import check_weighting, weighting_notes
 from ftr.train.optim import check_splits
 from ftr.train.scoring import Scorer, remarks
@@ -55,8 +56,8 @@ def shown_path(path: Path) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """Encoded splits and what was learned while making them; `encoding` is the seconds it took to
-    encode them.
+    """Encoded splits and what was learned while making them; `seconds` has those of `reading` and
+    `encoding`.
     """
 
     splits: dict[str, StoredSplit]
@@ -67,7 +68,7 @@ class Prepared:
     rejected: list[Rejected]
     sources: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
-    encoding: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def prepare(config: RunConfig, registry: Registry) -> Prepared:
@@ -83,7 +84,10 @@ def prepare(config: RunConfig, registry: Registry) -> Prepared:
 
 def _prepared(config: RunConfig, registry: Registry) -> Prepared:
     folder = cache_folder(config.data.cache, config.output)
-    head, loaded, rows = checked_rows(config, registry, folder)
+    line, began = ProgressLine(), time.monotonic()
+    with line.stage("reading"):
+        head, loaded, rows = checked_rows(config, registry, folder)
+    reading = time.monotonic() - began
     model = make_model(registry, config.model, config.train)
     notes = [*loaded.notes, *rows.notes]
     notes += remarks(head, rows.splits, config.metrics, rows.labels)
@@ -98,7 +102,8 @@ def _prepared(config: RunConfig, registry: Registry) -> Prepared:
             "`FTR_CACHE` names another folder"
         )
     began = time.monotonic()
-    splits = encode_splits(config, registry, head, model, settings, rows.splits)
+    with line.stage("encoding"):
+        splits = encode_splits(config, registry, head, model, settings, rows.splits, line)
     encoding = time.monotonic() - began
     for name, split in splits.items():
         notes += [
@@ -117,7 +122,7 @@ def _prepared(config: RunConfig, registry: Registry) -> Prepared:
         rejected=rows.rejected,
         sources=[asdict(source) for source in loaded.sources],
         notes=notes,
-        encoding=encoding,
+        seconds={"reading": reading, "encoding": encoding},
     )
 
 
@@ -148,6 +153,8 @@ def split_lines(prepared: Prepared) -> list[str]:
             shown = ", ".join(f"{cause}: {count}" for cause, count in causes.items())
             line += f", {sum(causes.values())} rejected ({shown})"
         lines.append(f"{line} (encoded before)" if split.from_cache else line)
+        if verbosity() > 0:
+            lines.append(f"  encoded rows: {Path(split.rows).parent}")
     return lines
 
 
@@ -178,23 +185,22 @@ def encode_splits(
     model: Model,
     settings: EncodeSettings,
     splits: dict[str, Sequence[Row]],
+    line: ProgressLine | None = None,
 ) -> dict[str, StoredSplit]:
     """Encode each split, training rows with what the loss needs, the others with what decoding
-    needs.
+    needs; `line` shows how far it came.
     """
     tokenizer, spread = model.tokenizer(), on_nodes(config.compute, registry)
-    return {
-        name: encode_rows(
-            config,
-            registry,
-            head,
-            tokenizer,
-            replace(settings, targets=name == "train"),
-            rows,
-            spread,
-        )
-        for name, rows in splits.items()
-    }
+
+    def encoded(name: str, rows: Sequence[Row]) -> StoredSplit:
+        def tick(done: int) -> None:
+            if line is not None:
+                line.update(f"{name} {done:,}/{len(rows):,} rows", done / len(rows))
+
+        kind = replace(settings, targets=name == "train")
+        return encode_rows(config, registry, head, tokenizer, kind, rows, spread, tick)
+
+    return {name: encoded(name, rows) for name, rows in splits.items()}
 
 
 def with_baselines(
@@ -217,7 +223,10 @@ def with_baselines(
             if not provides(head, "baselines"):
                 return record
             scorer = Scorer.of(registry, config.metrics)
-            with warnings.catch_warnings(record=True) as warned:
+            with (
+                ProgressLine().stage("baselines"),
+                warnings.catch_warnings(record=True) as warned,
+            ):
                 warnings.simplefilter("always")
                 scores, intervals = _scored(head, scorer, prepared, splits)
     except Exception as error:

@@ -54,7 +54,7 @@ from ftr.runs.record import (
 )
 from ftr.runs.trackers import check_trackers, followed
 from ftr.runs.tracking import HELD
-from ftr.terminal import quiet_libraries
+from ftr.terminal import quiet_libraries, show
 from ftr.train.checkpoint import ATTEMPTS, CHECKPOINTS, attempts, last_step, remove_checkpoints
 
 Say = Callable[[str], None]
@@ -109,10 +109,11 @@ class Job(ABC, Generic[Result]):
             failure: PluginError | None = None
             try:
                 self.prepared = self.read_data()
-                self.record |= self.data_facts()
+                self.record |= {**self.data_facts(), "prepared_seconds": self.prepared.seconds}
             except PluginError as error:
                 failure = error
             self.directory = self.create(self.config.task or self.config.head.name)
+            show(f"output directory: {self.directory.path}", level=1)
             with hold(self.directory.path):
                 try:
                     with self.attempt():
@@ -136,6 +137,7 @@ class Job(ABC, Generic[Result]):
                 self.prepared = self.read_data()
             self.record = {
                 **self.data_facts(),
+                "prepared_seconds": self.prepared.seconds,
                 **reopened(record),
                 **resumed_with(record, self.opening({})),
             }
@@ -240,6 +242,8 @@ class Run(Job[RunResult]):
 
     weights: str | None = None
     """A file with the weight of each training row in the loss."""
+    after = 0
+    """How many trainings of the same command follow."""
 
     def read_data(self) -> Prepared:
         """Return the data, and print what became of it."""
@@ -267,7 +271,12 @@ class Run(Job[RunResult]):
     def spec(self, **fields: Any) -> dict[str, Any]:
         """Return what crosses to the processes of the training; see `session_spec`."""
         return session_spec(
-            self.directory, self.config, self.prepared, weights=self.weights, **fields
+            self.directory,
+            self.config,
+            self.prepared,
+            weights=self.weights,
+            after=self.after,
+            **fields,
         )
 
     def close(self, outcome: Outcome) -> RunResult:
@@ -342,6 +351,8 @@ def prepare_and_report(config: RunConfig, registry: Registry, say: Say) -> Prepa
     """Prepare the data of a run, and print its notes and a line for each split."""
     quiet_libraries()
     prepared = prepare(config, registry)
+    source = prepared.model.describe().get("source", config.model.name)
+    show(f"model source: {source}", level=1)
     for line in (*prepared.notes, *split_lines(prepared)):
         say(line)
     return prepared
@@ -450,8 +461,10 @@ def close(directory: RunDirectory, record: dict[str, Any], registry: Registry) -
         closed["resumed"] = attempts(directory.path)[1:]
     closed.pop("error", None)
     closed = with_base(closed)
+    before = closed.pop("prepared_seconds", {})
     if "baseline_seconds" in closed:
-        closed["timings"] = {**closed["timings"], "baselines": closed.pop("baseline_seconds")}
+        before |= {"baselines": closed.pop("baseline_seconds")}
+    closed["timings"] = {**before, **closed["timings"]}
     write_cards(directory.path, closed, registry)
     # All before `done`, and before the checkpoints go: a power cut must not leave a run that is
     # done and has no model.

@@ -22,7 +22,7 @@ from ftr.config.schema import RunConfig
 from ftr.errors import ConfigError, DataError
 from ftr.model.adapters import is_adapted
 from ftr.model.transformers_private import set_unlogged_loss, unlogged_loss
-from ftr.terminal import masked
+from ftr.terminal import masked, verbosity
 from ftr.train.checkpoint import (
     CHECKPOINTS,
     FORMAT,
@@ -218,6 +218,8 @@ class CheckpointManager:
             except NotSerializable as error:
                 self.disable(str(error))
         self.interval.saved(step, time.monotonic() - began)
+        if verbosity() > 0:
+            self.log(f"checkpoint of step {step}: {time.monotonic() - began:.1f} s")
 
     def disable(self, reason: str) -> None:
         """Write no more checkpoints, and report why."""

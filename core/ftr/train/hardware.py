@@ -114,6 +114,18 @@ def describe_hardware() -> dict[str, Any]:
     }
 
 
+def numerics_lines(numerics: Numerics) -> list[str]:
+    """Return what `--verbose` prints about the machine and how a training computes on it."""
+    known, why = describe_hardware(), numerics.reasons
+    name = ", ".join(known["gpus"]) or f"{known['processor']}, {known['instructions']}"
+    return [
+        f"device: {numerics.device} ({name})",
+        f"threads: {known['threads']} on {known['cores']} cores",
+        f"precision: {numerics.precision} ({why['precision']})",
+        f"attention: {numerics.attention} ({why['attention']})",
+    ]
+
+
 def _precision(device: str) -> tuple[str, str]:
     import torch
 

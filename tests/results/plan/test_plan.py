@@ -103,7 +103,7 @@ def test_memory_steps_and_disk_are_those_of_the_run(tiny_bert: Path, tmp_path: P
     ran = process("run", *settings)
 
     record = ran["record"]
-    left = sum(path.stat().st_size for path in Path(ran["run"]).rglob("*") if path.is_file())
+    left = sum(path.stat().st_size for path in Path(ran["path"]).rglob("*") if path.is_file())
     assert found["training"]["steps"] == record["steps"]
     assert found["model"]["parameters"] == record["parameters"]
     assert found["model"]["trainable_parameters"] == record["trainable_parameters"]

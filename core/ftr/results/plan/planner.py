@@ -190,7 +190,7 @@ class Planning:
         clock.lap()
         peak_since(reset=True)
         self.prepared = prepare(config, registry)
-        seconds = clock.lap() - self.prepared.encoding
+        seconds = clock.lap() - self.prepared.seconds["encoding"]
         self.baselines = (
             baseline_scores(config, self.prepared)
             if asked.baselines
@@ -309,7 +309,7 @@ class Planning:
             },
             "basis": "steps" if self.asked.steps else "arithmetic",
             "timed_steps": training.probe.timed,
-            "encoding_seconds": self.prepared.encoding,
+            "encoding_seconds": self.prepared.seconds["encoding"],
             "cache": str(cache_folder(self.config.data.cache, self.config.output)),
             "seconds": {"total": sum(seconds.values()), "parts": seconds},
             "memory": memory,
