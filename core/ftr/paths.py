@@ -5,6 +5,7 @@ import glob
 import os
 import re
 import stat
+import sys
 from pathlib import Path
 
 from ftr.errors import ConfigError, RequestError
@@ -14,6 +15,9 @@ SETTINGS_FILE = "ftr.yaml"
 STDIN = "-"
 """What stands for stdin or stdout in place of a file."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_HALF = re.compile("[\ud800-\udfff]")
+_BYTE = re.compile("[\udc80-\udcff]")
+"""What Python makes of a byte that is not of the encoding of file names (`surrogateescape`)."""
 _OTHERS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -27,11 +31,27 @@ def fault(text: str) -> str | None:
     """Return why text cannot be part of a path or of a UTF-8 file, or None."""
     if "\0" in text:
         return "has a NUL character, which is not allowed in paths and text: leave it out"
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        return (
-            "is not UTF-8 (it has half a character): type it again, or rename the file of that name"
-        )
-    return None
+    if not _HALF.search(text):
+        return None
+    try:
+        raw = text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return "is not UTF-8 (it has half a character): type it again"
+    try:
+        raw.decode()
+    except UnicodeDecodeError as error:
+        return f"is not UTF-8 (byte `\\x{raw[error.start]:02x}`): rename that file or folder"
+    return (
+        f"cannot be read as {sys.getfilesystemencoding()}, the encoding of this locale: set "
+        "`PYTHONUTF8=1`"
+    )
+
+
+def readable(text: str) -> str:
+    r"""Return a name with what is not UTF-8 or would not be seen as escapes: a byte becomes
+    `\xe9`.
+    """
+    return visible(_BYTE.sub(lambda found: f"\\x{ord(found[0]) - 0xDC00:02x}", text))
 
 
 def expanded(given: str | Path, what: str = "path") -> Path:
@@ -53,8 +73,8 @@ def expanded(given: str | Path, what: str = "path") -> Path:
                 "begins with the home folder of a user that this machine does not know: give the "
                 "full path"
             )
-    shown = text if len(text) <= 60 else f"{text[:59]}…"
-    raise RequestError(f"{what} `{visible(shown)}` {trouble}.")
+    shown = f"{text[:59]}…" if "too long" in trouble else text
+    raise RequestError(f"{what} `{readable(shown)}` {trouble}.")
 
 
 def shown_path(path: Path) -> str:
@@ -109,7 +129,7 @@ def folder_of(variable: str) -> Path | None:
     folder = expanded(given, f"`{variable}` (environment):")
     if not (present := nearest(folder)).is_dir():
         raise ConfigError(
-            f"`{variable}` is `{visible(given)}` (environment), and `{present}` is a file: name a "
+            f"`{variable}` is `{readable(given)}` (environment), and `{present}` is a file: name a "
             "folder, or unset it."
         )
     return folder

@@ -535,7 +535,7 @@ def check_writable(output: Path) -> None:
             f"no folder for temporary files can be written: {error.strerror}. Name one with "
             "`TMPDIR`."
         ) from error
-    present = nearest(output)
+    present = nearest(expanded(output.absolute(), "`output`:"))
     try:
         if not present.is_dir():
             raise ConfigError(
