@@ -65,7 +65,7 @@ def test_epochs_are_counted_over_all_trials_each_as_far_as_it_came() -> None:
     assert total.exhausted() is None
     total.count(2, 2.0)
     assert total.exhausted() == Ending(
-        "max_total_epochs", "6 epochs were trained, `max_total_epochs=6`", at_once=True
+        "max_total_epochs", "6 epochs trained, `max_total_epochs=6`", at_once=True
     )
 
 

@@ -17,7 +17,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from ftr.cli.main import Answer
-from ftr.errors import FtrError, did_you_mean, in_one_line
+from ftr.errors import FtrError, counted, did_you_mean, in_one_line
 from ftr.registry.discovery import OWN
 from ftr.tables import table
 from ftr.terminal import masked
@@ -80,13 +80,9 @@ def execute(args: Namespace) -> Answer:
     problems = sum(one.status == "problem" for one in found)
     warnings = sum(one.status == "warn" for one in found)
     lines = table([("status", "part", "found"), *(one.row() for one in found)])
-    lines += ["", f"{_count(problems, 'problem')}, {_count(warnings, 'warning')}"]
+    lines += ["", f"{counted(problems, 'problem')}, {counted(warnings, 'warning')}"]
     data = {"checks": [asdict(one) for one in found], "problems": problems, "warnings": warnings}
     return Answer(masked(data), "\n".join(lines), 1 if problems else 0)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def versions() -> Checks:
@@ -196,7 +192,7 @@ def devices() -> Checks:
     yield Check("precision", "ok", text)
     threads, cores = hardware["threads"], hardware["cores"]
     few = numerics.device == "cpu" and threads < cores
-    text = f"{threads} of {_count(cores, 'core')}"
+    text = f"{threads} of {counted(cores, 'core')}"
     fix = "Unset `OMP_NUM_THREADS`, or set it to the number of cores" if few else ""
     yield Check("threads", "warn" if few else "ok", text, fix)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
 from ftr.cli.main import Answer
-from ftr.errors import RequestError, did_you_mean
+from ftr.errors import RequestError, counted, did_you_mean
 from ftr.paths import SETTINGS_FILE as FILE
 from ftr.paths import expanded, no_file
 from ftr.registry.discovery import own_version
@@ -177,11 +177,11 @@ def _of_data(words: list[str], target: Path) -> tuple[str, dict[str, Any]]:
     }
     about = [f"ftr {own_version()} wrote this. Remove a `#` to set a key; see `ftr help KEY`."]
     if rows or looks:
-        counted = ", ".join(
-            f"{count:,} rows" + (f" for {split}" if len(rows) > 1 else "")
+        sizes = ", ".join(
+            counted(count, "row", ",") + (f" for {split}" if len(rows) > 1 else "")
             for split, count in rows.items()
         )
-        about.append(f"The data{': ' + counted if counted else ''}.")
+        about.append(f"The data{': ' + sizes if sizes else ''}.")
         about += [f"  {name}: {look}" for name, look in looks.items()]
     about += [note.removesuffix(" (another: `task=…`)") for note in notes]
     lines = [*(f"# {line}" for text in about for line in _wrapped(text)), ""]

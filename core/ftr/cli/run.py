@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftr.cli.help import first_keys
 from ftr.cli.main import Answer
-from ftr.errors import FtrError
+from ftr.errors import FtrError, counted
 from ftr.terminal import masked, show
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def run_answer(result: RunResult) -> Answer:
         "",
         *score_table(record),
         "",
-        f"trained {record['steps']} steps in {record['timings']['train']:.0f} s "
+        f"trained {counted(record['steps'], 'step')} in {record['timings']['train']:.0f} s "
         f"({record['examples_per_second']:.1f} examples/s), kept the weights after epoch "
         f"{record['best']['epoch']:.2f}",
         f"model:  {shown}/model",

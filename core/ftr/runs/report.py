@@ -10,6 +10,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+from ftr.errors import counted
 from ftr.tables import table, table_width
 from ftr.terminal import columns_of, mask
 
@@ -135,9 +136,10 @@ def interval_lines(about: Record | None, split: str | None, spread: str = "") ->
     """
     if not about or split not in about["units"]:
         return []
-    units = f"{about['units'][split]:,} {about['unit']}"
-    if about["unit"] != "rows":
-        units = f"{about['units'][split]:,} groups of rows ({about['unit']})"
+    count, unit = about["units"][split], about["unit"]
+    units = counted(count, "row", ",")
+    if unit != "rows":
+        units = f"{counted(count, 'group', ',')} of rows ({unit})"
     line = f"{spread}{INTERVAL}: {about['resamples']:,} bootstrap resamples of {units}"
     notes = [f"note: {note}" for note in about["notes"] if note.startswith(f"{split}:")]
     return [part for one in (line, *notes) for part in wrap(one, MAX_WIDTH, subsequent_indent="  ")]
@@ -404,7 +406,7 @@ def _components(config: Record) -> str:
 def _settings(config: Record) -> str:
     return (
         f"learning rate {config['learning_rate']:g}, batch size {config['batch_size']}, "
-        f"{config['epochs']:g} epochs"
+        f"{counted(config['epochs'], 'epoch', 'g')}"
     )
 
 

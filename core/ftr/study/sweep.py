@@ -21,7 +21,7 @@ from ftr.config.schema import RunConfig
 from ftr.config.space import grid_size
 from ftr.config.sweep import PBT_KEYS, ResolvedSweep, ranked_by, resolve_sweep, trial_config
 from ftr.data.infer import settings_with_task
-from ftr.errors import ConfigError, DataError, RunError, ScoreError
+from ftr.errors import ConfigError, DataError, RunError, ScoreError, counted
 from ftr.registry.isolation import one_training
 from ftr.registry.registry import Registry
 from ftr.runs.directory import RunDirectory
@@ -273,7 +273,7 @@ class Sweep(Job[SweepResult]):
     def progress(self) -> str:
         """Return how many trials ended."""
         trials = self.board.state.trials.values() if self.board else ()
-        return f": {sum(trial.ended for trial in trials)} trials ended"
+        return f": {counted(sum(trial.ended for trial in trials), 'trial')} ended"
 
     def mirror(self) -> None:
         """Send everything but the trials, which sent themselves."""

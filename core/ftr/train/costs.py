@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ftr import system
 from ftr.config.schema import RunConfig
+from ftr.errors import counted
 from ftr.system import peak_memory, process_status
 from ftr.train.hardware import Shape
 from ftr.train.progress import Meter, clock
@@ -233,11 +234,11 @@ class Forecast:
         epoch = [[rows * longest for rows, longest in steps.shapes(one)] for one in steps.batches]
         mean = sum(map(sum, epoch)) / len(epoch)
         training = self.meter.seconds + (self.meter.steps - self.meter.step) * mean * each
-        parts = [f"training {clock(training)} by the first {self.meter.step} steps"]
+        parts = [f"training {clock(training)} by the first {counted(self.meter.step, 'step')}"]
         count = validations(self.config, self.meter.steps) if self.evaluation is not None else 0
         evaluating = count * (self.evaluation or 0.0)
         if count:
-            parts.append(f"{count} validation{'s' if count > 1 else ''} {clock(evaluating)}")
+            parts.append(f"{counted(count, 'validation')} {clock(evaluating)}")
         return (
             f"time: about {clock(training + evaluating)} ({', '.join(parts)}); memory: about "
             f"{size(self._memory(max(map(max, epoch))))} of {size(memory_here())}"

@@ -18,7 +18,7 @@ import numpy as np
 
 from ftr import system
 from ftr.config.schema import TrainConfig
-from ftr.errors import ConfigError, RunError, in_one_line
+from ftr.errors import ConfigError, RunError, counted, in_one_line
 from ftr.model.transformers_private import default_attention
 from ftr.train.batches import Indices, micro_batches
 
@@ -120,7 +120,7 @@ def numerics_lines(numerics: Numerics) -> list[str]:
     name = ", ".join(known["gpus"]) or f"{known['processor']}, {known['instructions']}"
     return [
         f"device: {numerics.device} ({name})",
-        f"threads: {known['threads']} on {known['cores']} cores",
+        f"threads: {known['threads']} on {counted(known['cores'], 'core')}",
         f"precision: {numerics.precision} ({why['precision']})",
         f"attention: {numerics.attention} ({why['attention']})",
     ]
@@ -454,4 +454,4 @@ class Memory:
 
 
 def _shown(shape: Shape) -> str:
-    return f"{shape[0]} row{'s' if shape[0] > 1 else ''} of {shape[1]} tokens"
+    return f"{counted(shape[0], 'row')} of {counted(shape[1], 'token')}"
