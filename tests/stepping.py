@@ -12,12 +12,13 @@ import torch  # noqa: TID253 - the tests that import this train
 
 from ftr.config.schema import Component, PretrainedOptions, RunConfig
 from ftr.model.pretrained import Pretrained
+from ftr.progress import ProgressLine
 from ftr.registry.protocols import EncodeSettings
 from ftr.train.batches import BatchPlan, Shard
 from ftr.train.checkpoint_manager import CheckpointManager
 from ftr.train.hardware import Ladder
 from ftr.train.loader import Steps
-from ftr.train.progress import Interrupt, Meter, ProgressLine
+from ftr.train.progress import Interrupt, Meter
 from ftr.train.steps import Objective
 from ftr.train.trainer import StepTrainer
 from ftr_plugins.classification.head import SequenceClassificationHead

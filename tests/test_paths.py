@@ -2,13 +2,17 @@
 nobody waits.
 """
 
+import json
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from ftr.cli.main import main
-from ftr.paths import no_file, writable
+from ftr.paths import fault, no_file, writable
 
 BAD = {
     "a\0b": "has a NUL character",
@@ -121,6 +125,102 @@ def test_a_read_only_home_moves_the_cache_beside_the_runs(
     monkeypatch.delenv("FTR_CACHE")
     monkeypatch.setenv("HOME", "/dev/null/nobody")
     assert not writable("~/.cache") and cache_folder(None, str(tmp_path)) == tmp_path / ".ftr-cache"
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="needs /proc: a folder that even root cannot write"
+)
+@pytest.mark.parametrize(
+    ("name", "place", "fault"),
+    [
+        ("FTR_CACHE", "file", "is a file: name a folder, or unset it"),
+        ("FTR_CACHE", "file/below", "is a file: name a folder, or unset it"),
+        ("FTR_CACHE", "/proc/ftr", "`data.cache=` or `FTR_CACHE`"),
+        ("FTR_CONFIG", "file", "is a file: name a folder, or unset it"),
+        ("TMPDIR", "file", "is a file: name a folder, or unset it"),
+        ("TMPDIR", "absent", "does not exist: name another folder, or unset it"),
+        ("data.cache", "file", "is a file: name a folder"),
+        ("data.cache", "/proc/ftr", "`data.cache=` or `FTR_CACHE`"),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_a_wrong_request(
+    tiny_bert: Path,
+    reviews: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    place: str,
+    fault: str,
+) -> None:
+    (tmp_path / "file").touch()
+    words = [f"dataset={reviews}", f"model={tiny_bert}", f"output={tmp_path / 'runs'}"]
+    if name == "data.cache":
+        words.append(f"data.cache={tmp_path / place}")
+    else:
+        monkeypatch.setenv(name, str(tmp_path / place))
+    assert main(["run", "task=sentiment", *words]) == 2
+    error = capsys.readouterr().err
+    assert error.count("ftr: error:") == 1 and f"`{name}" in error and fault in error
+    assert not (tmp_path / "runs").exists()
+
+
+BYTES = os.fsdecode(b"caf\xe9")
+"""A name in Latin-1, as Python has it where names are UTF-8."""
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are Unicode there")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "task=sentiment", f"dataset={BYTES}.csv", f"output={BYTES}"],
+        ["run", f"{BYTES}.csv", "--json"],
+        ["run", "caf.csv", "--json"],  # the nearest name is shown
+        ["run", "task=sentiment", f"config={BYTES}.yaml"],
+        ["run", "task=sentiment", "dataset=folder"],  # with a file of that name
+        ["runs", BYTES],
+        ["runs", "runs/c"],  # the start of such a name
+        ["compare", BYTES, BYTES, "--json"],
+        ["init", f"{BYTES}.csv"],
+        ["in the folder", "init", "good.csv"],
+        ["in the folder", "run", "task=sentiment", "--json"],
+    ],
+    ids=lambda words: " ".join(words).replace(BYTES, "BYTES"),
+)
+def test_names_that_are_not_utf8_get_one_message(
+    reviews: Path, tmp_path: Path, words: list[str]
+) -> None:
+    for name in (f"{BYTES}.csv", f"folder/{BYTES}.csv", f"{BYTES}/good.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(reviews, tmp_path / name)
+    (tmp_path / "runs" / BYTES).mkdir(parents=True)
+    (tmp_path / "runs" / BYTES / "run.json").write_text("{}")
+    (tmp_path / f"{BYTES}.yaml").write_text("epochs: 1\n")
+    inside = words[0] == "in the folder"
+    environment = {name: one for name, one in os.environ.items() if name != "PYTHONUTF8"}
+    for locale in ("C.UTF-8", "C") if "--json" in words else ("C.UTF-8",):
+        result = subprocess.run(
+            [sys.executable, "-m", "ftr", *words[inside:]],
+            cwd=tmp_path / BYTES if inside else tmp_path,
+            env={**environment, "LC_ALL": locale},
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        error = result.stderr.decode()
+        assert result.returncode == 2 and error.count("ftr: error:") == 1
+        assert "caf\\xe9" in error and "Traceback" not in error
+        if "--json" in words:
+            assert "caf\\xe9" in json.loads(result.stdout)["error"]
+
+
+def test_a_name_that_only_the_locale_cannot_read_is_not_blamed() -> None:
+    assert fault(b"caf\xe9".decode(errors="surrogateescape")) == (
+        "is not UTF-8 (byte `\\xe9`): rename that file or folder"
+    )
+    accented = "caf\xe9".encode().decode("ascii", "surrogateescape")
+    assert "PYTHONUTF8=1" in (fault(accented) or "")
+    assert "half a character" in (fault("\ud800") or "")
 
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(

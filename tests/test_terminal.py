@@ -17,9 +17,9 @@ import pytest
 
 import ftr
 from ftr.cli.main import main
+from ftr.progress import ProgressLine
 from ftr.runs.prepare import to_stderr
 from ftr.terminal import show
-from ftr.train.progress import ProgressLine
 
 NASTY = "\x1b[2J\x07\x9b31m\r\u202eevil\x7f"
 PLAIN = r"\u001b[2J\u0007\u009b31m\u000d\u202eevil\u007f"

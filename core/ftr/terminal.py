@@ -157,6 +157,8 @@ def visible(text: str) -> str:
 
 STYLES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "magenta": 35, "cyan": 36}
 """Colours of the terminal's own palette: its user has chosen them for the background."""
+LIVE: list[Any] = []
+"""What is drawn on the terminal, each with a context `hidden` in which something is printed."""
 _MARK = secrets.token_hex(8)
 _MARKED = re.compile(rf"\x1b{_MARK}(\d+)m")
 FALLBACK_COLUMNS = 80
@@ -239,7 +241,10 @@ def show(
             text = styled(head, style, stream) + text[len(head) :]
     else:
         text = styled(text, style, stream)
-    print(painted(text), file=stream, end=end, flush=True)
+    with contextlib.ExitStack() as stack:
+        for drawn in LIVE:
+            stack.enter_context(drawn.hidden())
+        print(painted(text), file=stream, end=end, flush=True)
 
 
 def fitted(text: str, stream: TextIO | None = None) -> str:

@@ -16,7 +16,7 @@ import yaml
 import ftr
 from ftr.cli.doctor import VARIABLES
 from ftr.cli.main import main
-from ftr.config.keys import FIRST_KEYS
+from ftr.config.known import FIRST_KEYS
 from ftr.config.values import read_yaml
 
 jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
@@ -106,6 +106,36 @@ def test_nothing_is_overwritten_in_silence(
     ):
         assert main(["init", *words]) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("dataset.label=sentimant", "Did you mean `sentiment`?"),
+        ("dataset.text=reviw", "Did you mean `review`?"),
+        ("dataset.id=idd", "has no such column. Its columns"),
+        ("dataset.labell=sentiment", "Did you mean `label`?"),
+        ("label=sentiment", "Did you mean `dataset.label`?"),
+        ("data.validation_size=0.999", "data.validation_size"),
+        ("train.class_weights={goood: 2}", "Did you mean `good`?"),
+    ],
+)
+def test_init_refuses_what_a_run_would_refuse_in_the_data(
+    folder: Path, capsys: pytest.CaptureFixture[str], word: str, message: str
+) -> None:
+    for command in ("init", "run"):
+        assert main([command, "my reviews.csv", word]) == 2
+        assert message in capsys.readouterr().err
+    assert not list(folder.glob("ftr*"))
+
+
+def test_the_columns_that_are_named_of_a_very_large_file_are_checked(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ftr.cli.init._COUNTED", 0)
+    assert main(["init", "my reviews.csv", "dataset.text=reviw", "dataset.id=none"]) == 2
+    assert "Did you mean `review`?" in capsys.readouterr().err
+    assert ask(capsys, "init", "my reviews.csv", "dataset.text=review")["rows"] == {}
 
 
 def test_the_doctor_knows_the_variables_of_ftr() -> None:

@@ -19,6 +19,7 @@ from editable import python_with_pears
 from ftr.cluster import ship
 from ftr.cluster.ship import cluster_command
 from ftr.cluster.submit import JobServer
+from ftr.config.found import with_found
 from ftr.errors import ConfigError, RequestError
 from networks import free_port
 from trainings import write_reviews
@@ -137,8 +138,12 @@ class TestJobs:
         done = submit(cluster, "run", "train.precision=fp32", "compute.workers=0", "epochs=0.5")
         assert done.returncode == 0, done.stderr
         (run,) = (place / "below" / "runs").iterdir()
-        config = json.loads((run / "run.json").read_text(encoding="utf-8"))["config"]
+        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        config, origins = record["config"], record["origins"]
         assert (config["seed"], config["epochs"], config["data"]["max_length"]) == (7, 0.5, 48)
+        assert origins["seed"] == "environment FTR__SEED"
+        assert origins["data.max_length"] == origins["dataset"] == str(place / "ftr.yaml")
+        assert (origins["epochs"], origins["output"]) == ("command line", "ftr submit")
 
     def test_a_failure_is_1_and_plugins_go_along_editable_or_of_one_file(
         self, cluster: Cluster, python: Path, place: Path
@@ -328,6 +333,24 @@ class TestClusterCommand:
             "reviews.csv",
             "tiny",
         }
+
+    def test_settings_that_are_found_here_keep_their_origin(
+        self, place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (place / "mine.yaml").rename(place / "ftr.yaml")
+        monkeypatch.setenv("FTR_SETTINGS", "")
+        monkeypatch.setenv("FTR__SEED", "7")
+        here = with_found(["epochs=3"])
+        command_there = cluster_command(["run", "epochs=3"], "job")
+        monkeypatch.setenv("FTR_SETTINGS", "off")
+        monkeypatch.delenv("FTR__SEED")
+        monkeypatch.setenv("FTR_ORIGINS", json.dumps(command_there.origins))
+        there = with_found(command_there.words[1:])
+        assert {key: one.origin for key, one in here.items()} == {
+            key: there[key].origin for key in here
+        }
+        assert here["seed"].origin == "environment FTR__SEED"
+        assert there["compute.address"].origin == "ftr submit"
 
     def test_a_path_that_leads_out_of_the_folder_gets_a_new_place(
         self, place: Path, monkeypatch: pytest.MonkeyPatch

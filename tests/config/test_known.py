@@ -7,8 +7,8 @@ import pytest
 
 from ftr.config import known
 from ftr.config.describe import as_json
-from ftr.config.keys import FIRST_KEYS, KNOWN_KEYS, new_name
-from ftr.config.known import keys, options, trainer_keys
+from ftr.config.keys import KNOWN_KEYS, new_name
+from ftr.config.known import FIRST_KEYS, keys, options, trainer_keys
 from ftr.config.parse import GROUPS
 from ftr.config.resolve import resolve
 from ftr.config.schema import SWEEP_KEYS

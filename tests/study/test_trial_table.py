@@ -19,7 +19,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from ftr.study.table import LiveTable, short_value, sweep_table
+from ftr.study.table import LiveTable, short_value, sweep_table, time_left
 from ftr.study.trials import SweepState
 
 
@@ -307,3 +307,13 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines(
     table.update(sweep(3))
     table.event("trial 1: done")
     assert screen.show() == ["trial 1: done", ""]
+
+
+def test_the_time_left_of_a_sweep_is_that_of_trials_like_those_that_ended() -> None:
+    now = time.time()
+    state = sweep(4, running=2)  # two that took 15 seconds, two that run for 60
+    assert time_left(state, None, 2, now) is None
+    assert time_left(sweep(2), 8, 2, now) is None  # none has ended
+    assert time_left(state, 2, 2, now) is None
+    assert time_left(state, 8, 2, now) == pytest.approx((6 * 15 - 2 * 15) / 2, abs=1)
+    assert time_left(state, 3, 2, now) == pytest.approx(0, abs=1)

@@ -14,7 +14,7 @@ import pytest
 from ftr.config.parse import registry_for
 from ftr.config.resolve import resolve
 from ftr.config.schema import RunConfig
-from ftr.train import costs
+from ftr.train import forecast
 from ftr.train.costs import Tensors, checkpoints_at_once, size, tensors_of, validations
 from trainings import REVIEWS, train
 
@@ -86,7 +86,7 @@ def test_a_run_prints_disk_then_time_and_memory(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(costs, "FIRST_SECONDS", 0.0)
+    monkeypatch.setattr(forecast, "FIRST_SECONDS", 0.0)
 
     result = train(REVIEWS, model=tiny_bert, dataset=reviews, output=tmp_path)
 

@@ -232,15 +232,20 @@ def _looks(
 ) -> tuple[dict[str, str], dict[str, int]]:
     """Return what each column of dataset files looks like, and the number of rows of each split;
     nothing of other datasets, and no number of very large files.
+
+    Raises what `ftr run` raises for the data, of very large files only for the names of columns.
     """
+    from ftr.config.components import column_choices, file_options
     from ftr.config.schema import FileOptions
+    from ftr.data.columns import check_choices
     from ftr.data.downloads import local_dataset
     from ftr.data.encode import cache_folder
     from ftr.data.infer import any_schema, first_part, tasks_of, whole
     from ftr.data.labels import shown
     from ftr.data.layout import find_files
-    from ftr.data.pieces import source_tables
     from ftr.data.profile import profiles
+    from ftr.registry.registry import plugin_errors
+    from ftr.runs.prepare import checked_rows
 
     dataset = resolved.config.dataset
     known = {k: one for k, one in dataset.options.items() if k in FileOptions.model_fields}
@@ -259,13 +264,10 @@ def _looks(
     paths = [path for one in found.values() for path in one.paths]
     files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
     if sum(file.stat().st_size for file in files if file.is_file()) > _COUNTED:
+        if table:
+            choices = file_options(resolved.schema)(**{**dataset.options, **known})
+            check_choices(column_choices(choices, resolved.schema), table, f"`{paths[0].name}`")
         return looks, {}
-    rows = {
-        split: sum(
-            len(table.records)
-            for file in source_tables(source, split, options, schema, whole=False)
-            for table in file.tables
-        )
-        for split, source in found.items()
-    }
-    return looks, rows
+    with plugin_errors(registry):
+        _, loaded, _ = checked_rows(resolved.config, registry, cache)
+    return looks, {split: len(rows) for split, rows in loaded.splits.items()}

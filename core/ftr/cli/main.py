@@ -21,7 +21,7 @@ from typing import NoReturn
 from ftr import terminal
 from ftr.atomic import to_json
 from ftr.errors import FtrError, PluginError, RequestError, did_you_mean, in_one_line
-from ftr.paths import fault
+from ftr.paths import fault, readable
 from ftr.registry import plugin_files
 from ftr.registry.discovery import own_version
 from ftr.registry.registry import accusation, get_registry, refresh, registry_with
@@ -319,6 +319,7 @@ def _failure(error: BaseException) -> Answer:
     if isinstance(error, BrokenPipeError) and _reader_left():
         return Answer(None, "")
     message, exit_code = _explained(error)
+    message = readable(message)
     if os.environ.get("FTR_TRACEBACK"):
         show(getattr(error, "trace", "") or "".join(traceback.format_exception(error)), level=-1)
     show(f"ftr: error: {message}", level=-1)

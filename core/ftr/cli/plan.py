@@ -139,7 +139,7 @@ def _training(found: Mapping[str, Any]) -> Iterator[str]:
     if training["members"] > 1:
         yield f"models to train: {training['members']}"
     if sweep:
-        from ftr.train.progress import clock
+        from ftr.progress import clock
 
         each = sweep["trial_seconds"]
         yield (
@@ -166,7 +166,7 @@ def _memory(found: Mapping[str, Any]) -> str:
 
 
 def _time(found: Mapping[str, Any]) -> Iterator[str]:
-    from ftr.train.progress import clock
+    from ftr.progress import clock
 
     seconds = found["seconds"]
     parts = ", ".join(f"{name} {clock(one)}" for name, one in seconds["parts"].items())

@@ -229,13 +229,15 @@ def _device_format(args: argparse.Namespace, output: Path) -> str:
 
 def _predict(args: argparse.Namespace, request: Request, source: Source) -> Answer:
     from ftr.data.encode import unknown_note
-    from ftr.train.progress import ProgressLine
+    from ftr.progress import ProgressLine
 
-    predictor = request.load()
-    request.check(predictor)
     progress = ProgressLine(enabled=args.output not in (None, STDIN) or not sys.stdout.isatty())
+    with progress.stage("model"):
+        predictor = request.load()
+    request.check(predictor)
     work = request.work(args.input, source, predictor, progress)
-    answer = _written(args, request, work)
+    with progress.stage("prediction"):
+        answer = _written(args, request, work)
     if work.errors:
         show(
             f"{work.errors} of {counted(work.rows, 'row')} are unusable; each has an `error` "

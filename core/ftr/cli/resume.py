@@ -31,6 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Answer:
     """Resume, and answer as `ftr run` or `ftr sweep` does."""
+    from ftr.progress import STAGES
+
+    STAGES.begin()
     from ftr.study.resume import resume
     from ftr.study.sweep import SweepResult
 

@@ -35,6 +35,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Answer:
     """Train, and answer with the scores and the path of the model."""
+    from ftr.progress import STAGES
+
+    STAGES.begin()
     from ftr.study.study import run
 
     return run_answer(run(args.settings))
@@ -43,6 +46,7 @@ def execute(args: argparse.Namespace) -> Answer:
 def run_answer(result: RunResult) -> Answer:
     """Return the answer on a finished run."""
     from ftr.paths import shown_path
+    from ftr.progress import STAGES
     from ftr.runs.report import has_model, score_table, several_lines
 
     record = result.record
@@ -58,7 +62,7 @@ def run_answer(result: RunResult) -> Answer:
             "summary": record["summary"],
             "record": record,
         }
-        return Answer(masked(data), "\n".join(several_lines(record, shown)))
+        return Answer(masked(data), "\n".join([*several_lines(record, shown), STAGES.line()]))
     lines = [
         "",
         *score_table(record),
@@ -70,6 +74,7 @@ def run_answer(result: RunResult) -> Answer:
         f"record: {shown}/run.json",
         f"next:   ftr predict {shlex.quote(shown)} FILE",
         f"        ftr evaluate {shlex.quote(shown)}",
+        STAGES.line(),
     ]
     return Answer(
         {

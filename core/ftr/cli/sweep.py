@@ -49,6 +49,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Answer:
     """Search, and answer with the ranking and the path of the winner."""
+    from ftr.progress import STAGES
+
+    STAGES.begin()
     from ftr.study.sweep import sweep
 
     return sweep_answer(sweep(args.settings))
@@ -59,6 +62,7 @@ def sweep_answer(result: SweepResult) -> Answer:
     paths.
     """
     from ftr.paths import shown_path
+    from ftr.progress import STAGES
     from ftr.runs.directory import RunDirectory
     from ftr.runs.report import ensemble_lines, score_table
     from ftr.study.trials import rank, runner_up
@@ -88,6 +92,7 @@ def sweep_answer(result: SweepResult) -> Answer:
         ]
     if record.get("ensemble"):
         lines += ["", *ensemble_lines(record["ensemble"], f"{shown}/ensemble")]
+    lines.append(STAGES.line())
     data = {
         "id": result.path.name,
         "path": shown,

@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -194,6 +194,8 @@ class ClusterCommand:
     files: dict[str, Path]
     output: str | None = None
     here: Path | None = None
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Of the settings that the user did not type in the command."""
 
     def copy_files(self, folder: Path) -> Iterator[str]:
         """Copy the files into `folder`, and yield a line with name and size for each."""
@@ -260,6 +262,7 @@ def cluster_command(words: Sequence[str], job: str, plugins: Sequence[str] = ())
         if key not in known and (value := _value_there(key, setting, files)) != setting.value
     }
     extra |= {k: write_value(_value_there(k, one, files)) for k, one in found.items()}
+    origins = {key: given[key].origin for key in extra}
     if plugins and PLUGINS in given:
         extra[PLUGINS] = f"[{','.join(plugins)}]"
     output = here = None
@@ -270,14 +273,16 @@ def cluster_command(words: Sequence[str], job: str, plugins: Sequence[str] = ())
         else:
             here, output = Path(asked), f"{RESULTS}/{job}"
             extra["output"] = output
+            origins["output"] = "ftr submit"
         if "compute.address" not in given:
             extra["compute.address"] = "auto"
+            origins["compute.address"] = "ftr submit"
     kept = [word for word in translated if word.partition("=")[0] not in extra]
     _check_size(files)
     # Settings come before the options of the command.
     first = next((index for index, word in enumerate(kept) if word.startswith("-")), len(kept))
     kept[first:first] = [f"{key}={value}" for key, value in extra.items()]
-    return ClusterCommand((command, *kept), files, output, here)
+    return ClusterCommand((command, *kept), files, output, here, origins)
 
 
 def found_here(words: Sequence[str]) -> Layer:

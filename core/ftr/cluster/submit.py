@@ -21,7 +21,7 @@ import requests
 from ftr import atomic
 from ftr.cluster import node, ray_private, ship
 from ftr.cluster.connect import silence_ray, token_trouble, variables
-from ftr.config.found import SWITCH
+from ftr.config.found import ORIGINS, SWITCH
 from ftr.errors import ConfigError, RequestError, RunError
 from ftr.registry import trust
 from ftr.registry.discovery import own_version
@@ -308,6 +308,7 @@ def submit(
             **ship.tracker_environment([*words, *found], report),
             **ship.environment(registry, silent=False),
             SWITCH: "off",  # what was found here is in the command
+            ORIGINS: json.dumps(command.origins),
             "PYTHONUNBUFFERED": "1",
         }
         server.submit(f"{PYTHON} -m ftr {notes['ftr_command']}", name, folder, environment, notes)

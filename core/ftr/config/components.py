@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -128,15 +128,25 @@ def checked_options(
 
     Raises `ConfigError` naming the component.
     """
-    known = option_names(model)
-    open_ended = model is not None and model.model_config.get("extra") == "allow"
-    for option in values:
-        if option not in known and not open_ended:
+    if model is None or model.model_config.get("extra") != "allow":
+        check_options(kind, name, option_names(model), values, settings)
+    return None if model is None else validated(model, values, settings, f"{kind}.")
+
+
+def check_options(
+    kind: ComponentKind,
+    name: str,
+    known: list[str],
+    options: Iterable[str],
+    settings: Mapping[str, Setting],
+) -> None:
+    """Raise `ConfigError` for an option that is not `known`."""
+    for option in options:
+        if option not in known:
             key = f"{kind}.{option}"
             origin = f" ({settings[key].origin})" if key in settings else ""
             problem = _unknown_option(f"{kind} `{name}`", option, known)
             raise ConfigError(f"`{key}`{origin}: {problem}", keys=[key, kind])
-    return None if model is None else validated(model, values, settings, f"{kind}.")
 
 
 def component_options(

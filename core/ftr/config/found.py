@@ -5,6 +5,7 @@ submit and doctor. What continues or repeats a record, and every trial and worke
 """
 
 import glob
+import json
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,9 @@ FILE, PROJECT, TOOL = SETTINGS_FILE, "pyproject.toml", "ftr"
 PREFIX = "FTR__"
 SWITCH = "FTR_SETTINGS"
 """Set to `off`, the variable turns found settings off."""
+ORIGINS = "FTR_ORIGINS"
+"""In the environment of a submitted command: the origin of each setting that was found where it
+was submitted, as JSON."""
 _SPLITS = ("dataset.train", "dataset.validation", "dataset.test")
 _PLACES = ("output", "data.cache", "compute.storage")
 _NAMES = ("dataset", "model", "head", "dataset.labels_file", *_SPLITS)
@@ -65,7 +69,12 @@ def with_found(arguments: Sequence[str] | Mapping[str, object], *, sweep: bool =
             _check_plain(one.plain)
     below = merge([*(one.plain for one in files), *(one.sweep for one in files if sweep)])
     above = merge([config, variables.plain, variables.sweep if sweep else {}, given])
-    return merge([_less_data(below, above), above])
+    whole = merge([_less_data(below, above), above])
+    origins = json.loads(os.environ.get(ORIGINS, "{}"))
+    return {
+        key: replace(setting, origin=origins.get(key, setting.origin))
+        for key, setting in whole.items()
+    }
 
 
 def _check_plain(layer: Layer) -> None:

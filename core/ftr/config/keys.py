@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from ftr.config import known
+from ftr.config.known import options
 from ftr.config.parse import COMPONENTS, GROUPS, Setting
 from ftr.config.schema import (
     SWEEP_KEYS,
@@ -14,7 +14,6 @@ from ftr.config.schema import (
     ComputeConfig,
     CvConfig,
     DataConfig,
-    FileOptions,
     LoraConfig,
     RunConfig,
     TrainConfig,
@@ -43,7 +42,6 @@ SECTION_KEYS = tuple(
     if (key := f"{group}.{name}") not in SECTIONS
 )
 KNOWN_KEYS = (*PLAIN_KEYS, *SECTION_KEYS)
-FIRST_KEYS = known.FIRST_KEYS
 
 RENAMED: Mapping[str, str] = {
     "data.validation_share": "data.validation_size",
@@ -184,7 +182,7 @@ def meant(
     return [name for name in known if name.rpartition(".")[2] == leaf] or [
         *synonyms.get(leaf, ()),
         *([f"trainer.{leaf}"] if leaf in PASSED else []),
-        *([f"dataset.{leaf}"] if leaf in FileOptions.model_fields else []),
+        *([name] if (name := f"dataset.{leaf}") in {one.name for one in options()} else []),
     ]
 
 

@@ -19,7 +19,7 @@ from ftr.data.rows import (
 from ftr.data.squad import parse_list
 from ftr.data.store import Row
 from ftr.data.tables import are_texts, few_values
-from ftr.errors import DataError, counted
+from ftr.errors import DataError, counted, did_you_mean
 from ftr.registry.protocols import Head
 from ftr.registry.schema import Column, RowSchema
 
@@ -134,7 +134,8 @@ def _given(name: str, choice: str | int, table: Table, source: str) -> int:
     if len(parts) > 1 and all(column_index(part.strip(), table) is not None for part in parts):
         several = f" For several columns of 0/1 write `dataset.{name}=[{choice}]`."
     raise DataError(
-        f"`dataset.{name}={choice}`: {source} has no such column.{several} {listed_columns(table)}"
+        f"`dataset.{name}={choice}`: {source} has no such column.{several} "
+        f"{listed_columns(table, choice)}"
     )
 
 
@@ -210,10 +211,19 @@ def check_names(names: Sequence[str], source: str) -> None:
         raise DataError(f"{source} has two columns `{shown(twice)}`: rename one of them")
 
 
-def listed_columns(table: Table) -> str:
-    """Return the columns of a table, for a message."""
+def check_choices(given: Mapping[str, str | int], table: Table, source: str) -> None:
+    """Raise `DataError` for an option that names a column that the table does not have."""
+    for name, choice in given.items():
+        if not (name == ID.name and str(choice).lower() == "none"):
+            _given(name, choice, table, source)
+
+
+def listed_columns(table: Table, wanted: str | int = "") -> str:
+    """Return the columns of a table, for a message, the one like `wanted` first."""
     if table.header:
-        return "Its columns: " + _ticks(table.columns)
+        return f"{did_you_mean(str(wanted), table.columns)} Its columns: ".lstrip() + _ticks(
+            table.columns
+        )
     first = [str(cell)[:30] for cell in table.records[0]] if table.records else []
     return (
         f"It has {len(table.columns)} columns without names, numbered from 0; the first row holds "

@@ -20,7 +20,7 @@ from ftr.data.arrow import RowBatches, columns_of, pieces, write_stream
 from ftr.data.clean import GIVEN
 from ftr.data.workers import Piece, in_processes
 from ftr.errors import ConfigError, DataError, RunError
-from ftr.paths import expanded, writable
+from ftr.paths import expanded, folder_of, is_denied, nearest, writable
 from ftr.registry.discovery import own_version
 from ftr.registry.registry import code_hash, get_registry
 from ftr.terminal import show
@@ -110,10 +110,16 @@ def cache_folder(asked: str | None, output: str) -> Path:
     """Return the cache folder: `data.cache`, else `FTR_CACHE`, else `~/.cache/ftr`, or a folder in
     `output` if that cannot be written.
     """
-    chosen = asked or os.environ.get("FTR_CACHE") or (OWN_CACHE if writable(OWN_CACHE) else None)
-    if chosen:
-        return expanded(chosen, "`data.cache`:" if asked else "`FTR_CACHE` (environment):")
-    return expanded(output, "`output`:") / BESIDE_RUNS
+    if not asked:
+        own = Path(OWN_CACHE).expanduser() if writable(OWN_CACHE) else None
+        return folder_of("FTR_CACHE") or own or expanded(output, "`output`:") / BESIDE_RUNS
+    folder = expanded(asked, "`data.cache`:")
+    if not (present := nearest(folder)).is_dir():
+        raise ConfigError(
+            f"`data.cache` is `{folder}`, and `{present}` is a file: name a folder.",
+            keys=["data.cache"],
+        )
+    return folder
 
 
 def encode_rows(
@@ -124,13 +130,14 @@ def encode_rows(
     settings: EncodeSettings,
     rows: Sequence[Row],
     spread: Spread | None = None,
+    tick: Tick | None = None,
 ) -> StoredSplit:
     """Encode rows with the head of `config`, or find them in its cache: see `store_split`."""
     identity = head_identity(registry, config.head, head)
     folder = cache_folder(config.data.cache, config.output)
     recipe = Recipe(config.head, tokenizer, settings, identity)
     return store_split(
-        rows, head, tokenizer, settings, folder, identity, recipe=recipe, spread=spread
+        rows, head, tokenizer, settings, folder, identity, recipe=recipe, spread=spread, tick=tick
     )
 
 
@@ -244,6 +251,7 @@ class Recipe:
         return Encoder(head, self.tokenizer, self.settings)
 
 
+Tick = Callable[[int], None]
 Spread = Callable[[Recipe, Iterator[Piece], int], Generator[Encoded | Piece]]
 """Encodes pieces of so many rows elsewhere, in their order, or gives them back: see
 `in_processes`.
@@ -260,13 +268,15 @@ def store_split(
     *,
     recipe: Recipe | None = None,
     spread: Spread | None = None,
+    tick: Tick | None = None,
 ) -> StoredSplit:
     """Encode `rows`, or find them encoded, and return their files.
 
     Long ones are encoded by `spread`, by default processes on all cores, if there is a `recipe`.
+    `tick` is called with the number of rows that are done.
     The folder appears whole or not at all, so several processes may store the same split at once.
-    Raises `ConfigError` where the disk has too little room, `RunError` when the cache is not
-    writable.
+    Raises `ConfigError` where the disk has too little room or the cache may not be written,
+    `RunError` when writing fails.
     """
     batches = RowBatches(rows)
     place = folder / "encoded" / cache_key(batches.sha256, tokenizer, settings, identity)
@@ -286,7 +296,7 @@ def store_split(
             write_stream(str(fresh / ROWS), batches)
             record = {"row_count": len(rows), "sha256": batches.sha256}
             del batches
-            record |= _write_features(fresh / FEATURES, chain(first, encoded))
+            record |= _write_features(fresh / FEATURES, chain(first, encoded), tick)
             record["files"] = {
                 name: [(fresh / name).stat().st_size, sha256(fresh / name)]
                 for name in (ROWS, FEATURES)
@@ -295,9 +305,11 @@ def store_split(
             _publish(fresh, place)
         found = stored(place)
     except OSError as error:
-        raise RunError(
-            f"cannot write encoded rows to `{place}`: {error.strerror or error}. Free space, or "
-            "set another folder with `data.cache=`."
+        denied = is_denied(error)
+        raise (ConfigError if denied else RunError)(
+            f"cannot write encoded rows to `{place}`: {error.strerror or error}. "
+            f"{'Set' if denied else 'Free space, or set'} another folder with `data.cache=` or "
+            "`FTR_CACHE`."
         ) from error
     if found is None:
         raise RunError(
@@ -339,11 +351,13 @@ def _check_room(batches: RowBatches, made: Sequence[int], folder: Path) -> None:
         )
 
 
-def _write_features(path: Path, encoded: Iterator[Encoded]) -> dict[str, Any]:
+def _write_features(path: Path, encoded: Iterator[Encoded], tick: Tick | None) -> dict[str, Any]:
     notes, tokens = Counter[str](), Counter[str]()
 
     def tables() -> Iterator[pa.Table]:
-        for one in encoded:
+        for piece, one in enumerate(encoded):
+            if tick is not None:
+                tick(piece * ROWS_PER_CALL)
             notes.update(one.notes)
             tokens.update(one.tokens)
             yield one.table

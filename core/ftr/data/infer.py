@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from ftr.config.components import FILES, SPLITS, head_schema, locate
+from ftr.config.components import (
+    FILES,
+    SPLITS,
+    check_options,
+    file_options,
+    head_schema,
+    locate,
+    option_names,
+)
+from ftr.config.keys import check_keys
 from ftr.config.parse import Layer, Setting, read_settings, validated
 from ftr.config.schema import FileOptions
 from ftr.config.space import looks_like_expression
@@ -80,6 +89,8 @@ def settings_with_task(
     arguments: Sequence[str] | Mapping[str, object],
     registry: Registry,
     say: Callable[[str], None],
+    *,
+    sweep: bool = False,
 ) -> Layer:
     """Return the settings of words or of a mapping, with the task that the data is for where they
     name a dataset of files but neither `task` nor `head`; `say` prints it.
@@ -88,6 +99,7 @@ def settings_with_task(
     where the data cannot be read.
     """
     given = read_settings(arguments)
+    check_keys(given, sweep=sweep)
     if "task" in given or "head" in given:
         return given
     named = given.get("dataset")
@@ -144,6 +156,9 @@ def infer(name: str, given: Layer, tasks: Sequence[Task], what: str, typed: str)
     """
     asked_cache = given["data.cache"].text if "data.cache" in given else None
     cache = cache_folder(asked_cache, "runs")
+    named = [key.partition(".")[2] for key in given if key.startswith("dataset.")]
+    known = [option for task in tasks for option in option_names(file_options(task.schema))]
+    check_options("dataset", typed, list(dict.fromkeys(known)), named, given)
     name, changed = local_dataset(name, _file_options(given).model_dump(), cache)
     options = FileOptions(**changed)
     found = find_files(name, options, [])

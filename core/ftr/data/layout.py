@@ -219,6 +219,9 @@ def find_files(name: str, options: FileOptions, notes: list[str]) -> dict[str, S
             found[split] = _named(value, base, options, notes)
         else:
             found[split] = _listed(split, value, base, options, notes)
+    for source in found.values():
+        for path in source.paths:
+            expanded(path, "file")  # the record of a run has its name
     check_overlap(found, given, notes)
     return {split: found[split] for split in SPLITS if split in found}
 

@@ -179,7 +179,8 @@ class LabelSets:
                 if self.columns or not self.asked:
                     why = "train has it" if self.columns else "it is a class of the model"
                 raise DataError(
-                    f"{source} has no column `{missing}` of 0/1, but {why}. {listed_columns(table)}"
+                    f"{source} has no column `{missing}` of 0/1, but {why}. "
+                    f"{listed_columns(table, missing)}"
                 )
             return [index for index in found if index is not None]
         if has_own or not table.header or (held_out and not self.classes):

@@ -50,7 +50,7 @@ class Rejected:
     def record(self) -> dict[str, object]:
         """Return its line in `invalid_rows.jsonl`, as plain values that UTF-8 can hold."""
         return {
-            "place": self.place,
+            "place": harmless(self.place),
             "split": self.split,
             "cause": self.cause,
             "row": harmless(self.row),

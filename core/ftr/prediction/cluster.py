@@ -30,11 +30,11 @@ from ftr.prediction.job import Part, adapter_bases, base_folder, same_input
 from ftr.prediction.request import Predicted, Request, opened
 from ftr.prediction.run import check_columns, unusable
 from ftr.prediction.shards import Shard, check_folder, held, input_files, shards_of
+from ftr.progress import ProgressLine
 from ftr.registry.registry import Registry, get_registry
 from ftr.runs.launch import connected, own_error, worker_resources
 from ftr.runs.predictor import Predictor, load
 from ftr.terminal import quiet_libraries, show
-from ftr.train.progress import ProgressLine
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -358,7 +358,7 @@ def _collect(arriving: Iterator[Any], shards: Sequence[Shard]) -> None:
                 rows += len(found.records)
                 speed = rows / (time.monotonic() - began)
                 progress.update(
-                    f"{counted(rows, 'row', ',')}, {speed:,.0f} rows/s, file {file + 1}"
+                    f"{counted(rows, 'row', ',')} · {speed:,.0f} rows/s · file {file + 1}"
                 )
             else:
                 raise RunError(f"the workers ended before the rows of `{shard.path.name}` did.")

@@ -11,10 +11,11 @@ from ftr.prediction.job import Job, check_output, input_identity, is_device
 from ftr.prediction.outputs import Layout, format_of
 from ftr.prediction.request import Predicted, Request, checkpoint, opened, reading_settings
 from ftr.prediction.run import Prediction
+from ftr.progress import ProgressLine
 from ftr.registry.registry import Registry
 from ftr.runs.run import Settings, merged
 from ftr.terminal import mask, show
-from ftr.train.progress import ProgressLine, current_interrupt
+from ftr.train.progress import current_interrupt
 
 
 def predict(

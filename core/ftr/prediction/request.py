@@ -20,12 +20,12 @@ from ftr.paths import is_url
 from ftr.prediction.blocks import Options
 from ftr.prediction.job import base_identity, model_identity, plugin_identity, versions
 from ftr.prediction.run import Prediction
+from ftr.progress import ProgressLine
 from ftr.registry.registry import Registry, registry_for_record
 from ftr.runs.directory import SWEEP, run_or_winner
 from ftr.runs.predicted import check_top_k
 from ftr.runs.predictor import load, model_folder
 from ftr.terminal import show
-from ftr.train.progress import ProgressLine
 
 if TYPE_CHECKING:
     from ftr.registry.schema import RowSchema

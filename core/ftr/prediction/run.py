@@ -16,8 +16,8 @@ from ftr.errors import DataError, RequestError, counted
 from ftr.prediction.blocks import Block, Options, answer, blocks, is_error, prediction_keys
 from ftr.prediction.job import Job, same_input
 from ftr.prediction.outputs import Layout, encode, header
+from ftr.progress import ProgressLine, clock
 from ftr.terminal import show
-from ftr.train.progress import ProgressLine, clock
 
 if TYPE_CHECKING:
     from ftr.runs.predictor import Predictor
@@ -155,12 +155,12 @@ class Prediction:
         seconds = time.monotonic() - self._began
         known, start = self._skipped
         speed = (rows - known) / max(seconds, 1e-9)
-        text = f"{counted(rows, 'row', ',')}, {speed:,.0f} rows/s"
+        text = f"{counted(rows, 'row', ',')} · {speed:,.0f} rows/s"
         share = self.reader.source.share
         if share is not None and share > start:
             left = seconds * (1 - share) / (share - start)
-            text += f", {share:.0%} read, {clock(left)} left"
-        self.progress.update(text)
+            text += f" · {share:.0%} read · about {clock(left)} left"
+        self.progress.update(text, share)
 
     def _close(self) -> None:
         self._tell()

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ftr.atomic import locked, replace_file, sha256
+from ftr.paths import folder_of
 
 CHECKED = "FTR_TRUST_CHECKED"
 """Set for processes on other machines: the command that started them has checked what it sends."""
@@ -68,7 +69,11 @@ def is_trusted(what: str) -> bool:
 
 
 def remember(chosen: Iterable[str]) -> None:
-    """Add entries that this user chose; for this process only where the folder is read-only."""
+    """Add entries that this user chose; for this process only where the folder is read-only.
+
+    Raises `ConfigError` where `FTR_CONFIG` names a file.
+    """
+    folder_of("FTR_CONFIG")
     new = set(chosen)
     _of_process.update(new)
     folder = config_folder()

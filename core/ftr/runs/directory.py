@@ -305,7 +305,7 @@ def named(given: str | Path, output: str = "runs") -> Path | None:
     matches = [file for file in found if file.parent.name == start]
     matches = matches or [file for file in found if file.parent.name.startswith(start)]
     if len(matches) < 2:
-        return matches[0].parent if matches else None
+        return expanded(matches[0].parent, "run") if matches else None
     kinds = " and ".join(sorted({"runs" if file.name == RECORD else "sweeps" for file in matches}))
     known = ", ".join(f"`{file.parent}`" for file in matches[-5:])
     raise RequestError(

@@ -13,6 +13,7 @@ from typing import Any
 from ftr.cluster.connect import connect
 from ftr.config.schema import ComputeConfig
 from ftr.errors import ConfigError, FtrError, RunError
+from ftr.progress import STAGES
 from ftr.registry import trust
 from ftr.registry.registry import Registry, get_registry
 from ftr.terminal import show
@@ -45,10 +46,11 @@ def launch(spec: dict[str, Any], compute: ComputeConfig, scratch: str) -> Outcom
     """
     for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
-    from ray.train import ScalingConfig
-    from ray.train.torch import TorchTrainer
+    with STAGES.within("start"):
+        from ray.train import ScalingConfig
+        from ray.train.torch import TorchTrainer
 
-    from ftr.train.session import train_loop
+        from ftr.train.session import train_loop
 
     logging.getLogger("ray.train").setLevel(logging.WARNING)
     if compute.workers == 0:
@@ -57,7 +59,8 @@ def launch(spec: dict[str, Any], compute: ComputeConfig, scratch: str) -> Outcom
             train_loop, train_loop_config=spec, scaling_config=ScalingConfig(num_workers=0)
         )
         return trainer.fit().return_value  # type: ignore[no-any-return]  # Ray is not checked
-    return _fit_workers(spec, compute, scratch)
+    with STAGES.within("training"):
+        return _fit_workers(spec, compute, scratch)
 
 
 def launch_in_trial(spec: dict[str, Any], compute: ComputeConfig, scratch: str) -> Outcome:

@@ -21,11 +21,12 @@ from ftr.data.encode import (
     encode_rows,
     unknown_note,
 )
-from ftr.data.prepare import prepare_rows
+from ftr.data.prepare import PreparedRows, prepare_rows
 from ftr.data.read import load_rows
-from ftr.data.rows import HELD_OUT, Rejected
+from ftr.data.rows import HELD_OUT, Loaded, Rejected
 from ftr.errors import counted, in_one_line
 from ftr.model.components import check_kind, encode_settings, make_head, make_model
+from ftr.progress import ProgressLine
 from ftr.registry.discovery import own_version
 from ftr.registry.protocols import Abilities, EncodeSettings, Head, Model, Row, provides
 from ftr.registry.registry import Registry, get_registry, plugin_errors
@@ -48,8 +49,8 @@ def to_stderr(line: str) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """Encoded splits and what was learned while making them; `encoding` is the seconds it took to
-    encode them.
+    """Encoded splits and what was learned while making them; `seconds` has those of `reading` and
+    `encoding`.
     """
 
     splits: dict[str, StoredSplit]
@@ -60,7 +61,7 @@ class Prepared:
     rejected: list[Rejected]
     sources: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
-    encoding: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def prepare(config: RunConfig, registry: Registry) -> Prepared:
@@ -75,18 +76,14 @@ def prepare(config: RunConfig, registry: Registry) -> Prepared:
 
 
 def _prepared(config: RunConfig, registry: Registry) -> Prepared:
-    head = make_head(registry, config.head)
-    check_weighting(config, head)
     folder = cache_folder(config.data.cache, config.output)
-    loaded = load_rows(
-        config.dataset.name, config.dataset.options, registry, head.schema, cache=folder
-    )
-    rows = prepare_rows(loaded, head, config.data, cv=config.cv)
-    check_splits(config, rows.splits)
+    line, began = ProgressLine(), time.monotonic()
+    with line.stage("reading"):
+        head, loaded, rows = checked_rows(config, registry, folder)
+    reading = time.monotonic() - began
     model = make_model(registry, config.model, config.train)
     notes = [*loaded.notes, *rows.notes]
     notes += remarks(head, rows.splits, config.metrics, rows.labels)
-    notes += weighting_notes(config.train, head, rows.labels, rows.splits["train"])
     uncalibrated = None if "validation" in rows.splits else head.uncalibrated(rows.splits["train"])
     if uncalibrated is not None:
         notes.append(uncalibrated)
@@ -98,7 +95,8 @@ def _prepared(config: RunConfig, registry: Registry) -> Prepared:
             "`FTR_CACHE` names another folder"
         )
     began = time.monotonic()
-    splits = encode_splits(config, registry, head, model, settings, rows.splits)
+    with line.stage("encoding"):
+        splits = encode_splits(config, registry, head, model, settings, rows.splits, line)
     encoding = time.monotonic() - began
     for name, split in splits.items():
         notes += [
@@ -117,8 +115,23 @@ def _prepared(config: RunConfig, registry: Registry) -> Prepared:
         rejected=rows.rejected,
         sources=[asdict(source) for source in loaded.sources],
         notes=notes,
-        encoding=encoding,
+        seconds={"reading": reading, "encoding": encoding},
     )
+
+
+def checked_rows(
+    config: RunConfig, registry: Registry, cache: Path
+) -> tuple[Head, Loaded, PreparedRows]:
+    """Read, check and split the rows of `config`; also returns its head and what was read."""
+    head = make_head(registry, config.head)
+    check_weighting(config, head)
+    loaded = load_rows(
+        config.dataset.name, config.dataset.options, registry, head.schema, cache=cache
+    )
+    rows = prepare_rows(loaded, head, config.data, cv=config.cv)
+    check_splits(config, rows.splits)
+    rows.notes += weighting_notes(config.train, head, rows.labels, rows.splits["train"])
+    return head, loaded, rows
 
 
 def split_lines(prepared: Prepared) -> list[str]:
@@ -165,23 +178,22 @@ def encode_splits(
     model: Model,
     settings: EncodeSettings,
     splits: dict[str, Sequence[Row]],
+    line: ProgressLine | None = None,
 ) -> dict[str, StoredSplit]:
     """Encode each split, training rows with what the loss needs, the others with what decoding
-    needs.
+    needs; `line` shows how far it came.
     """
     tokenizer, spread = model.tokenizer(), on_nodes(config.compute, registry)
-    return {
-        name: encode_rows(
-            config,
-            registry,
-            head,
-            tokenizer,
-            replace(settings, targets=name == "train"),
-            rows,
-            spread,
-        )
-        for name, rows in splits.items()
-    }
+
+    def encoded(name: str, rows: Sequence[Row]) -> StoredSplit:
+        def tick(done: int) -> None:
+            if line is not None:
+                line.update(f"{name} {done:,}/{len(rows):,} rows", done / len(rows))
+
+        kind = replace(settings, targets=name == "train")
+        return encode_rows(config, registry, head, tokenizer, kind, rows, spread, tick)
+
+    return {name: encoded(name, rows) for name, rows in splits.items()}
 
 
 def with_baselines(
@@ -204,7 +216,10 @@ def with_baselines(
             if not provides(head, "baselines"):
                 return record
             scorer = Scorer.of(registry, config.metrics)
-            with warnings.catch_warnings(record=True) as warned:
+            with (
+                ProgressLine().stage("baselines"),
+                warnings.catch_warnings(record=True) as warned,
+            ):
                 warnings.simplefilter("always")
                 scores, intervals = _scored(head, scorer, prepared, splits)
     except Exception as error:

@@ -22,7 +22,7 @@ from ftr.config.resolve import flat, recorded_config
 from ftr.config.schema import RunConfig
 from ftr.errors import ConfigError, DataError, FtrError, PluginError, RequestError, RunError
 from ftr.model.folder import weights_of
-from ftr.paths import expanded, shown_path
+from ftr.paths import expanded, folder_of, is_denied, nearest, shown_path, writable
 from ftr.registry.registry import Registry
 from ftr.runs.card import write_cards
 from ftr.runs.directory import (
@@ -108,7 +108,7 @@ class Job(ABC, Generic[Result]):
             failure: PluginError | None = None
             try:
                 self.prepared = self.read_data()
-                self.record |= self.data_facts()
+                self.record |= {**self.data_facts(), "prepared_seconds": self.prepared.seconds}
             except PluginError as error:
                 failure = error
             self.directory = self.create(self.config.task or self.config.head.name)
@@ -136,6 +136,7 @@ class Job(ABC, Generic[Result]):
                 self.prepared = self.read_data()
             self.record = {
                 **self.data_facts(),
+                "prepared_seconds": self.prepared.seconds,
                 **reopened(record),
                 **resumed_with(record, self.opening({})),
             }
@@ -240,6 +241,8 @@ class Run(Job[RunResult]):
 
     weights: str | None = None
     """A file with the weight of each training row in the loss."""
+    after = 0
+    """How many trainings of the same command follow."""
 
     def read_data(self) -> Prepared:
         """Return the data, and print what became of it."""
@@ -267,7 +270,12 @@ class Run(Job[RunResult]):
     def spec(self, **fields: Any) -> dict[str, Any]:
         """Return what crosses to the processes of the training; see `session_spec`."""
         return session_spec(
-            self.directory, self.config, self.prepared, weights=self.weights, **fields
+            self.directory,
+            self.config,
+            self.prepared,
+            weights=self.weights,
+            after=self.after,
+            **fields,
         )
 
     def close(self, outcome: Outcome) -> RunResult:
@@ -452,8 +460,10 @@ def close(directory: RunDirectory, record: dict[str, Any], registry: Registry) -
         closed["resumed"] = attempts(directory.path)[1:]
     closed.pop("error", None)
     closed = with_base(closed)
+    before = closed.pop("prepared_seconds", {})
     if "baseline_seconds" in closed:
-        closed["timings"] = {**closed["timings"], "baselines": closed.pop("baseline_seconds")}
+        before |= {"baselines": closed.pop("baseline_seconds")}
+    closed["timings"] = {**before, **closed["timings"]}
     write_cards(directory.path, closed, registry)
     # All before `done`, and before the checkpoints go: a power cut must not leave a run that is
     # done and has no model.
@@ -509,9 +519,15 @@ def result_of(directory: RunDirectory, record: dict[str, Any]) -> RunResult:
 
 
 def check_writable(output: Path) -> None:
-    """Raise `RunError` now rather than after an hour when no run directory can be made under
-    `output`, `ConfigError` under a file.
+    """Raise `ConfigError` now rather than after an hour when no run directory may be made under
+    `output`, or no file in `TMPDIR`, and `RunError` when making one fails.
     """
+    folder = folder_of("TMPDIR")
+    if folder is not None and not (folder.is_dir() and writable(folder)):
+        fault = "where this user may not write" if folder.exists() else "which does not exist"
+        raise ConfigError(
+            f"`TMPDIR` is `{folder}` (environment), {fault}: name another folder, or unset it."
+        )
     try:
         tempfile.gettempdir()
     except FileNotFoundError as error:
@@ -519,7 +535,7 @@ def check_writable(output: Path) -> None:
             f"no folder for temporary files can be written: {error.strerror}. Name one with "
             "`TMPDIR`."
         ) from error
-    present = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
+    present = nearest(expanded(output.absolute(), "`output`:"))
     try:
         if not present.is_dir():
             raise ConfigError(
@@ -530,7 +546,7 @@ def check_writable(output: Path) -> None:
         with atomic.workroom(present / "ftr"):
             atomic.clear_leftovers(present, deep=False)
     except OSError as error:
-        raise RunError(
+        raise (ConfigError if is_denied(error) else RunError)(
             f"`output={output}` cannot be written to: {error.strerror or error}. Give another "
             "place with `output=`."
         ) from error

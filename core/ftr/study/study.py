@@ -26,6 +26,7 @@ from ftr.data.infer import settings_with_task
 from ftr.errors import ConfigError, RunError
 from ftr.model.components import make_head
 from ftr.model.folder import weights_of
+from ftr.progress import ProgressLine
 from ftr.registry.isolation import one_training
 from ftr.registry.registry import Registry
 from ftr.runs.directory import hold, is_held
@@ -174,6 +175,7 @@ class RunOfSeveral(Job[RunResult]):
             for member in self._rounds() if boosting else waiting:
                 if member.number not in self.done:
                     with self.opened(member) as training:
+                        training.after = len(self.plan.members) - len(self.done) - 1
                         record = training.work().record
                     self.finished(member, record)
 
@@ -274,9 +276,10 @@ class RunOfSeveral(Job[RunResult]):
     def _close(self) -> RunResult:
         members = [member for member in self.plan.members if member.number in self.done]
         scorer = Scorer.of(self.registry, self.config.metrics)
-        combined = Combined(
-            self.directory, self.plan, self.done, self.rows, scorer, self.registry, self.say
-        ).combine()
+        with ProgressLine().stage("joining"):
+            combined = Combined(
+                self.directory, self.plan, self.done, self.rows, scorer, self.registry, self.say
+            ).combine()
         closed = {
             **self.record,
             "members": [entry(member, self.done[member.number]) for member in members],

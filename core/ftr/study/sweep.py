@@ -22,6 +22,7 @@ from ftr.config.space import grid_size
 from ftr.config.sweep import PBT_KEYS, ResolvedSweep, ranked_by, resolve_sweep, trial_config
 from ftr.data.infer import settings_with_task
 from ftr.errors import ConfigError, DataError, RunError, ScoreError, counted
+from ftr.progress import STAGES, clock
 from ftr.registry.isolation import one_training
 from ftr.registry.registry import Registry
 from ftr.runs.directory import RunDirectory
@@ -48,7 +49,7 @@ from ftr.study.table import LiveTable
 from ftr.study.trials import Entry, SweepState, Trial, rank, replay, winner, write_leaderboard
 from ftr.terminal import known_secrets, masked, unmasked
 from ftr.train.costs import disk_free, size
-from ftr.train.progress import INTERRUPT, clock
+from ftr.train.progress import INTERRUPT
 
 if TYPE_CHECKING:
     from ftr.study.trial import Shared
@@ -95,7 +96,7 @@ def sweep(
         known = registry or registry_for(asked)
         speak = say or to_stderr
         check_asked(asked, known)
-        resolved = resolve_sweep(settings_with_task(asked, known, speak), known)
+        resolved = resolve_sweep(settings_with_task(asked, known, speak, sweep=True), known)
         check_kept(resolved)
         check_ensemble(resolved.sweep.ensemble, resolved.base.config, known)
         remember(resolved.base.config, known, searched_values(resolved))
@@ -238,7 +239,7 @@ class Sweep(Job[SweepResult]):
         # Where a process imported ahead, this process started Ray, with the variables of Tune.
         inherits = tune_inherits() if self.imported() else contextlib.nullcontext()
         try:
-            with inherits:
+            with inherits, STAGES.within("trials"):
                 ending = drive(board, scheduler, shared, self.trials, self.storage, ahead)
             ending = ending or Ending("trials", "nothing is left to try")
             if board.refused:
@@ -387,6 +388,7 @@ class Sweep(Job[SweepResult]):
         model = sum(one.stat().st_size for one in run.model.glob("*"))
         parts = [f"a trial took {clock(each)} and {self.several} run at a time"]
         trials = most * self.sweep.repeats if most else None
+        table.trials, table.at_once = trials, self.several
         if trials is not None:
             seconds = -(-trials // self.several) * each
             parts.append(f"{trials} such trials take {clock(min(seconds, budget or seconds))}")
@@ -446,6 +448,7 @@ class Sweep(Job[SweepResult]):
             **self.record,
             "status": "done",
             "seconds": state.seconds,
+            "timings": self.record.get("prepared_seconds", {}),
             "stopped_by": ending.reason,
             "stopped_because": ending.detail,
             "winner": None,
@@ -462,6 +465,7 @@ class Sweep(Job[SweepResult]):
             closed["ensemble"] = add_ensemble(
                 self.directory, entries, asked, ranked, self.registry, self.say
             )
+        closed.pop("prepared_seconds", None)
         closed["finished"] = time.time()
         self.directory.write(closed)
         return closed

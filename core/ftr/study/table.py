@@ -12,16 +12,15 @@ from itertools import accumulate
 from typing import Any, TextIO
 
 from rich.cells import cell_len
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from ftr.errors import counted
+from ftr.progress import clock, live_display
 from ftr.runs.report import decimals, number
 from ftr.study.trials import Entry, Status, SweepState, Trial, rank
 from ftr.terminal import show, visible
-from ftr.train.progress import clock
 
 REFRESH_SECONDS = 0.5
 LONGEST_VALUE = 20
@@ -37,22 +36,15 @@ class LiveTable:
 
     def __init__(self, primary: str, mode: str, stream: TextIO | None = None) -> None:
         self.primary, self.mode, self.stream = primary, mode, stream or sys.stderr
-        # Names and messages may hold brackets and colons, which are no markup.
-        self.console = Console(
-            file=self.stream,
-            # `FORCE_COLOR` would make a terminal of a file.
-            force_terminal=self.stream.isatty(),
-            markup=False,
-            emoji=False,
-            highlight=False,
-        )
-        self._live = Live(
-            console=self.console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False
-        )
+        self._live = live_display(self.stream, transient=False)
+        self.console = self._live.console
         self._state: SweepState | None = None
         self._next = 0.0
         self.note = ""
         """A line below the table."""
+        self.trials: int | None = None
+        """How many trials there will be, None: not known."""
+        self.at_once = 1
 
     @property
     def live(self) -> bool:
@@ -87,9 +79,26 @@ class LiveTable:
 
     def _draw(self, state: SweepState) -> None:
         width, height = self.console.size
-        below = Text(_one_line(self.note)).wrap(self.console, width) if self.note else ()
+        below = list(Text(_one_line(self.note)).wrap(self.console, width)) if self.note else []
+        left = time_left(state, self.trials, self.at_once, time.time())
+        if left is not None:
+            below.append(_line(f"trials: about {clock(left)} left"))
         table = sweep_table(state, self.primary, self.mode, width, height - 1 - len(below))
         self._live.update(Group(table, *below), refresh=True)
+
+
+def time_left(state: SweepState, trials: int | None, at_once: int, now: float) -> float | None:
+    """Return the seconds until the last of `trials` ends, if those to come take as long as those
+    that ended; None where none has ended, or their number is not known.
+    """
+    ended = [trial.worked(now) for trial in state.trials.values() if trial.ended]
+    running = [trial.worked(now) for trial in state.trials.values() if not trial.ended]
+    if not ended or not trials or trials <= len(ended):
+        return None
+    each = sum(ended) / len(ended)
+    done = sum(min(seconds, each) for seconds in running)
+    left = (trials - len(ended)) * each - done
+    return max(left, 0.0) / min(at_once, trials - len(ended))
 
 
 def sweep_table(state: SweepState, primary: str, mode: str, width: int, height: int) -> Group:

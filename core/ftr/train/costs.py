@@ -1,28 +1,20 @@
-"""What a training costs: memory and disk by arithmetic, what this machine has of both, and the two
-lines about it that a run prints.
-"""
+"""What a training costs: memory and disk by arithmetic, and what this machine has of both."""
 
 from __future__ import annotations
 
 import contextlib
 import math
 import shutil
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ftr import system
 from ftr.config.schema import RunConfig
-from ftr.errors import counted
 from ftr.system import peak_memory, process_status
-from ftr.train.hardware import Shape
-from ftr.train.progress import Meter, clock
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from ftr.train.loader import Steps
 
 _GROUP_LIMITS = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -175,79 +167,3 @@ def validations(config: RunConfig, steps: int) -> int:
     """Return how often a training of `steps` steps is validated."""
     every = config.train.evaluate_every
     return math.ceil(config.epochs) if every == "epoch" else steps // every
-
-
-FIRST_SECONDS, FIRST_STEPS = 10.0, 3
-"""The training time, and the steps, after which a run prints how long it will take."""
-
-
-@dataclass(slots=True)
-class Forecast:
-    """Prints the two lines on cost of a run: disk when it begins, and time and memory after its
-    first steps, once they are known.
-
-    `evaluation` is the seconds that an evaluation on validation rows takes, None: not known yet.
-    """
-
-    config: RunConfig
-    tensors: Tensors
-    meter: Meter
-    log: Callable[[str], None]
-    evaluation: float | None = None
-    printed: bool = False
-    _began: tuple[int, float] = (0, 0.0)
-    """Steps and seconds of earlier attempts."""
-    _peak: int = 0
-    _held: int = 0
-    _tokens: int = 0
-    _largest: int = 0
-
-    def begin(self, output: Path) -> None:
-        """Print what the disk needs."""
-        self._began = self.meter.step, self.meter.seconds
-        self._peak, self._held = peak_memory(), memory_now()
-        steps = self.meter.steps
-        most = self.tensors.disk(
-            checkpoints_at_once(self.config, math.inf, steps), validations(self.config, steps)
-        )
-        free = disk_free(output)
-        line = f"disk: the model is {size(self.tensors.saved)}; up to {size(most)} with checkpoints"
-        more = "free" if most <= free else "free, which may not suffice"
-        self.log(f"{line}, {size(free)} {more}")
-
-    def step(self, shapes: Sequence[Shape], steps: Steps) -> None:
-        """Count a step of passes of these shapes, and print how long the training will take once
-        that can be told.
-        """
-        if self.printed:
-            return
-        self._tokens += sum(rows * longest for rows, longest in shapes)
-        self._largest = max(self._largest, *(rows * longest for rows, longest in shapes))
-        count, seconds = self.meter.step - self._began[0], self.meter.seconds - self._began[1]
-        if count < FIRST_STEPS or seconds < FIRST_SECONDS or self.meter.step >= self.meter.steps:
-            return
-        self.printed = True
-        self.log(self._line(seconds / max(self._tokens, 1), steps))
-
-    def _line(self, each: float, steps: Steps) -> str:
-        """Return the line; `each` is the seconds that a padded token took."""
-        epoch = [[rows * longest for rows, longest in steps.shapes(one)] for one in steps.batches]
-        mean = sum(map(sum, epoch)) / len(epoch)
-        training = self.meter.seconds + (self.meter.steps - self.meter.step) * mean * each
-        parts = [f"training {clock(training)} by the first {counted(self.meter.step, 'step')}"]
-        count = validations(self.config, self.meter.steps) if self.evaluation is not None else 0
-        evaluating = count * (self.evaluation or 0.0)
-        if count:
-            parts.append(f"{counted(count, 'validation')} {clock(evaluating)}")
-        return (
-            f"time: about {clock(training + evaluating)} ({', '.join(parts)}); memory: about "
-            f"{size(self._memory(max(map(max, epoch))))} of {size(memory_here())}"
-        )
-
-    def _memory(self, largest: int) -> float:
-        """Return the peak of the training: what is held, and activations as of the largest pass."""
-        peak = peak_memory()
-        if peak <= self._peak:  # reading the data took more than training does
-            return peak
-        fixed = self._held + self.tensors.optimizer + self.tensors.averages
-        return peak + max(largest / max(self._largest, 1) - 1, 0.0) * max(peak - fixed, 0)

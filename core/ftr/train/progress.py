@@ -1,4 +1,4 @@
-"""The progress line of a training, and interrupts (Ctrl-C, SIGTERM)."""
+"""The counts of a training, and interrupts (Ctrl-C, SIGTERM)."""
 
 from __future__ import annotations
 
@@ -12,73 +12,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any, TextIO
+from typing import Any
 
-from ftr.terminal import FALLBACK_COLUMNS, columns_of, is_live, show, verbosity, visible
-
-REFRESH_SECONDS = 0.2
-PLAIN_SECONDS = 30.0
 RECENT_STEPS = 20
-
-
-def clock(seconds: float) -> str:
-    """Return `1:02:03` or `2:03` for a number of seconds."""
-    whole = max(round(seconds), 0)
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
-
-
-@dataclass(slots=True)
-class ProgressLine:
-    """One line on stderr that rewrites itself on a terminal; elsewhere a plain line every half
-    minute.
-    """
-
-    stream: TextIO = field(default_factory=lambda: sys.stderr)
-    enabled: bool = True
-    _shown: int = 0
-    _last: float = field(default_factory=time.monotonic)
-
-    @property
-    def live(self) -> bool:
-        """Whether the stream is a terminal."""
-        return is_live(self.stream)
-
-    def update(self, text: str) -> None:
-        """Show `text` if it is time to."""
-        now = time.monotonic()
-        if (
-            not self.enabled
-            or verbosity() < 0
-            or now - self._last < (REFRESH_SECONDS if self.live else PLAIN_SECONDS)
-        ):
-            return
-        self._last = now
-        if self.live:
-            self._rewrite(text)
-        else:
-            show(text, self.stream)
-
-    def log(self, text: str, level: int = 0) -> None:
-        """Print a permanent line; for `level` see `show`."""
-        if not self.enabled:
-            return
-        self.clear()
-        show(text, self.stream, level=level)
-
-    def clear(self) -> None:
-        """Wipe the live line."""
-        if self._shown and self.live:
-            self._rewrite("")
-            self.stream.write("\r")
-            self.stream.flush()
-
-    def _rewrite(self, text: str) -> None:
-        # A line that wraps cannot be rewritten: each update would leave its first part behind.
-        text = visible(text)[: (columns_of(self.stream) or FALLBACK_COLUMNS) - 1]
-        self.stream.write("\r" + text.ljust(self._shown))
-        self.stream.flush()
-        self._shown = len(text)
 
 
 @dataclass(slots=True)
@@ -134,19 +70,23 @@ class Meter:
         """Examples a second since the training began."""
         return self.examples / self.seconds if self.seconds else 0.0
 
-    def line(self) -> str:
-        """Return the progress line: speed and time left as of the last steps.
+    @property
+    def step_seconds(self) -> float:
+        """Seconds of a step, as of the last ones of this attempt; 0 before the first."""
+        seconds = sum(one for _, one in self._recent)
+        return seconds / len(self._recent) if self._recent else 0.0
 
-        Evaluations that are still to come are not in the time: it is the least that is left.
+    def line(self, left: str = "") -> str:
+        """Return what the progress line says, with the time `left`: speed as of the last steps.
+
+        A narrow terminal drops the last parts.
         """
         examples, seconds = (sum(column) for column in zip((0, 0.0), *self._recent, strict=True))
         epoch = self.step / self.steps * self.epochs
-        line = f"epoch {epoch:.2f}/{self.epochs:g} · step {self.step}/{self.steps} · loss "
-        line += f"{self.loss:.4f}"
+        parts = [f"epoch {epoch:.2f}/{self.epochs:g}", left, f"loss {self.loss:.4f}"]
         if seconds:
-            left = seconds / len(self._recent) * (self.steps - self.step)
-            line += f" · {examples / seconds:.1f} examples/s · left: at least {clock(left)}"
-        return line
+            parts.append(f"{examples / seconds:.1f} examples/s")
+        return " · ".join(filter(None, [*parts, f"step {self.step}/{self.steps}"]))
 
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -19,6 +19,7 @@ from ftr.model.adapters import is_adapted, local_base, merge_adapters
 from ftr.model.components import encode_targets
 from ftr.model.folder import ModelCard
 from ftr.model.parameters import TrainableParts
+from ftr.progress import ProgressLine
 from ftr.registry.protocols import Prediction, State
 from ftr.registry.registry import Registry, get_registry, plugin_errors
 from ftr.system import peak_memory
@@ -35,7 +36,8 @@ from ftr.train.checkpoint import (
     evaluations,
 )
 from ftr.train.checkpoint_manager import CheckpointManager
-from ftr.train.costs import Forecast, tensors_of
+from ftr.train.costs import tensors_of
+from ftr.train.forecast import Forecast, Pace
 from ftr.train.frozen import check_applies, store_outputs
 from ftr.train.hardware import (
     Memory,
@@ -58,7 +60,7 @@ from ftr.train.optim import (
     step_count,
     training_arguments,
 )
-from ftr.train.progress import Meter, ProgressLine, current_interrupt
+from ftr.train.progress import Meter, current_interrupt
 from ftr.train.scoring import Scorer, Scores, headline
 from ftr.train.steps import Objective, top_of_ladder
 from ftr.train.stored import CannotStoreError
@@ -71,9 +73,10 @@ class SessionSpec:
 
     `splits` locates the encoded rows, `folder` is the run directory, `card` the content of
     `ftr.json`. With `final` false nothing is scored before and after the training: it writes only
-    `model/` and the evaluations. `keep_model` keeps the new model in memory for the next training
-    of this process; `checkpoint_always` writes one after every evaluation. `weights` is a `.npy`
-    file with the weight of each training row in the loss, where they differ.
+    `model/` and the evaluations. `after` trainings like this one follow, for the time that is left.
+    `keep_model` keeps the new model in memory for the next training of this process;
+    `checkpoint_always` writes one after every evaluation. `weights` is a `.npy` file with the
+    weight of each training row in the loss, where they differ.
     """
 
     config: dict[str, Any]
@@ -83,6 +86,7 @@ class SessionSpec:
     threads: int | None = None
     progress: bool = True
     final: bool = True
+    after: int = 0
     keep_model: bool = False
     ranked: tuple[str, str] | None = None
     checkpoint_always: bool = False
@@ -137,6 +141,7 @@ class Session:
         self.scorer = Scorer.of(self.registry, self.config.metrics, spec.ranked)
         self.line = ProgressLine(enabled=spec.progress and self.rank == 0)
         self.meter = Meter(steps=0, epochs=self.config.epochs)
+        self.pace = Pace()
         self.timings: dict[str, float] = {}
         self.untrained: Scores | None = None
         self.validated: SplitOutputs | None = None
@@ -161,7 +166,8 @@ class Session:
             every_evaluation=spec.checkpoint_always,
             changeable=spec.free,
         )
-        self._build(trains)
+        with self.line.stage("model"):
+            self._build(trains)
 
     def _build(self, trains: bool) -> None:
         """Build the model, as the checkpoint to resume from had it."""
@@ -270,6 +276,7 @@ class Session:
         """
         outputs = outputs or self._run_model(split, 0)
         began = time.monotonic()
+        self.line.update(f"{split}: scores{' and intervals' if final else ''}")
         head, labels, losses = self.engine.head, self.card.labels, outputs.losses
         rows, records, predictions, used = self.engine.answers(
             self.splits[split], outputs.records, state
@@ -284,7 +291,9 @@ class Session:
             if found is not None:
                 self.calibration[split] = found
                 self.line.log(calibration_line(split, found))
-        self._add_evaluation(time.monotonic() - began)
+        seconds = time.monotonic() - began
+        self.pace.scores = seconds / max(len(rows), 1)
+        self._add_evaluation(seconds)
         return as_given(head, rows, predictions, self.card.cleaner), scores, used
 
     def _run_model(self, split: str, step: int) -> SplitOutputs:
@@ -295,11 +304,14 @@ class Session:
             data,
             self.rank,
             self.world,
-            lambda done: self.line.update(f"evaluating {split}: {done * self.world}/{total}"),
+            lambda done: self.line.update(
+                f"{split} {min(done * self.world, total)}/{total}", done * self.world / total
+            ),
         )
         losses = self._losses(split)
-        self.line.clear()
-        self._add_evaluation(time.monotonic() - began)
+        seconds = time.monotonic() - began
+        self.pace.model = seconds / max(total, 1)
+        self._add_evaluation(seconds)
         return SplitOutputs(step, records, losses)
 
     def _add_evaluation(self, seconds: float) -> None:
@@ -320,7 +332,8 @@ class Session:
     def score_untrained(self) -> None:
         """Score the model as it is before training on the held-out split."""
         if self.heldout is not None and self.config.train.eval_on_start and self.untrained is None:
-            _, self.untrained, _ = self.predict(self.heldout, {})
+            with self.line.stage("evaluation"):
+                _, self.untrained, _ = self.predict(self.heldout, {})
             place = {"split": self.heldout, "step": 0, "epoch": 0.0}
             self.record({"kind": "untrained", **place, **self.untrained})
 
@@ -332,13 +345,15 @@ class Session:
             # generator.
             torch.manual_seed(self.config.seed + self.rank)
             own = vars(self.engine.model).get("forward")
-            self.trainer.run()
+            if self.trainer.forecast is not None and self._scored_alike():
+                self.trainer.forecast.known = ("validation",)
+            with self.line.stage("training"):
+                self.trainer.run()
             # accelerate replaces `forward` by one in the precision of the training. Its
             # `unwrap_model` would take the decorators of transformers away as well.
             vars(self.engine.model).pop("forward", None)
             if own is not None:
                 vars(self.engine.model)["forward"] = own
-        self.line.clear()
 
     def _make_trainer(self, scratch: Path) -> StepTrainer:
         config, options, engine = self.config, self.config.train, self.engine
@@ -350,11 +365,7 @@ class Session:
             averages = ExponentialMovingAverage(engine.model, options.ema)
         self._log_plan()
         self._store_outputs()
-        forecast = Forecast(
-            config, tensors_of(engine.model, config), self.meter, self.line.log, self._evaluation()
-        )
-        if self.line.enabled:
-            forecast.begin(self.folder)
+        forecast = self._forecast(len(steps)) if self.line.enabled else None
         trainer = StepTrainer(
             model=engine.model,
             args=training_arguments(
@@ -375,7 +386,7 @@ class Session:
             manual_sync=options.unfreeze is not None,
             averages=averages,
             rates=layerwise_rates(self.trains.parts, config),
-            forecast=forecast if self.line.enabled else None,
+            forecast=forecast,
             stored=self.engine.stored,
         )
         if self.spec.free and self.stopping.stopped:
@@ -388,14 +399,25 @@ class Session:
             )
         return trainer
 
-    def _evaluation(self) -> float | None:
-        """Return the seconds that a validation will take, by those of the untrained model."""
-        if "validation" not in self.splits:
-            return 0.0
-        if self.heldout is None or self.untrained is None or self.checkpoints.found is not None:
-            return None
-        features = {name: len(self.splits[name].features) for name in ("validation", self.heldout)}
-        return self.timings["evaluate"] * features["validation"] / max(features[self.heldout], 1)
+    def _forecast(self, steps_per_epoch: int) -> Forecast:
+        """Return what tells how long the training takes; prints what the disk needs."""
+        forecast = Forecast(
+            config=self.config,
+            tensors=tensors_of(self.engine.model, self.config),
+            meter=self.meter,
+            pace=self.pace,
+            examples={
+                name: (len(split.features), len(split.rows)) for name, split in self.splits.items()
+            },
+            log=self.line.log,
+            elapsed=lambda: self.seconds,
+            steps_per_epoch=steps_per_epoch,
+            final=self.spec.final,
+            in_fp32=self.engine.precision == "fp32",
+            after=self.spec.after,
+        )
+        forecast.begin(self.folder)
+        return forecast
 
     def _steps(self) -> Steps:
         """Return the optimizer steps of the training rows; sets the `weighting`."""
@@ -467,6 +489,13 @@ class Session:
         """Score the validation rows, save the weights if they are the best so far, and return the
         scores that are numbers.
         """
+        began = time.monotonic()
+        with self.line.stage("validation"):
+            scores = self._validated()
+        self.pace.validated(time.monotonic() - began)
+        return scores
+
+    def _validated(self) -> dict[str, float]:
         step, epoch = self.trainer.state.global_step, self.trainer.state.epoch or 0.0
         outputs = self._run_model("validation", step)
         _, scores, state = self.predict("validation", None, outputs=outputs)
@@ -485,7 +514,8 @@ class Session:
         best.last = Evaluation(value, step, epoch, state)
         improved = self.config.train.keep == "best" and self.scorer.better(value, best.best.value)
         if improved:
-            best.save(self.engine, best.last)
+            with self.line.stage("saving"):
+                best.save(self.engine, best.last)
         if (improved or self.config.train.keep == "last") and self._scored_alike():
             self.validated = outputs
         shown = " · ".join(f"{key} {number:#.4g}" for key, number in headline(scores).items())
@@ -558,7 +588,10 @@ class Session:
         """Return the outcome of a training; with `final` score the best model and write its
         predictions.
         """
-        scores = self._predict_all(best) if final else {}
+        scores: dict[str, Any] = {}
+        if final:
+            with self.line.stage("evaluation"):
+                scores = self._predict_all(best)
         timings = {
             **self.timings,
             "save": self.best_checkpoint.seconds,

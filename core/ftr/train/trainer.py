@@ -22,13 +22,14 @@ from transformers import (
 from ftr.errors import RunError
 from ftr.model.parameters import TrainableParts
 from ftr.model.transformers_private import TrainerHooks
+from ftr.progress import ProgressLine
 from ftr.train.batches import MicroBatch
 from ftr.train.checkpoint_manager import TRAINER, CheckpointManager
-from ftr.train.costs import Forecast
+from ftr.train.forecast import Forecast
 from ftr.train.hardware import Ladder, Shape, kept_memory, moved, outside_of_passes
 from ftr.train.loader import StepLoader, Steps, read_ahead
 from ftr.train.optim import SCHEDULE_FREE, ExponentialMovingAverage, LayerwiseRates
-from ftr.train.progress import Interrupt, Meter, ProgressLine
+from ftr.train.progress import Interrupt, Meter
 from ftr.train.steps import Accumulator, Objective
 from ftr.train.stored import StoredOutputs
 
@@ -74,10 +75,11 @@ class StepCallback(TrainerCallback):  # type: ignore[misc]  # transformers is no
     ) -> None:
         """Count the step, update the averages, and save within an epoch."""
         trainer = self.trainer
-        trainer.meter.add(*trainer.meter.pending)
+        meter = trainer.meter
+        meter.add(*meter.pending)
         if trainer.forecast is not None:
             trainer.forecast.step(trainer.shapes, trainer.steps)
-        trainer.line.update(trainer.meter.line())
+            trainer.line.update(meter.line(trainer.forecast.shown()), meter.step / meter.steps)
         if trainer.averages is not None:
             trainer.averages.update()
         last = (
@@ -331,7 +333,8 @@ class StepTrainer(TrainerHooks, Trainer):  # type: ignore[misc]  # transformers 
         """Write a checkpoint; an interrupt that came meanwhile ends the training after it."""
         self.meter.smooth(self.read_losses())
         self.interrupt.deferring = True
-        self.checkpoints.save(self)
+        with self.line.stage("saving"):
+            self.checkpoints.save(self)
         self.interrupt.deferring = False
         self.meter.mark()
         if self.interrupt.requested:

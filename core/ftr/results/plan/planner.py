@@ -149,7 +149,7 @@ def _plan(
     check_sizes(settings, available)
     with one_training():
         known = registry or registry_for(settings)
-        given = settings_with_task(settings, known, speak)
+        given = settings_with_task(settings, known, speak, sweep=kind == "sweep")
         if kind == "sweep":
             resolved = resolve_sweep(given, known)
             config = resolved.base.config
@@ -190,7 +190,7 @@ class Planning:
         clock.lap()
         peak_since(reset=True)
         self.prepared = prepare(config, registry)
-        seconds = clock.lap() - self.prepared.encoding
+        seconds = clock.lap() - self.prepared.seconds["encoding"]
         self.baselines = (
             baseline_scores(config, self.prepared)
             if asked.baselines
@@ -309,7 +309,7 @@ class Planning:
             },
             "basis": "steps" if self.asked.steps else "arithmetic",
             "timed_steps": training.probe.timed,
-            "encoding_seconds": self.prepared.encoding,
+            "encoding_seconds": self.prepared.seconds["encoding"],
             "cache": str(cache_folder(self.config.data.cache, self.config.output)),
             "seconds": {"total": sum(seconds.values()), "parts": seconds},
             "memory": memory,

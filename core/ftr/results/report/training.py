@@ -205,6 +205,8 @@ def _evaluations(source: Source) -> list[Block]:
 
 
 TIMES = {
+    "reading": "data read",
+    "encoding": "data encoded",
     "build": "model built",
     "train": "trained, evaluations within it included",
     "evaluate": "evaluated",
