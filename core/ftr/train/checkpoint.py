@@ -249,8 +249,8 @@ class EarlyStopping:
     def message(self, primary: str, best: dict[str, Any]) -> str:
         """Return the log message; `best` is the record of the best evaluation."""
         return (
-            f"stopped early: {counted(self.since, 'evaluation')} without a better {primary} than {best['value']:.4g} of "
-            f"epoch {best['epoch']:.2f}, whose weights are kept"
+            f"stopped early: {counted(self.since, 'evaluation')} without a better {primary} than "
+            f"{best['value']:.4g} of epoch {best['epoch']:.2f}, whose weights are kept"
         )
 
     def state_dict(self) -> dict[str, Any]:
