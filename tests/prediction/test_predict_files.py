@@ -386,7 +386,7 @@ def test_progress_tells_rows_their_rate_and_the_time_left(
     monkeypatch.setattr("ftr.progress.PLAIN_SECONDS", 0.0)
     code, _, err = call(capsys, "predict", classifier.path, table, "--output", tmp_path / "a.csv")
     found = [line for line in err.splitlines() if " rows/s" in line]
-    assert code == 0 and len(found) == 6 and found[-1].startswith("6 rows · ")
+    assert code == 0 and len(found) == 6 and found[-1].startswith("prediction: 6 rows · ")
     assert found[-1].endswith("100% read · about 0:00 left")
 
 

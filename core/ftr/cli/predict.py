@@ -236,6 +236,8 @@ def _predict(args: argparse.Namespace, request: Request, source: Source) -> Answ
         predictor = request.load()
     request.check(predictor)
     work = request.work(args.input, source, predictor, progress)
+    if args.input == STDIN and sys.stdin.isatty():
+        show("one text a line from the keyboard; Ctrl-D ends")
     with progress.stage("prediction"):
         answer = _written(args, request, work)
     if work.errors:
