@@ -51,6 +51,14 @@ def ftr_tasks() -> list[TaskSpec]:
             head="token-classification",
             metrics=("entity_f1",),
             summary="find the named entities of a text",
+            also_called=(
+                "token-classification",
+                "named-entity-recognition",
+                "named-entities",
+                "entities",
+                "tagging",
+                "pos",
+            ),
             defaults={"learning_rate": 5e-4, "batch_size": 16, "epochs": 5, "data.max_length": 128},
             search_space={
                 "learning_rate": "loguniform(1e-4,1e-3)",

@@ -82,6 +82,13 @@ def ftr_tasks() -> list[TaskSpec]:
             head="extractive-qa",
             metrics=("squad",),
             summary="answer questions from a passage",
+            also_called=(
+                "question-answering",
+                "extractive-qa",
+                "squad",
+                "reading-comprehension",
+                "questions",
+            ),
             defaults={"learning_rate": 2e-4, "batch_size": 16, "epochs": 3, "data.max_length": 384},
             search_space={
                 "learning_rate": "loguniform(5e-5,5e-4)",

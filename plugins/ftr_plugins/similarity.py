@@ -61,6 +61,15 @@ def ftr_tasks() -> list[TaskSpec]:
             head="regression",
             metrics=tuple(METRICS),
             summary="rate how similar two texts are, or give a text any other number",
+            also_called=(
+                "regression",
+                "sts",
+                "score",
+                "rating",
+                "sentence-similarity",
+                "text-similarity",
+                "stsb",
+            ),
             defaults={"learning_rate": 2e-4, "batch_size": 16, "epochs": 8, "data.max_length": 128},
             search_space={
                 "learning_rate": "loguniform(5e-5,5e-4)",

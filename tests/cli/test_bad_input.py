@@ -259,6 +259,18 @@ MISSPELLED = {
     "sweep task=qa sercher=optuna": "`sercher` (command line) is not a key. Did you mean `searcher`",
     "run config=conf.yaml": "`head` (config file conf.yaml): unknown head `extractive-q`. Did you "
     "mean `extractive-qa`?",
+    "run good.csv label=stars": "`label` (command line) is not a key. Did you mean `dataset.label`?",
+    "run good.csv data.text=body": "Did you mean `dataset.text`?",
+    "run good.csv labels=stars": "Did you mean `dataset.label` or `dataset.labels`?",
+    "run good.csv device=cuda": "Did you mean `compute.gpus`?",
+    "run good.csv patience=2": "Did you mean `train.early_stopping_patience`?",
+    "sweep good.csv patience=2": "is called `min_gain` now",
+    "run good.csv revision=main": "Did you mean `dataset.revision` or `model.revision`?",
+    "run good.csv gradients=0": "is not a key. `ftr show` lists the keys, `ftr help gradients` "
+    "searches them.",
+    "run good.csv data.xyzzy=0": "is not a key. `ftr help data` lists the keys of `data`.",
+    "run good.csv task=Text_Classification": "unknown task `Text_Classification`. Use "
+    "`task=sentiment` (give a text one label: its sentiment, or any other) or `task=topics` (",
     "run task=qqa": "`task` (command line): unknown task `qqa`. Did you mean `qa`?",
     "run task=qa metrics=sqaud": "`metrics` (command line): unknown metric `sqaud`. Did you mean "
     "`squad`?",

@@ -119,13 +119,13 @@ def test_a_plugins_task_means_its_own_component(registry: Registry) -> None:
         ),
         ("limit=5", "`limit` (command line) is not a key. Did you mean `data.limit`?"),
         ("data.limt=5", "`data.limt` (command line) is not a key. Did you mean `data.limit`?"),
-        ("data.xyzzy=5", "`data` has `data.limit`, `data.limit_validation`"),
+        ("data.xyzzy=5", "`ftr help data` lists the keys of `data`."),
         ("lr=1", "Did you mean `learning_rate`?"),
         ("num_train_epochs=1", "Did you mean `epochs`?"),
         ("per_device_train_batch_size=1", "Did you mean `batch_size` or `train.micro_batch_size`?"),
-        ("xyzzy=1", "fields of `transformers.TrainingArguments` go under `trainer.`"),
+        ("xyzzy=1", "`ftr show` lists the keys, `ftr help xyzzy` searches them."),
         ("data=my.csv", "`data` (command line) is a group of keys"),
-        ("train.=1", "`train.` (command line) is a group of keys: set one of `train.freeze`"),
+        ("train.=1", "`train.` (command line) is a group of keys: `ftr help train` lists them"),
         (
             "head.n_bst=1",
             "head `label` has no option `n_bst`. Did you mean `n_best`? It takes `n_best`.",
@@ -342,7 +342,7 @@ def test_a_head_that_fails_is_the_plugins_fault(registry: Registry) -> None:
         ("ensemble=bagging data.bootstrap=1", "`ensemble=bagging` sets `data.bootstrap`"),
         (
             "train.lora=4",
-            "`train.lora` (command line) is a group of keys: set one of `train.lora.rank`",
+            "`train.lora` (command line) is a group of keys: `ftr help train.lora` lists them",
         ),
         (
             "train.lora.ranks=4",

@@ -1,5 +1,6 @@
 """All keys, their former names, and the answer to a key that does not exist."""
 
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -68,16 +69,30 @@ RENAMED: Mapping[str, str] = {
 
 _OTHERS = {
     "learning_rate": "lr",
-    "batch_size": "bs",
-    "epochs": "num_epochs max_epochs",
+    "batch_size": "bs train_batch_size",
+    "epochs": "num_epochs max_epochs n_epochs",
+    "seed": "random_seed random_state",
     "metrics": "metric",
-    "tracker": "trackers log_with logger",
-    "data.max_length": "max_seq_length",
+    "output": "out output_path save_dir",
+    "tracker": "trackers log_with logger wandb mlflow",
+    "data.max_length": "max_seq_length max_seq_len max_len max_tokens",
     "data.stride": "doc_stride",
-    "compute.workers": "num_workers",
-    "model": "model_name_or_path",
-    "dataset": "dataset_name",
+    "data.limit": "max_train_samples max_samples",
+    "data.validation_size": "val_size val_split validation_split",
+    "train.early_stopping_patience": "patience",
+    "train.precision": "dtype torch_dtype mixed_precision",
+    "train.lora.rank": "lora lora_r lora_rank",
+    "train.lora.alpha": "lora_alpha",
+    "compute.gpus": "device devices cuda gpu use_cuda no_cuda num_gpus n_gpu accelerator",
+    "compute.workers": "num_workers nproc_per_node",
+    "model": "model_name model_name_or_path base_model checkpoint",
+    "dataset": "dataset_name data_path file",
     "dataset dataset.train": "train_file",
+    "dataset.validation": "validation_file eval_file dev",
+    "dataset.test": "test_file",
+    "dataset.text": "text_column text_col sentence",
+    "dataset.label dataset.labels": "labels label_column label_col target class",
+    "dataset.delimiter": "sep",
 }
 _SWEEP_OTHERS = {
     "trials": "n_trials num_trials num_samples",
@@ -149,7 +164,8 @@ def new_name(key: str) -> str | None:
 
 def _unknown(key: str, sweep: bool) -> str:
     """Return what is wrong with a key that a run, or a `sweep`, does not have."""
-    if renamed := new_name(key):
+    renamed = new_name(key)
+    if renamed and (sweep or renamed not in SWEEP_KEYS):
         return f"called `{renamed}` now: write that."
     if key in SWEEP_KEYS:
         return f"a key of `ftr sweep`, not of a run.{_same_name(key, KNOWN_KEYS, SYNONYMS)}"
@@ -161,14 +177,13 @@ def _unknown(key: str, sweep: bool) -> str:
 
 
 def _group(group: str) -> str:
-    within = _within(group) or [f"{group}.<field of transformers.TrainingArguments>"]
     meant = {"data": " Did you mean `dataset`?", "trainer": " Did you mean `train.…`?"}
-    return f"a group of keys: set one of {_listed(within)}.{meant.get(group, '')}"
+    return f"a group of keys: `ftr help {group}` lists them.{meant.get(group, '')}"
 
 
 def _same_name(key: str, known: Iterable[str], synonyms: Mapping[str, tuple[str, ...]]) -> str:
     """Suggest the keys of the same name in another group, or what another tool's name means."""
-    same = meant(key, known, synonyms)
+    same = meant(key, known, synonyms)[:3]
     return f" Did you mean {' or '.join(f'`{name}`' for name in same)}?" if same else ""
 
 
@@ -179,26 +194,25 @@ def meant(
 ) -> list[str]:
     """Return the keys of that name in another group, or those that another tool's name means."""
     leaf = key.rpartition(".")[2]
-    return [name for name in known if name.rpartition(".")[2] == leaf] or [
-        *synonyms.get(leaf, ()),
-        *([f"trainer.{leaf}"] if leaf in PASSED else []),
-        *([name] if (name := f"dataset.{leaf}") in {one.name for one in options()} else []),
-    ]
+    same = [name for name in known if name.rpartition(".")[2] == leaf]
+    same = same or list(synonyms.get(leaf, ()))
+    same += [f"trainer.{leaf}"] if leaf in PASSED and not same else []
+    own = {one.name for one in options()}
+    return same or [name for kind in COMPONENTS if (name := f"{kind}.{leaf}") in own]
 
 
 def _nearest(key: str, known: tuple[str, ...]) -> str:
     group, _, leaf = key.rpartition(".")
     group = group if group in SECTIONS else group.partition(".")[0]
     if group in SECTIONS:
-        within = _within(group)
-        return did_you_mean(key, within) or f" `{group}` has {_listed(within)}."
+        lists = f"`ftr help {group}` lists the keys of `{group}`."
+        return did_you_mean(key, _within(group)) or f" {lists}"
     leaves = {name.rpartition(".")[2]: name for name in reversed(known)}
     if not near(key, known) and (found := near(leaf, leaves)):
         return f" Did you mean `{leaves[found[0]]}`?"
     return (
         did_you_mean(key, known)
-        or f" Keys are {_listed(known)}; fields of `transformers.TrainingArguments` go under "
-        "`trainer.`."
+        or f" `ftr show` lists the keys, `ftr help {shlex.quote(leaf)}` searches them."
     )
 
 

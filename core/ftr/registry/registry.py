@@ -298,6 +298,14 @@ class Registry:
     def _unknown(self, kind: Kind, name: str) -> str:
         entries = self.all(kind)
         available = [entry.short_name for entry in entries]
+        word = name.casefold().replace("_", "-").replace(" ", "-")
+        meant = [
+            f"`{kind}={entry.short_name}` ({entry.spec.summary})"
+            for entry in entries
+            if word in getattr(entry.spec, "also_called", ())
+        ]
+        if meant:
+            return f"unknown {kind} `{name}`. Use {' or '.join(meant)}."
         hint = did_you_mean(name, [*available, *(entry.qualified for entry in entries)])
         listed = ", ".join(f"`{choice}`" for choice in available) or "none"
         absent = [plugin for plugin in self.plugins if plugin.status != "loaded"]

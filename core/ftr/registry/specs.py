@@ -146,7 +146,8 @@ class TaskSpec:
 
     `metrics[0]` is the primary metric: checkpoints and trials are ranked by its main score, in its
     mode. `defaults` maps run-configuration keys (dotted) to values; `search_space` maps them to
-    expressions such as `"loguniform(1e-5,1e-4)"`.
+    expressions such as `"loguniform(1e-5,1e-4)"`. `also_called` are words that people look for it
+    by, such as `"classification"`: an unknown task of such a name is answered with this one.
     """
 
     name: str
@@ -157,6 +158,7 @@ class TaskSpec:
     summary: str = ""
     defaults: Mapping[str, object] = field(default_factory=FrozenMapping)
     search_space: Mapping[str, object] = field(default_factory=FrozenMapping)
+    also_called: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "defaults", FrozenMapping(self.defaults))
@@ -247,7 +249,7 @@ _RULES: tuple[tuple[str, Callable[[object], bool], str], ...] = (
     ("summary", _is_text, "a string"),
     ("target", _is_target, _PATH),
     ("options", lambda value: value is None or _is_target(value), _PATH),
-    ("columns", _are_names, "a tuple of names"),
+    *((name, _are_names, "a tuple of names") for name in ("columns", "also_called")),
     ("mode", lambda value: value in ("max", "min"), "`max` or `min`"),
     ("key", lambda value: value is None or _is_text(value), "the name of a score"),
     *((name, _is_word, "a component's name") for name in ("dataset", "model", "head")),
