@@ -11,6 +11,9 @@ from pathlib import Path
 from ftr.errors import ConfigError, RequestError
 from ftr.terminal import visible
 
+SETTINGS_FILE = "ftr.yaml"
+STDIN = "-"
+"""What stands for stdin or stdout in place of a file."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HALF = re.compile("[\ud800-\udfff]")
 _BYTE = re.compile("[\udc80-\udcff]")
@@ -72,6 +75,12 @@ def expanded(given: str | Path, what: str = "path") -> Path:
             )
     shown = f"{text[:59]}…" if "too long" in trouble else text
     raise RequestError(f"{what} `{readable(shown)}` {trouble}.")
+
+
+def shown_path(path: Path) -> str:
+    """Return a path to type here: relative below the working directory, else absolute."""
+    relative = os.path.relpath(path)
+    return str(path.absolute()) if relative.startswith(f"..{os.sep}..") else relative
 
 
 def looks_like_path(text: str) -> bool:

@@ -15,6 +15,8 @@ HEAVY = [
     "numpy",
     "pandas",
     "pyarrow",
+    "scipy",
+    "sklearn",
 ]
 MOST_MODULES = 300
 """With those that Python itself starts with."""
@@ -42,6 +44,25 @@ def test_few_modules_are_loaded_and_no_heavy_one(arguments: list[str]) -> None:
     )
     heavy, _, count = result.stderr.rpartition(" ")
     assert (result.returncode, heavy) == (0, "[]") and int(count) < MOST_MODULES
+
+
+def test_the_help_of_every_command_loads_few_modules_and_no_heavy_one() -> None:
+    script = f"""
+import sys
+from ftr.cli.main import COMMANDS, main
+for name in COMMANDS:
+    before = set(sys.modules)
+    assert main([name, "--help"]) == 0
+    if heavy := set({HEAVY!r}) & (set(sys.modules) - before):
+        print(name, heavy, file=sys.stderr)
+print(len(sys.modules), file=sys.stderr)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    *heavy, count = result.stderr.splitlines()
+    assert (result.returncode, heavy) == (0, [])
+    assert int(count) < MOST_MODULES and "usage: ftr serve" in result.stdout
 
 
 def test_what_commands_start_with_loads_nothing_that_trains() -> None:

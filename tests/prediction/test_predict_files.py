@@ -386,8 +386,8 @@ def test_progress_tells_rows_their_rate_and_the_time_left(
     monkeypatch.setattr("ftr.progress.PLAIN_SECONDS", 0.0)
     code, _, err = call(capsys, "predict", classifier.path, table, "--output", tmp_path / "a.csv")
     found = [line for line in err.splitlines() if " rows/s" in line]
-    assert code == 0 and len(found) == 6 and found[-1].startswith("6 rows, ")
-    assert found[-1].endswith("100% read, 0:00 left")
+    assert code == 0 and len(found) == 6 and found[-1].startswith("6 rows · ")
+    assert found[-1].endswith("100% read · about 0:00 left")
 
 
 @pytest.mark.parametrize("words", [(), ("--output-format", "parquet")])

@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ftr.cli.main import Answer, add_model_options
-from ftr.results.listing import about
-from ftr.runs.directory import run_or_winner
-from ftr.runs.evaluate import evaluate
 from ftr.runs.report import INTERVAL, decimals, interval_lines, number
 from ftr.tables import table
 from ftr.terminal import fitted, quiet_libraries, show
@@ -59,6 +56,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Answer:
     """Return every score."""
+    from ftr.results.listing import about
+    from ftr.runs.directory import run_or_winner
+    from ftr.runs.evaluate import evaluate
+
     quiet_libraries()
     result = evaluate(
         args.run,

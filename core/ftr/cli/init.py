@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
 from ftr.cli.main import Answer
-from ftr.config.found import FILE
 from ftr.errors import RequestError, did_you_mean
+from ftr.paths import SETTINGS_FILE as FILE
 from ftr.paths import expanded, no_file
 from ftr.registry.discovery import own_version
 from ftr.terminal import masked, show

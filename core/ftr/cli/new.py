@@ -10,7 +10,6 @@ from string import Template
 
 from ftr import atomic
 from ftr.cli.main import Answer
-from ftr.config.values import read_value
 from ftr.errors import RequestError, did_you_mean
 from ftr.paths import expanded
 from ftr.registry.discovery import own_version
@@ -114,6 +113,8 @@ def _kind(word: str) -> Kind:
 
 def check_name(name: str) -> None:
     """Raise `RequestError` when no package can be called `ftr-NAME`, or when the name is taken."""
+    from ftr.config.values import read_value
+
     if not NAME.fullmatch(name) or len(name) > MAX_LENGTH:
         near = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("._-")[:MAX_LENGTH].rstrip("._-")
         hint = f" Try `{near}`." if near else ""

@@ -9,24 +9,19 @@ import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftr import atomic, terminal
 from ftr.cli.main import Answer, add_model_options
-from ftr.config.schema import ComputeConfig
-from ftr.data.encode import unknown_note
-from ftr.data.stream import STDIN, Source
 from ftr.errors import RequestError
-from ftr.paths import expanded
-from ftr.prediction.files import to_file
-from ftr.prediction.job import check_output, is_device
-from ftr.prediction.outputs import FORMATS, format_of
-from ftr.prediction.request import Predicted, Request, checkpoint, opened, reading_settings
-from ftr.prediction.run import Prediction
-from ftr.progress import ProgressLine
-from ftr.results.listing import about
-from ftr.runs.directory import RECORD
+from ftr.paths import STDIN, expanded
 from ftr.terminal import quiet_libraries, show
+
+if TYPE_CHECKING:
+    from ftr.config.schema import ComputeConfig
+    from ftr.data.stream import Source
+    from ftr.prediction.request import Predicted, Request
+    from ftr.prediction.run import Prediction
 
 EXAMPLES = (
     "ftr predict RUN reviews.csv --output labels.csv",
@@ -104,7 +99,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--output-format",
-        choices=sorted(set(FORMATS.values())),
+        choices=("csv", "jsonl", "parquet", "tsv"),
         help="format of the output, where no ending names it",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an output that exists")
@@ -129,6 +124,8 @@ def _add_computation(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Answer:
     """Predict every row; an unusable row gives a record with its `error`, so no row is missing."""
+    from ftr.prediction.request import Request, checkpoint, opened, reading_settings
+
     quiet_libraries()
     inputs, settings = _words([args.input, *args.settings])
     request = Request(
@@ -187,6 +184,9 @@ def _by_workers(
 
 def _check(args: argparse.Namespace) -> None:
     """Raise `RequestError` for a request that is wrong, before the model is loaded."""
+    from ftr.prediction.job import check_output, is_device
+    from ftr.prediction.outputs import format_of
+
     if args.input == STDIN and sys.stdin is None:
         raise RequestError("there is no input: stdin is closed. Give a file, or rows on stdin.")
     if args.format == "squad":
@@ -219,11 +219,16 @@ def _check(args: argparse.Namespace) -> None:
 
 def _device_format(args: argparse.Namespace, output: Path) -> str:
     """Return the format of a pipe or a device: JSON lines without a known ending."""
+    from ftr.prediction.outputs import FORMATS
+
     form: str = args.output_format or FORMATS.get(output.suffix.lower(), "jsonl")
     return form
 
 
 def _predict(args: argparse.Namespace, request: Request, source: Source) -> Answer:
+    from ftr.data.encode import unknown_note
+    from ftr.progress import ProgressLine
+
     predictor = request.load()
     request.check(predictor)
     progress = ProgressLine(enabled=args.output not in (None, STDIN) or not sys.stdout.isatty())
@@ -258,6 +263,10 @@ def _columns(args: argparse.Namespace) -> tuple[str, ...] | None:
 
 def _written(args: argparse.Namespace, request: Request, work: Prediction) -> Answer:
     """Write all predictions to where they belong."""
+    from ftr.prediction.files import to_file
+    from ftr.prediction.job import is_device
+    from ftr.prediction.outputs import format_of
+
     if args.format == "squad":
         return _squad(args, request, work)
     output = None if args.output in (None, STDIN) else expanded(args.output, "file")
@@ -289,6 +298,8 @@ def _print(content: bytes) -> None:
 
 
 def _counts(args: argparse.Namespace, request: Request, work: Prediction) -> dict[str, Any]:
+    from ftr.prediction.request import Predicted
+
     found = _answered(args, request, Predicted.of([], [work]))
     found.pop("files")
     return found
@@ -296,6 +307,9 @@ def _counts(args: argparse.Namespace, request: Request, work: Prediction) -> dic
 
 def _answered(args: argparse.Namespace, request: Request, found: Predicted) -> dict[str, Any]:
     """Return what `--json` answers of an output: the run, and the counts."""
+    from ftr.results.listing import about
+    from ftr.runs.directory import RECORD
+
     run = request.folder.parent
     data = {
         **about(run if (run / RECORD).is_file() else request.folder),

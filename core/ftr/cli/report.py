@@ -39,9 +39,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Answer:
     """Write the report, and answer with its files and what is not in it."""
+    from ftr.paths import shown_path
     from ftr.results.listing import about
     from ftr.results.report.write import write_report
-    from ftr.runs.prepare import shown_path
 
     quiet_libraries()
     written = write_report(args.run, args.output, slices=args.slice, split=args.split)

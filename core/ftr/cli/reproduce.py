@@ -57,8 +57,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Answer:
     """Train again, and answer with what is equal, what differs and what can explain it."""
+    from ftr.paths import shown_path
     from ftr.results.reproduce import reproduce
-    from ftr.runs.prepare import shown_path
 
     found = reproduce(args.run, args.settings, check=args.check)
     result = found.result
@@ -114,7 +114,7 @@ def _unknown(fact: Fact) -> str:
 
 
 def _results(found: Reproduction) -> Iterator[str]:
-    from ftr.runs.prepare import shown_path
+    from ftr.paths import shown_path
 
     result, other = found.result, found.differences
     if result is None:

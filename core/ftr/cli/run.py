@@ -45,8 +45,8 @@ def execute(args: argparse.Namespace) -> Answer:
 
 def run_answer(result: RunResult) -> Answer:
     """Return the answer on a finished run."""
+    from ftr.paths import shown_path
     from ftr.progress import STAGES
-    from ftr.runs.prepare import shown_path
     from ftr.runs.report import has_model, score_table, several_lines
 
     record = result.record

@@ -5,13 +5,7 @@ from pathlib import Path
 
 from ftr.cli.main import Answer
 from ftr.errors import RequestError, did_you_mean
-from ftr.paths import expanded
-from ftr.results import keeping
-from ftr.results.details import details, lines
-from ftr.results.listing import COLUMNS, matching, ordered, rows_of, shown
-from ftr.runs.directory import RECORD, SWEEP, named, near_run
-from ftr.runs.prepare import shown_path
-from ftr.study.directory import open_directory
+from ftr.paths import expanded, shown_path
 from ftr.terminal import columns_of, fitted
 
 EXAMPLES = (
@@ -23,8 +17,6 @@ USUAL = "runs"
 NAMES = ("task", "dataset", "model", "status")
 ACTIONS = {"rm": "RUN", "tag": "RUN NAME", "untag": "RUN NAME", "sync": "RUN"}
 """Options that do something with runs, and the words that each needs."""
-LISTED = ("id", "path", "status", "scores", "intervals", *COLUMNS[2:], "seconds", "error")
-"""What `--json` answers of each run in a list."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -65,6 +57,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Answer:
     """List, show or change runs."""
+    from ftr.runs.directory import named
+
     asked = [name for name in ACTIONS if getattr(args, name) is not None]
     if len(asked) > 1:
         raise RequestError(f"`--{asked[0]}` and `--{asked[1]}`: give one of them at a time.")
@@ -85,6 +79,8 @@ def _act(action: str, words: list[str]) -> Answer:
     if len(words) < len(ACTIONS[action].split()):
         hint = " `--tagged NAME` lists the runs with a tag." if action == "tag" else ""
         raise RequestError(f"`--{action}` needs {ACTIONS[action]}.{hint}")
+    from ftr.results import keeping
+
     if action == "rm":
         removed = [shown_path(path) for path in keeping.remove(words)]
         return Answer({"removed": removed}, "\n".join(f"removed {path}" for path in removed))
@@ -100,12 +96,17 @@ def _act(action: str, words: list[str]) -> Answer:
 
 
 def _show(given: str) -> Answer:
+    from ftr.results.details import details, lines
+    from ftr.study.directory import open_directory
+
     directory = open_directory(given)
     found = details(directory)
     return Answer(found, fitted("\n".join(lines(found, directory))))
 
 
 def _list(args: argparse.Namespace, given: str, folder: Path) -> Answer:
+    from ftr.results.listing import LISTED, matching, ordered, rows_of, shown
+
     rows = rows_of(folder)
     if not rows:
         return Answer([], f"no runs or sweeps under `{given}`")
@@ -128,10 +129,14 @@ def _key(condition: str) -> str:
 
 
 def _is_folder_of_runs(folder: Path) -> bool:
+    from ftr.runs.directory import RECORD, SWEEP
+
     return folder.is_dir() and not any((folder / name).is_file() for name in (RECORD, SWEEP))
 
 
 def _check_folder(given: str, folder: Path) -> None:
+    from ftr.runs.directory import near_run
+
     if folder.is_dir():
         return
     problem = "is a file" if folder.exists() else "does not exist"

@@ -3,11 +3,6 @@
 from argparse import ArgumentParser, Namespace
 
 from ftr.cli.main import Answer
-from ftr.config.found import with_found
-from ftr.config.json_schema import json_schema, sweep_schema
-from ftr.config.parse import registry_for
-from ftr.config.resolve import resolve
-from ftr.data.infer import settings_with_task
 from ftr.terminal import show
 
 EXAMPLES = (
@@ -36,6 +31,12 @@ def execute(args: Namespace) -> Answer:
 
     Raises what `ftr.config.resolve.resolve` raises.
     """
+    from ftr.config.found import with_found
+    from ftr.config.json_schema import json_schema, sweep_schema
+    from ftr.config.parse import registry_for
+    from ftr.config.resolve import resolve
+    from ftr.data.infer import settings_with_task
+
     given = with_found(args.settings)
     registry = registry_for(given)
     settings = settings_with_task(given, registry, show)

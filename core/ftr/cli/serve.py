@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
 from ftr.cli.main import Answer, add_model_options
-from ftr.config.parse import Setting, parse_words, validated
-from ftr.config.schema import ComputeConfig
 from ftr.errors import ConfigError, RequestError
-from ftr.model.folder import read_card
-from ftr.prediction.request import checkpoint
 from ftr.registry.registry import get_registry, registry_for_record
-from ftr.runs.launch import connected
 from ftr.terminal import quiet_libraries, show
 
 if TYPE_CHECKING:
+    from ftr.config.parse import Setting
+    from ftr.config.schema import ComputeConfig
     from ftr.serving.app import Load
     from ftr.serving.replicas import Scaling
     from ftr.serving.requests import Limits
@@ -112,6 +109,8 @@ def _add_operation(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Answer:
     """Serve until SIGTERM or Ctrl-C; or write the configuration; or replace a model."""
+    from ftr.prediction.request import checkpoint
+
     _check_installed()
     settings, runs = _split(args.words)
     if args.replace:
@@ -144,6 +143,8 @@ def _check_installed() -> None:
 
 def _split(words: list[str]) -> tuple[dict[str, Setting], list[str]]:
     """Return the settings and the runs among the words."""
+    from ftr.config.parse import parse_words
+
     settings = [word for word in words if word.startswith("compute.") and not Path(word).exists()]
     runs = [word for word in words if word not in settings]
     if not runs:
@@ -196,6 +197,9 @@ def _limits(args: argparse.Namespace) -> Limits:
 
 
 def _compute(settings: Mapping[str, Setting]) -> ComputeConfig:
+    from ftr.config.parse import validated
+    from ftr.config.schema import ComputeConfig
+
     for key in settings:
         if key.partition(".")[2].partition(".")[0] not in COMPUTE:
             names = ", ".join(f"`compute.{name}`" for name in COMPUTE)
@@ -277,6 +281,8 @@ def _on_ray(
 ) -> Iterator[Load]:
     """Connect to Ray for as long as the context lasts; give what loads a model there."""
     from ftr.cluster.capacity import check_capacity
+    from ftr.model.folder import read_card
+    from ftr.runs.launch import connected
     from ftr.serving.replicas import Deployer
 
     if importlib.util.find_spec("ray.serve") is None:
@@ -326,6 +332,7 @@ def _write(
 
 
 def _replaced(args: argparse.Namespace, settings: Mapping[str, Setting], runs: list[str]) -> Answer:
+    from ftr.prediction.request import checkpoint
     from ftr.serving import server
 
     if settings or len(runs) != 1:

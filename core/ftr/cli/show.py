@@ -7,12 +7,7 @@ from collections.abc import Sequence
 
 from ftr.cli.help import known_keys
 from ftr.cli.main import Answer
-from ftr.config.found import with_found
 from ftr.config.known import FIRST_KEYS, SWEEP_GROUP, groups, keys
-from ftr.config.parse import COMPONENTS, registry_for
-from ftr.config.resolve import flat, resolve
-from ftr.config.schema import HUB
-from ftr.data.infer import settings_with_task
 from ftr.errors import RequestError, did_you_mean, near
 from ftr.paths import present
 from ftr.tables import table
@@ -42,6 +37,12 @@ def configure(parser: ArgumentParser) -> None:
 
 def execute(args: Namespace) -> Answer:
     """Return every value and its origin. Raises what `ftr.config.resolve.resolve` raises."""
+    from ftr.config.found import with_found
+    from ftr.config.parse import COMPONENTS, registry_for
+    from ftr.config.resolve import flat, resolve
+    from ftr.config.schema import HUB
+    from ftr.data.infer import settings_with_task
+
     settings, topics = _split(args.settings)
     given = with_found(settings)
     registry = registry_for(given)

@@ -1,16 +1,20 @@
 """`ftr submit`: run a command on a Ray cluster."""
 
+from __future__ import annotations
+
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ftr.cli.main import COMMANDS, INTERRUPTED, Answer
-from ftr.cluster.ship import plugin_files_of
-from ftr.cluster.submit import Job, JobServer, fetch_results, find, submit
 from ftr.errors import RequestError, did_you_mean
 from ftr.paths import expanded
 from ftr.registry.registry import registry_with
 from ftr.terminal import show
+
+if TYPE_CHECKING:
+    from ftr.cluster.submit import Job
 
 EXAMPLES = (
     "ftr submit run task=qa epochs=2 --address http://127.0.0.1:8265",
@@ -46,6 +50,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace) -> Answer:
     """Submit, follow, fetch the results. The exit code is that of the job."""
+    from ftr.cluster.ship import plugin_files_of
+    from ftr.cluster.submit import JobServer, fetch_results, find, submit
+
     _check(args)
     server = JobServer(args.address)
     if args.follow:

@@ -61,9 +61,9 @@ def sweep_answer(result: SweepResult) -> Answer:
     """Return the answer of a sweep that ended: the first places, the winner's scores, and the
     paths.
     """
+    from ftr.paths import shown_path
     from ftr.progress import STAGES
     from ftr.runs.directory import RunDirectory
-    from ftr.runs.prepare import shown_path
     from ftr.runs.report import ensemble_lines, score_table
     from ftr.study.trials import rank, runner_up
 

@@ -29,11 +29,11 @@ from ftr.config.parse import (
 from ftr.config.schema import DATA_SUFFIXES, HUB, SWEEP_KEYS
 from ftr.config.space import read_dimension
 from ftr.errors import ConfigError
-from ftr.paths import is_url
+from ftr.paths import SETTINGS_FILE, is_url
 from ftr.registry.registry import print_once
 from ftr.terminal import MASK, is_secret
 
-FILE, PROJECT, TOOL = "ftr.yaml", "pyproject.toml", "ftr"
+FILE, PROJECT, TOOL = SETTINGS_FILE, "pyproject.toml", "ftr"
 PREFIX = "FTR__"
 SWITCH = "FTR_SETTINGS"
 """Set to `off`, the variable turns found settings off."""

@@ -28,10 +28,9 @@ from ftr.data.store import Row
 from ftr.data.tables import is_saved, jsonl_pieces, nested_lines, saved_pieces
 from ftr.data.text_files import read_conll, text_columns, text_table
 from ftr.errors import DataError
-from ftr.paths import expanded
+from ftr.paths import STDIN, expanded
 from ftr.registry.schema import RowSchema
 
-STDIN = "-"
 _NAME = re.compile(r"\w[\w .-]{0,40}")
 _MARKS = {b"PAR1": "parquet", b"ARRO": "arrow"}
 """How a file of these formats begins."""

@@ -10,9 +10,9 @@ from typing import Any
 
 from ftr.config.resolve import flat
 from ftr.config.schema import SweepConfig
+from ftr.paths import shown_path
 from ftr.results.listing import DAMAGED, row_of, status_of
 from ftr.runs.directory import BEST, RunDirectory
-from ftr.runs.prepare import shown_path
 from ftr.runs.report import members_table, score_table
 from ftr.study.directory import SweepDirectory
 from ftr.tables import table

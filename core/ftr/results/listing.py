@@ -12,16 +12,17 @@ from typing import Any
 
 from ftr.config.resolve import flat
 from ftr.errors import RequestError, did_you_mean
-from ftr.paths import expanded
+from ftr.paths import expanded, shown_path
 from ftr.results.keeping import tags_of
 from ftr.runs.directory import RunDirectory, all_runs, is_held, named
-from ftr.runs.prepare import shown_path
 from ftr.runs.report import decimals, number, several_result
 from ftr.study.directory import SweepDirectory, all_sweeps, open_directory
 from ftr.tables import table, table_width
 
 Row = dict[str, Any]
 COLUMNS = ("id", "status", "task", "model", "dataset", "result", "tags", "created")
+LISTED = ("id", "path", "status", "scores", "intervals", *COLUMNS[2:], "seconds", "error")
+"""What `--json` answers of each run in a list."""
 FIRST_LEFT_OUT = ("created", "model", "dataset", "tags", "task")
 """Columns that a narrow terminal does not get, in this order."""
 DAMAGED = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections import Counter
@@ -46,12 +45,6 @@ Baselines = dict[str, dict[str, dict[str, Any]]]
 def to_stderr(line: str) -> None:
     """Print a line for a person, at once."""
     show(line)
-
-
-def shown_path(path: Path) -> str:
-    """Return a path to type here: relative below the working directory, else absolute."""
-    relative = os.path.relpath(path)
-    return str(path.absolute()) if relative.startswith(f"..{os.sep}..") else relative
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,7 +22,7 @@ from ftr.config.resolve import flat, recorded_config
 from ftr.config.schema import RunConfig
 from ftr.errors import ConfigError, DataError, FtrError, PluginError, RequestError, RunError
 from ftr.model.folder import weights_of
-from ftr.paths import expanded, folder_of, is_denied, nearest, writable
+from ftr.paths import expanded, folder_of, is_denied, nearest, shown_path, writable
 from ftr.registry.registry import Registry
 from ftr.runs.card import write_cards
 from ftr.runs.directory import (
@@ -39,7 +39,6 @@ from ftr.runs.prepare import (
     Prepared,
     card_fields,
     prepare,
-    shown_path,
     split_lines,
     to_stderr,
     with_baselines,

@@ -19,10 +19,10 @@ from ftr.config.parse import read_settings
 from ftr.config.schema import RunConfig
 from ftr.config.values import comma_list
 from ftr.errors import ConfigError, RequestError, RunError
+from ftr.paths import shown_path
 from ftr.registry.registry import Registry
 from ftr.registry.specs import TrackerSpec
 from ftr.runs.directory import RECORD, SWEEP, RunDirectory, is_held, named
-from ftr.runs.prepare import shown_path
 from ftr.runs.record import recorded_registry
 from ftr.runs.tracking import HELD, LOG, STATE, read_lines
 from ftr.terminal import known_secrets

@@ -14,12 +14,13 @@ from ftr.config.schema import RunConfig, SweepConfig
 from ftr.config.space import read_dimension
 from ftr.config.sweep import ResolvedSweep, recorded_sweep
 from ftr.errors import ConfigError, FtrError, RequestError
+from ftr.paths import shown_path
 from ftr.registry import trust
 from ftr.registry.isolation import one_training
 from ftr.registry.registry import Registry
 from ftr.runs.card import has_cards, write_cards
 from ftr.runs.directory import RunDirectory, hold
-from ftr.runs.prepare import shown_path, to_stderr
+from ftr.runs.prepare import to_stderr
 from ftr.runs.record import check_reach, package_versions, recorded_registry, remember
 from ftr.runs.run import Job, RunResult, Say, Settings, merged, result_of
 from ftr.study.directory import SweepDirectory, open_directory

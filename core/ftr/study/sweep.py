@@ -22,7 +22,7 @@ from ftr.config.space import grid_size
 from ftr.config.sweep import PBT_KEYS, ResolvedSweep, ranked_by, resolve_sweep, trial_config
 from ftr.data.infer import settings_with_task
 from ftr.errors import ConfigError, DataError, RunError, ScoreError
-from ftr.progress import clock
+from ftr.progress import STAGES, clock
 from ftr.registry.isolation import one_training
 from ftr.registry.registry import Registry
 from ftr.runs.directory import RunDirectory
@@ -239,7 +239,7 @@ class Sweep(Job[SweepResult]):
         # Where a process imported ahead, this process started Ray, with the variables of Tune.
         inherits = tune_inherits() if self.imported() else contextlib.nullcontext()
         try:
-            with inherits:
+            with inherits, STAGES.within("trials"):
                 ending = drive(board, scheduler, shared, self.trials, self.storage, ahead)
             ending = ending or Ending("trials", "nothing is left to try")
             if board.refused:
