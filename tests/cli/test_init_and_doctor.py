@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,25 @@ def test_the_columns_that_are_named_of_a_very_large_file_are_checked(
     assert main(["init", "my reviews.csv", "dataset.text=reviw", "dataset.id=none"]) == 2
     assert "Did you mean `review`?" in capsys.readouterr().err
     assert ask(capsys, "init", "my reviews.csv", "dataset.text=review")["rows"] == {}
+
+
+def test_every_example_is_in_the_wheel_and_names_no_folder_of_the_clone(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(ftr.__file__).parents[2]
+    examples = [*root.glob("examples/*.yaml"), *root.glob("examples/recipes/*.yaml")]
+    built = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]
+    included = built["build"]["targets"]["wheel"]["force-include"]
+    assert included == {
+        name: name.replace("examples/", "ftr/_examples/", 1)
+        for name in sorted(str(path.relative_to(root)) for path in examples)
+    }
+    for path in examples:
+        assert main(["init", "--example", path.stem, "--force"]) == 0
+        text, printed = (folder / "ftr.yaml").read_text(), capsys.readouterr().out
+        assert "config=examples" not in text
+        assert ("dataset=FILE" in printed) == ("hub:" in text)
+        assert main(["show"]) == (2 if "sweep:" in text else 0)
 
 
 def test_the_doctor_knows_the_variables_of_ftr() -> None:
