@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from ftr.cli.main import Answer
 from ftr.errors import ConfigError
-from ftr.runs.report import INTERVAL, MAX_WIDTH, OTHER_AVERAGES, decimals, number
+from ftr.registry.specs import OTHER_AVERAGES
+from ftr.runs.report import INTERVAL, MAX_WIDTH, decimals, number
 from ftr.tables import table
 from ftr.terminal import masked, quiet_libraries, visible
 

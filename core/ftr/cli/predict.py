@@ -229,11 +229,15 @@ def _predict(args: argparse.Namespace, request: Request, source: Source) -> Answ
     from ftr.data.encode import unknown_note
     from ftr.progress import ProgressLine
 
-    predictor = request.load()
-    request.check(predictor)
     progress = ProgressLine(enabled=args.output not in (None, STDIN) or not sys.stdout.isatty())
+    with progress.stage("model"):
+        predictor = request.load()
+    request.check(predictor)
     work = request.work(args.input, source, predictor, progress)
-    answer = _written(args, request, work)
+    if args.input == STDIN and sys.stdin.isatty():
+        show("one text a line from the keyboard; Ctrl-D ends")
+    with progress.stage("prediction"):
+        answer = _written(args, request, work)
     if work.errors:
         show(
             f"{work.errors} of {work.rows} rows are unusable; each has an `error` "

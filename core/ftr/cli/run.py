@@ -47,7 +47,7 @@ def run_answer(result: RunResult) -> Answer:
     """Return the answer on a finished run."""
     from ftr.paths import shown_path
     from ftr.progress import STAGES
-    from ftr.runs.report import has_model, score_table, several_lines
+    from ftr.runs.report import baseline_lines, has_model, score_table, several_lines
 
     record = result.record
     track_report(result.path, record)
@@ -66,6 +66,7 @@ def run_answer(result: RunResult) -> Answer:
     lines = [
         "",
         *score_table(record),
+        *baseline_lines(record),
         "",
         f"trained {record['steps']} steps in {record['timings']['train']:.0f} s "
         f"({record['examples_per_second']:.1f} examples/s), kept the weights after epoch "

@@ -23,9 +23,9 @@ from ftr.model.folder import FTR_JSON, ModelCard, read_card
 from ftr.model.pretrained import Pretrained
 from ftr.registry.protocols import CALIBRATION, provides
 from ftr.registry.registry import Registry
+from ftr.registry.specs import OTHER_AVERAGES
 from ftr.runs.report import (
     JOIN,
-    OTHER_AVERAGES,
     REMOTE,
     Described,
     Record,

@@ -16,6 +16,7 @@ from ftr.data.encode import cache_folder, unknown_note
 from ftr.data.prepare import prepare_rows
 from ftr.data.read import load_rows
 from ftr.errors import ConfigError, DataError
+from ftr.progress import ProgressLine
 from ftr.registry.registry import Registry
 from ftr.runs.directory import RECORD, refused_rows_kept, run_or_winner
 from ftr.runs.predictor import Predictor, load, model_folder
@@ -88,8 +89,11 @@ def evaluate(
     if save_state:
         directory.check_links()
     known = registry or recorded_registry(record)
-    predictor = load(model_folder(directory.path), registry=known, backend=backend)
-    rows, other = rows_of(directory, asked, known, predictor.head, predictor.card.labels)
+    line = ProgressLine()
+    with line.stage("model"):
+        predictor = load(model_folder(directory.path), registry=known, backend=backend)
+    with line.stage("reading"):
+        rows, other = rows_of(directory, asked, known, predictor.head, predictor.card.labels)
     if record.get("several") == "folds" and not other:
         _leave_out_folds(rows, directory.path, split)
     name = split or next(
@@ -101,17 +105,24 @@ def evaluate(
         )
     if calibrate:
         _calibrate(predictor, rows, name, save_state)
-    found = _scored(predictor, rows, name, known)
+    with line.stage("evaluation"):
+        found = _scored(predictor, rows, name, known, line)
     if predictions is not None:
         atomic.write_output(Path(predictions), atomic.json_lines(found.predictions))
     return found
 
 
-def _scored(predictor: Predictor, rows: PreparedRows, name: str, known: Registry) -> Evaluation:
+def _scored(
+    predictor: Predictor, rows: PreparedRows, name: str, known: Registry, line: ProgressLine
+) -> Evaluation:
     """Predict and score a split, and add notes on it to those of the rows."""
     chosen: Sequence[Row] = rows.splits[name]
     predictor.tokens.clear()
-    answers = list(predictor.stream(chosen, restore=False))
+    answers: list[Prediction] = []
+    for answer in predictor.stream(chosen, restore=False):
+        answers.append(answer)
+        line.update(f"{name} {len(answers)}/{len(chosen)}", len(answers) / len(chosen))
+    line.update(f"{name}: scores and intervals")
     rows.notes += remarks(
         predictor.head, {name: chosen}, predictor.card.metrics, predictor.card.labels
     )

@@ -75,7 +75,7 @@ class Budget:
         if self.trials is not None and started >= self.trials:
             if self.sweep.searcher == "grid" and self.sweep.trials is None:
                 return Ending("grid", "the whole grid was tried")
-            return Ending("trials", f"all {self.trials} configurations were tried")
+            return Ending("trials", f"all {self.trials} trials that were asked for are done")
         least = self.sweep.min_gain
         gain = None if least is None else expected_gain(scores, self.mode)
         if least is not None and gain is not None and gain < least:

@@ -29,7 +29,7 @@ from ftr.runs.directory import RunDirectory
 from ftr.runs.launch import connected
 from ftr.runs.prepare import Prepared, split_lines, to_stderr
 from ftr.runs.record import from_parent, remember
-from ftr.runs.run import Job, Say, Settings, finish_run, merged
+from ftr.runs.run import Job, Say, Settings, finish_run, merged, tell_found
 from ftr.runs.trackers import check_asked
 from ftr.study.analysis import importance, write_expected, write_importance
 from ftr.study.directory import SweepDirectory, trial_folder
@@ -95,6 +95,7 @@ def sweep(
     with one_training(), INTERRUPT.listening():
         known = registry or registry_for(asked)
         speak = say or to_stderr
+        tell_found(asked, speak)
         check_asked(asked, known)
         resolved = resolve_sweep(settings_with_task(asked, known, speak, sweep=True), known)
         check_kept(resolved)
