@@ -76,6 +76,8 @@ def execute(args: Namespace) -> Answer:
         if args.settings:
             raise RequestError("`--example` takes no settings: change them in the file.")
         text, facts = _example(args.example), {"example": args.example}
+        own = f" config={target}" if target.name != FILE else ""
+        text = re.sub(r" config=examples/\S+", lambda _: own, text)  # its own command line
         line = "next: ftr sweep" if "sweep:" in text else "next: ftr run"
     else:
         text, facts = _of_data(args.settings or [_only_file()], target)
@@ -84,6 +86,8 @@ def execute(args: Namespace) -> Answer:
         line += f" config={target}"
     elif len(target.parts) > 1:
         line += f" in {target.parent}"
+    if args.example is not None and "hub:" in text:
+        line += "\nIts data is on the Hub; without a network add dataset=FILE."
     content = _schema()
     if not (schema.is_file() and schema.read_text(encoding="utf-8") == content):
         _check_new(args.force, schema)
