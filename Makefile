@@ -26,7 +26,7 @@ help:
 	@echo "make clean        remove both environments, runs and the site"
 
 run: $(INSTALLED)
-	$(VENV)/bin/ftr run task=qa
+	FTR_SETTINGS=off $(VENV)/bin/ftr run task=qa  # with an `ftr.yaml` here it would not be the sample
 
 test: install
 	$(VENV)/bin/python $(PYTEST) -n 2 -m "not slow"

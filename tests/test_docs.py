@@ -165,7 +165,7 @@ def check_command(name: str, words: list[str], registry: Registry) -> None:
     if name in RESOLVED and args.settings:
         resolve(settings_with_task(args.settings, registry, print), registry)
     elif name == "sweep":
-        resolve_sweep(settings_with_task(args.settings, registry, print), registry)
+        resolve_sweep(settings_with_task(args.settings, registry, print, sweep=True), registry)
     elif name == "resume":
         check_keys(parse_words(args.settings), sweep=True)
     elif name == "submit" and args.words:
@@ -234,7 +234,7 @@ def options(registry: Registry) -> set[str]:
 @pytest.fixture(scope="module")
 def flags() -> set[str]:
     """Return every option of every command."""
-    found = {"-", "--", "--help", "--json", "--plugin", "--base"}
+    found = {"-", "--", "--help", "--json", "--plugin", "--base", "--quiet", "--verbose"}
     for name in COMMANDS:
         parser = argparse.ArgumentParser()
         load_command(name).configure(parser)

@@ -1,6 +1,6 @@
-"""Near matches in messages."""
+"""Near matches and numbers in messages."""
 
-from ftr.errors import did_you_mean, near
+from ftr.errors import counted, did_you_mean, near
 
 
 def test_the_best_match_comes_first_and_case_does_not_matter() -> None:
@@ -16,3 +16,8 @@ def test_a_word_near_nothing_suggests_nothing() -> None:
 
 def test_the_sentence_names_one_choice_in_backticks() -> None:
     assert did_you_mean("sentimnt", ["qa", "sentiment"]) == " Did you mean `sentiment`?"
+
+
+def test_one_thing_has_no_plural() -> None:
+    numbers = [counted(n, "row", ",") for n in (0, 1, 2000)]
+    assert numbers == ["0 rows", "1 row", "2,000 rows"] and counted(1.0, "epoch", "g") == "1 epoch"

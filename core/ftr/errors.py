@@ -1,4 +1,6 @@
-"""Every error that ftr raises on purpose, its exit code, and near matches for unknown words."""
+"""Every error that ftr raises on purpose, its exit code, and parts of messages:
+near matches for unknown words, numbers with their nouns.
+"""
 
 import re
 from collections.abc import Iterable
@@ -93,6 +95,11 @@ def in_one_line(error: BaseException) -> str:
     if not isinstance(error, PluginError):
         text = f"{type(error).__name__}: {message}".removesuffix(": ")
     return text if len(text) <= _LENGTH else f"{text[: _LENGTH - 1]}…"
+
+
+def counted(number: float, noun: str, form: str = "") -> str:
+    """Return a number and its noun, `1 row` or `2 rows`; `form` is the format of the number."""
+    return f"{number:{form}} {noun}{'' if number == 1 else 's'}"
 
 
 def near(word: str, choices: Iterable[str]) -> list[str]:

@@ -167,6 +167,11 @@ def test_a_file_that_cannot_be_used_is_named_with_the_place_and_the_mend(
     assert expected in ftr.run(f"dataset={name}")
 
 
+def test_a_gpu_that_is_not_here_is_refused(ftr: Door) -> None:
+    message = ftr.run("dataset=good.csv", "compute.gpus=64")
+    assert "`compute.gpus=64`: torch finds" in message
+
+
 def test_a_missing_file_or_column_or_split_is_named_with_what_is_there(ftr: Door) -> None:
     assert (
         ftr.run("dataset=goood.csv")

@@ -7,7 +7,7 @@ import pytest
 
 from ftr.cli.main import main
 
-WORDS = ("epochs=1", "data.limit=30", "batch_size=8", "data.max_length=32", "train.save_steps=2")
+WORDS = ("epochs=1", "data.limit=30", "data.max_length=32", "train.save_steps=2")
 DETAILS = (
     ", transformers ",
     "model source: ",
@@ -31,7 +31,8 @@ def test_verbose_prints_details_that_the_default_and_quiet_do_not(
     monkeypatch.setenv("FTR_CACHE", str(tmp_path / "cache"))
     printed = {}
     for option in ("-v", "--json", "-q"):
-        words = [f"dataset={reviews}", f"model={tiny_bert}", f"output={tmp_path}", *WORDS]
+        size = f"batch_size={64 if option == '-q' else 8}"
+        words = [size, f"dataset={reviews}", f"model={tiny_bert}", f"output={tmp_path}", *WORDS]
         assert main(["run", "task=sentiment", *words, option]) == 0
         printed[option] = capsys.readouterr()
     lines = printed["-v"].err
@@ -42,7 +43,7 @@ def test_verbose_prints_details_that_the_default_and_quiet_do_not(
     numerics = run["record"]["numerics"]
     assert f"precision: {numerics['precision']} (" in lines
     assert "train: " in printed["--json"].err and "(encoded before)" in printed["--json"].err
-    assert printed["-q"].err == "" and "\nmodel: " in printed["-q"].out
+    assert printed["-q"].err == "" and "\ntrained 1 step in " in printed["-q"].out
 
     assert main(["run", *words, "epoch=2", "-q"]) == 2
     assert "`epochs`" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import ftr
 from ftr import reproduce, resume, run
 from ftr.cli.main import main
 from ftr.cluster.ship import cluster_command
-from ftr.config.found import with_found
+from ftr.config.found import found_line, with_found
 from ftr.config.resolve import flat
 from ftr.config.sweep import resolve_sweep
 from ftr.errors import ConfigError
@@ -276,3 +276,15 @@ def test_files_of_strangers_in_a_folder_open_to_all_are_not_read(
     project.chmod(0o1777)
     assert values_of() == {}
     assert f"`{file}` is not read" in capsys.readouterr().err
+
+
+def test_a_command_tells_which_settings_it_found_where(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "ftr.yaml").write_text("task: sentiment\ndataset: a.csv\nseed: 1\n")
+    monkeypatch.setenv("FTR__EPOCHS", "2")
+    assert found_line(with_found(["seed=3"])) == (
+        "settings: `task`, `dataset` from ftr.yaml; `epochs` from environment FTR__EPOCHS"
+    )
+    monkeypatch.setenv("FTR_SETTINGS", "off")
+    assert found_line(with_found(["seed=3"])) is None

@@ -134,7 +134,7 @@ def test_a_held_out_split_without_sets_is_set_aside(tmp_path: Path, row: Row) ->
     lines(tmp_path / "test.jsonl", {"text": "c", **row}, {"text": "d", **row})
     prepared, notes = prepare(tmp_path, FILED), load(tmp_path, FILED).notes
     assert "test" not in prepared.splits
-    assert any("2 rows of test.jsonl have no labels" in note for note in prepared.notes + notes)
+    assert any("no labels in 2 rows of test.jsonl" in note for note in prepared.notes + notes)
 
 
 def test_numbers_are_floats_and_need_no_classes(tmp_path: Path) -> None:

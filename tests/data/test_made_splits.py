@@ -67,8 +67,7 @@ def test_validation_rows_that_are_given_are_not_used_and_that_is_said(tmp_path: 
         f"train-{n}" for n in range(1, 61)
     }
     assert any(
-        note.startswith("validation: the 9 rows given are not used: `cv.folds`")
-        for note in prepared.notes
+        note.startswith("validation: 9 given rows not used: `cv.folds`") for note in prepared.notes
     )
 
 

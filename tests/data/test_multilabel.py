@@ -153,9 +153,7 @@ def test_held_out_splits_have_the_columns_of_train(tmp_path: Path) -> None:
     loaded = load(tmp_path)
     assert labels(loaded, "validation") == [[], ["threat"]]
     assert "test" not in loaded.splits
-    assert any(
-        note.startswith("test: the 3 rows of test.csv have no labels") for note in loaded.notes
-    )
+    assert any(note.startswith("test: no labels in 3 rows of test.csv") for note in loaded.notes)
     csv(tmp_path / "test.csv", [[-1] * 6, [0, 1, 0, 0, 0, 0], [-1] * 6, [0, -1, 0, 0, 0, 0]])
     loaded = load(tmp_path)
     assert labels(loaded, "test") == [["severe_toxic"]]

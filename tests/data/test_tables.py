@@ -252,7 +252,7 @@ def test_answers_in_a_csv_are_found_in_their_context(tmp_path: Path) -> None:
         "a.csv:6": "answer_start does not point at the answer",
     }
     assert (
-        "train: 1 rows have an empty `answers` cell: treated as questions without an answer"
+        "train: 1 row with an empty `answers` cell: treated as questions without an answer"
         in prepared.notes
     )
 

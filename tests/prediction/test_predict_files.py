@@ -230,7 +230,7 @@ def test_a_resumed_file_is_the_undisturbed_one(
     with (tmp_path / f"{half.name}.partial" / "journal.jsonl").open("a") as journal:
         journal.write('{"rows": 2, "err')
     code, _, err = call(capsys, *words, "--resume")
-    assert code == 0 and "resumed: 4 rows are there already" in err and answered == [2]
+    assert code == 0 and "resumed after 4 rows" in err and answered == [2]
     assert half.read_bytes() == whole.read_bytes()
     assert not (tmp_path / f"{half.name}.partial").exists()
 
@@ -372,7 +372,7 @@ def test_sigterm_ends_a_job_with_a_word_on_how_to_resume_it(
     assert code == 130 and "interrupted: go on with `--resume`" in err and "holds 2 rows" in err
     assert signal.getsignal(signal.SIGTERM) is before
     code, _, err = call(capsys, *words, "--resume")
-    assert code == 0 and "resumed: 2 rows" in err and len(read(tmp_path / "a.csv")) == 6
+    assert code == 0 and "resumed after 2 rows" in err and len(read(tmp_path / "a.csv")) == 6
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -386,7 +386,7 @@ def test_progress_tells_rows_their_rate_and_the_time_left(
     monkeypatch.setattr("ftr.progress.PLAIN_SECONDS", 0.0)
     code, _, err = call(capsys, "predict", classifier.path, table, "--output", tmp_path / "a.csv")
     found = [line for line in err.splitlines() if " rows/s" in line]
-    assert code == 0 and len(found) == 6 and found[-1].startswith("6 rows · ")
+    assert code == 0 and len(found) == 6 and found[-1].startswith("prediction: 6 rows · ")
     assert found[-1].endswith("100% read · about 0:00 left")
 
 

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from ftr.runs.report import score_table
+import pytest
+
+from ftr.runs.report import baseline_lines, score_table
 from ftr.tables import table
 
 SCORES = {"accuracy": 0.9, "f1": 0.8, "f1_macro": 0.8, "confusion_matrix": [[1]]}
@@ -92,3 +94,30 @@ def test_percentages_have_two_decimals_in_intervals_too() -> None:
         }
     )
     assert shown[1].split()[-1] == "0.50–80.12"
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "baselines", "worse_than"),
+    [
+        ("max", 0.40, {"majority": 0.39, "tf-idf": 0.62}, "0.6200 of the baseline tf-idf"),
+        ("max", 0.39, {"majority": 0.39}, "0.3900 of the baseline majority"),
+        ("max", 0.63, {"majority": 0.39, "tf-idf": 0.62}, None),
+        ("min", 0.95, {"mean": 1.00, "ridge": 0.90}, "0.9000 of the baseline ridge"),
+        ("min", 0.80, {"mean": 1.10, "ridge": 0.90}, None),
+        ("max", 0.10, {}, None),
+    ],
+)
+def test_a_model_that_is_no_better_than_a_baseline_gets_a_warning(
+    mode: str, value: float, baselines: dict[str, float], worse_than: str | None
+) -> None:
+    record: dict[str, Any] = {
+        "heldout": "test",
+        "primary": "score",
+        "mode": mode,
+        "scores": {"test": {"score": value}},
+        "baselines": {name: {"test": {"score": one}} for name, one in baselines.items()},
+    }
+    text = " ".join(line.strip() for line in baseline_lines(record))
+    assert bool(text) == (worse_than is not None)
+    if worse_than is not None:
+        assert f"warning: test score {value:.4f} is no better than the {worse_than}" in text

@@ -23,7 +23,7 @@ def test_trials_end_it_when_all_are_begun_and_those_under_way_go_on() -> None:
     assert (
         few.sated([], 3)
         == few.sated([0.1], 4)
-        == Ending("trials", "all 3 configurations were tried", at_once=False)
+        == Ending("trials", "all 3 trials that were asked for are done", at_once=False)
     )
     assert few.exhausted() is None
 
@@ -65,7 +65,7 @@ def test_epochs_are_counted_over_all_trials_each_as_far_as_it_came() -> None:
     assert total.exhausted() is None
     total.count(2, 2.0)
     assert total.exhausted() == Ending(
-        "max_total_epochs", "6 epochs were trained, `max_total_epochs=6`", at_once=True
+        "max_total_epochs", "6 epochs trained, `max_total_epochs=6`", at_once=True
     )
 
 
@@ -82,7 +82,7 @@ def test_patience_ends_it_when_more_trials_would_bring_too_little(mode: str) -> 
 
 def test_budgets_combine_and_the_first_reached_is_named() -> None:
     both = budget(limit=8, trials=8, min_gain=0.01, time_budget=3600, max_total_epochs=4)
-    assert both.sated(RISING, 8) == Ending("trials", "all 8 configurations were tried")
+    assert both.sated(RISING, 8) == Ending("trials", "all 8 trials that were asked for are done")
     early = both.sated(FLAT, 7)
     assert early is not None and early.reason == "min_gain"
     both.count(0, 4.0)

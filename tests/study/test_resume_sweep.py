@@ -188,7 +188,7 @@ def test_the_ranking_is_that_of_the_undisturbed_sweep(
         == undisturbed.record["winner"]
     )
     assert (
-        "all 5 configurations were tried" in out
+        "all 5 trials that were asked for are done" in out
         and (story.path / "best/model/model.safetensors").is_file()
     )
 

@@ -81,7 +81,7 @@ def test_a_trial_is_written_down_before_it_is_handed_out() -> None:
             42,
         )
     assert sweep.next() is None and sweep.source.ending == Ending(
-        "trials", "all 2 configurations were tried"
+        "trials", "all 2 trials that were asked for are done"
     )
     assert len(sweep.events) == 2
 
@@ -274,7 +274,7 @@ def test_fewer_trials_than_a_finite_space_has_are_all_different(name: str) -> No
     for seed in range(6):
         sweep = rehearsal(make_proposer(name, SIX, "max", seed), space=SIX, trials=4)
         assert len({str(values) for values in run_through(sweep)}) == 4
-        assert sweep.source.ending == Ending("trials", "all 4 configurations were tried")
+        assert sweep.source.ending == Ending("trials", "all 4 trials that were asked for are done")
 
 
 @pytest.mark.parametrize("name", ["random", "grid", "optuna"])

@@ -8,8 +8,9 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from ftr.cli.main import Answer
-from ftr.errors import ConfigError
-from ftr.runs.report import INTERVAL, MAX_WIDTH, OTHER_AVERAGES, decimals, number
+from ftr.errors import ConfigError, counted
+from ftr.registry.specs import OTHER_AVERAGES
+from ftr.runs.report import INTERVAL, MAX_WIDTH, decimals, number
 from ftr.tables import table
 from ftr.terminal import masked, quiet_libraries, visible
 
@@ -97,7 +98,10 @@ def execute(args: argparse.Namespace) -> Answer:
 
 def _lines(found: Comparison, most: int) -> list[str]:
     units = "" if found.units.name == "rows" else f", {found.units.count:,} `{found.units.name}`"
-    lines = [f"{found.split}: {found.rows:,} rows{units}, matched by id and content", ""]
+    lines = [
+        f"{found.split}: {counted(found.rows, 'row', ',')}{units}, matched by id and content",
+        "",
+    ]
     sides = [found.first, *(one.second for one in found.against)]
     lines += [f"{letter}  {side.given}" for letter, side in zip(LETTERS, sides, strict=False)]
     for letter, one in zip(LETTERS[1:], found.against, strict=False):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ftr.cli.main import Answer, add_model_options
+from ftr.errors import counted
 from ftr.runs.report import INTERVAL, decimals, interval_lines, number
 from ftr.tables import table
 from ftr.terminal import fitted, quiet_libraries, show
@@ -73,10 +74,10 @@ def execute(args: argparse.Namespace) -> Answer:
     for note in result.notes:
         show(note)
     if result.rejected:
-        show(f"{result.split}: {result.rejected} rows rejected")
+        show(f"{result.split}: {counted(result.rejected, 'row')} rejected")
     keys = ("split", "rows", "rejected", "state", "scores", "intervals", "interval")
     lines = [
-        f"{result.split}: {result.rows} rows",
+        f"{result.split}: {counted(result.rows, 'row')}",
         *table([("score", "value", INTERVAL), *_flat(result.scores, result.intervals)]),
         *interval_lines(result.interval, result.split),
         *(f"{key}: {value}" for key, value in result.state.items()),

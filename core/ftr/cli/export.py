@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ftr.cli.main import Answer
-from ftr.errors import ModelError
+from ftr.errors import ModelError, counted
 from ftr.terminal import fitted
 
 EXAMPLES = (
@@ -91,8 +91,8 @@ def _lines(folder: Path, files: dict[str, int], parity: dict[str, Any]) -> Itera
     for name, size in files.items():
         yield f"{folder / name}: {size / 1e6:.1f} MB"
     yield (
-        f"compared with torch on {parity['rows']} rows ({parity['split']}): "
-        f"{parity['changed']} answers changed, largest logit difference "
+        f"compared with torch on {counted(parity['rows'], 'row')} ({parity['split']}): "
+        f"{counted(parity['changed'], 'answer')} changed, largest logit difference "
         f"{parity['logit_difference']:.3g}"
     )
     rows: list[tuple[str, ...]] = [("score", "torch", INTERVAL, "onnx", INTERVAL)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
 from ftr.cli.main import Answer
-from ftr.errors import RequestError, did_you_mean
+from ftr.errors import RequestError, counted, did_you_mean
 from ftr.paths import SETTINGS_FILE as FILE
 from ftr.paths import expanded, no_file
 from ftr.registry.discovery import own_version
@@ -76,6 +76,8 @@ def execute(args: Namespace) -> Answer:
         if args.settings:
             raise RequestError("`--example` takes no settings: change them in the file.")
         text, facts = _example(args.example), {"example": args.example}
+        own = f" config={target}" if target.name != FILE else ""
+        text = re.sub(r" config=examples/\S+", lambda _: own, text)  # its own command line
         line = "next: ftr sweep" if "sweep:" in text else "next: ftr run"
     else:
         text, facts = _of_data(args.settings or [_only_file()], target)
@@ -84,6 +86,8 @@ def execute(args: Namespace) -> Answer:
         line += f" config={target}"
     elif len(target.parts) > 1:
         line += f" in {target.parent}"
+    if args.example is not None and "hub:" in text:
+        line += "\nIts data is on the Hub; without a network add dataset=FILE."
     content = _schema()
     if not (schema.is_file() and schema.read_text(encoding="utf-8") == content):
         _check_new(args.force, schema)
@@ -177,11 +181,11 @@ def _of_data(words: list[str], target: Path) -> tuple[str, dict[str, Any]]:
     }
     about = [f"ftr {own_version()} wrote this. Remove a `#` to set a key; see `ftr help KEY`."]
     if rows or looks:
-        counted = ", ".join(
-            f"{count:,} rows" + (f" for {split}" if len(rows) > 1 else "")
+        sizes = ", ".join(
+            counted(count, "row", ",") + (f" for {split}" if len(rows) > 1 else "")
             for split, count in rows.items()
         )
-        about.append(f"The data{': ' + counted if counted else ''}.")
+        about.append(f"The data{': ' + sizes if sizes else ''}.")
         about += [f"  {name}: {look}" for name, look in looks.items()]
     about += [note.removesuffix(" (another: `task=…`)") for note in notes]
     lines = [*(f"# {line}" for text in about for line in _wrapped(text)), ""]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ftr.cli.main import Answer
+from ftr.errors import counted
 from ftr.runs.report import decimals, number
 from ftr.tables import table
 from ftr.terminal import fitted, show
@@ -101,7 +102,7 @@ def _row(name: str, facts: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _details(name: str, facts: Mapping[str, Any]) -> Iterator[str]:
     if facts["features"] != facts["rows"]:
-        yield f"{name}: {facts['rows']} rows in {facts['features']} windows"
+        yield f"{name}: {counted(facts['rows'], 'row')} in {counted(facts['features'], 'window')}"
     for what in ("rejected", "duplicates"):
         if facts[what]:
             each = (f"{key.replace('_', ' ')}: {count}" for key, count in facts[what].items())
@@ -131,9 +132,9 @@ def _training(found: Mapping[str, Any]) -> Iterator[str]:
     training, sweep = found["training"], found["sweep"]
     numerics = training["numerics"]
     yield (
-        f"training {found['model']['trains_line']}: {_count(training['steps'], 'step')}, "
-        f"{_count(training['validations'], 'validation')}, {numerics['precision']}, "
-        f"{_count(numerics['threads'], 'thread')}"
+        f"training {found['model']['trains_line']}: {counted(training['steps'], 'step')}, "
+        f"{counted(training['validations'], 'validation')}, {numerics['precision']}, "
+        f"{counted(numerics['threads'], 'thread')}"
     )
     if training["members"] > 1:
         yield f"models to train: {training['members']}"
@@ -142,7 +143,7 @@ def _training(found: Mapping[str, Any]) -> Iterator[str]:
 
         each = sweep["trial_seconds"]
         yield (
-            f"sweep: at most {sweep['trials']} trials (by `{sweep['trials_by']}`), "
+            f"sweep: at most {counted(sweep['trials'], 'trial')} (by `{sweep['trials_by']}`), "
             f"{sweep['at_once']} at a time, each about {clock(each['mean'])} "
             f"({clock(each['least'])} to {clock(each['most'])}); what `scheduler="
             f"{sweep['scheduler']}` saves is not counted"
@@ -171,7 +172,7 @@ def _time(found: Mapping[str, Any]) -> Iterator[str]:
     parts = ", ".join(f"{name} {clock(one)}" for name, one in seconds["parts"].items())
     most = "at most " if found["sweep"] else ""
     basis = (
-        f"by {found['timed_steps']} timed steps on this machine"
+        f"by {counted(found['timed_steps'], 'timed step')} on this machine"
         if found["basis"] == "steps"
         else "by arithmetic with this machine's speed of matrix products, within a factor of 2"
     )
@@ -190,7 +191,3 @@ def _disk(disk: Mapping[str, Any]) -> str:
         f"disk: up to {size(disk['peak'])}, of which {size(disk['left'])} stay (encoded rows in "
         f"the cache: {size(disk['cache'])}); {size(disk['free'])} are free"
     )
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -5,7 +5,7 @@ did not load.
 from argparse import ArgumentParser, Namespace
 
 from ftr.cli.main import Answer
-from ftr.errors import RequestError, did_you_mean
+from ftr.errors import RequestError, counted, did_you_mean
 from ftr.registry.discovery import GROUP, PluginRecord
 from ftr.registry.registry import Registered, Registry, get_registry
 from ftr.registry.specs import KINDS
@@ -78,7 +78,7 @@ def _traceback(registry: Registry, name: str) -> Answer:
 
 def _counts(record: PluginRecord) -> str:
     counts = [(kind, sum(named == kind for named, _ in record.specs)) for kind in KINDS]
-    return ", ".join(f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in counts if count)
+    return ", ".join(counted(count, kind) for kind, count in counts if count)
 
 
 def _record(registry: Registry, record: PluginRecord) -> dict[str, object]:

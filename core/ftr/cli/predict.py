@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftr import atomic, terminal
 from ftr.cli.main import Answer, add_model_options
-from ftr.errors import RequestError
+from ftr.errors import RequestError, counted
 from ftr.paths import STDIN, expanded
 from ftr.terminal import quiet_libraries, show
 
@@ -175,9 +175,11 @@ def _by_workers(
     found = predict_files(
         request, inputs, args.output, compute, overwrite=args.overwrite, resume=args.resume
     )
-    text = f"{found.predictions} predictions in {len(found.files)} files in {args.output}"
+    predicted, files = counted(found.predictions, "prediction"), counted(len(found.files), "file")
+    text = f"{predicted} in {files} in {args.output}"
     if found.errors:
-        show(f"{found.errors} rows are unusable; each has an `error` in the output")
+        rows = counted(found.predictions + found.errors, "row")
+        show(f"{found.errors} of {rows} are unusable; each has an `error` in the output")
     data = _answered(args, request, found)
     return Answer(data, text, 0 if found.predictions else RequestError.exit_code)
 
@@ -234,17 +236,19 @@ def _predict(args: argparse.Namespace, request: Request, source: Source) -> Answ
         predictor = request.load()
     request.check(predictor)
     work = request.work(args.input, source, predictor, progress)
+    if args.input == STDIN and sys.stdin.isatty():
+        show("one text a line from the keyboard; Ctrl-D ends")
     with progress.stage("prediction"):
         answer = _written(args, request, work)
     if work.errors:
         show(
-            f"{work.errors} of {work.rows} rows are unusable; each has an `error` "
+            f"{work.errors} of {counted(work.rows, 'row')} are unusable; each has an `error` "
             f"{'line' if args.output is None else 'in the output'}"
         )
     if args.abstain_below is not None:
         show(
-            f"abstained from {work.abstained} of {work.rows - work.errors} rows, with a confidence "
-            f"below {args.abstain_below:g}"
+            f"abstained from {work.abstained} of {counted(work.rows - work.errors, 'row')}, with a "
+            f"confidence below {args.abstain_below:g}"
         )
     unknown = unknown_note("input", predictor.tokens)
     if unknown is not None:
@@ -290,7 +294,8 @@ def _written(args: argparse.Namespace, request: Request, work: Prediction) -> An
     form = format_of(output, args.output_format)
     to_file(request, work, args.input, output, form, resume=args.resume)
     return Answer(
-        _counts(args, request, work), f"{work.rows - work.errors} predictions in {args.output}"
+        _counts(args, request, work),
+        f"{counted(work.rows - work.errors, 'prediction')} in {args.output}",
     )
 
 
@@ -326,9 +331,9 @@ def _answered(args: argparse.Namespace, request: Request, found: Predicted) -> d
 
 def _squad(args: argparse.Namespace, request: Request, work: Prediction) -> Answer:
     answers = work.squad()
-    text = json.dumps(answers, ensure_ascii=False)
+    plain = json.dumps(answers, ensure_ascii=False)
     if args.output in (None, STDIN):
-        return Answer(answers, text)
-    is_file = atomic.write_output(expanded(args.output, "file"), text + "\n")
-    counted = f"{len(answers)} answers in {args.output}"
-    return Answer(_counts(args, request, work), counted if is_file else "")
+        return Answer(answers, plain)
+    is_file = atomic.write_output(expanded(args.output, "file"), plain + "\n")
+    text = f"{counted(len(answers), 'answer')} in {args.output}"
+    return Answer(_counts(args, request, work), text if is_file else "")

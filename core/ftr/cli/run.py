@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftr.cli.help import first_keys
 from ftr.cli.main import Answer
-from ftr.errors import FtrError
+from ftr.errors import FtrError, counted
 from ftr.terminal import masked, show
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def run_answer(result: RunResult) -> Answer:
     """Return the answer on a finished run."""
     from ftr.paths import shown_path
     from ftr.progress import STAGES
-    from ftr.runs.report import has_model, score_table, several_lines
+    from ftr.runs.report import baseline_lines, has_model, score_table, several_lines
 
     record = result.record
     track_report(result.path, record)
@@ -66,8 +66,9 @@ def run_answer(result: RunResult) -> Answer:
     lines = [
         "",
         *score_table(record),
+        *baseline_lines(record),
         "",
-        f"trained {record['steps']} steps in {record['timings']['train']:.0f} s "
+        f"trained {counted(record['steps'], 'step')} in {record['timings']['train']:.0f} s "
         f"({record['examples_per_second']:.1f} examples/s), kept the weights after epoch "
         f"{record['best']['epoch']:.2f}",
         f"model:  {shown}/model",

@@ -120,7 +120,7 @@ def _list(args: argparse.Namespace, given: str, folder: Path) -> Answer:
         found.reverse()
     data = [{key: row[key] for key in LISTED if key in row} for row in found]
     if not found:
-        return Answer(data, f"none of {len(rows)} runs and sweeps under `{given}` is so")
+        return Answer(data, f"no such run or sweep under `{given}`, which has {len(rows)}")
     scores = {name for row in found for name in row["scores"] if isinstance(name, str)}
     columns = [key for key in (args.sort, *map(_key, args.where)) if key in scores]
     return Answer(data, "\n".join(shown(found, columns, columns_of())))

@@ -64,7 +64,7 @@ def sweep_answer(result: SweepResult) -> Answer:
     from ftr.paths import shown_path
     from ftr.progress import STAGES
     from ftr.runs.directory import RunDirectory
-    from ftr.runs.report import ensemble_lines, score_table
+    from ftr.runs.report import baseline_lines, ensemble_lines, score_table
     from ftr.study.trials import rank, runner_up
 
     record, shown = result.record, shown_path(result.path)
@@ -84,6 +84,7 @@ def sweep_answer(result: SweepResult) -> Answer:
         lines += [
             "",
             *score_table(winner),
+            *baseline_lines(winner),
             "",
             f"model:   {best}/model",
             f"ranking: {shown}/leaderboard.csv",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ftr.cluster import ray_private
-from ftr.errors import ConfigError
+from ftr.errors import ConfigError, counted
 
 Resources = Mapping[str, float]
 
@@ -199,8 +199,7 @@ def _amount(name: str, amount: float) -> str:
     plain = _plain(name, amount)
     if name == "memory":
         return f"{plain:g} GB of memory"
-    plural = "s" if plain != 1 else ""
-    return f"{plain:g} {name}{plural}" if name in _KEYS else f"{plain:g} `{name}`"
+    return counted(plain, name, "g") if name in _KEYS else f"{plain:g} `{name}`"
 
 
 def _plain(name: str, amount: float) -> float:

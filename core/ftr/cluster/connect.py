@@ -18,7 +18,7 @@ from typing import Any
 from ftr import atomic
 from ftr.cluster import node, ray_private, ship, worker
 from ftr.config.schema import ComputeConfig
-from ftr.errors import ConfigError, RunError
+from ftr.errors import ConfigError, RunError, counted
 from ftr.paths import writable
 from ftr.registry.registry import Registry
 
@@ -209,8 +209,8 @@ def connect(
     if not versions:
         return
     for name, version in versions.items():
-        nodes = f"node{'s' if len(sent[name]) > 1 else ''}"
-        report(f"sent {name} {version} to {len(sent[name])} {nodes}: {', '.join(sent[name])}")
+        nodes = counted(len(sent[name]), "node")
+        report(f"sent {name} {version} to {nodes}: {', '.join(sent[name])}")
     only = {place for places in sent.values() for place in places}
     for place, failures in _ask_nodes(_load_failures, list(versions), only).items():
         for name, cause in failures.items():

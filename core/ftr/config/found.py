@@ -77,6 +77,21 @@ def with_found(arguments: Sequence[str] | Mapping[str, object], *, sweep: bool =
     }
 
 
+def found_line(settings: Layer) -> str | None:
+    """Return which settings of a command were found where: `settings: task, dataset from ftr.yaml`.
+
+    None where none were.
+    """
+    here = f"{os.path.realpath(os.curdir)}{os.sep}"
+    by_origin: dict[str, list[str]] = {}
+    for key, setting in settings.items():
+        origin = setting.origin.replace(here, "")
+        if origin.endswith((FILE, PROJECT)) or origin.startswith("environment "):
+            by_origin.setdefault(origin, []).append(key)
+    shown = [f"{', '.join(f'`{key}`' for key in keys)} from {o}" for o, keys in by_origin.items()]
+    return f"settings: {'; '.join(shown)}" if shown else None
+
+
 def _check_plain(layer: Layer) -> None:
     try:
         check_keys(layer)

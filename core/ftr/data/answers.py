@@ -9,7 +9,7 @@ from typing import Any
 from ftr.data.rows import Loaded, Rows, blank_as_none
 from ftr.data.squad import CONTEXT, IMPOSSIBLE, START, Pair, UnusableError, answer_pairs
 from ftr.data.store import Row
-from ftr.errors import DataError
+from ftr.errors import DataError, counted
 from ftr.registry.schema import Column, RowSchema
 
 Answers = dict[str, list[Any]]
@@ -306,7 +306,8 @@ def _notes(name: str, empty: int, unit: str | None, done: Counter[str]) -> list[
     notes = [f"{what}: {done[key]}{more}" for key, what, more in known if done[key]]
     if empty:
         notes.append(
-            f"{empty} rows have an empty `{name}` cell: treated as questions without an answer"
+            f"{counted(empty, 'row')} with an empty `{name}` cell: treated as questions without an "
+            "answer"
         )
     return notes
 

@@ -19,7 +19,7 @@ from ftr.data.rows import (
 from ftr.data.squad import parse_list
 from ftr.data.store import Row
 from ftr.data.tables import are_texts, few_values
-from ftr.errors import DataError, did_you_mean
+from ftr.errors import DataError, counted, did_you_mean
 from ftr.registry.protocols import Head
 from ftr.registry.schema import Column, RowSchema
 
@@ -108,7 +108,7 @@ def has_column(table: Table, choice: str | int) -> bool:
 def set_aside(split: str, origin: str, rows: int) -> str:
     """Return the note on a held-out split without labels."""
     return (
-        f"{split}: the {rows} rows of {origin} have no labels, so they are set aside; `ftr predict "
+        f"{split}: no labels in {counted(rows, 'row')} of {origin}, set aside; `ftr predict "
         f"RUN FILE` labels them. Others: `dataset.{split}=FILE`"
     )
 

@@ -16,7 +16,7 @@ from ftr.config.schema import FileOptions, Quoting
 from ftr.data.files import lines_of, split_lines
 from ftr.data.rows import PREDICT, Table
 from ftr.data.tables import few_values, reject
-from ftr.errors import DataError, NoRowsError
+from ftr.errors import DataError, NoRowsError, counted
 from ftr.registry.isolation import ProcessLock
 
 Line = tuple[int, list[str]]
@@ -123,7 +123,7 @@ def is_blank(row: Line) -> bool:
 
 def blank_note(name: str, skipped: Mapping[str, int]) -> list[str]:
     """Return the note on blank lines, if there are any."""
-    return [f"{name}: {skipped['blank']} blank lines skipped"] if skipped else []
+    return [f"{name}: {counted(skipped['blank'], 'blank line')} skipped"] if skipped else []
 
 
 def dialect(

@@ -43,7 +43,7 @@ from ftr.data.splits import (
     split_rows,
     without_duplicates,
 )
-from ftr.errors import DataError
+from ftr.errors import DataError, counted
 from ftr.registry.protocols import Head, Row
 from ftr.registry.schema import RowSchema
 
@@ -235,7 +235,8 @@ class _Preparation:
                 self.check_share(split, new, len(rows), f"{whose}: {note}")
                 self.rejected += new
                 self.notes.append(
-                    f"{split}: {len(unknown)} rows: {cause}. {whose.capitalize()}: {note}"
+                    f"{split}: {counted(len(unknown), 'row')}: {cause}. "
+                    f"{whose.capitalize()}: {note}"
                 )
                 left_out = set(unknown)
                 rows = rows.take(n for n in range(len(rows)) if n not in left_out)
@@ -248,7 +249,9 @@ class _Preparation:
             return
         self.splits[split] = rows.take(sample(len(rows), limit, self.data.seed, self.data.sample))
         self.limited.add(split)
-        self.notes.append(f"{split}: {limit} of {len(rows)} usable rows ({self.data.sample})")
+        self.notes.append(
+            f"{split}: {limit} of {counted(len(rows), 'usable row')} ({self.data.sample})"
+        )
 
     def split(self, cv: CvConfig | None) -> None:
         """Take the splits that are missing from the training rows; validation is never taken from
@@ -261,7 +264,7 @@ class _Preparation:
         folds = cv.folds if cv else None
         if folds and "validation" in self.splits:
             self.notes.append(
-                f"validation: the {len(self.splits.pop('validation'))} rows given are not used: "
+                f"validation: {counted(len(self.splits.pop('validation')), 'given row')} not used: "
                 "`cv.folds` validates on parts of the training rows instead"
             )
         wanted = {"validation": 0.0 if folds else data.validation_size, "test": data.test_size}
@@ -276,7 +279,8 @@ class _Preparation:
             for name, share in shares.items():
                 self.origins[name] = f"{origin} ({share:.0%} of the training rows)"
                 self.notes.append(
-                    f"{name}: {len(made[name])} rows taken from {origin}, {how}, seed {data.seed}"
+                    f"{name}: {counted(len(made[name]), 'row')} taken from {origin}, {how}, "
+                    f"seed {data.seed}"
                 )
         if cv and folds:
             fold = cv.fold or 0
@@ -286,8 +290,8 @@ class _Preparation:
             self.splits["validation"] = held_out
             self.origins["validation"] = f"{origin} (fold {fold} of {folds})"
             self.notes.append(
-                f"validation: {len(held_out)} rows, fold {fold} of {folds} of {origin}, {how}, "
-                f"seed {data.seed}"
+                f"validation: {counted(len(held_out), 'row')}, fold {fold} of {folds} of {origin}, "
+                f"{how}, seed {data.seed}"
             )
 
     def clean(self) -> None:
@@ -342,7 +346,7 @@ class _Preparation:
         self.splits["train"] = without_duplicates(self.splits, self.schema)
         removed = size - len(self.splits["train"])
         self.record("train", "removed", removed)
-        self.notes.append(f"train: {removed} of {size} rows removed as duplicates")
+        self.notes.append(f"train: {removed} of {counted(size, 'row')} removed as duplicates")
 
     def check_not_empty(self) -> None:
         """Raise `DataError` if a split has no rows left."""
@@ -401,9 +405,7 @@ class _Preparation:
             self.record("train", "augmented", counts)
             alone = ""
             if counts["left_alone"]:
-                alone = (
-                    f"; {counts['left_alone']} rows have none, because nothing in them can change"
-                )
+                alone = f"; {counted(counts['left_alone'], 'row')} without any: nothing can change"
             self.notes.append(f"train: {counts['copies']} changed copies added{alone}")
         self.splits["train"] = rows
 

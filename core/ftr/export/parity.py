@@ -207,10 +207,9 @@ def scores(
     given = (head, labelled.rows, predictions, labels)
     found = labelled.scorer.score(*given)
     facts = interval_facts({labelled.split: labelled.scorer.intervals(*given, found)})
+    shown = headline(found, labelled.scorer.primary)
     return {
         "primary": labelled.scorer.primary,
-        "scores": headline(found),
-        "intervals": {
-            name: facts["intervals"][labelled.split].get(name) for name in headline(found)
-        },
+        "scores": shown,
+        "intervals": {name: facts["intervals"][labelled.split].get(name) for name in shown},
     }

@@ -22,7 +22,7 @@ from ftr.cluster.pipeline import packed, results, unpacked
 from ftr.config.schema import ComputeConfig, FileOptions
 from ftr.data.columns import ID
 from ftr.data.stream import Reader
-from ftr.errors import ConfigError, DataError, RunError, in_one_line
+from ftr.errors import ConfigError, DataError, RunError, counted, in_one_line
 from ftr.model.adapters import ADAPTER_CONFIG
 from ftr.paths import expanded
 from ftr.prediction.blocks import BLOCK, Options, answer, blocks, is_error, prediction_keys
@@ -205,7 +205,8 @@ def predict_files(
             Input(source=one.source, options=reading[one.source], done=one.parts()) for one in left
         ]
         if len(left) < len(shards):
-            show(f"{len(shards) - len(left)} of {len(shards)} files are done already")
+            done = len(shards) - len(left)
+            show(f"{done} of {counted(len(shards), 'file')} are done already")
         if left:
             _run(request, inputs, left, schema, options, compute, known)
         return Predicted.of([shard.path for shard in shards], [shard.count() for shard in shards])
@@ -267,8 +268,7 @@ def _run(
         }
         threads = max(int(each["CPU"]), 1)
         working = {"model": model, "options": options, "size": BLOCK, "threads": threads}
-        plural = "" if compute.workers == 1 else "s"
-        show(f"{compute.workers} worker{plural}, each with {_named(each)}")
+        show(f"{counted(compute.workers, 'worker')}, each with {_named(each)}")
         try:
             _collect(results(read, reading, Worker, working, compute.workers, each), shards)
         except Exception as error:
@@ -357,7 +357,9 @@ def _collect(arriving: Iterator[Any], shards: Sequence[Shard]) -> None:
                 shard.add(found.records, found.digest, found.types)
                 rows += len(found.records)
                 speed = rows / (time.monotonic() - began)
-                progress.update(f"{rows:,} rows · {speed:,.0f} rows/s · file {file + 1}")
+                progress.update(
+                    f"{counted(rows, 'row', ',')} · {speed:,.0f} rows/s · file {file + 1}"
+                )
             else:
                 raise RunError(f"the workers ended before the rows of `{shard.path.name}` did.")
         progress.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ftr.errors import RequestError
+from ftr.errors import RequestError, counted
 from ftr.paths import expanded
 from ftr.prediction.job import Job, check_output, input_identity, is_device
 from ftr.prediction.outputs import Layout, format_of
@@ -123,12 +123,14 @@ def to_file(
     # Ctrl-C and SIGTERM both end it with a word on how to go on.
     with current_interrupt().listening(), job.opened(resume=resume):
         if job.parts:
-            show(f"resumed: {sum(part.rows for part in job.parts):,} rows are there already")
+            there = sum(part.rows for part in job.parts)
+            show(f"resumed after {counted(there, 'row', ',')}")
         try:
             notes = work.to_file(job)
         except KeyboardInterrupt:
             work.progress.clear()
-            show(f"interrupted: go on with `--resume`. `{job.folder}` holds {work.rows:,} rows")
+            held = counted(work.rows, "row", ",")
+            show(f"interrupted: go on with `--resume`. `{job.folder}` holds {held}")
             raise
     for note in notes:
         show(note)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ftr.data.columns import ID
 from ftr.data.stream import Reader
-from ftr.errors import DataError, RequestError
+from ftr.errors import DataError, RequestError, counted
 from ftr.prediction.blocks import Block, Options, answer, blocks, is_error, prediction_keys
 from ftr.prediction.job import Job, same_input
 from ftr.prediction.outputs import Layout, encode, header
@@ -155,7 +155,7 @@ class Prediction:
         seconds = time.monotonic() - self._began
         known, start = self._skipped
         speed = (rows - known) / max(seconds, 1e-9)
-        text = f"{rows:,} rows · {speed:,.0f} rows/s"
+        text = f"{counted(rows, 'row', ',')} · {speed:,.0f} rows/s"
         share = self.reader.source.share
         if share is not None and share > start:
             left = seconds * (1 - share) / (share - start)

@@ -12,6 +12,8 @@ import pluggy
 
 Kind = Literal["dataset", "model", "head", "metric", "task", "tracker"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+OTHER_AVERAGES = ("_macro", "_micro", "_weighted")
+"""Endings of a score that is another average of the one without."""
 
 
 class FrozenMapping(Mapping[str, object]):

@@ -10,6 +10,7 @@ from typing import Any
 
 from ftr.config.resolve import flat
 from ftr.config.schema import SweepConfig
+from ftr.errors import counted
 from ftr.paths import shown_path
 from ftr.results.listing import DAMAGED, row_of, status_of
 from ftr.runs.directory import BEST, RunDirectory
@@ -154,8 +155,8 @@ def _machine(record: Record) -> Iterator[tuple[str, str]]:
     yield "versions", ", ".join([f"ftr {record.get('ftr', 'unknown')}", *versions])
     if hardware:
         gpus = ", ".join(hardware.get("gpus") or ()) or "no GPU"
-        threads = f"{hardware['cores']} cores, {hardware['threads']} threads, {gpus}"
-        yield "machine", f"{hardware['processor']}, {threads}"
+        cores, threads = (counted(hardware[f"{one}s"], one) for one in ("core", "thread"))
+        yield "machine", f"{hardware['processor']}, {cores}, {threads}, {gpus}"
     if numerics:
         yield "numerics", f"{numerics['precision']} on {numerics['device']}"
     if git:
@@ -175,9 +176,9 @@ def _data_lines(splits: Mapping[str, Any]) -> list[str]:
         if not isinstance(split, Mapping):  # of a sweep: the hash alone
             found.append(f"{name}: sha256 {str(split)[:12]}…")
             continue
-        line = f"{name}: {split['row_count']} rows"
+        line = f"{name}: {counted(split['row_count'], 'row')}"
         if split["feature_count"] != split["row_count"]:
-            line += f" in {split['feature_count']} windows"
+            line += f" in {counted(split['feature_count'], 'window')}"
         if causes := split.get("rejected"):
             line += f", rejected: {', '.join(f'{why} {n}' for why, n in causes.items())}"
         found.append(f"{line}, from {split.get('from', 'unknown')}")

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 from ftr import atomic
 from ftr.config.components import HUB_ID
 from ftr.config.schema import HUB, Component
-from ftr.errors import in_one_line
+from ftr.errors import counted, in_one_line
 from ftr.model.adapters import ADAPTER_CONFIG, TASKS, base_of, is_adapter, settings_of
 from ftr.model.components import make_head
 from ftr.model.folder import FTR_JSON, ModelCard, read_card
 from ftr.model.pretrained import Pretrained
 from ftr.registry.protocols import CALIBRATION, provides
 from ftr.registry.registry import Registry
+from ftr.registry.specs import OTHER_AVERAGES
 from ftr.runs.report import (
     JOIN,
-    OTHER_AVERAGES,
     REMOTE,
     Described,
     Record,
@@ -269,7 +269,7 @@ def _limits(record: Record, kind: Kind) -> Iterator[str]:
             "threshold, were chosen on, and are too good."
         )
     if heldout is not None and rows < FEW:
-        yield f"The scores are of {rows} rows only; mind the intervals."
+        yield f"The scores are of {counted(rows, 'row')} only; mind the intervals."
     if not kind.card.head_options.get("windows") and kind.pipeline != "question-answering":
         yield f"It reads the first {kind.card.max_length} tokens of a text."
     languages = _model_facts(record).get("languages")

@@ -17,7 +17,7 @@ from ftr.cluster.pipeline import packed, results, unpacked
 from ftr.config.schema import ComputeConfig
 from ftr.data.encode import Encoded, Encoder, Recipe, Spread
 from ftr.data.workers import Piece, in_processes
-from ftr.errors import ConfigError, RunError, in_one_line
+from ftr.errors import ConfigError, RunError, counted, in_one_line
 from ftr.registry.registry import Registry
 from ftr.runs.launch import connected, own_error
 from ftr.terminal import quiet_libraries, show
@@ -58,7 +58,7 @@ def _encode(
             _write(path, pieces)
         each = {"CPU": 1.0, **compute.resources}
         workers = _room(each)
-        show(f"encoding {rows:,} rows on {workers} cores of the cluster")
+        show(f"encoding {rows:,} rows on {counted(workers, 'core')} of the cluster")
         working = {"recipe": pickle.dumps(recipe)}
         blocks = results(_read, {"path": str(path)}, _work, working, workers, each)
         try:

@@ -63,6 +63,19 @@ def launch(spec: dict[str, Any], compute: ComputeConfig, scratch: str) -> Outcom
         return _fit_workers(spec, compute, scratch)
 
 
+def check_gpus(compute: ComputeConfig) -> None:
+    """Raise `ConfigError` where a training in this process asks for GPUs that are not here."""
+    import torch
+
+    if not compute.gpus or compute.workers or compute.address is not None:
+        return
+    if compute.gpus > torch.cuda.device_count():
+        raise ConfigError(
+            f"`compute.gpus={compute.gpus:g}`: torch finds {torch.cuda.device_count()} GPUs on "
+            "this machine. Leave it out: a GPU is used where there is one. `ftr doctor` tells more."
+        )
+
+
 def launch_in_trial(spec: dict[str, Any], compute: ComputeConfig, scratch: str) -> Outcome:
     """Train on workers from within a trial of Ray Tune, and report every evaluation to it;
     otherwise as `launch`.

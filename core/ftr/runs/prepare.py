@@ -24,7 +24,7 @@ from ftr.data.encode import (
 from ftr.data.prepare import PreparedRows, prepare_rows
 from ftr.data.read import load_rows
 from ftr.data.rows import HELD_OUT, Loaded, Rejected
-from ftr.errors import in_one_line
+from ftr.errors import counted, in_one_line
 from ftr.model.components import check_kind, encode_settings, make_head, make_model
 from ftr.progress import ProgressLine
 from ftr.registry.discovery import own_version
@@ -138,9 +138,9 @@ def split_lines(prepared: Prepared) -> list[str]:
     """Return one line a split: rows used, examples they became, rows rejected and why."""
     lines = []
     for name, split in prepared.splits.items():
-        line = f"{name}: {split.row_count} rows"
+        line = f"{name}: {counted(split.row_count, 'row')}"
         if split.feature_count != split.row_count:
-            line += f" in {split.feature_count} windows"
+            line += f" in {counted(split.feature_count, 'window')}"
         causes = prepared.report["splits"].get(name, {}).get("rejected", {})
         if causes:
             shown = ", ".join(f"{cause}: {count}" for cause, count in causes.items())

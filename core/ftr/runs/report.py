@@ -10,13 +10,14 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+from ftr.errors import counted
+from ftr.registry.specs import OTHER_AVERAGES
 from ftr.tables import table, table_width
 from ftr.terminal import columns_of, mask
 
 INTERVAL = "95 % interval"
 MAX_WIDTH = 80
 """Columns of a terminal; a wider score table gets a header of two lines."""
-OTHER_AVERAGES = ("_macro", "_micro", "_weighted")
 KINDS = {
     "seeds": "seeds",
     "folds": "folds",
@@ -135,9 +136,10 @@ def interval_lines(about: Record | None, split: str | None, spread: str = "") ->
     """
     if not about or split not in about["units"]:
         return []
-    units = f"{about['units'][split]:,} {about['unit']}"
-    if about["unit"] != "rows":
-        units = f"{about['units'][split]:,} groups of rows ({about['unit']})"
+    count, unit = about["units"][split], about["unit"]
+    units = counted(count, "row", ",")
+    if unit != "rows":
+        units = f"{counted(count, 'group', ',')} of rows ({unit})"
     line = f"{spread}{INTERVAL}: {about['resamples']:,} bootstrap resamples of {units}"
     notes = [f"note: {note}" for note in about["notes"] if note.startswith(f"{split}:")]
     return [part for one in (line, *notes) for part in wrap(one, MAX_WIDTH, subsequent_indent="  ")]
@@ -193,12 +195,39 @@ def ensemble_method(about: Record) -> str:
     return f"the {about['method']} of trials {', '.join(map(str, members))} averaged"
 
 
+def baseline_lines(record: Record) -> list[str]:
+    """Return a warning where the model is no better than a baseline, by its primary score on the
+    held-out rows.
+    """
+    split, primary = record["heldout"], record["primary"]
+    known = {
+        name: by_split[split][primary]
+        for name, by_split in record.get("baselines", {}).items()
+        if primary in by_split.get(split, {})
+    }
+    value = record["scores"].get(split, {}).get(primary)
+    if not known or not isinstance(value, int | float):
+        return []
+    highest = record["mode"] == "max"
+    best = (max if highest else min)(known, key=lambda name: known[name])
+    if (value > known[best]) if highest else (value < known[best]):
+        return []
+    digits = decimals([value, known[best]])
+    line = (
+        f"warning: {split} {primary} {number(value, digits)} is no better than the "
+        f"{number(known[best], digits)} of the baseline {best}: try more `epochs`, a higher "
+        "`learning_rate`, more rows, or `ftr sweep`"
+    )
+    return ["", *wrap(line, columns_of() or MAX_WIDTH, subsequent_indent="  ")]
+
+
 def several_lines(record: Record, shown: str) -> list[str]:
     """Return what `ftr run` prints about a run with members, in the folder `shown`."""
     seconds, best = record["timings"], f"{shown}/members/{record['best_member']}"
     lines = ["", *members_table(record), "", join_method(record)]
     if record["joined"] and not record["ensemble"]["better"].get("validation", True):
         lines.append("on validation it is no better than its best member alone")
+    lines += baseline_lines(record)
     lines += [
         f"{len(record['members'])} members trained {seconds['train']:.0f} s; "
         f"the whole run took {seconds['total']:.0f} s",
@@ -404,7 +433,7 @@ def _components(config: Record) -> str:
 def _settings(config: Record) -> str:
     return (
         f"learning rate {config['learning_rate']:g}, batch size {config['batch_size']}, "
-        f"{config['epochs']:g} epochs"
+        f"{counted(config['epochs'], 'epoch', 'g')}"
     )
 
 

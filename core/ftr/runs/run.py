@@ -17,7 +17,8 @@ from typing import Any, Generic, TypeVar
 
 from ftr import atomic
 from ftr.cluster.storage import Storage, checked_storage
-from ftr.config.parse import Setting, parse_words
+from ftr.config.found import found_line
+from ftr.config.parse import Layer, Setting, parse_words
 from ftr.config.resolve import flat, recorded_config
 from ftr.config.schema import RunConfig
 from ftr.errors import ConfigError, DataError, FtrError, PluginError, RequestError, RunError
@@ -307,6 +308,13 @@ def merged(settings: Settings, keys: Mapping[str, object]) -> Mapping[str, objec
     if keys and not isinstance(settings, Mapping | None):
         raise RequestError("give settings as `key=value` strings or as keywords, not both")
     return {**settings, **keys} if isinstance(settings, Mapping) else settings or keys
+
+
+def tell_found(settings: Layer, say: Say) -> None:
+    """Print which settings were found where, if any were."""
+    line = found_line(settings)
+    if line is not None:
+        say(line)
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import numpy as np
 from ftr.cluster.capacity import check_capacity
 from ftr.config.schema import ComputeConfig, SweepConfig
 from ftr.config.space import Dimension, grid_points
-from ftr.errors import ConfigError
+from ftr.errors import ConfigError, counted
 from ftr.runs.launch import worker_resources
 from ftr.study.analysis import expected_gain
 
@@ -64,7 +64,7 @@ class Budget:
             return Ending("time_budget", f"`time_budget={limit:g}` seconds are over", at_once=True)
         used = sum(self.epochs.values())
         if most is not None and used >= most:
-            detail = f"{used:g} epochs were trained, `max_total_epochs={most:g}`"
+            detail = f"{counted(used, 'epoch', 'g')} trained, `max_total_epochs={most:g}`"
             return Ending("max_total_epochs", detail, at_once=True)
         return None
 
@@ -75,7 +75,7 @@ class Budget:
         if self.trials is not None and started >= self.trials:
             if self.sweep.searcher == "grid" and self.sweep.trials is None:
                 return Ending("grid", "the whole grid was tried")
-            return Ending("trials", f"all {self.trials} configurations were tried")
+            return Ending("trials", f"all {self.trials} trials that were asked for are done")
         least = self.sweep.min_gain
         gain = None if least is None else expected_gain(scores, self.mode)
         if least is not None and gain is not None and gain < least:
@@ -260,7 +260,7 @@ def room(
         for name, amount in each.items()
     )
     workers = f"{compute.workers} workers of " if compute.workers > 1 else ""
-    say(f"{several} {word}{'' if several == 1 else 's'} at a time, each with {workers}{shown}")
+    say(f"{counted(several, word)} at a time, each with {workers}{shown}")
     return each, several
 
 

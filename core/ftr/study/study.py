@@ -30,7 +30,7 @@ from ftr.progress import ProgressLine
 from ftr.registry.isolation import one_training
 from ftr.registry.registry import Registry
 from ftr.runs.directory import hold, is_held
-from ftr.runs.launch import Outcome, connected, own_error
+from ftr.runs.launch import Outcome, check_gpus, connected, own_error
 from ftr.runs.prepare import Prepared, prepare, to_stderr
 from ftr.runs.record import beginning, from_parent, remember
 from ftr.runs.run import (
@@ -45,6 +45,7 @@ from ftr.runs.run import (
     note_beginning,
     prepare_and_report,
     reopened,
+    tell_found,
 )
 from ftr.runs.trackers import check_asked
 from ftr.study.boosting import Array, ending_of, reweighted, right_rows, vote, write_weights
@@ -88,9 +89,11 @@ def run(
     with one_training(), INTERRUPT.listening():
         known = registry or registry_for(asked)
         speak = say or to_stderr
+        tell_found(asked, speak)
         check_asked(asked, known)
         resolved = resolve(settings_with_task(asked, known, speak), known)
         remember(resolved.config, known)
+        check_gpus(resolved.config.compute)
         return run_job(resolved.config, known, speak).start(resolved.origins)
 
 

@@ -21,7 +21,7 @@ from ftr.config.schema import RunConfig
 from ftr.config.space import grid_size
 from ftr.config.sweep import PBT_KEYS, ResolvedSweep, ranked_by, resolve_sweep, trial_config
 from ftr.data.infer import settings_with_task
-from ftr.errors import ConfigError, DataError, RunError, ScoreError
+from ftr.errors import ConfigError, DataError, RunError, ScoreError, counted
 from ftr.progress import STAGES, clock
 from ftr.registry.isolation import one_training
 from ftr.registry.registry import Registry
@@ -29,7 +29,7 @@ from ftr.runs.directory import RunDirectory
 from ftr.runs.launch import connected
 from ftr.runs.prepare import Prepared, split_lines, to_stderr
 from ftr.runs.record import from_parent, remember
-from ftr.runs.run import Job, Say, Settings, finish_run, merged
+from ftr.runs.run import Job, Say, Settings, finish_run, merged, tell_found
 from ftr.runs.trackers import check_asked
 from ftr.study.analysis import importance, write_expected, write_importance
 from ftr.study.directory import SweepDirectory, trial_folder
@@ -95,6 +95,7 @@ def sweep(
     with one_training(), INTERRUPT.listening():
         known = registry or registry_for(asked)
         speak = say or to_stderr
+        tell_found(asked, speak)
         check_asked(asked, known)
         resolved = resolve_sweep(settings_with_task(asked, known, speak, sweep=True), known)
         check_kept(resolved)
@@ -274,7 +275,7 @@ class Sweep(Job[SweepResult]):
     def progress(self) -> str:
         """Return how many trials ended."""
         trials = self.board.state.trials.values() if self.board else ()
-        return f": {sum(trial.ended for trial in trials)} trials ended"
+        return f": {counted(sum(trial.ended for trial in trials), 'trial')} ended"
 
     def mirror(self) -> None:
         """Send everything but the trials, which sent themselves."""

@@ -16,6 +16,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ftr.errors import counted
 from ftr.progress import clock, live_display
 from ftr.runs.report import decimals, number
 from ftr.study.trials import Entry, Status, SweepState, Trial, rank
@@ -152,7 +153,7 @@ def _line(text: str, style: str = "") -> Text:
 def _summary(order: Sequence[Trial], entries: Sequence[Entry], primary: str) -> str:
     counts = Counter(trial.status for trial in order)
     parts = [
-        f"{len(order)} trial{'' if len(order) == 1 else 's'}",
+        counted(len(order), "trial"),
         *(f"{counts[status]} {status}" for status in STATES if counts[status]),
     ]
     if entries and (best := entries[0]).value is not None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ftr.config.schema import RunConfig, TrainConfig
-from ftr.errors import ConfigError, DataError, ModelError, did_you_mean
+from ftr.errors import ConfigError, DataError, ModelError, counted, did_you_mean
 from ftr.registry.protocols import Feature, Head, Row, provides
 
 if TYPE_CHECKING:
@@ -260,10 +260,13 @@ def weighting_notes(
     notes = []
     weights = class_weights(train.class_weights, counts)
     if weights:
-        each = (f"{name} {weight:.3g} ({counts[name]} rows)" for name, weight in weights.items())
+        each = (
+            f"{name} {weight:.3g} ({counted(counts[name], 'row')})"
+            for name, weight in weights.items()
+        )
         notes.append(f"weight of each class in the loss: {', '.join(each)}")
     if train.sampler == "weighted":
-        each = (f"{name} ({count} rows)" for name, count in counts.items() if count)
+        each = (f"{name} ({counted(count, 'row')})" for name, count in counts.items() if count)
         notes.append(
             "training rows are drawn with replacement, equally often of each class: "
             f"{', '.join(each)}"

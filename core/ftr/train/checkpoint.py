@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 
 from ftr import atomic
 from ftr.atomic import sha256
-from ftr.errors import RequestError, RunError
+from ftr.errors import RequestError, RunError, counted
 from ftr.model.adapters import is_adapted, load_adapters, merge_adapters
 from ftr.model.folder import ModelCard, check_folder, read_card, save_model, write_card
 from ftr.registry.discovery import own_version
@@ -248,10 +248,9 @@ class EarlyStopping:
 
     def message(self, primary: str, best: dict[str, Any]) -> str:
         """Return the log message; `best` is the record of the best evaluation."""
-        evaluations = "1 evaluation" if self.since == 1 else f"{self.since} evaluations"
         return (
-            f"stopped early: {evaluations} without a better {primary} than {best['value']:.4g} of "
-            f"epoch {best['epoch']:.2f}, whose weights are kept"
+            f"stopped early: {counted(self.since, 'evaluation')} without a better {primary} than "
+            f"{best['value']:.4g} of epoch {best['epoch']:.2f}, whose weights are kept"
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ftr.config.schema import RunConfig
 from ftr.data.rows import HELD_OUT
+from ftr.errors import counted
 from ftr.progress import clock
 from ftr.system import peak_memory
 from ftr.train.costs import (
@@ -174,11 +175,11 @@ class Forecast:
         epoch = [[rows * longest for rows, longest in steps.shapes(one)] for one in steps.batches]
         mean = sum(map(sum, epoch)) / len(epoch)
         training = self.meter.seconds + (self.meter.steps - self.meter.step) * mean * each
-        parts = [f"training {clock(training)} by the first {self.meter.step} steps"]
+        parts = [f"training {clock(training)} by the first {counted(self.meter.step, 'step')}"]
         count = validations(self.config, self.meter.steps) if self.examples.get("validation") else 0
         validating, last = count * self.validation(), self.evaluation()
         if count:
-            parts.append(f"{count} validation{'s' if count > 1 else ''} {clock(validating)}")
+            parts.append(f"{counted(count, 'validation')} {clock(validating)}")
         if last:
             parts.append(f"last evaluation {clock(last)}")
         whole = training + validating + last

@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ftr import system
 from ftr.config.schema import TrainConfig
-from ftr.errors import ConfigError, RunError, in_one_line
+from ftr.errors import ConfigError, RunError, counted, in_one_line
 from ftr.model.transformers_private import default_attention
 from ftr.train.batches import Indices, micro_batches
 
@@ -120,7 +121,7 @@ def numerics_lines(numerics: Numerics) -> list[str]:
     name = ", ".join(known["gpus"]) or f"{known['processor']}, {known['instructions']}"
     return [
         f"device: {numerics.device} ({name})",
-        f"threads: {known['threads']} on {known['cores']} cores",
+        f"threads: {known['threads']} on {counted(known['cores'], 'core')}",
         f"precision: {numerics.precision} ({why['precision']})",
         f"attention: {numerics.attention} ({why['attention']})",
     ]
@@ -143,22 +144,35 @@ def _precision(device: str) -> tuple[str, str]:
     return "fp32", f"the {'processor' if device == 'cpu' else 'device'} has no bf16"
 
 
-@cache
 def bf16_gain() -> float:
-    """Return how many times faster this CPU multiplies matrices in bf16 than in fp32: the best of a
-    few, in turn.
+    """Return how many times faster this CPU multiplies matrices in bf16 than in fp32."""
+    speeds = matmul_speeds("cpu")
+    return speeds["bf16"] / speeds["fp32"]
+
+
+@cache
+def matmul_speeds(device: str) -> dict[str, float]:
+    """Return the GFLOP/s of a matrix product in fp32 and in bf16: the medians of a few, in turn, so
+    that other work slows both.
     """
     import torch
 
-    shapes = ((1024, 384), (1536, 384))
-    best = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
-    operands = {dtype: [torch.zeros(shape, dtype=dtype) for shape in shapes] for dtype in best}
-    for _ in range(8):
-        for dtype, (left, right) in operands.items():
+    rows, inner, outer = 1024, 384, 1536
+    operands = {
+        name: [
+            torch.zeros(shape, dtype=dtype, device=device)
+            for shape in ((rows, inner), (outer, inner))
+        ]
+        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in operands}
+    for _ in range(10):
+        for name, (left, right) in operands.items():
             began = time.perf_counter()
-            torch.nn.functional.linear(left, right)
-            best[dtype] = min(best[dtype], time.perf_counter() - began)
-    return best[torch.float32] / best[torch.bfloat16]
+            torch.nn.functional.linear(left, right)[0, 0].item()  # waits for a GPU
+            seconds[name].append(time.perf_counter() - began)
+    work = 2 * rows * inner * outer / 1e9
+    return {name: work / median(several[1:]) for name, several in seconds.items()}
 
 
 def _processor() -> str:
@@ -454,4 +468,4 @@ class Memory:
 
 
 def _shown(shape: Shape) -> str:
-    return f"{shape[0]} row{'s' if shape[0] > 1 else ''} of {shape[1]} tokens"
+    return f"{counted(shape[0], 'row')} of {counted(shape[1], 'token')}"

@@ -23,6 +23,7 @@ from ftr.paths import writable
 from ftr.registry.isolation import captured_prints
 from ftr.registry.protocols import Head, Prediction, Row, provides
 from ftr.registry.registry import Registry
+from ftr.registry.specs import OTHER_AVERAGES
 from ftr.registry.targets import call_metric, make_metric
 from ftr.train.intervals import (
     Contributions,
@@ -293,9 +294,15 @@ def remarks(
     ]
 
 
-def headline(scores: Scores) -> dict[str, float]:
-    """Return the scores that are single numbers and few enough to read in one line."""
-    numbers = {key: value for key, value in scores.items() if isinstance(value, float)}
+def headline(scores: Scores, primary: str) -> dict[str, float]:
+    """Return the scores that are single numbers and few enough to read in one line; other averages
+    of a score are left out, unless one is the `primary` score.
+    """
+    numbers = {
+        key: value
+        for key, value in scores.items()
+        if isinstance(value, float) and (key == primary or not key.endswith(OTHER_AVERAGES))
+    }
     return dict(list(numbers.items())[:4])
 
 

@@ -518,7 +518,9 @@ class Session:
                 best.save(self.engine, best.last)
         if (improved or self.config.train.keep == "last") and self._scored_alike():
             self.validated = outputs
-        shown = " · ".join(f"{key} {number:#.4g}" for key, number in headline(scores).items())
+        shown = " · ".join(
+            f"{key} {number:#.4g}" for key, number in headline(scores, self.scorer.primary).items()
+        )
         self.line.log(
             f"epoch {epoch:.2f} · validation {shown}{' · best so far, saved' if improved else ''}"
         )

@@ -20,7 +20,7 @@ from ftr.data.multilabel import set_column
 from ftr.data.pieces import IN_PIECES
 from ftr.data.prepare import prepare_rows
 from ftr.data.read import load_rows
-from ftr.errors import DataError, FtrError
+from ftr.errors import DataError, FtrError, counted
 from ftr.model.components import make_head
 from ftr.paths import present
 from ftr.registry.registry import Registry
@@ -89,8 +89,8 @@ def check_readable(config: RunConfig, registry: Registry, available: int) -> Non
     if total * each <= available:
         return
     raise DataError(
-        f"`dataset={mask(config.dataset.name)}`: {len(sizes)} "
-        f"file{'s' if len(sizes) > 1 else ''} of {size(total)} in all "
+        f"`dataset={mask(config.dataset.name)}`: "
+        f"{counted(len(sizes), 'file')} of {size(total)} in all "
         f"(unpacked) would take about {size(total * each)} of memory to read ({how}), and "
         f"there is {size(available)}. {_LESS if at_once else _ADVICE}"
     )

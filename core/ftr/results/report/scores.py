@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
+from ftr.registry.specs import OTHER_AVERAGES
 from ftr.results.report import pictures
 from ftr.results.report.blocks import (
     Beside,
@@ -23,7 +24,6 @@ from ftr.runs.report import (
     INTERVAL,
     JOINED,
     KINDS,
-    OTHER_AVERAGES,
     decimals,
     number,
 )
