@@ -202,7 +202,7 @@ def test_a_run_ends_with_where_its_time_went(
     *_, line = capsys.readouterr().out.splitlines()
     assert line.startswith("time: 0:")
     parts = dict(part.removesuffix(" s").rsplit(" ", 1) for part in line.split(" · ")[1:])
-    assert {"training", "evaluation", "validation"} <= parts.keys()
+    assert "training" in parts  # what took no time is left out
     (run,) = tmp_path.iterdir()
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     assert record["timings"]["reading"] > 0 and record["timings"]["encoding"] > 0
