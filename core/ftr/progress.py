@@ -126,7 +126,8 @@ class ProgressLine:
             try:
                 yield
             finally:
-                ended.set()
+                with self._lock:  # or the thread would print after the end
+                    ended.set()
                 self._stage, self._since, self._text, self._done = before
                 if outermost:
                     self.clear()

@@ -1,8 +1,11 @@
-"""`ftr help [COMMAND | KEY | GROUP]`: what a command, a key or a group of keys is."""
+"""`ftr help [COMMAND | KEY | GROUP | WORD]`: what a command, a key or a group of keys is, or what
+mentions a word.
+"""
 
+import re
 import shutil
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from textwrap import fill
 
@@ -21,10 +24,30 @@ from ftr.errors import RequestError, did_you_mean
 from ftr.registry.registry import Registry, get_registry
 from ftr.registry.specs import Kind, TaskSpec
 from ftr.tables import table
-from ftr.terminal import columns_of, show
+from ftr.terminal import columns_of, show, styled
 
-EXAMPLES = ("ftr help train.lr_scheduler", "ftr help task=qa head", "ftr help predict")
+EXAMPLES = (
+    "ftr help train.lr_scheduler",
+    "ftr help task=qa head",
+    "ftr help predict",
+    "ftr help remove",
+)
+MOST_FOUND = 10
+"""Lines that a search prints."""
+_ALSO = {
+    "delete": ("remove",),
+    "undo": ("remove", "untag"),
+    "slow": ("fast", "speed", "gpu"),
+    "fast": ("speed", "gpu"),
+    "setting": ("key",),
+}
+"""What else a search for a word finds."""
 _COMPONENTS: tuple[Kind, ...] = ("dataset", "model", "head")
+_NAMES: Mapping[str, Kind] = {
+    **{kind: kind for kind in (*_COMPONENTS, "task", "tracker")},
+    "metrics": "metric",
+}
+"""Keys whose values are names of registered components."""
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -34,8 +57,8 @@ def configure(parser: ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="TOPIC",
-        help="a command, a key (train.lr_scheduler), a group of keys (train); task=NAME limits "
-        "options to those of a task's dataset, model and head",
+        help="a command, a key (train.lr_scheduler), a group of keys (train), or any word to "
+        "search for; task=NAME limits options to those of a task's dataset, model and head",
     )
 
 
@@ -112,14 +135,18 @@ def _topic(
                 f"{', '.join(f'`{name}`' for name in sorted(named))}."
             )
         found = _meant(topic, registry, named)
+    if not found and not texts:
+        return _mentions(topic, registry)
     exact = [key for key in found if key.name == topic] or (
         found if len({key.name for key in found}) == 1 else []
     )
-    if exact:
-        texts += [_described(key, registry) for key in exact]
+    for key in exact:
+        texts.append(_described(key, registry))
+        if key.name in _NAMES and not named:
+            texts.append("\n".join(_names(key.name, registry)))
     if rest := [key for key in found if key not in exact]:
         texts.append(_group("" if exact else topic, rest))
-    return [*data, *(_data(key) for key in found)], "\n\n".join(texts)
+    return [*data, *(_data(key, registry) for key in found)], "\n\n".join(texts)
 
 
 def known_keys(topic: str, registry: Registry, settings: Mapping[str, str]) -> list[Key]:
@@ -157,26 +184,79 @@ def _meant(topic: str, registry: Registry, named: set[str] | None) -> list[Key]:
         show(
             f"`{topic}` is {'called ' if present else ''}{listed}{' now' if present else ''} in ftr"
         )
-        return [key for name in leads for key in _keys(name, registry, named)]
+    return [key for name in leads for key in _keys(name, registry, named)]
+
+
+def _mentions(topic: str, registry: Registry) -> tuple[list[dict[str, object]], str]:
+    """Return the commands, options and keys that mention a word, or several; a word may be the
+    beginning of one. Raises `RequestError` where there are none.
+    """
+    words = [word.removesuffix("s") or word for word in topic.casefold().split()]
+    forms = ["|".join(map(re.escape, (word, *_ALSO.get(word, ())))) for word in words]
+    patterns = [re.compile(rf"(?<![^\W_])(?:{form})", re.IGNORECASE) for form in forms]
+    found = {
+        name: text
+        for name, text in _texts(registry)
+        if all(pattern.search(f"{name} {text}") for pattern in patterns)
+    }
+    if not found or not patterns:
+        raise RequestError(_unknown(topic, registry))
+    # A name that has the word comes first.
+    ranked = sorted(
+        found.items(), key=lambda pair: not any(one.search(pair[0]) for one in patterns)
+    )
+    lines = [f"mentioned by {len(found)}:", *_two_columns(ranked[:MOST_FOUND])]
+    if len(found) > MOST_FOUND:
+        lines.append(f"  and {len(found) - MOST_FOUND} more: give another word")
+    return [{"name": name, "text": text} for name, text in ranked], "\n".join(lines)
+
+
+def _texts(registry: Registry) -> Iterator[tuple[str, str]]:
+    """Yield the name and the text of each command, option of a command, and key."""
+    yield from ((f"ftr {name}", summary) for name, summary in COMMANDS.items())
+    options: dict[tuple[str, str], str] = {}  # an option of all commands is named once
+    for name in COMMANDS:
+        for action in command_parser(name)._actions:
+            if action.help and action.option_strings:
+                options.setdefault((action.option_strings[-1], action.help), name)
+    yield from ((f"ftr {name} {option}", text) for (option, text), name in options.items())
+    for key in (*keys().values(), *component_options(registry), *trainer_keys().values()):
+        yield key.name, key.description
+
+
+def _unknown(topic: str, registry: Registry) -> str:
     known = [*COMMANDS, *groups(), *keys(), *(key.name for key in component_options(registry))]
     known += trainer_keys() if topic.startswith(TRAINER) else ()
     leaves = {name.rpartition(".")[2]: name for name in reversed(known)}
     near = did_you_mean(topic, known) or did_you_mean(topic, leaves)
-    raise RequestError(
-        f"`{topic}` is not a command, a key or a group of keys.{near} `ftr help` lists the "
-        f"commands; the groups are {', '.join(f'`{name}`' for name in groups())}."
+    return (
+        f"`{topic}` is not a command, a key or a group of keys, and none mentions it.{near} `ftr "
+        f"help` lists the commands; the groups are {', '.join(f'`{name}`' for name in groups())}."
     )
 
 
-def _data(key: Key) -> dict[str, object]:
-    return {**asdict(key), "values": key.values}
+def _data(key: Key, registry: Registry) -> dict[str, object]:
+    kind = _NAMES.get(key.name)
+    names = {"names": [entry.short_name for entry in registry.all(kind)]} if kind else {}
+    return {**asdict(key), "values": key.values, **names}
+
+
+def _names(key: str, registry: Registry) -> list[str]:
+    """Return a line for each registered component that a key may name."""
+    kind = _NAMES[key]
+    named = [(entry.short_name, entry.spec.summary) for entry in registry.all(kind)]
+    return [f"registered ({f'`ftr list {kind}`'} tells more):", *_two_columns(named)]
+
+
+def _two_columns(rows: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"  {line}" for line in table(list(rows), headers=0, numbers=False, indent=2)]
 
 
 def _described(key: Key, registry: Registry) -> str:
     """Return all that is known of a key, wrapped to the terminal."""
     lines = [
         ("type", key.values),
-        ("default", "from the task" if key.default is None else key.default),
+        ("default", _default(key)),
         ("tasks", ", ".join(_task_defaults(key, registry))),
         ("example", _example(key, registry)),
         ("of", key.of or ("`ftr sweep`" if key.group == SWEEP_GROUP else "")),
@@ -223,11 +303,25 @@ def _example(key: Key, registry: Registry) -> str:
 
 
 def _group(name: str, found: Sequence[Key]) -> str:
-    """Return the table of a group of keys."""
-    rows = [
-        (key.name, "from the task" if key.default is None else key.default, key.description, key.of)
-        for key in found
-    ]
+    """Return a group of keys: in a terminal a paragraph for each, elsewhere a table."""
     about = groups().get(name, "")
     title = [_wrapped(f"{name}: {about}", 2), ""] if about else []
-    return "\n".join([*title, *table([("key", "default", "description", "of"), *rows])])
+    if columns_of() is not None:
+        return "\n".join([*title, *map(_paragraph, found)])
+    rows = [(key.name, key.type, _default(key), key.description, key.of) for key in found]
+    header = ("key", "type", "default", "description", "of")
+    return "\n".join([*title, *table([header, *rows])])
+
+
+def _paragraph(key: Key) -> str:
+    """Return key, type and default on a line, and below it what the key does."""
+    head = _wrapped(f"{key.name}  {key.values}, default {_default(key)}", 4)
+    # The fields of `TrainingArguments` have long texts, `ftr help KEY` shows all.
+    about = f"{key.summary}." if key.group == "trainer" else key.description
+    of = f" ({key.of})" if key.of and key.group != "trainer" else ""
+    body = _wrapped(f"    {about}{of}", 4) if about else ""
+    return "\n".join(filter(None, [styled(key.name, "bold") + head[len(key.name) :], body]))
+
+
+def _default(key: Key) -> str:
+    return "from the task" if key.default is None else key.default

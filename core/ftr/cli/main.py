@@ -31,9 +31,9 @@ from ftr.terminal import mask, show
 
 COMMANDS = {
     "run": "fine-tune a model: one training, one run directory",
-    "sweep": "search learning rate, batch size, epochs or any other key over many trials",
-    "plan": "tell what a run or a sweep will cost, and what its data is like, without training",
-    "resume": "resume an interrupted run or sweep",
+    "sweep": "search for the best values of any keys, over many trials",
+    "plan": "estimate what a run or sweep will cost, and describe its data",
+    "resume": "resume an interrupted run or sweep where it stopped",
     "submit": "run a command on a Ray cluster and follow it",
     "evaluate": "score a finished run on its own held-out rows or on other data",
     "compare": "compare runs on the same rows: differences, intervals, changed rows",
@@ -43,12 +43,12 @@ COMMANDS = {
     "reproduce": "run a finished run again, and compare it with its record",
     "report": "write what a run or sweep is worth as an HTML page and as Markdown",
     "push": "send a model to the Hugging Face Hub, with its card",
-    "runs": "list runs and sweeps",
-    "list": "list the registered tasks, datasets, models, heads, metrics and trackers",
-    "show": "print the resolved configuration and the origin of each value",
+    "runs": "list, show, tag and remove runs and sweeps",
+    "list": "list tasks, datasets, models, heads, metrics and trackers",
+    "show": "print all settings: each key with its value and its origin",
     "init": "write a commented `ftr.yaml` for data",
     "doctor": "check this installation, its devices, disks and settings",
-    "help": "describe a command, a key or a group of keys",
+    "help": "describe a command, a key or a group of keys, or search a word",
     "completion": "print the code that completes ftr in bash, zsh or fish",
     "schema": "print the configuration as JSON Schema",
     "plugins": "list the installed plugins and their errors",
@@ -70,22 +70,25 @@ usage: ftr COMMAND [FILE] [key=value ...] [--json]
 
 {commands}
 
-Settings are key=value, with a dot for groups (data.limit=2000 dataset.text=review).
+Settings are key=value, with a dot for groups (dataset.text=review).
 A value is a YAML scalar or list.
-Precedence, lowest to highest: built-in default, task default, [tool.ftr] in pyproject.toml,
-ftr.yaml, config=file.yaml, environment (FTR__EPOCHS=3), command line.
+Precedence, lowest to highest: built-in default, task default, [tool.ftr] in
+pyproject.toml, ftr.yaml, config=file.yaml, environment (FTR__EPOCHS=3), command
+line.
 
 examples:
-  ftr run task=qa                                  sample data, a small pretrained model
-  ftr run reviews.csv                              finds the task from the columns
+  ftr run task=qa                       sample data, a small pretrained model
+  ftr run reviews.csv                   finds the task from the columns
   ftr run task=sentiment dataset=reviews.csv epochs=2
-  ftr show task=qa learning_rate=3e-5              what this run would use, and why
-  ftr help train.lr_scheduler                      one key: type, range, default, example
+  ftr show task=qa learning_rate=3e-5   what this run would use, and why
+  ftr help train.lr_scheduler           one key: type, range, default, example
+  ftr help remove                       what mentions a word
   ftr predict runs/ID reviews.csv
 
-Every command takes --json and --plugin FILE (a one-file plugin); `ftr COMMAND --help` shows more.
-Exit codes: 0 done, 1 failed, 2 wrong request, 3 worse (`ftr compare`) or different
-(`ftr reproduce`), 130 interrupted.
+Every command takes --json and --plugin FILE (a one-file plugin);
+`ftr COMMAND --help` shows more.
+Exit codes: 0 done, 1 failed, 2 wrong request, 3 worse (`ftr compare`) or
+different (`ftr reproduce`), 130 interrupted.
 """
 
 

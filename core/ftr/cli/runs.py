@@ -44,7 +44,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--sort", metavar="KEY", help="sort by a score (best first), a setting or a column"
     )
     parser.add_argument("--reverse", action="store_true", help="list in the opposite order")
-    parser.add_argument("--rm", nargs="*", metavar="RUN", help="remove runs and sweeps, unasked")
+    parser.add_argument(
+        "--rm", nargs="*", metavar="RUN", help="remove runs and sweeps, without asking"
+    )
     parser.add_argument("--tag", nargs="*", metavar="WORD", help="RUN NAME…: add tags to a run")
     parser.add_argument("--untag", nargs="*", metavar="WORD", help="RUN NAME…: remove tags")
     parser.add_argument(

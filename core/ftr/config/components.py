@@ -65,10 +65,11 @@ def _columns(schema: RowSchema) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     tokens = any(column.type == "tokens" for column in schema.columns)
     for column in schema.columns:
-        text = f"Column of `{column.name}` in the file, by name or 0-based number."
+        held = column.name.replace("_", " ")
+        text = f"Column that holds the {held}, by name or 0-based number."
         fields[column.name] = (str | int | None, Field(None, description=text))
         if column.type == "answers":
-            text = "Column of the answer's offset in characters."
+            text = "Column that holds the offset of the answer in characters."
             fields["answer_start"] = (str | int | None, Field(None, description=text))
         if column.type == "labels" and not tokens:
             text = f"{text[:-1]}; or a list of columns of 0/1, each a label."

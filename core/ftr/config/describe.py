@@ -60,6 +60,8 @@ _TYPES = {
     "object": "mapping",
     "null": "null",
 }
+_FIRST_OPTIONS = ("dataset.text", "dataset.label", "dataset.id")
+"""What people set first of a dataset, before other columns and how files are read."""
 _FIRST_VERSION = "0.1.0"
 
 
@@ -129,7 +131,13 @@ def _column_keys(registry: Registry) -> Iterator[Key]:
                 sources, heads = found.setdefault(key, ({}, {}))
                 sources[source] = heads[entry.short_name] = None
     every = max((len(heads) for _, heads in found.values()), default=0)
-    for key, (sources, heads) in found.items():
+
+    def place(entry: tuple[Key, tuple[dict[str, None], dict[str, None]]]) -> tuple[int, bool]:
+        key, (_, heads) = entry
+        order = (*_FIRST_OPTIONS, key.name)
+        return order.index(key.name), len(heads) == every
+
+    for key, (sources, heads) in sorted(found.items(), key=place):
         of = " and ".join(sources)
         if len(heads) < every:
             of += f", for head {', '.join(f'`{name}`' for name in heads)}"

@@ -619,7 +619,7 @@ class FileOptions(Section):
     header: Literal["auto"] | bool = "auto"
     """Whether the first row of a CSV file names the columns."""
     id: str | int | None = None
-    """Column of the row ids, by name or 0-based number; `none`: rows are numbered."""
+    """Column that holds the row ids, by name or 0-based number; `none`: rows are numbered."""
     separator: Separator = None
     """What divides the labels in a cell: one character, `tab` or `space`; `none`: a cell is one
     label; null: detected."""
@@ -647,7 +647,7 @@ class HubOptions(Section):
     test: str | None = None
     """Name on the Hub of the test split."""
     id: str | int | None = None
-    """Column of the row ids; `none`: rows are numbered."""
+    """Column that holds the row ids; `none`: rows are numbered."""
     separator: Separator = None
     """What divides the labels in a cell, as in files."""
 
