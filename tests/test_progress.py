@@ -93,7 +93,9 @@ def test_on_a_terminal_the_line_is_drawn_anew_and_wiped_before_others(time: Cloc
         show("saved", stream)  # of code that knows nothing of the line
         stream.write("next")
         stream.flush()
-        written = os.read(leader, 10_000).decode()
+        written = ""
+        while not written.endswith("next"):  # what was written in parts may come in parts
+            written += os.read(leader, 10_000).decode()
     before, _, after = written.partition("saved")
     assert "step 10" in before
     assert "left out" not in before
