@@ -33,7 +33,7 @@ def test_every_new_name_is_a_key_and_no_former_one_is() -> None:
     assert set(RENAMED.values()) <= known and not known & set(RENAMED)
 
 
-@pytest.mark.parametrize("old", RENAMED)
+@pytest.mark.parametrize("old", RUN_KEYS)
 def test_a_former_name_on_the_command_line(old: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "command line" in refused(capsys, old, "show", "task=sentiment", f"{old}=1")
 
@@ -44,7 +44,7 @@ def test_a_former_name_without_its_group(old: str, capsys: pytest.CaptureFixture
     assert f"`{RENAMED[old]}`" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("old", RENAMED)
+@pytest.mark.parametrize("old", RUN_KEYS)
 def test_a_former_name_in_yaml(
     old: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

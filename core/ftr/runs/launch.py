@@ -65,10 +65,10 @@ def launch(spec: dict[str, Any], compute: ComputeConfig, scratch: str) -> Outcom
 
 def check_gpus(compute: ComputeConfig) -> None:
     """Raise `ConfigError` where a training in this process asks for GPUs that are not here."""
-    import torch
-
     if not compute.gpus or compute.workers or compute.address is not None:
         return
+    import torch
+
     if compute.gpus > torch.cuda.device_count():
         raise ConfigError(
             f"`compute.gpus={compute.gpus:g}`: torch finds {torch.cuda.device_count()} GPUs on "
