@@ -24,7 +24,7 @@ INTRODUCTION = """\
 Every key of a run: its type and range, its built-in default, and what it does. On the command line, write `key=value`; in a YAML file
 (`config=file.yaml`) groups may be nested or dotted. Precedence, lowest to highest: built-in default, task,
 [settings that are found](settings.md), config file, environment, command line.
-`ftr help train.lr_scheduler` shows one key with an example, `ftr help train` a group of keys. `ftr show task=qa` prints every
+`ftr help train.lr_scheduler` shows one key with an example, `ftr help train` a group of keys, `ftr help duplicates` what mentions a word. `ftr show task=qa` prints every
 value and its origin, `ftr show task=qa train` those of one group; `ftr schema` prints the same as JSON Schema, for editors.
 """
 SEARCH = """\

@@ -120,6 +120,7 @@ def test_help_of_a_kind_of_component_has_a_line_for_each(
         ("search", "ftr sweep"),
         ("slow", "compute.gpus"),
         ("GPUs per", "compute.gpus"),
+        ("classification", "task=topics"),
     ],
 )
 def test_a_word_is_searched_in_commands_options_and_keys(

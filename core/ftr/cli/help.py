@@ -188,22 +188,30 @@ def _meant(topic: str, registry: Registry, named: set[str] | None) -> list[Key]:
 
 
 def _mentions(topic: str, registry: Registry) -> tuple[list[dict[str, object]], str]:
-    """Return the commands, options and keys that mention a word, or several; a word may be the
-    beginning of one. Raises `RequestError` where there are none.
+    """Return the commands, options, components and keys that mention a word, or several, or the
+    beginnings of words. Raises `RequestError` where there are none.
     """
     words = [word.removesuffix("s") or word for word in topic.casefold().split()]
     forms = ["|".join(map(re.escape, (word, *_ALSO.get(word, ())))) for word in words]
     patterns = [re.compile(rf"(?<![^\W_])(?:{form})", re.IGNORECASE) for form in forms]
+    also = {
+        f"task={entry.short_name}": " ".join(entry.spec.also_called)
+        for entry in registry.all("task")
+        if isinstance(entry.spec, TaskSpec)
+    }
     found = {
         name: text
         for name, text in _texts(registry)
-        if all(pattern.search(f"{name} {text}") for pattern in patterns)
+        if all(pattern.search(f"{name} {text} {also.get(name, '')}") for pattern in patterns)
     }
     if not found or not patterns:
         raise RequestError(_unknown(topic, registry))
     # A name that has the word comes first.
     ranked = sorted(
-        found.items(), key=lambda pair: not any(one.search(pair[0]) for one in patterns)
+        found.items(),
+        key=lambda pair: (
+            not any(one.search(f"{pair[0]} {also.get(pair[0], '')}") for one in patterns)
+        ),
     )
     lines = [f"mentioned by {len(found)}:", *_two_columns(ranked[:MOST_FOUND])]
     if len(found) > MOST_FOUND:
@@ -212,8 +220,11 @@ def _mentions(topic: str, registry: Registry) -> tuple[list[dict[str, object]], 
 
 
 def _texts(registry: Registry) -> Iterator[tuple[str, str]]:
-    """Yield the name and the text of each command, option of a command, and key."""
+    """Yield the name and the text of each command, component, option of a command, and key."""
     yield from ((f"ftr {name}", summary) for name, summary in COMMANDS.items())
+    for key, kind in _NAMES.items():
+        entries = registry.all(kind)
+        yield from ((f"{key}={entry.short_name}", entry.spec.summary) for entry in entries)
     options: dict[tuple[str, str], str] = {}  # an option of all commands is named once
     for name in COMMANDS:
         for action in command_parser(name)._actions:
