@@ -199,6 +199,7 @@ KEY = re.compile(r"([a-z_]+(?:\.[a-z_]+)*)(\.\*)?(=[^\"]*)?")
 SPLIT = re.compile(r"(train|validation|test)(=|-0|\.[ct]sv).*")
 """A file of a dataset, in a table."""
 NOT_OURS = {
+    "--shm-size=2g",
     "key=value",  # what a setting looks like
     "../data.csv",  # a path outside of the folder
     "data.splits",  # a place in `run.json`

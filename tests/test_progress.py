@@ -93,7 +93,9 @@ def test_on_a_terminal_the_line_is_drawn_anew_and_wiped_before_others(time: Cloc
         show("saved", stream)  # of code that knows nothing of the line
         stream.write("next")
         stream.flush()
-        written = os.read(leader, 10_000).decode()
+        written = ""
+        while not written.endswith("next"):  # what was written in parts may come in parts
+            written += os.read(leader, 10_000).decode()
     before, _, after = written.partition("saved")
     assert "step 10" in before
     assert "left out" not in before
@@ -202,7 +204,7 @@ def test_a_run_ends_with_where_its_time_went(
     *_, line = capsys.readouterr().out.splitlines()
     assert line.startswith("time: 0:")
     parts = dict(part.removesuffix(" s").rsplit(" ", 1) for part in line.split(" · ")[1:])
-    assert {"training", "evaluation", "validation"} <= parts.keys()
+    assert "training" in parts  # what took no time is left out
     (run,) = tmp_path.iterdir()
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     assert record["timings"]["reading"] > 0 and record["timings"]["encoding"] > 0

@@ -173,7 +173,8 @@ def _unknown(key: str, sweep: bool) -> str:
         return _group(key.removesuffix("."))
     known = (*SWEEP_KEYS, *KNOWN_KEYS) if sweep else KNOWN_KEYS
     same = _same_name(key, known, SWEEP_SYNONYMS if sweep else SYNONYMS)
-    return f"not a key.{same or _nearest(key, known)}"
+    former = f" `ftr sweep` calls it `{renamed}` now." if key in RENAMED else ""
+    return f"not a key.{same or former or _nearest(key, known)}{former if same else ''}"
 
 
 def _group(group: str) -> str:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
+import time
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from ftr.config.components import HUB_ID
 from ftr.config.schema import HUB
@@ -11,6 +16,36 @@ from ftr.errors import ModelError, RequestError
 
 WANTED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.onnx", "*.onnx?data")
 """Weights in safetensors and what is read with them: no pickles and no code."""
+
+CONNECT_SECONDS = 10.0
+"""How long a connection may take, as in `huggingface_hub`."""
+
+
+def hub_address() -> tuple[str, int]:
+    """Return host and port of the Hub, or of `HF_ENDPOINT`."""
+    parts = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    return parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+
+
+def is_reachable() -> bool:
+    """Whether the Hub can be connected to. Behind a proxy it is taken to be, and offline mode is
+    left to `huggingface_hub`.
+
+    `huggingface_hub` asks for a file that is not in its cache six times, with 23 seconds of pauses;
+    without a network that is too long.
+    """
+    if getproxies() or os.environ.get("HF_HUB_OFFLINE"):
+        return True
+    for pause in (1.0, 0.0):
+        try:
+            socket.create_connection(hub_address(), timeout=CONNECT_SECONDS).close()
+        except TimeoutError:
+            return False
+        except OSError:
+            time.sleep(pause)
+        else:
+            return True
+    return False
 
 
 def is_hub(given: str | Path) -> bool:

@@ -35,6 +35,7 @@ from ftr.model.architecture import (
     without_token_types,
 )
 from ftr.model.folder import FTR_JSON, check_folder, check_size, read_card
+from ftr.model.hub import is_reachable
 from ftr.model.transformers_private import (
     forget_kernels,
     forget_renaming,
@@ -365,7 +366,13 @@ class Pretrained:
 
     def _common(self) -> dict[str, Any]:
         options = self.options
-        return {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
+        common = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
+        return common if self._reachable else {**common, "local_files_only": True}
+
+    @cached_property
+    def _reachable(self) -> bool:
+        """Whether to ask the Hub: with its files in the cache, a model loads without it."""
+        return Path(self.source).is_dir() or is_reachable()
 
     def _check_folder(self) -> None:
         folder = Path(self.source)
