@@ -172,6 +172,31 @@ def test_a_gpu_that_is_not_here_is_refused(ftr: Door) -> None:
     assert "`compute.gpus=64`: torch finds" in message
 
 
+CAUSES = {
+    "one-class.csv": (
+        "text,label",
+        ",good",
+        20,
+        "column `label` has one class, `good` in each row",
+    ),
+    "few.csv": ("text,label", ",good\na dull and poor film,bad", 1, "2 rows are too few to tell"),
+    "text.csv": ("text", "", 20, "it has one column, and a task needs one to learn"),
+    "caret.csv": ("text^label", "^good", 20, "`^` in each row: set `'dataset.delimiter=^'`"),
+}
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_a_file_that_no_task_can_learn_from_is_refused_with_the_cause(
+    ftr: Door, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    header, rest, rows, cause = CAUSES[name]
+    lines = (f"the film that we saw in year {2000 + n} was fine{rest}" for n in range(rows))
+    (ftr.folder / name).write_text("\n".join([header, *lines, ""]), encoding="utf-8")
+    assert main(["run", name]) == REQUEST
+    first, *_ = capfd.readouterr().err.splitlines()
+    assert first.startswith(f"ftr: error: {name} fits no task: ") and cause in first
+
+
 def test_a_missing_file_or_column_or_split_is_named_with_what_is_there(ftr: Door) -> None:
     assert (
         ftr.run("dataset=goood.csv")
@@ -260,11 +285,24 @@ MISSPELLED = {
     "sweep task=qa sercher=optuna": "`sercher` (command line) is not a key. Did you mean `searcher`",
     "run config=conf.yaml": "`head` (config file conf.yaml): unknown head `extractive-q`. Did you "
     "mean `extractive-qa`?",
+    "train": "unknown command `train`. Did you mean `ftr run`?",
+    "ls": "Did you mean `ftr runs`?",
+    "rm": "Did you mean `ftr runs --rm RUN`?",
+    "run good.csv --lr=1e-5": "Settings are written `key=value`, without dashes: "
+    "`learning_rate=1e-5`.",
+    "run good.csv --learning-rate 1e-5": "without dashes: `learning_rate=1e-5`.",
+    "run task=qa epochs = 3": "Write no spaces around `=`: `epochs=3`.",
+    "run task=qa epochs= 3": "Write no spaces around `=`: `epochs=3`.",
+    "run task=qa epochs =3": "Write no spaces around `=`: `epochs=3`.",
+    "run two words.csv": "Quote a name with spaces: `'two words.csv'`.",
+    "resume": "arguments are required: run. See",
+    "sweep learning_rate=[1e-5,1e-4]": "To search these write `choice(1e-5,1e-4)`.",
+    "predict new.csv": "the run is missing: `ftr predict RUN new.csv`.",
     "run good.csv label=stars": "`label` (command line) is not a key. Did you mean `dataset.label`?",
     "run good.csv data.text=body": "Did you mean `dataset.text`?",
     "run good.csv labels=stars": "Did you mean `dataset.label` or `dataset.labels`?",
     "run good.csv device=cuda": "Did you mean `compute.gpus`?",
-    "run good.csv patience=2": "Did you mean `train.early_stopping_patience`?",
+    "run good.csv patience=2": "of `ftr sweep`, not of a run. Did you mean `train.early_stopping_patience`?",
     "sweep good.csv patience=2": "is called `min_gain` now",
     "run good.csv revision=main": "Did you mean `dataset.revision` or `model.revision`?",
     "run good.csv gradients=0": "is not a key. `ftr show` lists the keys, `ftr help gradients` "
@@ -303,6 +341,7 @@ def test_a_misspelled_word_is_refused_with_its_origin_and_the_nearest(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "conf.yaml").write_text("task: qa\nhead: extractive-q\n", encoding="utf-8")
     (tmp_path / "good.csv").write_text("text,label\nfine,good\n", encoding="utf-8")
+    (tmp_path / "two words.csv").write_text("text,label\nfine,good\n", encoding="utf-8")
     (tmp_path / "runs" / "first").mkdir(parents=True)
     (tmp_path / "runs" / "first" / "run.json").write_text("{}", encoding="utf-8")
     assert main(line.split()) == REQUEST

@@ -55,6 +55,26 @@ COMMANDS = {
     "new": "create a plugin package",
 }
 """Each command's summary; `ftr.cli.NAME` is its module."""
+MEANT: Mapping[str, str] = {
+    name: command
+    for command, names in {
+        "run": "train fit finetune fine-tune start",
+        "sweep": "tune search optimize hpo",
+        "resume": "continue restart",
+        "evaluate": "eval test score validate",
+        "predict": "infer inference classify label",
+        "runs": "ls ps history",
+        "runs --rm RUN": "rm remove delete",
+        "runs --tag RUN NAME": "tag",
+        "push": "upload publish",
+        "show": "config settings",
+        "doctor": "check info",
+        "list task": "task tasks",
+        "list model": "model models",
+    }.items()
+    for name in names.split()
+}
+"""Words of other tools for commands, with ftr's."""
 RENAMED_OPTIONS: Mapping[str, Mapping[str, str]] = {
     "evaluate": {"--tune": "--calibrate"},
     "new": {"--into": "--output"},
@@ -65,6 +85,8 @@ INTERRUPTED = 130
 _TRACEBACK = " `FTR_TRACEBACK=1` shows the traceback."
 _UNUSABLE = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EACCES)
 _CHOICE = re.compile(r"argument .*: invalid choice: '(.*)' \(choose from (.*)\)")
+_REQUIRED = "the following arguments are required: "
+_WITHOUT_DASHES = "Settings are written `key=value`, without dashes"
 _HELP = """\
 usage: ftr COMMAND [FILE] [key=value ...] [--json]
 
@@ -134,10 +156,28 @@ class _Parser(ArgumentParser):
         if choice := _CHOICE.fullmatch(message):
             hint = did_you_mean(choice[1], re.findall(r"[\w.-]+", choice[2]))
         elif message.startswith("unrecognized"):
-            word = message.partition(": ")[2].split()[0].partition("=")[0]
-            hint = did_you_mean(word, self._option_string_actions)
-            hint = hint or " Settings are written `key=value`, without dashes."
+            first, *rest = message.partition(": ")[2].split()
+            word, _, value = first.partition("=")
+            value = value or next((word for word in rest if not word.startswith("-")), "")
+            near = did_you_mean(word, self._option_string_actions)
+            hint = self._as_setting(word, value) or near or f" {_WITHOUT_DASHES}."
+        elif message.startswith(_REQUIRED):
+            optional = {one.metavar or one.dest for one in self._actions if one.nargs in ("*", "?")}
+            names = message.removeprefix(_REQUIRED).split(", ")
+            needed = [name for name in names if name not in optional]
+            message = f"{_REQUIRED}{', '.join(needed)}"
         raise RequestError(f"{message}.{hint} See `{self.prog} --help`.")
+
+    def _as_setting(self, option: str, value: str) -> str:
+        """Return how to write an option as the setting that it is, "" where it is none."""
+        from ftr.config.keys import meant
+        from ftr.config.known import keys
+
+        name = option.lstrip("-").replace("-", "_")
+        found = [name] if name in keys() else meant(name)
+        if not found or all(action.dest != "settings" for action in self._actions):
+            return ""
+        return f" {_WITHOUT_DASHES}: `{found[0]}={value or 'VALUE'}`."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -184,9 +224,9 @@ def _answer(arguments: list[str]) -> Answer:
         return Answer(None, f"ftr {own_version()}")
     name, *rest = arguments
     if name not in COMMANDS:
-        raise RequestError(
-            f"unknown command `{name}`.{did_you_mean(name, COMMANDS)} See `ftr --help`."
-        )
+        near = f" Did you mean `ftr {MEANT[name]}`?" if name in MEANT else ""
+        near = near or did_you_mean(name, COMMANDS)
+        raise RequestError(f"unknown command `{name}`.{near} See `ftr --help`.")
     for word in _before_dashes(rest):
         option = word.partition("=")[0]
         if renamed := RENAMED_OPTIONS.get(name, {}).get(option):

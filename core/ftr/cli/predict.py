@@ -128,6 +128,7 @@ def execute(args: argparse.Namespace) -> Answer:
 
     quiet_libraries()
     inputs, settings = _words([args.input, *args.settings])
+    _check_run(args.run, inputs)
     request = Request(
         folder=checkpoint(args.run),
         settings=reading_settings(settings),
@@ -148,6 +149,17 @@ def execute(args: argparse.Namespace) -> Answer:
     _check(args)
     with opened(args.input) as source:
         return _predict(args, request, source)
+
+
+def _check_run(run: str, inputs: list[str]) -> None:
+    """Raise `RequestError` where the data stands alone, without a run before it."""
+    from ftr.config.schema import DATA_SUFFIXES
+
+    if inputs == [STDIN] and Path(run).suffix.lower() in DATA_SUFFIXES and not Path(run).is_dir():
+        raise RequestError(
+            f"`{run}` is a file of data, and the run is missing: `ftr predict RUN {run}`. "
+            "`ftr runs` lists the runs."
+        )
 
 
 def _words(words: list[str]) -> tuple[list[str], list[str]]:

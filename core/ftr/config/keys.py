@@ -115,7 +115,10 @@ def check_keys(settings: Mapping[str, Setting], *, sweep: bool = False) -> None:
     for key, setting in settings.items():
         group, _, name = key.partition(".")
         if key in KNOWN_KEYS or (group in OPEN_GROUPS and name):
-            if sweep or not looks_like_expression(setting.value) or _takes(key, setting.value):
+            if sweep:
+                _check_list(key, setting)
+                continue
+            if not looks_like_expression(setting.value) or _takes(key, setting.value):
                 continue
             raise ConfigError(
                 f"`{key}` is `{setting.value}` ({setting.origin}), a search space: use `ftr "
@@ -124,6 +127,17 @@ def check_keys(settings: Mapping[str, Setting], *, sweep: bool = False) -> None:
             )
         if not (sweep and key in SWEEP_KEYS):
             raise ConfigError(f"`{key}` ({setting.origin}) is {_unknown(key, sweep)}", keys=[key])
+
+
+def _check_list(key: str, setting: Setting) -> None:
+    """Raise `ConfigError` for a list of values of a key that takes one: they are to be searched."""
+    if isinstance(setting.value, list | tuple) and not _takes(key, setting.value):
+        listed = (setting.word or ",".join(map(str, setting.value))).strip("[] ")
+        raise ConfigError(
+            f"`{key}` is `[{listed}]` ({setting.origin}), and takes one value. To search these "
+            f"write `choice({listed})`.",
+            keys=[key],
+        )
 
 
 def search_hint(settings: Mapping[str, Setting], keys: Iterable[str]) -> str:
@@ -164,9 +178,11 @@ def new_name(key: str) -> str | None:
 
 def _unknown(key: str, sweep: bool) -> str:
     """Return what is wrong with a key that a run, or a `sweep`, does not have."""
-    renamed = new_name(key)
-    if renamed and (sweep or renamed not in SWEEP_KEYS):
-        return f"called `{renamed}` now: write that."
+    if renamed := new_name(key):
+        if sweep or renamed not in SWEEP_KEYS:
+            return f"called `{renamed}` now: write that."
+        same = _same_name(key, KNOWN_KEYS, SYNONYMS)
+        return f"called `{renamed}` now, a key of `ftr sweep`, not of a run.{same}"
     if key in SWEEP_KEYS:
         return f"a key of `ftr sweep`, not of a run.{_same_name(key, KNOWN_KEYS, SYNONYMS)}"
     if key.removesuffix(".") in GROUPS:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from ftr.config.files import problem, read_mapping
 from ftr.config.schema import DATA_SUFFIXES, HUB
-from ftr.config.values import KeyConflictError, read_value
+from ftr.config.values import KeyConflictError, joined, read_value
 from ftr.errors import ConfigError, did_you_mean
 from ftr.paths import expanded, fault, looks_like_path, present
 from ftr.registry.registry import Registry, registry_with
@@ -94,16 +94,18 @@ def parse_words(words: Sequence[str], origin: str = "command line") -> Layer:
             "split.",
             keys=["dataset"],
         )
-    for word in words:
+    for place, word in enumerate(words):
         if word in paths:
             _add(layer, "dataset", Setting(word, origin, word))
             continue
         key, equals, raw = word.partition("=")
         key = key.strip()
         if not equals or not key:
+            fix = joined(words, place) or (
+                f"Write for example `task=sentiment` or `epochs=3`.{_near_file(word)}"
+            )
             raise ConfigError(
-                f"`{word}` ({origin}) is not `key=value`, and no file of that name is here: write "
-                f"for example `task=sentiment` or `epochs=3`.{_near_file(word)}"
+                f"`{word}` ({origin}) is not `key=value`, and no file of that name is here. {fix}"
             )
         add_word(layer, key, raw, origin)
     return layer

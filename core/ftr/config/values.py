@@ -5,6 +5,7 @@ sections.
 import json
 import math
 import re
+import shlex
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
@@ -12,6 +13,8 @@ from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from ftr.paths import present
 
 _SCALARS = (
     ("tag:yaml.org,2002:bool", r"(?:true|True|TRUE|false|False|FALSE)", "tTfF"),
@@ -299,3 +302,21 @@ class KeyConflictError(ValueError):
     def __init__(self, message: str, keys: Sequence[str]) -> None:
         super().__init__(message)
         self.keys = tuple(keys)
+
+
+def joined(words: Sequence[str], place: int) -> str:
+    """Return how to write a word that belongs to its neighbours, "" where it does not."""
+    before, word, after = words[:place], words[place], words[place + 1 :]
+    found = ""
+    if after and after[0].startswith("="):
+        found = word + "".join(after[: 2 if after[0] == "=" else 1])
+    elif before and before[-1].endswith("="):
+        found = before[-1] + word
+    if found:
+        return f"Write no spaces around `=`: `{found}`."
+    for start in range(place + 1):
+        for end in range(place + 1, len(words) + 1):
+            name = " ".join(words[start:end])
+            if end - start > 1 and present(name):
+                return f"Quote a name with spaces: `{shlex.quote(name)}`."
+    return ""

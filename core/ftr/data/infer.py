@@ -49,6 +49,8 @@ _LARGE = 8 * 2**20
 _ASKING = ("question", "query", "claim", "prompt")
 """Names of a first text whose second one has a name of its own, as in QNLI."""
 """Names of columns of ids."""
+_FEWEST = 10
+"""Rows below which the columns of classes cannot be told from others."""
 _HEAD = 4 * 2**20
 """Bytes that are read of a larger file with a row or a word on each line."""
 
@@ -510,7 +512,8 @@ def _refusal(
         ]
         return "\n".join([f"{what} fits several tasks. Choose one:", *lines])
     schema = next((task.schema for task in tasks if set_column(task.schema)), tasks[0].schema)
-    looks = [f"  `{shown(one.name)}`: {one.looks}" for one in profiles(table, schema)]
+    found = profiles(table, schema)
+    looks = [f"  `{shown(one.name)}`: {one.looks}" for one in found]
     ways = [
         f"  {run} task={task.name} "
         + " ".join(
@@ -519,6 +522,35 @@ def _refusal(
         for task in tasks
     ]
     guessed = " (the first row was taken for the header)" if table.guessed_header else ""
+    if cause := _cause(table, found, tasks):
+        return "\n".join([f"{what} fits no task: {cause} Its columns{guessed}:", *looks])
     return "\n".join(
         [f"{what} fits no task. Its columns{guessed}:", *looks, "Name them for one of:", *ways]
     )
+
+
+def _cause(table: Table, found: Sequence[Profile], tasks: Sequence[Task]) -> str:
+    """Return why no task can learn from a table, and what to do; "" where that is not clear."""
+    if len(found) == 1:
+        signs = [
+            sign
+            for sign in dict.fromkeys(found[0].name)
+            if not (sign.isalnum() or sign.isspace() or sign in "_-.'\"")
+            and all(sign in str(record[0]) for record in table.records[:ROWS])
+        ]
+        if signs:
+            example = shlex.quote(f"dataset.delimiter={signs[0]}")
+            return f"it has one column, and `{signs[0]}` in each row: set `{example}`."
+        return (
+            "it has one column, and a task needs one to learn: add a column of labels, or give the "
+            "character between the cells with `dataset.delimiter=`."
+        )
+    same = [one for one in found if one.kind == "other" and one.looks.endswith(" in each row")]
+    named = [one for one in same if any(_is_named(one, task) for task in tasks)]
+    if named and len(table.records) > 1:
+        only = f"column `{shown(named[0].name)}` has one class, {named[0].looks}"
+        return f"{only}: give rows of another class too."
+    if len(table.records) < _FEWEST:
+        rows = f"{len(table.records)} row{'s' if len(table.records) > 1 else ''}"
+        return f"{rows} are too few to tell what its columns hold: give more, or set `task=`."
+    return ""
