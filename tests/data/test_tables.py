@@ -191,13 +191,8 @@ def test_columns_are_named_by_option_or_number(tmp_path: Path) -> None:
 def test_an_unknown_column_lists_the_columns_there_are(tmp_path: Path) -> None:
     with pytest.raises(
         DataError,
-<<<<<<< HEAD
-        match=r"`dataset\.text=reviw`: `a\.csv` has no such column\. Did you mean `review`\? Its columns: `review`, "
-        r"`stars`",
-=======
         match=r"`dataset\.text=reviw`: `a\.csv` has no such column\. Did you mean `review`\? "
         r"Its columns: `review`, `stars`",
->>>>>>> term
     ):
         load(write(tmp_path / "a.csv", "review,stars\na,1\nb,2\n"), text="reviw")
 

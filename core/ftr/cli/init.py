@@ -87,7 +87,9 @@ def execute(args: Namespace) -> Answer:
     elif len(target.parts) > 1:
         line += f" in {target.parent}"
     if args.example is not None and "hub:" in text:
-        line += "\nIts data is on the Hub; without a network add dataset=FILE."
+        line += (
+            "\nIts data and model are on the Hub; without a network add dataset=FILE model=minilm."
+        )
     content = _schema()
     if not (schema.is_file() and schema.read_text(encoding="utf-8") == content):
         _check_new(args.force, schema)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ftr import atomic
+from ftr.config.keys import check_keys
 from ftr.config.parse import read_settings
 from ftr.config.resolve import flat, recorded_config, resolve
 from ftr.config.schema import RunConfig
@@ -241,7 +242,9 @@ def _config(
 
 
 def _asked(settings: Mapping[str, object] | Sequence[str]) -> dict[str, Any]:
-    asked = {key: setting.value for key, setting in read_settings(settings).items()}
+    given = read_settings(settings)
+    check_keys(given)
+    asked = {key: setting.value for key, setting in given.items()}
     for key in asked:
         if key.partition(".")[0] not in READING:
             raise ConfigError(
