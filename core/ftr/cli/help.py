@@ -222,9 +222,9 @@ def _mentions(topic: str, registry: Registry) -> tuple[list[dict[str, object]], 
 def _texts(registry: Registry) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each command, component, option of a command, and key."""
     yield from ((f"ftr {name}", summary) for name, summary in COMMANDS.items())
-    for key, kind in _NAMES.items():
+    for choice, kind in _NAMES.items():
         entries = registry.all(kind)
-        yield from ((f"{key}={entry.short_name}", entry.spec.summary) for entry in entries)
+        yield from ((f"{choice}={entry.short_name}", entry.spec.summary) for entry in entries)
     options: dict[tuple[str, str], str] = {}  # an option of all commands is named once
     for name in COMMANDS:
         for action in command_parser(name)._actions:
