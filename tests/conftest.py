@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import trainings
+from clocks import Clock
 from interruptions import Process, Start, command
 
 if TYPE_CHECKING:
@@ -99,6 +100,14 @@ def reader(
         output=tmp_path_factory.mktemp("reader"),
         baselines=True,
     )
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock instead of `time.monotonic`; it stands still until it is turned on."""
+    turned = Clock()
+    monkeypatch.setattr("time.monotonic", lambda: turned.now)
+    return turned
 
 
 @pytest.fixture

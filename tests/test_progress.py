@@ -18,23 +18,11 @@ from typing import TextIO
 
 import pytest
 
+from clocks import Clock
 from ftr.cli.main import main
 from ftr.progress import ProgressLine, Stages, clock
 from ftr.terminal import show
 from trainings import REVIEWS
-
-
-class Clock:
-    """A clock that tests turn on."""
-
-    now = 1000.0
-
-
-@pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    turned = Clock()
-    monkeypatch.setattr("time.monotonic", lambda: turned.now)
-    return turned
 
 
 @contextmanager

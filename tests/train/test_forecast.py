@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from clocks import Clock
 from ftr.config.parse import registry_for
 from ftr.config.resolve import resolve
 from ftr.train.costs import Tensors
 from ftr.train.forecast import Forecast, Pace
 from ftr.train.progress import Meter
 from trainings import REVIEWS
-
-
-class Clock:
-    """A clock that tests turn on."""
-
-    now = 1000.0
-
-
-@pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    turned = Clock()
-    monkeypatch.setattr("time.monotonic", lambda: turned.now)
-    return turned
 
 
 def test_the_meter_tells_epoch_time_left_loss_speed_and_step(time: Clock) -> None:

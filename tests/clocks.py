@@ -1,0 +1,7 @@
+"""A clock that tests turn on: see the fixture `time`."""
+
+
+class Clock:
+    """The seconds that `time.monotonic` gives."""
+
+    now = 1000.0
