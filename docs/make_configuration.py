@@ -33,7 +33,7 @@ SEARCH = """\
 A sweep takes every key of a run. An expression instead of a value makes the key a dimension of the search space:
 
 ```sh
-ftr sweep task=qa 'learning_rate=loguniform(1e-5,1e-4)' 'batch_size=choice(8,16,32)' 'train.warmup=uniform(0,0.2)' trials=20
+ftr sweep task=qa 'learning_rate=loguniform(3e-5,3e-4)' 'batch_size=choice(8,16,32)' 'train.warmup=uniform(0,0.2)' trials=20
 ```
 
 In a shell, quote an expression because of its parentheses. In YAML, quote it only inside braces or brackets; a mapping
@@ -55,7 +55,7 @@ EXAMPLES = {
     "choice": "`train.lr_scheduler=choice(linear,cosine)`",
     "grid": "`batch_size=grid(16,32)`",
     "uniform": "`train.warmup=uniform(0,0.2)`",
-    "loguniform": "`learning_rate=loguniform(1e-5,1e-4)`",
+    "loguniform": "`learning_rate=loguniform(3e-5,3e-4)`",
     "quniform": "`train.dropout=quniform(0,0.3,0.1)`: 0, 0.1, 0.2, 0.3",
     "qloguniform": "`batch_size=qloguniform(8,64,8)`",
     "randint": "`epochs=randint(1,4)`: 1, 2, 3",

@@ -149,7 +149,7 @@ def test_without_any_space_it_says_how_to_write_one(registry: Registry) -> None:
     ):
         with pytest.raises(
             ConfigError,
-            match=r"give a key an expression, for example `learning_rate=loguniform\(1e-5,1e-4\)`",
+            match=r"give a key an expression, for example `learning_rate=loguniform\(3e-5,3e-4\)`",
         ):
             resolve_sweep(words, registry)
     with pytest.raises(ConfigError, match="no task given") as caught:

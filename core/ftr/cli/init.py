@@ -37,7 +37,7 @@ _SWEEP = """\
 # Only `ftr sweep` reads this group. Values here are searched, or replace those above.
 # sweep:
 #   trials: 20
-#   learning_rate: loguniform(1e-5,1e-4)
+#   learning_rate: loguniform(3e-5,3e-4)
 """
 
 

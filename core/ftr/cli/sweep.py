@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = (
     "ftr sweep task=sentiment trials=8",
-    "ftr sweep reviews.csv 'learning_rate=loguniform(1e-5,1e-4)' 'epochs=choice(1,2,3)' trials=20",
+    "ftr sweep reviews.csv 'learning_rate=loguniform(3e-5,3e-4)' 'epochs=choice(1,2,3)' trials=20",
 )
 
 SHOWN = 10
@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "settings",
         nargs="*",
         metavar="key=value",
-        help="as for `ftr run`; a value may be searched: learning_rate=loguniform(1e-5,1e-4) "
+        help="as for `ftr run`; a value may be searched: learning_rate=loguniform(3e-5,3e-4) "
         "epochs=choice(1,2,3) trials=20",
     )
 

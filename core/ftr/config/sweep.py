@@ -63,7 +63,7 @@ LARGEST_GRID = 100_000
 LOSS = "loss"
 """The score of every task besides those of its metrics."""
 _NO_SPACE = (
-    "{}: give a key an expression, for example `learning_rate=loguniform(1e-5,1e-4)` or "
+    "{}: give a key an expression, for example `learning_rate=loguniform(3e-5,3e-4)` or "
     "`batch_size=choice(8,16,32)`."
 )
 
