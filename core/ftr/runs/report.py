@@ -218,7 +218,8 @@ def baseline_lines(record: Record) -> list[str]:
         f"{number(known[best], digits)} of the baseline {best}: try more `epochs`, a higher "
         "`learning_rate`, more rows, or `ftr sweep`"
     )
-    return ["", *wrap(line, columns_of() or MAX_WIDTH, subsequent_indent="  ")]
+    width = columns_of() or MAX_WIDTH
+    return ["", *wrap(line, width, subsequent_indent="  ", break_on_hyphens=False)]
 
 
 def several_lines(record: Record, shown: str) -> list[str]:
