@@ -36,6 +36,15 @@ def test_speed_follows_a_slowdown_while_the_rate_stays_the_average(time: Clock) 
     assert meter.rate == 960 / 180
 
 
+def test_the_first_step_is_slow_and_is_left_out_of_the_speed(time: Clock) -> None:
+    meter = Meter(steps=9, epochs=1, _since=1000.0)
+    for seconds, speed in ((10, 1.0), (1, 10.0), (1, 10.0)):
+        time.now += seconds
+        meter.add(10, 1.0)
+        assert f" · {speed:.1f} examples/s · " in meter.line()
+    assert meter.step_seconds == 1
+
+
 def forecast(time: Clock, pace: Pace, **more: object) -> Forecast:
     """Return the forecast after 5 of 20 steps of 2 seconds, of two epochs on 40 rows."""
     settings = {**REVIEWS, "dataset": "sentiment-sample", "epochs": 2, **more}

@@ -35,7 +35,11 @@ class Meter:
     """Examples of the current step, and the losses of it and of earlier steps that are new."""
     _since: float = field(default_factory=time.monotonic)
     _recent: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=RECENT_STEPS))
-    """Examples and seconds of the last steps of this attempt."""
+    """Examples and seconds of the last steps of this attempt, without the first if there is
+    another.
+    """
+    _cold: bool = True
+    """Whether the first step, which is slower than those to come, is in `_recent`."""
 
     def mark(self) -> None:
         """Start the time of the next step."""
@@ -45,6 +49,9 @@ class Meter:
         """Count a finished step of `examples` examples, and the `losses` known since the last."""
         seconds = time.monotonic() - self._since
         self.seconds += seconds
+        if self._cold and self._recent:
+            self._cold = False
+            self._recent.clear()
         self._recent.append((examples, seconds))
         self.mark()
         self.step += 1
