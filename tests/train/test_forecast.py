@@ -59,7 +59,7 @@ def forecast(time: Clock, pace: Pace, **more: object) -> Forecast:
         elapsed=lambda: 15.0,
         steps_per_epoch=10,
     )
-    made._began = (0, 0.0, 1000.0)
+    made._since = 1000.0
     for _ in range(5):
         time.now += 2
         meter.add(4, 1.0)
@@ -68,7 +68,7 @@ def forecast(time: Clock, pace: Pace, **more: object) -> Forecast:
 
 def test_nothing_is_said_before_the_first_steps(time: Clock) -> None:
     made = forecast(time, Pace())
-    made._began = (3, 6.0, 1006.0)
+    made._began = (3, 6.0)
     assert made.left() is None
     assert made.shown() == ""
 

@@ -346,11 +346,11 @@ def hub() -> Checks:
                 "hub", "ok", "not asked: `HF_HUB_OFFLINE` is set, so only local models work"
             )
         return
-    address = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    parts = urlsplit(address)
-    host, port = parts.hostname or "", parts.port or (80 if parts.scheme == "http" else 443)
+    from ftr.model.hub import hub_address
+
+    address = host, _ = hub_address()
     cause = _within(
-        HUB_SECONDS, lambda: socket.create_connection((host, port), timeout=HUB_SECONDS).close()
+        HUB_SECONDS, lambda: socket.create_connection(address, timeout=HUB_SECONDS).close()
     )
     if cause is None:
         yield Check("hub", "ok", f"{host} answers")

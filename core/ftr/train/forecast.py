@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ftr.config.schema import RunConfig
@@ -77,19 +77,19 @@ class Forecast:
     in_fp32: bool = True
     after: int = 0
     printed: bool = False
-    _began: tuple[int, float, float] = (0, 0.0, 0.0)
-    """Steps and seconds of earlier attempts, and when this one began to train."""
+    _began: tuple[int, float] = (0, 0.0)
+    """Steps and seconds of earlier attempts."""
+    _since: float | None = None
+    """When the first step of this attempt began."""
     _peak: int = 0
     _held: int = 0
     _tokens: int = 0
     _largest: int = 0
-    _spent: float = field(default=0.0)
 
     def begin(self, output: Path) -> None:
         """Print what the disk needs."""
-        self._began = self.meter.step, self.meter.seconds, time.monotonic()
+        self._began = self.meter.step, self.meter.seconds
         self._peak, self._held = peak_memory(), memory_now()
-        self._spent = self.pace.validating
         steps = self.meter.steps
         most = self.tensors.disk(
             checkpoints_at_once(self.config, math.inf, steps), validations(self.config, steps)
@@ -103,6 +103,8 @@ class Forecast:
         """Count a step of passes of these shapes, and print how long the training will take once
         that can be told.
         """
+        if self._since is None:
+            self._since = time.monotonic() - (self.meter.seconds - self._began[1])
         if self.printed:
             return
         self._tokens += sum(rows * longest for rows, longest in shapes)
@@ -118,12 +120,12 @@ class Forecast:
         that follow included; None before the first steps.
         """
         count, each = self.meter.step - self._began[0], self.meter.step_seconds
-        if count < FIRST_STEPS or not each:
+        if count < FIRST_STEPS or not each or self._since is None:
             return None
         trained = self.meter.seconds - self._began[1]
-        wall = time.monotonic() - self._began[2]
+        wall = time.monotonic() - self._since
         # Checkpoints, and what else is done between steps.
-        beside = max(wall - trained - self.pace.validating + self._spent, 0.0) / trained
+        beside = max(wall - trained - self.pace.validating, 0.0) / trained
         left = (self.meter.steps - self.meter.step) * each * (1 + beside)
         left += self._validations_left() * self.validation() + self.evaluation()
         return left + self.after * (self.elapsed() + left)
